@@ -1,0 +1,65 @@
+.DEFAULT_GOAL := help
+SHELL := /bin/bash -o pipefail
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PROTOC_VENV := .venv-protos
+STUBS := clients/python
+PROTOS := $(wildcard protos/cellkin/v1/*.proto)
+UV := $(BIN)/uv --no-config -q
+# uv reads its own variables; hand it what pip was told about package indexes and local wheels.
+export UV_FIND_LINKS := $(or $(UV_FIND_LINKS),$(PIP_FIND_LINKS))
+export UV_DEFAULT_INDEX := $(or $(UV_DEFAULT_INDEX),$(PIP_INDEX_URL))
+ifeq ($(UV_FIND_LINKS),)
+unexport UV_FIND_LINKS
+endif
+ifeq ($(UV_DEFAULT_INDEX),)
+unexport UV_DEFAULT_INDEX
+endif
+
+help:  ## List the targets.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+dev: $(VENV)/.ready  ## Install everything, editable, into .venv.
+
+$(VENV)/.ready: pyproject.toml clients/pyproject.toml .ci/constraints.txt
+	@echo "setting up $(VENV) (once; a few minutes)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cellkin needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=0.9'
+	$(UV) pip install -p $(BIN)/python -c .ci/constraints.txt -e ./clients[anndata] -e .[cpu,cells,embed,server] --group dev
+	@touch $@
+
+$(PROTOC_VENV)/.ready: pyproject.toml .ci/constraints.txt $(VENV)/.ready
+	$(PYTHON) -m venv $(PROTOC_VENV)
+	$(UV) pip install -p $(PROTOC_VENV)/bin/python --group protos
+	@touch $@
+
+protos: $(PROTOC_VENV)/.ready  ## Lint the protos and generate the Python stubs.
+	cd protos && ../$(PROTOC_VENV)/bin/buf lint && ../$(PROTOC_VENV)/bin/buf format -d --exit-code
+	find $(STUBS)/cellkin/v1 -name '*_pb2*' -delete
+	PATH=$(CURDIR)/$(PROTOC_VENV)/bin:$$PATH $(PROTOC_VENV)/bin/python -m grpc_tools.protoc -I protos \
+	  --python_out=$(STUBS) --grpc_python_out=$(STUBS) --mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
+
+fmt: dev  ## Format, and fix what can be fixed.
+	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
+
+check: dev protos  ## Format, lint, types, import contracts, protos, stubs fresh.
+	git diff --exit-code --stat -- $(STUBS)/cellkin/v1
+	$(BIN)/ruff format --check . && $(BIN)/ruff check .
+	PATH=$(CURDIR)/$(BIN):$$PATH PYTHONPATH=store:indexer:server:clients/python:clients/cli $(BIN)/lint-imports
+	$(BIN)/mypy store indexer server clients/python clients/cli tests docs/demo
+
+test: dev  ## Run the tests that need no GPU.
+	$(BIN)/pytest -m "not gpu"
+
+demo: dev  ## Label mouse cells from a human reference by gene text alone.
+	$(BIN)/python docs/demo/demo.py
+
+wheels: dev  ## Build both distributions into dist/.
+	$(UV) build --all-packages -o dist
+
+clean:  ## Remove what the targets made.
+	rm -rf $(VENV) $(PROTOC_VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+.PHONY: help dev protos fmt check test demo wheels clean

@@ -1,0 +1,1 @@
+"""The language client and service share: errors, terms, version names, array codec. numpy only."""

@@ -1,0 +1,149 @@
+"""Everything cellkin raises on purpose.
+
+::
+
+    CellkinError
+    +-- InvalidArgumentError (ValueError)       the request itself is wrong
+    |   +-- InputFileError                      a file is missing, cut short or of another format
+    |   +-- DimensionMismatchError              vectors of different widths
+    +-- NotFoundError (LookupError)             no such version, index, gene, label column
+    +-- AlreadyExistsError                      the name is taken
+    +-- FailedPreconditionError                 right request, wrong state of the world
+    |   +-- GenesUnmatchedError                 too few genes match for any answer to mean something
+    |   +-- RetractedError                      the version was withdrawn
+    |   +-- MissingDependencyError              an optional package is not installed
+    +-- ConflictError                           another writer was first
+    +-- IntegrityError                          a digest differs: the data was changed or damaged
+    +-- UnavailableError                        the server cannot be reached now
+    +-- InternalError                           a bug of cellkin
+
+Every class has a ``code`` (the gRPC status name) and a ``reason`` (stable, for programs); every
+instance a message that says what was given, what was expected and what to do, and ``metadata``
+with the details as strings.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+ERROR_DOMAIN = "cellkin"
+
+
+class CellkinError(Exception):
+    """Base of all errors cellkin raises on purpose.
+
+    Parameters
+    ----------
+    message
+        What was given, what was expected, what to do.
+    metadata
+        Details for programs.
+    """
+
+    code: ClassVar[str] = "UNKNOWN"
+    reason: ClassVar[str] = "UNKNOWN"
+
+    def __init__(self, message: str, metadata: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata: dict[str, str] = dict(metadata or {})
+
+
+class InvalidArgumentError(CellkinError, ValueError):
+    """The request itself is wrong, whatever the state of the store."""
+
+    code = "INVALID_ARGUMENT"
+    reason = "INVALID_ARGUMENT"
+
+
+class InputFileError(InvalidArgumentError):
+    """A file is missing, cut short, or not of the format it should be."""
+
+    reason = "INPUT_FILE"
+
+
+class DimensionMismatchError(InvalidArgumentError):
+    """Vectors of one width met vectors of another."""
+
+    reason = "DIMENSION_MISMATCH"
+
+
+class NotFoundError(CellkinError, LookupError):
+    """What was named does not exist."""
+
+    code = "NOT_FOUND"
+    reason = "NOT_FOUND"
+
+
+class AlreadyExistsError(CellkinError):
+    """The name is taken, or the address is in use."""
+
+    code = "ALREADY_EXISTS"
+    reason = "ALREADY_EXISTS"
+
+
+class FailedPreconditionError(CellkinError):
+    """The request is right but the state of the world is not."""
+
+    code = "FAILED_PRECONDITION"
+    reason = "FAILED_PRECONDITION"
+
+
+class GenesUnmatchedError(FailedPreconditionError):
+    """Too few genes match for any answer to mean something; ``metadata`` is the match report."""
+
+    reason = "GENES_UNMATCHED"
+
+
+class RetractedError(FailedPreconditionError):
+    """The version was withdrawn; ``metadata`` carries the reason and the replacement."""
+
+    reason = "RETRACTED"
+
+
+class MissingDependencyError(FailedPreconditionError, ImportError):
+    """An optional package is not installed; the message names the extra that brings it."""
+
+    reason = "MISSING_DEPENDENCY"
+
+
+class ConflictError(CellkinError):
+    """Another writer was first; nothing of this write is visible."""
+
+    code = "ABORTED"
+    reason = "CONFLICT"
+
+
+class IntegrityError(CellkinError):
+    """Stored data does not have the digest its manifest states."""
+
+    code = "DATA_LOSS"
+    reason = "INTEGRITY"
+
+
+class UnavailableError(CellkinError):
+    """The server cannot be reached now; trying again may help."""
+
+    code = "UNAVAILABLE"
+    reason = "UNAVAILABLE"
+
+
+class InternalError(CellkinError):
+    """A bug of cellkin: please report it."""
+
+    code = "INTERNAL"
+    reason = "INTERNAL"
+
+
+def _tree(base: type[CellkinError]) -> list[type[CellkinError]]:
+    return [base, *(found for sub in base.__subclasses__() for found in _tree(sub))]
+
+
+_BY_REASON = {error.reason: error for error in _tree(CellkinError)}
+
+
+def error_from_reason(reason: str, message: str, metadata: Mapping[str, str]) -> CellkinError:
+    """Rebuild an error from its ``reason``, as it crossed the wire.
+
+    An unknown reason, from a newer server, becomes a plain `CellkinError`.
+    """
+    return _BY_REASON.get(reason, CellkinError)(message, metadata)

@@ -1,0 +1,68 @@
+"""Names of versions: ``NAME`` (the latest), ``NAME@ALIAS`` or ``NAME@DATE.N`` (exactly one)."""
+
+import re
+from dataclasses import dataclass
+
+from cellkin.wire.errors import InvalidArgumentError
+
+LATEST = "latest"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._:-]{0,99}")
+_VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\.[1-9]\d*")
+_ALIAS = re.compile(r"[a-z][a-z0-9-]{0,39}")
+
+
+@dataclass(frozen=True)
+class VersionName:
+    """A name and what of it is wanted: a version ``2026-11-22.1`` or an alias ``latest``."""
+
+    name: str
+    selector: str = LATEST
+
+    def __str__(self) -> str:
+        """Return ``name@selector``."""
+        return f"{self.name}@{self.selector}"
+
+    @property
+    def is_version(self) -> bool:
+        """Whether the selector is a version, which never moves, and not an alias."""
+        return _VERSION.fullmatch(self.selector) is not None
+
+
+def check_name(name: str, what: str) -> str:
+    """Return the name, or say what a name may be.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it has other signs than lower-case letters, digits and ``. _ : -``, or over 100 of them.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidArgumentError(
+            f"{what} {name!r}: a name has up to 100 lower-case letters, digits, '.', '_', ':' or '-' "
+            "and begins with a letter or digit"
+        )
+    return name
+
+
+def parse_version_name(text: str, what: str) -> VersionName:
+    """Read ``NAME[@VERSION_OR_ALIAS]``.
+
+    Parameters
+    ----------
+    text
+        What was given.
+    what
+        What it should name, for the error: "cell index", "embedding".
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the text is of another form.
+    """
+    name, at, selector = text.partition("@")
+    check_name(name, what)
+    if at and not (_VERSION.fullmatch(selector) or _ALIAS.fullmatch(selector)):
+        raise InvalidArgumentError(
+            f"{what} {text!r}: after '@' comes a version such as 2026-11-22.1 or an alias such as stable"
+        )
+    return VersionName(name, selector or LATEST)

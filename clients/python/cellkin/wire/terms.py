@@ -1,0 +1,103 @@
+"""The enumerations of the wire contract, as plain integers; their values are those of the protos."""
+
+from enum import IntEnum
+
+DEFAULT_MODEL = "all-minilm-l6-v2"
+"""Name of the embedding model used where none is named."""
+
+UNKNOWN_LABEL = "unknown"
+"""What a cell is called that no reference label can be claimed for."""
+
+
+class TextRung(IntEnum):
+    """Where the text of a gene comes from, best first."""
+
+    OWN_SUMMARY = 1
+    """The gene's own summary (RefSeq, Alliance of Genome Resources)."""
+    STRING_FUNCTION = 2
+    """The function text STRING holds for the gene's own protein."""
+    ORTHOLOG_SUMMARY = 3
+    """The summary of its one-to-one orthologue: a hidden orthologue table, so always flagged."""
+    DESIGNATIONS = 4
+    """No more than its name and other designations."""
+    NONE = 5
+    """No text: the gene has no vector and is absent from every cell."""
+
+    @property
+    def label(self) -> str:
+        """The rung as it is written in tables and files."""
+        return _RUNG_LABELS[self]
+
+
+_RUNG_LABELS = {
+    TextRung.OWN_SUMMARY: "own summary",
+    TextRung.STRING_FUNCTION: "own STRING function",
+    TextRung.ORTHOLOG_SUMMARY: "orthologue's summary",
+    TextRung.DESIGNATIONS: "name and designations",
+    TextRung.NONE: "none",
+}
+
+
+class GeneRoute(IntEnum):
+    """How a given gene name met the corpus."""
+
+    UNMATCHED = 0
+    GENE_ID = 1
+    ENSEMBL = 2
+    SYMBOL = 3
+    SYNONYM = 4
+    CASE_FOLDED = 5
+    AMBIGUOUS = 6
+
+    @property
+    def label(self) -> str:
+        """The route as it is written in tables and files."""
+        return _ROUTE_LABELS[self]
+
+
+_ROUTE_LABELS = {
+    GeneRoute.UNMATCHED: "unmatched",
+    GeneRoute.GENE_ID: "NCBI GeneID",
+    GeneRoute.ENSEMBL: "Ensembl id",
+    GeneRoute.SYMBOL: "symbol",
+    GeneRoute.SYNONYM: "synonym",
+    GeneRoute.CASE_FOLDED: "symbol, other case",
+    GeneRoute.AMBIGUOUS: "ambiguous, not used",
+}
+
+
+class ExpressionUnits(IntEnum):
+    """What the values of a cells-by-genes matrix are."""
+
+    LINEAR = 1
+    """Counts, or counts scaled by one factor a cell."""
+    LOG1P = 2
+    """ln(1 + linear), such as scanpy's ``normalize_total`` then ``log1p``."""
+
+
+class UnknownReason(IntEnum):
+    """Why a cell has no label; 0 where it has one."""
+
+    KNOWN = 0
+    NO_GENE_MATCHED = 1
+    LOW_SUPPORT = 2
+
+    @property
+    def label(self) -> str:
+        """The reason as it is written in tables and files."""
+        return _REASON_LABELS[self]
+
+
+_REASON_LABELS = {
+    UnknownReason.KNOWN: "",
+    UnknownReason.NO_GENE_MATCHED: "no gene matched",
+    UnknownReason.LOW_SUPPORT: "low support",
+}
+
+TAXON_NAMES = {9606: "human", 10090: "mouse"}
+"""Common names of the species met most; others are shown by their NCBI taxonomy id."""
+
+
+def taxon_name(taxon: int) -> str:
+    """Return the common name of a species, or its taxonomy id where it has none here."""
+    return TAXON_NAMES.get(taxon, f"taxon {taxon}")

@@ -1,0 +1,1 @@
+"""What is computed ahead: gene texts, gene embeddings, cell indexes."""

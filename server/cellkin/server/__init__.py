@@ -1,0 +1,1 @@
+"""The gRPC server: loads published versions and answers from them."""

@@ -1,0 +1,15 @@
+"""Names for the arrays that cross function borders."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+Float32Matrix: TypeAlias = npt.NDArray[np.float32]
+Float32Vector: TypeAlias = npt.NDArray[np.float32]
+Int64Vector: TypeAlias = npt.NDArray[np.int64]
+Int32Vector: TypeAlias = npt.NDArray[np.int32]
+UInt8Vector: TypeAlias = npt.NDArray[np.uint8]
+BoolVector: TypeAlias = npt.NDArray[np.bool_]
+CsrMatrix: TypeAlias = Any
+"""A scipy.sparse.csr_matrix or csr_array; scipy has no types."""

@@ -1,0 +1,1 @@
+"""What is kept: the catalog of versions, LanceDB tables, index artifacts and their integrity."""

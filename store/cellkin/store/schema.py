@@ -1,0 +1,50 @@
+"""The columns of the tables, in one place."""
+
+import pyarrow as pa
+
+CORPUS = pa.schema(
+    [
+        pa.field("gene_id", pa.int64(), nullable=False),  # NCBI GeneID; rows ascend by it
+        pa.field("taxon", pa.int32(), nullable=False),  # NCBI taxonomy id
+        pa.field("symbol", pa.string(), nullable=False),  # "" where only a summary names the gene
+        pa.field("name", pa.string(), nullable=False),  # full name, "" where there is none
+        pa.field("synonyms", pa.list_(pa.string()), nullable=False),
+        pa.field("designations", pa.list_(pa.string()), nullable=False),
+        pa.field("ensembl_ids", pa.list_(pa.string()), nullable=False),  # without version
+        pa.field("former_ids", pa.list_(pa.int64()), nullable=False),  # discontinued GeneIDs
+        pa.field("gene_type", pa.string(), nullable=False),  # NCBI's type_of_gene
+        pa.field("rung", pa.uint8(), nullable=False),  # a TextRung
+        pa.field("text", pa.string(), nullable=False),  # "" on rung NONE
+        pa.field("text_source", pa.string(), nullable=False),  # such as "RefSeq", "STRING v12.0"
+        pa.field("text_gene_id", pa.int64(), nullable=False),  # whose text it is; 0 on rung NONE
+        pa.field("n_sharing", pa.int32(), nullable=False),  # genes of the corpus with this very text
+        pa.field("text_sha256", pa.string(), nullable=False),  # hexadecimal; "" on rung NONE
+    ]
+)
+"""A corpus: one row a gene, with its text and where that came from."""
+
+
+def embedding_schema(dim: int) -> pa.Schema:
+    """Return the columns of a gene embedding of ``dim`` dimensions; rows ascend by GeneID."""
+    return pa.schema(
+        [
+            pa.field("gene_id", pa.int64(), nullable=False),
+            pa.field("taxon", pa.int32(), nullable=False),
+            pa.field("text_sha256", pa.string(), nullable=False),
+            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+        ]
+    )
+
+
+CATALOG = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),  # kind/name@version, unique
+        pa.field("kind", pa.string(), nullable=False),  # corpus, embedding, index
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("version", pa.string(), nullable=False),  # date.n
+        pa.field("created_at", pa.string(), nullable=False),  # ISO 8601, UTC
+        pa.field("digest", pa.string(), nullable=False),  # SHA-256 of the content, hexadecimal
+        pa.field("manifest", pa.string(), nullable=False),  # JSON
+    ]
+)
+"""The catalog: a version exists when its row is here."""
