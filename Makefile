@@ -3,6 +3,7 @@ SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+TORCH := 2.13.0
 PROTOC_VENV := .venv-protos
 STUBS := clients/python
 PROTOS := $(wildcard protos/cellkin/v1/*.proto)
@@ -56,10 +57,17 @@ test: dev  ## Run the tests that need no GPU.
 demo: dev  ## Label mouse cells from a human reference by gene text alone.
 	$(BIN)/python docs/demo/demo.py
 
+lock: $(VENV)/.ready  ## Choose the newest versions that fit together, into .ci/constraints.txt.
+	{ echo '# The versions that are tested, for every supported Python. Made by: make lock'; \
+	  echo 'torch==$(TORCH)' | $(UV) pip compile -c - --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --no-emit-index-url \
+	    --extra cpu --extra cells --extra embed --extra server --extra anndata --group dev \
+	    pyproject.toml clients/pyproject.toml | grep -vE '^(-e|cellkin|nvidia-|cuda-|triton|torch==)'; echo 'torch==$(TORCH)'; } > .ci/constraints.tmp
+	mv .ci/constraints.tmp .ci/constraints.txt
+
 wheels: dev  ## Build both distributions into dist/.
 	$(UV) build --all-packages -o dist
 
 clean:  ## Remove what the targets made.
 	rm -rf $(VENV) $(PROTOC_VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help dev protos fmt check test demo wheels clean
+.PHONY: help dev lock protos fmt check test demo wheels clean

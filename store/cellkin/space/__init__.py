@@ -1,1 +1,1 @@
-"""The maths that indexer and server share: gene matching, projection, votes. Pure arrays, no I/O."""
+"""The maths indexer and server share: gene matching, projection, votes. Pure arrays, no I/O."""

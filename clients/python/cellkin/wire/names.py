@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from cellkin.wire.errors import InvalidArgumentError
 
 LATEST = "latest"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._:-]{0,99}")
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\.[1-9]\d*")
 _ALIAS = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
@@ -34,11 +34,11 @@ def check_name(name: str, what: str) -> str:
     Raises
     ------
     InvalidArgumentError
-        If it has other signs than lower-case letters, digits and ``. _ : -``, or over 100 of them.
+        If it has other signs than lower-case letters, digits and ``. _ -``, or over 100 of them.
     """
     if not _NAME.fullmatch(name):
         raise InvalidArgumentError(
-            f"{what} {name!r}: a name has up to 100 lower-case letters, digits, '.', '_', ':' or '-' "
+            f"{what} {name!r}: a name has up to 100 lower-case letters, digits, '.', '_' or '-' "
             "and begins with a letter or digit"
         )
     return name
@@ -63,6 +63,14 @@ def parse_version_name(text: str, what: str) -> VersionName:
     check_name(name, what)
     if at and not (_VERSION.fullmatch(selector) or _ALIAS.fullmatch(selector)):
         raise InvalidArgumentError(
-            f"{what} {text!r}: after '@' comes a version such as 2026-11-22.1 or an alias such as stable"
+            f"{what} {text!r}: after '@' comes a version such as 2026-11-22.1 or an alias"
         )
     return VersionName(name, selector or LATEST)
+
+
+def embedding_name(spec: str) -> str:
+    """Return the name that versions of an embedding model bear: its spec with ``-`` for ``:``.
+
+    ``random:384:0`` becomes ``random-384-0``; a name stays as it is.
+    """
+    return spec.replace(":", "-")

@@ -1,4 +1,4 @@
-"""The enumerations of the wire contract, as plain integers; their values are those of the protos."""
+"""The terms of the wire contract; the values of enumerations are those of the protos."""
 
 from enum import IntEnum
 

@@ -1,0 +1,95 @@
+"""``cellkin annotate``: label the cells of a file through a server."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from cellkin.terminal.options import json_option, server_option, taxon_option
+from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
+from cellkin.wire.terms import UNKNOWN_LABEL
+
+if TYPE_CHECKING:
+    from cellkin.client.annotate import Annotation
+
+
+@click.command()
+@click.argument("query", type=click.Path(path_type=Path))
+@click.option("--index", required=True, metavar="NAME[@VERSION]", help="The cell index to ask.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="Write QUERY with the labels here."
+)
+@taxon_option
+@click.option(
+    "--min-support", type=float, help="Least share of the vote a label may have, in (0, 1]."
+)
+@server_option
+@json_option
+def annotate(
+    query: Path,
+    index: str,
+    output: Path | None,
+    taxon: int,
+    min_support: float | None,
+    server: str,
+    as_json: bool,
+) -> None:
+    """Label the cells of QUERY, an .h5ad file, by their nearest reference cells."""
+    try:
+        from cellkin.client.annotate import annotate_file, write_annotation
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"annotate needs {error.name}, which is not installed; "
+            "pip install 'cellkin-client[anndata]'"
+        ) from error
+    from cellkin.client import Client
+    from cellkin.terminal.console import progress_bar
+
+    if output is not None and output.resolve() == query.resolve():
+        raise InvalidArgumentError(f"-o {output} is the query itself; give another file")
+    with Client(server) as client, progress_bar("labelling cells") as progress:
+        annotation = annotate_file(
+            client, query, index, taxon=taxon, min_support=min_support, progress=progress
+        )
+    if output is not None:
+        write_annotation(annotation, query, output)
+    if as_json:
+        click.echo(json.dumps({**annotation.manifest(), "labels": _counts(annotation)}, indent=1))
+    else:
+        _print(annotation, output)
+
+
+def _counts(annotation: "Annotation") -> dict[str, int]:
+    counts = annotation.labels.value_counts()
+    return {
+        str(name): int(n) for name, n in counts[counts > 0].sort_values(ascending=False).items()
+    }
+
+
+def _print(annotation: "Annotation", output: Path | None) -> None:
+    from cellkin.terminal.console import print_table
+
+    report, found = annotation.report, annotation.predictions
+    n_cells = len(found.winners)
+    print_table(
+        f"Genes ({annotation.units.why})",
+        ("names", "n", "share of expression"),
+        report.match.lines(annotation.mass),
+    )
+    labels = annotation.labels
+    rows = [
+        (name, n, f"{n / n_cells:.1%}", f"{found.supports[labels == name].mean():.2f}")
+        for name, n in _counts(annotation).items()
+    ]
+    print_table(
+        f"Labels of {n_cells} cells by {report.versions.index} ({report.recipe}; "
+        f"{UNKNOWN_LABEL} below support {report.min_support:g})",
+        ("label", "cells", "share", "mean support"),
+        rows,
+    )
+    versions = report.versions
+    click.echo(f"embedding {versions.embedding}, corpus {versions.corpus}")
+    click.echo(
+        f"written: {output}" if output else "nothing written; add -o OUT.h5ad to keep the labels"
+    )

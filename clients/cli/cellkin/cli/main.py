@@ -1,0 +1,68 @@
+"""The ``cellkin`` command: each distribution brings its sub-commands by entry point."""
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+from cellkin.wire.errors import CellkinError, InternalError
+
+_GROUP = "cellkin.commands"
+EXIT_BUG = 1
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+
+
+class Commands(click.Group):
+    """The sub-commands of every installed distribution, loaded when used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the sub-commands."""
+        return sorted(_commands())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load one sub-command."""
+        found = _commands().get(cmd_name)
+        if found is None:
+            return None
+        command: click.Command = found.load()
+        return command
+
+
+def _commands() -> dict[str, EntryPoint]:
+    return {point.name: point for point in entry_points(group=_GROUP)}
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="cellkin-client", prog_name="cellkin")
+def cellkin() -> None:
+    """Find a cell's kin and a gene's kin in what is written about genes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code.
+
+    0 is success; 2 a request that was refused, with the reason on standard error; 130 an interrupt;
+    1 a bug.
+    """
+    try:
+        cellkin.main(args=arguments, prog_name="cellkin", standalone_mode=False)
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return EXIT_REFUSED
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("interrupted; what was published before is whole", err=True)
+        return EXIT_INTERRUPTED
+    except CellkinError as error:
+        click.echo(f"error: {error.message}", err=True)
+        for key, value in sorted(error.metadata.items()):
+            click.echo(f"  {key}: {value}", err=True)
+        return EXIT_BUG if isinstance(error, InternalError) else EXIT_REFUSED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""Label the cells of an AnnData file through a server."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import scipy.sparse as sp
+
+from cellkin.client.client import Client, Predictions, QueryReport
+from cellkin.matrices.h5ad import CellFile, open_cells, write_annotated
+from cellkin.matrices.units import UnitsFinding
+from cellkin.wire.terms import UNKNOWN_LABEL, ExpressionUnits, GeneRoute, TextRung, UnknownReason
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """The labels of a file's cells.
+
+    Parameters
+    ----------
+    report
+        What the query met.
+    units
+        What the file's values were found to be.
+    cell_ids
+        Names of the cells, the order of everything else.
+    predictions
+        One row a cell.
+    mass
+        (n_genes,) float64, the summed linear expression of each column.
+    """
+
+    report: QueryReport
+    units: UnitsFinding
+    cell_ids: list[str]
+    predictions: Predictions
+    mass: npt.NDArray[np.float64]
+
+    @property
+    def winners(self) -> pd.Categorical:
+        """The subtype with the most votes, missing where no gene of a cell matched."""
+        return pd.Categorical.from_codes(self.predictions.winners, categories=self.report.labels)
+
+    @property
+    def unknown(self) -> npt.NDArray[np.bool_]:
+        """(n_cells,) bool, cells no label can be claimed for."""
+        return np.not_equal(self.predictions.reasons, UnknownReason.KNOWN)
+
+    @property
+    def labels(self) -> pd.Categorical:
+        """The label of each cell, ``unknown`` where none can be claimed."""
+        names = [n for n in self.report.labels if n != UNKNOWN_LABEL]
+        column = pd.Series(self.winners).astype(object).where(~self.unknown, UNKNOWN_LABEL)
+        return pd.Categorical(column, categories=[*names, UNKNOWN_LABEL])
+
+    def manifest(self) -> dict[str, Any]:
+        """Return every version and setting the labels come from, and the match report."""
+        return {
+            "versions": asdict(self.report.versions),
+            "recipe": self.report.recipe,
+            "k": self.report.k,
+            "min_support": float(self.report.min_support),
+            "units": self.units.why,
+            "gene_match": self.report.match.to_metadata(),
+        }
+
+
+def annotate_file(
+    client: Client,
+    path: Path,
+    index: str,
+    *,
+    taxon: int = 0,
+    min_support: float | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Annotation:
+    """Label the cells of an ``.h5ad`` file, reading and sending them in blocks.
+
+    Parameters
+    ----------
+    client
+        The connection.
+    path
+        The file.
+    index
+        ``NAME[@VERSION_OR_ALIAS]`` of the cell index.
+    taxon
+        NCBI taxonomy id of the cells; 0 infers it from the gene names.
+    min_support
+        The least support of a label; None for the floor stored with the index.
+    progress
+        Called with the cells done and the cells there are.
+
+    Raises
+    ------
+    InputFileError
+        If the file cannot be read.
+    GenesUnmatchedError
+        If too few genes match; no cell is labelled then.
+    """
+    with open_cells(path) as cells:
+        mass = np.zeros(len(cells.gene_names))
+        report, answers = client.predict_subtypes(
+            index,
+            cells.gene_names,
+            _weighed(cells, mass),
+            units=cells.units.units,
+            taxon=taxon,
+            min_support=min_support,
+            return_vectors=True,
+        )
+        parts = []
+        done = 0
+        progress(0, cells.n_cells)
+        for part in answers:
+            parts.append(part)
+            done += len(part.winners)
+            progress(done, cells.n_cells)
+        return Annotation(report, cells.units, cells.cell_ids, _join(parts), mass)
+
+
+def write_annotation(annotation: Annotation, source: Path, target: Path) -> None:
+    """Write a copy of a file with the labels beside its cells.
+
+    Adds ``obs['cellkin_label']``, ``obs['cellkin_winner']``, ``obs['cellkin_support']``,
+    ``obs['cellkin_n_votes']``, ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``,
+    ``obsm['X_cellkin']``, ``var['cellkin_gene_id']``, ``var['cellkin_match']``,
+    ``var['cellkin_text']`` and the manifest ``uns['cellkin']``.
+
+    Raises
+    ------
+    InputFileError
+        If the target cannot be written, or is the source.
+    """
+    found, match = annotation.predictions, annotation.report.match
+    write_annotated(
+        source,
+        target,
+        obs={
+            "cellkin_label": annotation.labels,
+            "cellkin_winner": annotation.winners,
+            "cellkin_support": found.supports,
+            "cellkin_n_votes": found.n_votes,
+            "cellkin_unknown": annotation.unknown,
+            "cellkin_reason": _names(found.reasons, {int(r): r.label for r in UnknownReason}),
+        },
+        obsm={"X_cellkin": found.vectors},
+        var={
+            "cellkin_gene_id": match.gene_ids,
+            "cellkin_match": _names(match.routes, {int(r): r.label for r in GeneRoute}),
+            "cellkin_text": _names(match.rungs, {0: "", **{int(r): r.label for r in TextRung}}),
+        },
+        uns={"cellkin": annotation.manifest()},
+    )
+
+
+def _weighed(cells: CellFile, mass: npt.NDArray[np.float64]) -> Iterator[sp.csr_matrix]:
+    """Pass the blocks on, adding up the linear expression of each gene on the way."""
+    for block in cells.blocks():
+        linear = block.expm1() if cells.units.units is ExpressionUnits.LOG1P else block
+        mass += np.asarray(linear.sum(axis=0)).ravel()
+        yield block
+
+
+def _join(parts: list[Predictions]) -> Predictions:
+    if not parts:
+        return Predictions(
+            np.empty(0, np.int32),
+            np.empty(0, np.float32),
+            np.empty(0, np.uint8),
+            np.empty(0, np.uint8),
+            np.empty((0, 0), np.float32),
+        )
+    return Predictions(
+        np.concatenate([p.winners for p in parts]),
+        np.concatenate([p.supports for p in parts]),
+        np.concatenate([p.n_votes for p in parts]),
+        np.concatenate([p.reasons for p in parts]),
+        np.concatenate([p.vectors for p in parts]),
+    )
+
+
+def _names(codes: npt.NDArray[np.uint8], labels: dict[int, str]) -> pd.Categorical:
+    categories = list(labels.values())
+    position = {code: at for at, code in enumerate(labels)}
+    return pd.Categorical.from_codes([position[int(c)] for c in codes], categories=categories)

@@ -1,0 +1,64 @@
+"""What commands draw: tables and progress bars, on a terminal or in a log."""
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; columns of numbers are set right."""
+    cells = [[str(value) for value in row] for row in rows]
+    table = Table()
+    for at, name in enumerate(columns):
+        numbers = bool(cells) and all(
+            row[at][:1].isdigit() or row[at] in ("", "-") for row in cells
+        )
+        table.add_column(name, justify="right" if numbers else "left")
+    for row in cells:
+        table.add_row(*map(escape, row))
+    width = None if sys.stdout.isatty() else 110
+    console = Console(width=width, highlight=False)
+    # Not the table's own title: that is wrapped to the width of the table.
+    console.print(title, style="bold", markup=False, soft_wrap=True)
+    console.print(table)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how much of a long work is done, on standard error.
+
+    Yields a function of the steps done and the steps there are. Where standard error is no
+    terminal, a line is printed at every tenth.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield _log_lines(what)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def _log_lines(what: str) -> Callable[[int, int], None]:
+    shown = -1
+
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        tenth = 10 * done // max(1, total)
+        if tenth > shown:
+            shown = tenth
+            sys.stderr.write(f"{what}: {done} of {total}\n")
+            sys.stderr.flush()
+
+    return show

@@ -1,0 +1,132 @@
+"""The match report: how the gene names of a matrix met the corpus. Every later step rests on it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cellkin.wire.errors import GenesUnmatchedError
+from cellkin.wire.terms import GeneRoute, TextRung, taxon_name
+
+MIN_GENES = 20
+"""Below this many genes with a vector nothing is labelled."""
+MIN_SHARE = 0.05
+"""Below this share of the given names with a vector nothing is labelled."""
+
+
+@dataclass(frozen=True)
+class GeneMatch:
+    """How each gene name of a matrix met the corpus, in the order given.
+
+    Parameters
+    ----------
+    taxon, taxon_inferred
+        The species the names were read in, and whether that was inferred from them; taxon 0 where
+        they met none.
+    gene_ids
+        (n_names,) int64 NCBI GeneIDs, 0 where a name met nothing.
+    routes
+        (n_names,) uint8, a `GeneRoute`.
+    rungs
+        (n_names,) uint8, a `TextRung`, 0 where a name met nothing.
+    in_space
+        (n_names,) uint8, 1 where the gene has a vector in the cell space, so that it counts.
+    """
+
+    taxon: int
+    taxon_inferred: bool
+    gene_ids: npt.NDArray[np.int64]
+    routes: npt.NDArray[np.uint8]
+    rungs: npt.NDArray[np.uint8]
+    in_space: npt.NDArray[np.uint8]
+
+    @property
+    def n_given(self) -> int:
+        """Names given."""
+        return len(self.routes)
+
+    @property
+    def n_matched(self) -> int:
+        """Names that mean one gene."""
+        return int(np.count_nonzero(self.gene_ids))
+
+    @property
+    def n_used(self) -> int:
+        """Names whose gene has a vector."""
+        return int(np.count_nonzero(self.in_space))
+
+    def require_enough(self, names: Sequence[str]) -> None:
+        """Refuse a match on which no answer could rest.
+
+        Parameters
+        ----------
+        names
+            The names as given, for examples.
+
+        Raises
+        ------
+        GenesUnmatchedError
+            If fewer than `MIN_GENES` names, or less than `MIN_SHARE` of them, have a vector. Its
+            metadata is the report.
+        """
+        if self.n_used >= MIN_GENES and self.n_used >= MIN_SHARE * self.n_given:
+            return
+        lost = [str(names[i]) for i in np.flatnonzero(self.in_space == 0)[:5]]
+        raise GenesUnmatchedError(
+            f"{self.n_used} of {self.n_given} gene names have a gene with text, too few to label "
+            f"anything by (at least {MIN_GENES} and {MIN_SHARE:.0%} are needed). Not used, for "
+            f"example: {', '.join(lost) or 'none given'}. Names may be NCBI GeneIDs, symbols, "
+            "synonyms or Ensembl gene ids of a species in the corpus; check var_names",
+            self.to_metadata(),
+        )
+
+    def to_metadata(self) -> dict[str, str]:
+        """Return the report's counts as strings, as errors and manifests carry them."""
+        counts = {
+            "genes_given": self.n_given,
+            "genes_matched": self.n_matched,
+            "genes_used": self.n_used,
+            "taxon": self.taxon,
+        }
+        counts |= {f"route_{r.name.lower()}": n for r, n in self.by_route().items()}
+        counts |= {f"rung_{r.name.lower()}": n for r, n in self.by_rung().items()}
+        return {key: str(value) for key, value in counts.items()}
+
+    def by_route(self) -> dict[GeneRoute, int]:
+        """Return the number of names by route, routes nobody took left out."""
+        return {r: n for r in GeneRoute if (n := int(np.count_nonzero(self.routes == r)))}
+
+    def by_rung(self) -> dict[TextRung, int]:
+        """Return the number of matched names by rung of text, empty rungs left out."""
+        return {r: n for r in TextRung if (n := int(np.count_nonzero(self.rungs == r)))}
+
+    def lines(self, mass: npt.NDArray[np.float64] | None = None) -> list[tuple[str, int, str]]:
+        """Return the report as rows of what, number of names, share of expression.
+
+        Parameters
+        ----------
+        mass
+            (n_names,) float64, the summed linear expression of each name; without it shares are
+            empty.
+        """
+
+        def row(what: str, where: npt.NDArray[np.bool_]) -> tuple[str, int, str]:
+            share = ""
+            if mass is not None and mass.sum() > 0:
+                share = f"{mass[where].sum() / mass.sum():.1%}"
+            return what, int(np.count_nonzero(where)), share
+
+        inferred = " (inferred from the names)" if self.taxon_inferred else ""
+        species = taxon_name(self.taxon) if self.taxon else "none"
+        rows = [row(f"given, read as {species}{inferred}", np.ones(self.n_given, bool))]
+        rows += [
+            row(f"by {r.label}" if r in _MET else r.label, self.routes == r)
+            for r in self.by_route()
+        ]
+        rows += [row(f"text: {r.label}", self.rungs == r) for r in self.by_rung()]
+        rows.append(row("used", self.in_space > 0))
+        return rows
+
+
+_MET = frozenset(GeneRoute) - {GeneRoute.UNMATCHED, GeneRoute.AMBIGUOUS}

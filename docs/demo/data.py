@@ -1,0 +1,275 @@
+"""The demo's data: fetched from the package index, checked, and converted to files cellkin reads.
+
+Two wheels happen to carry what a label transfer between species needs: ``came`` the human and mouse
+pancreas of Baron et al. (2016, https://doi.org/10.1016/j.cels.2016.08.011), ``goatools`` the
+protein-coding genes of NCBI Gene of both species. They are opened as archives: nothing of them is
+installed, imported or run.
+"""
+
+import ast
+import gzip
+import hashlib
+import io
+import subprocess
+import sys
+import warnings
+import zipfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import anndata as ad
+
+from cellkin.wire.errors import InputFileError, IntegrityError, UnavailableError
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A file of the package index that the demo takes data from.
+
+    Parameters
+    ----------
+    requirement
+        Name and exact version, as pip takes them.
+    filename
+        What pip saves it as.
+    sha256
+        The digest of the published file, in hexadecimal.
+    """
+
+    requirement: str
+    filename: str
+    sha256: str
+
+
+CELLS = Wheel(
+    "came==0.1.13",
+    "came-0.1.13-py3-none-any.whl",
+    "7fdb1a65006ca668e0cab51576a09bf540f074346e5f120ec654cd4f91627f7d",
+)
+GENES = Wheel(
+    "goatools==1.6.7",
+    "goatools-1.6.7-py3-none-any.whl",
+    "6af3d675bd5656a56e201264d4b67ffa97bc4abbe44d2a0d0e32b8a8ab1e1cc0",
+)
+TAXA = {"human": 9606, "mouse": 10090}
+"""NCBI taxonomy id of each species."""
+
+_RENAMED = {"t_cell": "T_cell"}
+"""The one type that the authors spell in different letter case in the two species."""
+
+_GENE_INFO_COLUMNS = (
+    "#tax_id",
+    "GeneID",
+    "Symbol",
+    "LocusTag",
+    "Synonyms",
+    "dbXrefs",
+    "chromosome",
+    "map_location",
+    "description",
+    "type_of_gene",
+    "Symbol_from_nomenclature_authority",
+    "Full_name_from_nomenclature_authority",
+    "Nomenclature_status",
+    "Other_designations",
+    "Modification_date",
+    "Feature_type",
+)
+
+
+@dataclass(frozen=True)
+class DemoFiles:
+    """The converted files, and how much is in them.
+
+    Parameters
+    ----------
+    gene_info
+        Genes of both species, in the format of NCBI's ``gene_info.gz``.
+    human, mouse
+        Raw counts (cells x genes, float32 CSR) as ``.h5ad`` with ``obs['cell_type']`` and
+        ``obs['donor']``.
+    n_genes, n_cells
+        Rows, by species.
+    """
+
+    gene_info: Path
+    human: Path
+    mouse: Path
+    n_genes: dict[str, int]
+    n_cells: dict[str, int]
+
+
+def prepare(folder: Path) -> DemoFiles:
+    """Fetch what is not in ``folder`` yet, and convert it.
+
+    Parameters
+    ----------
+    folder
+        Where downloads are kept (in ``downloads/``) and converted files are written.
+
+    Returns
+    -------
+    DemoFiles
+        Their paths and sizes.
+
+    Raises
+    ------
+    UnavailableError
+        A wheel could not be downloaded.
+    IntegrityError
+        A wheel is not the published file.
+    InputFileError
+        A wheel does not hold the expected data.
+    """
+    downloads = folder / "downloads"
+    cells, genes = fetch(CELLS, downloads), fetch(GENES, downloads)
+    gene_info = folder / "gene_info.gz"
+    n_genes = _convert_genes(genes, gene_info)
+    paths = {species: folder / f"{species}.h5ad" for species in TAXA}
+    n_cells = {species: _convert_cells(cells, species, path) for species, path in paths.items()}
+    return DemoFiles(gene_info, paths["human"], paths["mouse"], n_genes, n_cells)
+
+
+def fetch(wheel: Wheel, folder: Path) -> Path:
+    """Download a wheel with pip, unless ``folder`` has it, and check that it is the published one.
+
+    Parameters
+    ----------
+    wheel
+        What to download.
+    folder
+        Where to keep it; made if absent.
+
+    Returns
+    -------
+    Path
+        The checked file.
+
+    Raises
+    ------
+    UnavailableError
+        pip could not download it; the message ends with what pip said.
+    IntegrityError
+        The file has another SHA-256 than the published one.
+    """
+    path = folder / wheel.filename
+    if not path.exists():
+        # --only-binary: a source distribution would run its own code just to be downloaded.
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+        command += ["--quiet", "--disable-pip-version-check", "-d", str(folder), wheel.requirement]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode or not path.exists():
+            raise UnavailableError(
+                f"pip could not download {wheel.requirement} as {wheel.filename}. Check that a "
+                f"package index can be reached (pip config list), then run again. pip said:\n"
+                f"{done.stderr.strip() or 'nothing'}"
+            )
+    found = hashlib.sha256(path.read_bytes()).hexdigest()
+    if found != wheel.sha256:
+        raise IntegrityError(
+            f"{path} has SHA-256 {found}, expected {wheel.sha256} of {wheel.requirement}: it is "
+            "damaged or not the published file. Delete it and run again."
+        )
+    return path
+
+
+def parse_genes(lines: Iterable[str]) -> Iterator[dict[str, str]]:
+    """Read the genes of a goatools module as text, without running it.
+
+    Parameters
+    ----------
+    lines
+        Lines of the module; those of genes read ``<GeneID> : NtData(tax_id=9606, ...),``.
+
+    Yields
+    ------
+    dict
+        The literal arguments of one gene by name, as strings; empty where absent.
+
+    Raises
+    ------
+    InputFileError
+        A gene's line is not one call of literal arguments.
+    """
+    for number, line in enumerate(lines, start=1):
+        if " : NtData(" not in line:
+            continue
+        try:
+            call = ast.parse(line.partition(" : ")[2].strip().rstrip(","), mode="eval")
+            words = [node for node in ast.walk(call) if isinstance(node, ast.keyword)]
+            yield {str(word.arg): str(ast.literal_eval(word.value)) for word in words}
+        except (SyntaxError, ValueError) as error:
+            raise InputFileError(
+                f"Line {number} of the gene table is not a gene: {line.strip()[:60]!r}; expected "
+                "'<GeneID> : NtData(name=literal, ...),'. Is this another version of goatools?"
+            ) from error
+
+
+def gene_info_line(gene: dict[str, str]) -> str:
+    """Write one gene as a line of NCBI's ``gene_info``: 16 columns, '-' where absent.
+
+    Parameters
+    ----------
+    gene
+        A gene of `parse_genes`.
+
+    Returns
+    -------
+    str
+        The tab-separated line with its line end.
+
+    Raises
+    ------
+    KeyError
+        The gene lacks one of the arguments used here.
+    """
+    columns = dict.fromkeys(_GENE_INFO_COLUMNS, "-") | {
+        "#tax_id": gene["tax_id"],
+        "GeneID": gene["GeneID"],
+        "Symbol": gene["Symbol"],
+        "Synonyms": gene["Aliases"].replace(", ", "|"),
+        "chromosome": gene["chromosome"],
+        "map_location": gene["map_location"],
+        "description": gene["description"],
+        "type_of_gene": "protein-coding",
+        "Other_designations": gene["other_designations"],
+    }
+    return "\t".join(value or "-" for value in columns.values()) + "\n"
+
+
+def _convert_genes(wheel: Path, target: Path) -> dict[str, int]:
+    n_genes = dict.fromkeys(TAXA, 0)
+    # mtime=0 keeps the bytes, and so their digest in the store, the same from run to run.
+    with (
+        zipfile.ZipFile(wheel) as archive,
+        gzip.GzipFile(target, "wb", compresslevel=6, mtime=0) as packed,
+        io.TextIOWrapper(packed, encoding="utf-8", newline="\n") as out,
+    ):
+        out.write("\t".join(_GENE_INFO_COLUMNS) + "\n")
+        for species, taxon in TAXA.items():
+            member = f"goatools/test_data/genes_NCBI_{taxon}_ProteinCoding.py"
+            with archive.open(member) as module:
+                for gene in parse_genes(io.TextIOWrapper(module, encoding="utf-8")):
+                    out.write(gene_info_line(gene))
+                    n_genes[species] += 1
+    return n_genes
+
+
+def _convert_cells(wheel: Path, species: str, target: Path) -> int:
+    member = f"raw-Baron_{species}.h5ad"
+    with (
+        zipfile.ZipFile(wheel) as archive,
+        archive.open("came/sample_data.zip") as packed,
+        zipfile.ZipFile(packed) as samples,
+    ):
+        samples.extract(member, target.parent / "downloads")
+    raw = target.parent / "downloads" / member
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ad.OldFormatWarning)  # the file is of 2021; it reads well
+        cells = ad.read_h5ad(raw)
+    raw.unlink()
+    cell_types = cells.obs["cell_type1"].astype(str).replace(_RENAMED)
+    cells.obs = cells.obs[["donor"]].assign(cell_type=cell_types.astype("category"))
+    cells.write_h5ad(target)
+    return int(cells.n_obs)

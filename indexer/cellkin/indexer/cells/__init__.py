@@ -1,0 +1,1 @@
+"""The cell job: from counts to a published cell index."""

@@ -1,0 +1,1 @@
+"""The embedding job: from a corpus and a model to a published embedding."""

@@ -1,0 +1,1 @@
+"""Gene texts: readers of their sources, and the corpus built from them."""

@@ -1,0 +1,87 @@
+"""Which gene a source means by the name it uses."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from cellkin.indexer.genes.ncbi import without_version
+
+_PROTEIN_CODING = "protein-coding"
+
+
+@dataclass(frozen=True)
+class NamedTexts:
+    """Texts that found their genes by name.
+
+    Attributes
+    ----------
+    texts
+        Text by GeneID.
+    n_ambiguous
+        Names that could mean several genes, and so were not used.
+    n_unmatched
+        Names that mean no gene of the species.
+    """
+
+    texts: dict[int, str]
+    n_ambiguous: int
+    n_unmatched: int
+
+
+class GeneNames:
+    """The names of genes by species, case kept.
+
+    Parameters
+    ----------
+    genes
+        Table with the columns ``gene_id``, ``taxon``, ``symbol``, ``synonyms``, ``ensembl_ids``
+        and ``gene_type`` of the corpus.
+    """
+
+    def __init__(self, genes: pa.Table) -> None:
+        coding: defaultdict[tuple[int, str], set[int]] = defaultdict(set)
+        self._current: defaultdict[tuple[int, str], set[int]] = defaultdict(set)
+        self._synonyms: defaultdict[tuple[int, str], set[int]] = defaultdict(set)
+        columns = ("gene_id", "taxon", "symbol", "synonyms", "ensembl_ids", "gene_type")
+        rows = zip(*(genes[name].to_pylist() for name in columns), strict=True)
+        for gene_id, taxon, symbol, synonyms, ensembl_ids, gene_type in rows:
+            self._current[taxon, str(gene_id)].add(gene_id)
+            for name in (symbol, *ensembl_ids):
+                self._current[taxon, name].add(gene_id)
+            for name in synonyms:
+                self._synonyms[taxon, name].add(gene_id)
+            if gene_type == _PROTEIN_CODING:
+                coding[taxon, symbol].add(gene_id)
+        # A symbol is at times also that of a disease or a locus; sources of texts on proteins mean
+        # the one gene that codes for a protein.
+        for key, genes_of_symbol in coding.items():
+            if len(genes_of_symbol) == 1:
+                self._current[key] = genes_of_symbol
+
+    def join(self, named: Iterable[tuple[int, str, str]]) -> NamedTexts:
+        """Give texts to the genes their names mean.
+
+        A GeneID, Ensembl id or current symbol beats a synonym; among texts that reach a gene in
+        the same way the first one stays. A name that means several genes means none.
+
+        Parameters
+        ----------
+        named
+            Taxon, name and text, the best first.
+        """
+        current: dict[int, str] = {}
+        former: dict[int, str] = {}
+        n_ambiguous = n_unmatched = 0
+        for taxon, given, text in named:
+            name = without_version(given)
+            genes, texts = self._current.get((taxon, name)), current
+            if genes is None:
+                genes, texts = self._synonyms.get((taxon, name), set()), former
+            if len(genes) == 1:
+                texts.setdefault(next(iter(genes)), text)
+            else:
+                n_ambiguous += len(genes) > 1
+                n_unmatched += not genes
+        return NamedTexts(former | current, n_ambiguous, n_unmatched)

@@ -1,0 +1,304 @@
+"""Readers of the files NCBI Gene publishes in its ``gene/DATA`` folder.
+
+Each streams its file, plain or gzip, and keeps only the species asked for, so that the files of all
+species can be read with little memory. Columns are found by name; a missing one is an error.
+"""
+
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cellkin.indexer.genes.tsv import keep_taxa, stream_tsv
+from cellkin.wire.errors import InputFileError
+
+_STRINGS = pa.list_(pa.string())
+_ENSEMBL_VERSION = re.compile(r"(ENS\w+)\.\d+")
+_NOT_A_GENE = "NEWENTRY"
+"""Symbol of the record, one a species, that holds remarks on genes not in Gene; it names nothing."""
+
+GENE_INFO = pa.schema(
+    [
+        pa.field("taxon", pa.int32()),
+        pa.field("gene_id", pa.int64()),
+        pa.field("symbol", pa.string()),  # "" where there is none, as everywhere below
+        pa.field("name", pa.string()),
+        pa.field("synonyms", _STRINGS),
+        pa.field("designations", _STRINGS),
+        pa.field("ensembl_ids", _STRINGS),
+        pa.field("gene_type", pa.string()),
+    ]
+)
+"""What `read_gene_info` returns."""
+
+GENE_SUMMARY = pa.schema(
+    [
+        pa.field("taxon", pa.int32()),
+        pa.field("gene_id", pa.int64()),
+        pa.field("source", pa.string()),  # such as "RefSeq", "Alliance of Genome Resources"
+        pa.field("summary", pa.string()),
+    ]
+)
+"""What `read_gene_summary` returns."""
+
+GENE_ORTHOLOGS = pa.schema(
+    [
+        pa.field("taxon", pa.int32()),
+        pa.field("gene_id", pa.int64()),
+        pa.field("other_taxon", pa.int32()),
+        pa.field("other_gene_id", pa.int64()),
+    ]
+)
+"""What `read_gene_orthologs` returns."""
+
+GENE2ENSEMBL = pa.schema(
+    [pa.field("gene_id", pa.int64()), pa.field("ensembl_id", pa.string())]
+)
+"""What `read_gene2ensembl` returns."""
+
+GENE_HISTORY = pa.schema([pa.field("gene_id", pa.int64()), pa.field("former_id", pa.int64())])
+"""What `read_gene_history` returns."""
+
+
+def read_gene_info(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
+    """Read names and identifiers of genes from NCBI's ``gene_info``.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzip.
+    taxa
+        NCBI taxonomy ids of the species wanted; None means all of the file.
+
+    Returns
+    -------
+    pyarrow.Table
+        Of schema `GENE_INFO`, in the order of the file. Ensembl ids are those of ``dbXrefs``.
+
+    Raises
+    ------
+    InputFileError
+        If the file is missing, damaged or of another format, or names a gene twice.
+    """
+    columns = {
+        "tax_id": pa.int32(),
+        "GeneID": pa.int64(),
+        "Symbol": pa.string(),
+        "Synonyms": pa.string(),
+        "dbXrefs": pa.string(),
+        "description": pa.string(),
+        "type_of_gene": pa.string(),
+        "Other_designations": pa.string(),
+    }
+    batches = []
+    for whole in stream_tsv(path, "NCBI gene_info", columns):
+        batch = keep_taxa(whole, taxa, "tax_id")
+        symbol = pc.fill_null(batch["Symbol"], "")
+        nameless = pc.or_(pc.is_null(batch["description"]), pc.equal(symbol, _NOT_A_GENE))
+        genes = pa.record_batch(
+            [
+                batch["tax_id"],
+                batch["GeneID"],
+                symbol,
+                pc.if_else(nameless, "", batch["description"]),
+                _split(batch["Synonyms"]),
+                _split(batch["Other_designations"]),
+                pa.array([_ensembl_ids(refs) for refs in batch["dbXrefs"].to_pylist()], _STRINGS),
+                pc.fill_null(batch["type_of_gene"], ""),
+            ],
+            schema=GENE_INFO,
+        )
+        batches.append(genes)
+    table = _table(path, "NCBI gene_info", batches, GENE_INFO)
+    counts = pc.value_counts(table["gene_id"])
+    repeated = counts.filter(pc.greater(counts.field("counts"), 1)).field("values")
+    if len(repeated):
+        raise InputFileError(
+            f"NCBI gene_info file {path}: GeneID {repeated[0]} is there more than once; "
+            "expected one line a gene; was the file joined from several?"
+        )
+    return table
+
+
+def read_gene_summary(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
+    """Read the summaries of genes from NCBI's ``gene_summary``, whoever wrote them.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzip.
+    taxa
+        NCBI taxonomy ids of the species wanted; None means all of the file.
+
+    Returns
+    -------
+    pyarrow.Table
+        Of schema `GENE_SUMMARY`, in the order of the file; a gene has one row a source.
+
+    Raises
+    ------
+    InputFileError
+        If the file is missing, damaged or of another format.
+    """
+    columns = {
+        "tax_id": pa.int32(),
+        "GeneID": pa.int64(),
+        "Source": pa.string(),
+        "Summary": pa.string(),
+    }
+    batches = []
+    for whole in stream_tsv(path, "NCBI gene_summary", columns):
+        batch = keep_taxa(whole, taxa, "tax_id")
+        batch = batch.filter(pc.is_valid(batch["Summary"]))
+        source = pc.fill_null(batch["Source"], "")
+        batches.append(
+            pa.record_batch(
+                [batch["tax_id"], batch["GeneID"], source, batch["Summary"]], schema=GENE_SUMMARY
+            )
+        )
+    return _table(path, "NCBI gene_summary", batches, GENE_SUMMARY)
+
+
+def read_gene_orthologs(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
+    """Read pairs of orthologues from NCBI's ``gene_orthologs``.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzip.
+    taxa
+        NCBI taxonomy ids; kept are the pairs with either side in one of these species. None means
+        all of the file.
+
+    Returns
+    -------
+    pyarrow.Table
+        Of schema `GENE_ORTHOLOGS`, in the order of the file.
+
+    Raises
+    ------
+    InputFileError
+        If the file is missing, damaged or of another format.
+    """
+    columns = {
+        "tax_id": pa.int32(),
+        "GeneID": pa.int64(),
+        "relationship": pa.string(),
+        "Other_tax_id": pa.int32(),
+        "Other_GeneID": pa.int64(),
+    }
+    batches = []
+    for whole in stream_tsv(path, "NCBI gene_orthologs", columns):
+        batch = keep_taxa(whole, taxa, "tax_id", "Other_tax_id")
+        batch = batch.filter(pc.equal(batch["relationship"], "Ortholog"))
+        batches.append(
+            pa.record_batch(
+                [batch["tax_id"], batch["GeneID"], batch["Other_tax_id"], batch["Other_GeneID"]],
+                schema=GENE_ORTHOLOGS,
+            )
+        )
+    return _table(path, "NCBI gene_orthologs", batches, GENE_ORTHOLOGS)
+
+
+def read_gene2ensembl(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
+    """Read the Ensembl gene ids of genes from NCBI's ``gene2ensembl``.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzip.
+    taxa
+        NCBI taxonomy ids of the species wanted; None means all of the file.
+
+    Returns
+    -------
+    pyarrow.Table
+        Of schema `GENE2ENSEMBL`, each pair once, ids without their version.
+
+    Raises
+    ------
+    InputFileError
+        If the file is missing, damaged or of another format.
+    """
+    columns = {
+        "tax_id": pa.int32(),
+        "GeneID": pa.int64(),
+        "Ensembl_gene_identifier": pa.string(),
+    }
+    batches = []
+    for whole in stream_tsv(path, "NCBI gene2ensembl", columns):
+        batch = keep_taxa(whole, taxa, "tax_id")
+        batch = batch.filter(pc.is_valid(batch["Ensembl_gene_identifier"]))
+        ensembl = pc.replace_substring_regex(
+            batch["Ensembl_gene_identifier"], f"^{_ENSEMBL_VERSION.pattern}$", r"\1"
+        )
+        batches.append(pa.record_batch([batch["GeneID"], ensembl], schema=GENE2ENSEMBL))
+    table = _table(path, "NCBI gene2ensembl", batches, GENE2ENSEMBL)
+    # The file has one line a transcript.
+    return table.group_by(GENE2ENSEMBL.names).aggregate([])
+
+
+def read_gene_history(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
+    """Read which GeneIDs were replaced by others from NCBI's ``gene_history``.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzip.
+    taxa
+        NCBI taxonomy ids of the species wanted; None means all of the file.
+
+    Returns
+    -------
+    pyarrow.Table
+        Of schema `GENE_HISTORY`; ids discontinued without a replacement are left out.
+
+    Raises
+    ------
+    InputFileError
+        If the file is missing, damaged or of another format.
+    """
+    columns = {
+        "tax_id": pa.int32(),
+        "GeneID": pa.int64(),
+        "Discontinued_GeneID": pa.int64(),
+    }
+    batches = []
+    for whole in stream_tsv(path, "NCBI gene_history", columns):
+        batch = keep_taxa(whole, taxa, "tax_id")
+        batch = batch.filter(pc.is_valid(batch["GeneID"]))
+        batches.append(
+            pa.record_batch([batch["GeneID"], batch["Discontinued_GeneID"]], schema=GENE_HISTORY)
+        )
+    return _table(path, "NCBI gene_history", batches, GENE_HISTORY)
+
+
+def without_version(name: str) -> str:
+    """Return an Ensembl id without its version, ``ENSG00000121410.5``; any other name as it is."""
+    found = _ENSEMBL_VERSION.fullmatch(name)
+    return found[1] if found else name
+
+
+def _table(
+    path: Path, what: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema
+) -> pa.Table:
+    table = pa.Table.from_batches(batches, schema)
+    for name in schema.names:
+        if table[name].null_count:
+            raise InputFileError(f"{what} file {path}: a line has no {name}; expected an integer")
+    return table
+
+
+def _split(joined: pa.Array) -> pa.Array:
+    """Split ``a|b`` into lists; an absent value gives an empty list."""
+    return pc.fill_null(pc.split_pattern(joined, "|"), pa.scalar([], _STRINGS))
+
+
+def _ensembl_ids(references: str | None) -> list[str]:
+    """Return the Ensembl gene ids, without version, in ``dbXrefs``."""
+    if references is None:
+        return []
+    ids = [ref.removeprefix("Ensembl:") for ref in references.split("|") if ref[:8] == "Ensembl:"]
+    return [without_version(found) for found in ids]

@@ -1,0 +1,95 @@
+"""Reader of the protein function texts that STRING publishes."""
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cellkin.indexer.genes.tsv import keep_taxa, stream_tsv
+from cellkin.wire.errors import InputFileError
+
+_WHAT = "STRING protein.info"
+_VERSION = re.compile(r"\.(v\d+(?:\.\d+)*)\.")
+_ANNOTATION = r"^.*?; (?P<function>.+)$"
+_NOT_AVAILABLE = r"(?i)^\s*annotation not available\b"
+_CUT_MARK = r"\s*\[\.\.\.\]\s*$"
+
+PROTEIN_INFO = pa.schema(
+    [
+        pa.field("taxon", pa.int32()),
+        pa.field("protein_id", pa.string()),  # Ensembl's, without the taxon before it
+        pa.field("preferred_name", pa.string()),
+        pa.field("function", pa.string()),  # never empty
+    ]
+)
+"""What `read_protein_info` returns."""
+
+
+def string_release(path: Path) -> str:
+    """Return the name of the release a file is of: "STRING v12.0", or "STRING" where none is named.
+
+    Parameters
+    ----------
+    path
+        A file named as STRING does: ``9606.protein.info.v12.0.txt.gz``.
+    """
+    found = _VERSION.search(path.name)
+    return f"STRING {found[1]}" if found else "STRING"
+
+
+def read_protein_info(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
+    """Read the function texts of proteins from STRING's ``protein.info``.
+
+    An annotation has the form ``Protein name; function text``. Proteins with a name only, or whose
+    annotation is not available, are left out, as is the mark ``[...]`` where STRING cut the text.
+
+    Parameters
+    ----------
+    path
+        The file of one or all species, plain or gzip.
+    taxa
+        NCBI taxonomy ids of the species wanted; None means all of the file.
+
+    Returns
+    -------
+    pyarrow.Table
+        Of schema `PROTEIN_INFO`, in the order of the file.
+
+    Raises
+    ------
+    InputFileError
+        If the file is missing, damaged or of another format.
+    """
+    columns = {
+        "string_protein_id": pa.string(),
+        "preferred_name": pa.string(),
+        "annotation": pa.string(),
+    }
+    batches = []
+    for batch in stream_tsv(path, _WHAT, columns):
+        ids = pc.extract_regex(batch["string_protein_id"], r"^(?P<taxon>\d{1,9})\.(?P<protein>.+)$")
+        if ids.null_count:
+            wrong = batch["string_protein_id"].filter(pc.is_null(ids))[0]
+            raise InputFileError(
+                f"{_WHAT} file {path}: protein id {wrong} does not begin with a taxon; "
+                "expected one such as 9606.ENSP00000000233"
+            )
+        form = pc.extract_regex(batch["annotation"], _ANNOTATION)
+        function = pc.replace_substring_regex(pc.struct_field(form, "function"), _CUT_MARK, "")
+        rows = pa.record_batch(
+            [
+                pc.cast(pc.struct_field(ids, "taxon"), pa.int32()),
+                pc.struct_field(ids, "protein"),
+                batch["preferred_name"],
+                pc.utf8_trim_whitespace(function),
+            ],
+            schema=PROTEIN_INFO,
+        )
+        has_text = pc.and_(
+            pc.greater(pc.utf8_length(rows["function"]), 0),
+            pc.invert(pc.match_substring_regex(batch["annotation"], _NOT_AVAILABLE)),
+        )
+        batches.append(keep_taxa(rows.filter(has_text), taxa, "taxon"))
+    return pa.Table.from_batches(batches, PROTEIN_INFO)

@@ -1,0 +1,155 @@
+"""Tab-separated files with a header line, plain or gzip, read in a stream."""
+
+import gzip
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from cellkin.wire.errors import InputFileError
+
+_GZIP_MAGIC = b"\x1f\x8b"
+_BLOCK_BYTES = 16 << 20
+"""Read at a time; also the longest line that can be read."""
+_HEADER_BYTES = 1 << 16
+
+
+@contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Turn what can go wrong while ``path`` is read into an `InputFileError` naming the file.
+
+    Parameters
+    ----------
+    path
+        The file.
+    what
+        What it should be: "NCBI gene_info".
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise InputFileError(
+            f"{what} file {path}: there is no such file; check the path, or download the file first"
+        ) from None
+    except IsADirectoryError:
+        raise InputFileError(f"{what} file {path}: this is a folder; name a file in it") from None
+    except EOFError:
+        raise _damaged(path, what, "it ends too early") from None
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise _damaged(path, what, str(error)) from None
+    except UnicodeDecodeError as error:
+        raise InputFileError(
+            f"{what} file {path}: byte {error.start} is no UTF-8 text; convert the file to UTF-8"
+        ) from None
+    except pa.ArrowInvalid as error:
+        raise InputFileError(
+            f"{what} file {path}: {_in_lines(str(error))}; expected tab-separated UTF-8 text"
+        ) from None
+    except OSError as error:
+        if "Truncated compressed stream" in str(error):
+            raise _damaged(path, what, "it ends too early") from None
+        if "zlib" in str(error):
+            raise _damaged(path, what, str(error)) from None
+        raise InputFileError(f"{what} file {path}: cannot be read: {error}") from None
+
+
+def _damaged(path: Path, what: str, how: str) -> InputFileError:
+    return InputFileError(
+        f"{what} file {path}: the gzip data is damaged ({how}); download the file again"
+    )
+
+
+def _in_lines(message: str) -> str:
+    """Say line for Arrow's row, which counts the header and so is the line of the file."""
+    return message.split("\n")[0].replace("Row #", "line ").removeprefix("CSV parse error: ")
+
+
+def is_gzip(path: Path) -> bool:
+    """Say whether the content of a file, whatever its name, is gzip."""
+    with path.open("rb") as file:
+        return file.read(2) == _GZIP_MAGIC
+
+
+def _header(path: Path, what: str, expected: Collection[str]) -> list[str]:
+    with gzip.open(path) if is_gzip(path) else path.open("rb") as file:
+        line = file.readline(_HEADER_BYTES)
+    if not line:
+        raise InputFileError(f"{what} file {path}: the file is empty; download it again")
+    text = line.decode("utf-8-sig", errors="replace").rstrip("\r\n")
+    columns = text.removeprefix("#").split("\t")
+    missing = [name for name in expected if name not in columns]
+    if missing:
+        shown = ", ".join(columns)
+        raise InputFileError(
+            f"{what} file {path}: the header lacks {', '.join(missing)}; "
+            f"found: {shown[:300]}{'...' if len(shown) > 300 else ''}; "
+            f"expected: {', '.join(expected)}"
+        )
+    return columns
+
+
+def stream_tsv(
+    path: Path, what: str, columns: Mapping[str, pa.DataType]
+) -> Iterator[pa.RecordBatch]:
+    """Read some columns of a tab-separated file in batches of bounded memory.
+
+    The first line is the header, with or without a leading ``#``; more columns than those asked
+    for may be there, in any order. ``-`` stands for an absent value. Quotes are ordinary signs.
+
+    Parameters
+    ----------
+    path
+        The file, plain or gzip as its content says.
+    what
+        What it should be, for errors: "NCBI gene_info".
+    columns
+        Type of each column wanted.
+
+    Yields
+    ------
+    pyarrow.RecordBatch
+        The columns in the order asked for; null where absent.
+
+    Raises
+    ------
+    InputFileError
+        If the file is missing, empty, cut short, not UTF-8, lacks a column, or has a line with
+        another number of fields or with something else than an integer in an integer column.
+    """
+    with reading(path, what):
+        names = _header(path, what, columns)
+        compression = "gzip" if is_gzip(path) else None
+        with pa.input_stream(path, compression=compression) as stream:
+            reader = pa.csv.open_csv(
+                stream,
+                # One thread, for with more the errors do not say the line.
+                pa.csv.ReadOptions(
+                    use_threads=False, block_size=_BLOCK_BYTES, skip_rows=1, column_names=names
+                ),
+                pa.csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False),
+                pa.csv.ConvertOptions(
+                    include_columns=list(columns),
+                    column_types=dict(columns),
+                    null_values=["-"],
+                    strings_can_be_null=True,
+                ),
+            )
+            yield from reader
+
+
+def keep_taxa(
+    batch: pa.RecordBatch, taxa: Collection[int] | None, *columns: str
+) -> pa.RecordBatch:
+    """Keep the rows where any of the columns names one of the taxa; all where ``taxa`` is None."""
+    if taxa is None:
+        return batch
+    wanted = pa.array(sorted(taxa), pa.int32())
+    masks = [pc.is_in(batch.column(name), value_set=wanted) for name in columns]
+    mask = masks[0]
+    for other in masks[1:]:
+        mask = pc.or_(mask, other)
+    return batch.filter(mask)

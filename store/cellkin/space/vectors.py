@@ -1,0 +1,109 @@
+"""Gene vectors: centring, whitening, and weights carried to genes the reference never measured."""
+
+import numpy as np
+
+from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector
+
+_BLOCK_ROWS = 2048
+
+
+def unit_rows(matrix: Float32Matrix) -> Float32Matrix:
+    """Return the rows scaled to unit length; a zero row stays zero.
+
+    Parameters
+    ----------
+    matrix
+        (n, dim) float32.
+    """
+    norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
+    scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
+    return np.asarray(matrix * scale[:, None], np.float32)
+
+
+def centered_unit_rows(matrix: Float32Matrix) -> Float32Matrix:
+    """Return the rows minus their mean, scaled to unit length.
+
+    Text vectors of a language model share a large common part; without it cosines spread out.
+    """
+    return unit_rows(np.asarray(matrix - matrix.mean(axis=0, dtype=np.float64), np.float32))
+
+
+def whiten(matrix: Float32Matrix, shrinkage: float) -> Float32Matrix:
+    """Return the rows centred, whitened and scaled to unit length.
+
+    Parameters
+    ----------
+    matrix
+        (n_genes, dim) float32, one row a gene.
+    shrinkage
+        The covariance is ``(1 - shrinkage) C + shrinkage * mean(eigenvalues) I``.
+
+    Returns
+    -------
+    Float32Matrix
+        (n_genes, dim) float32.
+    """
+    x = matrix.astype(np.float64)
+    x -= x.mean(axis=0)
+    eigenvalues, axes = np.linalg.eigh(x.T @ x / len(x))
+    shrunk = (1 - shrinkage) * eigenvalues + shrinkage * eigenvalues.mean()
+    # A corpus of fewer genes than dimensions, or of one repeated text, has directions of no
+    # variance at all: they stay zero.
+    scale = np.divide(1.0, np.sqrt(np.abs(shrunk)), out=np.zeros_like(shrunk), where=shrunk > 1e-12)
+    return unit_rows(np.asarray(x @ (axes * scale) @ axes.T, np.float32))
+
+
+def inverse_detection(n_cells: int, n_detected: Int64Vector) -> Float32Vector:
+    """Weigh genes by how few cells express them: ``ln((1 + n) / (1 + n_detected))``.
+
+    Parameters
+    ----------
+    n_cells
+        Cells of the reference.
+    n_detected
+        (n_genes,) int64, cells with a count above zero.
+    """
+    return np.asarray(np.log((1.0 + n_cells) / (1.0 + n_detected)), np.float32)
+
+
+def carry_weights(
+    vectors: Float32Matrix,
+    measured: Int64Vector,
+    weights: Float32Vector,
+    k: int,
+    temperature: float,
+) -> Float32Vector:
+    """Give every gene a weight, from those of the genes that were measured.
+
+    A gene of another species or panel has no statistics in the reference. It takes those of the
+    measured genes whose texts are nearest to its own.
+
+    Parameters
+    ----------
+    vectors
+        (n_genes, dim) float32, unit rows.
+    measured
+        (n_measured,) int64, rows of the measured genes, ascending.
+    weights
+        (n_measured,) float32, their weights.
+    k, temperature
+        The mean is over the ``k`` nearest, by ``softmax(cosine / temperature)``.
+
+    Returns
+    -------
+    Float32Vector
+        (n_genes,) float32; measured genes keep their own.
+    """
+    carried = np.empty(len(vectors), np.float32)
+    known = np.ascontiguousarray(vectors[measured])
+    k = min(k, len(measured))
+    rest = np.setdiff1d(np.arange(len(vectors)), measured, assume_unique=True)
+    for start in range(0, len(rest), _BLOCK_ROWS):
+        rows = rest[start : start + _BLOCK_ROWS]
+        cosine = vectors[rows] @ known.T
+        nearest = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
+        near = np.take_along_axis(cosine, nearest, axis=1)
+        softmax = np.exp((near - near.max(axis=1, keepdims=True)) / temperature)
+        carried[rows] = (softmax * weights[nearest]).sum(axis=1) / softmax.sum(axis=1)
+    carried[measured] = weights
+    return carried

@@ -1,0 +1,298 @@
+"""A store: a folder of LanceDB tables and index artifacts under one catalog."""
+
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lancedb
+import numpy as np
+import pyarrow as pa
+
+from cellkin.space.arrays import Float32Matrix, Float32Vector, Int32Vector, Int64Vector
+from cellkin.store import artifacts, schema
+from cellkin.store.catalog import Catalog, Entry, Kind
+from cellkin.store.digest import table_digest
+from cellkin.wire.errors import (
+    ConflictError,
+    IntegrityError,
+    InvalidArgumentError,
+    NotFoundError,
+)
+from cellkin.wire.names import check_name
+
+
+@dataclass(frozen=True)
+class GeneEmbedding:
+    """The vectors of one embedding version.
+
+    Parameters
+    ----------
+    gene_ids, taxa
+        (n_genes,) int64 NCBI GeneIDs ascending, int32 NCBI taxonomy ids.
+    text_sha256
+        (n_genes,) the text each vector was made from.
+    vectors
+        (n_genes, dim) float32, unit rows.
+    """
+
+    gene_ids: Int64Vector
+    taxa: Int32Vector
+    text_sha256: list[str]
+    vectors: Float32Matrix
+
+    def to_table(self) -> pa.Table:
+        """Return the rows as they are stored."""
+        dim = self.vectors.shape[1]
+        flat = pa.array(np.ascontiguousarray(self.vectors, np.float32).reshape(-1))
+        return pa.table(
+            [
+                pa.array(self.gene_ids, pa.int64()),
+                pa.array(self.taxa, pa.int32()),
+                pa.array(self.text_sha256, pa.string()),
+                pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), dim)),
+            ],
+            schema=schema.embedding_schema(dim),
+        )
+
+    @classmethod
+    def from_table(cls, table: pa.Table) -> "GeneEmbedding":
+        """Read rows as they are stored."""
+        table = table.combine_chunks()
+        dim = table.schema.field("vector").type.list_size
+        vectors = [chunk.flatten().to_numpy() for chunk in table["vector"].chunks]
+        flat = np.concatenate(vectors) if vectors else np.empty(0, np.float32)
+        return cls(
+            table["gene_id"].to_numpy(),
+            table["taxon"].to_numpy(),
+            table["text_sha256"].to_pylist(),
+            flat.reshape(-1, dim),
+        )
+
+
+class Store:
+    """Everything cellkin keeps, under one URI.
+
+    Open one with `Store.open`, or `Store.create` where it may not exist yet.
+
+    Attributes
+    ----------
+    uri
+        Where it is.
+    catalog
+        Which versions there are.
+    """
+
+    def __init__(self, uri: str, database: lancedb.DBConnection) -> None:
+        self.uri = uri
+        self.catalog = Catalog(database)
+        self._database = database
+
+    @classmethod
+    def open(cls, uri: str) -> "Store":
+        """Open an existing store.
+
+        Parameters
+        ----------
+        uri
+            A folder of this machine.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no store.
+        """
+        root = _local_root(uri)
+        if not (root / "catalog.lance").is_dir():
+            raise NotFoundError(
+                f"no cellkin store at {uri}; make one with "
+                f"`cellkin genes import --store {uri} --gene-info FILE`"
+            )
+        return cls(uri, lancedb.connect(str(root)))
+
+    @classmethod
+    def create(cls, uri: str) -> "Store":
+        """Open a store, making it where there is none."""
+        root = _local_root(uri)
+        if root.exists() and not root.is_dir():
+            raise InvalidArgumentError(f"store {uri} is a file; give a folder")
+        root.mkdir(parents=True, exist_ok=True)
+        database = lancedb.connect(str(root))
+        database.create_table("catalog", schema=schema.CATALOG, exist_ok=True)
+        return cls(uri, database)
+
+    def publish_corpus(self, name: str, table: pa.Table, manifest: Mapping[str, Any]) -> Entry:
+        """Write a corpus version.
+
+        Parameters
+        ----------
+        name
+            Name of the corpus.
+        table
+            Rows of `schema.CORPUS`, ascending by GeneID.
+        manifest
+            Sources, template and counts; where the table lies is added.
+        """
+        check_name(name, "corpus")
+        return self._publish_table(Kind.CORPUS, name, table.cast(schema.CORPUS), manifest)
+
+    def corpus(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
+        """Read a corpus version, all of its columns or some."""
+        return self._read_table(entry, columns)
+
+    def publish_embedding(
+        self, name: str, embedding: GeneEmbedding, manifest: Mapping[str, Any]
+    ) -> Entry:
+        """Write an embedding version.
+
+        Parameters
+        ----------
+        name
+            Name of the embedding model.
+        embedding
+            The vectors.
+        manifest
+            Model, corpus and counts; where the table lies is added.
+        """
+        check_name(name, "gene embedding")
+        return self._publish_table(Kind.EMBEDDING, name, embedding.to_table(), manifest)
+
+    def embedding(self, entry: Entry) -> GeneEmbedding:
+        """Read an embedding version."""
+        return GeneEmbedding.from_table(self._read_table(entry))
+
+    def publish_index(
+        self, name: str, write: Callable[[Path], None], manifest: Mapping[str, Any]
+    ) -> Entry:
+        """Write a cell index version.
+
+        Parameters
+        ----------
+        name
+            Name of the index.
+        write
+            Writes the artifact's files into the empty folder it is given.
+        manifest
+            What the index was made from; its files and their digests are added.
+        """
+        check_name(name, "cell index")
+        folder, files = artifacts.write_folder(_local_root(self.uri) / "indexes" / name, write)
+        path = folder.relative_to(_local_root(self.uri)).as_posix()
+        return self.catalog.commit(
+            Kind.INDEX, name, folder.name, {**manifest, "path": path, "files": files}
+        )
+
+    def index_folder(self, entry: Entry) -> Path:
+        """Return the folder of a cell index's files, their digests checked.
+
+        Raises
+        ------
+        IntegrityError
+            If a file is missing or was changed.
+        """
+        folder = _local_root(self.uri) / str(entry.manifest["path"])
+        artifacts.check_folder(folder, entry.manifest["files"], f"cell index {entry.full_name}")
+        return folder
+
+    @contextmanager
+    def staging(self, name: str, dim: int) -> Iterator["Staging"]:
+        """Open the vectors of an unfinished embedding run; they are dropped if the block succeeds.
+
+        Parameters
+        ----------
+        name
+            Names the run's model and settings; a run of other settings never sees them.
+        dim
+            Width of a vector.
+        """
+        table_name = f"staging-{name}"
+        table = self._database.create_table(
+            table_name,
+            schema=pa.schema(
+                [
+                    pa.field("text_sha256", pa.string(), nullable=False),
+                    pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+                ]
+            ),
+            exist_ok=True,
+        )
+        yield Staging(table, dim)
+        self._database.drop_table(table_name, ignore_missing=True)
+
+    def _publish_table(
+        self, kind: Kind, name: str, table: pa.Table, manifest: Mapping[str, Any]
+    ) -> Entry:
+        table_name = f"{kind}-{name}"
+        digest = table_digest(table)
+        written = self._database.create_table(table_name, table, mode="overwrite")
+        location = {"table": table_name, "table_version": written.version, "n_rows": len(table)}
+        # A tag keeps Lance's clean-up away from the version.
+        written.tags.create(f"sha256-{digest[:16]}-{uuid.uuid4().hex[:8]}", written.version)
+        entry = Entry(kind, name, "new", "", digest, {**manifest, **location})
+        try:
+            self._read_table(entry)
+        except IntegrityError as error:
+            raise ConflictError(
+                f"{kind.noun} {name!r}: another writer replaced the table while this one wrote; "
+                "nothing was published, run the command again"
+            ) from error
+        return self.catalog.commit(kind, name, digest, entry.manifest)
+
+    def _read_table(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
+        what = f"{entry.kind.noun} {entry.full_name}"
+        try:
+            table = self._database.open_table(entry.manifest["table"])
+            table.checkout(entry.manifest["table_version"])
+            if columns is not None:
+                return table.search().select(columns).limit(None).to_arrow()
+            rows = table.to_arrow()
+        except (ValueError, OSError, RuntimeError) as error:
+            raise IntegrityError(
+                f"{what}: its table {entry.manifest['table']} version "
+                f"{entry.manifest['table_version']} cannot be read ({error}); publish it again"
+            ) from error
+        rows = rows.cast(_canonical(rows.schema))
+        if table_digest(rows) != entry.digest:
+            raise IntegrityError(
+                f"{what}: its {len(rows)} rows do not have the digest {entry.digest[:16]} of the "
+                "catalog; the data was changed or damaged, publish it again"
+            )
+        return rows
+
+
+class Staging:
+    """Vectors of an unfinished run, by the SHA-256 of their text."""
+
+    def __init__(self, table: Any, dim: int) -> None:
+        self._table = table
+        self._dim = dim
+
+    def vectors(self) -> dict[str, Float32Vector]:
+        """Return the vectors committed so far: text SHA-256 to (dim,) float32."""
+        rows = self._table.to_arrow().combine_chunks()
+        flat = [chunk.flatten().to_numpy() for chunk in rows["vector"].chunks]
+        matrix = np.concatenate(flat).reshape(-1, self._dim) if flat else np.empty((0, self._dim))
+        return dict(zip(rows["text_sha256"].to_pylist(), matrix, strict=True))
+
+    def append(self, text_sha256: list[str], vectors: Float32Matrix) -> None:
+        """Commit some vectors: they survive whatever happens next."""
+        flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+        column = pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), self._dim))
+        self._table.add(pa.table([pa.array(text_sha256), column], schema=self._table.schema))
+
+
+def _canonical(read: pa.Schema) -> pa.Schema:
+    """Return the schema rows had when their digest was taken, whatever LanceDB made of it."""
+    if "vector" in read.names:
+        return schema.embedding_schema(read.field("vector").type.list_size)
+    return schema.CORPUS
+
+
+def _local_root(uri: str) -> Path:
+    if "://" in uri and not uri.startswith("file://"):
+        raise InvalidArgumentError(
+            f"store {uri}: object stores are not supported yet; give a folder of this machine"
+        )
+    return Path(uri.removeprefix("file://")).expanduser().absolute()
