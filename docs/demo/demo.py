@@ -20,22 +20,16 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
-import anndata as ad
 from commands import STORE, WORK, Steps, serving
-from data import DemoFiles, prepare
-from report import (
-    Evaluation,
-    absent_sentence,
-    draw_confusion,
-    evaluate,
-    recall_table,
-    summary_table,
-)
 from rich.console import Console
 
 from cellkin.wire.errors import CellkinError
+
+if TYPE_CHECKING:
+    from data import DemoFiles
+    from report import Evaluation
 
 ROOT = Path(__file__).resolve().parents[2]
 INDEXES = {"text": "pancreas", "random": "pancreas-random"}
@@ -44,7 +38,7 @@ REQUIRED_MARGIN = 0.15
 """By how much text must beat the control in accuracy; less means that something is broken."""
 
 
-def label_mouse(steps: Steps, files: DemoFiles) -> tuple[dict[str, Path], str]:
+def label_mouse(steps: Steps, files: "DemoFiles") -> tuple[dict[str, Path], str]:
     """Run the commands of the demo.
 
     Parameters
@@ -81,8 +75,8 @@ def label_mouse(steps: Steps, files: DemoFiles) -> tuple[dict[str, Path], str]:
 
 
 def compare(
-    steps: Steps, files: DemoFiles, outputs: dict[str, Path], console: Console
-) -> dict[str, Evaluation]:
+    steps: Steps, files: "DemoFiles", outputs: dict[str, Path], console: Console
+) -> "dict[str, Evaluation]":
     """Compare the labels with the known types, print the tables and draw the picture.
 
     Parameters
@@ -103,6 +97,9 @@ def compare(
     """
     picture = WORK / "confusion.png"
     with steps.step("evaluate", "mouse labels against the authors' own"):
+        import anndata as ad
+        import report
+
         reference = ad.read_h5ad(files.human).obs["cell_type"].to_numpy(dtype=str)
         types = sorted(set(reference))
         annotated = {method: ad.read_h5ad(path).obs for method, path in outputs.items()}
@@ -111,15 +108,17 @@ def compare(
             method: obs["cellkin_winner"].to_numpy(dtype=str) for method, obs in annotated.items()
         }
         evaluations = {
-            method: evaluate(truth, winners[method], obs["cellkin_unknown"].to_numpy(bool), types)
+            method: report.evaluate(
+                truth, winners[method], obs["cellkin_unknown"].to_numpy(bool), types
+            )
             for method, obs in annotated.items()
         }
-        draw_confusion(winners, truth, types, picture)
+        report.draw_confusion(winners, truth, types, picture)
     console.print()
-    console.print(summary_table(evaluations))
-    console.print(absent_sentence(evaluations), highlight=False)
+    console.print(report.summary_table(evaluations))
+    console.print(report.absent_sentence(evaluations), highlight=False)
     console.print()
-    console.print(recall_table(evaluations, truth, reference))
+    console.print(report.recall_table(evaluations, truth, reference))
     print(f"\nWho was taken for whom: {picture}")
     return evaluations
 
@@ -141,6 +140,8 @@ def main() -> int:
     steps, console = Steps(), Console()
 
     with steps.step("data", "mouse and human pancreas, NCBI genes (fetched once, digests checked)"):
+        from data import prepare  # here, since anndata takes seconds to load: they count
+
         files = prepare(WORK)
     outputs, genes = label_mouse(steps, files)
     evaluations = compare(steps, files, outputs, console)
@@ -199,6 +200,7 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("stopped")
+        print("stopped", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except CellkinError as error:
         sys.exit(f"error: {error}")

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 from sklearn.metrics import f1_score
 
-TITLES = {"text": "gene text", "random": "random gene vectors (control)"}
+TITLES = {"text": "gene text", "random": "random vectors (control)"}
 """How each method is called in tables and in the picture."""
 
 
@@ -121,7 +121,7 @@ def summary_table(evaluations: Mapping[str, Evaluation]) -> Table:
     """
     table = Table()
     table.add_column("cells placed by", no_wrap=True)
-    for column in ("accuracy", "macro-F1", "called unknown", "accuracy of the rest"):
+    for column in ("accuracy", "macro-F1", "unknown", "accuracy of rest"):
         table.add_column(column, justify="right")
     for method, figures in evaluations.items():
         rest = figures.accuracy_of_labeled
@@ -156,9 +156,9 @@ def recall_table(
     rich.table.Table
         One row a type that both hold, with its number of cells in each.
     """
-    table = Table()
+    table = Table(title="recall by cell type", title_justify="left")
     table.add_column("cell type", no_wrap=True)
-    for column in ("mouse cells", "human cells", *(f"recall, {method}" for method in evaluations)):
+    for column in ("mouse cells", "human cells", *evaluations):
         table.add_column(column, justify="right")
     for name in next(iter(evaluations.values())).recall:
         counts = [f"{(truth == name).sum():,}", f"{(reference == name).sum():,}"]

@@ -11,7 +11,8 @@ from grpc_status import rpc_status
 
 from cellkin.wire.errors import ERROR_DOMAIN, CellkinError, InternalError
 
-Handler: TypeAlias = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = Any
+"""A ``grpc.RpcMethodHandler``, whose class takes the type arguments of its stubs only on paper."""
 
 _log = structlog.get_logger("cellkin.server")
 
@@ -21,9 +22,9 @@ class ErrorInterceptor(grpc.ServerInterceptor):
 
     def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Handler | None],
+        continuation: Callable[[grpc.HandlerCallDetails], Handler],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler | None:
+    ) -> Handler:
         """Wrap the method that was called."""
         handler = continuation(handler_call_details)
         if handler is None:

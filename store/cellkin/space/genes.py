@@ -10,7 +10,10 @@ A name is met by the first of these that knows it, within one species:
 6. a current symbol among the given names, where the name is that symbol with the suffix that
    scanpy (``-1``) or R (``.1``) adds to a repeated name
 
-The parts of ``GRCh38_INS``, ``INS_ENSG00000254647`` and ``ENSG00000254647|INS`` are met one by one.
+Of ``GRCh38_INS`` only the symbol counts, and that it is human. Of ``INS_ENSG00000254647`` and
+``ENSG00000254647|INS`` the Ensembl id counts, and the symbol where the corpus does not have that id
+or has several genes of it. Seurat's ``-`` in the place of ``_`` is read alike.
+
 A name that could mean several genes at the step that knows it is ambiguous, and never guessed. So
 is a synonym of one gene that differs only in spelling from the symbol of another: a mouse list in
 capitals writes SLC7A1 for Slc7a1, but SLC7A1 is also a synonym of Slc7a3.
@@ -21,7 +24,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -31,12 +34,14 @@ from cellkin.wire.terms import GeneRoute, taxon_name
 
 _T = TypeVar("_T")
 _FORM = re.compile(
-    r"""(?:(?P<assembly>GRC[a-z](?=[0-9]{2})|hg(?=18|19|38)|mm(?=9|10|39)|rn(?=[4-8]))[0-9]+[_-]+)?
-    (?: (?:(?P<before>.+?)[_|])??
-        (?P<ensembl>(?P<kind>ENS[A-Z]*G)[0-9]+)(?:\.[0-9]+)?
-        (?:[_|](?P<after>.+))?
-      | (?:GeneID:|LOC)(?P<number>[0-9]+)
-      | (?P<rest>.+) )""",
+    r"""
+    (?: (?P<assembly> GRC[a-z] | hg(?=1[89]|38) | mm(?=9|10|39) | rn(?=[4-8]) ) [0-9]{1,2} [-_]++ )?  # possessive: linear time
+    (?: (?: (?P<before> .+? ) [-_|] )??
+        (?P<ensembl> (?P<kind> ENS[A-Z]*G ) [0-9]+ ) (?: \.[0-9]+ )?
+        (?: [-_|] (?P<after> .+ ) )?
+      | (?: GeneID: | LOC ) (?P<number> [0-9]+ )
+      | (?P<rest> .+ )
+    )""",
     re.VERBOSE | re.IGNORECASE,
 )
 _MARKS = ("GRC", "HG", "MM", "RN", "GENEID:", "LOC")
@@ -49,8 +54,8 @@ _TAXON_OF = {
 }  # fmt: skip
 """The species of an assembly and of an Ensembl prefix; others say nothing."""
 
-# What a name means is kept as one integer, so that tens of thousands of names are looked up by one
-# map over a dict: (row << 3) | step, or (~group << 3) | step where a group of genes shares the name.
+# What a name means is kept as one integer, a code, so that tens of thousands of names are looked up
+# by one map over a dict: (row << 3) | step, or (~group << 3) | step where several genes share it.
 _ID, _FORMER_ID, _ENSEMBL, _SYMBOL, _SYNONYM, _FOLDED_SYMBOL, _FOLDED_SYNONYM = range(7)
 _UNMET = -1  # step 7
 _ROUTES = np.array(
@@ -180,7 +185,8 @@ class GeneResolver:
             As users write them, in any order.
         taxon
             NCBI taxonomy id; 0 to infer it: the species that most names meet letter for letter by
-            id or current symbol; of equal ones that with most by synonym, then the lowest id.
+            id or current symbol; of equal ones that with most by synonym, then the lowest id
+            that any name meets.
 
         Raises
         ------
@@ -241,7 +247,7 @@ class GeneResolver:
                 {"taxon": str(taxon)},
             )
         species = self._species_of[taxon]
-        if species is None:
+        if species is None:  # two threads may both build it: each builds a whole one, either serves
             rows = np.flatnonzero(self._taxa == taxon)
             species = _Species(taxon, rows.tolist(), self._gene_ids[rows].tolist(), *self._columns)
             self._species_of[taxon] = species
@@ -260,35 +266,30 @@ class GeneResolver:
             for i in unclear.tolist()
         }
         met, counts = np.unique(rows[rows >= 0], return_counts=True)
-        duplicates: dict[int, tuple[str, ...]] = {}
+        together: dict[int, list[str]] = {}
         for i in np.flatnonzero(np.isin(rows, met[counts > 1])).tolist():
-            gene_id = int(self._gene_ids[rows[i]])
-            duplicates[gene_id] = (*duplicates.get(gene_id, ()), names[i])
+            together.setdefault(int(self._gene_ids[rows[i]]), []).append(names[i])
+        duplicates = {gene_id: tuple(same) for gene_id, same in together.items()}
         return Resolution(species.taxon, inferred, rows, routes, ambiguous, duplicates)
 
 
-class _Parts(NamedTuple):
-    """What is written around a name taken off: a label, an Ensembl id, and whose they are."""
-
-    label: str
-    ensembl: str
-    taxon: int  # 0 where nothing says it
-
-
-_Apart = Callable[[str], _Parts | None]
+_Parts: TypeAlias = tuple[str, str, int]
+"""Of a name: its label, its Ensembl id, and the species that it states, 0 where none."""
+_Apart: TypeAlias = Callable[[str], _Parts | None]
 
 
 def _take_apart(name: str) -> _Parts | None:
-    """Read assembly prefixes, composites and marked ids; None where the name is nothing of these."""
+    """Read prefixes, composites and marked ids; None where the name is none of these."""
     upper = name.upper()
     if "ENS" not in upper and not upper.startswith(_MARKS):
         return None  # most names: it is not worth a regular expression
     form = _FORM.fullmatch(name)
     if form is None or form["rest"] == name:
         return None
-    label = form["before"] or form["after"] or form["number"] or form["rest"] or ""
-    mark = form["kind"] or form["assembly"] or ""
-    return _Parts(label.strip(), (form["ensembl"] or "").upper(), _TAXON_OF.get(mark.upper(), 0))
+    assembly, before, ensembl, kind, after, number, rest = form.groups(default="")
+    beside = before or after
+    label = number or rest or ("" if beside.isdigit() else beside)  # ENSG00000254647-1: no GeneID
+    return label.strip(), ensembl.upper(), _TAXON_OF.get((kind or assembly).upper(), 0)
 
 
 def _fold(names: Iterable[str]) -> list[str]:
@@ -312,8 +313,8 @@ def _evidence(codes: Int64Vector) -> tuple[int, int]:
 class _Species:
     """The names of the genes of one species.
 
-    ``codes`` of names are as described at the top of the module; ``given`` are without spaces
-    around them; ``apart`` is `_take_apart`, which a caller with several species caches.
+    ``given`` names are without spaces around them; ``apart`` is `_take_apart`, cached by a caller
+    that asks several species.
     """
 
     def __init__(
@@ -338,14 +339,11 @@ class _Species:
         self._enter(self._folded, _FOLDED_SYNONYM, folded_others, other_rows)
         self._folded |= folded_symbols
 
-        rivals = [
-            (name, row)
-            for name, code in zip(others, map(folded_symbols.get, folded_others), strict=True)
-            if code is not None
-            for row in self.rows_of(code)
-        ]
-        others += [name for name, _ in rivals]
-        other_rows += [row for _, row in rivals]
+        rivals = list(map(folded_symbols.get, folded_others, repeat(_UNMET)))
+        for i in np.flatnonzero(np.array(rivals, np.int64) != _UNMET).tolist():
+            for row in self.rows_of(rivals[i]):
+                others.append(others[i])
+                other_rows.append(row)
         self._met: dict[str, int] = {}
         self._enter(self._met, _SYNONYM, others, other_rows)
         self._enter(self._met, _SYMBOL, own, rows)
@@ -375,18 +373,19 @@ class _Species:
             return ()
         return (code >> 3,) if code >= 0 else self._groups[~(code >> 3)]
 
-    def read(self, given: Sequence[str], apart: _Apart) -> Int64Vector:
+    def read(self, given: list[str], apart: _Apart) -> Int64Vector:
         """Look names up letter for letter: (n_names,) int64 codes."""
-        codes = np.fromiter(map(self._met.get, given, repeat(_UNMET)), np.int64, len(given))
-        for i in np.flatnonzero(codes == _UNMET).tolist():
-            parts = apart(given[i])
-            if parts is not None and parts.taxon in (0, self.taxon):
-                codes[i] = self._read_parts(parts)
-        return codes
+        codes = list(map(self._met.get, given, repeat(_UNMET)))
+        for i, code in enumerate(codes):
+            if code == _UNMET and (parts := apart(given[i])):
+                codes[i] = self._read_parts(*parts)
+        return np.array(codes, np.int64)
 
-    def _read_parts(self, parts: _Parts) -> int:
-        by_label = self._met.get(parts.label, _UNMET)
-        by_id = self._met.get(parts.ensembl, _UNMET)
+    def _read_parts(self, label: str, ensembl: str, taxon: int) -> int:
+        if taxon not in (0, self.taxon):
+            return _UNMET
+        by_label = self._met.get(label, _UNMET)
+        by_id = self._met.get(ensembl, _UNMET)
         if by_id == _UNMET:
             return by_label
         if by_id < 0:
@@ -395,17 +394,19 @@ class _Species:
                 return agreed.pop() << 3 | _ENSEMBL
         return by_id
 
-    def fold(self, given: Sequence[str], codes: Int64Vector, apart: _Apart) -> Int64Vector:
+    def fold(self, given: list[str], codes: Int64Vector, apart: _Apart) -> Int64Vector:
         """Look up what `read` did not meet by its spelling, then as a repeated symbol."""
         unmet = np.flatnonzero(codes == _UNMET).tolist()
         code_of = dict(zip(given, codes.tolist(), strict=True))
-        taken = [apart(given[i]) or _Parts(given[i], "", 0) for i in unmet]
-        spelled = _fold(parts.label for parts in taken)
-        codes = codes.copy()
-        for i, parts, label in zip(unmet, taken, spelled, strict=True):
-            code = self._folded.get(label, _UNMET) if parts.taxon in (0, self.taxon) else _UNMET
-            if code == _UNMET and (repeated := _REPEATED.fullmatch(given[i])):
+        labels = []
+        for i in unmet:
+            label, _, taxon = apart(given[i]) or (given[i], "", 0)
+            labels.append(label if taxon in (0, self.taxon) else "")
+        found = list(map(self._folded.get, _fold(labels), repeat(_UNMET)))
+        for j, i in enumerate(unmet):
+            if found[j] == _UNMET and (repeated := _REPEATED.fullmatch(given[i])):
                 base = code_of.get(repeated[1], _UNMET)
-                code = base if base & 7 == _SYMBOL else _UNMET
-            codes[i] = code
+                found[j] = base if base & 7 == _SYMBOL else _UNMET
+        codes = codes.copy()
+        codes[unmet] = found
         return codes

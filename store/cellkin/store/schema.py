@@ -40,7 +40,13 @@ def embedding_schema(dim: int) -> pa.Schema:
 
 CATALOG = pa.schema(
     [
-        pa.field("key", pa.string(), nullable=False),  # kind/name@version, unique
+        # kind/name@version. Only with this mark do two inserts of one key at one time conflict.
+        pa.field(
+            "key",
+            pa.string(),
+            nullable=False,
+            metadata={"lance-schema:unenforced-primary-key": "true"},
+        ),
         pa.field("kind", pa.string(), nullable=False),  # corpus, embedding, index
         pa.field("name", pa.string(), nullable=False),
         pa.field("version", pa.string(), nullable=False),  # date.n

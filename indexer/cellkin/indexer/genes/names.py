@@ -48,7 +48,7 @@ class GeneNames:
         rows = zip(*(genes[name].to_pylist() for name in columns), strict=True)
         for gene_id, taxon, symbol, synonyms, ensembl_ids, gene_type in rows:
             self._current[taxon, str(gene_id)].add(gene_id)
-            for name in (symbol, *ensembl_ids):
+            for name in (symbol, *ensembl_ids) if symbol else ensembl_ids:
                 self._current[taxon, name].add(gene_id)
             for name in synonyms:
                 self._synonyms[taxon, name].add(gene_id)

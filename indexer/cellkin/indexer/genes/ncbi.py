@@ -17,7 +17,7 @@ from cellkin.wire.errors import InputFileError
 _STRINGS = pa.list_(pa.string())
 _ENSEMBL_VERSION = re.compile(r"(ENS\w+)\.\d+")
 _NOT_A_GENE = "NEWENTRY"
-"""Symbol of the record, one a species, that holds remarks on genes not in Gene; it names nothing."""
+"""Symbol of a record, one a species, for remarks on genes not in Gene; its name names nothing."""
 
 GENE_INFO = pa.schema(
     [
@@ -53,9 +53,7 @@ GENE_ORTHOLOGS = pa.schema(
 )
 """What `read_gene_orthologs` returns."""
 
-GENE2ENSEMBL = pa.schema(
-    [pa.field("gene_id", pa.int64()), pa.field("ensembl_id", pa.string())]
-)
+GENE2ENSEMBL = pa.schema([pa.field("gene_id", pa.int64()), pa.field("ensembl_id", pa.string())])
 """What `read_gene2ensembl` returns."""
 
 GENE_HISTORY = pa.schema([pa.field("gene_id", pa.int64()), pa.field("former_id", pa.int64())])
@@ -281,9 +279,7 @@ def without_version(name: str) -> str:
     return found[1] if found else name
 
 
-def _table(
-    path: Path, what: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema
-) -> pa.Table:
+def _table(path: Path, what: str, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     table = pa.Table.from_batches(batches, schema)
     for name in schema.names:
         if table[name].null_count:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cellkin.wire.terms import TextRung
+from cellkin.wire.terms import TextRung, taxon_name
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class JoinCounts:
     Attributes
     ----------
     source
-        Name of the source: "STRING v12.0".
+        Name of its file.
     n_texts
         Texts it has for the species of the corpus.
     n_genes
@@ -92,6 +92,8 @@ class CorpusReport:
         How the texts joined by name found their genes.
     sources
         The files.
+    settings
+        The options it was built with, as JSON can hold them.
     """
 
     rungs: Mapping[int, Mapping[TextRung, int]]
@@ -99,13 +101,35 @@ class CorpusReport:
     shared_texts: tuple[SharedText, ...]
     joins: tuple[JoinCounts, ...]
     sources: tuple[SourceFile, ...]
+    settings: Mapping[str, Any]
 
     @property
     def n_genes(self) -> int:
         """Genes of the corpus."""
         return sum(sum(counts.values()) for counts in self.rungs.values())
 
-    def as_dict(self) -> dict[str, Any]:
+    def notes(self) -> list[str]:
+        """Return in lines of prose what a person who builds a corpus should look at."""
+        lines = []
+        if any(self.summary_only.values()):
+            counts = (f"{n:,} {taxon_name(taxon)}" for taxon, n in self.summary_only.items() if n)
+            lines.append(f"genes that only a summary names, so without symbol: {', '.join(counts)}")
+        lines += [
+            f"{join.source}: genes with a text {join.n_genes:,} of {join.n_texts:,} texts; "
+            f"left out for an ambiguous name {join.n_ambiguous:,}, an unknown one "
+            f"{join.n_unmatched:,}"
+            for join in self.joins
+        ]
+        if self.shared_texts:
+            n_genes = sum(shared.n_genes for shared in self.shared_texts)
+            most = self.shared_texts[0]
+            lines.append(
+                f"boilerplate: {len(self.shared_texts):,} texts on {n_genes:,} genes; "
+                f"the most shared, on {most.n_genes:,}: {most.beginning}..."
+            )
+        return lines
+
+    def to_manifest(self) -> dict[str, Any]:
         """Return the report as values JSON can hold; taxa and rungs become strings."""
         return {
             "n_genes": self.n_genes,
@@ -119,5 +143,6 @@ class CorpusReport:
                 for shared in self.shared_texts
             ],
             "joins": [asdict(join) for join in self.joins],
+            "settings": dict(self.settings),
             "sources": [asdict(source) for source in self.sources],
         }

@@ -82,7 +82,7 @@ def read_protein_info(path: Path, taxa: Collection[int] | None = None) -> pa.Tab
             [
                 pc.cast(pc.struct_field(ids, "taxon"), pa.int32()),
                 pc.struct_field(ids, "protein"),
-                batch["preferred_name"],
+                pc.fill_null(batch["preferred_name"], ""),
                 pc.utf8_trim_whitespace(function),
             ],
             schema=PROTEIN_INFO,

@@ -1,8 +1,9 @@
 """Tab-separated files with a header line, plain or gzip, read in a stream."""
 
 import gzip
+import re
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -16,6 +17,10 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _BLOCK_BYTES = 16 << 20
 """Read at a time; also the longest line that can be read."""
 _HEADER_BYTES = 1 << 16
+_WRONG_VALUE = re.compile(
+    r"In CSV column #(\d+): Row #(\d+): CSV conversion error to (string|int32|int64): (.*)"
+)
+_WRONG_WIDTH = re.compile(r"CSV parse error: Row #(\d+): Expected (\d+) columns, got (\d+)")
 
 
 @contextmanager
@@ -45,10 +50,6 @@ def reading(path: Path, what: str) -> Iterator[None]:
         raise InputFileError(
             f"{what} file {path}: byte {error.start} is no UTF-8 text; convert the file to UTF-8"
         ) from None
-    except pa.ArrowInvalid as error:
-        raise InputFileError(
-            f"{what} file {path}: {_in_lines(str(error))}; expected tab-separated UTF-8 text"
-        ) from None
     except OSError as error:
         if "Truncated compressed stream" in str(error):
             raise _damaged(path, what, "it ends too early") from None
@@ -63,9 +64,27 @@ def _damaged(path: Path, what: str, how: str) -> InputFileError:
     )
 
 
-def _in_lines(message: str) -> str:
-    """Say line for Arrow's row, which counts the header and so is the line of the file."""
-    return message.split("\n")[0].replace("Row #", "line ").removeprefix("CSV parse error: ")
+def _wrong_line(path: Path, what: str, names: Sequence[str], message: str) -> InputFileError:
+    """Say in the words of the file what Arrow finds wrong; its rows count the header too."""
+    if found := _WRONG_VALUE.match(message):
+        column, line, kind, value = found.groups()
+        wrong = "is no UTF-8 text"
+        if kind != "string":
+            wrong = f"is {value.removeprefix('invalid value ')}, expected a {kind[3:]}-bit integer"
+        return InputFileError(
+            f"{what} file {path}: line {line}: {names[int(column)]} {wrong}; correct the line"
+        )
+    if found := _WRONG_WIDTH.match(message):
+        line, expected, given = found.groups()
+        return InputFileError(
+            f"{what} file {path}: line {line} has {given} tab-separated fields, "
+            f"the header {expected}; correct the line or download the file again"
+        )
+    if "straddling" in message:
+        message = f"a line has over {_BLOCK_BYTES} bytes"
+    return InputFileError(
+        f"{what} file {path}: {message}; expected tab-separated UTF-8 text with a header line"
+    )
 
 
 def is_gzip(path: Path) -> bool:
@@ -79,6 +98,10 @@ def _header(path: Path, what: str, expected: Collection[str]) -> list[str]:
         line = file.readline(_HEADER_BYTES)
     if not line:
         raise InputFileError(f"{what} file {path}: the file is empty; download it again")
+    if not line.endswith(b"\n"):
+        raise InputFileError(
+            f"{what} file {path}: there is no line after the header; download the file again"
+        )
     text = line.decode("utf-8-sig", errors="replace").rstrip("\r\n")
     columns = text.removeprefix("#").split("\t")
     missing = [name for name in expected if name not in columns]
@@ -124,26 +147,27 @@ def stream_tsv(
         names = _header(path, what, columns)
         compression = "gzip" if is_gzip(path) else None
         with pa.input_stream(path, compression=compression) as stream:
-            reader = pa.csv.open_csv(
-                stream,
-                # One thread, for with more the errors do not say the line.
-                pa.csv.ReadOptions(
-                    use_threads=False, block_size=_BLOCK_BYTES, skip_rows=1, column_names=names
-                ),
-                pa.csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False),
-                pa.csv.ConvertOptions(
-                    include_columns=list(columns),
-                    column_types=dict(columns),
-                    null_values=["-"],
-                    strings_can_be_null=True,
-                ),
-            )
-            yield from reader
+            try:
+                yield from pa.csv.open_csv(
+                    stream,
+                    # One thread, for with more the errors do not say the line.
+                    pa.csv.ReadOptions(
+                        use_threads=False, block_size=_BLOCK_BYTES, skip_rows=1, column_names=names
+                    ),
+                    pa.csv.ParseOptions(delimiter="\t", quote_char=False, double_quote=False),
+                    pa.csv.ConvertOptions(
+                        include_columns=list(columns),
+                        column_types=dict(columns),
+                        null_values=["-"],
+                        strings_can_be_null=True,
+                    ),
+                )
+            except pa.ArrowInvalid as error:
+                message = str(error).partition("\n")[0]
+                raise _wrong_line(path, what, names, message) from None
 
 
-def keep_taxa(
-    batch: pa.RecordBatch, taxa: Collection[int] | None, *columns: str
-) -> pa.RecordBatch:
+def keep_taxa(batch: pa.RecordBatch, taxa: Collection[int] | None, *columns: str) -> pa.RecordBatch:
     """Keep the rows where any of the columns names one of the taxa; all where ``taxa`` is None."""
     if taxa is None:
         return batch

@@ -1,0 +1,149 @@
+"""The fallback chain: which of the texts there are for a gene becomes its text."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from cellkin.indexer.genes.orthologs import Partners
+from cellkin.indexer.genes.text import TEMPLATES, Template
+from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.terms import TextRung
+
+NAME_SOURCE = "NCBI Gene name"
+DEFAULT_CHAIN = (
+    TextRung.OWN_SUMMARY,
+    TextRung.STRING_FUNCTION,
+    TextRung.ORTHOLOG_SUMMARY,
+    TextRung.DESIGNATIONS,
+)
+"""Best first; where none gives a text the gene has none."""
+
+_NAMES_ONLY = Template.parse(TEMPLATES["designations"])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A text about a gene, without the gene's name.
+
+    Attributes
+    ----------
+    text
+        Cleaned; never empty.
+    source
+        Who wrote it: "RefSeq".
+    """
+
+    text: str
+    source: str
+
+
+@dataclass(frozen=True)
+class GeneText:
+    """The text of a gene.
+
+    Attributes
+    ----------
+    rung
+        Where it comes from.
+    text
+        As it is embedded; "" on rung NONE.
+    source
+        Who wrote it: "RefSeq of 9606:5914 by orthology"; "" on rung NONE.
+    gene_id
+        Whose text it is: the gene's own GeneID, that of the orthologue, or 0 on rung NONE.
+    body
+        What of the text was found, before the name was put to it; by it boilerplate is counted.
+    """
+
+    rung: TextRung
+    text: str
+    source: str
+    gene_id: int
+    body: str
+
+
+NO_TEXT = GeneText(TextRung.NONE, "", "", 0, "")
+
+
+@dataclass(frozen=True)
+class TextChain:
+    """All there is to choose from, and the order of choice.
+
+    Attributes
+    ----------
+    order
+        The rungs to try, best first.
+    template
+        Makes the text.
+    summaries
+        Own summaries by GeneID, those of orthologues among them.
+    functions
+        STRING function texts by GeneID.
+    partners
+        One-to-one orthologues by GeneID, the preferred first.
+    """
+
+    order: tuple[TextRung, ...]
+    template: Template
+    summaries: Mapping[int, Summary]
+    functions: Mapping[int, Summary]
+    partners: Partners
+
+    def text_of(
+        self, gene_id: int, symbol: str, name: str, designations: Sequence[str]
+    ) -> GeneText:
+        """Return the text of the best rung that has one."""
+        for rung in self.order:
+            if rung is TextRung.DESIGNATIONS:
+                # Without a summary a template made for one would leave a torso.
+                template = _NAMES_ONLY if self.template.uses_summary else self.template
+                text = template.render(
+                    symbol=symbol, name=name, summary="", designations=designations
+                )
+                if text:
+                    return GeneText(rung, text, NAME_SOURCE, gene_id, text)
+                continue
+            found = self._find(rung, gene_id)
+            if found is not None:
+                summary, source, of_gene = found
+                text = self.template.render(
+                    symbol=symbol, name=name, summary=summary, designations=designations
+                )
+                return GeneText(rung, text, source, of_gene, summary)
+        return NO_TEXT
+
+    def _find(self, rung: TextRung, gene_id: int) -> tuple[str, str, int] | None:
+        if rung is TextRung.ORTHOLOG_SUMMARY:
+            for taxon, partner in self.partners.get(gene_id, ()):
+                if found := self.summaries.get(partner):
+                    source = f"{found.source} of {taxon}:{partner} by orthology"
+                    return found.text, source, partner
+            return None
+        texts = self.summaries if rung is TextRung.OWN_SUMMARY else self.functions
+        own = texts.get(gene_id)
+        return (own.text, own.source, gene_id) if own else None
+
+
+def checked_order(chain: Iterable[TextRung], template: Template) -> tuple[TextRung, ...]:
+    """Return the rungs a template can stand on, in the order given.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a rung is there twice or is NONE, or if none is left: a template without a summary
+        stands on names and designations only.
+    """
+    order = tuple(chain)
+    if len(set(order)) != len(order) or TextRung.NONE in order or not order:
+        given = ", ".join(rung.name for rung in order) or "nothing"
+        raise InvalidArgumentError(
+            f"chain {given}: expected each of {', '.join(rung.name for rung in DEFAULT_CHAIN)} "
+            "at most once, best first, and at least one"
+        )
+    if template.uses_summary:
+        return order
+    if TextRung.DESIGNATIONS not in order:
+        raise InvalidArgumentError(
+            "the template has no {summary}, so every text is made of names, "
+            "but the chain leaves DESIGNATIONS out; add it to the chain"
+        )
+    return (TextRung.DESIGNATIONS,)

@@ -1,0 +1,263 @@
+"""Run a transformer encoder over texts so that a vector never depends on its neighbors.
+
+Floating-point sums differ in their last bits with the shapes they are computed in: the width a
+batch is padded to and the number of its rows choose the kernels and the order of the additions. So
+the shapes here are functions of a text's own length alone:
+
+* on a CPU every window of a text is computed by itself, unpadded, on one thread, and the cores work
+  on different windows. This costs nothing against batches of several texts, whose padding and
+  waiting at each operation eat what they gain, and makes the number of cores irrelevant too;
+* on an accelerator, which needs batches, windows are padded to a multiple of 16 tokens and each
+  width has a fixed number of rows; the last batch of a width is filled up with rows of padding.
+
+The work is cut into three: `_split` (texts to token windows), `_pool` (the only part on the
+device) and the sum over the windows of a text.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import pairwise
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+
+from cellkin.indexer.models.contract import ModelInfo, TokenCounts, check_texts, unit_rows
+from cellkin.space.arrays import Float32Matrix, Int64Vector
+
+_PAD_MULTIPLE = 16
+_BATCH_TOKENS = 16_384
+
+TokenIds: TypeAlias = list[int]
+_Batch: TypeAlias = tuple[list[int], int, int]
+"""Windows of the batch, the width they are padded to, and the rows with those of padding."""
+
+
+class Pooling(StrEnum):
+    """How the states of a window's tokens become one vector."""
+
+    MEAN = "mean"
+    """Mean over all tokens."""
+    MEAN_NO_SPECIAL = "mean-no-special"
+    """Mean over all tokens but the first and the last."""
+    CLS = "cls"
+    """The first token."""
+    LAST = "last"
+    """The last token."""
+    MAX = "max"
+    """Greatest value of each dimension over all tokens."""
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Token windows of texts: ``ids`` and, for each, the row of its text."""
+
+    ids: list[TokenIds]
+    rows: Int64Vector
+
+
+class TransformerModel:
+    """An encoder with its tokenizer and pooling; see `cellkin.indexer.models.contract`.
+
+    Parameters
+    ----------
+    info
+        What identifies the vectors.
+    tokenizer
+        A tokenizer of transformers.
+    module
+        An encoder of transformers in evaluation mode, on its device.
+    pooling
+        How the states of a window's tokens become one vector.
+    max_tokens
+        Tokens of a window, special ones among them. A longer text is cut into windows of nearly
+        equal length, and its vector is the mean of theirs weighted by their tokens; with mean
+        pooling that is the mean over all its tokens.
+    """
+
+    def __init__(
+        self, info: ModelInfo, tokenizer: Any, module: Any, pooling: Pooling, max_tokens: int
+    ) -> None:
+        self._info = info
+        self._tokenizer = tokenizer
+        self._module = module
+        self._pooling = pooling
+        self._max_tokens = max_tokens
+        self._prefix, self._suffix = _special_tokens(tokenizer)
+        self._batched = module.device.type != "cpu"
+
+    @property
+    def info(self) -> ModelInfo:
+        """What identifies the vectors."""
+        return self._info
+
+    def count(self, texts: Sequence[str]) -> TokenCounts:
+        """Count the tokens of texts and the texts longer than the window, embedding nothing."""
+        windows = self._split(texts)
+        n_windows = np.bincount(windows.rows, minlength=len(texts))
+        n_tokens = sum(len(ids) for ids in windows.ids)
+        return TokenCounts(len(texts), n_tokens, int((n_windows > 1).sum()))
+
+    def embed(self, texts: Sequence[str]) -> Float32Matrix:
+        """Embed texts.
+
+        Parameters
+        ----------
+        texts
+            Texts, none of them blank.
+
+        Returns
+        -------
+        Float32Matrix
+            (n_texts, dim) float32, rows of unit length in the order of the texts.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If a text is blank.
+        """
+        check_texts(texts)
+        windows = self._split(texts)
+        pooled = np.empty((len(windows.ids), self._info.dim), np.float32)
+        lengths = np.array([len(ids) for ids in windows.ids], np.int64)
+        if self._batched:
+            for batch in _fixed_batches(lengths, self._max_tokens):
+                pooled[batch[0]] = self._pool(*_padded(windows.ids, batch))[: len(batch[0])]
+        else:
+            longest_first = np.argsort(-lengths, kind="stable")
+            batches = (_padded(windows.ids, ([i], int(lengths[i]), 1)) for i in longest_first)
+            for i, vector in zip(longest_first, _on_all_cores(self._pool, batches), strict=True):
+                pooled[i] = vector[0]
+        return unit_rows(_weighted_sums(pooled, lengths, windows.rows), self._info.name)
+
+    def _split(self, texts: Sequence[str]) -> _Windows:
+        """Cut texts into token windows."""
+        room = self._max_tokens - len(self._prefix) - len(self._suffix)
+        ids: list[TokenIds] = []
+        rows: list[int] = []
+        for row, content in enumerate(_encode(self._tokenizer, texts)):
+            n_windows = max(1, -(-len(content) // room))
+            bounds = [len(content) * part // n_windows for part in range(n_windows + 1)]
+            for begin, end in pairwise(bounds):
+                ids.append([*self._prefix, *content[begin:end], *self._suffix])
+                rows.append(row)
+        return _Windows(ids, np.array(rows, np.int64))
+
+    @torch.inference_mode()
+    def _pool(self, ids: Int64Vector, mask: Int64Vector) -> Float32Matrix:
+        """Run the encoder over a batch: (rows, width) ids and mask to (rows, dim) vectors."""
+        device = self._module.device
+        mask_there = torch.from_numpy(mask).to(device)
+        states = self._module(
+            input_ids=torch.from_numpy(ids).to(device), attention_mask=mask_there
+        ).last_hidden_state.float()
+        pooled: Float32Matrix = pool(states, mask_there, self._pooling).cpu().numpy()
+        return pooled
+
+
+def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    """Make one vector of the token states of each row.
+
+    Parameters
+    ----------
+    states
+        (rows, width, dim) float.
+    mask
+        (rows, width) int, 1 for the tokens, which come first, and 0 for padding.
+    pooling
+        Which way.
+
+    Returns
+    -------
+    torch.Tensor
+        (rows, dim) float, not normalized.
+    """
+    last = mask.sum(1) - 1
+    if pooling is Pooling.CLS:
+        return states[:, 0]
+    if pooling is Pooling.LAST:
+        return states[torch.arange(len(states), device=states.device), last]
+    if pooling is Pooling.MAX:
+        return states.masked_fill(mask[:, :, None] == 0, -torch.inf).amax(1)
+    if pooling is Pooling.MEAN_NO_SPECIAL:
+        place = torch.arange(mask.shape[1], device=mask.device)
+        mask = mask * ((place > 0) & (place < last[:, None]))
+    weights = mask[:, :, None].to(states.dtype)
+    return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
+def _encode(tokenizer: Any, texts: Sequence[str], *, special: bool = False) -> list[TokenIds]:
+    if not texts:
+        return []
+    # Truncation and padding may be set in the tokenizer's file, and would be silent here.
+    encoded: list[TokenIds] = tokenizer(
+        list(texts),
+        add_special_tokens=special,
+        truncation=False,
+        padding=False,
+        return_attention_mask=False,
+        verbose=False,
+    )["input_ids"]
+    return encoded
+
+
+def _special_tokens(tokenizer: Any) -> tuple[TokenIds, TokenIds]:
+    """Return what the tokenizer puts before and behind a text."""
+    bare, dressed = (_encode(tokenizer, ["gene"], special=s)[0] for s in (False, True))
+    begin = next(i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare)
+    return dressed[:begin], dressed[begin + len(bare) :]
+
+
+def _fixed_batches(lengths: Int64Vector, max_tokens: int) -> Iterator[_Batch]:
+    """Batch windows in shapes that depend on their widths alone, the widest first."""
+    widths = np.minimum(-(-lengths // _PAD_MULTIPLE) * _PAD_MULTIPLE, max_tokens)
+    for width in np.unique(widths)[::-1]:
+        windows = np.flatnonzero(widths == width)
+        n_rows = max(2, _BATCH_TOKENS // int(width))
+        # One row at least stays padding: given a mask without any, transformers drops the mask and
+        # takes another kernel, and a vector would depend on its neighbors' lengths after all.
+        for start in range(0, len(windows), n_rows - 1):
+            yield windows[start : start + n_rows - 1].tolist(), int(width), n_rows
+
+
+def _padded(ids: Sequence[TokenIds], batch: _Batch) -> tuple[Int64Vector, Int64Vector]:
+    """Return the ids and the mask of a batch, (rows, width) int64 each."""
+    windows, width, n_rows = batch
+    padded = np.zeros((n_rows, width), np.int64)
+    mask = np.zeros((n_rows, width), np.int64)
+    # A row of nothing but padding would divide zero by zero in the attention.
+    mask[len(windows) :, 0] = 1
+    for row, window in enumerate(windows):
+        padded[row, : len(ids[window])] = ids[window]
+        mask[row, : len(ids[window])] = 1
+    return padded, mask
+
+
+def _on_all_cores(
+    work: Callable[[Int64Vector, Int64Vector], Float32Matrix],
+    batches: Iterator[tuple[Int64Vector, Int64Vector]],
+) -> Iterator[Float32Matrix]:
+    """Do the work of each batch on one thread, as many at once as torch has threads."""
+    n_threads = torch.get_num_threads()
+
+    # The number of threads is kept per thread by OpenMP, but for the whole process by MKL.
+    def one_thread() -> None:
+        torch.set_num_threads(1)
+
+    executor = ThreadPoolExecutor(n_threads, "embed", initializer=one_thread)
+    try:
+        yield from executor.map(lambda batch: work(*batch), batches)
+    finally:
+        # On an interrupt, what has not begun must not be waited for.
+        executor.shutdown(cancel_futures=True)
+        torch.set_num_threads(n_threads)
+
+
+def _weighted_sums(pooled: Float32Matrix, lengths: Int64Vector, rows: Int64Vector) -> Float32Matrix:
+    """Sum the windows of each text weighted by their tokens; most texts have but one."""
+    n_texts = int(rows[-1]) + 1 if len(rows) else 0
+    sums = np.zeros((n_texts, pooled.shape[1]), np.float64)
+    np.add.at(sums, rows, pooled * lengths[:, None].astype(np.float64))
+    return (sums / np.bincount(rows, lengths, n_texts)[:, None]).astype(np.float32)

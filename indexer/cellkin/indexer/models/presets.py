@@ -1,0 +1,102 @@
+"""Encoders of transformers: any by its folder or hub name, and the biomedical ones by preset.
+
+A preset states what a checkpoint's files often do not: the casing the model was trained on and the
+pooling its authors use. Weights are read as safetensors only, from this machine unless a download
+is allowed. Where no revision is given the cache's copy is taken; in any case it is the digest of
+the weights that the embedding records.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellkin.indexer.models.checkpoint import Recipe, load_folder
+from cellkin.indexer.models.encoder import Pooling, TransformerModel
+from cellkin.indexer.models.hub import find_folder
+from cellkin.indexer.models.sentence_folder import read_sentence_folder
+from cellkin.wire.errors import InvalidArgumentError
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model of the hub and how its vectors are made."""
+
+    hub_id: str
+    recipe: Recipe
+
+    def __call__(self, argument: str = "", *, allow_download: bool = False) -> TransformerModel:
+        """Load the model.
+
+        Parameters
+        ----------
+        argument
+            Folder or hub name to take the weights from instead of the preset's own.
+        allow_download
+            Whether weights that are not on this machine may be fetched.
+
+        Raises
+        ------
+        NotFoundError
+            If the weights are not on this machine.
+        UnavailableError
+            If a download failed.
+        InputFileError
+            If the files are not those of such a model.
+        """
+        folder = find_folder(
+            argument or self.hub_id, self.recipe.name, allow_download=allow_download
+        )
+        return load_folder(folder, self.recipe)
+
+
+def _bert(name: str, *, cased: bool = False, pooling: Pooling = Pooling.MEAN) -> Recipe:
+    return Recipe(name, pooling, max_tokens=512, lower_case=not cased, bert=True, dim=768)
+
+
+biobert = Preset("dmis-lab/biobert-v1.1", _bert("biobert", cased=True))
+scibert = Preset("allenai/scibert_scivocab_uncased", _bert("scibert"))
+pubmedbert = Preset(
+    "microsoft/BiomedNLP-BiomedBERT-base-uncased-abstract-fulltext", _bert("pubmedbert")
+)
+sapbert = Preset(
+    "cambridgeltl/SapBERT-from-PubMedBERT-fulltext", _bert("sapbert", pooling=Pooling.CLS)
+)
+# Gene texts are what is searched, not queries: the encoder of articles is theirs.
+medcpt = Preset("ncbi/MedCPT-Article-Encoder", _bert("medcpt", pooling=Pooling.CLS))
+
+
+def load_transformers(argument: str = "", *, allow_download: bool = False) -> TransformerModel:
+    """Load any encoder of transformers or sentence-transformers.
+
+    Pooling and window are those a sentence-transformers folder states; else the mean over all
+    tokens, and as many tokens as the checkpoint has positions.
+
+    Parameters
+    ----------
+    argument
+        Folder, ``ORGANIZATION/NAME`` or ``ORGANIZATION/NAME@REVISION``. The model is named after
+        the last part.
+    allow_download
+        Whether weights that are not on this machine may be fetched.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If no argument is given.
+    NotFoundError
+        If the weights are not on this machine.
+    UnavailableError
+        If a download failed.
+    InputFileError
+        If the files are not those of an encoder.
+    """
+    if not argument:
+        raise InvalidArgumentError(
+            "model transformers: name the encoder, as transformers:FOLDER or "
+            "transformers:ORGANIZATION/NAME@REVISION"
+        )
+    folder = find_folder(argument, "transformers", allow_download=allow_download)
+    is_folder = Path(argument).expanduser().is_dir()
+    name = folder.resolve().name if is_folder else argument.partition("@")[0].rpartition("/")[2]
+    recipe = Recipe(re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "transformers")
+    return load_folder(*read_sentence_folder(folder, recipe))

@@ -1,0 +1,93 @@
+"""Read from a sentence-transformers folder how its authors make a vector."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from cellkin.indexer.models.checkpoint import Recipe
+from cellkin.indexer.models.encoder import Pooling
+from cellkin.wire.errors import InputFileError
+
+_POOLINGS = {
+    "cls": Pooling.CLS,
+    "mean": Pooling.MEAN,
+    "max": Pooling.MAX,
+    "lasttoken": Pooling.LAST,
+}
+# How the flags of older files are named; the newer state one `pooling_mode`.
+_FLAGS = {
+    "pooling_mode_cls_token": "cls",
+    "pooling_mode_mean_tokens": "mean",
+    "pooling_mode_max_tokens": "max",
+    "pooling_mode_lasttoken": "lasttoken",
+    "pooling_mode_mean_sqrt_len_tokens": "mean_sqrt_len_tokens",
+    "pooling_mode_weightedmean_tokens": "weightedmean",
+}
+
+
+def read_sentence_folder(folder: Path, recipe: Recipe) -> tuple[Path, Recipe]:
+    """Complete a recipe by what a sentence-transformers folder states.
+
+    Parameters
+    ----------
+    folder
+        Any model folder; without a ``modules.json`` nothing is changed.
+    recipe
+        The recipe so far.
+
+    Returns
+    -------
+    tuple of Path and Recipe
+        The folder with the encoder, and the recipe with the folder's pooling, window and casing.
+
+    Raises
+    ------
+    InputFileError
+        If a vector is made in a way that is not known here.
+    """
+    if not (folder / "modules.json").is_file():
+        return folder, recipe
+    modules = {m["type"].rpartition(".")[2]: m["path"] for m in _read(folder / "modules.json")}
+    unknown = sorted(modules.keys() - {"Transformer", "Pooling", "Normalize"})
+    if unknown or not {"Transformer", "Pooling"} <= modules.keys():
+        raise InputFileError(
+            f"{folder}/modules.json: the modules are {', '.join(modules)}; known are "
+            "Transformer, Pooling and Normalize"
+        )
+    prompt = _read(folder / "config_sentence_transformers.json").get("default_prompt_name")
+    if prompt:
+        raise InputFileError(
+            f"{folder}: the model puts its prompt {prompt!r} before every text, which is not done "
+            "here; choose a model without a default prompt"
+        )
+    encoder = folder / modules["Transformer"]
+    sentence = _read(encoder / "sentence_bert_config.json")
+    return encoder, replace(
+        recipe,
+        pooling=_pooling(folder / modules["Pooling"] / "config.json"),
+        max_tokens=sentence.get("max_seq_length"),
+        lower_case=True if sentence.get("do_lower_case") else recipe.lower_case,
+    )
+
+
+def _pooling(path: Path) -> Pooling:
+    config = _read(path)
+    stated = config.get("pooling_mode")
+    modes = [stated] if stated else [mode for flag, mode in _FLAGS.items() if config.get(flag)]
+    if len(modes) != 1 or modes[0] not in _POOLINGS:
+        raise InputFileError(
+            f"{path}: the pooling is {' and '.join(map(str, modes)) or 'not stated'}; "
+            f"known is one of {', '.join(_POOLINGS)}"
+        )
+    return _POOLINGS[modes[0]]
+
+
+def _read(path: Path) -> Any:
+    """Return the JSON of a file, or an empty object where there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise InputFileError(f"{path}: not JSON: {error}") from error

@@ -1,0 +1,65 @@
+"""A real server in its own process, on a free port of this machine."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+CELLKIN = Path(sys.executable).with_name("cellkin")
+
+
+@contextmanager
+def running_server(
+    store: Path, listen: str = "127.0.0.1:0"
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Start `cellkin serve`, wait until it says where it listens, stop it."""
+    process = subprocess.Popen(
+        [CELLKIN, "serve", "--store", str(store), "--listen", listen],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "CELLKIN_SERVER__GRACE_S": "1"},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("serving on "), line
+        yield line.removeprefix("serving on ").strip(), process
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=20)
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.fixture(scope="session")
+def serve() -> Callable[..., object]:
+    """Starts a server of a store: a context manager of its address and process."""
+    return running_server
+
+
+@pytest.fixture(scope="session")
+def server(store_path: Path) -> Iterator[str]:
+    """The address of a server of the shared store."""
+    with running_server(store_path) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="session")
+def run_cellkin() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command with arguments, as a user does."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [CELLKIN, *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+        )
+
+    return run

@@ -1,0 +1,304 @@
+"""Labelling cells through a real server: right labels, honest unknowns, refusals, nothing lost."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+from cellkin.client import Client
+from cellkin.client.annotate import annotate_file
+from cellkin.wire.errors import (
+    GenesUnmatchedError,
+    InvalidArgumentError,
+    NotFoundError,
+    UnavailableError,
+)
+from cellkin.wire.terms import ExpressionUnits, GeneRoute
+
+pytestmark = pytest.mark.integration
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_annotate_writes_labels_vectors_and_every_version(
+    server: str, query_path: Path, tmp_path: Path, run_cellkin: Run
+) -> None:
+    before = query_path.read_bytes()
+    out = tmp_path / "out.h5ad"
+    done = run_cellkin("annotate", query_path, "--index", "trio", "--server", server, "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert "share of expression" in done.stdout
+    assert query_path.read_bytes() == before
+    query = anndata.read_h5ad(query_path)
+    got = anndata.read_h5ad(out)
+    assert (got.X != query.X).nnz == 0
+    known = ~got.obs["cellkin_unknown"].to_numpy()
+    assert known.mean() > 0.9
+    labels = got.obs["cellkin_label"].astype(str)
+    assert (labels == got.obs["cell_type"].astype(str))[known].all()
+    assert (labels[~known] == "unknown").all()
+    support = got.obs["cellkin_support"]
+    assert support.between(0, 1).all()
+    assert ((support >= 0.5) == known).all()
+    vectors = got.obsm["X_cellkin"]
+    assert vectors.shape == (60, 64)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    versions = got.uns["cellkin"]["versions"]
+    assert versions["index"].startswith("trio@")
+    assert versions["embedding"].startswith("random-64-7@")
+    assert versions["corpus"].startswith("genes@")
+    assert len(versions["space_digest"]) == 64
+    assert got.uns["cellkin"]["gene_match"]["genes_used"] == "108"
+    assert (got.var["cellkin_match"] == "symbol").sum() == 120
+    assert (got.var["cellkin_text"] == "none").sum() == 12
+
+
+def test_json_is_for_programs(server: str, query_path: Path, run_cellkin: Run) -> None:
+    done = run_cellkin("annotate", query_path, "--index", "trio", "--server", server, "--json")
+    answer = json.loads(done.stdout)
+    assert sum(answer["labels"].values()) == 60
+    assert answer["versions"]["index"].startswith("trio@")
+
+
+def test_genes_that_do_not_match_are_never_labelled(
+    server: str,
+    make_cells: Callable[..., anndata.AnnData],
+    tmp_path: Path,
+    run_cellkin: Run,
+) -> None:
+    path, out = tmp_path / "alien.h5ad", tmp_path / "out.h5ad"
+    make_cells(9, 3, [f"probe{i}" for i in range(120)]).write_h5ad(path)
+    done = run_cellkin("annotate", path, "--index", "trio", "--server", server, "-o", out)
+    assert done.returncode == 2
+    assert "error: 0 of 120 gene names have a gene with text, too few to label" in done.stderr
+    assert "route_unmatched: 120" in done.stderr
+    assert not out.exists()
+    with Client(server) as client, pytest.raises(GenesUnmatchedError) as caught:
+        annotate_file(client, path, "trio")
+    assert caught.value.metadata["genes_used"] == "0"
+
+
+def test_an_empty_cell_is_unknown_and_the_others_are_not_disturbed(
+    server: str, make_cells: Callable[..., anndata.AnnData], tmp_path: Path
+) -> None:
+    full = make_cells(12, 4)
+    hollow = full.copy()
+    counts = hollow.X.toarray()
+    counts[5] = 0
+    counts[5, 9] = 3  # GENE10 has no text
+    hollow.X = sp.csr_matrix(counts)
+    answers = []
+    for name, data in (("full", full), ("hollow", hollow)):
+        data.write_h5ad(tmp_path / f"{name}.h5ad")
+        with Client(server) as client:
+            answers.append(annotate_file(client, tmp_path / f"{name}.h5ad", "trio"))
+    was, got = answers
+    assert got.unknown[5]
+    assert got.labels[5] == "unknown"
+    assert not got.predictions.vectors[5].any()
+    others = np.arange(12) != 5
+    assert got.predictions.vectors[others].tobytes() == was.predictions.vectors[others].tobytes()
+    assert list(got.labels[others]) == list(was.labels[others])
+
+
+@pytest.mark.parametrize("form", ["csc", "dense", "log1p", "scaled to 10,000", "shuffled genes"])
+def test_the_form_of_a_file_does_not_change_its_labels(
+    server: str, make_cells: Callable[..., anndata.AnnData], tmp_path: Path, form: str
+) -> None:
+    plain = make_cells(20, 5)
+    other = plain.copy()
+    if form == "csc":
+        other.X = sp.csc_matrix(plain.X)
+    elif form == "dense":
+        other.X = plain.X.toarray()
+    elif form == "shuffled genes":
+        other = plain[:, np.random.default_rng(0).permutation(plain.n_vars)].copy()
+    else:
+        scaled = sp.diags(1e4 / np.asarray(plain.X.sum(axis=1)).ravel()) @ plain.X
+        other.X = sp.csr_matrix(scaled.log1p() if form == "log1p" else scaled, dtype=np.float32)
+    answers = []
+    for name, data in (("plain", plain), ("other", other)):
+        data.write_h5ad(tmp_path / f"{name}.h5ad")
+        with Client(server) as client:
+            answers.append(annotate_file(client, tmp_path / f"{name}.h5ad", "trio"))
+    was, got = answers
+    np.testing.assert_allclose(got.predictions.vectors, was.predictions.vectors, atol=2e-5)
+    np.testing.assert_allclose(got.predictions.supports, was.predictions.supports, atol=2e-3)
+    assert list(got.winners) == list(was.winners)
+
+
+def test_another_species_is_read_as_such(
+    server: str, make_cells: Callable[..., anndata.AnnData], tmp_path: Path
+) -> None:
+    make_cells(9, 6, [f"Gene{i}" for i in range(1, 121)]).write_h5ad(tmp_path / "mouse.h5ad")
+    with Client(server) as client:
+        report = annotate_file(client, tmp_path / "mouse.h5ad", "trio").report
+        forced = annotate_file(client, tmp_path / "mouse.h5ad", "trio", taxon=9606).report
+    assert (report.match.taxon, report.match.taxon_inferred) == (10090, True)
+    assert (forced.match.taxon, forced.match.taxon_inferred) == (9606, False)
+    assert forced.match.by_route() == {GeneRoute.CASE_FOLDED: 120}
+
+
+def test_the_floor_decides_what_is_unknown(
+    server: str, make_cells: Callable[..., anndata.AnnData], tmp_path: Path
+) -> None:
+    # Doublets of two types, in several proportions: their neighbors disagree.
+    data = make_cells(60, 9)
+    data.X = sp.csr_matrix(data.X + data.X[np.roll(np.arange(60), 1)])
+    data.write_h5ad(tmp_path / "doublets.h5ad")
+    with Client(server) as client:
+        usual = annotate_file(client, tmp_path / "doublets.h5ad", "trio")
+        strict = annotate_file(client, tmp_path / "doublets.h5ad", "trio", min_support=1.0)
+    supports = usual.predictions.supports
+    assert 0.4 < supports.min() < 0.9
+    assert list(usual.unknown) == list(supports < 0.5)
+    assert list(strict.unknown) == list(supports < 1.0)
+    assert list(strict.winners) == list(usual.winners)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("QUERY", "--index", "nope"), "error: no cell index 'nope' in this store; there is: trio"),
+        (("QUERY", "--index", "trio@2020-01-01.1"), "has no version '2020-01-01.1'; there is: "),
+        (("QUERY", "--index", "Bad Name"), "error: cell index 'Bad Name': a name has up to 100"),
+        (
+            ("QUERY", "--index", "trio", "--min-support", "2"),
+            "error: min_support is 2; give a share",
+        ),
+        (("QUERY", "--index", "trio", "--taxon", "7"), "9606"),
+        (("/no/such.h5ad", "--index", "trio"), "error: no file /no/such.h5ad"),
+        (("QUERY", "--index", "trio", "-o", "QUERY"), "is the query itself; give another file"),
+    ],
+)
+def test_bad_requests_are_refused(
+    server: str, query_path: Path, run_cellkin: Run, arguments: tuple[str, ...], message: str
+) -> None:
+    given = [str(query_path) if a == "QUERY" else a for a in arguments]
+    done = run_cellkin("annotate", *given, "--server", server)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_cut_short_is_refused(
+    server: str, query_path: Path, tmp_path: Path, run_cellkin: Run
+) -> None:
+    cut = tmp_path / "cut.h5ad"
+    cut.write_bytes(query_path.read_bytes()[:20_000])
+    done = run_cellkin("annotate", cut, "--index", "trio", "--server", server)
+    assert done.returncode == 2
+    assert "cannot be read as .h5ad" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(-1.0, "values down to -1; centred or scaled"), (np.nan, "some values are not finite")],
+)
+def test_values_that_are_no_expression_are_refused(
+    server: str,
+    make_cells: Callable[..., anndata.AnnData],
+    tmp_path: Path,
+    value: float,
+    message: str,
+) -> None:
+    data = make_cells(6, 7)
+    data.X.data[0] = value
+    data.write_h5ad(tmp_path / "bad.h5ad")
+    with Client(server) as client, pytest.raises(InvalidArgumentError, match=message):
+        annotate_file(client, tmp_path / "bad.h5ad", "trio")
+
+
+def test_no_server(query_path: Path, run_cellkin: Run) -> None:
+    done = run_cellkin("annotate", query_path, "--index", "trio", "--server", "127.0.0.1:9")
+    assert done.returncode == 2
+    assert "error: no cellkin server answers at 127.0.0.1:9; start one with" in done.stderr
+    with Client("127.0.0.1:9") as client, pytest.raises(UnavailableError):
+        client.search_genes("INS")
+
+
+def blocks(*parts: tuple[list[int], list[int], list[float]]) -> list[sp.csr_matrix]:
+    made = []
+    for indptr, columns, values in parts:
+        block = sp.csr_matrix((len(indptr) - 1, 120), dtype=np.float32)
+        block.indptr, block.indices = np.array(indptr), np.array(columns)
+        block.data = np.array(values, np.float32)
+        made.append(block)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (([0, 2], [0, 120], [1, 1]), "columns from 0 to 120; the header has genes 0 to 119"),
+        (([0, 3], [0, 1], [1, 1]), "indptr must ascend from 0 to the number of values, 2"),
+        (([0, 2, 1, 2], [0, 1], [1, 1]), "indptr must ascend"),
+        (([0, 2], [0], [1, 1]), "1 columns for 2 values"),
+        (([0, 1], [0], [-1]), "values must be finite and not negative"),
+        (([0, 1], [0], [np.inf]), "values must be finite and not negative"),
+    ],
+)
+def test_blocks_that_are_no_matrix_are_refused(
+    server: str, part: tuple[list[int], list[int], list[float]], message: str
+) -> None:
+    genes = [f"GENE{i}" for i in range(1, 121)]
+    with Client(server) as client:
+        _, answers = client.predict_subtypes(
+            "trio", genes, blocks(part), units=ExpressionUnits.LINEAR
+        )
+        with pytest.raises(InvalidArgumentError, match=message):
+            list(answers)
+
+
+def test_search_genes(server: str, run_cellkin: Run) -> None:
+    asked = ("search", "genes", "GENE5", "--taxon", "9606", "-k", "4", "--server", server)
+    done = run_cellkin(*asked, "--embedding", "random:64:7", "--json")
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["gene"]["gene_id"] == 5
+    similarities = [s for _, s in answer["neighbors"]]
+    assert len(similarities) == 4
+    assert similarities == sorted(similarities, reverse=True)
+    assert all(gene["taxon"] == 9606 and gene["gene_id"] != 5 for gene, _ in answer["neighbors"])
+    table = run_cellkin(*asked, "--embedding", "random:64:7")
+    assert "Genes nearest to GENE5 (human, GeneID 5) in random-64-7@" in table.stdout
+
+
+def test_search_genes_of_another_species(server: str) -> None:
+    with Client(server) as client:
+        found = client.search_genes(
+            "GENE5", embedding="random:64:7", taxon=9606, target_taxon=10090
+        )
+    assert {gene.taxon for gene, _ in found.neighbors} == {10090}
+
+
+@pytest.mark.parametrize(
+    ("gene", "taxon", "k", "error", "message"),
+    [
+        ("NOSUCH", 9606, 1, NotFoundError, "no gene of human is called 'NOSUCH' in this corpus"),
+        ("SHARED", 9606, 1, InvalidArgumentError, "'SHARED' may mean any of 2: GENE1 "),
+        (" ", 9606, 1, InvalidArgumentError, "no gene was named"),
+        ("GENE5", 9606, 1001, InvalidArgumentError, "k is 1001; ask for 1 to 1000 neighbors"),
+        ("GENE10", 9606, 1, Exception, r"'GENE10' \(GeneID 10\) has no text in corpus genes@"),
+    ],
+)
+def test_gene_searches_that_are_refused(
+    server: str, gene: str, taxon: int, k: int, error: type[Exception], message: str
+) -> None:
+    with Client(server) as client, pytest.raises(error, match=message):
+        client.search_genes(gene, taxon=taxon, k=k, embedding="random:64:7")
+
+
+def test_the_default_embedding_is_named_when_it_is_missing(server: str) -> None:
+    with (
+        Client(server) as client,
+        pytest.raises(
+            NotFoundError,
+            match="no gene embedding 'all-minilm-l6-v2' in this store; there is: random",
+        ),
+    ):
+        client.search_genes("GENE5")

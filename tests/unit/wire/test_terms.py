@@ -1,0 +1,30 @@
+"""The terms here and those of the protos are the same numbers."""
+
+from enum import IntEnum
+
+import pytest
+
+from cellkin.v1 import cell_service_pb2, gene_service_pb2
+from cellkin.wire.terms import ExpressionUnits, GeneRoute, TextRung, UnknownReason, taxon_name
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "prefix"),
+    [
+        (TextRung, gene_service_pb2.TextRung, "TEXT_RUNG_"),
+        (GeneRoute, cell_service_pb2.GeneRoute, "GENE_ROUTE_"),
+        (ExpressionUnits, cell_service_pb2.ExpressionUnits, "EXPRESSION_UNITS_"),
+        (UnknownReason, cell_service_pb2.UnknownReason, "UNKNOWN_REASON_"),
+    ],
+)
+def test_numbers_agree(ours: type[IntEnum], theirs: object, prefix: str) -> None:
+    wire = {name: number for name, number in theirs.items() if number}  # type: ignore[attr-defined]
+    assert wire == {prefix + member.name: member.value for member in ours if member.value}
+
+
+def test_every_term_has_a_label() -> None:
+    for kind in (TextRung, GeneRoute, UnknownReason):
+        labels = [member.label for member in kind]
+        assert len(set(labels)) == len(labels)
+    assert taxon_name(9606) == "human"
+    assert taxon_name(7227) == "taxon 7227"
