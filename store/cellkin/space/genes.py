@@ -33,9 +33,9 @@ from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 from cellkin.wire.terms import GeneRoute, taxon_name
 
 _T = TypeVar("_T")
-_FORM = re.compile(
+_FORM = re.compile(  # "++" keeps it linear in the length of a name
     r"""
-    (?: (?P<assembly> GRC[a-z] | hg(?=1[89]|38) | mm(?=9|10|39) | rn(?=[4-8]) ) [0-9]{1,2} [-_]++ )?  # possessive: linear time
+    (?: (?P<assembly> GRC[a-z] | hg(?=1[89]|38) | mm(?=9|10|39) | rn(?=[4-8]) ) [0-9]{1,2} [-_]++ )?
     (?: (?: (?P<before> .+? ) [-_|] )??
         (?P<ensembl> (?P<kind> ENS[A-Z]*G ) [0-9]+ ) (?: \.[0-9]+ )?
         (?: [-_|] (?P<after> .+ ) )?
@@ -356,16 +356,24 @@ class _Species:
         self, table: dict[str, int], step: int, names: list[str], name_rows: list[int]
     ) -> None:
         """Add the names of one step; they overrule those of the later steps, already there."""
-        codes = np.array(name_rows, np.int64) << 3 | step
-        table.update(zip(names, codes.tolist(), strict=True))
-        kept = np.fromiter(map(table.__getitem__, names), np.int64, len(names))
-        shared: dict[str, set[int]] = {}
-        for i in np.flatnonzero(kept != codes).tolist():
-            shared.setdefault(names[i], {int(kept[i]) >> 3}).add(name_rows[i])
-        for name, found in shared.items():
-            table[name] = ~len(self._groups) << 3 | step
-            self._groups.append(tuple(sorted(found)))
-        table.pop("", None)
+        rows = np.array(name_rows, np.int64)
+        codes = rows << 3 | step
+        meant = dict(zip(names, codes.tolist(), strict=True))
+        if len(meant) < len(names):
+            # To look every name up again costs as much as to add it, but a row with as many names
+            # kept as given has lost none of them to another row.
+            kept = np.fromiter(meant.values(), np.int64, len(meant)) >> 3
+            n_lost = np.bincount(rows) - np.bincount(kept, minlength=int(rows.max()) + 1)
+            shared: dict[str, set[int]] = {}
+            for i in np.flatnonzero(n_lost[rows]).tolist():
+                last = meant[names[i]]
+                if last != codes[i]:
+                    shared.setdefault(names[i], {last >> 3}).add(name_rows[i])
+            for name, found in shared.items():
+                meant[name] = ~len(self._groups) << 3 | step
+                self._groups.append(tuple(sorted(found)))
+        meant.pop("", None)
+        table.update(meant)
 
     def rows_of(self, code: int) -> tuple[int, ...]:
         """Return the rows that a code stands for: none, one, or a group."""

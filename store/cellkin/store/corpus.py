@@ -31,7 +31,8 @@ class GeneNames:
 
 
 _COLUMNS = [
-    "gene_id", "taxon", "symbol", "name", "synonyms", "ensembl_ids", "former_ids", "rung",
+    "gene_id", "taxon", "symbol", "name", "synonyms", "ensembl_ids", "former_ids", "gene_type",
+    "rung",
 ]  # fmt: skip
 
 
@@ -39,12 +40,36 @@ def read_gene_names(store: Store, corpus: Entry) -> GeneNames:
     """Read the names of a corpus version."""
     table = store.corpus(corpus, _COLUMNS).sort_by("gene_id").combine_chunks()
     gene_ids = table["gene_id"].to_numpy()
+    symbols, synonyms = _owned_symbols(table)
     resolver = GeneResolver(
         gene_ids,
         table["taxon"].to_numpy(),
-        table["symbol"].to_pylist(),
-        table["synonyms"].to_pylist(),
+        symbols,
+        synonyms,
         table["ensembl_ids"].to_pylist(),
         table["former_ids"].to_pylist(),
     )
     return GeneNames(table, gene_ids, table["rung"].to_numpy(), resolver)
+
+
+def _owned_symbols(table: pa.Table) -> tuple[list[str], list[list[str]]]:
+    """Return the genes' symbols and synonyms, each symbol owned by one gene where that is clear.
+
+    NCBI lists loci known only by a phenotype, and records not yet merged, under the symbol of a
+    gene: TEC is a kinase and "transient erythroblastopenia of childhood". Where one gene of a
+    symbol codes for a protein, the symbol is its own and no more than a synonym of the others.
+    """
+    symbols, synonyms = table["symbol"].to_pylist(), table["synonyms"].to_pylist()
+    bearers: dict[tuple[int, str], list[int]] = {}
+    for row, key in enumerate(zip(table["taxon"].to_pylist(), symbols, strict=True)):
+        bearers.setdefault(key, []).append(row)
+    shared = [rows for (_, symbol), rows in bearers.items() if symbol and len(rows) > 1]
+    types = table["gene_type"]
+    for rows in shared:
+        coding = [row for row in rows if types[row].as_py() == "protein-coding"]
+        if len(coding) == 1:
+            for row in rows:
+                if row != coding[0]:
+                    synonyms[row] = [*synonyms[row], symbols[row]]
+                    symbols[row] = ""
+    return symbols, synonyms

@@ -19,7 +19,7 @@ CORPUS = pa.schema(
         pa.field("text_gene_id", pa.int64(), nullable=False),  # whose text it is; 0 on rung NONE
         pa.field(
             "n_sharing", pa.int32(), nullable=False
-        ),  # genes of the corpus with this very text
+        ),  # genes that rest on the same summary
         pa.field("text_sha256", pa.string(), nullable=False),  # hexadecimal; "" on rung NONE
     ]
 )

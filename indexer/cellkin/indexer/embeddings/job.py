@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,9 @@ from cellkin.store.store import GeneEmbedding, Staging, Store
 from cellkin.wire.names import VersionName, embedding_name
 
 Progress = Callable[[int, int], None]
-_FRAGMENT_TEXTS = 512
+# Some seconds of work: what an interruption may cost. Large enough that the texts of one length
+# fill their batches.
+_FRAGMENT_CHARACTERS = 200_000
 
 
 @dataclass(frozen=True)
@@ -127,14 +129,25 @@ def _embed(
     """Embed what is missing, shortest texts first, committing each fragment."""
     n_texts = len(known) + len(missing)
     progress(len(known), n_texts)
-    # By length, so that a batch is of one length; by digest among equals, so that runs agree.
-    order = sorted(missing, key=lambda sha: (len(missing[sha]), sha))
-    for start in range(0, len(order), _FRAGMENT_TEXTS):
-        fragment = order[start : start + _FRAGMENT_TEXTS]
+    for fragment in _fragments(missing):
         vectors = model.embed([missing[sha] for sha in fragment])
         staging.append(fragment, vectors)
         known.update(zip(fragment, vectors, strict=True))
         progress(len(known), n_texts)
+
+
+def _fragments(texts: Mapping[str, str]) -> Iterator[list[str]]:
+    """Cut texts into fragments of alike length, the shortest first, by digest among equals."""
+    fragment: list[str] = []
+    n_characters = 0
+    for sha in sorted(texts, key=lambda sha: (len(texts[sha]), sha)):
+        fragment.append(sha)
+        n_characters += len(texts[sha])
+        if n_characters >= _FRAGMENT_CHARACTERS:
+            yield fragment
+            fragment, n_characters = [], 0
+    if fragment:
+        yield fragment
 
 
 def _publish(

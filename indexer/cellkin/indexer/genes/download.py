@@ -283,8 +283,6 @@ class _Attempt:
         """Make sure that all of the file, and nothing else, has come."""
         done = self.n_bytes()
         if begun.n_bytes >= 0 and done != begun.n_bytes:
-            if done > begun.n_bytes:
-                self._discard()
             raise _TryAgainError(
                 UnavailableError(
                     f"{self._url}: the connection was cut after {done} of {begun.n_bytes} bytes"

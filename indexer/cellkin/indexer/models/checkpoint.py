@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 
 from cellkin.indexer.models.contract import ModelInfo, Setting
 from cellkin.indexer.models.encoder import Pooling, TransformerModel
@@ -17,6 +18,9 @@ from cellkin.wire.errors import InputFileError, IntegrityError, NotFoundError
 
 _WEIGHTS = "model.safetensors"
 _SHARDS = "model.safetensors.index.json"
+# The automatic classes refuse a config.json without model_type.
+_BERT_CLASSES = ("BertModel", "BertTokenizerFast")
+_AUTO_CLASSES = ("AutoModel", "AutoTokenizer")
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,9 @@ def load_folder(folder: Path, recipe: Recipe, device: str | None = None) -> Tran
         "vocabulary": _vocabulary_digest(tokenizer),
     }
     info = ModelInfo(recipe.name, revision, dim, settings)
-    return TransformerModel(info, tokenizer, module, recipe.pooling, max_tokens)
+    return TransformerModel(
+        info, tokenizer, module, recipe.pooling, max_tokens, batched=device != "cpu"
+    )
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
@@ -135,7 +141,7 @@ def _check_weights(folder: Path, recipe: Recipe, is_bert: bool) -> str:
 
 
 def _no_weights(folder: Path, recipe: Recipe, is_bert: bool) -> str:
-    model, tokenizer = (kind.__name__ for kind in _classes(is_bert))
+    model, tokenizer = _BERT_CLASSES if is_bert else _AUTO_CLASSES
     casing = "" if recipe.lower_case is None else f", do_lower_case={recipe.lower_case}"
     return (
         f"{folder}: {_WEIGHTS} is missing. Pickled weights (pytorch_model.bin) are not read, for a "
@@ -144,13 +150,6 @@ def _no_weights(folder: Path, recipe: Recipe, is_bert: bool) -> str:
         f"M.from_pretrained('OLD').save_pretrained('NEW'); "
         f"T.from_pretrained('OLD'{casing}).save_pretrained('NEW')\""
     )
-
-
-def _classes(is_bert: bool) -> tuple[Any, Any]:
-    """Return the classes of encoder and tokenizer."""
-    if is_bert:
-        return transformers.BertModel, transformers.BertTokenizerFast
-    return transformers.AutoModel, transformers.AutoTokenizer
 
 
 def _sha256(path: Path) -> str:
@@ -180,7 +179,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _load_tokenizer(folder: Path, recipe: Recipe, is_bert: bool) -> Any:
-    _, kind = _classes(is_bert)
+    kind = getattr(transformers, (_BERT_CLASSES if is_bert else _AUTO_CLASSES)[1])
     casing = {} if recipe.lower_case is None else {"do_lower_case": recipe.lower_case}
     try:
         return kind.from_pretrained(folder, local_files_only=True, **casing)
@@ -189,7 +188,7 @@ def _load_tokenizer(folder: Path, recipe: Recipe, is_bert: bool) -> Any:
 
 
 def _load_module(folder: Path, recipe: Recipe, is_bert: bool) -> Any:
-    kind, _ = _classes(is_bert)
+    kind = getattr(transformers, (_BERT_CLASSES if is_bert else _AUTO_CLASSES)[0])
     try:
         module, report = kind.from_pretrained(
             folder,
@@ -198,7 +197,7 @@ def _load_module(folder: Path, recipe: Recipe, is_bert: bool) -> Any:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputFileError(f"{folder}: the weights cannot be read: {error}") from error
     # The pooler is a head over the first token that no pooling of ours uses.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))

@@ -1,5 +1,6 @@
 """What an embedding model is, and what all of them check alike."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -7,7 +8,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from cellkin.space.arrays import Float32Matrix, Int64Vector
-from cellkin.wire.errors import InternalError, InvalidArgumentError
+from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 
 Setting = str | int | float | bool
 
@@ -96,9 +97,31 @@ class EmbeddingModel(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class CostEstimate:
+    """What embedding texts will cost.
+
+    Parameters
+    ----------
+    n_requests
+        Requests it takes.
+    n_tokens
+        Tokens to pay for.
+    dollars
+        Their price in US dollars by the provider's list; None where it is not known.
+    exact
+        Whether the tokens were counted; otherwise there are fewer, and it costs less.
+    """
+
+    n_requests: int
+    n_tokens: int
+    dollars: float | None
+    exact: bool
+
+
 @runtime_checkable
-class PartwiseModel(EmbeddingModel, Protocol):
-    """A model that hands over its vectors in parts, because each part was paid for."""
+class PaidModel(EmbeddingModel, Protocol):
+    """A model whose requests cost money, and so hands over the vectors of each as it comes."""
 
     def embed_parts(self, texts: Sequence[str]) -> Iterator[tuple[Int64Vector, Float32Matrix]]:
         """Embed texts, giving the vectors as they come.
@@ -110,6 +133,15 @@ class PartwiseModel(EmbeddingModel, Protocol):
             Parts come in any order; together they hold each text once.
         """
         ...
+
+    def estimate(self, texts: Sequence[str]) -> CostEstimate:
+        """Say what embedding texts will cost, sending none."""
+        ...
+
+
+def as_name(text: str) -> str:
+    """Turn what a model is called elsewhere into a name as versions are named."""
+    return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:100] or "model"
 
 
 def check_texts(texts: Sequence[str]) -> None:
@@ -145,13 +177,13 @@ def unit_rows(vectors: Float32Matrix, model: str) -> Float32Matrix:
 
     Raises
     ------
-    InternalError
+    FailedPreconditionError
         If a vector has a value that is not finite, or no length.
     """
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
     bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))
     if bad.size:
-        raise InternalError(
+        raise FailedPreconditionError(
             f"model {model} gave {bad.size} of {len(vectors)} vectors with values that are not "
             f"finite or all zero, the first in row {bad[0]}; none was kept"
         )

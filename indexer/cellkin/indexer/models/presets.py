@@ -6,11 +6,11 @@ is allowed. Where no revision is given the cache's copy is taken; in any case it
 the weights that the embedding records.
 """
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from cellkin.indexer.models.checkpoint import Recipe, load_folder
+from cellkin.indexer.models.contract import as_name
 from cellkin.indexer.models.encoder import Pooling, TransformerModel
 from cellkin.indexer.models.hub import find_folder
 from cellkin.indexer.models.sentence_folder import read_sentence_folder
@@ -98,5 +98,4 @@ def load_transformers(argument: str = "", *, allow_download: bool = False) -> Tr
     folder = find_folder(argument, "transformers", allow_download=allow_download)
     is_folder = Path(argument).expanduser().is_dir()
     name = folder.resolve().name if is_folder else argument.partition("@")[0].rpartition("/")[2]
-    recipe = Recipe(re.sub(r"[^a-z0-9._-]+", "-", name.lower()).strip("-._") or "transformers")
-    return load_folder(*read_sentence_folder(folder, recipe))
+    return load_folder(*read_sentence_folder(folder, Recipe(as_name(name))))

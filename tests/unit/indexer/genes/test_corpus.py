@@ -272,6 +272,18 @@ def test_the_order_of_lines_does_not_matter(sources: CorpusSources, write: Write
         assert table.equals(build_corpus(sources).table)
 
 
+def test_of_two_proteins_of_a_gene_the_first_by_id_is_taken(
+    write: Write, write_gene_info: Write
+) -> None:
+    gene = {"tax_id": 9606, "GeneID": 2, "Symbol": "FUN", "Synonyms": "FUNNY|FUNNIER"}
+    lines = ("9606.E2", "FUNNY", 1, "Two; Acts."), ("9606.E1", "FUNNIER", 1, "Two; Acts first.")
+    header = ("#string_protein_id", "preferred_name", "protein_size", "annotation")
+    for order in (lines, lines[::-1]):
+        string = write("string", header, *order)
+        corpus = build_corpus(CorpusSources(write_gene_info(gene), strings=(string,)))
+        assert by_id(corpus, "text", "text_source") == {2: ("Acts first.", "STRING")}
+
+
 def test_a_species_that_is_not_there_is_refused(sources: CorpusSources) -> None:
     with pytest.raises(InvalidArgumentError) as raised:
         build_corpus(changed(sources, taxa=(9606, 10116)))

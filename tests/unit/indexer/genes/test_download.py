@@ -263,6 +263,13 @@ def test_a_file_that_was_damaged_here_is_sent_again(server: FileServer, path: Pa
     assert path.read_bytes() == BODY
 
 
+def test_a_file_from_elsewhere_is_not_taken_for_this_one(server: FileServer, path: Path) -> None:
+    download(f"{server.url}/elsewhere", path)
+    server.body = BODY[::-1]  # of the same ETag, which says nothing at another address
+    assert get(server, path).changed
+    assert path.read_bytes() == BODY[::-1]
+
+
 def test_the_old_file_stays_until_all_of_the_new_has_come(server: FileServer, path: Path) -> None:
     get(server, path)
     server.body, server.headers, server.cuts = BODY[::-1], {"ETag": '"two"'}, [500_000]

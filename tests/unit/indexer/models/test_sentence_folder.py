@@ -1,0 +1,130 @@
+"""Folders of sentence-transformers."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cellkin.indexer.models.checkpoint import Recipe
+from cellkin.indexer.models.encoder import Pooling
+from cellkin.indexer.models.presets import load_transformers
+from cellkin.indexer.models.sentence_folder import read_sentence_folder
+from cellkin.wire.errors import InputFileError
+
+RECIPE = Recipe("any")
+
+
+def write(path: Path, content: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def modules(*kinds: str) -> list[dict[str, str]]:
+    """The entries of a modules.json; the encoder lies in the folder itself, as it mostly does."""
+    return [
+        {
+            "type": f"sentence_transformers.models.{kind}",
+            "path": "" if kind == "Transformer" else f"{i}_{kind}",
+        }
+        for i, kind in enumerate(kinds)
+    ]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path / "modules.json", modules("Transformer", "Pooling", "Normalize"))
+    write(tmp_path / "1_Pooling/config.json", {"pooling_mode_cls_token": True})
+    return tmp_path
+
+
+def _refused(folder: Path) -> str:
+    with pytest.raises(InputFileError) as caught:
+        read_sentence_folder(folder, RECIPE)
+    return caught.value.message
+
+
+def test_a_plain_folder_changes_nothing(tmp_path: Path) -> None:
+    assert read_sentence_folder(tmp_path, RECIPE) == (tmp_path, RECIPE)
+
+
+@pytest.mark.parametrize(
+    ("config", "pooling"),
+    [
+        ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, Pooling.CLS),
+        ({"pooling_mode_mean_tokens": True}, Pooling.MEAN),
+        ({"pooling_mode_max_tokens": True}, Pooling.MAX),
+        ({"pooling_mode_lasttoken": True}, Pooling.LAST),
+        ({"pooling_mode": "lasttoken"}, Pooling.LAST),
+    ],
+)
+def test_the_pooling_is_the_authors(folder: Path, config: Any, pooling: Pooling) -> None:
+    write(folder / "1_Pooling/config.json", config)
+    assert read_sentence_folder(folder, RECIPE)[1].pooling is pooling
+
+
+@pytest.mark.parametrize(
+    ("config", "found"),
+    [
+        (
+            {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True},
+            "cls and mean",
+        ),
+        ({"pooling_mode_weightedmean_tokens": True}, "weightedmean"),
+        ({}, "not stated"),
+    ],
+)
+def test_poolings_that_are_not_known(folder: Path, config: Any, found: str) -> None:
+    write(folder / "1_Pooling/config.json", config)
+    assert _refused(folder) == (
+        f"{folder}/1_Pooling/config.json: the pooling is {found}; "
+        "known is one of cls, mean, max, lasttoken"
+    )
+
+
+def test_modules_that_are_not_known(folder: Path) -> None:
+    write(folder / "modules.json", modules("Transformer", "Pooling", "Dense"))
+    assert _refused(folder) == (
+        f"{folder}/modules.json: the modules are Transformer, Pooling, Dense; known are "
+        "Transformer, Pooling and Normalize"
+    )
+
+
+def test_an_encoder_of_static_words(folder: Path) -> None:
+    write(folder / "modules.json", modules("StaticEmbedding"))
+    assert "the modules are StaticEmbedding;" in _refused(folder)
+
+
+def test_a_default_prompt(folder: Path) -> None:
+    write(folder / "config_sentence_transformers.json", {"default_prompt_name": "query"})
+    assert _refused(folder) == (
+        f"{folder}: the model puts its prompt 'query' before every text, which is not done here; "
+        "choose a model without a default prompt"
+    )
+
+
+def test_a_file_that_is_not_json(folder: Path) -> None:
+    (folder / "modules.json").write_text("[")
+    assert _refused(folder).startswith(f"{folder}/modules.json: not JSON: ")
+
+
+def test_an_encoder_in_a_folder_of_its_own(folder: Path) -> None:
+    entries = modules("Transformer", "Pooling")
+    entries[0]["path"] = "0_Transformer"
+    write(folder / "modules.json", entries)
+    write(
+        folder / "0_Transformer/sentence_bert_config.json",
+        {"max_seq_length": 128, "do_lower_case": True},
+    )
+    encoder, recipe = read_sentence_folder(folder, RECIPE)
+    assert encoder == folder / "0_Transformer"
+    assert (recipe.max_tokens, recipe.lower_case, recipe.name) == (128, True, "any")
+
+
+def test_window_and_pooling_reach_the_model(folder: Path, checkpoint: Path) -> None:
+    shutil.copytree(checkpoint, folder, dirs_exist_ok=True)
+    write(folder / "sentence_bert_config.json", {"max_seq_length": 32, "do_lower_case": False})
+    info = load_transformers(str(folder)).info
+    assert (info.settings["max_tokens"], info.settings["pooling"]) == (32, "cls")
+    assert info.settings["lower_case"] is True
