@@ -142,7 +142,7 @@ def test_missing_things_are_named(own_store: Path, reference_path: Path, run_cel
 def test_a_run_cut_off_leaves_the_store_whole(
     own_store: Path, reference_path: Path, how: signal.Signals, run_cellkin: Run
 ) -> None:
-    command = [
+    command: list[str | Path] = [
         Path(sys.executable).with_name("cellkin"), "cells", "index", reference_path, "--store",
         own_store, "--name", "new", "--label", "cell_type", "--embedding", "random:64:7",
     ]  # fmt: skip

@@ -17,9 +17,7 @@ CORPUS = pa.schema(
         pa.field("text", pa.string(), nullable=False),  # "" on rung NONE
         pa.field("text_source", pa.string(), nullable=False),  # such as "RefSeq", "STRING v12.0"
         pa.field("text_gene_id", pa.int64(), nullable=False),  # whose text it is; 0 on rung NONE
-        pa.field(
-            "n_sharing", pa.int32(), nullable=False
-        ),  # genes that rest on the same summary
+        pa.field("n_sharing", pa.int32(), nullable=False),  # genes that rest on the same summary
         pa.field("text_sha256", pa.string(), nullable=False),  # hexadecimal; "" on rung NONE
     ]
 )

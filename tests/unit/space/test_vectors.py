@@ -15,7 +15,7 @@ RNG = np.random.default_rng(3)
 
 def test_unit_rows_keep_zero_rows() -> None:
     rows = unit_rows(np.array([[3, 4], [0, 0]], np.float32))
-    np.testing.assert_allclose(rows, [[0.6, 0.8], [0, 0]], atol=1e-7)
+    np.testing.assert_allclose(rows, np.array([[0.6, 0.8], [0, 0]]), atol=1e-7)
 
 
 def test_centering_takes_the_common_part_away() -> None:

@@ -149,9 +149,13 @@ def test_a_changed_index_file_is_not_served(store: Store) -> None:
 
 
 def test_staged_vectors_survive_until_the_run_is_done(store: Store) -> None:
-    with pytest.raises(RuntimeError, match="cut"), store.staging("run", 2) as staging:
-        staging.append(["a"], np.array([[1, 2]], np.float32))
-        raise RuntimeError("cut")
+    def cut_off() -> None:
+        with store.staging("run", 2) as staging:
+            staging.append(["a"], np.array([[1, 2]], np.float32))
+            raise RuntimeError("cut")
+
+    with pytest.raises(RuntimeError, match="cut"):
+        cut_off()
     with Store.open(store.uri).staging("run", 2) as staging:
         assert staging.vectors()["a"].tolist() == [1, 2]
     with store.staging("run", 2) as staging:

@@ -110,8 +110,9 @@ def embed(uri: str, model: str, corpus: str, as_json: bool) -> None:
         return
     click.echo(
         f"embedding {report.entry.full_name}: {report.n_genes} genes, "
-        f"{report.n_texts} distinct texts ({report.n_embedded} embedded now, {report.n_resumed} by an interrupted run, "
-        f"{report.n_reused} for an earlier version), {seconds:.1f} s"
+        f"{report.n_texts} distinct texts ({report.n_embedded} embedded now, "
+        f"{report.n_resumed} by an interrupted run, {report.n_reused} for an earlier version), "
+        f"{seconds:.1f} s"
         + (f", {report.n_embedded / seconds:.0f} texts/s" if report.n_embedded else "")
     )
     click.echo(f"digest {report.entry.digest}")

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from cellkin.indexer.models.contract import EmbeddingModel
-from cellkin.indexer.models.registry import load_model
 
 from cellkin.indexer.embeddings.controls import RANDOM, random_vectors
+from cellkin.indexer.models.contract import EmbeddingModel
+from cellkin.indexer.models.registry import load_model
 from cellkin.space.arrays import Float32Matrix, Float32Vector
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.store import GeneEmbedding, Staging, Store
