@@ -114,7 +114,6 @@ def test_the_walk_with_the_most_expressed_genes(
     tmp_path: Path, run_cellkin: Run, serve: Serve
 ) -> None:
     got = walk(cut_tables(tmp_path / "tables", 1500), tmp_path, run_cellkin, serve)
-    print(got)
     assert got["n_genes"] > 2500
     assert got["accuracy"] > 0.6
     assert got["accuracy_known"] > got["accuracy"]
@@ -123,7 +122,6 @@ def test_the_walk_with_the_most_expressed_genes(
 @pytest.mark.slow
 def test_the_walk_with_all_genes(tmp_path: Path, run_cellkin: Run, serve: Serve) -> None:
     got = walk(DATA / "ncbi", tmp_path, run_cellkin, serve)
-    print(got)
     assert got["n_genes"] > 90_000
     assert got["accuracy"] > 0.7
     assert got["accuracy_known"] > got["accuracy"]
