@@ -102,6 +102,10 @@ class FakeOpenAI:
                 length = int(self.headers["Content-Length"])
                 fake.receive(Exchange(self, json.loads(self.rfile.read(length)), fake))
 
+            def do_GET(self) -> None:
+                fake.headers.append(dict(self.headers.items()))
+                self.send_error(405)
+
             def log_message(self, *_: Any) -> None:
                 pass
 

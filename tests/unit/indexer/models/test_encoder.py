@@ -1,7 +1,9 @@
 """The encoder: a vector is a function of its text alone, however the work is divided."""
 
 import _thread
+import signal
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,6 +108,15 @@ class _Interrupted:
         return SimpleNamespace(last_hidden_state=torch.ones(*input_ids.shape, 64))
 
 
+@pytest.fixture
+def _heeds_ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a terminal; a test run in the background may ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_heeds_ctrl_c")
 def test_an_interrupt_ends_the_work_at_once(tiny: TransformerModel, n_threads: int) -> None:
     module = _Interrupted()
     model = TransformerModel(tiny.info, tiny._tokenizer, module, Pooling.MEAN, 64, batched=False)

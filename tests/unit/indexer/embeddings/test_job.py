@@ -1,0 +1,133 @@
+"""The embedding job: each text once, never again, the same bytes however often it was cut off."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from cellkin.indexer.embeddings import job
+from cellkin.indexer.models.contract import ModelInfo
+from cellkin.space.arrays import Float32Matrix
+from cellkin.space.vectors import unit_rows
+from cellkin.store.store import Store
+from cellkin.wire.errors import NotFoundError
+from cellkin.wire.names import VersionName
+
+GENES = VersionName("genes")
+
+
+class HashModel:
+    """A text's vector is drawn by its digest; stops as if killed after some texts."""
+
+    def __init__(self, revision: str = "1") -> None:
+        self.info = ModelInfo("hash", revision, 8, {"window": 3})
+        self.embedded: list[str] = []
+        self.stop_after: int | None = None
+
+    def embed(self, texts: Sequence[str]) -> Float32Matrix:
+        if self.stop_after is not None and len(self.embedded) >= self.stop_after:
+            raise KeyboardInterrupt
+        self.embedded += texts
+        seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) for text in texts]
+        drawn = [np.random.default_rng(seed).standard_normal(8) for seed in seeds]
+        return unit_rows(np.array(drawn, np.float32))
+
+
+@pytest.fixture
+def model(monkeypatch: pytest.MonkeyPatch) -> HashModel:
+    model = HashModel()
+    monkeypatch.setattr(job, "load_model", lambda spec: model)
+    monkeypatch.setattr(job, "_FRAGMENT_CHARACTERS", 300)
+    return model
+
+
+@pytest.fixture
+def store(tmp_path: Path, make_corpus: Callable[[], pa.Table]) -> Store:
+    store = Store.create(str(tmp_path / "s"))
+    store.publish_corpus("genes", make_corpus(), {})
+    return store
+
+
+def changed(table: pa.Table, row: int, text: str) -> pa.Table:
+    rows = table.to_pylist()
+    rows[row] |= {"text": text, "text_sha256": hashlib.sha256(text.encode()).hexdigest()}
+    return pa.Table.from_pylist(rows, schema=table.schema)
+
+
+def test_genes_with_text_get_the_vector_of_their_text(store: Store, model: HashModel) -> None:
+    report = job.embed_genes(store, "hash", GENES)
+    assert (report.n_genes, report.n_texts, report.n_embedded) == (216, 216, 216)
+    embedding = store.embedding(report.entry)
+    assert (np.diff(embedding.gene_ids) > 0).all()
+    assert 10 not in embedding.gene_ids
+    want = model.embed(["protein number 7 of taxon 10090"])[0]
+    at = int(np.searchsorted(embedding.gene_ids, 100_007))
+    assert embedding.vectors[at].tobytes() == want.tobytes()
+    assert report.entry.manifest["settings"]["revision"] == "1"
+    assert report.entry.manifest["corpus"].startswith("genes@")
+
+
+def test_one_changed_text_is_one_text_embedded(
+    store: Store, model: HashModel, make_corpus: Callable[[], pa.Table]
+) -> None:
+    job.embed_genes(store, "hash", GENES)
+    store.publish_corpus("genes", changed(make_corpus(), 3, "something else"), {})
+    model.embedded.clear()
+    report = job.embed_genes(store, "hash", GENES)
+    assert model.embedded == ["something else"]
+    assert (report.n_embedded, report.n_resumed, report.n_reused) == (1, 0, 215)
+
+
+def test_a_text_that_genes_share_is_embedded_once(
+    store: Store, model: HashModel, make_corpus: Callable[[], pa.Table]
+) -> None:
+    table = changed(changed(make_corpus(), 3, "shared"), 4, "shared")
+    store.publish_corpus("genes", table, {})
+    report = job.embed_genes(store, "hash", GENES)
+    assert (report.n_genes, report.n_texts) == (216, 215)
+    assert model.embedded.count("shared") == 1
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 40, 120, 200])
+def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(
+    store: Store, model: HashModel, stop_after: int
+) -> None:
+    model.stop_after = stop_after
+    with pytest.raises(KeyboardInterrupt):
+        job.embed_genes(store, "hash", GENES)
+    done = len(model.embedded)
+    with pytest.raises(NotFoundError):
+        store.catalog.resolve(job.Kind.EMBEDDING, VersionName("hash"))
+    model.stop_after = None
+    resumed = job.embed_genes(store, "hash", GENES)
+    assert (resumed.n_resumed, resumed.n_embedded) == (done, 216 - done)
+    assert len(set(model.embedded)) == len(model.embedded) == 216
+    fresh = Store.create(store.uri + "-fresh")
+    fresh.publish_corpus("genes", store.corpus(store.catalog.resolve(job.Kind.CORPUS, GENES)), {})
+    assert job.embed_genes(fresh, "hash", GENES).entry.digest == resumed.entry.digest
+
+
+def test_another_revision_of_the_model_takes_nothing_over(
+    store: Store, model: HashModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job.embed_genes(store, "hash", GENES)
+    other = HashModel("2")
+    monkeypatch.setattr(job, "load_model", lambda spec: other)
+    assert job.embed_genes(store, "hash", GENES).n_reused == 0
+    assert len(other.embedded) == 216
+
+
+def test_progress_counts_texts(store: Store, model: HashModel) -> None:
+    seen: list[tuple[int, int]] = []
+    job.embed_genes(store, "hash", GENES, lambda done, total: seen.append((done, total)))
+    assert seen[0] == (0, 216)
+    assert seen[-1] == (216, 216)
+    assert [done for done, _ in seen] == sorted(done for done, _ in seen)
+
+
+def test_a_corpus_that_is_not_there(store: Store, model: HashModel) -> None:
+    with pytest.raises(NotFoundError, match="no corpus 'other' in this store; there is: genes"):
+        job.embed_genes(store, "hash", VersionName("other"))
