@@ -23,11 +23,13 @@ help:  ## List the targets.
 
 dev: $(VENV)/.ready  ## Install everything, editable, into .venv.
 
-$(VENV)/.ready: pyproject.toml clients/pyproject.toml .ci/constraints.txt
+$(BIN)/uv:
 	@echo "setting up $(VENV) (once; a few minutes)"
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "cellkin needs Python 3.11 or newer; this is " + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=0.9'
+
+$(VENV)/.ready: pyproject.toml clients/pyproject.toml .ci/constraints.txt | $(BIN)/uv
 	$(UV) pip install -p $(BIN)/python -c .ci/constraints.txt -e ./clients[anndata] -e .[cpu,cells,embed,server] --group dev
 	@touch $@
 
@@ -57,7 +59,7 @@ test: dev  ## Run the tests that take no GPU and no many minutes.
 demo: dev  ## Label mouse cells from a human reference by gene text alone.
 	$(BIN)/python docs/demo/demo.py
 
-lock: $(VENV)/.ready  ## Choose the newest versions that fit together, into .ci/constraints.txt.
+lock: | $(BIN)/uv  ## Choose the newest versions that fit together, into .ci/constraints.txt.
 	{ echo '# The versions that are tested, for every supported Python. Made by: make lock'; \
 	  echo 'torch==$(TORCH)' | $(UV) pip compile -c - --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --no-emit-index-url \
 	    --extra cpu --extra cells --extra embed --extra server --extra anndata --group dev \

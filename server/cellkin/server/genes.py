@@ -6,7 +6,7 @@ import grpc
 import numpy as np
 
 from cellkin.server.library import Library, LoadedEmbedding
-from cellkin.store.corpus import GeneNames
+from cellkin.store.corpus import GeneNames, find_gene
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.v1 import gene_service_pb2_grpc, versions_pb2
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
@@ -34,7 +34,7 @@ class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
             embedding_name(request.embedding or DEFAULT_MODEL), "gene embedding"
         )
         loaded = self._library.embedding(wanted)
-        row = _find(loaded.genes, request.gene, request.taxon)
+        row = find_gene(loaded.genes, request.gene, request.taxon)
         at = _vector_row(loaded, row)
         rows, similarities = _nearest(loaded, at, request.target_taxon, k)
         entry = loaded.entry
@@ -50,28 +50,6 @@ class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
                 server=version("cellkin"),
             ),
         )
-
-
-def _find(genes: GeneNames, name: str, taxon: int) -> int:
-    """Return the corpus row of the one gene a name means."""
-    if not name.strip():
-        raise InvalidArgumentError(
-            "no gene was named; give a symbol, synonym, Ensembl id or GeneID"
-        )
-    best = genes.resolver.find(name, taxon).best
-    if not best:
-        where = f" of {taxon_name(taxon)}" if taxon else ""
-        raise NotFoundError(f"no gene{where} is called {name!r} in this corpus")
-    if len(best) > 1:
-        symbols = genes.table["symbol"]
-        meant = ", ".join(
-            f"{symbols[c.row].as_py() or '-'} ({taxon_name(c.taxon)}, GeneID {c.gene_id})"
-            for c in best[:8]
-        )
-        raise InvalidArgumentError(
-            f"gene {name!r} may mean any of {len(best)}: {meant}; give a taxon or a GeneID"
-        )
-    return best[0].row
 
 
 def _vector_row(loaded: LoadedEmbedding, row: int) -> int:

@@ -106,7 +106,7 @@ class Library:
 
     def _genes(self, made_from: Entry) -> GeneNames:
         name = parse_version_name(made_from.manifest["corpus"], "corpus")
-        corpus = self.resolve(Kind.CORPUS, name)
+        corpus = self._store.catalog.version(Kind.CORPUS, name)
         return self._once(corpus, lambda: read_gene_names(self._store, corpus))
 
     def _once(self, entry: Entry, load: Callable[[], Loaded]) -> Loaded:

@@ -1,7 +1,8 @@
-"""The catalog: the one LanceDB table that says which versions exist.
+"""The catalog: the LanceDB tables that say which versions exist, and what names mean.
 
 A version is written once and never changed. Its catalog row is committed last, so whatever a crash
-leaves behind is an orphan file and never half a version.
+leaves behind is an orphan file and never half a version. What does move, aliases and retractions,
+is kept apart.
 """
 
 import json
@@ -15,10 +16,16 @@ import lancedb
 import pyarrow as pa
 
 from cellkin.store import schema
-from cellkin.wire.errors import ConflictError, NotFoundError
-from cellkin.wire.names import LATEST, VersionName
+from cellkin.wire.errors import (
+    ConflictError,
+    InvalidArgumentError,
+    NotFoundError,
+    RetractedError,
+)
+from cellkin.wire.names import LATEST, VersionName, check_alias
 
-_TABLE = "catalog"
+CATALOG = "catalog"
+_MARKS = "catalog-marks"
 _ATTEMPTS = 20
 
 
@@ -70,24 +77,44 @@ class Entry:
         return day, int(number)
 
 
+@dataclass(frozen=True)
+class Retraction:
+    """Why a version was withdrawn.
+
+    Parameters
+    ----------
+    reason
+        In words.
+    replacement
+        The version to use instead, ``name@version``; empty where there is none.
+    """
+
+    reason: str
+    replacement: str
+
+
 class Catalog:
     """The versions of one store.
 
     Parameters
     ----------
     database
-        An open LanceDB connection; the table is made at the first commit.
+        An open LanceDB connection; the tables are made at the first commit.
     """
 
     def __init__(self, database: lancedb.DBConnection) -> None:
         self._database = database
 
-    def entries(self, kind: Kind, name: str | None = None) -> list[Entry]:
-        """Return the versions of a kind, by name and then age, as committed at this moment."""
-        if _TABLE not in self._database.list_tables().tables:
-            return []
-        query = f"kind = '{kind}'" + (f" AND name = '{name}'" if name else "")
-        rows = self._database.open_table(_TABLE).search().where(query).limit(None).to_list()
+    def entries(self, kind: Kind | None = None, name: str | None = None) -> list[Entry]:
+        """Return the versions, by kind, name and age, as committed at this moment.
+
+        Parameters
+        ----------
+        kind, name
+            Only these, where given.
+        """
+        conditions = [f"kind = '{kind}'"] if kind else []
+        conditions += [f"name = '{name}'"] if name else []
         found = [
             Entry(
                 Kind(row["kind"]),
@@ -97,12 +124,57 @@ class Catalog:
                 row["digest"],
                 json.loads(row["manifest"]),
             )
-            for row in rows
+            for row in self._rows(CATALOG, conditions)
         ]
-        return sorted(found, key=lambda entry: (entry.name, entry.order))
+        return sorted(found, key=lambda entry: (entry.kind, entry.name, entry.order))
+
+    def aliases(self) -> dict[tuple[Kind, str, str], str]:
+        """Return what aliases mean, (kind, name, alias) to version; not ``latest``."""
+        rows = self._rows(_MARKS, ["mark = 'alias'"])
+        return {(Kind(r["kind"]), r["name"], r["selector"]): r["value"] for r in rows}
+
+    def retractions(self) -> dict[tuple[Kind, str, str], Retraction]:
+        """Return the versions that were withdrawn: (kind, name, version) to why."""
+        rows = self._rows(_MARKS, ["mark = 'retraction'"])
+        return {
+            (Kind(r["kind"]), r["name"], r["selector"]): Retraction(**json.loads(r["value"]))
+            for r in rows
+        }
 
     def resolve(self, kind: Kind, wanted: VersionName) -> Entry:
         """Return the version a name means now.
+
+        ``latest`` is the newest version that was not retracted.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none; the message lists what there is.
+        RetractedError
+            If the version was withdrawn; the message says why and what to use instead.
+        """
+        retracted = self.retractions()
+        found = self.version(kind, wanted)
+        if wanted.selector == LATEST:
+            standing = [
+                entry
+                for entry in self.entries(kind, wanted.name)
+                if (kind, entry.name, entry.version) not in retracted
+            ]
+            found = standing[-1] if standing else found
+        why = retracted.get((kind, found.name, found.version))
+        if why is not None:
+            instead = f"use {why.replacement}" if why.replacement else "there is no replacement"
+            raise RetractedError(
+                f"{kind.noun} {found.full_name} was retracted: {why.reason}; {instead}",
+                {"reason": why.reason, "replacement": why.replacement},
+            )
+        return found
+
+    def version(self, kind: Kind, wanted: VersionName) -> Entry:
+        """Return the version a name means, retracted or not; ``latest`` is the newest.
+
+        For what was made from a version, and for looking after versions.
 
         Raises
         ------
@@ -119,12 +191,17 @@ class Catalog:
             )
         if wanted.selector == LATEST:
             return versions[-1]
+        selector = wanted.selector
+        if not wanted.is_version:
+            selector = self.aliases().get((kind, wanted.name, selector), selector)
         for entry in versions:
-            if entry.version == wanted.selector:
+            if entry.version == selector:
                 return entry
+        what = "version" if wanted.is_version else "alias"
+        aliases = [a for k, n, a in self.aliases() if (k, n) == (kind, wanted.name)]
         raise NotFoundError(
-            f"{kind.noun} {wanted.name!r} has no version {wanted.selector!r}; there is: "
-            + ", ".join(entry.version for entry in versions),
+            f"{kind.noun} {wanted.name!r} has no {what} {wanted.selector!r}; there is: "
+            + ", ".join([*(entry.version for entry in versions), LATEST, *sorted(aliases)]),
             {"kind": kind, "name": wanted.name},
         )
 
@@ -153,7 +230,7 @@ class Catalog:
                 "digest": digest,
                 "manifest": json.dumps(manifest, sort_keys=True),
             }
-            table = self._database.create_table(_TABLE, schema=schema.CATALOG, exist_ok=True)
+            table = self._database.create_table(CATALOG, schema=schema.CATALOG, exist_ok=True)
             result = (
                 table.merge_insert("key")
                 .when_not_matched_insert_all()
@@ -165,3 +242,64 @@ class Catalog:
             f"{kind.noun} {name!r}: other writers took {_ATTEMPTS} version numbers in a row; "
             "run the command again when they are done"
         )
+
+    def set_alias(self, entry: Entry, alias: str) -> None:
+        """Let an alias mean a version from now on, whatever it meant before.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the alias is ``latest``, which is always the newest version, or no alias at all.
+        """
+        check_alias(alias)
+        if alias == LATEST:
+            raise InvalidArgumentError(
+                "'latest' is always the newest version; choose another alias, such as stable"
+            )
+        self._mark("alias", entry, alias, entry.version)
+
+    def retract(self, entry: Entry, reason: str, replacement: Entry | None = None) -> None:
+        """Withdraw a version: it stays readable for what was made from it, and is refused else.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If no reason is given, or the version is to replace itself.
+        """
+        if not reason.strip():
+            raise InvalidArgumentError("a retraction needs a reason; say what is wrong")
+        if replacement is not None and replacement.full_name == entry.full_name:
+            raise InvalidArgumentError(f"{entry.full_name} cannot replace itself; name another")
+        value = {"reason": reason, "replacement": replacement.full_name if replacement else ""}
+        self._mark("retraction", entry, entry.version, json.dumps(value))
+
+    def _mark(self, mark: str, entry: Entry, selector: str, value: str) -> None:
+        row = {
+            "key": f"{mark}/{entry.kind}/{entry.name}@{selector}",
+            "mark": mark,
+            "kind": str(entry.kind),
+            "name": entry.name,
+            "selector": selector,
+            "value": value,
+            "changed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        table = self._database.create_table(_MARKS, schema=schema.MARKS, exist_ok=True)
+        (
+            table.merge_insert("key")
+            .when_matched_update_all()
+            .when_not_matched_insert_all()
+            .execute(pa.Table.from_pylist([row], schema=schema.MARKS))
+        )
+
+    def _rows(self, table: str, conditions: list[str]) -> list[dict[str, Any]]:
+        try:
+            opened = self._database.open_table(table)
+        except (
+            ValueError
+        ):  # LanceDB's word for a table that is not there: nothing was committed yet
+            return []
+        query = opened.search()
+        if conditions:
+            query = query.where(" AND ".join(conditions))
+        rows: list[dict[str, Any]] = query.limit(None).to_list()
+        return rows

@@ -8,6 +8,8 @@ from cellkin.space.arrays import Int64Vector, UInt8Vector
 from cellkin.space.genes import GeneResolver
 from cellkin.store.catalog import Entry
 from cellkin.store.store import Store
+from cellkin.wire.errors import InvalidArgumentError, NotFoundError
+from cellkin.wire.terms import taxon_name
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,45 @@ def read_gene_names(store: Store, corpus: Entry) -> GeneNames:
         table["former_ids"].to_pylist(),
     )
     return GeneNames(table, gene_ids, table["rung"].to_numpy(), resolver)
+
+
+def find_gene(genes: GeneNames, name: str, taxon: int = 0) -> int:
+    """Return the row of the one gene a name means.
+
+    Parameters
+    ----------
+    genes
+        The names of a corpus.
+    name
+        As users write it.
+    taxon
+        NCBI taxonomy id of the species to look in; 0 for all.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If no name is given, or it may mean several genes.
+    NotFoundError
+        If it means none, or the corpus has no gene of the species.
+    """
+    if not name.strip():
+        raise InvalidArgumentError(
+            "no gene was named; give a symbol, synonym, Ensembl id or GeneID"
+        )
+    best = genes.resolver.find(name, taxon).best
+    if not best:
+        where = f" of {taxon_name(taxon)}" if taxon else ""
+        raise NotFoundError(f"no gene{where} is called {name!r} in this corpus")
+    if len(best) > 1:
+        symbols = genes.table["symbol"]
+        meant = ", ".join(
+            f"{symbols[c.row].as_py() or '-'} ({taxon_name(c.taxon)}, GeneID {c.gene_id})"
+            for c in best[:8]
+        )
+        raise InvalidArgumentError(
+            f"gene {name!r} may mean any of {len(best)}: {meant}; give a taxon or a GeneID"
+        )
+    return best[0].row
 
 
 def _owned_symbols(table: pa.Table) -> tuple[list[str], list[list[str]]]:

@@ -54,3 +54,16 @@ CATALOG = pa.schema(
     ]
 )
 """The catalog: a version exists when its row is here."""
+
+MARKS = pa.schema(
+    [
+        CATALOG.field("key"),  # mark/kind/name@selector
+        pa.field("mark", pa.string(), nullable=False),  # alias or retraction
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("selector", pa.string(), nullable=False),  # the alias, or the version retracted
+        pa.field("value", pa.string(), nullable=False),  # the version, or why in JSON
+        pa.field("changed_at", pa.string(), nullable=False),  # ISO 8601, UTC
+    ]
+)
+"""What moves: aliases of versions, and retractions."""

@@ -12,9 +12,10 @@ import numpy as np
 import pyarrow as pa
 
 from cellkin.space.arrays import Float32Matrix, Float32Vector, Int32Vector, Int64Vector
-from cellkin.store import artifacts, schema
-from cellkin.store.catalog import Catalog, Entry, Kind
+from cellkin.store import schema
+from cellkin.store.catalog import CATALOG, Catalog, Entry, Kind
 from cellkin.store.digest import table_digest
+from cellkin.store.files import Files, files_at, local_root
 from cellkin.wire.errors import (
     ConflictError,
     IntegrityError,
@@ -22,6 +23,10 @@ from cellkin.wire.errors import (
     NotFoundError,
 )
 from cellkin.wire.names import check_name
+
+_UNIT_TOLERANCE = 1e-3
+STAGING = "staging-"
+"""How the names of tables of unfinished runs begin."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,25 @@ class GeneEmbedding:
     taxa: Int32Vector
     text_sha256: list[str]
     vectors: Float32Matrix
+
+    def check(self) -> None:
+        """Refuse vectors that no similarity can be computed of.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If a vector is not finite or not of unit length.
+        """
+        norms = np.linalg.norm(self.vectors.astype(np.float64), axis=1)
+        for wrong, what in (
+            (~np.isfinite(norms), "are not finite"),
+            (np.abs(norms - 1) > _UNIT_TOLERANCE, "are not of unit length"),
+        ):
+            if wrong.any():
+                raise InvalidArgumentError(
+                    f"the vectors of {np.count_nonzero(wrong)} genes {what}, such as that of "
+                    f"GeneID {self.gene_ids[wrong][0]}"
+                )
 
     def to_table(self) -> pa.Table:
         """Return the rows as they are stored."""
@@ -83,12 +107,18 @@ class Store:
         Where it is.
     catalog
         Which versions there are.
+    database
+        The LanceDB connection.
+    files
+        The folders of files.
     """
 
-    def __init__(self, uri: str, database: lancedb.DBConnection) -> None:
+    def __init__(self, uri: str, database: lancedb.DBConnection, files: Files) -> None:
         self.uri = uri
         self.catalog = Catalog(database)
-        self._database = database
+        self.database = database
+        self.files = files
+        self._safe_writers = False
 
     @classmethod
     def open(cls, uri: str) -> "Store":
@@ -97,31 +127,45 @@ class Store:
         Parameters
         ----------
         uri
-            A folder of this machine.
+            A folder of this machine, or an object store: ``s3://``, ``gs://``, ``az://``.
 
         Raises
         ------
         NotFoundError
             If there is no store.
         """
-        root = _local_root(uri)
-        if not (root / "catalog.lance").is_dir():
+        files = files_at(uri)
+        try:
+            database = _connect(uri)
+            database.open_table(CATALOG)
+        except (ValueError, OSError, RuntimeError) as error:
             raise NotFoundError(
                 f"no cellkin store at {uri}; make one with "
                 f"`cellkin genes import --store {uri} --gene-info FILE`"
-            )
-        return cls(uri, lancedb.connect(str(root)))
+            ) from error
+        return cls(uri, database, files)
 
     @classmethod
     def create(cls, uri: str) -> "Store":
-        """Open a store, making it where there is none."""
-        root = _local_root(uri)
-        if root.exists() and not root.is_dir():
-            raise InvalidArgumentError(f"store {uri} is a file; give a folder")
-        root.mkdir(parents=True, exist_ok=True)
-        database = lancedb.connect(str(root))
-        database.create_table("catalog", schema=schema.CATALOG, exist_ok=True)
-        return cls(uri, database)
+        """Open a store, making it where there is none.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the URI names a file or an unknown kind of place.
+        FailedPreconditionError
+            If it is an object store in which concurrent writers would lose commits.
+        """
+        files = files_at(uri)
+        files.require_safe_writers()
+        if "://" not in uri or uri.startswith("file://"):
+            root = local_root(uri)
+            if root.exists() and not root.is_dir():
+                raise InvalidArgumentError(f"store {uri} is a file; give a folder")
+            root.mkdir(parents=True, exist_ok=True)
+        database = _connect(uri)
+        database.create_table(CATALOG, schema=schema.CATALOG, exist_ok=True)
+        return cls(uri, database, files)
 
     def publish_corpus(self, name: str, table: pa.Table, manifest: Mapping[str, Any]) -> Entry:
         """Write a corpus version.
@@ -155,8 +199,14 @@ class Store:
             The vectors.
         manifest
             Model, corpus and counts; where the table lies is added.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If a vector is not finite or not of unit length.
         """
         check_name(name, "gene embedding")
+        embedding.check()
         return self._publish_table(Kind.EMBEDDING, name, embedding.to_table(), manifest)
 
     def embedding(self, entry: Entry) -> GeneEmbedding:
@@ -178,23 +228,32 @@ class Store:
             What the index was made from; its files and their digests are added.
         """
         check_name(name, "cell index")
-        folder, files = artifacts.write_folder(_local_root(self.uri) / "indexes" / name, write)
-        path = folder.relative_to(_local_root(self.uri)).as_posix()
+        self._require_safe_writers()
+        path, files = self.files.publish(f"indexes/{name}", write)
         return self.catalog.commit(
-            Kind.INDEX, name, folder.name, {**manifest, "path": path, "files": files}
+            Kind.INDEX, name, path.rpartition("/")[2], {**manifest, "path": path, "files": files}
         )
 
     def index_folder(self, entry: Entry) -> Path:
-        """Return the folder of a cell index's files, their digests checked.
+        """Return a folder of this machine with a cell index's files, their digests checked.
 
         Raises
         ------
         IntegrityError
             If a file is missing or was changed.
         """
-        folder = _local_root(self.uri) / str(entry.manifest["path"])
-        artifacts.check_folder(folder, entry.manifest["files"], f"cell index {entry.full_name}")
-        return folder
+        what = f"cell index {entry.full_name}"
+        return self.files.folder(entry.manifest["path"], entry.manifest["files"], what)
+
+    def tables(self) -> list[str]:
+        """Return the names of all tables."""
+        names: list[str] = []
+        token = None
+        while True:
+            page = self.database.list_tables(page_token=token)
+            names += page.tables
+            if not (token := page.page_token):
+                return names
 
     @contextmanager
     def staging(self, name: str, dim: int) -> Iterator["Staging"]:
@@ -207,8 +266,9 @@ class Store:
         dim
             Width of a vector.
         """
-        table_name = f"staging-{name}"
-        table = self._database.create_table(
+        self._require_safe_writers()
+        table_name = f"{STAGING}{name}"
+        table = self.database.create_table(
             table_name,
             schema=pa.schema(
                 [
@@ -219,14 +279,20 @@ class Store:
             exist_ok=True,
         )
         yield Staging(table, dim)
-        self._database.drop_table(table_name, ignore_missing=True)
+        self.database.drop_table(table_name, ignore_missing=True)
+
+    def _require_safe_writers(self) -> None:
+        if not self._safe_writers:
+            self.files.require_safe_writers()
+            self._safe_writers = True
 
     def _publish_table(
         self, kind: Kind, name: str, table: pa.Table, manifest: Mapping[str, Any]
     ) -> Entry:
+        self._require_safe_writers()
         table_name = f"{kind}-{name}"
         digest = table_digest(table)
-        written = self._database.create_table(table_name, table, mode="overwrite")
+        written = self.database.create_table(table_name, table, mode="overwrite")
         location = {"table": table_name, "table_version": written.version, "n_rows": len(table)}
         # A tag keeps Lance's clean-up away from the version.
         written.tags.create(f"sha256-{digest[:16]}-{uuid.uuid4().hex[:8]}", written.version)
@@ -243,7 +309,7 @@ class Store:
     def _read_table(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
         what = f"{entry.kind.noun} {entry.full_name}"
         try:
-            table = self._database.open_table(entry.manifest["table"])
+            table = self.database.open_table(entry.manifest["table"])
             table.checkout(entry.manifest["table_version"])
             if columns is not None:
                 return table.search().select(columns).limit(None).to_arrow()
@@ -290,9 +356,6 @@ def _canonical(read: pa.Schema) -> pa.Schema:
     return schema.CORPUS
 
 
-def _local_root(uri: str) -> Path:
-    if "://" in uri and not uri.startswith("file://"):
-        raise InvalidArgumentError(
-            f"store {uri}: object stores are not supported yet; give a folder of this machine"
-        )
-    return Path(uri.removeprefix("file://")).expanduser().absolute()
+def _connect(uri: str) -> lancedb.DBConnection:
+    local = "://" not in uri or uri.startswith("file://")
+    return lancedb.connect(str(local_root(uri)) if local else uri)

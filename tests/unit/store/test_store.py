@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from cellkin.space.vectors import unit_rows
 from cellkin.store.catalog import Kind
 from cellkin.store.digest import table_digest
 from cellkin.store.store import GeneEmbedding, Store
@@ -16,7 +17,8 @@ from cellkin.wire.names import VersionName
 
 
 def embedding(seed: int, n: int = 9, dim: int = 4) -> GeneEmbedding:
-    vectors = np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
+    drawn = np.random.default_rng(seed).standard_normal((n, dim)).astype(np.float32)
+    vectors = unit_rows(drawn)
     return GeneEmbedding(
         np.arange(1, n + 1), np.full(n, 9606, np.int32), [f"{i:064x}" for i in range(n)], vectors
     )

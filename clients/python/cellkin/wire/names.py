@@ -44,6 +44,22 @@ def check_name(name: str, what: str) -> str:
     return name
 
 
+def check_alias(alias: str) -> str:
+    """Return the alias, or say what an alias may be.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it has other signs than lower-case letters, digits and ``-``, or over 40 of them.
+    """
+    if not _ALIAS.fullmatch(alias):
+        raise InvalidArgumentError(
+            f"alias {alias!r}: an alias has up to 40 lower-case letters, digits or '-' and begins "
+            "with a letter"
+        )
+    return alias
+
+
 def parse_version_name(text: str, what: str) -> VersionName:
     """Read ``NAME[@VERSION_OR_ALIAS]``.
 

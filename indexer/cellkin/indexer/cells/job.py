@@ -128,7 +128,7 @@ def index_cells(
         batches = cells.column(reference.batch, "batch") if reference.batch else None
         _check_cells(cells, labels)
         vectors = store.embedding(source)
-        corpus = store.catalog.resolve(
+        corpus = store.catalog.version(
             Kind.CORPUS, parse_version_name(source.manifest["corpus"], "corpus")
         )
         genes = read_gene_names(store, corpus)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from cellkin.indexer.commands.genes import store_option
+from cellkin.indexer.commands.options import store_option
 from cellkin.terminal.options import json_option, taxon_option
 from cellkin.wire.terms import DEFAULT_MODEL
 

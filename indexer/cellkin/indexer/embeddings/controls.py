@@ -1,11 +1,19 @@
 """Control embeddings: what is left of an answer when the text is taken away."""
 
-import numpy as np
+import hashlib
+from dataclasses import dataclass
 
-from cellkin.space.arrays import Float32Matrix, Int64Vector
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cellkin.space.arrays import Float32Matrix, Int32Vector, Int64Vector
 from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.names import VersionName, embedding_name, parse_version_name
 
 RANDOM = "random"
+PERMUTED = "permuted"
+SYMBOL_ONLY = "symbol-only"
 
 
 def random_vectors(spec: str, gene_ids: Int64Vector) -> Float32Matrix:
@@ -48,3 +56,81 @@ def random_vectors(spec: str, gene_ids: Int64Vector) -> Float32Matrix:
         vector = draw.standard_normal(dim)
         vectors[row] = vector / np.linalg.norm(vector)
     return vectors
+
+
+@dataclass(frozen=True)
+class Permutation:
+    """The control that gives every gene the vector of another gene of its species.
+
+    Parameters
+    ----------
+    source
+        The gene embedding that is shuffled.
+    seed
+        Fixes the order.
+    name
+        Of the control's versions.
+    """
+
+    source: VersionName
+    seed: int
+    name: str
+
+    @classmethod
+    def parse(cls, spec: str) -> "Permutation":
+        """Read ``permuted:NAME[@VERSION][:SEED]``; without a seed it is 0.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the spec is of another form.
+        """
+        _, *parts = spec.split(":")
+        # Philox takes 64 bits.
+        if len(parts) not in (1, 2) or not all(p.isdecimal() and int(p) < 2**64 for p in parts[1:]):
+            raise InvalidArgumentError(
+                f"model {spec!r}: the permuted control is permuted:NAME[@VERSION][:SEED], such as "
+                "permuted:all-minilm-l6-v2 or permuted:random-384-0:1, NAME a gene embedding of "
+                "this store"
+            )
+        source = parse_version_name(parts[0], "gene embedding")
+        name = embedding_name(":".join([PERMUTED, source.name, *parts[1:]]))
+        return cls(source, int(parts[1]) if len(parts) == 2 else 0, name)
+
+    def rows(self, taxa: Int32Vector) -> Int64Vector:
+        """Return which row's vector each gene is given.
+
+        Parameters
+        ----------
+        taxa
+            (n_genes,) int32 NCBI taxonomy ids; a vector stays in its species, so that what
+            species have in common is not taken away with what genes have.
+
+        Returns
+        -------
+        Int64Vector
+            (n_genes,) int64, each row once.
+        """
+        order = np.arange(len(taxa), dtype=np.int64)
+        for taxon in np.unique(taxa):
+            own = np.flatnonzero(taxa == taxon)
+            draw = np.random.Generator(np.random.Philox(key=[self.seed, int(taxon)]))
+            order[own] = draw.permutation(own)
+        return order
+
+
+def symbol_texts(genes: pa.Table) -> pa.Table:
+    """Return the genes with their symbol in the place of their text.
+
+    Parameters
+    ----------
+    genes
+        Rows of a corpus; those without a symbol are left out.
+    """
+    genes = genes.filter(pc.not_equal(genes["symbol"], ""))
+    symbols = genes["symbol"].to_pylist()
+    digests = [hashlib.sha256(symbol.encode()).hexdigest() for symbol in symbols]
+    for column, values in (("text", symbols), ("text_sha256", digests)):
+        at = genes.schema.get_field_index(column)
+        genes = genes.set_column(at, genes.schema.field(at), pa.array(values, pa.string()))
+    return genes

@@ -4,24 +4,63 @@ import hashlib
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from cellkin.indexer.embeddings.controls import RANDOM, random_vectors
-from cellkin.indexer.models.contract import EmbeddingModel
+from cellkin.indexer.embeddings.controls import (
+    PERMUTED,
+    RANDOM,
+    SYMBOL_ONLY,
+    Permutation,
+    random_vectors,
+    symbol_texts,
+)
+from cellkin.indexer.models.contract import (
+    CostEstimate,
+    EmbeddingModel,
+    ModelInfo,
+    PaidModel,
+    TokenCounts,
+    as_name,
+)
 from cellkin.indexer.models.registry import load_model
 from cellkin.space.arrays import Float32Matrix, Float32Vector
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.store import GeneEmbedding, Staging, Store
+from cellkin.wire.errors import FailedPreconditionError
 from cellkin.wire.names import VersionName, embedding_name
 
 Progress = Callable[[int, int], None]
 # Some seconds of work: what an interruption may cost. Large enough that the texts of one length
 # fill their batches.
 _FRAGMENT_CHARACTERS = 200_000
+_NOTHING = TokenCounts(0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Pending:
+    """What a run is about to do.
+
+    Parameters
+    ----------
+    name
+        Of the embedding.
+    n_texts
+        Distinct texts it needs.
+    counts
+        Of those texts that have no vector yet.
+    cost
+        Of embedding these; None where no request costs money.
+    """
+
+    name: str
+    n_texts: int
+    counts: TokenCounts
+    cost: CostEstimate | None = None
 
 
 @dataclass(frozen=True)
@@ -38,79 +77,175 @@ class EmbedReport:
         Distinct texts among them.
     n_embedded, n_resumed, n_reused
         Texts embedded by this run, by an interrupted one before it, and for an earlier version.
+    counts
+        Of the texts embedded by this run.
+    embed_s
+        Seconds the model took for them.
     """
 
     entry: Entry
     n_genes: int
-    n_texts: int
-    n_embedded: int
-    n_resumed: int
-    n_reused: int
+    n_texts: int = 0
+    n_embedded: int = 0
+    n_resumed: int = 0
+    n_reused: int = 0
+    counts: TokenCounts = _NOTHING
+    embed_s: float = 0.0
 
 
 def embed_genes(
-    store: Store, spec: str, corpus: VersionName, progress: Progress = lambda done, total: None
+    store: Store,
+    spec: str,
+    corpus: VersionName,
+    progress: Progress = lambda done, total: None,
+    approve: Callable[[Pending], None] = lambda pending: None,
+    *,
+    allow_download: bool = False,
 ) -> EmbedReport:
     """Embed all genes of a corpus that have text, and publish the version.
 
-    Every fragment is committed when it is done, so a run that is interrupted goes on where it
-    stopped. A text is embedded once, however many genes share it, and never again by the same model
-    with the same settings.
+    What is embedded is committed bit by bit, for a model that costs money with every answer, so a
+    run that is interrupted goes on where it stopped. A text is embedded once, however many genes
+    share it, and never again by the same model with the same settings.
 
     Parameters
     ----------
     store
         Where the corpus is and the embedding goes.
     spec
-        The embedding model, such as ``all-minilm-l6-v2``, or the control ``random:DIM:SEED``.
+        The embedding model, such as ``all-minilm-l6-v2``, or a control: ``random:DIM:SEED``,
+        ``permuted:NAME[@VERSION][:SEED]``, ``symbol-only:MODEL``.
     corpus
         The corpus.
     progress
         Called with the texts that have a vector and the texts there are.
+    approve
+        Called once before anything is embedded or published; what it raises stops the run.
+    allow_download
+        Whether weights that are not on this machine may be fetched.
 
     Raises
     ------
     NotFoundError
-        If there is no such corpus or model.
+        If there is no such corpus or model, or no embedding of the name to permute.
     InvalidArgumentError
         If the spec is of no known form.
+    FailedPreconditionError
+        If the embedding to permute was made from another corpus.
     """
     source = store.catalog.resolve(Kind.CORPUS, corpus)
-    genes = store.corpus(source)
-    genes = genes.filter(pc.not_equal(genes["text"], ""))
-    if spec.startswith(RANDOM + ":"):
+    control, _, argument = spec.partition(":")
+    if control == PERMUTED:
+        return _permute(store, Permutation.parse(spec), source, approve)
+    genes = _with_text(store, source)
+    if control == RANDOM:
         vectors = random_vectors(spec, genes["gene_id"].to_numpy())
-        entry = _publish(store, embedding_name(spec), source, {"model": spec}, genes, vectors)
-        return EmbedReport(entry, len(genes), 0, 0, 0, 0)
-    model = load_model(spec)
-    info = model.info
-    settings = {"model": info.name, "revision": info.revision, "dim": info.dim, **info.settings}
+        approve(Pending(embedding_name(spec), 0, _NOTHING))
+        settings: dict[str, Any] = {"model": spec}
+        entry = publish_vectors(store, embedding_name(spec), source, settings, genes, vectors)
+        return EmbedReport(entry, len(genes))
+    if control == SYMBOL_ONLY:
+        genes = symbol_texts(genes)
+        model = load_model(argument, allow_download=allow_download)
+        name = as_name(f"{SYMBOL_ONLY}-{model.info.name}")
+        settings = _settings(name, model.info) | {"text": "symbol"}
+    else:
+        model = load_model(spec, allow_download=allow_download)
+        name = model.info.name
+        settings = _settings(name, model.info)
+    return _embed_genes(store, model, name, settings, source, genes, progress, approve)
+
+
+def _with_text(store: Store, corpus: Entry) -> pa.Table:
+    genes = store.corpus(corpus)
+    genes = genes.filter(pc.not_equal(genes["text"], ""))
+    if not len(genes):
+        raise FailedPreconditionError(
+            f"corpus {corpus.full_name} has no gene with a text: import more sources of texts"
+        )
+    return genes
+
+
+def _settings(name: str, info: ModelInfo) -> dict[str, Any]:
+    return {"model": name, "revision": info.revision, "dim": info.dim, **info.settings}
+
+
+def _permute(
+    store: Store, control: Permutation, corpus: Entry, approve: Callable[[Pending], None]
+) -> EmbedReport:
+    source = store.catalog.resolve(Kind.EMBEDDING, control.source)
+    made_from = source.manifest["corpus"]
+    if made_from != corpus.full_name:
+        raise FailedPreconditionError(
+            f"gene embedding {source.full_name} was made from corpus {made_from}, not from "
+            f"{corpus.full_name}: name its own by --corpus {made_from}, or embed the other first"
+        )
+    approve(Pending(control.name, 0, _NOTHING))
+    embedding = store.embedding(source)
+    rows = control.rows(embedding.taxa)
+    genes = pa.table(
+        {
+            "gene_id": embedding.gene_ids,
+            "taxon": embedding.taxa,
+            "text_sha256": [embedding.text_sha256[row] for row in rows.tolist()],
+        }
+    )
+    settings = {
+        "model": PERMUTED,
+        "embedding": source.full_name,
+        "embedding_digest": source.digest,
+        "seed": control.seed,
+    }
+    vectors = embedding.vectors[rows]
+    entry = publish_vectors(store, control.name, corpus, settings, genes, vectors)
+    return EmbedReport(entry, len(genes))
+
+
+def _embed_genes(
+    store: Store,
+    model: EmbeddingModel,
+    name: str,
+    settings: Mapping[str, Any],
+    corpus: Entry,
+    genes: pa.Table,
+    progress: Progress,
+    approve: Callable[[Pending], None],
+) -> EmbedReport:
     texts = dict(zip(genes["text_sha256"].to_pylist(), genes["text"].to_pylist(), strict=True))
-    known = _published(store, info.name, settings, texts)
+    known = _published(store, name, settings, texts)
     n_reused = len(known)
     run = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:12]
-    with store.staging(f"{info.name}-{run}", info.dim) as staging:
+    with store.staging(f"{name}-{run}", model.info.dim) as staging:
         known |= {sha: v for sha, v in staging.vectors().items() if sha in texts}
         n_resumed = len(known) - n_reused
-        _embed(
-            model,
-            {sha: text for sha, text in texts.items() if sha not in known},
-            known,
-            staging,
-            progress,
-        )
-        vectors = np.stack([known[sha] for sha in genes["text_sha256"].to_pylist()])
-        entry = _publish(store, info.name, source, settings, genes, vectors)
-    n_embedded = len(texts) - n_reused - n_resumed
-    return EmbedReport(entry, len(genes), len(texts), n_embedded, n_resumed, n_reused)
+        missing = {sha: text for sha, text in texts.items() if sha not in known}
+        wanted = list(missing.values())
+        counts = model.count(wanted) if missing else _NOTHING
+        cost = model.estimate(wanted) if missing and isinstance(model, PaidModel) else None
+        approve(Pending(name, len(texts), counts, cost))
+        start_s = perf_counter()
+        _embed(model, missing, known, staging, progress)
+        embed_s = perf_counter() - start_s
+        shas = genes["text_sha256"].to_pylist()
+        vectors = np.stack([known[sha] for sha in shas])
+        entry = publish_vectors(store, name, corpus, settings, genes, vectors)
+    return EmbedReport(
+        entry, len(genes), len(texts), len(missing), n_resumed, n_reused, counts, embed_s
+    )
 
 
 def _published(
     store: Store, name: str, settings: Mapping[str, Any], wanted: Collection[str]
 ) -> dict[str, Float32Vector]:
-    """Return the wanted vectors of the newest version made with the same settings."""
+    """Return the wanted vectors of the newest version made with the same settings.
+
+    A version may have been retracted for its vectors, so those of such a version are not used.
+    """
+    retracted = store.catalog.retractions()
     same = [
-        e for e in store.catalog.entries(Kind.EMBEDDING, name) if e.manifest["settings"] == settings
+        e
+        for e in store.catalog.entries(Kind.EMBEDDING, name)
+        if e.manifest["settings"] == settings and (e.kind, e.name, e.version) not in retracted
     ]
     if not same:
         return {}
@@ -126,21 +261,32 @@ def _embed(
     staging: Staging,
     progress: Progress,
 ) -> None:
-    """Embed what is missing, shortest texts first, committing each fragment."""
+    """Embed what is missing, committing each part as it comes."""
     n_texts = len(known) + len(missing)
     progress(len(known), n_texts)
-    for fragment in _fragments(missing):
-        vectors = model.embed([missing[sha] for sha in fragment])
-        staging.append(fragment, vectors)
-        known.update(zip(fragment, vectors, strict=True))
+    for part, vectors in _parts(model, missing):
+        staging.append(part, vectors)
+        known.update(zip(part, vectors, strict=True))
         progress(len(known), n_texts)
 
 
-def _fragments(texts: Mapping[str, str]) -> Iterator[list[str]]:
-    """Cut texts into fragments of alike length, the shortest first, by digest among equals."""
+def _parts(
+    model: EmbeddingModel, missing: Mapping[str, str]
+) -> Iterator[tuple[list[str], Float32Matrix]]:
+    """Embed texts, shortest first; a model that costs money divides them itself."""
+    order = sorted(missing, key=lambda sha: (len(missing[sha]), sha))
+    if isinstance(model, PaidModel):
+        for rows, vectors in model.embed_parts([missing[sha] for sha in order]):
+            yield [order[row] for row in rows.tolist()], vectors
+        return
+    for fragment in _fragments(order, missing):
+        yield fragment, model.embed([missing[sha] for sha in fragment])
+
+
+def _fragments(order: list[str], texts: Mapping[str, str]) -> Iterator[list[str]]:
     fragment: list[str] = []
     n_characters = 0
-    for sha in sorted(texts, key=lambda sha: (len(texts[sha]), sha)):
+    for sha in order:
         fragment.append(sha)
         n_characters += len(texts[sha])
         if n_characters >= _FRAGMENT_CHARACTERS:
@@ -150,7 +296,7 @@ def _fragments(texts: Mapping[str, str]) -> Iterator[list[str]]:
         yield fragment
 
 
-def _publish(
+def publish_vectors(
     store: Store,
     name: str,
     corpus: Entry,
@@ -158,6 +304,23 @@ def _publish(
     genes: pa.Table,
     vectors: Float32Matrix,
 ) -> Entry:
+    """Publish the vectors of genes, with what they were made from and by.
+
+    Parameters
+    ----------
+    store
+        Where they go.
+    name
+        Of the embedding.
+    corpus
+        The corpus the genes are of.
+    settings
+        What made the vectors.
+    genes
+        Columns ``gene_id``, ascending, ``taxon`` and ``text_sha256``.
+    vectors
+        (n_genes, dim) float32, unit rows.
+    """
     embedding = GeneEmbedding(
         genes["gene_id"].to_numpy(),
         genes["taxon"].to_numpy(),

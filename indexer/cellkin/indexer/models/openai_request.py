@@ -248,7 +248,7 @@ class Client:
             _number(headers.get(f"x-ratelimit-{what}-tokens")) for what in ("limit", "remaining")
         )
         # Some servers send 0 or -1 for what they do not limit.
-        if limit > 0 and 0 <= remaining < min(n_tokens, limit):
+        if 0 <= remaining < min(n_tokens, limit):
             wait_s = _duration_s(headers.get("x-ratelimit-reset-tokens"))
             self._hold(min(wait_s, _LONGEST_BACKOFF_S))
 
