@@ -5,6 +5,9 @@ import click
 from cellkin.indexer.commands.genes_corpus import fetch, import_, show
 from cellkin.indexer.commands.genes_embed import embed
 from cellkin.indexer.commands.genes_load import load
+from cellkin.indexer.commands.options import store_option
+
+__all__ = ["genes", "store_option"]
 
 
 @click.group()

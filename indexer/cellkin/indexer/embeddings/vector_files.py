@@ -100,8 +100,8 @@ def _read_npz(path: Path) -> NamedVectors:
         absent = [name for name in ("genes", "vectors") if name not in archive]
         if absent:
             raise InputFileError(
-                f"vectors file {path}: has no array {absent[0]!r} but {', '.join(archive) or 'none'}"
-                "; expected the arrays 'genes' and 'vectors'"
+                f"vectors file {path}: has no array {absent[0]!r}, only "
+                f"{', '.join(archive) or 'nothing'}; expected the arrays 'genes' and 'vectors'"
             )
         try:
             genes, vectors = archive["genes"], archive["vectors"]
@@ -138,7 +138,7 @@ def _read_parquet(path: Path) -> NamedVectors:
         return NamedVectors(names, _list_column(path, names, table[_VECTOR]))
     for name in columns:
         kind = table[name].type
-        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+        if not _is_number(kind):
             raise InputFileError(
                 f"vectors file {path}: column {name!r} is {kind}; expected {_GENE!r} and numbers"
             )
@@ -150,16 +150,21 @@ def _read_parquet(path: Path) -> NamedVectors:
 
 def _list_column(path: Path, names: Sequence[str], column: Any) -> Float32Matrix:
     kind = column.type
-    if not (
+    is_list = (
         pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
-    ):
-        raise InputFileError(f"vectors file {path}: column {_VECTOR!r} is {kind}; expected lists")
-    if not (pa.types.is_floating(kind.value_type) or pa.types.is_integer(kind.value_type)):
-        raise InputFileError(f"vectors file {path}: column {_VECTOR!r} is {kind}; expected numbers")
+    )
+    if not is_list or not _is_number(kind.value_type):
+        raise InputFileError(
+            f"vectors file {path}: column {_VECTOR!r} is {kind}; expected lists of numbers"
+        )
     widths = pc.fill_null(pc.list_value_length(column), 0).to_numpy()
     _check_widths(path, names, widths.tolist())
     flat = pc.list_flatten(column).to_numpy()
     return _as_float32(flat).reshape(len(names), -1) if len(names) else np.empty((0, 0), np.float32)
+
+
+def _is_number(kind: Any) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
 
 
 def _read_json(path: Path) -> NamedVectors:

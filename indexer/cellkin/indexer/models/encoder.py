@@ -249,8 +249,6 @@ def _padded(ids: Sequence[TokenIds], batch: _Batch) -> tuple[Int64Vector, Int64V
     windows, width, n_rows = batch
     padded = np.zeros((n_rows, width), np.int64)
     mask = np.zeros((n_rows, width), np.int64)
-    # A row of nothing but padding would divide zero by zero in the attention.
-    mask[len(windows) :, 0] = 1
     for row, window in enumerate(windows):
         padded[row, : len(ids[window])] = ids[window]
         mask[row, : len(ids[window])] = 1
@@ -264,16 +262,15 @@ def _on_all_cores(
     """Do the work of each batch on one thread, as many at once as torch has threads."""
     n_threads = torch.get_num_threads()
 
-    # The number of threads is kept per thread by OpenMP, but for the whole process by MKL.
+    # Each thread has its own number, but threads that begin later take the one last set by any.
     def one_thread() -> None:
         torch.set_num_threads(1)
 
-    executor = ThreadPoolExecutor(n_threads, "embed", initializer=one_thread)
     try:
-        yield from executor.map(lambda batch: work(*batch), batches)
+        with ThreadPoolExecutor(n_threads, "embed", initializer=one_thread) as executor:
+            # On an interrupt, map cancels what has not begun.
+            yield from executor.map(lambda batch: work(*batch), batches)
     finally:
-        # On an interrupt, what has not begun must not be waited for.
-        executor.shutdown(cancel_futures=True)
         torch.set_num_threads(n_threads)
 
 

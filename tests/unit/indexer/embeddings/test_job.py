@@ -9,11 +9,12 @@ import pyarrow as pa
 import pytest
 
 from cellkin.indexer.embeddings import job
-from cellkin.indexer.models.contract import ModelInfo
+from cellkin.indexer.models.contract import ModelInfo, TokenCounts
 from cellkin.space.arrays import Float32Matrix
 from cellkin.space.vectors import unit_rows
+from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
-from cellkin.wire.errors import NotFoundError
+from cellkin.wire.errors import FailedPreconditionError, NotFoundError
 from cellkin.wire.names import VersionName
 
 GENES = VersionName("genes")
@@ -27,6 +28,10 @@ class HashModel:
         self.embedded: list[str] = []
         self.stop_after: int | None = None
 
+    def count(self, texts: Sequence[str]) -> TokenCounts:
+        words = [len(text.split()) for text in texts]
+        return TokenCounts(len(texts), sum(words), sum(n > 5 for n in words))
+
     def embed(self, texts: Sequence[str]) -> Float32Matrix:
         if self.stop_after is not None and len(self.embedded) >= self.stop_after:
             raise KeyboardInterrupt
@@ -39,7 +44,7 @@ class HashModel:
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> HashModel:
     model = HashModel()
-    monkeypatch.setattr(job, "load_model", lambda spec: model)
+    monkeypatch.setattr(job, "load_model", lambda spec, **_: model)
     monkeypatch.setattr(job, "_FRAGMENT_CHARACTERS", 300)
     return model
 
@@ -100,13 +105,13 @@ def test_a_run_that_was_cut_off_goes_on_and_ends_the_same(
         job.embed_genes(store, "hash", GENES)
     done = len(model.embedded)
     with pytest.raises(NotFoundError):
-        store.catalog.resolve(job.Kind.EMBEDDING, VersionName("hash"))
+        store.catalog.resolve(Kind.EMBEDDING, VersionName("hash"))
     model.stop_after = None
     resumed = job.embed_genes(store, "hash", GENES)
     assert (resumed.n_resumed, resumed.n_embedded) == (done, 216 - done)
     assert len(set(model.embedded)) == len(model.embedded) == 216
     fresh = Store.create(store.uri + "-fresh")
-    fresh.publish_corpus("genes", store.corpus(store.catalog.resolve(job.Kind.CORPUS, GENES)), {})
+    fresh.publish_corpus("genes", store.corpus(store.catalog.resolve(Kind.CORPUS, GENES)), {})
     assert job.embed_genes(fresh, "hash", GENES).entry.digest == resumed.entry.digest
 
 
@@ -115,7 +120,7 @@ def test_another_revision_of_the_model_takes_nothing_over(
 ) -> None:
     job.embed_genes(store, "hash", GENES)
     other = HashModel("2")
-    monkeypatch.setattr(job, "load_model", lambda spec: other)
+    monkeypatch.setattr(job, "load_model", lambda spec, **_: other)
     assert job.embed_genes(store, "hash", GENES).n_reused == 0
     assert len(other.embedded) == 216
 
@@ -131,3 +136,56 @@ def test_progress_counts_texts(store: Store, model: HashModel) -> None:
 def test_a_corpus_that_is_not_there(store: Store, model: HashModel) -> None:
     with pytest.raises(NotFoundError, match="no corpus 'other' in this store; there is: genes"):
         job.embed_genes(store, "hash", VersionName("other"))
+
+
+def test_tokens_and_long_texts_are_those_embedded_now(
+    store: Store, model: HashModel, make_corpus: Callable[[], pa.Table]
+) -> None:
+    first = job.embed_genes(store, "hash", GENES)
+    assert first.counts == TokenCounts(216, 216 * 6, 216)
+    assert first.embed_s > 0
+    store.publish_corpus("genes", changed(make_corpus(), 3, "something else"), {})
+    assert job.embed_genes(store, "hash", GENES).counts == TokenCounts(1, 2, 0)
+    assert job.embed_genes(store, "hash", GENES).counts == TokenCounts(0, 0, 0)
+
+
+def test_a_run_that_is_not_approved_does_nothing(store: Store, model: HashModel) -> None:
+    asked: list[job.Pending] = []
+
+    def refuse(pending: job.Pending) -> None:
+        asked.append(pending)
+        raise KeyboardInterrupt
+
+    model.stop_after = 40
+    with pytest.raises(KeyboardInterrupt):
+        job.embed_genes(store, "hash", GENES)
+    done = len(model.embedded)
+    model.stop_after = None
+    for spec in ("hash", "symbol-only:hash", "random:8:1"):
+        with pytest.raises(KeyboardInterrupt):
+            job.embed_genes(store, spec, GENES, approve=refuse)
+    assert len(model.embedded) == done
+    assert store.catalog.entries(Kind.EMBEDDING) == []
+    n_left = 216 - done
+    assert asked == [
+        job.Pending("hash", 216, TokenCounts(n_left, n_left * 6, n_left)),
+        job.Pending("symbol-only-hash", 216, TokenCounts(216, 216, 0)),
+        job.Pending("random-8-1", 0, TokenCounts(0, 0, 0)),
+    ]
+    # What was embedded before is still there.
+    assert job.embed_genes(store, "hash", GENES).n_resumed == done
+
+
+def test_vectors_of_a_retracted_version_are_not_taken_over(store: Store, model: HashModel) -> None:
+    store.catalog.retract(job.embed_genes(store, "hash", GENES).entry, "wrong weights")
+    assert job.embed_genes(store, "hash", GENES).n_reused == 0
+
+
+def test_a_corpus_without_any_text(store: Store, make_corpus: Callable[[], pa.Table]) -> None:
+    rows = [row | {"text": "", "text_sha256": ""} for row in make_corpus().to_pylist()]
+    entry = store.publish_corpus("bare", pa.Table.from_pylist(rows, make_corpus().schema), {})
+    with pytest.raises(FailedPreconditionError) as caught:
+        job.embed_genes(store, "random:8:1", VersionName("bare"))
+    assert caught.value.message == (
+        f"corpus {entry.full_name} has no gene with a text: import more sources of texts"
+    )

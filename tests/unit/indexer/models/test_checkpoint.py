@@ -258,9 +258,15 @@ def test_loading_says_nothing_and_asks_no_network(
 
 def test_loading_leaves_the_log_of_transformers_as_it_was(checkpoint: Path) -> None:
     log = transformers.utils.logging
-    before = (log.get_verbosity(), log.is_progress_bar_enabled())
-    load_folder(checkpoint, TINY, "cpu")
-    assert (log.get_verbosity(), log.is_progress_bar_enabled()) == before
+    before = log.get_verbosity()
+    log.set_verbosity_info()
+    log.enable_progress_bar()
+    try:
+        load_folder(checkpoint, TINY, "cpu")
+        assert log.get_verbosity() == log.INFO
+        assert log.is_progress_bar_enabled()
+    finally:
+        log.set_verbosity(before)
 
 
 def _refused(folder: Path, recipe: Recipe) -> str:

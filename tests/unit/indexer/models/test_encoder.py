@@ -4,6 +4,7 @@ import _thread
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -85,11 +86,14 @@ def test_a_batch_never_fills_up_nor_passes_the_positions(monkeypatch: pytest.Mon
 def test_the_number_of_threads_does_not_change_a_bit(
     tiny: TransformerModel, n_threads: int, threads: int
 ) -> None:
-    expected = tiny.embed(LONG)
     assert torch.get_num_threads() == n_threads
+    expected = tiny.embed(LONG)
     torch.set_num_threads(threads)
     assert tiny.embed(LONG).tobytes() == expected.tobytes()
     assert torch.get_num_threads() == threads
+    # A thread that begins later has as many.
+    with ThreadPoolExecutor(1) as executor:
+        assert executor.submit(torch.get_num_threads).result() == threads
 
 
 class _Interrupted:

@@ -1,0 +1,210 @@
+"""A store behind the S3 protocol: exact rows under concurrent writers, or a refusal."""
+
+import http.client
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from cellkin.store.catalog import Kind
+from cellkin.store.store import Store
+from cellkin.wire.errors import FailedPreconditionError, IntegrityError, NotFoundError
+from cellkin.wire.names import VersionName
+
+pytestmark = pytest.mark.integration
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@contextmanager
+def s3_server() -> Iterator[int]:
+    """A moto server in its own process; yields its port."""
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        for line in process.stderr:
+            if found := re.search(r"Running on http://127\.0\.0\.1:(\d+)", line):
+                break
+        else:
+            raise RuntimeError("moto did not start")
+        reader = Thread(target=process.stderr.read)
+        reader.start()
+        yield int(found[1])
+    finally:
+        process.terminate()
+        process.wait(timeout=20)
+        reader.join()
+        process.stderr.close()
+
+
+class Careless(BaseHTTPRequestHandler):
+    """Passes requests on without their conditions, as some S3 servers treat them."""
+
+    protocol_version = "HTTP/1.1"
+    behind = 0
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        headers = {k: v for k, v in self.headers.items() if k.lower() != "if-none-match"}
+        server = http.client.HTTPConnection("127.0.0.1", self.behind)
+        server.request(self.command, self.path, body, headers)
+        answer = server.getresponse()
+        content = answer.read()
+        self.send_response(answer.status)
+        for key, value in answer.getheaders():
+            if key.lower() not in ("transfer-encoding", "connection", "content-length"):
+                self.send_header(key, value)
+        self.send_header("Content-Length", answer.getheader("Content-Length") or str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+        server.close()
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass_on
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    with s3_server() as port:
+        yield port
+
+
+@pytest.fixture
+def bucket(port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+    """A new bucket; the environment points at the server."""
+    settings = {
+        "AWS_ENDPOINT": f"http://127.0.0.1:{port}",
+        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_REGION": "us-east-1",
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    for key, value in settings.items():
+        monkeypatch.setenv(key, value)
+    name = re.sub(r"[^a-z0-9]", "", tmp_path.name.lower())[-40:] + str(os.getpid())
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("PUT", f"/{name}", headers={"Host": f"127.0.0.1:{port}"})
+    assert connection.getresponse().status == 200
+    connection.close()
+    return f"s3://{name}/store"
+
+
+def test_a_store_in_a_bucket_serves_like_one_on_disk(
+    bucket: str,
+    reference_path: Path,
+    query_path: Path,
+    tmp_path: Path,
+    run_cellkin: Run,
+    serve: Callable[..., object],
+) -> None:
+    table = "#tax_id\tGeneID\tSymbol\tLocusTag\tSynonyms\tdbXrefs\tchromosome\tmap_location\t"
+    table += "description\ttype_of_gene\tSymbol_from_nomenclature_authority\t"
+    table += "Full_name_from_nomenclature_authority\tNomenclature_status\tOther_designations\t"
+    table += "Modification_date\tFeature_type\n"
+    for i in range(1, 121):
+        cells = ["9606", str(i), f"GENE{i}", *["-"] * 5, f"gene number {i}", "protein-coding"]
+        table += "\t".join([*cells, *["-"] * 6]) + "\n"
+    (tmp_path / "gene_info").write_text(table)
+    for arguments in (
+        ("genes", "import", "--store", bucket, "--gene-info", tmp_path / "gene_info"),
+        ("genes", "embed", "--store", bucket, "--model", "random:32:1"),
+        (
+            "cells", "index", reference_path, "--store", bucket, "--name", "trio", "--label",
+            "cell_type", "--embedding", "random:32:1",
+        ),
+        ("store", "verify", "--store", bucket),
+    ):  # fmt: skip
+        done = run_cellkin(*arguments)
+        assert done.returncode == 0, done.stderr
+    with serve(bucket) as (address, _):  # type: ignore[attr-defined]
+        asked = ("annotate", query_path, "--index", "trio", "--server", address, "--json")
+        done = run_cellkin(*asked)
+    assert done.returncode == 0, done.stderr
+    assert '"alpha"' in done.stdout
+
+
+def test_writers_at_one_time_lose_no_version(bucket: str) -> None:
+    store = Store.create(bucket)
+    code = (
+        "import sys\n"
+        "from cellkin.store.store import Store\n"
+        "from cellkin.store.catalog import Kind\n"
+        "catalog = Store.open(sys.argv[1]).catalog\n"
+        "for i in range(5): catalog.commit(Kind.INDEX, 'shared', 'd', {'who': sys.argv[2], 'i': i})"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, bucket, str(who)]) for who in range(3)]
+    assert [writer.wait(timeout=120) for writer in writers] == [0, 0, 0]
+    entries = store.catalog.entries(Kind.INDEX, "shared")
+    assert len({entry.version for entry in entries}) == 15
+    assert {(e.manifest["who"], e.manifest["i"]) for e in entries} == {
+        (str(who), i) for who in range(3) for i in range(5)
+    }
+
+
+def test_a_server_that_ignores_the_condition_is_refused(
+    bucket: str, port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_cellkin: Run
+) -> None:
+    Store.create(bucket)
+    Careless.behind = port
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Careless)
+    Thread(target=proxy.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{proxy.server_address[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT", address)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        # Reading is safe anywhere; writing is not.
+        store = Store.open(bucket)
+        with pytest.raises(FailedPreconditionError, match="ignores the condition of a PUT"):
+            store.publish_index("x", lambda folder: None, {})
+        done = run_cellkin("genes", "embed", "--store", bucket, "--model", "random:8:1")
+        assert done.returncode == 2
+        (tmp_path / "gene_info").write_text("x")
+        done = run_cellkin(
+            "genes", "import", "--store", bucket + "2", "--gene-info", tmp_path / "gene_info"
+        )
+        assert done.returncode == 2
+    finally:
+        proxy.shutdown()
+        proxy.server_close()
+
+
+def test_files_of_a_bucket_are_cached_and_checked(bucket: str, tmp_path: Path) -> None:
+    store = Store.create(bucket)
+    entry = store.publish_index("x", lambda folder: _write(folder / "a"), {})
+    folder = store.index_folder(entry)
+    assert folder.is_relative_to(tmp_path / "cache")
+    assert (folder / "a").read_text() == "content"
+    (folder / "a").write_text("damaged in the cache")
+    assert (store.index_folder(entry) / "a").read_text() == "content"
+    store.files.remove(entry.manifest["path"])
+    shutil.rmtree(folder)
+    with pytest.raises(IntegrityError, match="file a is missing; publish it again"):
+        store.index_folder(entry)
+
+
+def _write(path: Path) -> None:
+    path.write_text("content")
+
+
+def test_a_bucket_without_a_store(bucket: str) -> None:
+    with pytest.raises(NotFoundError, match="no cellkin store at s3://"):
+        Store.open(bucket)
+    with pytest.raises(NotFoundError):
+        Store.create(bucket).catalog.resolve(Kind.INDEX, VersionName("x"))
