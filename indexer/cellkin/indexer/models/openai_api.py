@@ -33,7 +33,8 @@ from cellkin.indexer.models.openai_packing import (
     token_counter,
     utf8_bytes,
 )
-from cellkin.indexer.models.openai_request import Client, Endpoint, TooLargeError
+from cellkin.indexer.models.openai_protocol import Endpoint
+from cellkin.indexer.models.openai_request import Client, TooLargeError
 from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.wire.errors import (
     CellkinError,

@@ -1,4 +1,4 @@
-"""One request to an OpenAI-compatible server: its form, its answer, its errors, its retries.
+"""Send a request to an OpenAI-compatible server until it is answered or refused for good.
 
 This speaks HTTP by the standard library. The protocol is one POST, while what matters here (which
 errors are tried again and after how long, which encoding is asked for, what of an answer is
@@ -6,7 +6,6 @@ believed) would have to be switched off in the ``openai`` package and written an
 base64 even from servers that ignore it, and retries by rules of its own.
 """
 
-import base64
 import http.client
 import json
 import random
@@ -16,24 +15,19 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
-import numpy as np
-
+from cellkin.indexer.models.openai_protocol import Endpoint, read_vectors
 from cellkin.space.arrays import Float32Matrix
 from cellkin.wire.errors import (
     CellkinError,
-    DimensionMismatchError,
     FailedPreconditionError,
     InvalidArgumentError,
     NotFoundError,
     UnavailableError,
 )
 
-OPENAI_HOST = "api.openai.com"
 _MAX_TRIES = 8
 _FIRST_BACKOFF_S = 1.0
 _LONGEST_BACKOFF_S = 60.0
@@ -51,44 +45,6 @@ _UNIT_S = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 class TooLargeError(Exception):
     """The server finds the request, or a text in it, too large."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """Where requests go and what they ask for.
-
-    Parameters
-    ----------
-    base_url
-        URL of the API up to the version, such as ``https://api.openai.com/v1``.
-    model
-        Model as the server names it.
-    dim
-        Width the vectors must have; None takes any.
-    asks_dim
-        Whether the width is asked for: only models that can shorten their vectors take that.
-    key
-        API key, "" for servers that need none. It is shown nowhere.
-    timeout_s
-        How long the server may be silent.
-    """
-
-    base_url: str
-    model: str
-    dim: int | None = None
-    asks_dim: bool = False
-    key: str = field(default="", repr=False)
-    timeout_s: float = 120.0
-
-    @property
-    def host(self) -> str:
-        """Host and port, without the user and password a URL can carry."""
-        return urlsplit(self.base_url).netloc.rpartition("@")[2]
-
-    @property
-    def is_openai(self) -> bool:
-        """Whether it is OpenAI itself, and not a server that speaks like it."""
-        return urlsplit(self.base_url).hostname == OPENAI_HOST
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -177,19 +133,11 @@ class Client:
 
     def _request(self, texts: Sequence[str]) -> urllib.request.Request:
         endpoint = self._endpoint
-        body: dict[str, Any] = {
-            "model": endpoint.model,
-            "input": list(texts),
-            # Others ignore or refuse base64; OpenAI's answers are a quarter of the size by it.
-            "encoding_format": "base64" if endpoint.is_openai else "float",
-        }
-        if endpoint.asks_dim:
-            body["dimensions"] = endpoint.dim
         headers = {"Content-Type": "application/json", "User-Agent": "cellkin"}
         if endpoint.key:
             headers["Authorization"] = f"Bearer {endpoint.key}"
         url = f"{endpoint.base_url.rstrip('/')}/embeddings"
-        return urllib.request.Request(url, json.dumps(body).encode(), headers)
+        return urllib.request.Request(url, json.dumps(endpoint.body(texts)).encode(), headers)
 
     def _refusal(self, error: urllib.error.HTTPError) -> tuple[str, float]:
         """Return what was said and how long to wait, where trying again may help."""
@@ -251,67 +199,6 @@ class Client:
         if 0 <= remaining < min(n_tokens, limit):
             wait_s = _duration_s(headers.get("x-ratelimit-reset-tokens"))
             self._hold(min(wait_s, _LONGEST_BACKOFF_S))
-
-
-def read_vectors(answer: Any, n_texts: int, endpoint: Endpoint) -> Float32Matrix:
-    """Read the vectors of an answer, believing nothing.
-
-    Parameters
-    ----------
-    answer
-        The JSON of the answer.
-    n_texts
-        Texts of the request.
-    endpoint
-        What was asked, for the errors and the width.
-
-    Returns
-    -------
-    Float32Matrix
-        (n_texts, dim) float32 in the order of the texts, whatever the order of the answer.
-
-    Raises
-    ------
-    FailedPreconditionError
-        If it does not have one vector of finite numbers for each text.
-    DimensionMismatchError
-        If vectors are of different widths, or not as wide as was asked.
-    """
-    where = f"{endpoint.host}, model {endpoint.model}"
-    try:
-        items = sorted(answer["data"], key=lambda item: int(item["index"]))
-        found = [int(item["index"]) for item in items]
-        rows = [_read_vector(item["embedding"]) for item in items]
-    except (KeyError, TypeError, ValueError) as error:
-        raise FailedPreconditionError(
-            f"{where}: the answer is not one to an embeddings request "
-            f"({type(error).__name__}: {error}); is the base URL right?"
-        ) from error
-    if found != list(range(n_texts)):
-        raise FailedPreconditionError(
-            f"{where}: {n_texts} texts were sent, but the answer has {len(found)} vectors with "
-            f"{len(set(found) & set(range(n_texts)))} of their numbers"
-        )
-    widths = sorted({len(row) for row in rows})
-    if len(widths) > 1 or widths[0] != (endpoint.dim or widths[0]):
-        expected = f"{endpoint.dim} were expected" if endpoint.dim else "all must have the same"
-        raise DimensionMismatchError(
-            f"{where}: the vectors have {' and '.join(map(str, widths))} dimensions, {expected}"
-        )
-    vectors = np.stack(rows)
-    if not np.isfinite(vectors).all():
-        raise FailedPreconditionError(
-            f"{where}: {int((~np.isfinite(vectors).all(1)).sum())} of {n_texts} vectors have "
-            "values that are not finite; none was kept"
-        )
-    return vectors
-
-
-def _read_vector(value: Any) -> Float32Matrix:
-    """Read a list of numbers, or base64 of little-endian float32, whichever was asked."""
-    if isinstance(value, str):
-        return np.frombuffer(base64.b64decode(value, validate=True), "<f4").astype(np.float32)
-    return np.array(value, np.float32).reshape(len(value))
 
 
 def _refused(status: int, message: str) -> CellkinError:

@@ -9,9 +9,11 @@ import pytest
 import safetensors.torch
 import torch
 from tests.contract.embedding_model import TEXTS
+from tests.unit.indexer.models.openai_server import FakeOpenAI
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertModel
 
+from cellkin.indexer.models import openai_request
 from cellkin.indexer.models.checkpoint import Recipe, load_folder
 from cellkin.indexer.models.encoder import TransformerModel
 
@@ -86,3 +88,18 @@ def n_threads() -> Iterator[int]:
     torch.set_num_threads(3)
     yield 3
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def no_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of OpenAI from the environment the tests run in."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server(no_openai: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOpenAI]:
+    """A server on loopback; back-off takes milliseconds."""
+    monkeypatch.setattr(openai_request, "_FIRST_BACKOFF_S", 0.001)
+    with FakeOpenAI() as running:
+        yield running

@@ -13,7 +13,12 @@ from zlib import crc32
 
 import numpy as np
 
+from cellkin.indexer.models.openai_api import OpenAIModel
+from cellkin.indexer.models.openai_packing import Limits
+from cellkin.indexer.models.openai_protocol import Endpoint
+
 DIM = 8
+KEY = "my-secret-0123456789"
 
 Answer = dict[str, Any]
 Misdeed = Callable[["Exchange"], None]
@@ -150,3 +155,12 @@ class FakeOpenAI:
             exchange.send(exchange.right())
         with self._lock:
             self._at_once -= 1
+
+
+def model_at(server: FakeOpenAI, **limits: int) -> OpenAIModel:
+    endpoint = Endpoint(server.url, "gene-embedder", DIM, key=KEY)
+    return OpenAIModel("gene-embedder", endpoint, DIM, Limits(**limits))
+
+
+def expected(texts: list[str], dim: int = DIM) -> Any:
+    return np.array([vector(text, dim) for text in texts], np.float32)
