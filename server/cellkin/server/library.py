@@ -71,11 +71,12 @@ class Library:
         ------
         NotFoundError
             If there is none.
+        RetractedError
+            If it was withdrawn; that too is seen after ``refresh_s`` seconds.
         """
         now = time.monotonic()
         known = self._resolved.get((kind, wanted))
-        # A version never changes, so its name needs no second look.
-        if known is not None and (wanted.is_version or now - known[0] < self._refresh_s):
+        if known is not None and now - known[0] < self._refresh_s:
             return known[1]
         entry = self._store.catalog.resolve(kind, wanted)
         self._resolved[kind, wanted] = now, entry
