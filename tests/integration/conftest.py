@@ -59,7 +59,7 @@ def run_cellkin() -> Callable[..., subprocess.CompletedProcess[str]]:
             capture_output=True,
             text=True,
             check=False,
-            timeout=3600,
+            timeout=1500,
         )
 
     return run

@@ -2,7 +2,8 @@
 
 import json
 import subprocess
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anndata
@@ -302,3 +303,30 @@ def test_the_default_embedding_is_named_when_it_is_missing(server: str) -> None:
         ),
     ):
         client.search_genes("GENE5")
+
+
+def test_blocks_are_read_in_the_callers_thread_and_only_as_answers_come(server: str) -> None:
+    # A library's lock held by a thread that dies with the process would hang it at its end.
+    readers, taken = set(), 0
+
+    def reading() -> Iterator[sp.csr_matrix]:
+        nonlocal taken
+        for _ in range(30):
+            readers.add(threading.current_thread())
+            taken += 1
+            yield sp.csr_matrix(np.ones((1, 120), np.float32))
+
+    genes = [f"GENE{i}" for i in range(1, 121)]
+    with Client(server) as client:
+        _, answers = client.predict_subtypes("trio", genes, reading(), units=ExpressionUnits.LINEAR)
+        assert taken == 0
+        next(answers)
+        assert 0 < taken < 10
+        assert len(list(answers)) == 29
+    assert readers == {threading.current_thread()}
+
+
+def test_refused_queries_end_every_time(server: str, query_path: Path, run_cellkin: Run) -> None:
+    for _ in range(5):
+        done = run_cellkin("annotate", query_path, "--index", "nope", "--server", server)
+        assert done.returncode == 2

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -14,10 +15,13 @@ from cellkin.v1 import cell_service_pb2 as cell
 from cellkin.v1 import cell_service_pb2_grpc, gene_service_pb2_grpc, versions_pb2
 from cellkin.v1 import gene_service_pb2 as gene
 from cellkin.wire import codec
+from cellkin.wire.errors import CellkinError
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.terms import ExpressionUnits, TextRung
 
 MAX_MESSAGE_BYTES = 64 << 20
+# Blocks sent and not yet answered: enough to keep the server busy while the next one is read.
+_MAX_IN_FLIGHT = 4
 
 Answer = TypeVar("Answer")
 
@@ -227,7 +231,7 @@ class Client:
         genes
             Names of the columns.
         blocks
-            CSR matrices (n_cells, n_genes) float32, taken as the server is ready for them.
+            CSR matrices (n_cells, n_genes) float32, taken one by one as answers come.
         units
             What the values are.
         taxon
@@ -260,21 +264,39 @@ class Client:
             return_vectors=return_vectors,
         )
 
-        def requests() -> Iterator[cell.PredictSubtypesRequest]:
-            yield cell.PredictSubtypesRequest(header=header)
-            for block in blocks:
-                yield cell.PredictSubtypesRequest(cells=_to_message(block))
-
-        responses = iter(self._cells.PredictSubtypes(requests()))
-        first = self._call(lambda: next(responses))
-        return _read_report(first.report), self._predictions(responses)
+        waiting: SimpleQueue[cell.PredictSubtypesRequest | None] = SimpleQueue()
+        waiting.put(cell.PredictSubtypesRequest(header=header))
+        # gRPC takes the requests from a thread of its own, which outlives a call that fails. The
+        # blocks are read here, in the caller's thread: a file library whose lock a dying thread
+        # holds would hang the process at its end.
+        responses = self._cells.PredictSubtypes(iter(waiting.get, None))
+        try:
+            first = self._call(lambda: next(responses))
+        except CellkinError:
+            waiting.put(None)
+            raise
+        return _read_report(first.report), self._predictions(blocks, waiting, responses)
 
     def _predictions(
-        self, responses: Iterator[cell.PredictSubtypesResponse]
+        self,
+        blocks: Iterable[Any],
+        waiting: "SimpleQueue[cell.PredictSubtypesRequest | None]",
+        responses: Any,
     ) -> Iterator[Predictions]:
-        end = cell.PredictSubtypesResponse()
-        while (response := self._call(lambda: next(responses, end))) is not end:
-            yield _read_predictions(response.predictions)
+        in_flight = 0
+        try:
+            for block in blocks:
+                waiting.put(cell.PredictSubtypesRequest(cells=_to_message(block)))
+                in_flight += 1
+                if in_flight == _MAX_IN_FLIGHT:
+                    yield _read_predictions(self._call(lambda: next(responses)).predictions)
+                    in_flight -= 1
+            waiting.put(None)
+            for _ in range(in_flight):
+                yield _read_predictions(self._call(lambda: next(responses)).predictions)
+        finally:
+            waiting.put(None)
+            responses.cancel()
 
     def _call(self, call: Callable[[], Answer]) -> Answer:
         try:

@@ -17,7 +17,7 @@ from cellkin.indexer.commands import genes_embed
 from cellkin.indexer.embeddings import job
 from cellkin.indexer.models.openai_api import OpenAIModel
 from cellkin.indexer.models.openai_packing import Limits
-from cellkin.indexer.models.openai_request import Endpoint
+from cellkin.indexer.models.openai_protocol import Endpoint
 from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
