@@ -257,7 +257,7 @@ class Store:
 
     @contextmanager
     def staging(self, name: str, dim: int) -> Iterator["Staging"]:
-        """Open the vectors of an unfinished embedding run; they are dropped if the block succeeds.
+        """Open the vectors of an unfinished run; they are forgotten if the block succeeds.
 
         Parameters
         ----------
@@ -279,7 +279,10 @@ class Store:
             exist_ok=True,
         )
         yield Staging(table, dim)
-        self.database.drop_table(table_name, ignore_missing=True)
+        # Emptied and not dropped: another run of the same model may be appending to it, and an
+        # append to a table that was dropped leaves one that cannot be read.
+        table.checkout_latest()
+        table.delete("true")
 
     def _require_safe_writers(self) -> None:
         if not self._safe_writers:

@@ -164,5 +164,16 @@ def test_staged_vectors_survive_until_the_run_is_done(store: Store) -> None:
         assert staging.vectors() == {}
 
 
+def test_of_two_runs_of_one_model_neither_spoils_the_other(store: Store) -> None:
+    with store.staging("run", 2) as slower:
+        slower.append(["a"], np.array([[1, 2]], np.float32))
+        with Store.open(store.uri).staging("run", 2) as faster:
+            faster.append(["b"], np.array([[3, 4]], np.float32))
+        slower.append(["c"], np.array([[5, 6]], np.float32))
+        assert slower.vectors()["c"].tolist() == [5, 6]
+    with store.staging("run", 2) as staging:
+        assert staging.vectors() == {}
+
+
 def _write(folder: Path, text: str) -> None:
     (folder / "a").write_text(text)
