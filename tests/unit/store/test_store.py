@@ -86,6 +86,15 @@ def test_the_digest_does_not_depend_on_chunks() -> None:
     assert table_digest(whole) != table_digest(whole.slice(0, 39))
 
 
+def test_a_slice_has_the_digest_of_its_rows(
+    store: Store, make_corpus: Callable[[], pa.Table]
+) -> None:
+    part = make_corpus().slice(7, 50)
+    copy = pa.Table.from_pylist(part.to_pylist(), schema=part.schema)
+    assert table_digest(part) == table_digest(copy)
+    assert store.corpus(store.publish_corpus("genes", part, {})).equals(copy)
+
+
 def test_a_table_that_was_changed_is_not_served(store: Store) -> None:
     entry = store.publish_embedding("model", embedding(1), {})
     for file in (Path(store.uri) / "embedding-model.lance" / "data").iterdir():

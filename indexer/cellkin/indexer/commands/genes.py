@@ -7,9 +7,6 @@ from cellkin.indexer.commands.genes_fetch import fetch
 from cellkin.indexer.commands.genes_import import import_
 from cellkin.indexer.commands.genes_load import load
 from cellkin.indexer.commands.genes_show import show
-from cellkin.indexer.commands.options import store_option
-
-__all__ = ["genes", "store_option"]
 
 
 @click.group()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellkin.indexer.commands.genes import store_option
+from cellkin.indexer.commands.options import store_option
 from cellkin.terminal.options import json_option
 
 if TYPE_CHECKING:
