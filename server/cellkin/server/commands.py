@@ -4,7 +4,9 @@ import click
 
 
 @click.command()
-@click.option("--store", required=True, metavar="URI", help="The store: a folder.")
+@click.option(
+    "--store", required=True, metavar="URI", help="The store: a folder, or s3://, gs://, az://."
+)
 @click.option(
     "--listen", metavar="HOST:PORT", help="Port 0 takes a free one.  [default: 127.0.0.1:50051]"
 )
