@@ -2,28 +2,61 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from cellkin.wire.errors import InvalidArgumentError
+
+Expression: TypeAlias = Literal["linear", "log1p", "rank", "binary"]
+"""What a gene's expression counts as; see `Recipe`."""
+GeneWeighting: TypeAlias = Literal["idf", "none"]
+"""What a gene counts for, whatever the cell; see `Recipe`."""
+
+_CHOICES = {"expression": get_args(Expression), "gene_weighting": get_args(GeneWeighting)}
+# The least and the greatest of each setting; whitening_shrinkage may also be None.
+_RANGES: dict[str, tuple[float, float]] = {
+    "top_n": (0, float("inf")),
+    "whitening_shrinkage": (0, 1),
+    "statistics_cells": (1, float("inf")),
+    "carry_k": (1, float("inf")),
+    "carry_temperature": (1e-6, float("inf")),
+    "k": (1, float("inf")),
+    "vote_epsilon": (1e-12, 1),
+    "min_support": (0, 1),
+}
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a cell's counts become a vector, and how its neighbors vote.
 
-    With gene vectors ``v_g``, gene weights ``idf_g`` and the reference mean ``m``, all stored in
-    the cell space, a cell of linear expression ``x_g`` is ``z = H (sum_g w_g v_g - m)``, where
-    ``w_g`` is ``x_g * idf_g``, zero outside the ``top_n`` largest, divided by the sum of what is
-    left. The scale of a cell cancels, so counts and counts per 10,000 give the same vector.
+    With gene vectors ``v_g``, gene weights ``weight_g``, the reference mean ``m`` and a head ``H``,
+    all stored in the cell space, a cell is ``z = H (sum_g p_g v_g - m)``. The sum runs over the
+    cell's matched genes, those that are expressed and have a vector; every other gene is absent
+    from all that follows. ``p_g`` is ``w_g = f(x_g) * weight_g``, zero outside the ``top_n``
+    largest, divided by the sum of what is left. ``f`` is computed in double precision and rounded
+    to single, the product is one of single precision, and among equal ``w_g`` the gene of the
+    lowest GeneID is first: so a CPU and an accelerator choose the same genes.
 
     Parameters
     ----------
     name
         Name of the recipe.
+    expression
+        ``f(x)``. ``linear``: ``x`` itself, counts or counts per 10,000, for the scale of a cell
+        cancels. ``log1p``: ``ln(1 + 10,000 x / sum of the cell's x)``. ``rank``: 1 plus the number
+        of the cell's genes with a smaller ``x``. ``binary``: 1.
+    gene_weighting
+        ``weight_g``. ``idf``: ``ln((1 + n) / (1 + n_detected))`` over cells of the reference.
+        ``none``: 1.
     top_n
-        Genes of a cell that count, the largest ``w_g``; among equals the lowest GeneID.
+        Genes of a cell that count; 0 for all.
     whitening_shrinkage
-        Share of the mean eigenvalue in the covariance that whitens the gene vectors, in (0, 1].
+        Share of the mean eigenvalue in the covariance that whitens the gene vectors, in [0, 1];
+        None to only subtract their mean. Either way they are then scaled to unit length.
+    centered
+        Whether the mean of the reference cells is subtracted.
+    statistics_cells
+        About this many cells, spread evenly over the reference, are counted for the IDF.
     carry_k, carry_temperature
         A gene the reference never measured takes the weight of its ``carry_k`` nearest measured
         genes, averaged by ``softmax(cosine / carry_temperature)``.
@@ -33,16 +66,42 @@ class Recipe:
         A neighbor of cosine ``c`` votes with ``1 / max(1 - c, vote_epsilon)``.
     min_support
         Below this share of the vote a cell is called unknown, in [0, 1].
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a choice is unknown, listing the known ones, or a number out of its range.
     """
 
     name: str
+    expression: Expression
+    gene_weighting: GeneWeighting
     top_n: int
-    whitening_shrinkage: float
+    whitening_shrinkage: float | None
+    centered: bool
+    statistics_cells: int
     carry_k: int
     carry_temperature: float
     k: int
     vote_epsilon: float
     min_support: float
+
+    def __post_init__(self) -> None:
+        for setting, choices in _CHOICES.items():
+            given = getattr(self, setting)
+            if given not in choices:
+                raise InvalidArgumentError(
+                    f"recipe {self.name!r}: {setting} is {given!r}; choose {', '.join(choices)}"
+                )
+        for setting, (least, greatest) in _RANGES.items():
+            value = getattr(self, setting)
+            if value is None and setting == "whitening_shrinkage":
+                continue
+            if not isinstance(value, int | float) or not least <= value <= greatest:
+                raise InvalidArgumentError(
+                    f"recipe {self.name!r}: {setting} is {value!r}; "
+                    f"give a number from {least:g} to {greatest:g}"
+                )
 
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain values."""
@@ -68,8 +127,12 @@ class Recipe:
 
 TEXT_V1 = Recipe(
     name="text-v1",
+    expression="linear",
+    gene_weighting="idf",
     top_n=1000,
     whitening_shrinkage=0.05,
+    centered=True,
+    statistics_cells=50_000,
     carry_k=5,
     carry_temperature=0.03,
     k=10,

@@ -53,13 +53,13 @@ def whiten(matrix: Float32Matrix, shrinkage: float) -> Float32Matrix:
     return unit_rows(np.asarray(x @ (axes * scale) @ axes.T, np.float32))
 
 
-def inverse_detection(n_cells: int, n_detected: Int64Vector) -> Float32Vector:
+def inverse_detection(n_cells: int | Int64Vector, n_detected: Int64Vector) -> Float32Vector:
     """Weigh genes by how few cells express them: ``ln((1 + n) / (1 + n_detected))``.
 
     Parameters
     ----------
     n_cells
-        Cells of the reference.
+        Cells of the reference, all alike or (n_genes,) int64 by gene.
     n_detected
         (n_genes,) int64, cells with a count above zero.
     """

@@ -1,6 +1,8 @@
 """Recipes are data: what is written is what is read, and nothing else is."""
 
 import json
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -8,10 +10,45 @@ from cellkin.space.recipe import TEXT_V1, Recipe
 from cellkin.wire.errors import InvalidArgumentError
 
 
-def test_round_trip() -> None:
-    assert Recipe.from_json(json.loads(json.dumps(TEXT_V1.to_json()))) == TEXT_V1
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        TEXT_V1,
+        replace(
+            TEXT_V1,
+            name="other",
+            expression="log1p",
+            gene_weighting="none",
+            top_n=0,
+            whitening_shrinkage=None,
+            centered=False,
+        ),
+    ],
+)
+def test_round_trip(recipe: Recipe) -> None:
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
 
 
 def test_a_setting_of_another_release_is_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="index the reference again"):
         Recipe.from_json({**TEXT_V1.to_json(), "rotation": 1})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "listed"),
+    [
+        ("expression", "sqrt", "linear, log1p, rank, binary"),
+        ("gene_weighting", "eta2", "idf, none"),
+        ("top_n", -1, "0 to inf"),
+        ("top_n", "many", "0 to inf"),
+        ("whitening_shrinkage", 1.5, "0 to 1"),
+        ("statistics_cells", 0, "1 to inf"),
+        ("statistics_cells", None, "1 to inf"),
+        ("k", 0, "1 to inf"),
+    ],
+)
+def test_an_unknown_choice_is_refused_and_the_known_are_listed(
+    setting: str, value: Any, listed: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=f"{setting} is .*{listed}"):
+        Recipe.from_json({**TEXT_V1.to_json(), setting: value})

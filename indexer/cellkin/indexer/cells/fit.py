@@ -4,10 +4,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cellkin.space.arrays import Int64Vector, UInt8Vector
+from cellkin.space.arrays import Float32Matrix, Int64Vector, UInt8Vector
 from cellkin.space.projection import CellSpace
 from cellkin.space.recipe import Recipe
-from cellkin.space.vectors import carry_weights, inverse_detection, whiten
+from cellkin.space.vectors import (
+    carry_weights,
+    centered_unit_rows,
+    inverse_detection,
+    whiten,
+)
 from cellkin.store.store import GeneEmbedding
 from cellkin.wire.terms import TextRung
 
@@ -18,12 +23,12 @@ _ENOUGH_MASS = 0.5
 
 @dataclass(frozen=True)
 class GeneStatistics:
-    """What one pass over a reference says about its genes.
+    """What a sample of a reference's cells says about its genes.
 
     Parameters
     ----------
     n_cells
-        Cells seen.
+        Cells counted; (n_genes,) int64 where not every gene was looked for in all of them.
     n_detected
         (n_genes,) int64, cells with a value above zero, by row of the embedding.
     mass
@@ -32,7 +37,7 @@ class GeneStatistics:
         (n_genes,) bool, genes that have a column in the reference.
     """
 
-    n_cells: int
+    n_cells: int | Int64Vector
     n_detected: Int64Vector
     mass: np.ndarray[tuple[int], np.dtype[np.float64]]
     measured: np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -71,11 +76,15 @@ def fit_space(
     statistics
         Of the reference, by row of the embedding.
     """
-    vectors = whiten(embedding.vectors[keep], recipe.whitening_shrinkage)
+    vectors = _gene_vectors(recipe, embedding.vectors[keep])
     measured = statistics.measured[keep]
-    rows = np.flatnonzero(measured)
-    idf = inverse_detection(statistics.n_cells, statistics.n_detected[keep][rows])
-    weights = carry_weights(vectors, rows, idf, recipe.carry_k, recipe.carry_temperature)
+    if recipe.gene_weighting == "idf":
+        rows = np.flatnonzero(measured)
+        n_cells = np.broadcast_to(statistics.n_cells, statistics.measured.shape)
+        idf = inverse_detection(n_cells[keep][rows], statistics.n_detected[keep][rows])
+        weights = carry_weights(vectors, rows, idf, recipe.carry_k, recipe.carry_temperature)
+    else:
+        weights = np.ones(len(vectors), np.float32)
     return CellSpace(
         recipe,
         embedding.gene_ids[keep],
@@ -85,3 +94,9 @@ def fit_space(
         measured,
         np.zeros(vectors.shape[1], np.float32),
     )
+
+
+def _gene_vectors(recipe: Recipe, vectors: Float32Matrix) -> Float32Matrix:
+    if recipe.whitening_shrinkage is None:
+        return centered_unit_rows(vectors)
+    return whiten(vectors, recipe.whitening_shrinkage)
