@@ -11,7 +11,8 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellkin.client.client import Client, Predictions, QueryReport
-from cellkin.matrices.h5ad import CellFile, open_cells, write_annotated
+from cellkin.matrices.annotated import write_annotated
+from cellkin.matrices.cells import CellFile, open_cells
 from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.terms import UNKNOWN_LABEL, ExpressionUnits, GeneRoute, TextRung, UnknownReason
 
@@ -32,6 +33,8 @@ class Annotation:
         One row a cell.
     mass
         (n_genes,) float64, the summed linear expression of each column.
+    layer, raw
+        The matrix that was read; X if neither.
     """
 
     report: QueryReport
@@ -39,6 +42,8 @@ class Annotation:
     cell_ids: list[str]
     predictions: Predictions
     mass: npt.NDArray[np.float64]
+    layer: str | None = None
+    raw: bool = False
 
     @property
     def winners(self) -> pd.Categorical:
@@ -76,22 +81,26 @@ def annotate_file(
     *,
     taxon: int = 0,
     min_support: float | None = None,
+    layer: str | None = None,
+    raw: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Annotation:
-    """Label the cells of an ``.h5ad`` file, reading and sending them in blocks.
+    """Label the cells of a file, reading and sending them in blocks.
 
     Parameters
     ----------
     client
         The connection.
     path
-        The file.
+        A file of any format `cellkin.matrices.cells.open_cells` reads.
     index
         ``NAME[@VERSION_OR_ALIAS]`` of the cell index.
     taxon
         NCBI taxonomy id of the cells; 0 infers it from the gene names.
     min_support
         The least support of a label; None for the floor stored with the index.
+    layer, raw
+        The matrix to read instead of X.
     progress
         Called with the cells done and the cells there are.
 
@@ -102,7 +111,7 @@ def annotate_file(
     GenesUnmatchedError
         If too few genes match; no cell is labelled then.
     """
-    with open_cells(path) as cells:
+    with open_cells(path, layer=layer, raw=raw) as cells:
         mass = np.zeros(len(cells.gene_names))
         report, answers = client.predict_subtypes(
             index,
@@ -120,11 +129,11 @@ def annotate_file(
             parts.append(part)
             done += len(part.winners)
             progress(done, cells.n_cells)
-        return Annotation(report, cells.units, cells.cell_ids, _join(parts), mass)
+        return Annotation(report, cells.units, cells.cell_ids, _join(parts), mass, layer, raw)
 
 
 def write_annotation(annotation: Annotation, source: Path, target: Path) -> None:
-    """Write a copy of a file with the labels beside its cells.
+    """Write an ``.h5ad`` copy of a file with the labels beside its cells.
 
     Adds ``obs['cellkin_label']``, ``obs['cellkin_winner']``, ``obs['cellkin_support']``,
     ``obs['cellkin_n_votes']``, ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``,
@@ -155,6 +164,8 @@ def write_annotation(annotation: Annotation, source: Path, target: Path) -> None
             "cellkin_text": _names(match.rungs, {0: "", **{int(r): r.label for r in TextRung}}),
         },
         uns={"cellkin": annotation.manifest()},
+        layer=annotation.layer,
+        raw=annotation.raw,
     )
 
 

@@ -1,0 +1,172 @@
+"""AnnData on disk, as HDF5 or zarr: a tree of groups with one layout."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import scipy.sparse as sp
+
+from cellkin.matrices.matrix import CompressedMatrix, DenseMatrix, Matrix, Storage
+from cellkin.matrices.ranges import RangeReader
+from cellkin.matrices.table import Opened, Table, texts
+from cellkin.wire.errors import InputFileError, InvalidArgumentError
+
+# Column-major matrices are turned over in memory; this many values take some 6 GiB meanwhile.
+_MAX_TURNED_VALUES = 400_000_000
+
+
+@dataclass(frozen=True)
+class Tree:
+    """An open AnnData file.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    root
+        An ``h5py.File`` or ``zarr.Group``.
+    container
+        What it is: ``h5ad``, ``zarr v3`` or ``zarr v2``.
+    ranges
+        Makes a reader of ranges of an array along its first axis.
+    compression
+        Names the compression of an array.
+    is_slow
+        Tells whether decompression caps the reader.
+    """
+
+    path: Path
+    root: Any
+    container: str
+    ranges: Callable[[Any], RangeReader]
+    compression: Callable[[Any], str]
+    is_slow: Callable[[Any], bool]
+
+    def opened(self, layer: str | None, *, raw: bool) -> Opened:
+        """Return the matrix that is asked for, with the annotation of its axes."""
+        var = "raw/var" if raw else "var"
+        return Opened(
+            self._matrix(layer, raw=raw), lambda: self._table("obs"), lambda: self._table(var)
+        )
+
+    def _matrix(self, layer: str | None, *, raw: bool) -> Matrix:
+        node = self._node(layer, raw=raw)
+        elsewhere = self._elsewhere(layer, raw=raw)
+        if hasattr(node, "dtype"):
+            storage = Storage(self.path, *self._described(node, "dense"), elsewhere=elsewhere)
+            return DenseMatrix(storage, int(node.shape[0]), int(node.shape[1]), self.ranges(node))
+        kind = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
+        n_cells, n_columns = map(int, node.attrs.get("shape", node.attrs.get("h5sparse_shape")))
+        if kind.startswith("csr"):
+            storage = Storage(self.path, *self._described(node["data"]), elsewhere=elsewhere)
+            return CompressedMatrix(
+                storage,
+                n_columns,
+                np.asarray(node["indptr"][:]),
+                self.ranges(node["indices"]),
+                self.ranges(node["data"]),
+            )
+        if kind.startswith("csc"):
+            return self._turned(node, (n_cells, n_columns), elsewhere)
+        raise InputFileError(
+            f"{self.path}: the matrix is of the kind {kind or 'unknown'!r}; "
+            "a dense, CSR or CSC matrix is needed"
+        )
+
+    def _node(self, layer: str | None, *, raw: bool) -> Any:
+        if layer is not None and raw:
+            raise InvalidArgumentError("a layer and raw were asked for; give one of them")
+        has = f"; it has {', '.join(self._elsewhere(layer, raw=raw)) or 'no other matrix'}"
+        if raw and "raw" not in self.root:
+            raise InputFileError(f"{self.path} has no raw{has}")
+        if layer is not None and layer not in self._layers():
+            raise InputFileError(f"{self.path} has no layer {layer!r}{has}")
+        group = self.root["raw"] if raw else self.root if layer is None else self.root["layers"]
+        node = group.get(layer or "X")
+        # AnnData without X may write a null in its place.
+        if node is None or (hasattr(node, "dtype") and len(node.shape or ()) != 2):
+            raise InputFileError(f"{self.path} has no matrix X; give a file with counts in X{has}")
+        return node
+
+    def _turned(self, node: Any, shape: tuple[int, int], elsewhere: list[str]) -> Matrix:
+        n = int(node["data"].shape[0])
+        if n > _MAX_TURNED_VALUES:
+            raise InputFileError(
+                f"{self.path}: {n} values in column-major order (CSC), which cannot be read by "
+                f"cells; more than {_MAX_TURNED_VALUES} are not turned over in memory. Write it "
+                "once as CSR: data.X = data.X.tocsr()"
+            )
+        parts = (node["data"][:], node["indices"][:], node["indptr"][:])
+        x = sp.csc_matrix(tuple(map(np.asarray, parts)), shape=shape).tocsr()
+        compression, _ = self._described(node["data"], "CSC")
+        storage = Storage(
+            self.path,
+            compression,
+            in_memory=True,
+            elsewhere=elsewhere,
+            notes=[
+                "the matrix is column-major (CSC) and was turned over in memory; CSR needs none"
+            ],
+        )
+        return CompressedMatrix(
+            storage, shape[1], x.indptr, HeldRanges(x.indices), HeldRanges(x.data)
+        )
+
+    def _described(self, array: Any, form: str = "") -> tuple[str, bool]:
+        if array.dtype.kind not in "biuf":
+            raise InputFileError(
+                f"{self.path}: values of the type {array.dtype}; numbers are needed"
+            )
+        parts = (self.container, form, self.compression(array))
+        return ", ".join(part for part in parts if part), self.is_slow(array)
+
+    def _layers(self) -> list[str]:
+        return sorted(self.root["layers"]) if "layers" in self.root else []
+
+    def _elsewhere(self, layer: str | None, *, raw: bool) -> list[str]:
+        layers = [f"--layer {name}" for name in self._layers() if name != layer]
+        return layers + (["--raw"] if "raw" in self.root and not raw else [])
+
+    def _table(self, name: str) -> Table:
+        group = self.root[name]
+        if str(group.attrs.get("encoding-version", "")) != "0.2.0":
+            return _of_frame(self._old_frame(name))
+        columns = texts(list(group.attrs["column-order"]))
+        index = str(group.attrs["_index"])
+        return Table(
+            columns,
+            lambda: anndata.io.read_elem(group[index]),
+            lambda column: anndata.io.read_elem(group[column]),
+        )
+
+    def _old_frame(self, name: str) -> pd.DataFrame:
+        """Return annotation written before anndata 0.8, when columns did not stand alone."""
+        frame = anndata.io.read_elem(self.root[name])
+        if not isinstance(frame, pd.DataFrame):
+            raise InputFileError(
+                f"{self.path}: {name} was written by anndata before 0.7; write the file again: "
+                "anndata.read_h5ad(path).write_h5ad(new_path)"
+            )
+        return frame
+
+
+class HeldRanges:
+    """Ranges of an array in memory, as `RangeReader` has them of one on disk."""
+
+    def __init__(self, values: Any) -> None:
+        self.n = len(values)
+        self._values = values
+
+    def read(self, start: int, stop: int) -> Any:
+        """Return a copy of ``values[start:stop]``."""
+        return self._values[start:stop].copy()
+
+
+def _of_frame(frame: pd.DataFrame) -> Table:
+    return Table(
+        [str(c) for c in frame.columns], lambda: frame.index, lambda name: frame[name].array
+    )

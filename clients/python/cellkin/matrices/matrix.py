@@ -1,0 +1,290 @@
+"""The matrix of a file: its rows in blocks, whatever the format."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from cellkin.matrices.units import check_values
+from cellkin.wire.errors import CellkinError, InputFileError, InvalidArgumentError
+
+# Entries of a dense block: 64 MiB of float32.
+_MAX_DENSE_ENTRIES = 2**24
+_N_SAMPLED = 64
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How a matrix is kept.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    format
+        The format and its compression, such as ``h5ad, gzip``.
+    slow
+        Whether a decompressor or text caps the reader at a few thousand cells a second.
+    in_memory
+        Whether opening it loaded the matrix whole, for the format allows nothing else.
+    elsewhere
+        Where else in the file a matrix is, as options that choose it, such as ``--layer counts``.
+    notes
+        Sentences for the user.
+    """
+
+    path: Path
+    format: str
+    slow: bool = False
+    in_memory: bool = False
+    elsewhere: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+class Matrix(ABC):
+    """Cells by genes on disk, read by ranges of cells; it serves one thread.
+
+    Parameters
+    ----------
+    storage
+        How it is kept.
+    n_cells, n_stored
+        Rows and columns on disk.
+    kept
+        (n_columns,) ascending columns to keep, or None for all.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        n_cells: int,
+        n_stored: int,
+        kept: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        self.storage = storage
+        self.n_cells = n_cells
+        self.n_stored = n_stored
+        self.n_columns = n_stored if kept is None else len(kept)
+        self._kept = kept
+
+    @property
+    def path(self) -> Path:
+        """The file or folder."""
+        return self.storage.path
+
+    @property
+    def format(self) -> str:
+        """The format and its compression, such as ``h5ad, gzip``."""
+        return self.storage.format
+
+    @property
+    def slow(self) -> bool:
+        """Whether a decompressor or text caps the reader at a few thousand cells a second."""
+        return self.storage.slow
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether opening it loaded the matrix whole, for the format allows nothing else."""
+        return self.storage.in_memory
+
+    def rows(self, start: int, stop: int) -> sp.csr_matrix:
+        """Read a range of cells.
+
+        Parameters
+        ----------
+        start, stop
+            The range, ``0 <= start <= stop <= n_cells``.
+
+        Returns
+        -------
+        csr_matrix
+            (stop - start, n_columns) float32 in the file's units; columns ascending in each row,
+            none twice, no zeros; the arrays are the caller's own.
+
+        Raises
+        ------
+        InputFileError
+            If the file is damaged there.
+        InvalidArgumentError
+            If the range is not within the cells, or a value is negative or not finite.
+        """
+        if not 0 <= start <= stop <= self.n_cells:
+            raise InvalidArgumentError(
+                f"{self.path}: cells {start} to {stop} of {self.n_cells} were asked for"
+            )
+        try:
+            block = self._read(start, stop)
+        except CellkinError:
+            raise
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise InputFileError(
+                f"{self.path}: cells {start} to {stop} cannot be read ({error}); "
+                "the file may be cut short or damaged"
+            ) from error
+        if self._kept is not None:
+            block = block[:, self._kept]
+        return self._tidied(block)
+
+    def blocks(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        max_values: int = 400_000,
+        max_cells: int = 1024,
+    ) -> Iterator[sp.csr_matrix]:
+        """Yield a range of cells in order and in blocks, each as `rows` returns it.
+
+        Parameters
+        ----------
+        start, stop
+            The range; all cells if not given.
+        max_values
+            Values of a block, unless one cell has more. Of a dense matrix it is an estimate.
+        max_cells
+            Cells of a block.
+
+        Raises
+        ------
+        InputFileError, InvalidArgumentError
+            As `rows`.
+        """
+        end = self.n_cells if stop is None else stop
+        while start < end:
+            until = self._block_stop(start, min(end, start + max_cells), max_values)
+            yield self.rows(start, until)
+            start = until
+
+    @abstractmethod
+    def _read(self, start: int, stop: int) -> sp.csr_matrix:
+        """Return rows as they are stored, float32, with every stored column."""
+
+    @abstractmethod
+    def _block_stop(self, start: int, stop: int, max_values: int) -> int:
+        """Return where a block of so many values ends: after ``start``, not after ``stop``."""
+
+    def _tidied(self, block: sp.csr_matrix) -> sp.csr_matrix:
+        if not block.nnz:
+            return block
+        if not block.has_canonical_format:
+            block.sum_duplicates()
+        lowest = block.data.min()
+        # A NaN fails every comparison.
+        if not (lowest >= 0 and block.data.max() < np.inf):
+            check_values(block.data, str(self.path), self.storage.elsewhere)
+        if lowest == 0:
+            block.eliminate_zeros()
+        return block
+
+
+class CompressedMatrix(Matrix):
+    """Compressed sparse rows: CSR, or what 10x calls CSC of genes by cells.
+
+    Parameters
+    ----------
+    storage, n_stored, kept
+        As for `Matrix`.
+    indptr
+        (n_cells + 1,) where each cell's values start.
+    indices, data
+        Readers of the columns and the values: anything with ``read(start, stop)`` and ``n``.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        n_stored: int,
+        indptr: npt.NDArray[np.integer],
+        indices: Any,
+        data: Any,
+        kept: npt.NDArray[np.int64] | None = None,
+    ) -> None:
+        super().__init__(storage, len(indptr) - 1, n_stored, kept)
+        self._indptr = indptr.astype(np.int64, copy=False)
+        self._indices, self._data = indices, data
+        if len(indptr) == 0 or indptr[0] != 0 or np.any(np.diff(self._indptr) < 0):
+            raise InputFileError(f"{storage.path}: indptr does not ascend from 0; it is damaged")
+        if not int(indptr[-1]) == indices.n == data.n:
+            raise InputFileError(
+                f"{storage.path}: indptr ends at {indptr[-1]}, but there are {indices.n} indices "
+                f"and {data.n} values; the file is damaged"
+            )
+
+    def _read(self, start: int, stop: int) -> sp.csr_matrix:
+        first, last = int(self._indptr[start]), int(self._indptr[stop])
+        indices = self._indices.read(first, last)
+        # As an unsigned number a negative index is a large one.
+        unsigned = indices.view(f"u{indices.dtype.itemsize}")
+        if len(indices) and unsigned.max() >= self.n_stored:
+            raise InputFileError(
+                f"{self.path}: cells {start} to {stop} name columns beyond the {self.n_stored} "
+                "there are; the file is damaged"
+            )
+        block = sp.csr_matrix((stop - start, self.n_stored), dtype=np.float32)
+        # Set, not passed: the constructor would check and convert them once more.
+        block.indptr = (self._indptr[start : stop + 1] - first).astype(np.int32)
+        block.indices = indices.astype(np.int32, copy=False)
+        block.data = self._data.read(first, last).astype(np.float32, copy=False)
+        return block
+
+    def _block_stop(self, start: int, stop: int, max_values: int) -> int:
+        full = np.searchsorted(self._indptr, self._indptr[start] + max_values, side="right") - 1
+        return int(np.clip(full, start + 1, stop))
+
+
+class DenseMatrix(Matrix):
+    """Every entry stored, cells by genes or genes by cells.
+
+    Parameters
+    ----------
+    storage, n_cells, n_stored, kept
+        As for `Matrix`.
+    entries
+        Reader of ranges of cells.
+    transposed
+        Whether it reads genes by cells.
+    """
+
+    def __init__(
+        self,
+        storage: Storage,
+        n_cells: int,
+        n_stored: int,
+        entries: Any,
+        kept: npt.NDArray[np.int64] | None = None,
+        *,
+        transposed: bool = False,
+    ) -> None:
+        super().__init__(storage, n_cells, n_stored, kept)
+        self._entries, self._transposed = entries, transposed
+        self._mean_values = 0.0
+
+    def _read(self, start: int, stop: int) -> sp.csr_matrix:
+        entries = self._entries.read(start, stop)
+        return _sparse(np.ascontiguousarray(entries.T if self._transposed else entries))
+
+    def _block_stop(self, start: int, stop: int, max_values: int) -> int:
+        if not self._mean_values:
+            n = min(_N_SAMPLED, self.n_cells)
+            self._mean_values = max(1.0, self._read(0, n).nnz / n)
+        most = min(max_values / self._mean_values, _MAX_DENSE_ENTRIES / max(1, self.n_stored))
+        return int(np.clip(start + int(most), start + 1, stop))
+
+
+def _sparse(entries: npt.NDArray[Any]) -> sp.csr_matrix:
+    """Return the entries that are not zero; scipy's own constructor takes three times as long."""
+    present = entries != 0
+    flat = np.flatnonzero(present)
+    n_columns = entries.shape[1]
+    indptr = np.zeros(len(entries) + 1, np.int32)
+    np.cumsum(np.count_nonzero(present, axis=1), out=indptr[1:])
+    block = sp.csr_matrix(entries.shape, dtype=np.float32)
+    block.indptr = indptr
+    starts = np.arange(len(entries), dtype=np.int64) * n_columns
+    block.indices = (flat - np.repeat(starts, np.diff(indptr))).astype(np.int32)
+    block.data = entries.ravel()[flat].astype(np.float32, copy=False)
+    return block

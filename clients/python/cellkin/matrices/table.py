@@ -1,0 +1,78 @@
+"""Annotation of cells or genes, read column by column when asked."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cellkin.matrices.matrix import Matrix
+
+# With a genome before it where a file has several: GRCh38_ENSG00000254647.
+_ENSEMBL_GENE = re.compile(r"(?:.*_)?ENS[A-Z]*G\d{6,}(?:\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Table:
+    """The names and columns of one axis of a file.
+
+    Parameters
+    ----------
+    columns
+        Names of the columns.
+    read_names
+        Reads the names of the rows: one sequence of strings or bytes.
+    read_column
+        Reads a column by its name.
+    kept
+        The rows that count, or None for all.
+    """
+
+    columns: list[str]
+    read_names: Callable[[], Any]
+    read_column: Callable[[str], Any]
+    kept: npt.NDArray[np.int64] | None = None
+
+    def names(self) -> list[str]:
+        """Return the names of the rows."""
+        return texts(self._kept(self.read_names()))
+
+    def column(self, name: str) -> Any:
+        """Return a column as pandas or numpy has it."""
+        return self._kept(self.read_column(name))
+
+    def frame(self) -> pd.DataFrame:
+        """Return everything."""
+        columns = {name: self.column(name) for name in self.columns}
+        return pd.DataFrame(columns, index=pd.Index(self.names(), dtype=object))
+
+    def _kept(self, values: Any) -> Any:
+        return values if self.kept is None else values[self.kept]
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open file: its matrix, and its annotation if asked for."""
+
+    matrix: Matrix
+    read_obs: Callable[[], Table]
+    read_var: Callable[[], Table]
+
+
+def texts(values: Any) -> list[str]:
+    """Return values as strings; bytes are UTF-8."""
+    listed = np.asarray(values).tolist()
+    return [v.decode() if isinstance(v, bytes) else str(v) for v in listed]
+
+
+def is_ensembl(name: str) -> bool:
+    """Tell whether a name is an Ensembl gene id, with or without a genome before it."""
+    return _ENSEMBL_GENE.fullmatch(name) is not None
+
+
+def gene_names(ids: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the Ensembl id of each gene, or its name where its id is of another kind."""
+    return [i if is_ensembl(i) else name for i, name in zip(ids, names, strict=True)]

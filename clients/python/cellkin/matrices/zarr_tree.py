@@ -1,0 +1,63 @@
+"""AnnData as zarr, versions 2 and 3, in a folder or a zip archive."""
+
+import zipfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import zarr
+from zarr.storage import LocalStore, ZipStore
+
+from cellkin.matrices.anndata_tree import Tree
+from cellkin.matrices.ranges import RangeReader
+from cellkin.matrices.table import Opened
+from cellkin.wire.errors import InputFileError
+
+_SLOW = ("gzip", "zlib", "bz2", "lzma")
+
+
+def open_zarr(path: Path, layer: str | None, raw: bool, stack: ExitStack) -> Opened:
+    """Open AnnData in zarr until the stack ends."""
+    if not path.is_dir() and not zipfile.is_zipfile(path):
+        raise InputFileError(f"{path} cannot be read as {path.suffix}: the archive is cut short")
+    store = LocalStore(path, read_only=True) if path.is_dir() else ZipStore(path, mode="r")
+    stack.callback(store.close)
+    # What the arrays themselves say, not a copy of it that may be older.
+    root = zarr.open_group(store, mode="r", use_consolidated=False)
+    container = f"zarr v{root.metadata.zarr_format}"
+    opened = Tree(path, root, container, _ranges, _compression, _is_slow)
+    return opened.opened(layer, raw=raw)
+
+
+def _ranges(array: Any) -> RangeReader:
+    _require_chunks(array)
+    return RangeReader(array, 0, whole_chunks=True)
+
+
+def _require_chunks(array: Any) -> None:
+    """Refuse an array with lost chunks: zarr reads them as zeros and says nothing.
+
+    A writer leaves out chunks of nothing but zeros. Values that are stored are not zero; a single
+    chunk of columns may be, where the first gene is the only one.
+    """
+    kind = array.basename
+    if kind not in ("data", "indices") or (kind == "indices" and array.nchunks == 1):
+        return
+    missing = array.nchunks - array.nchunks_initialized
+    if missing:
+        raise InputFileError(
+            f"{missing} of {array.nchunks} chunks of {array.path} are missing; "
+            "the folder was not copied whole"
+        )
+
+
+def _compression(array: Any) -> str:
+    names = [
+        getattr(codec, "codec_id", None) or type(codec).__name__.removesuffix("Codec").lower()
+        for codec in array.compressors
+    ]
+    return " and ".join(names) or "uncompressed"
+
+
+def _is_slow(array: Any) -> bool:
+    return _compression(array) in _SLOW

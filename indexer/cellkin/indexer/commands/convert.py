@@ -1,0 +1,59 @@
+"""``cellkin cells convert``: write cells in the format that is read fastest."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from cellkin.terminal.options import json_option
+from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
+
+
+@click.command()
+@click.argument("source", type=click.Path(path_type=Path))
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option("--layer", metavar="NAME", help="Take this layer as the matrix.")
+@click.option("--raw", is_flag=True, help="Take .raw as the matrix, with its genes.")
+@json_option
+def convert(source: Path, target: Path, layer: str | None, raw: bool, as_json: bool) -> None:
+    """Write the cells of SOURCE, of any readable format, to TARGET.zarr: AnnData, zarr v3, zstd.
+
+    It is read several times faster than gzip and is about as small. X, obs and var are written;
+    other layers, obsm and uns are not.
+    """
+    from time import perf_counter
+
+    from cellkin.terminal.console import progress_bar
+
+    try:
+        from cellkin.matrices.cells import open_cells
+        from cellkin.matrices.convert import write_zarr
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"convert needs {error.name}, which is not installed; pip install 'cellkin[cells]'"
+        ) from error
+
+    if target.suffix != ".zarr":
+        raise InvalidArgumentError(f"{target} does not end in .zarr, the one format written")
+    start_s = perf_counter()
+    with (
+        open_cells(source, layer=layer, raw=raw) as cells,
+        progress_bar("converting cells") as progress,
+    ):
+        done = write_zarr(cells, target, progress)
+    seconds = perf_counter() - start_s
+    if as_json:
+        found = {"format": cells.matrix.format, "units": cells.units.why, "notes": cells.notes}
+        click.echo(json.dumps({**asdict(done), **found, "seconds": seconds}))
+        return
+    click.echo(
+        f"{target}: {done.n_cells:,} cells, {done.n_genes:,} genes, {done.n_values:,} values; "
+        f"{cells.units.why}"
+    )
+    click.echo(
+        f"{done.source_bytes / 1e6:,.1f} MB of {cells.matrix.format} to "
+        f"{done.target_bytes / 1e6:,.1f} MB of zarr v3, zstd; {done.n_cells / seconds:,.0f} cells/s"
+    )
+    for note in cells.notes:
+        click.echo(note)

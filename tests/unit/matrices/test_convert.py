@@ -1,0 +1,144 @@
+"""Cells written as zarr, and answers written beside cells."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from tests.unit.matrices import conftest as made
+
+from cellkin.indexer.commands.convert import convert
+from cellkin.matrices import writing
+from cellkin.matrices.annotated import write_annotated
+from cellkin.matrices.cells import open_cells
+from cellkin.matrices.convert import write_zarr
+from cellkin.wire.errors import AlreadyExistsError, InputFileError, InvalidArgumentError
+
+Make = Callable[[str, anndata.AnnData], Path]
+
+
+@pytest.mark.parametrize("form", made.FORMS)
+@pytest.mark.parametrize("chunk", [64, writing.CHUNK])
+def test_what_is_written_equals_the_source(
+    form: str,
+    chunk: int,
+    data: anndata.AnnData,
+    make_form: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(writing, "_WRITTEN", 3 * chunk)
+    for module in ("writing", "convert"):
+        monkeypatch.setattr(f"cellkin.matrices.{module}.CHUNK", chunk)
+    target = tmp_path / "new" / "out.zarr"
+    steps = []
+    with open_cells(make_form(form, data)) as cells:
+        done = write_zarr(cells, target, lambda n, total: steps.append((n, total)))
+    assert (done.n_cells, done.n_genes, done.n_values) == (*data.shape, data.X.nnz)
+    assert done.source_bytes > 0 < done.target_bytes
+    assert steps[-1] == (made.N_CELLS, made.N_CELLS)
+    got = anndata.io.read_zarr(target)
+    np.testing.assert_array_equal(got.X.toarray(), data.X.toarray())
+    assert list(got.obs_names) == list(data.obs_names)
+    assert list(got.var_names) == made.ensembl()
+    if "h5ad" in form or "zarr" in form:
+        pd.testing.assert_frame_equal(got.obs, data.obs, check_column_type=False)
+        assert list(got.var["symbol"]) == made.symbols()
+    if "10x" in form:
+        assert list(got.var["gene_names"]) == made.symbols()
+    with open_cells(target) as cells:
+        assert cells.matrix.format == "zarr v3, zstd"
+        assert not cells.matrix.slow
+        np.testing.assert_array_equal(cells.matrix.rows(5, 60).toarray(), data.X[5:60].toarray())
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_layers_and_raw_are_written_as_x(
+    data: anndata.AnnData, make_form: Make, tmp_path: Path
+) -> None:
+    path = make_form("h5ad", data)
+    for target, choice in (
+        (tmp_path / "l.zarr", {"layer": "doubled"}),
+        (tmp_path / "r.zarr", {"raw": True}),
+    ):
+        with open_cells(path, **choice) as cells:
+            write_zarr(cells, target)
+    layer, raw = (anndata.io.read_zarr(tmp_path / f"{name}.zarr") for name in "lr")
+    assert layer.X.sum() == 2 * data.X.sum()
+    assert list(raw.var_names) == list(data.raw.var_names)
+    assert raw.X.sum() == data.raw.X.sum()
+
+
+def test_nothing_half_is_left(data: anndata.AnnData, make_form: Make, tmp_path: Path) -> None:
+    target = tmp_path / "out.zarr"
+    left_by_another = tmp_path / ".out.zarr.partial"
+    (left_by_another / "X").mkdir(parents=True)
+
+    def interrupted(done: int, total: int) -> None:
+        if done:
+            raise KeyboardInterrupt
+
+    path = make_form("h5ad", data)
+    with open_cells(path) as cells, pytest.raises(KeyboardInterrupt):
+        write_zarr(cells, target, interrupted)
+    assert not target.exists()
+    assert not left_by_another.exists()
+    with open_cells(path) as cells:
+        write_zarr(cells, target)
+        with pytest.raises(AlreadyExistsError, match=r"out\.zarr is there already"):
+            write_zarr(cells, target)
+        with pytest.raises(InputFileError, match="cannot be written"):
+            write_zarr(cells, path / "out.zarr")
+
+
+def test_the_command(data: anndata.AnnData, make_form: Make, tmp_path: Path) -> None:
+    path = make_form("10x h5", data)
+    done = CliRunner().invoke(convert, [str(path), str(tmp_path / "a.zarr")])
+    assert done.exit_code == 0, done.output
+    assert "90 cells, 40 genes" in done.output
+    assert "MB of 10x h5, gzip to" in done.output
+    assert "left out 2 features that are not genes: Antibody Capture" in done.output
+    done = CliRunner().invoke(convert, [str(path), str(tmp_path / "b.zarr"), "--json"])
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["n_cells"], found["n_genes"], found["format"]) == (90, 40, "10x h5, gzip")
+    done = CliRunner().invoke(convert, [str(path), str(tmp_path / "b.h5ad")])
+    assert isinstance(done.exception, InvalidArgumentError)
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr v3", "10x h5", "loom"])
+def test_answers_are_written_beside_cells_of_any_format(
+    form: str, data: anndata.AnnData, make_form: Make, tmp_path: Path
+) -> None:
+    path, target = make_form(form, data), tmp_path / "out" / "labelled.h5ad"
+    labels = pd.Categorical(["a", "b"] * 45)
+    vectors = np.ones((90, 3), np.float32)
+    write_annotated(
+        path,
+        target,
+        {"label": labels},
+        {"Z": vectors},
+        {"id": np.arange(40)},
+        {"cellkin": {"k": 3}},
+    )
+    got = anndata.read_h5ad(target)
+    np.testing.assert_array_equal(got.X.toarray(), data.X.toarray())
+    assert list(got.obs["label"]) == list(labels)
+    assert list(got.var["id"]) == list(range(40))
+    assert got.obsm["Z"].shape == (90, 3)
+    assert got.uns["cellkin"]["k"] == 3
+    assert list(got.var_names) == made.ensembl()
+    assert ("doubled" in got.layers) == (form == "h5ad")
+
+
+def test_answers_on_raw_are_written_beside_its_genes(
+    data: anndata.AnnData, make_form: Make, tmp_path: Path
+) -> None:
+    target = tmp_path / "labelled.h5ad"
+    write_annotated(make_form("h5ad", data), target, {}, {}, {"id": np.arange(45)}, {}, raw=True)
+    got = anndata.read_h5ad(target)
+    assert list(got.raw.var["id"]) == list(range(45))
+    assert "id" not in got.var
