@@ -1,35 +1,52 @@
-"""Exact nearest neighbors by FAISS, with answers that do not depend on the batch."""
+"""The nearest vectors by FAISS: exact and whatever the batch, or by an index of any kind."""
 
 from pathlib import Path
+from typing import TypeAlias
 
-import faiss
 import numpy as np
 
 from cellkin.space.arrays import Float32Matrix, Int64Vector
+from cellkin.store.neighbors_faiss import faiss, require_one_faiss
 from cellkin.wire.errors import DimensionMismatchError
+
+Found: TypeAlias = tuple[Float32Matrix, Int64Vector]
 
 # Beyond the k wanted, so that the exact order among near-equals is ours and not the kernel's.
 _SPARE = 16
+# An index that re-scores its candidates finds few of them where few are asked for.
+_LEAST = 10
+# From this many queries on, a batch is faster by BLAS than query by query: measured.
+_BLAS_QUERIES = 3
+_widest = 0
 
 
 class NeighborIndex:
-    """A flat inner-product index over unit vectors, so scores are cosines.
+    """An inner-product index over unit vectors, so scores are cosines.
+
+    A flat index is exact: one query's answer is the same to the bit whatever else is in the batch.
+    The others are as good as their certificate says. A query's answer by HNSW does not depend on
+    its batch either; with inverted lists, rounding may choose another last list to look into.
 
     Parameters
     ----------
     index
-        The FAISS index.
+        The FAISS index, of metric inner product, with its search settings.
+
+    Raises
+    ------
+    FailedPreconditionError
+        If several distributions of FAISS are installed.
     """
 
     def __init__(self, index: faiss.Index) -> None:
+        require_one_faiss()
         self._index = index
-        # FAISS scans a batch query by query below this many floats; by BLAS it is several times
-        # faster from three queries on. The threshold counts queries times dimensions since 1.15.
-        faiss.cvar.distance_compute_blas_threshold = 3 * index.d
+        self._exact = isinstance(index, faiss.IndexFlat)
+        _choose_blas_from(index.d)
 
     @classmethod
     def build(cls, vectors: Float32Matrix) -> "NeighborIndex":
-        """Index vectors, row i under id i.
+        """Index vectors exactly, row i under id i.
 
         Parameters
         ----------
@@ -46,14 +63,41 @@ class NeighborIndex:
         return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
 
     def save(self, path: Path) -> None:
-        """Write the index to a file."""
+        """Write the index to a file, its search settings with it."""
         faiss.write_index(self._index, str(path))
+
+    @property
+    def faiss_index(self) -> faiss.Index:
+        """The FAISS index; what is loaded is mapped, and adding to it ends the process."""
+        return self._index
+
+    @property
+    def exact(self) -> bool:
+        """Whether every vector is compared with every query."""
+        return self._exact
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+        return int(self._index.d)
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the file, and of the memory it takes when all of it was touched."""
+        n_bytes = 0
+
+        def count(block: bytes) -> None:
+            nonlocal n_bytes
+            n_bytes += len(block)
+
+        faiss.write_index(self._index, faiss.PyCallbackIOWriter(count))  # type: ignore[attr-defined]
+        return n_bytes
 
     def __len__(self) -> int:
         """Return the number of vectors."""
         return int(self._index.ntotal)
 
-    def search(self, queries: Float32Matrix, k: int) -> tuple[Float32Matrix, Int64Vector]:
+    def search(self, queries: Float32Matrix, k: int) -> Found:
         """Find the nearest vectors of each query.
 
         Parameters
@@ -67,7 +111,7 @@ class NeighborIndex:
         -------
         similarities
             (n_queries, k) float32 cosines, best first, ties by ascending id; -inf where fewer
-            than k vectors exist.
+            than k vectors were found. Of an index that keeps shortened vectors, cosines with these.
         ids
             (n_queries, k) int64, -1 where missing.
 
@@ -80,18 +124,54 @@ class NeighborIndex:
             raise DimensionMismatchError(
                 f"queries of {queries.shape[1]} dimensions, index of {self._index.d}"
             )
-        n, dim = queries.shape
-        wide = min(k + _SPARE, len(self))
-        similarities = np.full((n, k), -np.inf, np.float32)
-        ids = np.full((n, k), -1, np.int64)
-        if not n or not wide:
-            return similarities, ids
-        _, found = self._index.search(np.ascontiguousarray(queries, np.float32), wide)
+        spare = k + _SPARE if self._exact else max(k, _LEAST)
+        wide = min(spare, len(self))
+        if not len(queries) or k < 1 or not wide:
+            return _nothing(len(queries), k)
+        queries = np.ascontiguousarray(queries, np.float32)
+        similarities, ids = self._index.search(queries, wide)
+        if self._exact:
+            similarities, ids = self._rescore(queries, ids)
+        else:
+            similarities, ids = _in_order(similarities, ids)
+        if wide >= k:
+            return similarities[:, :k], ids[:, :k]
+        padded = _nothing(len(queries), k)
+        padded[0][:, :wide], padded[1][:, :wide] = similarities, ids
+        return padded
+
+    def _rescore(self, queries: Float32Matrix, found: Int64Vector) -> Found:
         found = np.sort(found, axis=1)
-        candidates = self._index.reconstruct_batch(found.reshape(-1)).reshape(n, wide, dim)
+        candidates = self._index.reconstruct_batch(found.reshape(-1)).reshape(*found.shape, -1)
         # One query's products are summed the same way whatever else is in the batch.
         exact = np.einsum("qd,qkd->qk", queries, candidates, optimize=False)
-        best = np.argsort(-exact, axis=1, kind="stable")[:, :k]
-        similarities[:, : best.shape[1]] = np.take_along_axis(exact, best, axis=1)
-        ids[:, : best.shape[1]] = np.take_along_axis(found, best, axis=1)
-        return similarities, ids
+        best = np.argsort(-exact, axis=1, kind="stable")
+        return np.take_along_axis(exact, best, axis=1), np.take_along_axis(found, best, axis=1)
+
+
+def _in_order(similarities: Float32Matrix, ids: Int64Vector) -> Found:
+    """Put ties in the order of their ids; FAISS gives the rest in order of similarity."""
+    missing = ids < 0
+    if missing.any():
+        similarities[missing] = -np.inf
+    if (similarities[:, 1:] >= similarities[:, :-1]).any():
+        order = np.lexsort((np.where(missing, np.iinfo(np.int64).max, ids), -similarities), axis=1)
+        similarities = np.take_along_axis(similarities, order, axis=1)
+        ids = np.take_along_axis(ids, order, axis=1)
+    return similarities, ids
+
+
+def _nothing(n_queries: int, k: int) -> Found:
+    return np.full((n_queries, k), -np.inf, np.float32), np.full((n_queries, k), -1, np.int64)
+
+
+def _choose_blas_from(dim: int) -> None:
+    """Let FAISS scan a batch by BLAS where that is faster.
+
+    FAISS scans query by query below a number of floats, queries times dimensions (since 1.15; it
+    was queries before), which is one for the process. It fits the widest index there is: for a
+    narrower one, BLAS then begins a few queries late, and never with a single one.
+    """
+    global _widest
+    _widest = max(_widest, dim)
+    faiss.cvar.distance_compute_blas_threshold = _BLAS_QUERIES * _widest

@@ -1,18 +1,43 @@
-"""FAISS against exact numpy; answers that do not depend on the batch."""
+"""FAISS against exact numpy; answers that do not depend on the batch; every kind, saved and not."""
 
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from cellkin.space.arrays import Float32Matrix
 from cellkin.space.vectors import unit_rows
+from cellkin.store import neighbors_faiss
 from cellkin.store.neighbors import NeighborIndex
-from cellkin.wire.errors import DimensionMismatchError
+from cellkin.store.neighbors_faiss import knobs, require_one_faiss, set_knobs, shape
+from cellkin.wire.errors import DimensionMismatchError, FailedPreconditionError
 
 RNG = np.random.default_rng(5)
 VECTORS = unit_rows(RNG.standard_normal((500, 32)).astype(np.float32))
 QUERIES = unit_rows(RNG.standard_normal((400, 32)).astype(np.float32))
+KINDS = {
+    "Flat": {},
+    "HNSW32": {"efSearch": 77},
+    "IVF8,Flat": {"nprobe": 3},
+    "IVF8,SQ8": {"nprobe": 3},
+    "IVF8,RaBitQ,Refine(SQ8)": {"nprobe": 3, "k_factor": 5},
+    "IVF8,RaBitQ,Refine(SQfp16)": {"nprobe": 3, "k_factor": 5},
+    "PCA16,IVF8,Flat": {"nprobe": 3},
+}
+
+
+def of_kind(factory: str, vectors: Float32Matrix = VECTORS) -> NeighborIndex:
+    index = faiss.index_factory(vectors.shape[1], factory, faiss.METRIC_INNER_PRODUCT)
+    lists = faiss.try_extract_index_ivf(index)
+    if lists is not None:
+        lists.cp.min_points_per_centroid = 1
+    index.train(vectors)
+    index.add(vectors)
+    set_knobs(index, KINDS.get(factory, {}))
+    return NeighborIndex(index)
 
 
 def test_search_is_exact() -> None:
@@ -22,8 +47,9 @@ def test_search_is_exact() -> None:
     np.testing.assert_allclose(similarities, -np.sort(-exact, axis=1)[:, :10], atol=1e-6)
 
 
-def test_one_query_or_many_answer_bit_for_bit_alike() -> None:
-    index = NeighborIndex.build(VECTORS)
+@pytest.mark.parametrize("factory", ["Flat", "HNSW32"])
+def test_one_query_or_many_answer_bit_for_bit_alike(factory: str) -> None:
+    index = of_kind(factory)
     together = index.search(QUERIES, 10)
     for row in range(0, 400, 57):
         alone = index.search(QUERIES[row : row + 1], 10)
@@ -37,6 +63,31 @@ def test_ties_fall_to_the_lowest_id() -> None:
     assert ids.tolist() == [list(range(10))]
 
 
+@settings(deadline=None, max_examples=30)
+@given(
+    st.sampled_from(["Flat", "HNSW32", "IVF2,Flat", "IVF2,RaBitQ,Refine(SQ8)"]),
+    st.lists(st.integers(0, 3), min_size=2, max_size=40),
+    st.integers(1, 60),
+)
+def test_ties_ascend_and_missing_ones_come_last(factory: str, which: list[int], k: int) -> None:
+    # Of few different vectors, many are equal; k may be more than there are.
+    vectors = VECTORS[which]
+    index = of_kind(factory, vectors)
+    set_knobs(index.faiss_index, {"nprobe": 2} if "IVF" in factory else {})
+    similarities, ids = index.search(VECTORS[:4], k)
+    assert similarities.shape == ids.shape == (4, k)
+    for scores, row in zip(similarities, ids, strict=True):
+        there = row >= 0
+        n = int(there.sum())
+        assert n == (min(k, len(which)) if factory in ("Flat", "IVF2,Flat") else n)
+        assert there[:n].all()
+        assert np.isneginf(scores[n:]).all()
+        assert np.isfinite(scores[:n]).all()
+        assert len(set(row[:n])) == n
+        order = np.lexsort((row[:n], -scores[:n]))
+        assert order.tolist() == list(range(n))
+
+
 def test_fewer_vectors_than_neighbors() -> None:
     similarities, ids = NeighborIndex.build(VECTORS[:3]).search(QUERIES[:1], 5)
     assert (ids[0, 3:] == -1).all()
@@ -44,21 +95,69 @@ def test_fewer_vectors_than_neighbors() -> None:
     assert sorted(ids[0, :3]) == [0, 1, 2]
 
 
-def test_a_saved_index_answers_alike(tmp_path: Path) -> None:
-    index = NeighborIndex.build(VECTORS)
+@pytest.mark.parametrize("factory", KINDS)
+def test_a_saved_index_answers_alike(tmp_path: Path, factory: str) -> None:
+    index = of_kind(factory)
     index.save(tmp_path / "i.faiss")
+    assert index.n_bytes == (tmp_path / "i.faiss").stat().st_size
     loaded = NeighborIndex.load(tmp_path / "i.faiss")
-    assert len(loaded) == 500
-    got, want = loaded.search(QUERIES, 7), index.search(QUERIES, 7)
-    assert got[0].tobytes() == want[0].tobytes()
-    assert got[1].tobytes() == want[1].tobytes()
+    read = NeighborIndex(faiss.read_index(str(tmp_path / "i.faiss")))
+    want = index.search(QUERIES, 7)
+    for other in (loaded, read):
+        assert len(other) == 500
+        # FAISS files keep the search settings.
+        assert knobs(other.faiss_index) == KINDS[factory]
+        assert shape(other.faiss_index) == shape(index.faiss_index)
+        got = other.search(QUERIES, 7)
+        assert got[0].tobytes() == want[0].tobytes()
+        assert got[1].tobytes() == want[1].tobytes()
 
 
-def test_the_blas_threshold_is_set() -> None:
+def test_shapes_tell_kinds_apart() -> None:
+    assert len({shape(of_kind(factory).faiss_index) for factory in KINDS}) == len(KINDS)
+    assert shape(of_kind("IVF8,SQ8").faiss_index) == shape(of_kind("IVF4,SQ8").faiss_index)
+
+
+def test_blas_begins_at_the_third_query() -> None:
+    """The kernels sum in another order, so the bits say which of them scanned."""
+    wide = unit_rows(np.random.default_rng(1).standard_normal((400, 2048)).astype(np.float32))
+    index = NeighborIndex.build(wide).faiss_index
+    assert faiss.cvar.distance_compute_blas_threshold == 3 * 2048
+    alone, two, three = (index.search(wide[:n], 400)[0] for n in (1, 2, 3))
+    assert alone.tobytes() == two[:1].tobytes(), (
+        "FAISS scans two queries by BLAS: the meaning of its threshold changed"
+    )
+    assert alone.tobytes() != three[:1].tobytes(), (
+        "FAISS does not scan three queries by BLAS: the meaning of its threshold changed, "
+        "and flat search is several times slower"
+    )
+
+
+def test_a_narrow_index_does_not_slow_a_wide_one() -> None:
     NeighborIndex.build(VECTORS)
-    assert faiss.cvar.distance_compute_blas_threshold == 3 * 32
+    before = faiss.cvar.distance_compute_blas_threshold
+    assert before >= 3 * 32
+    NeighborIndex.build(VECTORS[:, :8])
+    assert before == faiss.cvar.distance_compute_blas_threshold
 
 
-def test_queries_of_another_width_are_refused() -> None:
+@pytest.mark.parametrize("factory", ["Flat", "HNSW32"])
+def test_queries_of_another_width_are_refused(factory: str) -> None:
     with pytest.raises(DimensionMismatchError, match="queries of 16 dimensions, index of 32"):
-        NeighborIndex.build(VECTORS).search(QUERIES[:, :16], 1)
+        of_kind(factory).search(QUERIES[:, :16], 1)
+
+
+def test_no_queries_and_no_neighbors() -> None:
+    index = of_kind("HNSW32")
+    assert index.search(QUERIES[:0], 5)[1].shape == (0, 5)
+    assert index.search(QUERIES[:2], 0)[1].shape == (2, 0)
+
+
+def test_two_distributions_of_faiss_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    require_one_faiss.cache_clear()
+    both = {"faiss-cpu", "faiss-gpu-cuvs"}
+    monkeypatch.setattr(neighbors_faiss, "_installed", both.__contains__)
+    with pytest.raises(FailedPreconditionError, match="pip uninstall faiss-cpu faiss-gpu-cuvs"):
+        NeighborIndex.build(VECTORS)
+    monkeypatch.undo()
+    require_one_faiss()

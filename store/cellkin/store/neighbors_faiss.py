@@ -1,0 +1,118 @@
+"""What cellkin knows about FAISS: that one is installed, how its indexes nest, their settings.
+
+FAISS takes its threads from the environment: ``OMP_NUM_THREADS`` says how many a search may use
+(``faiss.omp_set_num_threads`` binds the calling thread only), and ``OMP_WAIT_POLICY=PASSIVE`` lets
+waiting ones sleep, which on a busy machine costs a third of the CPU time of spinning. Both are read
+when FAISS is imported, so they are set before the process starts.
+"""
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.metadata import PackageNotFoundError, distribution
+from typing import Any
+
+from cellkin.wire.errors import FailedPreconditionError, MissingDependencyError
+
+try:
+    import faiss
+except ImportError as error:
+    raise MissingDependencyError(
+        "FAISS is not installed; install cellkin[cpu], or cellkin[gpu] for a CUDA device"
+    ) from error
+
+__all__ = ["faiss", "knobs", "layers", "n_lists", "require_one_faiss", "set_knobs", "shape"]
+
+DISTRIBUTIONS = (
+    "faiss-cpu",
+    "faiss-gpu",
+    "faiss-gpu-cuvs",
+    "faiss-gpu-cu11",
+    "faiss-gpu-cu12",
+    "faiss-gpu-cu12-cuvs",
+    "faiss-gpu-cu13-cuvs",
+    "faiss-cuda",
+)
+"""The distributions that bring the module ``faiss``."""
+
+_KNOBS = {"nprobe": "nprobe", "efSearch": "efSearch", "k_factor": "k_factor_rf"}
+
+
+@cache
+def require_one_faiss() -> None:
+    """Refuse an environment into which several distributions of FAISS were installed.
+
+    They overwrite each other's files silently, and what is left is of neither.
+
+    Raises
+    ------
+    FailedPreconditionError
+        If there are several; the message says what to uninstall.
+    """
+    found = [name for name in DISTRIBUTIONS if _installed(name)]
+    if len(found) > 1:
+        raise FailedPreconditionError(
+            f"{' and '.join(found)} are installed together and overwrite each other's files; "
+            f"run `pip uninstall {' '.join(found)}` and install one of them again"
+        )
+
+
+def _installed(name: str) -> bool:
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+def layers(index: faiss.Index) -> Iterator[Any]:
+    """Yield an index and the ones inside it that hold vectors, from the outside in.
+
+    The caller keeps ``index`` alive while it uses them: FAISS frees the inner ones with it.
+    """
+    layer = faiss.downcast_index(index)
+    yield layer
+    for inner in ("base_index", "index"):
+        if hasattr(layer, inner):
+            yield from layers(getattr(layer, inner))
+
+
+def knobs(index: faiss.Index) -> dict[str, int]:
+    """Return the search settings an index has: ``nprobe``, ``efSearch``, ``k_factor``.
+
+    FAISS files keep them, so an index that is loaded searches as the one that was saved.
+    """
+    found: dict[str, int] = {}
+    for layer in layers(index):
+        if hasattr(layer, "k_factor"):
+            found["k_factor"] = int(layer.k_factor)
+        if hasattr(layer, "nprobe"):
+            found["nprobe"] = int(layer.nprobe)
+        if hasattr(layer, "hnsw"):
+            found["efSearch"] = int(layer.hnsw.efSearch)
+    return found
+
+
+def set_knobs(index: faiss.Index, values: Mapping[str, int]) -> None:
+    """Set search settings; only on an index that no other thread searches yet."""
+    space = faiss.ParameterSpace()
+    for name, value in values.items():
+        space.set_index_parameter(index, _KNOBS[name], value)
+
+
+def n_lists(index: faiss.Index) -> int:
+    """Return the inverted lists of an index, 0 where it has none."""
+    return next((int(layer.nlist) for layer in layers(index) if hasattr(layer, "nlist")), 0)
+
+
+def shape(index: faiss.Index) -> tuple[tuple[object, ...], ...]:
+    """Describe what an index is made of, but for its size and the number of its lists."""
+    found: list[tuple[object, ...]] = []
+    for layer in layers(index):
+        links = layer.hnsw.nb_neighbors(1) if hasattr(layer, "hnsw") else 0
+        code = layer.code_size if hasattr(layer, "code_size") else 0
+        # What is read from a file is a subclass of its own.
+        name = "IndexFlat" if isinstance(layer, faiss.IndexFlat) else type(layer).__name__
+        found.append((name, int(layer.d), int(links), int(code)))
+        if hasattr(layer, "refine_index"):
+            found += shape(layer.refine_index)
+    return tuple(found)
