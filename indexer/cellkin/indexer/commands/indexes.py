@@ -1,8 +1,158 @@
 """``cellkin indexes``: look at cell indexes and what is certified of them."""
 
+import json
+from typing import TYPE_CHECKING
+
 import click
+
+from cellkin.indexer.commands.options import store_option
+from cellkin.terminal.options import json_option
+
+if TYPE_CHECKING:
+    from cellkin.store.catalog import Entry
+    from cellkin.store.certificate import Certificate
+    from cellkin.store.store import Store
+
+_version = click.argument("version", metavar="NAME[@VERSION]")
 
 
 @click.group()
 def indexes() -> None:
     """Look at cell indexes and what is certified of them."""
+
+
+@indexes.command("list")
+@store_option
+@json_option
+def list_(uri: str, as_json: bool) -> None:
+    """List the cell indexes, how much each finds and how fast."""
+    from cellkin.store.catalog import Kind
+    from cellkin.store.store import Store
+    from cellkin.terminal.console import print_table
+
+    entries = Store.open(uri).catalog.entries(Kind.INDEX)
+    if as_json:
+        fields = [
+            {
+                "name": entry.full_name,
+                "n_cells": entry.manifest["n_cells"],
+                "certificate": entry.manifest.get("certificate"),
+            }
+            for entry in entries
+        ]
+        click.echo(json.dumps(fields, indent=1))
+        return
+    rows = []
+    for entry in entries:
+        stored = _certificate(entry)
+        # Speed is never told without what was found at it.
+        measured = (
+            (
+                stored.factory,
+                f"{stored.recall[10]:.4f}",
+                f"{stored.qps_batch:.0f}",
+                f"{stored.bytes_per_cell:.0f}",
+            )
+            if stored
+            else ("Flat", "", "", "")
+        )
+        rows.append((entry.full_name, entry.manifest["n_cells"], *measured))
+    print_table(
+        f"Cell indexes in {uri}",
+        ("version", "cells", "index", "recall@10", "queries/s", "bytes/cell"),
+        rows,
+    )
+
+
+@indexes.command()
+@_version
+@store_option
+@json_option
+def show(version: str, uri: str, as_json: bool) -> None:
+    """Show what is certified of a cell index."""
+    from cellkin.terminal.console import print_table
+
+    entry = _resolve(uri, version)[1]
+    stored = _require_certificate(entry)
+    if as_json:
+        click.echo(json.dumps({"name": entry.full_name, **stored.to_json()}))
+        return
+    print_table(f"Cell index {entry.full_name}", ("what", "value"), _lines(stored))
+
+
+@indexes.command()
+@_version
+@store_option
+@json_option
+def verify(version: str, uri: str, as_json: bool) -> None:
+    """Measure the recall of a cell index again; exit code 2 where its certificate is wrong."""
+    from cellkin.indexer.neighbors.certify import TOLERANCE
+    from cellkin.indexer.neighbors.certify import verify as measure_again
+    from cellkin.store.cell_index import read_cell_index
+    from cellkin.store.cell_table import check_rows, read_vectors
+    from cellkin.terminal.console import print_table
+
+    store, entry = _resolve(uri, version)
+    stored = _require_certificate(entry)
+    check_rows(store, entry)
+    index = read_cell_index(store.index_folder(entry)).neighbors
+    digest = entry.manifest.get("rows_digest", "")
+    found = measure_again(index, read_vectors(store, entry), stored, digest)
+    if as_json:
+        recall = {str(k): value for k, value in found.items()}
+        click.echo(json.dumps({"name": entry.full_name, "recall": recall, "verified": True}))
+        return
+    print_table(
+        f"Cell index {entry.full_name}: as certified, within {TOLERANCE:g}",
+        ("neighbors", "recall certified", "recall now"),
+        [(k, f"{stored.recall[k]:.4f}", f"{now:.4f}") for k, now in found.items()],
+    )
+
+
+def _resolve(uri: str, version: str) -> "tuple[Store, Entry]":
+    from cellkin.store.catalog import Kind
+    from cellkin.store.store import Store
+    from cellkin.wire.names import parse_version_name
+
+    opened = Store.open(uri)
+    return opened, opened.catalog.version(Kind.INDEX, parse_version_name(version, "cell index"))
+
+
+def _certificate(entry: "Entry") -> "Certificate | None":
+    from cellkin.store.certificate import Certificate
+
+    stored = entry.manifest.get("certificate")
+    return Certificate.from_json(stored) if stored else None
+
+
+def _require_certificate(entry: "Entry") -> "Certificate":
+    from cellkin.wire.errors import FailedPreconditionError
+
+    stored = _certificate(entry)
+    if stored is None:
+        raise FailedPreconditionError(
+            f"cell index {entry.full_name} has no certificate: it was published before there were "
+            "any; index its cells again"
+        )
+    return stored
+
+
+def _lines(stored: "Certificate") -> list[tuple[str, str]]:
+    settings = ", ".join(f"{name} {value}" for name, value in stored.parameters.items())
+    reached = "reached" if stored.reached else "NOT reached"
+    return [
+        ("cells, dimensions", f"{stored.n_cells}, {stored.dim}"),
+        ("index", stored.factory),
+        ("why", stored.why),
+        ("settings", settings or "none"),
+        *((f"recall@{k}", f"{recall:.4f}") for k, recall in stored.recall.items()),
+        ("recall@10 wanted", f"{stored.target:g}, {reached}"),
+        ("measured with", f"{stored.n_queries} {stored.queries}"),
+        ("queries a CPU-second, batch", f"{stored.qps_batch:.0f}"),
+        ("queries a CPU-second, single", f"{stored.qps_single:.0f}"),
+        ("bytes a cell", f"{stored.bytes_per_cell:.0f}"),
+        ("built in", f"{stored.build_s:.1f} s, {stored.n_threads} threads"),
+        ("on", stored.cpu),
+        ("by", ", ".join(f"{name} {number}" for name, number in stored.versions.items())),
+        ("digest of the vectors", stored.vectors_digest[:16] or "not given"),
+    ]

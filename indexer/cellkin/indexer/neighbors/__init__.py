@@ -1,0 +1,1 @@
+"""Building the neighbors' index of a reference, and measuring how good it is."""

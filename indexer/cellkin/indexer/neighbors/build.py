@@ -1,0 +1,205 @@
+"""Build the neighbors' index of a reference: choose, train, add, tune, certify."""
+
+import logging
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from cellkin.indexer.neighbors import gpu
+from cellkin.indexer.neighbors.certify import certify
+from cellkin.indexer.neighbors.choice import AUTO, Choice, choose, list_count, new_index, refused
+from cellkin.indexer.neighbors.exact import choose_queries
+from cellkin.indexer.neighbors.tune import tune
+from cellkin.indexer.neighbors.vectors import Vectors, Watched, spread_rows
+from cellkin.store.certificate import TUNED_K, Certificate
+from cellkin.store.neighbors import NeighborIndex
+from cellkin.store.neighbors_faiss import faiss, layers, n_lists, shape
+from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
+
+Progress = Callable[[int, int], None]
+
+_log = logging.getLogger("cellkin.indexer")
+
+_EF_CONSTRUCTION = 60
+# k-means learns little from more; FAISS warns below 39.
+_SAMPLE_PER_LIST = 40
+_LEAST_SAMPLE = 20_000
+_ADD_ROWS = 8192
+_N_QUERIES = 1000
+# Other queries than the certificate's.
+_SAMPLE_SEED, _TUNE_SEED = 0, 1
+
+
+@dataclass(frozen=True)
+class BuiltNeighbors:
+    """An index, how it was chosen, and how good it is."""
+
+    index: NeighborIndex
+    choice: Choice
+    certificate: Certificate
+
+
+def build_neighbors(
+    vectors: Vectors,
+    wanted: str = AUTO,
+    recall: float = 0.98,
+    memory_bytes: int | None = None,
+    progress: Progress = lambda done, total: None,
+    digest: str = "",
+) -> BuiltNeighbors:
+    """Build an index, tune its search to a recall and certify it.
+
+    Memory holds the index, a training sample of a few hundred thousand vectors at most, and one
+    batch. Where the recall is not reached, the certificate and a warning in the log say so.
+
+    Parameters
+    ----------
+    vectors
+        (n, dim) float32 unit rows; row i is found under id i.
+    wanted
+        ``auto``, or a FAISS factory string.
+    recall
+        The recall@10 its search settings are tuned to, in (0, 1].
+    memory_bytes
+        What the index may take of a machine that serves it; None for a quarter of this one's.
+    progress
+        Called with the rows read and the rows to read, over all passes.
+    digest
+        SHA-256 of the vectors, for the certificate.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is nothing to index, or FAISS cannot build what was asked for.
+    """
+    choice = choose(vectors.n, vectors.dim, wanted, recall, memory_bytes)
+    index = new_index(choice.factory, vectors.dim)
+    # Adding, the exact answers of the queries to tune with, and of those to certify with.
+    watched = Watched(vectors, progress, n_passes=2 if choice.factory == "Flat" else 3)
+    started = time.perf_counter()
+    try:
+        _train(index, vectors)
+        for batch in watched.batches():
+            index.add(np.ascontiguousarray(batch))
+    except RuntimeError as error:
+        raise refused(choice.factory, vectors.dim, error) from error
+    build_s = time.perf_counter() - started
+    return _finish(NeighborIndex(index), watched, choice, recall, build_s, digest)
+
+
+def extend_neighbors(
+    index: NeighborIndex,
+    old_and_new: Vectors,
+    n_old: int,
+    wanted: str = AUTO,
+    recall: float = 0.98,
+    memory_bytes: int | None = None,
+    progress: Progress = lambda done, total: None,
+    digest: str = "",
+) -> BuiltNeighbors:
+    """Add cells to a copy of an index; its settings are tuned and certified anew.
+
+    Where another kind of index fits the new size, or its lists have become too few, the index is
+    built from the beginning.
+
+    Parameters
+    ----------
+    index
+        The index of the first ``n_old`` vectors; it stays as it is.
+    old_and_new
+        All vectors, the old ones first.
+    n_old
+        How many are in the index.
+    wanted, recall, memory_bytes, progress, digest
+        As in `build_neighbors`.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the index is not of the first ``n_old`` vectors.
+    DimensionMismatchError
+        If the vectors are of another width.
+    """
+    n, dim = old_and_new.n, old_and_new.dim
+    if dim != index.dim:
+        raise DimensionMismatchError(f"vectors of {dim} dimensions, index of {index.dim}")
+    if len(index) != n_old or n < n_old:
+        raise InvalidArgumentError(
+            f"an index of {len(index)} cells, to be extended from {n_old} to {n}; give the index "
+            "of the old cells, and all cells with the old ones first"
+        )
+    choice = choose(n, dim, wanted, recall, memory_bytes)
+    if not _still_fits(index.faiss_index, choice, dim, n):
+        return build_neighbors(old_and_new, wanted, recall, memory_bytes, progress, digest)
+    watched = Watched(old_and_new, progress, n_passes=2 if index.exact else 3)
+    watched.report(n_old)
+    started = time.perf_counter()
+    grown = _copy(index.faiss_index)
+    for start in range(n_old, n, _ADD_ROWS):
+        rows = np.arange(start, min(start + _ADD_ROWS, n), dtype=np.int64)
+        grown.add(np.ascontiguousarray(old_and_new.take(rows)))
+        watched.report(len(rows))
+    build_s = time.perf_counter() - started
+    lists = n_lists(grown)
+    factory = choice.factory.replace(f"IVF{list_count(n)}", f"IVF{lists}") if lists else ""
+    choice = replace(choice, factory=factory or choice.factory)
+    return _finish(NeighborIndex(grown), watched, choice, recall, build_s, digest)
+
+
+def _train(index: faiss.Index, vectors: Vectors) -> None:
+    """Set what is fixed at building and learn from a sample."""
+    lists = faiss.try_extract_index_ivf(index)
+    if lists is not None:
+        # Small references get few points a list; FAISS would write to standard error.
+        lists.cp.min_points_per_centroid = 1
+    for layer in layers(index):
+        if hasattr(layer, "hnsw"):
+            layer.hnsw.efConstruction = _EF_CONSTRUCTION
+    if not index.is_trained:
+        wanted = max(_LEAST_SAMPLE, _SAMPLE_PER_LIST * n_lists(index))
+        gpu.train(index, vectors.take(spread_rows(vectors.n, wanted, _SAMPLE_SEED)))
+
+
+def _finish(
+    index: NeighborIndex,
+    vectors: Vectors,
+    choice: Choice,
+    recall: float,
+    build_s: float,
+    digest: str,
+) -> BuiltNeighbors:
+    if not index.exact:
+        queries = choose_queries(vectors, _N_QUERIES, _TUNE_SEED)
+        choice = replace(choice, parameters=tune(index, vectors, queries, recall))
+    certificate = certify(index, vectors, choice, recall, build_s, digest)
+    if not certificate.reached:
+        _log.warning(
+            "recall not reached: %s with %s finds %.4f of %d neighbors, wanted %.4f; "
+            "choose another index, or more memory",
+            choice.factory, dict(choice.parameters), certificate.recall[TUNED_K], TUNED_K, recall,
+        )  # fmt: skip
+    return BuiltNeighbors(index, choice, certificate)
+
+
+def _still_fits(index: faiss.Index, choice: Choice, dim: int, n: int) -> bool:
+    """Say whether an index is of the kind chosen for more vectors, with lists enough for them."""
+    wanted = new_index(choice.factory, dim)
+    if shape(index) != shape(wanted):
+        return False
+    lists, exactly = n_lists(index), n_lists(wanted)
+    if f"IVF{list_count(n)}" not in choice.factory:
+        return lists == exactly
+    # Up to four times the cells: lists twice as long as a new index's would be.
+    return exactly // 2 <= lists <= 2 * exactly
+
+
+def _copy(index: faiss.Index) -> faiss.Index:
+    """Copy an index into memory; what is mapped could not grow, not even its clone."""
+    with tempfile.TemporaryDirectory(prefix="cellkin-") as scratch:
+        path = Path(scratch) / "index.faiss"
+        faiss.write_index(index, str(path))
+        return faiss.read_index(str(path))

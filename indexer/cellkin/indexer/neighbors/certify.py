@@ -1,0 +1,167 @@
+"""Certificates: measuring an index against exact search, when it is built and ever after."""
+
+import platform
+import re
+import statistics
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from cellkin.indexer.neighbors.choice import Choice
+from cellkin.indexer.neighbors.exact import choose_queries, recalls
+from cellkin.indexer.neighbors.vectors import Vectors
+from cellkin.space.arrays import Float32Matrix
+from cellkin.store.certificate import DEPTHS, TUNED_K, Certificate
+from cellkin.store.neighbors import NeighborIndex
+from cellkin.store.neighbors_faiss import faiss
+from cellkin.wire.errors import IntegrityError
+
+TOLERANCE = 0.005
+"""How far recall at any depth may be from the certificate's before `verify` refuses it.
+
+The index and the queries are the same, so only rounding on another machine moves it.
+"""
+
+_N_QUERIES = 1000
+_SEED = 2
+_QUERIES = "cells of the index spread over it, each left out of its own answer"
+_SINGLE_S = 0.5
+
+
+def certify(
+    index: NeighborIndex,
+    vectors: Vectors,
+    choice: Choice,
+    target: float,
+    build_s: float,
+    digest: str = "",
+) -> Certificate:
+    """Measure an index against exact search; reads the vectors once, in batches.
+
+    Parameters
+    ----------
+    index
+        The index, its search settings set.
+    vectors
+        What it was built from.
+    choice
+        What was built and why, with its settings.
+    target
+        The recall@10 that was wanted.
+    build_s
+        Seconds it took to build.
+    digest
+        SHA-256 of the vectors, where it is known.
+    """
+    queries = choose_queries(vectors, _N_QUERIES, _SEED)
+    batch, single = speeds(index, queries.vectors)
+    return Certificate(
+        recall={k: float(recalls(index, vectors, queries, k).mean()) for k in DEPTHS},
+        n_queries=len(queries.rows),
+        queries=_QUERIES,
+        n_cells=vectors.n,
+        dim=vectors.dim,
+        target=target,
+        qps_batch=batch,
+        qps_single=single,
+        bytes_per_cell=index.n_bytes / len(index),
+        build_s=build_s,
+        factory=choice.factory,
+        parameters=dict(choice.parameters),
+        why=choice.why,
+        versions={
+            "faiss": faiss.__version__,
+            "numpy": np.__version__,
+            "cellkin": version("cellkin"),
+        },
+        cpu=_cpu_name(),
+        n_threads=faiss.omp_get_max_threads(),
+        vectors_digest=digest,
+    )
+
+
+def verify(
+    index: NeighborIndex, vectors: Vectors, stored: Certificate, digest: str = ""
+) -> dict[int, float]:
+    """Measure an index again and compare with its certificate.
+
+    Parameters
+    ----------
+    index
+        The index as it was loaded.
+    vectors
+        What it was built from.
+    stored
+        Its certificate.
+    digest
+        SHA-256 of the vectors as they are now, where it is known.
+
+    Returns
+    -------
+    dict
+        Recall now, by number of neighbors.
+
+    Raises
+    ------
+    IntegrityError
+        If the vectors are others, or recall differs by more than `TOLERANCE`.
+    """
+    if len(index) != vectors.n or vectors.n != stored.n_cells:
+        raise IntegrityError(
+            f"the index has {len(index)} cells and the table {vectors.n}, where the certificate "
+            f"says {stored.n_cells}; publish the index again"
+        )
+    if digest and stored.vectors_digest and digest != stored.vectors_digest:
+        raise IntegrityError(
+            f"the vectors have the digest {digest[:16]} where the certificate says "
+            f"{stored.vectors_digest[:16]}; publish the index again"
+        )
+    queries = choose_queries(vectors, stored.n_queries, _SEED)
+    found = {k: float(recalls(index, vectors, queries, k).mean()) for k in stored.recall}
+    far = [k for k, recall in found.items() if abs(recall - stored.recall[k]) > TOLERANCE]
+    if far:
+        said = ", ".join(f"@{k} {found[k]:.4f} (certified {stored.recall[k]:.4f})" for k in far)
+        raise IntegrityError(
+            f"recall differs from the certificate by more than {TOLERANCE:g}: {said}; "
+            "publish the index again"
+        )
+    return found
+
+
+def speeds(index: NeighborIndex, queries: Float32Matrix) -> tuple[float, float]:
+    """Measure the queries a second of one thread's CPU time, in one batch and one by one.
+
+    CPU time, for what else the machine does is not the index's doing. The median of three runs,
+    the first for warming not counted.
+    """
+    n_threads = faiss.omp_get_max_threads()
+    # This binds the calling thread only, and only until it is undone.
+    faiss.omp_set_num_threads(1)
+    try:
+        in_batch = [_rate(lambda: index.search(queries, TUNED_K)) for _ in range(4)]
+        batch = len(queries) * statistics.median(in_batch[1:])
+        some = queries[: max(1, min(len(queries), int(_SINGLE_S * batch)))]
+
+        def one_by_one() -> None:
+            for row in range(len(some)):
+                index.search(some[row : row + 1], TUNED_K)
+
+        return batch, len(some) * statistics.median(_rate(one_by_one) for _ in range(3))
+    finally:
+        faiss.omp_set_num_threads(n_threads)
+
+
+def _rate(work: Callable[[], object]) -> float:
+    before = time.thread_time()
+    work()
+    return 1 / max(time.thread_time() - before, 1e-9)
+
+
+def _cpu_name() -> str:
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = re.search(r"^model name\s*:\s*(.*)$", text, re.MULTILINE)
+    return found.group(1) if found else platform.processor() or platform.machine()

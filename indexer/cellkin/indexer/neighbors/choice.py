@@ -1,0 +1,142 @@
+"""Which index a reference gets, and why."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cellkin.store.neighbors_faiss import faiss
+from cellkin.wire.errors import InvalidArgumentError
+
+AUTO = "auto"
+
+_FLAT_BELOW = 50_000
+_GRAPH_UP_TO = 1_000_000
+_MEMORY_SHARE = 0.25
+_LINKS = 32
+# SQ8 keeps 8 bits a number. Its own ordering agrees with the exact one in 97 to 99 of 100
+# neighbors, so that no search finds more; half precision keeps 999 of 1000.
+_EIGHT_BITS_UP_TO = 0.95
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What index to build.
+
+    Parameters
+    ----------
+    factory
+        A FAISS factory string.
+    why
+        One sentence.
+    parameters
+        The search settings: empty until they were tuned.
+    """
+
+    factory: str
+    why: str
+    parameters: Mapping[str, int] = field(default_factory=dict)
+
+
+def choose(
+    n: int, dim: int, wanted: str = AUTO, recall: float = 0.98, memory_bytes: int | None = None
+) -> Choice:
+    """Choose an index.
+
+    A flat index below 50,000 cells; up to a million a graph of 32 links, the fastest at equal
+    recall; above, or where that does not fit, lists of one-bit codes whose candidates are scored
+    again by shortened vectors.
+
+    Parameters
+    ----------
+    n, dim
+        Vectors, and their width.
+    wanted
+        ``auto``, or a FAISS factory string.
+    recall
+        The recall@10 that is wanted, in (0, 1].
+    memory_bytes
+        What the index may take of a machine that serves it; None for a quarter of this one's.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is nothing to index, the recall is none, or FAISS knows no such index.
+    """
+    if n < 1:
+        raise InvalidArgumentError("there are no cells to index")
+    if not 0 < recall <= 1:
+        raise InvalidArgumentError(f"recall is {recall:g}; give a share in (0, 1]")
+    if wanted != AUTO:
+        new_index(wanted, dim)
+        return Choice(wanted, "asked for by its factory string")
+    budget = memory_bytes if memory_bytes is not None else int(_MEMORY_SHARE * machine_bytes())
+    flat, graph = n * 4 * dim, n * (4 * dim + 8.5 * _LINKS)
+    what = f"{n} cells of {dim} dimensions"
+    if n < _FLAT_BELOW and flat <= budget:
+        return Choice("Flat", f"{what}: fewer than {_FLAT_BELOW} are searched exactly")
+    if n <= _GRAPH_UP_TO and graph <= budget:
+        return Choice(
+            f"HNSW{_LINKS}",
+            f"{what}: up to {_GRAPH_UP_TO} a graph is fastest at equal recall, and it fits "
+            f"({graph / _GIB:.2g} of {budget / _GIB:.2g} GiB)",
+        )
+    lists = f"IVF{list_count(n)},RaBitQ"
+    codes = n * (dim / 8 + 16) + list_count(n) * 4 * dim
+    half, eight = codes + n * 2 * dim, codes + n * dim
+    reason = (
+        f"more than {_GRAPH_UP_TO}" if n > _GRAPH_UP_TO else f"a graph takes {graph / _GIB:.2g} GiB"
+    )
+    if recall > _EIGHT_BITS_UP_TO and half <= budget:
+        return Choice(
+            f"{lists},Refine(SQfp16)",
+            f"{what}: {reason}, so lists of short codes; half precision, for 8 bits do not "
+            f"reliably reach a recall of {recall:g} ({half / _GIB:.2g} of {budget / _GIB:.2g} GiB)",
+        )
+    fits = "" if eight <= budget else ", more than allowed, but the smallest there is"
+    return Choice(
+        f"{lists},Refine(SQ8)",
+        f"{what}: {reason}, so lists of short codes, scored again by 8 bits a number "
+        f"({eight / _GIB:.2g} of {budget / _GIB:.2g} GiB{fits})",
+    )
+
+
+def list_count(n: int) -> int:
+    """Return how many inverted lists n vectors get: the power of two nearest 4 sqrt(n)."""
+    return int(2 ** np.clip(np.round(np.log2(4 * np.sqrt(n))), 2, 20))
+
+
+def new_index(factory: str, dim: int) -> faiss.Index:
+    """Make an empty FAISS index of metric inner product.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If FAISS cannot make it; the message is FAISS's own.
+    """
+    try:
+        return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+    except RuntimeError as error:
+        raise refused(factory, dim, error) from error
+
+
+def refused(factory: str, dim: int, error: RuntimeError) -> InvalidArgumentError:
+    """Return the error for an index that FAISS does not make of these vectors."""
+    said = str(error).rpartition(": ")[2] or str(error)
+    return InvalidArgumentError(
+        f"FAISS makes no index {factory!r} of {dim} dimensions and inner product: {said.strip()}; "
+        "give another factory string, or auto"
+    )
+
+
+def machine_bytes() -> int:
+    """Return the memory of this machine, or of the container this process runs in."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        path = Path(limit)
+        if path.is_file() and (text := path.read_text(encoding="ascii").strip()).isdigit():
+            memory = min(memory, int(text))
+    return memory

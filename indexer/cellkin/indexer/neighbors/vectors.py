@@ -1,0 +1,120 @@
+"""Where the vectors of an index come from, in batches, so that memory stays constant."""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import numpy as np
+
+from cellkin.space.arrays import Float32Matrix, Int64Vector
+
+_BATCH_ROWS = 8192
+
+
+class Vectors(Protocol):
+    """Unit vectors, row i under id i.
+
+    Attributes
+    ----------
+    n, dim
+        How many there are, and how wide.
+    """
+
+    @property
+    def n(self) -> int:
+        """How many there are."""
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector."""
+
+    def batches(self) -> Iterator[Float32Matrix]:
+        """Yield the (n_rows, dim) float32 unit rows in order, several thousand at a time."""
+
+    def take(self, rows: Int64Vector) -> Float32Matrix:
+        """Return the (n_rows, dim) float32 unit rows of ascending row numbers."""
+
+
+class ArrayVectors:
+    """Vectors that are in memory.
+
+    Parameters
+    ----------
+    matrix
+        (n, dim) float32, unit rows.
+    """
+
+    def __init__(self, matrix: Float32Matrix) -> None:
+        self._matrix = np.ascontiguousarray(matrix, np.float32)
+        self.n: int = self._matrix.shape[0]
+        self.dim: int = self._matrix.shape[1]
+
+    def batches(self) -> Iterator[Float32Matrix]:
+        """Yield the rows in order."""
+        for start in range(0, self.n, _BATCH_ROWS):
+            yield self._matrix[start : start + _BATCH_ROWS]
+
+    def take(self, rows: Int64Vector) -> Float32Matrix:
+        """Return some rows."""
+        return self._matrix[rows]
+
+
+class Watched:
+    """Vectors that report the rows read so far, over several passes.
+
+    Parameters
+    ----------
+    vectors
+        The vectors.
+    progress
+        Called with the rows read and the rows to read.
+    n_passes
+        How often all of them will be read.
+    """
+
+    def __init__(
+        self, vectors: Vectors, progress: Callable[[int, int], None], n_passes: int
+    ) -> None:
+        self._vectors = vectors
+        self._progress = progress
+        self._total = vectors.n * n_passes
+        self._done = 0
+        self.n = vectors.n
+        self.dim = vectors.dim
+
+    def batches(self) -> Iterator[Float32Matrix]:
+        """Yield the rows in order; each batch is reported when the next is asked for."""
+        for batch in self._vectors.batches():
+            yield batch
+            self.report(len(batch))
+
+    def take(self, rows: Int64Vector) -> Float32Matrix:
+        """Return some rows."""
+        return self._vectors.take(rows)
+
+    def report(self, n_rows: int) -> None:
+        """Report rows as read."""
+        self._done += n_rows
+        self._progress(self._done, self._total)
+
+
+def spread_rows(n: int, wanted: int, seed: int) -> Int64Vector:
+    """Choose rows spread evenly over all: one at random of each of as many equal parts.
+
+    Parameters
+    ----------
+    n
+        Rows there are.
+    wanted
+        Rows to choose; all, where there are fewer.
+    seed
+        Another seed chooses other rows.
+
+    Returns
+    -------
+    Int64Vector
+        (min(n, wanted),) int64, ascending, distinct.
+    """
+    if wanted >= n:
+        return np.arange(n, dtype=np.int64)
+    edges = np.arange(wanted + 1, dtype=np.int64) * n // wanted
+    return np.random.default_rng(seed).integers(edges[:-1], edges[1:])

@@ -1,0 +1,56 @@
+"""``cellkin indexes list`` and ``show``; ``verify`` needs a real index and is integrated."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from cellkin.indexer.commands.indexes import indexes
+from cellkin.store.certificate import Certificate
+from cellkin.store.store import Store
+from cellkin.wire.errors import FailedPreconditionError
+
+CERTIFICATE = Certificate(
+    recall={1: 1.0, 10: 0.97, 30: 0.95, 100: 0.9},
+    n_queries=1000, queries="cells", n_cells=60_000, dim=384, target=0.98,
+    qps_batch=2345.6, qps_single=1234.5, bytes_per_cell=1808.0, build_s=12.3,
+    factory="HNSW32", parameters={"efSearch": 80}, why="60000 cells: a graph",
+    versions={"faiss": "1.15.1"}, cpu="some", n_threads=2, vectors_digest="ab" * 32,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("indexes") / "store"
+    store = Store.create(str(path))
+
+    def write(folder: Path) -> None:
+        (folder / "a").write_text("a")
+
+    certified = {"n_cells": 60_000, "certificate": CERTIFICATE.to_json()}
+    store.publish_index("new", write, certified)
+    store.publish_index("old", write, {"n_cells": 10})
+    return str(path)
+
+
+def test_list(uri: str) -> None:
+    printed = CliRunner().invoke(indexes, ["list", "--store", uri], catch_exceptions=False).output
+    assert "0.9700" in printed
+    assert "2346" in printed
+    listed = json.loads(CliRunner().invoke(indexes, ["list", "--store", uri, "--json"]).output)
+    assert [(e["n_cells"], bool(e["certificate"])) for e in listed] == [(60_000, True), (10, False)]
+
+
+def test_show(uri: str) -> None:
+    shown = CliRunner().invoke(indexes, ["show", "new", "--store", uri], catch_exceptions=False)
+    for part in ("efSearch 80", "0.98, NOT reached", "1000 cells", "faiss 1.15.1", "abababab"):
+        assert part in shown.output
+    as_json = CliRunner().invoke(indexes, ["show", "new", "--store", uri, "--json"]).output
+    assert Certificate.from_json(json.loads(as_json)) == CERTIFICATE
+
+
+@pytest.mark.parametrize("command", ["show", "verify"])
+def test_an_index_without_a_certificate(uri: str, command: str) -> None:
+    with pytest.raises(FailedPreconditionError, match="has no certificate"):
+        CliRunner().invoke(indexes, [command, "old", "--store", uri], catch_exceptions=False)
