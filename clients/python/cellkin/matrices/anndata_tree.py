@@ -141,6 +141,8 @@ class Tree:
             columns,
             lambda: anndata.io.read_elem(group[index]),
             lambda column: anndata.io.read_elem(group[column]),
+            # What anndata calls an index that has no name.
+            index_name=None if index == "_index" else index,
         )
 
     def _old_frame(self, name: str) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from cellkin.matrices.anndata_tree import Tree
 from cellkin.matrices.hdf5 import compression, hdf5_ranges, is_slow, open_hdf5
 from cellkin.matrices.loom import is_loom, open_loom
-from cellkin.matrices.matrix import Matrix
+from cellkin.matrices.matrix import MAX_CELLS, MAX_VALUES, Matrix
 from cellkin.matrices.table import Opened, Table
 from cellkin.matrices.tenx import is_10x_folder, is_10x_h5, open_10x_folder, open_10x_h5
 from cellkin.matrices.units import UnitsFinding, find_units
@@ -115,10 +115,15 @@ class CellFile:
             None if missing else str(v) for v, missing in zip(values, pd.isna(values), strict=True)
         ]
 
-    def blocks(self, *limits: int | None, **named: int | None) -> Iterator[sp.csr_matrix]:
-        """Yield the cells in order and in blocks; see `Matrix.blocks`, which takes the limits."""
-        blocks: Any = self.matrix.blocks
-        yield from blocks(*limits, **named)
+    def blocks(
+        self,
+        start: int = 0,
+        stop: int | None = None,
+        max_values: int = MAX_VALUES,
+        max_cells: int = MAX_CELLS,
+    ) -> Iterator[sp.csr_matrix]:
+        """Yield the cells in order and in blocks; see `Matrix.blocks`."""
+        return self.matrix.blocks(start, stop, max_values, max_cells)
 
     def _sample(self) -> sp.csr_matrix:
         n = self.n_cells

@@ -13,6 +13,9 @@ import scipy.sparse as sp
 from cellkin.matrices.units import check_values
 from cellkin.wire.errors import CellkinError, InputFileError, InvalidArgumentError
 
+# Of a block, unless asked otherwise: some 3 MB of values and columns, within a gRPC message.
+MAX_VALUES = 400_000
+MAX_CELLS = 1024
 # Entries of a dense block: 64 MiB of float32.
 _MAX_DENSE_ENTRIES = 2**24
 _N_SAMPLED = 64
@@ -134,8 +137,8 @@ class Matrix(ABC):
         self,
         start: int = 0,
         stop: int | None = None,
-        max_values: int = 400_000,
-        max_cells: int = 1024,
+        max_values: int = MAX_VALUES,
+        max_cells: int = MAX_CELLS,
     ) -> Iterator[sp.csr_matrix]:
         """Yield a range of cells in order and in blocks, each as `rows` returns it.
 

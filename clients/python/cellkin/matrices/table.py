@@ -29,12 +29,15 @@ class Table:
         Reads a column by its name.
     kept
         The rows that count, or None for all.
+    index_name
+        What the file calls the names, or None.
     """
 
     columns: list[str]
     read_names: Callable[[], Any]
     read_column: Callable[[str], Any]
     kept: npt.NDArray[np.int64] | None = None
+    index_name: str | None = None
 
     def names(self) -> list[str]:
         """Return the names of the rows."""
@@ -47,7 +50,10 @@ class Table:
     def frame(self) -> pd.DataFrame:
         """Return everything."""
         columns = {name: self.column(name) for name in self.columns}
-        return pd.DataFrame(columns, index=pd.Index(self.names(), dtype=object))
+        return pd.DataFrame(columns, index=self._index())
+
+    def _index(self) -> pd.Index:
+        return pd.Index(self.names(), dtype=object, name=self.index_name)
 
     def _kept(self, values: Any) -> Any:
         return values if self.kept is None else values[self.kept]
