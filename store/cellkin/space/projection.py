@@ -1,10 +1,14 @@
 """The projection: cells as weighted means of gene vectors, one definition for all layers."""
 
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-import scipy.sparse as sp
+import numpy.typing as npt
 
+from cellkin.space import gather, kernels
 from cellkin.space.arrays import (
     BoolVector,
     CsrMatrix,
@@ -15,6 +19,10 @@ from cellkin.space.arrays import (
 )
 from cellkin.space.recipe import Recipe
 from cellkin.space.vectors import unit_rows
+from cellkin.wire.errors import InvalidArgumentError
+
+Float64Vector: TypeAlias = npt.NDArray[np.float64]
+Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,37 @@ class CellSpace:
         return np.where(self.gene_ids[at] == gene_ids, at, -1).astype(np.int64)
 
 
-def gene_columns(rows: Int64Vector, n_genes: int) -> CsrMatrix:
-    """Return the 0/1 matrix that maps a matrix's columns to genes.
+@dataclass(frozen=True)
+class GeneColumns:
+    """How the columns of a matrix of cells meet the genes of a space; made by `gene_columns`.
 
-    Columns of the same gene add up; columns of none vanish. Multiplying by it also puts the genes
-    of a cell in ascending order, on which the tie rule rests.
+    Parameters
+    ----------
+    rows
+        (n_columns,) int32, the row of each column's gene, -1 where there is none.
+    shared
+        (n_columns,) bool, whether another column has the same gene: their values add up.
+    n_genes
+        Genes of the space.
+    ordered
+        Whether the matched genes ascend, so that the genes of a cell need no sorting.
+    """
+
+    rows: Int32Vector
+    shared: BoolVector
+    n_genes: int
+    ordered: bool
+
+    @property
+    def n_columns(self) -> int:
+        """Columns of the matrix."""
+        return len(self.rows)
+
+
+def gene_columns(rows: Int64Vector, n_genes: int) -> GeneColumns:
+    """Describe which gene each column of a matrix is.
+
+    Columns of the same gene add up; columns of none vanish.
 
     Parameters
     ----------
@@ -79,78 +113,71 @@ def gene_columns(rows: Int64Vector, n_genes: int) -> CsrMatrix:
         (n_columns,) int64, the gene of each column or -1.
     n_genes
         Genes of the space.
-
-    Returns
-    -------
-    CsrMatrix
-        (n_columns, n_genes) float32.
     """
-    columns = np.flatnonzero(rows >= 0)
-    ones = np.ones(len(columns), np.float32)
-    return sp.csr_matrix((ones, (columns, rows[columns])), shape=(len(rows), n_genes))
+    rows = np.asarray(rows, np.int64)
+    if len(rows) and not -1 <= rows.min() <= rows.max() < n_genes:
+        raise InvalidArgumentError(
+            f"columns of genes {rows.min()} to {rows.max()}; the space has 0 to {n_genes - 1}, "
+            "and -1 stands for no gene"
+        )
+    matched = rows[rows >= 0]
+    n_columns_of = np.bincount(matched, minlength=n_genes)
+    shared = np.zeros(len(rows), bool)
+    shared[rows >= 0] = n_columns_of[matched] > 1
+    return GeneColumns(rows.astype(np.int32), shared, n_genes, bool((np.diff(matched) > 0).all()))
 
 
 def weighted_means(
-    cells: CsrMatrix, weights: Float32Vector, vectors: Float32Matrix, top_n: int
+    cells: CsrMatrix, columns: GeneColumns, space: CellSpace, threads: int = 1
 ) -> tuple[Float32Matrix, BoolVector]:
-    """Return each cell's weighted mean of the vectors of its top genes.
+    """Return each cell's weighted mean of the vectors of its genes, as its recipe has it.
+
+    A cell's mean depends on its own values alone: not on the block it is in, the number of threads
+    or the order of the columns, bit for bit.
 
     Parameters
     ----------
     cells
-        (n_cells, n_genes) CSR, linear expression, not negative.
-    weights
-        (n_genes,) float32, multiplies the expression.
-    vectors
-        (n_genes, dim) float32.
-    top_n
-        Genes of a cell that count; among equal weights those of the lowest column.
+        (n_cells, n_columns) CSR of any number type, linear expression: finite and not negative.
+    columns
+        The genes of the columns.
+    space
+        The fitted recipe.
+    threads
+        Threads that share the cells.
 
     Returns
     -------
     means
-        (n_cells, dim) float32; zero where a cell expresses no weighted gene.
+        (n_cells, dim of the vectors) float32; zero where a cell expresses no weighted gene.
     empty
         (n_cells,) bool: those cells.
     """
-    weighted = sp.csr_matrix(cells, dtype=np.float64, copy=True)
-    weighted.sort_indices()
-    weighted.data *= weights[weighted.indices]
-    _keep_top(weighted, top_n)
-    totals = np.asarray(weighted.sum(axis=1)).ravel()
-    empty = ~(totals > 0)
-    # The sum of a row runs over its own genes in their order and nothing else, so a cell's vector
-    # does not depend on the block it came in.
-    scale = np.divide(1.0, totals, out=np.zeros_like(totals), where=~empty)
-    weighted.data *= np.repeat(scale, np.diff(weighted.indptr))
-    return np.asarray(weighted.astype(np.float32) @ vectors, np.float32), empty
-
-
-def _keep_top(weighted: CsrMatrix, top_n: int) -> None:
-    """Zero all but the ``top_n`` largest values of each row, in place."""
-    bounds = weighted.indptr
-    for row in np.flatnonzero(np.diff(bounds) > top_n):
-        values = weighted.data[bounds[row] : bounds[row + 1]]
-        limit = np.partition(values, len(values) - top_n)[len(values) - top_n]
-        ties = np.flatnonzero(values == limit)
-        surplus = len(ties) - (top_n - np.count_nonzero(values > limit))
-        values[values < limit] = 0
-        values[ties[len(ties) - surplus :]] = 0
+    block = _Block.of(cells, columns)
+    means = np.empty((block.n_cells, space.vectors.shape[1]), np.float32)
+    empty = np.empty(block.n_cells, bool)
+    work = _Means(block, columns, space, means, empty)
+    # As many parts for every thread, of about as many cells as are done together.
+    n_parts = threads * max(1, round(block.n_cells / (threads * kernels.BLOCK_CELLS)))
+    parts = np.array_split(np.arange(block.n_cells), max(1, n_parts))
+    if threads == 1 or len(parts) == 1:
+        for part in parts:
+            work.do(part)
+    else:
+        with ThreadPoolExecutor(threads, "projection") as pool:
+            list(pool.map(work.do, parts))
+    return means, empty
 
 
 def project(
-    cells: CsrMatrix, columns: CsrMatrix, space: CellSpace
+    cells: CsrMatrix, columns: GeneColumns, space: CellSpace, threads: int = 1
 ) -> tuple[Float32Matrix, BoolVector]:
     """Place cells in a cell space.
 
     Parameters
     ----------
-    cells
-        (n_cells, n_columns) CSR, linear expression.
-    columns
-        (n_columns, n_genes) from `gene_columns`.
-    space
-        The fitted recipe.
+    cells, columns, space, threads
+        As in `weighted_means`.
 
     Returns
     -------
@@ -159,12 +186,139 @@ def project(
     empty
         (n_cells,) bool: those cells.
     """
-    means, empty = weighted_means(cells @ columns, space.weights, space.vectors, space.recipe.top_n)
-    z = means - space.center
+    means, empty = weighted_means(cells, columns, space, threads)
+    z = means - space.center if space.recipe.centered else means
     if space.head is not None:
         z = z @ space.head.T
     z[empty] = 0
     return unit_rows(z), empty
+
+
+def count_detected(
+    cells: CsrMatrix,
+    columns: GeneColumns,
+    detected: Int64Vector,
+    mass: Float64Vector,
+) -> None:
+    """Add what a block of cells says about its genes.
+
+    Parameters
+    ----------
+    cells, columns
+        As in `weighted_means`.
+    detected
+        (n_genes,) int64: grows by the cells that express each gene of the space.
+    mass
+        (n_columns,) float64: grows by each column's sum, matched or not.
+    """
+    block = _Block.of(cells, columns)
+    kernels.count_columns(
+        *block.arrays, _frozen(columns.rows), _frozen(columns.shared), columns.n_genes,
+        detected, mass,
+    )  # fmt: skip
+
+
+class Projector(Protocol):
+    """Turns blocks of cells into weighted means, on some device."""
+
+    def means(self, blocks: Iterable[CsrMatrix]) -> Iterator[tuple[Float32Matrix, BoolVector]]:
+        """Return the result of `weighted_means` for every block, in their order.
+
+        A block may be asked for before the result of the one before it is taken.
+        """
+
+
+@dataclass(frozen=True)
+class CpuProjector:
+    """Projects on the CPU."""
+
+    space: CellSpace
+    columns: GeneColumns
+    threads: int = 1
+
+    def means(self, blocks: Iterable[CsrMatrix]) -> Iterator[tuple[Float32Matrix, BoolVector]]:
+        """Return the result of `weighted_means` for every block, in their order."""
+        for block in blocks:
+            yield weighted_means(block, self.columns, self.space, self.threads)
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A block of cells as the kernels want it: int64, int32 and float32 arrays, read-only."""
+
+    n_cells: int
+    arrays: tuple[Int64Vector, Int32Vector, Float32Vector]
+
+    @classmethod
+    def of(cls, cells: CsrMatrix, columns: GeneColumns) -> "_Block":
+        if cells.shape[1] != columns.n_columns:
+            raise InvalidArgumentError(
+                f"cells of {cells.shape[1]} columns; their genes are given for {columns.n_columns}"
+            )
+        arrays = cls._arrays(cells)
+        if not kernels.is_ascending(arrays[0], arrays[1], columns.n_columns):
+            cells = cells.copy()
+            cells.check_format(full_check=True)
+            cells.sum_duplicates()
+            arrays = cls._arrays(cells)
+        return cls(cells.shape[0], arrays)
+
+    @staticmethod
+    def _arrays(cells: CsrMatrix) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
+        return (
+            _frozen(np.ascontiguousarray(cells.indptr, np.int64)),
+            _frozen(np.ascontiguousarray(cells.indices, np.int32)),
+            _frozen(np.ascontiguousarray(cells.data, np.float32)),
+        )
+
+
+class _Means:
+    """The weighted means of one block, part by part."""
+
+    def __init__(
+        self,
+        block: _Block,
+        columns: GeneColumns,
+        space: CellSpace,
+        means: Float32Matrix,
+        empty: BoolVector,
+    ) -> None:
+        self._block, self._space, self._means, self._empty = block, space, means, empty
+        weights = np.zeros(columns.n_columns, np.float32)
+        matched = columns.rows >= 0
+        weights[matched] = space.weights[columns.rows[matched]]
+        self._columns = (
+            _frozen(columns.rows), _frozen(columns.shared), bool(columns.shared.any()),
+            columns.ordered, _frozen(weights), columns.n_genes,
+        )  # fmt: skip
+        self._vectors = _frozen(np.ascontiguousarray(space.vectors).reshape(-1))
+
+    def do(self, cells: Int64Vector) -> None:
+        """Fill in the means of some neighboring cells."""
+        if not len(cells):
+            return
+        recipe, (n_genes, dim) = self._space.recipe, self._space.vectors.shape
+        n_entries = np.diff(self._block.arrays[0][cells[0] : cells[-1] + 2])
+        if recipe.top_n:
+            n_entries = np.minimum(n_entries, recipe.top_n)
+        bounds = np.empty(len(cells) + 1, np.int64)
+        genes = np.empty(n_entries.sum(), np.int32)
+        shares = np.empty(len(genes), np.float32)
+        expression = kernels.EXPRESSIONS[recipe.expression]
+        kernels.choose_genes(
+            *self._block.arrays, _frozen(cells), *self._columns, expression, recipe.top_n,
+            bounds, genes, shares,
+        )  # fmt: skip
+        means = self._means[cells[0] : cells[-1] + 1]
+        gather.add_vectors(bounds, genes, shares, self._vectors, n_genes, dim, means.reshape(-1))
+        self._empty[cells] = bounds[1:] == bounds[:-1]
+
+
+def _frozen(array: Array) -> Array:
+    """Return a read-only view: to numba an array that may be written is of another type."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def linear_expression(cells: CsrMatrix) -> CsrMatrix:

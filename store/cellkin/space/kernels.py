@@ -1,0 +1,320 @@
+"""The first inner loop of the projection: choose a cell's genes.
+
+A cell's weights go into a histogram of their leading bits, which says within which bin the
+``top_n``-th largest lies; only what is in that bin is looked at again. What is chosen is handed on
+in ascending order of genes, so that a cell's sum depends on the cell alone.
+
+Arrays are read-only views of fixed types, for every other combination would be compiled anew.
+"""
+
+# Compiled functions are called with arrays and numbers of the types in their docstrings; numba
+# infers the rest, and has no annotations.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+import numpy as np
+
+from cellkin.space.compiled import compiled
+
+LINEAR, LOG1P, RANK, BINARY = 0, 1, 2, 3
+EXPRESSIONS = {"linear": LINEAR, "log1p": LOG1P, "rank": RANK, "binary": BINARY}
+"""Numbers of a recipe's expressions."""
+
+BLOCK_CELLS = 2048
+"""Cells that are chosen for, then added up, together."""
+
+# The leading bits of a positive float32 are 8 of exponent and, here, 3 of mantissa.
+_COARSE_SHIFT = np.uint32(20)
+_N_COARSE = 1 << 11
+_N_FINE = 1 << 8
+_LOW = np.uint64(0xFFFFFFFF)
+_HALF = np.uint64(32)
+_ZERO64 = np.uint64(0)
+_ONE64 = np.uint64(1)
+_PER_CELL = 10_000.0
+_N_REMEMBERED = 64
+
+
+@compiled
+def _bit_length(value):
+    n = 0
+    while value != _ZERO64:
+        n += 1
+        value >>= _ONE64
+    return n
+
+
+@compiled
+def _sort(keys, n, other, differ):
+    """Sort the first n keys, given the bits in which they differ; ``other`` is scratch."""
+    counts = np.empty(256, np.int32)
+    mask = np.uint64(255)
+    source, target, n_passes = keys, other, 0
+    for byte in range(8):
+        shift = np.uint64(8 * byte)
+        if (differ >> shift) & mask == _ZERO64:
+            continue
+        counts[:] = 0
+        for i in range(n):
+            counts[(source[i] >> shift) & mask] += 1
+        total = 0
+        for digit in range(256):
+            count = counts[digit]
+            counts[digit] = total
+            total += count
+        for i in range(n):
+            digit = (source[i] >> shift) & mask
+            target[counts[digit]] = source[i]
+            counts[digit] += 1
+        source, target = target, source
+        n_passes += 1
+    if n_passes % 2:
+        keys[:n] = other[:n]
+
+
+@compiled
+def _expressed(columns, values, rows, shared, slot, sums, kept):
+    """Keep a cell's expressed, matched columns, those of one gene added up; return how many."""
+    n = 0
+    for i in range(len(columns)):
+        column = columns[i]
+        gene = rows[column]
+        value = values[i]
+        if gene < 0 or not value > 0:
+            continue
+        if shared[column]:
+            first = slot[gene]
+            if first >= 0:
+                sums[first] += value
+                continue
+            slot[gene] = n
+        sums[n] = value
+        kept[n] = column
+        n += 1
+    for i in range(n):
+        if shared[kept[i]]:
+            slot[rows[kept[i]]] = -1
+    return n
+
+
+@compiled
+def _log_expression(x, n):
+    """Replace values by the logarithm of 1 plus their parts per 10,000."""
+    total = 0.0
+    for i in range(n):
+        total += np.float64(x[i])
+    scale = _PER_CELL / total
+    # Most values are small counts, and their logarithms need computing once a cell.
+    remembered = np.zeros(_N_REMEMBERED, np.float32)
+    for i in range(n):
+        value = x[i]
+        small = np.int64(value) if value < _N_REMEMBERED else 0
+        if small > 0 and np.float32(small) == value:
+            if remembered[small] == 0:
+                remembered[small] = np.float32(np.log1p(np.float64(value) * scale))
+            x[i] = remembered[small]
+        else:
+            x[i] = np.float32(np.log1p(np.float64(value) * scale))
+
+
+@compiled
+def _rank_expression(x, n, keys, other):
+    """Replace values by 1 plus the number of smaller ones."""
+    bits = x.view(np.uint32)
+    differ = _ZERO64
+    for i in range(n):
+        keys[i] = (np.uint64(bits[i]) << _HALF) | np.uint64(i)
+        differ |= (keys[i] ^ keys[0]) & ~_LOW
+    _sort(keys, n, other, differ)
+    rank = 0
+    for i in range(n):
+        if i == 0 or keys[i] >> _HALF != keys[i - 1] >> _HALF:
+            rank = i + 1
+        # A value is not read again, so its place can take the rank.
+        x[np.int64(keys[i] & _LOW)] = np.float32(rank)
+
+
+@compiled
+def _limit(keys, n, wanted):
+    """Return a limit that ``wanted`` of n distinct keys reach; the keys are overwritten.
+
+    Every round counts the keys by the 8 leading bits in which they differ, and goes on with those
+    of the bin the limit is in.
+    """
+    counts = np.empty(_N_FINE, np.int32)
+    mask = np.uint64(_N_FINE - 1)
+    while True:
+        differ = _ZERO64
+        for i in range(n):
+            differ |= keys[i] ^ keys[0]
+        if differ == _ZERO64:
+            return keys[0]
+        shift = np.uint64(max(_bit_length(differ) - 8, 0))
+        counts[:] = 0
+        for i in range(n):
+            counts[(keys[i] >> shift) & mask] += 1
+        digit = _N_FINE - 1
+        while counts[digit] < wanted:
+            wanted -= counts[digit]
+            digit -= 1
+        if counts[digit] == wanted:
+            return (((keys[0] >> shift) & ~mask) | np.uint64(digit)) << shift
+        left = 0
+        for i in range(n):
+            key = keys[i]
+            keys[left] = key
+            left += (key >> shift) & mask == np.uint64(digit)
+        n = left
+
+
+@compiled
+def _choose(columns, values, rows, weights, top_n, weighted, places, keys, scratch):
+    """Leave the keys of a cell's top genes in ``keys``, in the order given; return how many.
+
+    A key is the bits of the weight, then the gene's row inverted: the larger weight first, among
+    equals the lower row.
+    """
+    n = len(columns)
+    bits = weighted.view(np.uint32)
+    counts = np.zeros(_N_COARSE, np.int32)
+    for i in range(n):
+        weight = values[i] * weights[columns[i]]
+        # What is no number at all becomes zero too, so that the bits are those of no sign.
+        weighted[i] = weight if weight > 0 else np.float32(0)
+        counts[bits[i] >> _COARSE_SHIFT] += 1
+    wanted = top_n if top_n > 0 else n
+    bin_ = _N_COARSE - 1
+    while bin_ > 0 and counts[bin_] < wanted:
+        wanted -= counts[bin_]
+        bin_ -= 1
+    least = max(np.uint32(bin_) << _COARSE_SHIFT, np.uint32(1))
+    n_places = 0
+    for i in range(n):
+        places[n_places] = i
+        n_places += bits[i] >= least
+    for j in range(n_places):
+        i = places[j]
+        keys[j] = (np.uint64(bits[i]) << _HALF) | np.uint64(~np.uint32(rows[columns[i]]))
+    if top_n <= 0 or n_places <= top_n:
+        return n_places
+    above = np.uint64(np.uint32(bin_ + 1) << _COARSE_SHIFT) << _HALF
+    n_lowest = 0
+    for j in range(n_places):
+        scratch[n_lowest] = keys[j]
+        n_lowest += keys[j] < above
+    limit = _limit(scratch, n_lowest, wanted)
+    n_chosen = 0
+    for j in range(n_places):
+        key = keys[j]
+        keys[n_chosen] = key
+        n_chosen += key >= limit
+    return n_chosen
+
+
+@compiled
+def _share_out(keys, n, ordered, scratch, genes, shares, at):
+    """Write a cell's genes, ascending, and their shares of the sum of the weights."""
+    differ = _ZERO64
+    for i in range(n):
+        keys[i] = (np.uint64(~np.uint32(keys[i] & _LOW)) << _HALF) | (keys[i] >> _HALF)
+        differ |= (keys[i] ^ keys[0]) & ~_LOW
+    if not ordered:
+        _sort(keys, n, scratch, differ)
+    bits = shares.view(np.uint32)
+    total = 0.0
+    for i in range(n):
+        genes[at + i] = np.int32(keys[i] >> _HALF)
+        bits[at + i] = np.uint32(keys[i] & _LOW)
+        total += np.float64(shares[at + i])
+    for i in range(n):
+        shares[at + i] = np.float32(np.float64(shares[at + i]) / total)
+
+
+@compiled
+def choose_genes(
+    indptr, indices, data, picked, rows, shared, n_shared, ordered, weights, n_genes,
+    expression, top_n, bounds, genes, shares,
+):  # fmt: skip
+    """Choose the genes of some cells.
+
+    Parameters
+    ----------
+    indptr, indices, data
+        int64, int32 and float32: the cells; no column twice in a cell.
+    picked
+        (n,) int64, the cells to do.
+    rows, shared, n_shared, ordered
+        `GeneColumns`: (n_columns,) int32 and bool, a number and a bool.
+    weights
+        (n_columns,) float32, the weight of each column's gene, 0 where there is none.
+    n_genes
+        Genes of the space.
+    expression, top_n
+        Of the recipe.
+    bounds
+        (n + 1,) int64: cell i has the entries from ``bounds[i]`` to ``bounds[i + 1]``; written.
+    genes, shares
+        int32 and float32: rows of the space, ascending in a cell, and their shares, which add up
+        to 1; written.
+    """
+    most = 1
+    for cell in picked:
+        most = max(most, indptr[cell + 1] - indptr[cell])
+    keys, scratch = np.empty(most, np.uint64), np.empty(most, np.uint64)
+    weighted, x = np.empty(most, np.float32), np.empty(most, np.float32)
+    places, kept = np.empty(most, np.int32), np.empty(most, np.int32)
+    sums = np.empty(most, np.float64)
+    slot = np.full(n_genes if n_shared else 1, -1, np.int32)
+    bounds[0] = 0
+    for i in range(len(picked)):
+        begin, end = indptr[picked[i]], indptr[picked[i] + 1]
+        columns, values = indices[begin:end], data[begin:end]
+        if expression == LINEAR and not n_shared:
+            n = _choose(columns, values, rows, weights, top_n, weighted, places, keys, scratch)
+        else:
+            n = _expressed(columns, values, rows, shared, slot, sums, kept)
+            for j in range(n):
+                x[j] = np.float32(1) if expression == BINARY else np.float32(sums[j])
+            if expression == LOG1P:
+                _log_expression(x, n)
+            elif expression == RANK:
+                _rank_expression(x, n, keys, scratch)
+            n = _choose(kept[:n], x[:n], rows, weights, top_n, weighted, places, keys, scratch)
+        _share_out(keys, n, ordered, scratch, genes, shares, bounds[i])
+        bounds[i + 1] = bounds[i] + n
+
+
+@compiled
+def count_columns(indptr, indices, data, rows, shared, n_genes, detected, mass):
+    """Add the cells that express each gene to ``detected`` and each column's sum to ``mass``."""
+    last = np.full(n_genes, -1, np.int64)
+    for cell in range(len(indptr) - 1):
+        for i in range(indptr[cell], indptr[cell + 1]):
+            column = indices[i]
+            mass[column] += data[i]
+            gene = rows[column]
+            if gene < 0 or not data[i] > 0:
+                continue
+            if shared[column]:
+                detected[gene] += last[gene] != cell
+                last[gene] = cell
+            else:
+                detected[gene] += 1
+
+
+@compiled
+def is_ascending(indptr, indices, n_columns):
+    """Return whether every cell's columns ascend, no column twice, all of them columns at all."""
+    if indptr[0] != 0 or indptr[-1] > len(indices):
+        return False
+    for cell in range(len(indptr) - 1):
+        begin, end = indptr[cell], indptr[cell + 1]
+        if begin > end:
+            return False
+        if begin < end and (indices[begin] < 0 or indices[end - 1] >= n_columns):
+            return False
+        n_wrong = 0
+        for i in range(begin + 1, end):
+            n_wrong += indices[i] <= indices[i - 1]
+        if n_wrong:
+            return False
+    return True
