@@ -32,6 +32,7 @@ _ZERO64 = np.uint64(0)
 _ONE64 = np.uint64(1)
 _PER_CELL = 10_000.0
 _N_REMEMBERED = 64
+_STRETCH = 256
 
 
 @compiled
@@ -318,3 +319,41 @@ def is_ascending(indptr, indices, n_columns):
         if n_wrong:
             return False
     return True
+
+
+@compiled
+def keep_best(scores, best, places):
+    """Keep the largest numbers of each row, in descending order; among equals the leftmost.
+
+    Parameters
+    ----------
+    scores
+        (n, m) float32, of no NaN.
+    best, places
+        (n, k) float32 and int64, k at most m: the numbers and their columns; written.
+    """
+    n, m = scores.shape
+    k = best.shape[1]
+    for row in range(n):
+        line = scores[row]
+        best[row] = -np.inf
+        places[row] = -1
+        for begin in range(0, m, _STRETCH):
+            stretch = line[begin : begin + _STRETCH]
+            # Nearly every stretch has nothing to keep, and a count has no branches.
+            n_better = 0
+            for value in stretch:
+                n_better += value > best[row, k - 1]
+            if n_better == 0:
+                continue
+            for i in range(len(stretch)):
+                value = stretch[i]
+                if not value > best[row, k - 1]:
+                    continue
+                at = k - 1
+                while at > 0 and best[row, at - 1] < value:
+                    best[row, at] = best[row, at - 1]
+                    places[row, at] = places[row, at - 1]
+                    at -= 1
+                best[row, at] = value
+                places[row, at] = begin + i
