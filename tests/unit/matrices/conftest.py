@@ -193,7 +193,7 @@ def _zipped(data: anndata.AnnData, folder: Path) -> Path:
 FORMS: dict[str, tuple[Maker, str, bool]] = {
     "h5ad": (lambda d, f: write_h5ad(d, f / "cells.h5ad"), "h5ad, uncompressed", False),
     "h5ad gzip": (lambda d, f: write_h5ad(d, f / "cells.h5ad", "gzip"), "h5ad, gzip", True),
-    "h5ad lzf": (lambda d, f: write_h5ad(d, f / "cells.h5ad", "lzf"), "h5ad, lzf", False),
+    "h5ad lzf": (lambda d, f: write_h5ad(d, f / "cells.h5ad", "lzf"), "h5ad, lzf", True),
     "h5ad dense": (_of_matrix(lambda x: x.toarray()), "h5ad, dense, uncompressed", False),
     "h5ad csc": (_of_matrix(lambda x: x.tocsc()), "h5ad, CSC, uncompressed", False),
     "h5ad float64": (_of_matrix(lambda x: x.astype(np.float64)), "h5ad, uncompressed", False),

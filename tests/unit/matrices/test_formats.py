@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import anndata
+import h5py
 import numpy as np
 import pytest
 import scanpy as sc
@@ -143,3 +144,36 @@ def test_a_10x_file_of_several_genomes_is_refused(tmp_path: Path, data: anndata.
     path = made.write_10x_h5_v2(data, tmp_path / "a.h5", ("hg19", "mm10"))
     with pytest.raises(InputFileError, match="a matrix for each of the genomes hg19, mm10"):
         open_matrix(path).__enter__()
+
+
+def test_annotation_as_anndata_0_7_wrote_it(tmp_path: Path, data: anndata.AnnData) -> None:
+    path = made.write_h5ad(data, tmp_path / "a.h5ad")
+    types = data.obs["cell_type"].cat
+    text = h5py.string_dtype()
+    with h5py.File(path, "r+") as file:
+        del file["obs"]
+        obs = file.create_group("obs")
+        obs.attrs.update(
+            {"encoding-type": "dataframe", "encoding-version": "0.1.0", "_index": "names"}
+        )
+        obs.attrs["column-order"] = np.array(["cell_type", "depth"], dtype=object)
+        obs["names"] = np.array(list(data.obs_names), dtype=text)
+        obs["depth"] = data.obs["depth"].to_numpy()
+        obs["cell_type"] = types.codes.to_numpy()
+        obs["__categories/cell_type"] = np.array(list(types.categories), dtype=text)
+        obs["__categories/cell_type"].attrs["ordered"] = False
+        obs["cell_type"].attrs["categories"] = obs["__categories/cell_type"].ref
+    with open_cells(path) as cells:
+        assert cells.cell_ids == list(data.obs_names)
+        assert cells.columns == ["cell_type", "depth"]
+        known = [None if t != t else t for t in data.obs["cell_type"]]
+        assert cells.column("cell_type", "labels") == known
+
+
+def test_annotation_older_than_that_is_refused(tmp_path: Path, data: anndata.AnnData) -> None:
+    path = made.write_h5ad(data, tmp_path / "a.h5ad")
+    with h5py.File(path, "r+") as file:
+        del file["obs"]
+        file["obs"] = np.array([(b"c1", 1.0), (b"c2", 2.0)], dtype=[("index", "S2"), ("n", "f4")])
+    with pytest.raises(InputFileError, match=r"obs was written by anndata before 0\.7; write the"):
+        open_cells(path).__enter__()

@@ -1,5 +1,6 @@
 """AnnData on disk, as HDF5 or zarr: a tree of groups with one layout."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,7 +148,10 @@ class Tree:
 
     def _old_frame(self, name: str) -> pd.DataFrame:
         """Return annotation written before anndata 0.8, when columns did not stand alone."""
-        frame = anndata.io.read_elem(self.root[name])
+        with warnings.catch_warnings():
+            # It tells the user to write the file anew, which it need not be.
+            warnings.filterwarnings("ignore", "Element .+ without encoding metadata")
+            frame = anndata.io.read_elem(self.root[name])
         if not isinstance(frame, pd.DataFrame):
             raise InputFileError(
                 f"{self.path}: {name} was written by anndata before 0.7; write the file again: "

@@ -16,7 +16,7 @@ from cellkin.wire.errors import InputFileError
 _GZIP, _SHUFFLE, _CHECKSUM = 1, 2, 3
 _FILTERS = {_GZIP: "gzip", 4: "szip", 32000: "lzf", 32001: "blosc", 32015: "zstd", 32026: "blosc2"}
 _NOT_COMPRESSING = (_SHUFFLE, _CHECKSUM)
-_SLOW = ("gzip", "szip")
+_SLOW = ("gzip", "lzf", "szip")
 
 
 def open_hdf5(path: Path, stack: ExitStack) -> h5py.File:
