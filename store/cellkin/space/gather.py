@@ -103,13 +103,15 @@ _add_narrow = _row_sum(2)
 
 
 @compiled
-def add_vectors(bounds, genes, shares, vectors, n_genes, dim, sums):
+def add_vectors(begins, ends, genes, shares, vectors, n_genes, dim, sums):
     """Add up the vectors of the chosen genes of some cells.
 
     Parameters
     ----------
-    bounds, genes, shares
-        Of `choose_genes`.
+    begins, ends
+        (n_cells,) int64: cell i has the entries from ``begins[i]`` to ``ends[i]``.
+    genes, shares
+        int32 and float32, of `kernels.choose_genes`.
     vectors
         (n_genes * dim,) float32.
     n_genes, dim
@@ -117,15 +119,15 @@ def add_vectors(bounds, genes, shares, vectors, n_genes, dim, sums):
     sums
         (n_cells * dim,) float32, written.
     """
-    n_cells = len(bounds) - 1
+    n_cells = len(begins)
     tile = max(64, _TILE_BYTES // (4 * min(dim, _WIDE_DIMS)))
     n_tiles = (n_genes + tile - 1) // tile
     starts = np.empty((n_tiles + 1, n_cells), np.int64)
     for cell in range(n_cells):
-        at = bounds[cell]
+        at = begins[cell]
         starts[0, cell] = at
         for t in range(n_tiles):
-            while at < bounds[cell + 1] and genes[at] < (t + 1) * tile:
+            while at < ends[cell] and genes[at] < (t + 1) * tile:
                 at += 1
             starts[t + 1, cell] = at
     sums[:] = np.float32(0)
@@ -148,3 +150,20 @@ def add_vectors(bounds, genes, shares, vectors, n_genes, dim, sums):
                     for i in range(begin, end):
                         sums[to] += shares[i] * vectors[np.int64(genes[i]) * dim + first]
         first += width
+
+
+@compiled
+def scatter(bounds, genes, shares, dense):
+    """Write the shares of some cells into a matrix of all genes, zero elsewhere.
+
+    Parameters
+    ----------
+    bounds, genes, shares
+        Of `kernels.choose_genes`, of n cells.
+    dense
+        (at least n, n_genes) float32, written; rows beyond n are zero.
+    """
+    dense[:] = np.float32(0)
+    for cell in range(len(bounds) - 1):
+        for i in range(bounds[cell], bounds[cell + 1]):
+            dense[cell, genes[i]] = shares[i]

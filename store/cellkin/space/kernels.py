@@ -19,9 +19,6 @@ LINEAR, LOG1P, RANK, BINARY = 0, 1, 2, 3
 EXPRESSIONS = {"linear": LINEAR, "log1p": LOG1P, "rank": RANK, "binary": BINARY}
 """Numbers of a recipe's expressions."""
 
-BLOCK_CELLS = 2048
-"""Cells that are chosen for, then added up, together."""
-
 # The leading bits of a positive float32 are 8 of exponent and, here, 3 of mantissa.
 _COARSE_SHIFT = np.uint32(20)
 _N_COARSE = 1 << 11

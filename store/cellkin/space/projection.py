@@ -1,6 +1,6 @@
 """The projection: cells as weighted means of gene vectors, one definition for all layers."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -20,6 +20,13 @@ from cellkin.space.arrays import (
 from cellkin.space.recipe import Recipe
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import InvalidArgumentError
+
+BLOCK_CELLS = 2048
+"""About as many cells share one pass over the vectors."""
+DENSE_CELLS = 256
+"""Cells of one matrix product."""
+# Measured on 2 cores without AMX: benchmarks/project.py.
+_LEAST_DENSE = 0.35
 
 Float64Vector: TypeAlias = npt.NDArray[np.float64]
 Array = TypeVar("Array", bound=npt.NDArray[Any])
@@ -153,20 +160,47 @@ def weighted_means(
     empty
         (n_cells,) bool: those cells.
     """
+    return means_with(_sgemm(space), cells, columns, space, threads)
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A way to multiply cells that use so many genes that a matrix product is faster.
+
+    Parameters
+    ----------
+    least
+        Share of the space's genes above which a cell is done this way. It is the cell's own share,
+        so that a cell's mean never depends on its block.
+    product
+        Takes (`DENSE_CELLS`, n_genes) float32 and returns its product with the vectors, float32.
+    """
+
+    least: float
+    product: Callable[[Float32Matrix], Float32Matrix]
+
+
+def means_with(
+    dense: Dense, cells: CsrMatrix, columns: GeneColumns, space: CellSpace, threads: int
+) -> tuple[Float32Matrix, BoolVector]:
+    """Return `weighted_means`, with another product for cells that use many genes."""
     block = _Block.of(cells, columns)
-    means = np.empty((block.n_cells, space.vectors.shape[1]), np.float32)
-    empty = np.empty(block.n_cells, bool)
-    work = _Means(block, columns, space, means, empty)
+    work = _Means(block, columns, space)
+    most = dense.least * len(space.vectors)
     # As many parts for every thread, of about as many cells as are done together.
-    n_parts = threads * max(1, round(block.n_cells / (threads * kernels.BLOCK_CELLS)))
-    parts = np.array_split(np.arange(block.n_cells), max(1, n_parts))
-    if threads == 1 or len(parts) == 1:
-        for part in parts:
-            work.do(part)
+    n_parts = threads * max(1, round(block.n_cells / (threads * BLOCK_CELLS)))
+    parts = np.array_split(np.arange(block.n_cells), n_parts)
+    if threads == 1:
+        left = [work.gather(part, most) for part in parts]
     else:
         with ThreadPoolExecutor(threads, "projection") as pool:
-            list(pool.map(work.do, parts))
-    return means, empty
+            left = list(pool.map(lambda part: work.gather(part, most), parts))
+    # BLAS has threads of its own. The product is always of as many rows, for the last bits of one
+    # depend on their number.
+    crowded = np.concatenate(left)
+    for start in range(0, len(crowded), DENSE_CELLS):
+        work.multiply(crowded[start : start + DENSE_CELLS], dense.product)
+    return work.means, work.empty
 
 
 def project(
@@ -275,15 +309,10 @@ class _Block:
 class _Means:
     """The weighted means of one block, part by part."""
 
-    def __init__(
-        self,
-        block: _Block,
-        columns: GeneColumns,
-        space: CellSpace,
-        means: Float32Matrix,
-        empty: BoolVector,
-    ) -> None:
-        self._block, self._space, self._means, self._empty = block, space, means, empty
+    def __init__(self, block: _Block, columns: GeneColumns, space: CellSpace) -> None:
+        self.means = np.empty((block.n_cells, space.vectors.shape[1]), np.float32)
+        self.empty = np.empty(block.n_cells, bool)
+        self._block, self._space = block, space
         weights = np.zeros(columns.n_columns, np.float32)
         matched = columns.rows >= 0
         weights[matched] = space.weights[columns.rows[matched]]
@@ -293,25 +322,52 @@ class _Means:
         )  # fmt: skip
         self._vectors = _frozen(np.ascontiguousarray(space.vectors).reshape(-1))
 
-    def do(self, cells: Int64Vector) -> None:
-        """Fill in the means of some neighboring cells."""
-        if not len(cells):
-            return
-        recipe, (n_genes, dim) = self._space.recipe, self._space.vectors.shape
-        n_entries = np.diff(self._block.arrays[0][cells[0] : cells[-1] + 2])
+    def _choose(self, cells: Int64Vector) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
+        """Return the bounds, genes and shares of some cells."""
+        recipe, indptr = self._space.recipe, self._block.arrays[0]
+        n_entries = indptr[cells + 1] - indptr[cells]
         if recipe.top_n:
             n_entries = np.minimum(n_entries, recipe.top_n)
         bounds = np.empty(len(cells) + 1, np.int64)
         genes = np.empty(n_entries.sum(), np.int32)
         shares = np.empty(len(genes), np.float32)
-        expression = kernels.EXPRESSIONS[recipe.expression]
         kernels.choose_genes(
-            *self._block.arrays, _frozen(cells), *self._columns, expression, recipe.top_n,
-            bounds, genes, shares,
+            *self._block.arrays, _frozen(cells), *self._columns,
+            kernels.EXPRESSIONS[recipe.expression], recipe.top_n, bounds, genes, shares,
         )  # fmt: skip
-        means = self._means[cells[0] : cells[-1] + 1]
-        gather.add_vectors(bounds, genes, shares, self._vectors, n_genes, dim, means.reshape(-1))
-        self._empty[cells] = bounds[1:] == bounds[:-1]
+        return bounds, genes, shares
+
+    def gather(self, cells: Int64Vector, most: float) -> Int64Vector:
+        """Fill in the means of neighboring cells; return those that use more than ``most`` genes.
+
+        Those are left for `multiply`.
+        """
+        if not len(cells):
+            return cells
+        n_genes, dim = self._space.vectors.shape
+        bounds, genes, shares = self._choose(cells)
+        n_chosen = np.diff(bounds)
+        crowded = n_chosen > most
+        begins = bounds[:-1]
+        ends = np.where(crowded, begins, bounds[1:])
+        means = self.means[cells[0] : cells[-1] + 1]
+        gather.add_vectors(
+            begins, ends, genes, shares, self._vectors, n_genes, dim, means.reshape(-1)
+        )
+        self.empty[cells] = n_chosen == 0
+        return cells[crowded]
+
+    def multiply(
+        self, cells: Int64Vector, product: Callable[[Float32Matrix], Float32Matrix]
+    ) -> None:
+        """Fill in the means of at most `DENSE_CELLS` cells by a matrix product."""
+        dense = np.empty((DENSE_CELLS, len(self._space.vectors)), np.float32)
+        gather.scatter(*self._choose(cells), dense)
+        self.means[cells] = product(dense)[: len(cells)]
+
+
+def _sgemm(space: CellSpace) -> Dense:
+    return Dense(_LEAST_DENSE, lambda dense: dense @ space.vectors)
 
 
 def _frozen(array: Array) -> Array:

@@ -75,7 +75,7 @@ def test_the_limit_of_any_number(values: list[float], top_n: int) -> None:
     )  # fmt: skip
     assert genes[: bounds[1]].tolist() == sorted(order.tolist())
     sums = np.empty(n, np.float32)
-    gather.add_vectors(bounds, genes, shares, vectors.reshape(-1), n, n, sums)
+    gather.add_vectors(bounds[:1], bounds[1:], genes, shares, vectors.reshape(-1), n, n, sums)
     np.testing.assert_array_equal(np.flatnonzero(sums), np.flatnonzero(sums > 0))
 
 

@@ -112,6 +112,24 @@ def test_many_cells_on_many_threads(many: Case, expression: Expression) -> None:
     assert not empty.any()
 
 
+def test_crowded_cells_go_through_a_matrix_product(many: Case) -> None:
+    """Cells of a third of all genes or more, between others, few and many together."""
+    rng = np.random.default_rng(7)
+    space = replace(many.space, recipe=replace(many.space.recipe, top_n=0))
+    columns = gene_columns(many.rows, len(space.weights))
+    counts = rng.integers(0, 4, (300, len(many.rows))) * (rng.random((300, 1)) < 0.9)
+    counts[:, : len(many.rows) // 2] *= rng.random((300, 1)) < 0.5
+    cells = sp.csr_matrix(counts)
+    got, _ = weighted_means(cells, columns, space, 2)
+    want = reference.weighted_means(
+        counts[::29], many.rows, space.weights, space.vectors, space.recipe
+    )
+    np.testing.assert_allclose(got[::29], want, atol=TOLERANCE)
+    for few in (slice(0, 1), slice(5, 9), slice(40, 300)):
+        alone, _ = weighted_means(cells[few], columns, space)
+        assert alone.tobytes() == got[few].tobytes()
+
+
 def test_callers_on_several_threads_do_not_disturb_each_other(many: Case) -> None:
     columns = gene_columns(many.rows, len(many.space.weights))
     cells = many.cells[:600]
