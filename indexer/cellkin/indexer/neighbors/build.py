@@ -29,9 +29,9 @@ _EF_CONSTRUCTION = 60
 _SAMPLE_PER_LIST = 40
 _LEAST_SAMPLE = 20_000
 _ADD_ROWS = 8192
-_N_QUERIES = 1000
-# Other queries than the certificate's.
-_SAMPLE_SEED, _TUNE_SEED = 0, 1
+_SEED = 0
+# Adding, and twice for the queries to tune and certify with.
+_PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -78,8 +78,7 @@ def build_neighbors(
     """
     choice = choose(vectors.n, vectors.dim, wanted, recall, memory_bytes)
     index = new_index(choice.factory, vectors.dim)
-    # Adding, the exact answers of the queries to tune with, and of those to certify with.
-    watched = Watched(vectors, progress, n_passes=2 if choice.factory == "Flat" else 3)
+    watched = Watched(vectors, progress, _PASSES)
     started = time.perf_counter()
     try:
         _train(index, vectors)
@@ -135,7 +134,7 @@ def extend_neighbors(
     choice = choose(n, dim, wanted, recall, memory_bytes)
     if not _still_fits(index.faiss_index, choice, dim, n):
         return build_neighbors(old_and_new, wanted, recall, memory_bytes, progress, digest)
-    watched = Watched(old_and_new, progress, n_passes=2 if index.exact else 3)
+    watched = Watched(old_and_new, progress, _PASSES)
     watched.report(n_old)
     started = time.perf_counter()
     grown = _copy(index.faiss_index)
@@ -161,7 +160,7 @@ def _train(index: faiss.Index, vectors: Vectors) -> None:
             layer.hnsw.efConstruction = _EF_CONSTRUCTION
     if not index.is_trained:
         wanted = max(_LEAST_SAMPLE, _SAMPLE_PER_LIST * n_lists(index))
-        gpu.train(index, vectors.take(spread_rows(vectors.n, wanted, _SAMPLE_SEED)))
+        gpu.train(index, vectors.take(spread_rows(vectors.n, wanted, _SEED)))
 
 
 def _finish(
@@ -172,10 +171,10 @@ def _finish(
     build_s: float,
     digest: str,
 ) -> BuiltNeighbors:
+    tuning, certifying = choose_queries(vectors)
     if not index.exact:
-        queries = choose_queries(vectors, _N_QUERIES, _TUNE_SEED)
-        choice = replace(choice, parameters=tune(index, vectors, queries, recall))
-    certificate = certify(index, vectors, choice, recall, build_s, digest)
+        choice = replace(choice, parameters=tune(index, vectors, tuning, recall))
+    certificate = certify(index, vectors, choice, recall, build_s, digest, certifying)
     if not certificate.reached:
         _log.warning(
             "recall not reached: %s with %s finds %.4f of %d neighbors, wanted %.4f; "

@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from cellkin.indexer.neighbors.choice import Choice
-from cellkin.indexer.neighbors.exact import choose_queries, recalls
+from cellkin.indexer.neighbors.exact import Queries, choose_queries, recalls
 from cellkin.indexer.neighbors.vectors import Vectors
 from cellkin.space.arrays import Float32Matrix
 from cellkin.store.certificate import DEPTHS, TUNED_K, Certificate
 from cellkin.store.neighbors import NeighborIndex
 from cellkin.store.neighbors_faiss import faiss
+from cellkin.store.neighbors_thread import Searchable
 from cellkin.wire.errors import IntegrityError
 
 TOLERANCE = 0.005
@@ -25,9 +26,7 @@ TOLERANCE = 0.005
 The index and the queries are the same, so only rounding on another machine moves it.
 """
 
-_N_QUERIES = 1000
-_SEED = 2
-_QUERIES = "cells of the index spread over it, each left out of its own answer"
+_QUERIES = "cells spread over the index, each moved as cells there differ, and itself left out"
 _SINGLE_S = 0.5
 
 
@@ -38,8 +37,9 @@ def certify(
     target: float,
     build_s: float,
     digest: str = "",
+    queries: Queries | None = None,
 ) -> Certificate:
-    """Measure an index against exact search; reads the vectors once, in batches.
+    """Measure an index against exact search; reads the vectors twice, in batches.
 
     Parameters
     ----------
@@ -55,8 +55,10 @@ def certify(
         Seconds it took to build.
     digest
         SHA-256 of the vectors, where it is known.
+    queries
+        The second of `choose_queries`, where they were chosen already.
     """
-    queries = choose_queries(vectors, _N_QUERIES, _SEED)
+    queries = queries or choose_queries(vectors)[1]
     batch, single = speeds(index, queries.vectors)
     return Certificate(
         recall={k: float(recalls(index, vectors, queries, k).mean()) for k in DEPTHS},
@@ -84,7 +86,7 @@ def certify(
 
 
 def verify(
-    index: NeighborIndex, vectors: Vectors, stored: Certificate, digest: str = ""
+    index: Searchable, vectors: Vectors, stored: Certificate, digest: str = ""
 ) -> dict[int, float]:
     """Measure an index again and compare with its certificate.
 
@@ -119,7 +121,7 @@ def verify(
             f"the vectors have the digest {digest[:16]} where the certificate says "
             f"{stored.vectors_digest[:16]}; publish the index again"
         )
-    queries = choose_queries(vectors, stored.n_queries, _SEED)
+    queries = choose_queries(vectors)[1]
     found = {k: float(recalls(index, vectors, queries, k).mean()) for k in stored.recall}
     far = [k for k, recall in found.items() if abs(recall - stored.recall[k]) > TOLERANCE]
     if far:

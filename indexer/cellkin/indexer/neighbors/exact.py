@@ -8,25 +8,35 @@ import numpy.typing as npt
 from cellkin.indexer.neighbors.gpu import nearest
 from cellkin.indexer.neighbors.vectors import Vectors, spread_rows
 from cellkin.space.arrays import Float32Matrix, Int64Vector
+from cellkin.space.vectors import unit_rows
 from cellkin.store.certificate import DEPTHS
-from cellkin.store.neighbors import NeighborIndex
+from cellkin.store.neighbors_thread import Searchable
+
+N_QUERIES = 1000
+"""Queries to tune with, and as many others to certify with."""
 
 # More than the deepest recall needs, so that neighbors tied with the last are known too.
 _DEPTH = DEPTHS[-1] + 28
 # Sums of the same products in another order differ by less.
 _SAME = 1e-6
+_NEAR = 30
+_SEED = 1
 
 
 @dataclass(frozen=True)
 class Queries:
-    """Cells of the reference as queries, each left out of its own answer.
+    """Stand-ins for new cells: cells of the reference, moved a little.
+
+    A cell of the index is easier to find the neighbors of than a new one: in a graph it is itself
+    the way to them. So each is moved by the difference of two of its neighbors, which is as far and
+    in such directions as cells differ there, and is left out of its own answer.
 
     Parameters
     ----------
     rows
-        (n_queries,) int64, which they are.
+        (n_queries,) int64, the cells.
     vectors
-        (n_queries, dim) float32, unit rows.
+        (n_queries, dim) float32, unit rows, moved.
     similarities, ids
         (n_queries, depth) float32 and int64, the exact answer, best first; -inf and -1 where there
         are fewer other cells.
@@ -37,42 +47,74 @@ class Queries:
     similarities: Float32Matrix
     ids: Int64Vector
 
+    def every_other(self, first: int) -> "Queries":
+        """Return every other query, from the first or the second on."""
+        part = slice(first, None, 2)
+        return Queries(self.rows[part], self.vectors[part], self.similarities[part], self.ids[part])
 
-def choose_queries(vectors: Vectors, wanted: int, seed: int) -> Queries:
+
+def choose_queries(vectors: Vectors) -> tuple[Queries, Queries]:
     """Choose queries spread over a reference and answer them exactly.
 
-    Reads the vectors once; holds one batch of them.
+    Reads the vectors twice; holds one batch of them. The same vectors give the same queries.
 
     Parameters
     ----------
     vectors
         The reference.
-    wanted
-        How many queries; all cells, where there are fewer.
-    seed
-        Another seed chooses other cells.
+
+    Returns
+    -------
+    tuning, certifying
+        Different queries, but of a reference of a handful of cells.
     """
-    rows = spread_rows(vectors.n, wanted, seed)
-    queries = vectors.take(rows)
-    similarities = np.full((len(rows), _DEPTH), -np.inf, np.float32)
-    ids = np.full((len(rows), _DEPTH), -1, np.int64)
+    rows = spread_rows(vectors.n, 2 * N_QUERIES, _SEED)
+    cells = vectors.take(rows)
+    moved = _moved(vectors, cells, _answer(vectors, rows, cells, _NEAR)[1])
+    chosen = Queries(rows, moved, *_answer(vectors, rows, moved, _DEPTH))
+    if len(rows) < 2 * DEPTHS[1]:
+        return chosen, chosen
+    return chosen.every_other(0), chosen.every_other(1)
+
+
+def _answer(
+    vectors: Vectors, rows: Int64Vector, queries: Float32Matrix, k: int
+) -> tuple[Float32Matrix, Int64Vector]:
+    """Answer queries exactly, leaving the cell each stands for out."""
+    similarities = np.full((len(rows), k), -np.inf, np.float32)
+    ids = np.full((len(rows), k), -1, np.int64)
     start = 0
     for block in vectors.batches():
-        # One more than is kept: the query itself may be among them.
-        near, at = nearest(queries, block, min(_DEPTH + 1, len(block)))
+        # One more than is kept: the cell itself may be among them.
+        near, at = nearest(queries, block, min(k + 1, len(block)))
         at = at + start
         near[at == rows[:, None]] = -np.inf
         near, at = np.hstack([similarities, near]), np.hstack([ids, at])
-        best = np.argsort(-near, axis=1, kind="stable")[:, :_DEPTH]
+        best = np.argsort(-near, axis=1, kind="stable")[:, :k]
         similarities = np.take_along_axis(near, best, axis=1)
         ids = np.take_along_axis(at, best, axis=1)
         start += len(block)
     ids[np.isneginf(similarities)] = -1
-    return Queries(rows, queries, similarities, ids)
+    return similarities, ids
+
+
+def _moved(vectors: Vectors, cells: Float32Matrix, near: Int64Vector) -> Float32Matrix:
+    """Move cells by the difference of two of their neighbors; they stay where there are none."""
+    n_near = (near >= 0).sum(axis=1)
+    rng = np.random.default_rng(_SEED)
+    first = rng.integers(0, np.maximum(n_near, 1))
+    second = (first + rng.integers(1, np.maximum(n_near, 2))) % np.maximum(n_near, 1)
+    pair = np.take_along_axis(near, np.stack([first, second], axis=1), axis=1)
+    there, at = np.unique(pair[n_near > 0], return_inverse=True)
+    moved = cells.copy()
+    if len(there):
+        near_vectors = vectors.take(there)[at.reshape(-1, 2)]
+        moved[n_near > 0] += near_vectors[:, 0] - near_vectors[:, 1]
+    return unit_rows(moved)
 
 
 def recalls(
-    index: NeighborIndex, vectors: Vectors, queries: Queries, k: int
+    index: Searchable, vectors: Vectors, queries: Queries, k: int
 ) -> npt.NDArray[np.float64]:
     """Measure how much of the exact answer an index finds.
 
@@ -111,7 +153,7 @@ def shares(found: Int64Vector, vectors: Vectors, queries: Queries) -> npt.NDArra
     n_true = min(k, vectors.n - 1)
     if not n_true:
         return np.ones(len(queries.rows))
-    # The query itself goes last, and the last goes.
+    # The cell a query stands for goes last, and the last goes.
     order = np.argsort(found == queries.rows[:, None], axis=1, kind="stable")
     found = np.take_along_axis(found, order, axis=1)[:, :k]
     near_enough = queries.similarities[:, n_true - 1] - _SAME

@@ -37,8 +37,7 @@ MATRIX = clustered(5000, 24)
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cellkin.indexer.neighbors.certify._N_QUERIES", 300)
-        patch.setattr("cellkin.indexer.neighbors.build._N_QUERIES", 400)
+        patch.setattr("cellkin.indexer.neighbors.exact.N_QUERIES", 300)
         patch.setattr("cellkin.indexer.neighbors.certify._SINGLE_S", 0.01)
         yield
 
@@ -94,7 +93,7 @@ def test_a_certificate() -> None:
     assert certificate.qps_batch > certificate.qps_single > 0
     assert certificate.vectors_digest == "abc"
     assert certificate.versions["faiss"] == faiss.__version__
-    assert steps[-1] == (10_000, 10_000)
+    assert steps[-1] == (15_000, 15_000)
     assert steps == sorted(steps)
     stored = json.loads(json.dumps(certificate.to_json()))
     assert Certificate.from_json(stored) == certificate

@@ -1,12 +1,16 @@
 """The exact answer, and shares of it, against plain numpy."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 
-from cellkin.indexer.neighbors.exact import choose_queries, recalls, shares
+from cellkin.indexer.neighbors.exact import Queries, choose_queries, recalls, shares
 from cellkin.indexer.neighbors.vectors import ArrayVectors, spread_rows
+from cellkin.space.arrays import Float32Matrix
 from cellkin.space.vectors import unit_rows
 from cellkin.store.neighbors import NeighborIndex
+from cellkin.store.neighbors_faiss import faiss
 
 RNG = np.random.default_rng(3)
 MATRIX = unit_rows(RNG.standard_normal((9000, 16)).astype(np.float32))
@@ -24,9 +28,18 @@ def test_rows_are_spread(n: int, wanted: int) -> None:
     np.testing.assert_array_equal(rows, spread_rows(n, wanted, seed=4))
 
 
-def test_the_exact_answer_leaves_the_query_out() -> None:
+@pytest.fixture(scope="module", autouse=True)
+def _few() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("cellkin.indexer.neighbors.exact.N_QUERIES", 50)
+        yield
+
+
+def test_the_exact_answer_leaves_the_cell_out() -> None:
     # More than a batch of rows.
-    queries = choose_queries(ArrayVectors(MATRIX), 50, seed=1)
+    tuning, queries = choose_queries(ArrayVectors(MATRIX))
+    assert len(tuning.rows) == len(queries.rows) == 50
+    assert not np.intersect1d(tuning.rows, queries.rows).size
     exact = queries.vectors @ MATRIX.T
     exact[np.arange(50), queries.rows] = -np.inf
     order = np.argsort(-exact, axis=1, kind="stable")
@@ -36,9 +49,39 @@ def test_the_exact_answer_leaves_the_query_out() -> None:
     )
 
 
+def test_queries_are_no_cells_but_near_some() -> None:
+    _, queries = choose_queries(ArrayVectors(MATRIX))
+    np.testing.assert_allclose(np.linalg.norm(queries.vectors, axis=1), 1, atol=1e-6)
+    moved = np.einsum("ij,ij->i", queries.vectors, MATRIX[queries.rows])
+    nearest = np.sort(MATRIX[queries.rows] @ MATRIX.T, axis=1)[:, -31]
+    assert (moved < 0.9999).all()
+    assert np.median(moved - nearest) > 0
+    again = choose_queries(ArrayVectors(MATRIX))[1]
+    assert again.vectors.tobytes() == queries.vectors.tobytes()
+
+
+def test_new_cells_are_found_less_of_than_cells_of_a_graph() -> None:
+    """So the recall that is stated must not be that of cells of the index as they are."""
+    graph = faiss.index_factory(16, "HNSW8", faiss.METRIC_INNER_PRODUCT)
+    graph.add(MATRIX)
+    vectors, index = ArrayVectors(MATRIX), NeighborIndex(graph)
+    stated = np.mean([recalls(index, vectors, q, 10).mean() for q in choose_queries(vectors)])
+    new = unit_rows(np.random.default_rng(9).standard_normal((400, 16)).astype(np.float32))
+
+    def overlap(queries: Float32Matrix, first: int) -> float:
+        exact = np.argsort(-(queries @ MATRIX.T), axis=1)[:, first : 10 + first]
+        found = index.search(queries, 10 + first)[1][:, first:]
+        pairs = zip(found, exact, strict=True)
+        return float(np.mean([len(np.intersect1d(a, b)) / 10 for a, b in pairs]))
+
+    truly, as_they_are = overlap(new, 0), overlap(MATRIX[::20], 1)
+    assert as_they_are - truly > 0.1
+    assert abs(stated - truly) < 0.7 * (as_they_are - truly)
+
+
 def test_recall_is_the_naive_one() -> None:
     vectors = ArrayVectors(MATRIX)
-    queries = choose_queries(vectors, 40, seed=1)
+    _, queries = choose_queries(vectors)
     # An index of other vectors, so that much is missed.
     index = NeighborIndex.build(unit_rows(MATRIX + NOISE))
     for k in (1, 10, 100):
@@ -56,9 +99,9 @@ def test_an_equal_neighbor_counts_whatever_its_id() -> None:
     # More equal ones than the exact answer lists; none of those found is among them.
     matrix = np.vstack([np.repeat(MATRIX[:1], 400, axis=0), MATRIX[1:50]])
     vectors = ArrayVectors(matrix)
-    queries = choose_queries(vectors, 400, seed=0)
+    _, queries = choose_queries(vectors)
     copies = np.flatnonzero(queries.rows < 400)
-    some = type(queries)(
+    some = Queries(
         queries.rows[copies], queries.vectors[copies],
         queries.similarities[copies], queries.ids[copies],
     )  # fmt: skip
@@ -71,5 +114,5 @@ def test_an_equal_neighbor_counts_whatever_its_id() -> None:
 @pytest.mark.parametrize("n", [1, 2, 5])
 def test_fewer_cells_than_neighbors(n: int) -> None:
     vectors = ArrayVectors(MATRIX[:n])
-    queries = choose_queries(vectors, 10, seed=0)
-    assert (recalls(NeighborIndex.build(MATRIX[:n]), vectors, queries, 10) == 1).all()
+    for queries in choose_queries(vectors):
+        assert (recalls(NeighborIndex.build(MATRIX[:n]), vectors, queries, 10) == 1).all()
