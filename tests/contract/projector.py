@@ -1,5 +1,6 @@
 """What every projector promises, whatever its device: the genes of the definition, its means."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,5 +1,7 @@
 """The suites of the CPU on a CUDA device."""
 
+import itertools
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
