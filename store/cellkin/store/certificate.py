@@ -28,7 +28,7 @@ class Certificate:
         The recall at 10 neighbors its settings were tuned to.
     qps_batch, qps_single
         Queries a second of one thread's CPU time at 10 neighbors: all queries in one batch, and
-        one by one.
+        one by one. Of an index that another process searches, a second of the clock.
     bytes_per_cell
         Of the index file.
     build_s

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -30,8 +31,16 @@ _QUERIES = "cells spread over the index, each moved as cells there differ, and i
 _SINGLE_S = 0.5
 
 
+class Measurable(Searchable, Protocol):
+    """What can be certified: a `NeighborIndex`, or an index that another process searches."""
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the index."""
+
+
 def certify(
-    index: NeighborIndex,
+    index: Measurable,
     vectors: Vectors,
     choice: Choice,
     target: float,
@@ -133,17 +142,18 @@ def verify(
     return found
 
 
-def speeds(index: NeighborIndex, queries: Float32Matrix) -> tuple[float, float]:
+def speeds(index: Searchable, queries: Float32Matrix) -> tuple[float, float]:
     """Measure the queries a second of one thread's CPU time, in one batch and one by one.
 
-    CPU time, for what else the machine does is not the index's doing. The median of three runs,
-    the first for warming not counted.
+    CPU time, for what else the machine does is not the index's doing; of an index that another
+    process searches, time of the clock. The median of three runs, after one that warms.
     """
+    clock = time.thread_time if isinstance(index, NeighborIndex) else time.perf_counter
     n_threads = faiss.omp_get_max_threads()
     # This binds the calling thread only, and only until it is undone.
     faiss.omp_set_num_threads(1)
     try:
-        in_batch = [_rate(lambda: index.search(queries, TUNED_K)) for _ in range(4)]
+        in_batch = [_rate(clock, lambda: index.search(queries, TUNED_K)) for _ in range(4)]
         batch = len(queries) * statistics.median(in_batch[1:])
         some = queries[: max(1, min(len(queries), int(_SINGLE_S * batch)))]
 
@@ -151,15 +161,15 @@ def speeds(index: NeighborIndex, queries: Float32Matrix) -> tuple[float, float]:
             for row in range(len(some)):
                 index.search(some[row : row + 1], TUNED_K)
 
-        return batch, len(some) * statistics.median(_rate(one_by_one) for _ in range(3))
+        return batch, len(some) * statistics.median(_rate(clock, one_by_one) for _ in range(3))
     finally:
         faiss.omp_set_num_threads(n_threads)
 
 
-def _rate(work: Callable[[], object]) -> float:
-    before = time.thread_time()
+def _rate(clock: Callable[[], float], work: Callable[[], object]) -> float:
+    before = clock()
     work()
-    return 1 / max(time.thread_time() - before, 1e-9)
+    return 1 / max(clock() - before, 1e-9)
 
 
 def _cpu_name() -> str:

@@ -31,13 +31,13 @@ def clustered(n: int, dim: int, seed: int = 0) -> Float32Matrix:
     return unit_rows(np.asarray(matrix, np.float32))
 
 
-MATRIX = clustered(5000, 24)
+MATRIX = clustered(3000, 24)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cellkin.indexer.neighbors.exact.N_QUERIES", 300)
+        patch.setattr("cellkin.indexer.neighbors.exact.N_QUERIES", 200)
         patch.setattr("cellkin.indexer.neighbors.certify._SINGLE_S", 0.01)
         yield
 
@@ -72,7 +72,7 @@ def test_an_index_without_settings_is_measured() -> None:
 
 @pytest.mark.parametrize(
     ("n", "factory", "said"),
-    [(5000, "IVF64,PQ5", "subquantizers"), (10, "IVF64,Flat", "training points")],
+    [(3000, "IVF64,PQ5", "subquantizers"), (10, "IVF64,Flat", "training points")],
 )
 def test_what_faiss_cannot_build_is_refused(n: int, factory: str, said: str) -> None:
     with pytest.raises(InvalidArgumentError, match=said):
@@ -87,13 +87,13 @@ def test_a_certificate() -> None:
     certificate = built.certificate
     assert built.choice.factory == certificate.factory == "Flat"
     assert certificate.recall == {1: 1, 10: 1, 30: 1, 100: 1}
-    assert certificate.n_queries == 300
-    assert (certificate.n_cells, certificate.dim) == (5000, 24)
+    assert certificate.n_queries == 200
+    assert (certificate.n_cells, certificate.dim) == (3000, 24)
     assert certificate.bytes_per_cell == pytest.approx(96, abs=0.1)
     assert certificate.qps_batch > certificate.qps_single > 0
     assert certificate.vectors_digest == "abc"
     assert certificate.versions["faiss"] == faiss.__version__
-    assert steps[-1] == (15_000, 15_000)
+    assert steps[-1] == (9_000, 9_000)
     assert steps == sorted(steps)
     stored = json.loads(json.dumps(certificate.to_json()))
     assert Certificate.from_json(stored) == certificate
@@ -108,13 +108,13 @@ def test_few_cells(n: int) -> None:
 
 
 def test_a_flat_index_extends_as_it_rebuilds(tmp_path: Path) -> None:
-    build_neighbors(ArrayVectors(MATRIX[:3000])).index.save(tmp_path / "old.faiss")
+    build_neighbors(ArrayVectors(MATRIX[:1800])).index.save(tmp_path / "old.faiss")
     old = NeighborIndex.load(tmp_path / "old.faiss")
-    extended = extend_neighbors(old, ArrayVectors(MATRIX), 3000)
+    extended = extend_neighbors(old, ArrayVectors(MATRIX), 1800)
     rebuilt = build_neighbors(ArrayVectors(MATRIX))
-    assert len(old) == 3000
+    assert len(old) == 1800
     assert extended.choice == rebuilt.choice
-    assert extended.certificate.n_cells == 5000
+    assert extended.certificate.n_cells == 3000
     got, want = (built.index.search(MATRIX[::50], 20) for built in (extended, rebuilt))
     assert got[0].tobytes() == want[0].tobytes()
     assert got[1].tobytes() == want[1].tobytes()
@@ -122,13 +122,13 @@ def test_a_flat_index_extends_as_it_rebuilds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("factory", KINDS)
 def test_an_extended_index_reaches_the_recall_too(tmp_path: Path, factory: str) -> None:
-    build_neighbors(ArrayVectors(MATRIX[:4500]), factory, 0.95).index.save(tmp_path / "old.faiss")
+    build_neighbors(ArrayVectors(MATRIX[:2700]), factory, 0.95).index.save(tmp_path / "old.faiss")
     old = NeighborIndex.load(tmp_path / "old.faiss")
-    extended = extend_neighbors(old, ArrayVectors(MATRIX), 4500, factory, 0.95)
-    assert len(extended.index) == 5000
+    extended = extend_neighbors(old, ArrayVectors(MATRIX), 2700, factory, 0.95)
+    assert len(extended.index) == 3000
     assert extended.certificate.recall[10] >= 0.95
-    _, ids = extended.index.search(MATRIX[4900:], 1)
-    assert np.mean(ids[:, 0] == np.arange(4900, 5000)) > 0.9
+    _, ids = extended.index.search(MATRIX[2900:], 1)
+    assert np.mean(ids[:, 0] == np.arange(2900, 3000)) > 0.9
 
 
 def test_another_kind_or_more_lists_are_built_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,12 +163,12 @@ def test_a_certificate_is_verified_and_a_wrong_one_refused() -> None:
     assert verify(built.index, vectors, built.certificate, "abc") == built.certificate.recall
     with pytest.raises(IntegrityError, match="digest abd"):
         verify(built.index, vectors, built.certificate, "abd")
-    with pytest.raises(IntegrityError, match="certificate says 5000"):
-        verify(built.index, ArrayVectors(MATRIX[:4999]), built.certificate)
+    with pytest.raises(IntegrityError, match="certificate says 3000"):
+        verify(built.index, ArrayVectors(MATRIX[:2999]), built.certificate)
     recall = {**built.certificate.recall, 30: built.certificate.recall[30] - 0.01}
     with pytest.raises(IntegrityError, match=r"@30 0\.\d{4} \(certified"):
         verify(built.index, vectors, replace(built.certificate, recall=recall))
-    others = ArrayVectors(clustered(5000, 24, seed=1))
+    others = ArrayVectors(clustered(3000, 24, seed=1))
     with pytest.raises(IntegrityError, match="recall differs"):
         verify(built.index, others, built.certificate)
 
