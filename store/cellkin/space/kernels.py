@@ -310,9 +310,10 @@ def is_ascending(indptr, indices, n_columns):
             return False
         if begin < end and (indices[begin] < 0 or indices[end - 1] >= n_columns):
             return False
-        n_wrong = 0
-        for i in range(begin + 1, end):
-            n_wrong += indices[i] <= indices[i - 1]
+        line = indices[begin:end]
+        n_wrong = np.int32(0)
+        for i in range(len(line) - 1):
+            n_wrong += np.int32(line[i + 1] <= line[i])
         if n_wrong:
             return False
     return True
