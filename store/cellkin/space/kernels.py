@@ -42,31 +42,41 @@ def _bit_length(value):
 
 
 @compiled
+def _sort_by(source, target, n, shift, counts):
+    """Copy n keys in the order of the 8 bits from ``shift`` on, equals as they were."""
+    mask = np.uint64(255)
+    counts[:] = 0
+    for i in range(n):
+        counts[(source[i] >> shift) & mask] += 1
+    total = 0
+    for digit in range(len(counts)):
+        count = counts[digit]
+        counts[digit] = total
+        total += count
+    for i in range(n):
+        digit = (source[i] >> shift) & mask
+        target[counts[digit]] = source[i]
+        counts[digit] += 1
+
+
+@compiled
 def _sort(keys, n, other, differ):
     """Sort the first n keys, given the bits in which they differ; ``other`` is scratch."""
     counts = np.empty(256, np.int32)
-    mask = np.uint64(255)
-    source, target, n_passes = keys, other, 0
-    for byte in range(8):
-        shift = np.uint64(8 * byte)
-        if (differ >> shift) & mask == _ZERO64:
-            continue
-        counts[:] = 0
-        for i in range(n):
-            counts[(source[i] >> shift) & mask] += 1
-        total = 0
-        for digit in range(256):
-            count = counts[digit]
-            counts[digit] = total
-            total += count
-        for i in range(n):
-            digit = (source[i] >> shift) & mask
-            target[counts[digit]] = source[i]
-            counts[digit] += 1
-        source, target = target, source
-        n_passes += 1
-    if n_passes % 2:
-        keys[:n] = other[:n]
+    shift, in_other = _ZERO64, False
+    while differ >> shift != _ZERO64:
+        if (differ >> shift) & np.uint64(255) != _ZERO64:
+            if in_other:
+                _sort_by(other, keys, n, shift, counts)
+            else:
+                _sort_by(keys, other, n, shift, counts)
+            in_other = not in_other
+        shift += np.uint64(8)
+        if shift == np.uint64(64):
+            break
+    if in_other:
+        for i in range(n):  # a slice would take seconds to compile
+            keys[i] = other[i]
 
 
 @compiled
@@ -266,9 +276,7 @@ def choose_genes(
     for i in range(len(picked)):
         begin, end = indptr[picked[i]], indptr[picked[i] + 1]
         columns, values = indices[begin:end], data[begin:end]
-        if expression == LINEAR and not n_shared:
-            n = _choose(columns, values, rows, weights, top_n, weighted, places, keys, scratch)
-        else:
+        if expression != LINEAR or n_shared:
             n = _expressed(columns, values, rows, shared, slot, sums, kept)
             for j in range(n):
                 x[j] = np.float32(1) if expression == BINARY else np.float32(sums[j])
@@ -276,7 +284,8 @@ def choose_genes(
                 _log_expression(x, n)
             elif expression == RANK:
                 _rank_expression(x, n, keys, scratch)
-            n = _choose(kept[:n], x[:n], rows, weights, top_n, weighted, places, keys, scratch)
+            columns, values = kept[:n], x[:n]
+        n = _choose(columns, values, rows, weights, top_n, weighted, places, keys, scratch)
         _share_out(keys, n, ordered, scratch, genes, shares, bounds[i])
         bounds[i + 1] = bounds[i] + n
 
