@@ -35,6 +35,8 @@ from report import (
 
 from cellkin.space import gather
 from cellkin.space.projection import (
+    DENSE_CELLS,
+    LEAST_DENSE,
     CellSpace,
     Dense,
     GeneColumns,
@@ -181,7 +183,7 @@ def adding(world: World, recipe: Recipe, threads: int) -> tuple[Callable[[], obj
     block = _Block.of(world.cells, world.columns)
     work = _Means(block, world.columns, world.space(recipe))
     parts = np.array_split(np.arange(block.n_cells), threads)
-    chosen = [work._choose(part) for part in parts]
+    chosen = [work.choose(part) for part in parts]
     means = [np.empty(len(part) * _DIM, np.float32) for part in parts]
     flat = work._vectors
 
@@ -200,7 +202,7 @@ def choosing(world: World, recipe: Recipe) -> Callable[[], object]:
     """Return only the choosing of genes, on one thread."""
     block = _Block.of(world.cells, world.columns)
     work = _Means(block, world.columns, world.space(recipe))
-    return lambda: work._choose(np.arange(block.n_cells))
+    return lambda: work.choose(np.arange(block.n_cells))
 
 
 def check(world: World, recipe: Recipe) -> Figure:
@@ -284,7 +286,6 @@ def all_genes(world: World, n_rounds: int) -> list[Figure]:
     }
     took = interleaved(ways, n_rounds)
     flops = dict.fromkeys(ways, 2.0 * n * _N_GENES * _DIM) | {"peak": 2.0 * 2048**3}
-    density = world.cells.nnz / n / _N_GENES
 
     def share(name: str) -> float:
         return float(flops[name] / flops["peak"] * speedup(took["peak"], took[name]))
@@ -297,18 +298,25 @@ def all_genes(world: World, n_rounds: int) -> list[Figure]:
         ),
         at_least("all genes: as chosen, as dense work, of the peak", share("as chosen"), "x", 0.25),
         at_least("all genes: products with filling in, of the peak", share("products"), "x", 0.25),
-        # The time of a product does not depend on how many genes a cell has, that of sums does.
-        Figure(
-            "share of genes from which products are faster",
-            density * speedup(took["products"], took["sums"]),
-            "",
-        ),
-        Figure(
-            "share of genes from which products take less CPU",
-            density * cpu_speedup(took["products"], took["sums"]),
-            "",
-        ),
     ]
+
+
+def crowded(world: World, n_rounds: int) -> list[Figure]:
+    """Measure where products overtake sums, which is where the projection changes over."""
+    rng, space, found = np.random.default_rng(2), world.space(_ALL), []
+    for share in (LEAST_DENSE, 1.0):
+        # As many cells as one product takes, with small counts.
+        values = rng.integers(1, 9, (DENSE_CELLS, _N_GENES)).astype(np.float32)
+        cells = sp.csr_matrix(values * (rng.random(values.shape) < share))
+
+        def either(least: float, cells: sp.csr_matrix = cells) -> Callable[[], object]:
+            dense = Dense(least, lambda shares: shares @ space.vectors)
+            return lambda: means_with(dense, cells, world.columns, space, 1)
+
+        took = interleaved({"sums": either(1.1), "products": either(0.0)}, n_rounds)
+        name = f"cells of {share:.0%} of the genes: products against sums, CPU time"
+        found.append(Figure(name, cpu_speedup(took["sums"], took["products"]), "x"))
+    return found
 
 
 def first_calls() -> list[Figure]:
@@ -344,6 +352,7 @@ def main() -> int:
         *projections(world, arguments.rounds),
         *bandwidths(world, arguments.rounds, int(arguments.read_gib * 2**30)),
         *all_genes(world, min(3, arguments.rounds)),
+        *crowded(world, min(3, arguments.rounds)),
         check(world, TEXT_V1),
         *first_calls(),
     ]

@@ -2,7 +2,8 @@
 
 A cell's weights go into a histogram of their leading bits, which says within which bin the
 ``top_n``-th largest lies; only what is in that bin is looked at again. What is chosen is handed on
-in ascending order of genes, so that a cell's sum depends on the cell alone.
+in ascending order of genes, so that a cell's sum depends on the cell alone. Totals are of float32
+in double precision, which is exact for counts whatever the order.
 
 Arrays are read-only views of fixed types, for every other combination would be compiled anew.
 """

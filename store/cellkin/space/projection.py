@@ -25,8 +25,8 @@ BLOCK_CELLS = 2048
 """About as many cells share one pass over the vectors."""
 DENSE_CELLS = 256
 """Cells of one matrix product."""
-# Measured on 2 cores without AMX: benchmarks/project.py.
-_LEAST_DENSE = 0.35
+LEAST_DENSE = 0.35
+"""Share of the genes from which a product is faster, by benchmarks/project.py without AMX."""
 
 Float64Vector: TypeAlias = npt.NDArray[np.float64]
 Array = TypeVar("Array", bound=npt.NDArray[Any])
@@ -170,8 +170,8 @@ class Dense:
     Parameters
     ----------
     least
-        Share of the space's genes above which a cell is done this way. It is the cell's own share,
-        so that a cell's mean never depends on its block.
+        Entries of a cell, as a share of the space's genes, above which it is done this way. They
+        are the cell's own, so that its mean never depends on its block.
     product
         Takes (`DENSE_CELLS`, n_genes) float32 and returns its product with the vectors, float32.
     """
@@ -322,52 +322,60 @@ class _Means:
         )  # fmt: skip
         self._vectors = _frozen(np.ascontiguousarray(space.vectors).reshape(-1))
 
-    def _choose(self, cells: Int64Vector) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
-        """Return the bounds, genes and shares of some cells."""
-        recipe, indptr = self._space.recipe, self._block.arrays[0]
-        n_entries = indptr[cells + 1] - indptr[cells]
-        if recipe.top_n:
-            n_entries = np.minimum(n_entries, recipe.top_n)
+    def n_entries(self, cells: Int64Vector) -> Int64Vector:
+        """Return the most genes that some cells can use."""
+        top_n, indptr = self._space.recipe.top_n, self._block.arrays[0]
+        n_entries: Int64Vector = indptr[cells + 1] - indptr[cells]
+        return np.minimum(n_entries, top_n) if top_n else n_entries
+
+    def choose(
+        self, cells: Int64Vector, ordered: bool = True
+    ) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
+        """Return the bounds, genes and shares of some cells, genes in order if they need be."""
+        recipe = self._space.recipe
         bounds = np.empty(len(cells) + 1, np.int64)
-        genes = np.empty(n_entries.sum(), np.int32)
+        genes = np.empty(self.n_entries(cells).sum(), np.int32)
         shares = np.empty(len(genes), np.float32)
+        rows, shared, n_shared, in_order, weights, n_genes = self._columns
         kernels.choose_genes(
-            *self._block.arrays, _frozen(cells), *self._columns,
-            kernels.EXPRESSIONS[recipe.expression], recipe.top_n, bounds, genes, shares,
+            *self._block.arrays, _frozen(cells), rows, shared, n_shared, in_order or not ordered,
+            weights, n_genes, kernels.EXPRESSIONS[recipe.expression], recipe.top_n,
+            bounds, genes, shares,
         )  # fmt: skip
         return bounds, genes, shares
 
     def gather(self, cells: Int64Vector, most: float) -> Int64Vector:
-        """Fill in the means of neighboring cells; return those that use more than ``most`` genes.
+        """Fill in the means of neighboring cells; return those that may use more genes than most.
 
         Those are left for `multiply`.
         """
         if not len(cells):
             return cells
         n_genes, dim = self._space.vectors.shape
-        bounds, genes, shares = self._choose(cells)
-        n_chosen = np.diff(bounds)
-        crowded = n_chosen > most
-        begins = bounds[:-1]
-        ends = np.where(crowded, begins, bounds[1:])
+        few = self.n_entries(cells) <= most
+        bounds, genes, shares = self.choose(cells[few])
+        begins, ends = np.zeros(len(cells), np.int64), np.zeros(len(cells), np.int64)
+        begins[few], ends[few] = bounds[:-1], bounds[1:]
         means = self.means[cells[0] : cells[-1] + 1]
         gather.add_vectors(
             begins, ends, genes, shares, self._vectors, n_genes, dim, means.reshape(-1)
         )
-        self.empty[cells] = n_chosen == 0
-        return cells[crowded]
+        self.empty[cells] = begins == ends
+        return cells[~few]
 
     def multiply(
         self, cells: Int64Vector, product: Callable[[Float32Matrix], Float32Matrix]
     ) -> None:
         """Fill in the means of at most `DENSE_CELLS` cells by a matrix product."""
         dense = np.empty((DENSE_CELLS, len(self._space.vectors)), np.float32)
-        gather.scatter(*self._choose(cells), dense)
+        bounds, genes, shares = self.choose(cells, ordered=False)
+        gather.scatter(bounds, genes, shares, dense)
         self.means[cells] = product(dense)[: len(cells)]
+        self.empty[cells] = bounds[:-1] == bounds[1:]
 
 
 def _sgemm(space: CellSpace) -> Dense:
-    return Dense(_LEAST_DENSE, lambda dense: dense @ space.vectors)
+    return Dense(LEAST_DENSE, lambda dense: dense @ space.vectors)
 
 
 def _frozen(array: Array) -> Array:
