@@ -11,7 +11,6 @@ import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
-from cellkin.indexer.cells.job import Reference, index_cells
 from cellkin.indexer.embeddings.job import embed_genes
 from cellkin.space.recipe import TEXT_V1
 from cellkin.store import schema
@@ -100,10 +99,13 @@ def query_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def store_path(tmp_path_factory: pytest.TempPathFactory, reference_path: Path) -> Path:
     """A store with a corpus, random gene vectors and an index `trio`. Only for reading."""
+    from cellkin.indexer.cells.job import index_cells
+    from cellkin.indexer.cells.sources import Reference
+
     path = tmp_path_factory.mktemp("store") / "store"
     store = Store.create(str(path))
     store.publish_corpus("genes", corpus_table(), {})
     embed_genes(store, "random:64:7", VersionName("genes"))
-    reference = Reference(reference_path, "cell_type", "donor")
+    reference = Reference([reference_path], "cell_type", "donor")
     index_cells(store, "trio", reference, VersionName("random-64-7"), TEXT_V1)
     return path

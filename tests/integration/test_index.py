@@ -46,8 +46,8 @@ def test_an_index_names_all_it_was_made_from(
     assert said["embedding"].startswith("random-64-7@")
     assert said["corpus"].startswith("genes@")
     loaded = read_cell_index(store.index_folder(entry))
-    assert loaded.cells.ids[:2] == ["cell1-0", "cell1-1"]
-    assert loaded.cells.batches[:3] == ["d0", "d1", "d0"]
+    assert loaded.cells.ids[:2].to_pylist() == ["cell1-0", "cell1-1"]
+    assert loaded.cells.batches[:3].to_pylist() == ["d0", "d1", "d0"]
     # Genes measured weigh what the reference says; every other gene with text has a weight too.
     assert loaded.space.measured.sum() == 108
     assert (loaded.space.weights >= 0).all()
@@ -105,8 +105,8 @@ def broken(kind: str, make_cells: Make, path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("twins", "1 cell names repeat, such as same; make obs_names unique"),
-        ("unlabelled", "every cell's label is missing"),
+        ("twins", "1 cell names repeat in "),
+        ("unlabelled", "every cell's label in 'cell_type' is missing"),
         ("alien", "error: 0 of 120 gene names have a gene with text"),
         ("scaled", "centred or scaled data cannot be used"),
         ("other label", "has no obs column 'cell_type' for the labels; it has: donor"),

@@ -14,7 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from cellkin.client import Client
-from cellkin.indexer.cells.job import Reference, index_cells
+from cellkin.indexer.cells.job import index_cells
+from cellkin.indexer.cells.sources import Reference
 from cellkin.space.recipe import TEXT_V1
 from cellkin.store.store import Store
 from cellkin.v1 import cell_service_pb2 as wire
@@ -98,7 +99,7 @@ def test_a_new_version_is_seen_without_a_restart_and_the_old_one_stays(
     with serve(copy) as (address, _), grpc.insecure_channel(address) as channel:
         stub = cell_service_pb2_grpc.CellServiceStub(channel)
         first = stub.GetCellIndex(wire.GetCellIndexRequest(name="trio")).name
-        reference = Reference(tmp_path / "next.h5ad", "cell_type")
+        reference = Reference([tmp_path / "next.h5ad"], "cell_type")
         store = Store.open(str(copy))
         index_cells(store, "trio", reference, VersionName("random-64-7"), TEXT_V1)
         deadline = time.monotonic() + 20

@@ -7,14 +7,17 @@ from typing import Any
 
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from safetensors.numpy import load_file, save_file
 
 from cellkin.space.arrays import Int32Vector
 from cellkin.space.projection import CellSpace
 from cellkin.space.recipe import Recipe
+from cellkin.store.milvus import FILE as MILVUS
+from cellkin.store.milvus import MilvusNeighbors
 from cellkin.store.neighbors import NeighborIndex
 
-_SPACE = "space.safetensors"
+SPACE = "space.safetensors"
 _RECIPE = "recipe.json"
 _CELLS = "cells.arrow"
 _NEIGHBORS = "neighbors.faiss"
@@ -27,19 +30,28 @@ class ReferenceCells:
     Parameters
     ----------
     ids
-        Cell names, unique.
+        (n_cells,) strings, cell names, unique.
     label_names
         The subtypes, ascending.
     labels
         (n_cells,) int32 into ``label_names``.
     batches
-        Donor or batch of each cell; empty strings where none was given.
+        (n_cells,) strings, donor or batch of each cell; empty where none was given.
     """
 
-    ids: list[str]
+    ids: pa.ChunkedArray
     label_names: list[str]
     labels: Int32Vector
-    batches: list[str]
+    batches: pa.ChunkedArray
+
+    @classmethod
+    def from_columns(
+        cls, ids: pa.ChunkedArray, labels: pa.ChunkedArray, batches: pa.ChunkedArray
+    ) -> "ReferenceCells":
+        """Make one of the columns of a cell table."""
+        names = sorted(labels.unique().to_pylist())
+        codes = pc.index_in(labels, pa.array(names, pa.string()))
+        return cls(ids, names, codes.to_numpy().astype("int32"), batches)
 
 
 @dataclass(frozen=True)
@@ -48,7 +60,7 @@ class CellIndex:
 
     space: CellSpace
     cells: ReferenceCells
-    neighbors: NeighborIndex
+    neighbors: NeighborIndex | MilvusNeighbors
 
 
 def write_cell_index(folder: Path, index: CellIndex) -> None:
@@ -64,34 +76,44 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
     }
     if space.head is not None:
         arrays["head"] = space.head
-    save_file(arrays, folder / _SPACE)
+    save_file(arrays, folder / SPACE)
     (folder / _RECIPE).write_text(json.dumps(space.recipe.to_json(), indent=1, sort_keys=True))
     cells = index.cells
+    names = pa.array(cells.label_names, pa.string())
     table = pa.table(
         {
-            "id": pa.array(cells.ids, pa.string()),
-            "label": pa.DictionaryArray.from_arrays(
-                pa.array(cells.labels, pa.int32()), pa.array(cells.label_names, pa.string())
-            ),
-            "batch": pa.array(cells.batches, pa.string()),
+            "id": cells.ids.combine_chunks(),
+            "label": pa.DictionaryArray.from_arrays(pa.array(cells.labels, pa.int32()), names),
+            "batch": cells.batches.combine_chunks(),
         }
     )
     with pa.ipc.new_file(str(folder / _CELLS), table.schema) as file:
         file.write_table(table)
-    index.neighbors.save(folder / _NEIGHBORS)
+    if isinstance(index.neighbors, MilvusNeighbors):
+        index.neighbors.write(folder)
+    else:
+        index.neighbors.save(folder / _NEIGHBORS)
+
+
+def read_space(folder: Path) -> CellSpace:
+    """Load the cell space of a cell index."""
+    recipe = Recipe.from_json(json.loads((folder / _RECIPE).read_text()))
+    return CellSpace(recipe=recipe, **load_file(folder / SPACE))
 
 
 def read_cell_index(folder: Path) -> CellIndex:
-    """Load the files of a cell index."""
-    recipe = Recipe.from_json(json.loads((folder / _RECIPE).read_text()))
-    space = CellSpace(recipe=recipe, **load_file(folder / _SPACE))
+    """Load the files of a cell index; cells and neighbors are mapped into memory, not read."""
     with pa.memory_map(str(folder / _CELLS)) as source:
-        table = pa.ipc.open_file(source).read_all().combine_chunks()
-    labels = table["label"].chunk(0)
+        table = pa.ipc.open_file(source).read_all()
+    labels = table["label"].combine_chunks()
     cells = ReferenceCells(
-        table["id"].to_pylist(),
-        labels.dictionary.to_pylist(),
-        labels.indices.to_numpy(),
-        table["batch"].to_pylist(),
+        table["id"], labels.dictionary.to_pylist(), labels.indices.to_numpy(), table["batch"]
     )
-    return CellIndex(space, cells, NeighborIndex.load(folder / _NEIGHBORS))
+    return CellIndex(read_space(folder), cells, read_neighbors(folder))
+
+
+def read_neighbors(folder: Path) -> NeighborIndex | MilvusNeighbors:
+    """Map the neighbors' index of a cell index into memory, or connect to where it is."""
+    if (folder / MILVUS).exists():
+        return MilvusNeighbors.load(folder)
+    return NeighborIndex.load(folder / _NEIGHBORS)

@@ -47,6 +47,15 @@ class FoundFolder:
     modified: datetime
 
 
+@dataclass(frozen=True)
+class FoundFile:
+    """A file that lies in a store; attributes as of `FoundFolder`."""
+
+    path: str
+    n_bytes: int
+    modified: datetime
+
+
 class Files(Protocol):
     """Where a store keeps its folders of files."""
 
@@ -62,8 +71,14 @@ class Files(Protocol):
     def found(self, parent: str) -> Iterator[FoundFolder]:
         """Yield the folders below a folder, unfinished ones among them."""
 
+    def sizes(self, folder: str) -> Iterator[FoundFile]:
+        """Yield the files of a folder; none where there is no such folder."""
+
     def remove(self, path: str) -> None:
         """Remove a folder and what is in it."""
+
+    def remove_file(self, path: str) -> None:
+        """Remove a file."""
 
 
 def files_at(uri: str) -> Files:
@@ -157,9 +172,21 @@ class LocalFiles:
                 datetime.fromtimestamp(newest, UTC),
             )
 
+    def sizes(self, folder: str) -> Iterator[FoundFile]:
+        """Yield the files of a folder; none where there is no such folder."""
+        place = self._root / folder
+        for file in sorted(place.iterdir()) if place.is_dir() else []:
+            stat = file.stat()
+            when = datetime.fromtimestamp(stat.st_mtime, UTC)
+            yield FoundFile(file.relative_to(self._root).as_posix(), stat.st_size, when)
+
     def remove(self, path: str) -> None:
         """Remove a folder and what is in it."""
         shutil.rmtree(self._root / path)
+
+    def remove_file(self, path: str) -> None:
+        """Remove a file."""
+        (self._root / path).unlink()
 
 
 class ObjectFiles:
@@ -245,10 +272,20 @@ class ObjectFiles:
                 folders[path] = FoundFolder(path, known.n_bytes + item["size"], newest)
         yield from sorted(folders.values(), key=lambda folder: folder.path)
 
+    def sizes(self, folder: str) -> Iterator[FoundFile]:
+        """Yield the files of a folder; none where there is no such folder."""
+        for page in obstore.list(self._store, prefix=f"{folder}/"):
+            for item in page:
+                yield FoundFile(item["path"], item["size"], item["last_modified"])
+
     def remove(self, path: str) -> None:
         """Remove a folder and what is in it."""
         for page in obstore.list(self._store, prefix=f"{path}/"):
             obstore.delete(self._store, [item["path"] for item in page])
+
+    def remove_file(self, path: str) -> None:
+        """Remove a file."""
+        obstore.delete(self._store, path)
 
     def _download(self, path: str, files: Mapping[str, str], cached: Path, what: str) -> None:
         self._cache.mkdir(parents=True, exist_ok=True)

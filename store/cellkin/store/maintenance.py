@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from cellkin.store.catalog import Entry, Kind
+from cellkin.store.cell_table import CELLS, check_rows, row_files
 from cellkin.store.store import STAGING, Store
 from cellkin.wire.errors import CellkinError, IntegrityError
 from cellkin.wire.names import parse_version_name
@@ -17,7 +18,7 @@ class Orphan:
     Parameters
     ----------
     what
-        ``folder``, ``table version`` or ``staging table``.
+        ``folder``, ``table version``, ``rows`` of no version, or ``staging table``.
     where
         Its path, or the name of its table.
     table_version
@@ -49,6 +50,8 @@ def damage(store: Store, entry: Entry) -> str:
                     return f"was made from another {kind.noun} than {source.full_name} now is"
         if entry.kind is Kind.INDEX:
             store.index_folder(entry)
+            if "rows_digest" in entry.manifest:
+                check_rows(store, entry)
         elif entry.kind is Kind.CORPUS:
             store.corpus(entry)
         else:
@@ -71,14 +74,21 @@ def orphans(store: Store) -> list[Orphan]:
         if folder.path not in paths
     ]
     for name in store.tables():
-        versions = store.database.open_table(name).list_versions()
+        versions = _versions(store, name)
         if name.startswith(STAGING):
             found.append(Orphan("staging table", name, 0, 0, _when(versions[-1])))
-        elif name.startswith((f"{Kind.CORPUS}-", f"{Kind.EMBEDDING}-")):
+        elif name.startswith((f"{Kind.CORPUS}-", f"{Kind.EMBEDDING}-", CELLS)):
             found += [
                 Orphan("table version", name, version["version"], 0, _when(version))
                 for version in versions
                 if (name, version["version"]) not in used
+            ]
+        if name.startswith(CELLS):
+            committed = row_files(store, name, [version["version"] for version in versions])
+            found += [
+                Orphan("rows", file.path, 0, file.n_bytes, file.modified)
+                for file in store.files.sizes(f"{name}.lance/data")
+                if file.path.rpartition("/")[2] not in committed
             ]
     return found
 
@@ -104,6 +114,8 @@ def collect(store: Store, older_than: timedelta) -> list[Orphan]:
     for orphan in old:
         if orphan.what == "folder":
             store.files.remove(orphan.where)
+        elif orphan.what == "rows":
+            store.files.remove_file(orphan.where)
         elif orphan.what == "staging table":
             store.database.drop_table(orphan.where, ignore_missing=True)
     for name in tables:
@@ -124,6 +136,15 @@ def _forget_versions(store: Store, name: str, gone: set[int], older_than: timede
         if version not in gone and version not in tagged:
             table.tags.create(f"kept-{version}", version)
     table.to_lance().cleanup_old_versions(older_than=older_than, error_if_tagged_old_versions=False)
+
+
+def _versions(store: Store, name: str) -> list[dict[str, Any]]:
+    try:
+        versions: list[dict[str, Any]] = store.database.open_table(name).list_versions()
+    except ValueError:
+        # Rows were written and nothing was committed.
+        return []
+    return versions
 
 
 def _check_vectors(store: Store, entry: Entry) -> None:

@@ -66,6 +66,9 @@ class NeighborIndex:
         """Write the index to a file, its search settings with it."""
         faiss.write_index(self._index, str(path))
 
+    def close(self) -> None:
+        """Do nothing: there is no connection to let go of."""
+
     @property
     def faiss_index(self) -> faiss.Index:
         """The FAISS index; what is loaded is mapped, and adding to it ends the process."""

@@ -36,6 +36,19 @@ def embedding_schema(dim: int) -> pa.Schema:
     )
 
 
+def cells_schema(dim: int) -> pa.Schema:
+    """Return the columns of the cells of a reference, in the order of their index."""
+    return pa.schema(
+        [
+            pa.field("id", pa.string(), nullable=False),  # unique
+            pa.field("label", pa.string(), nullable=False),  # the subtype
+            pa.field("batch", pa.string(), nullable=False),  # donor or batch, "" where not given
+            # The weighted mean of the cell's gene vectors, before the centre is taken off.
+            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+        ]
+    )
+
+
 CATALOG = pa.schema(
     [
         # kind/name@version. Only with this mark do two inserts of one key at one time conflict.

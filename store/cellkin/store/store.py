@@ -245,6 +245,12 @@ class Store:
         what = f"cell index {entry.full_name}"
         return self.files.folder(entry.manifest["path"], entry.manifest["files"], what)
 
+    def table_uri(self, name: str) -> str:
+        """Return where a table lies, for Lance itself."""
+        local = "://" not in self.uri or self.uri.startswith("file://")
+        root = str(local_root(self.uri)) if local else self.uri.rstrip("/")
+        return f"{root}/{name}.lance"
+
     def tables(self) -> list[str]:
         """Return the names of all tables."""
         names: list[str] = []

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 @click.option(
     "--min-support", type=float, help="Least share of the vote a label may have, in (0, 1]."
 )
+@click.option("--layer", metavar="NAME", help="Read this layer instead of X.")
+@click.option("--raw", is_flag=True, help="Read .raw instead of X.")
 @server_option
 @json_option
 def annotate(
@@ -32,10 +34,15 @@ def annotate(
     output: Path | None,
     taxon: int,
     min_support: float | None,
+    layer: str | None,
+    raw: bool,
     server: str,
     as_json: bool,
 ) -> None:
-    """Label the cells of QUERY, an .h5ad file, by their nearest reference cells."""
+    """Label the cells of QUERY by their nearest reference cells.
+
+    QUERY is an .h5ad, a .zarr, a 10x .h5, a 10x folder of matrix.mtx.gz or a .loom.
+    """
     try:
         from cellkin.client.annotate import annotate_file, write_annotation
     except ImportError as error:
@@ -50,7 +57,14 @@ def annotate(
         raise InvalidArgumentError(f"-o {output} is the query itself; give another file")
     with Client(server) as client, progress_bar("labelling cells") as progress:
         annotation = annotate_file(
-            client, query, index, taxon=taxon, min_support=min_support, progress=progress
+            client,
+            query,
+            index,
+            taxon=taxon,
+            min_support=min_support,
+            layer=layer,
+            raw=raw,
+            progress=progress,
         )
     if output is not None:
         write_annotation(annotation, query, output)

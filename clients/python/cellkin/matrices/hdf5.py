@@ -1,6 +1,6 @@
 """HDF5 files: opening one, saying how a dataset is compressed, unpacking it."""
 
-import importlib
+import zlib
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,8 @@ class GzipVector:
             return chunk
         size = self.chunks[0] * self.dtype.itemsize
         try:
-            unpacked = _zlib.decompress(packed, bufsize=size)
-        except _zlib.error as error:
+            unpacked = zlib.decompress(packed, bufsize=size)
+        except zlib.error as error:
             raise OSError(f"a chunk cannot be unpacked: {error}") from error
         if len(unpacked) != size:
             raise OSError(f"a chunk has {len(unpacked)} bytes, not {size}")
@@ -121,13 +121,3 @@ def text_dataset(group: Any, *names: str) -> Any:
             return group[name][:]
     raise KeyError(f"none of {', '.join(names)} in {group.name}")
 
-
-def _decompressor() -> Any:
-    """Return Intel's zlib where it is installed, which takes half the time, or Python's."""
-    try:
-        return importlib.import_module("isal.isal_zlib")
-    except ImportError:
-        return importlib.import_module("zlib")
-
-
-_zlib = _decompressor()

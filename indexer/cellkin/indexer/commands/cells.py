@@ -1,13 +1,95 @@
 """``cellkin cells``: index reference cells."""
 
 import json
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellkin.indexer.commands.convert import convert
 from cellkin.indexer.commands.options import store_option
 from cellkin.terminal.options import json_option, taxon_option
 from cellkin.wire.terms import DEFAULT_MODEL
+
+if TYPE_CHECKING:
+    from cellkin.indexer.cells.job import IndexReport, Job
+    from cellkin.store.catalog import Entry
+
+Command = Callable[..., None]
+
+_files = click.argument("files", nargs=-1, required=True, metavar="FILE...")
+
+
+def _reference_options(command: Command) -> Command:
+    for option in (
+        click.option(
+            "--label", required=True, metavar="COLUMN", help="The obs column of subtypes."
+        ),
+        click.option(
+            "--batch",
+            metavar="COLUMN",
+            help="The obs column of donors or batches; without it each of several files is one.",
+        ),
+        taxon_option,
+        click.option("--layer", metavar="NAME", help="Read this layer instead of X."),
+        click.option("--raw", is_flag=True, help="Read .raw instead of X."),
+    ):
+        command = option(command)
+    return command
+
+
+def _job_options(command: Command) -> Command:
+    for option in (
+        click.option(
+            "--index",
+            "wanted",
+            default="auto",
+            show_default=True,
+            metavar="FACTORY",
+            help="auto chooses by size and memory and says why; or a FAISS factory string.",
+        ),
+        click.option(
+            "--recall",
+            type=click.FloatRange(0, 1, min_open=True),
+            default=0.98,
+            show_default=True,
+            help="The recall@10 the index is tuned to; what it reaches is measured and stored.",
+        ),
+        click.option(
+            "--memory-gib",
+            type=click.FloatRange(min=0, min_open=True),
+            help="What the index may take where it is served.  [default: a share of this machine]",
+        ),
+        click.option(
+            "--device",
+            default="auto",
+            show_default=True,
+            metavar="auto|cpu|cuda[:N]",
+            help="Where cells are projected.",
+        ),
+        click.option(
+            "--engine",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="Processes of this machine, or a Ray cluster.",
+        ),
+        click.option(
+            "--address",
+            metavar="HOST:PORT",
+            help="The Ray cluster; without it one starts here.",
+        ),
+        click.option(
+            "--gpus", type=click.FloatRange(min=0), default=0.0, help="Of a GPU, a Ray worker."
+        ),
+        click.option(
+            "--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one a core]"
+        ),
+        json_option,
+    ):
+        command = option(command)
+    return command
 
 
 @click.group()
@@ -15,58 +97,191 @@ def cells() -> None:
     """Index reference cells."""
 
 
+cells.add_command(convert)
+
+
 @cells.command()
-@click.argument("reference", type=click.Path(path_type=Path))
+@_files
 @store_option
 @click.option("--name", required=True, help="Name of the index.")
-@click.option("--label", required=True, metavar="COLUMN", help="The obs column of subtypes.")
-@click.option("--batch", metavar="COLUMN", help="The obs column of donors or batches.")
+@_reference_options
 @click.option("--embedding", default=DEFAULT_MODEL, show_default=True, metavar="MODEL[@VERSION]")
-@taxon_option
-@json_option
+@click.option(
+    "--like",
+    metavar="INDEX[@VERSION]",
+    help="Use the cell space of this index instead of fitting one, so that both can be merged.",
+)
+@_job_options
 def index(
-    reference: Path,
+    files: tuple[str, ...],
     uri: str,
     name: str,
     label: str,
     batch: str | None,
-    embedding: str,
     taxon: int,
+    layer: str | None,
+    raw: bool,
+    embedding: str,
+    like: str | None,
     as_json: bool,
+    **job: Any,
 ) -> None:
-    """Place the labelled cells of REFERENCE, an .h5ad file, and publish them as an index."""
-    from cellkin.indexer.cells.job import Reference, index_cells
+    """Place the labelled cells of the FILEs and publish them as one index.
+
+    A FILE is an .h5ad, a .zarr, a 10x .h5, a 10x folder of matrix.mtx.gz, a .loom, or a pattern
+    such as 'data/*.h5ad'. Each may have genes of its own.
+    """
+    from cellkin.indexer.cells.job import index_cells, place_like
+    from cellkin.indexer.cells.sources import Reference
+    from cellkin.matrices.cells import expand
     from cellkin.space.recipe import TEXT_V1
     from cellkin.store.store import Store
-    from cellkin.terminal.console import print_table, progress_bar
     from cellkin.wire.names import embedding_name, parse_version_name
 
     store = Store.open(uri)
-    wanted = parse_version_name(embedding_name(embedding), "gene embedding")
-    with progress_bar("reading and placing cells") as progress:
-        report = index_cells(
-            store, name, Reference(reference, label, batch, taxon), wanted, TEXT_V1, progress
-        )
-    entry = report.entry
+    reference = Reference(expand(files), label, batch, taxon, layer, raw)
+    with _job(**job) as how:
+        if like is not None:
+            model = parse_version_name(like, "cell index")
+            report = place_like(store, name, reference, model, how)
+        else:
+            wanted = parse_version_name(embedding_name(embedding), "gene embedding")
+            report = index_cells(store, name, reference, wanted, TEXT_V1, how)
+    _show(report, as_json)
+
+
+@cells.command()
+@click.argument("index", metavar="INDEX[@VERSION]")
+@_files
+@store_option
+@_reference_options
+@_job_options
+def append(
+    index: str,
+    files: tuple[str, ...],
+    uri: str,
+    label: str,
+    batch: str | None,
+    taxon: int,
+    layer: str | None,
+    raw: bool,
+    as_json: bool,
+    **job: Any,
+) -> None:
+    """Add the labelled cells of the FILEs to an index, as a new version of it.
+
+    The cells it has are not placed again; the new ones are placed in its cell space as it is.
+    """
+    from cellkin.indexer.cells.job import append_cells
+    from cellkin.indexer.cells.sources import Reference
+    from cellkin.matrices.cells import expand
+    from cellkin.store.store import Store
+    from cellkin.wire.names import parse_version_name
+
+    reference = Reference(expand(files), label, batch, taxon, layer, raw)
+    base = parse_version_name(index, "cell index")
+    with _job(**job) as how:
+        report = append_cells(Store.open(uri), base, reference, how)
+    _show(report, as_json)
+
+
+@cells.command()
+@click.argument("indexes", nargs=-1, required=True, metavar="INDEX[@VERSION]...")
+@store_option
+@click.option("--name", required=True, help="Name of the new index.")
+@_job_options
+def merge(indexes: tuple[str, ...], uri: str, name: str, as_json: bool, **job: Any) -> None:
+    """Publish the cells of several indexes of one cell space as one index."""
+    from cellkin.indexer.cells.job import merge_indexes
+    from cellkin.store.store import Store
+    from cellkin.wire.names import parse_version_name
+
+    names = [parse_version_name(index, "cell index") for index in indexes]
+    with _job(**job) as how:
+        entry = merge_indexes(Store.open(uri), name, names, how)
     if as_json:
-        click.echo(json.dumps({"index": entry.full_name, "digest": entry.digest, **entry.manifest}))
+        _print_json(entry)
+    else:
+        _show_entry(entry)
+
+
+@contextmanager
+def _job(
+    wanted: str,
+    recall: float,
+    memory_gib: float | None,
+    device: str,
+    engine: str,
+    address: str | None,
+    gpus: float,
+    workers: int | None,
+) -> "Iterator[Job]":
+    from cellkin.indexer.cells.engines import LocalEngine, n_cores
+    from cellkin.indexer.cells.job import Job
+    from cellkin.indexer.cells.publish import IndexChoice
+    from cellkin.indexer.cells.ray_engine import RayEngine
+    from cellkin.terminal.console import progress_bar
+
+    n_workers = workers or n_cores()
+    memory = None if memory_gib is None else int(memory_gib * 2**30)
+    where = RayEngine(address, n_workers, gpus) if engine == "ray" else LocalEngine(n_workers)
+    with closing(where):
+        yield Job(where, device, IndexChoice(wanted, recall, memory), progress_bar)
+
+
+def _show(report: "IndexReport", as_json: bool) -> None:
+    from cellkin.terminal.console import print_table
+
+    if as_json:
+        _print_json(report.entry)
         return
-    print_table(
-        f"Genes ({report.units.why})",
-        ("names", "n", "share of expression"),
-        report.match.lines(report.mass),
-    )
-    print_table(
-        f"Cell index {entry.full_name}: {entry.manifest['n_cells']} cells, "
-        f"{entry.manifest['dim']} dimensions, {entry.manifest['recipe']}",
-        ("label", "cells"),
-        entry.manifest["label_counts"].items(),
-    )
-    left_out = [
+    for file in report.files:
+        title = f"Genes ({file.source.units.why})"
+        if len(report.files) > 1:
+            title = f"{file.source.path.name}: {file.source.n_cells} cells, {title}"
+        print_table(title, ("names", "n", "share of expression"), file.match.lines(file.mass))
+        for note in file.source.notes:
+            click.echo(note)
+    _show_entry(report.entry)
+    for n, why in (
         (report.n_unlabeled, "without a label"),
         (report.n_empty, "without a gene that has text"),
-    ]
-    for n, why in left_out:
+    ):
         if n:
             click.echo(f"left out: {n} cells {why}")
-    click.echo(f"embedding {entry.manifest['embedding']}, corpus {entry.manifest['corpus']}")
+    _show_speed(report)
+
+
+def _show_speed(report: "IndexReport") -> None:
+    """Say what the job waited for, where that was the reader."""
+    total = report.read_s + report.compute_s + report.write_s
+    reading = report.read_s / total if total else 0.0
+    if reading < 0.5 or report.n_cells < 10_000:
+        return
+    rate = report.n_cells / report.read_s
+    formats = ", ".join(sorted({file.source.format for file in report.files}))
+    click.echo(
+        f"reading took {reading:.0%} of the time: {rate:,.0f} cells/s a process from {formats}"
+        + (
+            "; `cellkin cells convert FILE OUT.zarr` writes what reads several times as fast"
+            if any(file.source.slow for file in report.files)
+            else ""
+        )
+    )
+
+
+def _show_entry(entry: "Entry") -> None:
+    from cellkin.terminal.console import print_table
+
+    made = entry.manifest
+    print_table(
+        f"Cell index {entry.full_name}: {made['n_cells']} cells, "
+        f"{made['dim']} dimensions, {made['recipe']}",
+        ("label", "cells"),
+        made["label_counts"].items(),
+    )
+    click.echo(f"embedding {made['embedding']}, corpus {made['corpus']}")
+
+
+def _print_json(entry: "Entry") -> None:
+    click.echo(json.dumps({"index": entry.full_name, "digest": entry.digest, **entry.manifest}))

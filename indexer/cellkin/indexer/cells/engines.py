@@ -1,0 +1,187 @@
+"""Where a job's shards are worked on: in this process, in processes of this machine, or by Ray."""
+
+import contextlib
+import multiprocessing
+import os
+import pickle
+import signal
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any, Protocol
+
+from cellkin.indexer.cells.worker import CellWorker, Shard, Work
+from cellkin.wire.errors import FailedPreconditionError
+
+Finished = Callable[[Shard], None]
+"""Called with every shard that is done."""
+
+_MAX_RESTARTS = 3
+# Below this a job is done before the processes have started.
+_SHARDS_WORTH_PROCESSES = 3
+
+
+class Engine(Protocol):
+    """Runs one step of a job over its shards."""
+
+    def n_threads(self, n_shards: int) -> int:
+        """Return the threads each worker may use on a step of so many shards."""
+
+    def run(self, work: Work, step: str, shards: Sequence[Shard], finished: Finished) -> list[Any]:
+        """Return what ``CellWorker.<step>`` makes of each shard, in the order of the shards.
+
+        Parameters
+        ----------
+        work
+            The job.
+        step
+            ``count`` or ``place``.
+        shards
+            What is to be done.
+        finished
+            Called for every shard that is done, in no order.
+        """
+
+    def close(self) -> None:
+        """End the workers."""
+
+
+def n_cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class LocalEngine:
+    """Processes of this machine: HDF5 lets one thread of a process read at a time.
+
+    A worker that is killed costs its shards a retry and nothing else.
+
+    Parameters
+    ----------
+    n_workers
+        Processes; one works in this process.
+    """
+
+    def __init__(self, n_workers: int) -> None:
+        self._n_workers = n_workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def n_threads(self, n_shards: int) -> int:
+        """Return 1 where processes share the machine, all cores where there is one."""
+        return n_cores() if self._alone(n_shards) else 1
+
+    def run(self, work: Work, step: str, shards: Sequence[Shard], finished: Finished) -> list[Any]:
+        """Run a step; see `Engine.run`.
+
+        Raises
+        ------
+        FailedPreconditionError
+            If workers die again and again.
+        """
+        if self._alone(len(shards)):
+            return _run_here(work, step, shards, finished)
+        results: dict[int, Any] = {}
+        n_broken = 0
+        with tempfile.TemporaryDirectory(prefix="cellkin-") as scratch:
+            path = Path(scratch) / "work"
+            path.write_bytes(pickle.dumps(work, protocol=pickle.HIGHEST_PROTOCOL))
+            while len(results) < len(shards):
+                n_before = len(results)
+                try:
+                    self._run_pool(path, step, shards, results, finished)
+                except BrokenProcessPool:
+                    self.close()
+                    n_broken = 0 if len(results) > n_before else n_broken + 1
+                if n_broken > _MAX_RESTARTS:
+                    raise FailedPreconditionError(
+                        f"worker processes died {n_broken} times without finishing a shard; if "
+                        "the system killed them for their memory, use fewer: --workers"
+                    )
+        return [results[i] for i in range(len(shards))]
+
+    def close(self) -> None:
+        """End the processes."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def _alone(self, n_shards: int) -> bool:
+        return self._n_workers == 1 or n_shards < _SHARDS_WORTH_PROCESSES
+
+    def _run_pool(
+        self,
+        work: Path,
+        step: str,
+        shards: Sequence[Shard],
+        results: dict[int, Any],
+        finished: Finished,
+    ) -> None:
+        """Work on the shards that have no result yet; what is done stays if the pool breaks."""
+        if self._pool is None:
+            # Lance's threads do not survive a fork.
+            spawn = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._n_workers, spawn, _start)
+        todo = iter([i for i in range(len(shards)) if i not in results])
+        running: dict[Future[Any], int] = {}
+        try:
+            # Two a worker are under way: enough to keep it busy, and few tables in the pipes.
+            while True:
+                for i in _first(todo, 2 * self._n_workers - len(running)):
+                    running[self._pool.submit(_step, work, step, shards[i])] = i
+                if not running:
+                    return
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    i = running.pop(future)
+                    results[i] = future.result()
+                    finished(shards[i])
+        finally:
+            for future in running:
+                future.cancel()
+
+
+def _run_here(work: Work, step: str, shards: Sequence[Shard], finished: Finished) -> list[Any]:
+    results = []
+    with contextlib.closing(CellWorker(work)) as worker:
+        for shard in shards:
+            results.append(getattr(worker, step)(shard))
+            finished(shard)
+    return results
+
+
+def _first(items: Iterator[int], n: int) -> Iterator[int]:
+    for _ in range(n):
+        item = next(items, None)
+        if item is None:
+            return
+        yield item
+
+
+_workers: dict[Path, CellWorker] = {}
+"""The worker this process is, by the job it works for: at most one."""
+
+
+def _start() -> None:
+    """Make a process one of workers."""
+    # Ctrl-C reaches every process of the group; the one in front decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """End when the job is gone: a pool's workers would wait for its next task for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _step(work: Path, step: str, shard: Shard) -> Any:
+    if work not in _workers:
+        for worker in _workers.values():
+            worker.close()
+        _workers.clear()
+        _workers[work] = CellWorker(pickle.loads(work.read_bytes()))
+    return getattr(_workers[work], step)(shard)

@@ -1,0 +1,151 @@
+"""Before cells are placed: how genes match, which shards there are, what a sample says of genes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cellkin.indexer.cells.engines import Engine, Finished
+from cellkin.indexer.cells.fit import GeneStatistics
+from cellkin.indexer.cells.sources import SourceFile
+from cellkin.indexer.cells.worker import Counted, MatrixFile, Shard, Work
+from cellkin.space.arrays import Int64Vector
+from cellkin.space.genes import Resolution
+from cellkin.space.matching import match_genes
+from cellkin.space.projection import CellSpace, gene_columns
+from cellkin.store.corpus import GeneNames
+from cellkin.wire.match import GeneMatch
+from cellkin.wire.terms import ExpressionUnits
+
+SHARD_CELLS = 8192
+"""Cells of a shard: some seconds of work, and a few megabytes of vectors."""
+
+
+@dataclass(frozen=True)
+class MatchedFile:
+    """A file of the reference, and what its gene names met.
+
+    Parameters
+    ----------
+    source
+        The file.
+    match
+        The report.
+    rows
+        (n_names,) int64 rows of the cell space, -1 where a name does not count.
+    """
+
+    source: SourceFile
+    match: GeneMatch
+    rows: Int64Vector
+
+
+def match_files(
+    sources: Sequence[SourceFile],
+    resolutions: Sequence[Resolution],
+    genes: GeneNames,
+    space: CellSpace,
+) -> list[MatchedFile]:
+    """Match the genes of every file.
+
+    Raises
+    ------
+    GenesUnmatchedError
+        If too few genes of a file have a vector.
+    """
+    matched = []
+    for source, resolution in zip(sources, resolutions, strict=True):
+        match, rows = match_genes(resolution, genes.gene_ids, genes.rungs, space)
+        match.require_enough(source.gene_names)
+        matched.append(MatchedFile(source, match, rows))
+    return matched
+
+
+def matrix_files(
+    matched: Sequence[MatchedFile], layer: str | None, raw: bool, n_genes: int
+) -> tuple[MatrixFile, ...]:
+    """Return what workers need to know of the files."""
+    return tuple(
+        MatrixFile(
+            file.source.path,
+            layer,
+            raw,
+            file.source.units.units is ExpressionUnits.LOG1P,
+            gene_columns(file.rows, n_genes),
+        )
+        for file in matched
+    )
+
+
+def shards_of(sources: Sequence[SourceFile]) -> list[Shard]:
+    """Cut the files into shards; the same files give the same shards on every machine."""
+    return [
+        Shard(number, start, min(start + SHARD_CELLS, source.n_cells),
+              source.rows.slice(start, SHARD_CELLS))
+        for number, source in enumerate(sources)
+        for start in range(0, source.n_cells, SHARD_CELLS)
+    ]  # fmt: skip
+
+
+def sample_of(shards: Sequence[Shard], n_cells: int) -> list[Shard]:
+    """Return the first cells of every shard, ``n_cells`` in all or few more; all if there are less.
+
+    Parameters
+    ----------
+    shards
+        All shards.
+    n_cells
+        Cells wanted.
+    """
+    total = sum(shard.stop - shard.start for shard in shards)
+    share = min(1.0, n_cells / total)
+    sample = []
+    for shard in shards:
+        stop = shard.start + int(np.ceil(share * (shard.stop - shard.start)))
+        sample.append(Shard(shard.file, shard.start, stop, shard.rows.slice(0, 0)))
+    return sample
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a sample of the cells says.
+
+    Parameters
+    ----------
+    statistics
+        By row of the embedding.
+    mass
+        By file, (n_names,) float64: summed linear expression of each name.
+    read_s, compute_s
+        Time of all workers.
+    """
+
+    statistics: GeneStatistics
+    mass: list[npt.NDArray[np.float64]]
+    read_s: float
+    compute_s: float
+
+
+def count_genes(engine: Engine, work: Work, sample: Sequence[Shard], finished: Finished) -> Sampled:
+    """Count the genes of a sample of the cells."""
+    counted: list[Counted] = engine.run(work, "count", sample, finished)
+    detected = np.zeros(work.n_genes, np.int64)
+    n_cells = np.zeros(work.n_genes, np.int64)
+    expression = np.zeros(work.n_genes)
+    masses = [np.zeros(len(file.columns.rows)) for file in work.files]
+    cells_of = [0] * len(work.files)
+    for shard, part in zip(sample, counted, strict=True):
+        detected += part.detected
+        masses[shard.file] += part.mass
+        cells_of[shard.file] += part.n_cells
+    for file, mass, n in zip(work.files, masses, cells_of, strict=True):
+        met = file.columns.rows >= 0
+        genes = file.columns.rows[met]
+        np.add.at(expression, genes, mass[met])
+        # A gene is detected or not in the cells of the files that measure it.
+        n_cells[np.unique(genes)] += n
+    statistics = GeneStatistics(n_cells, detected, expression, n_cells > 0)
+    return Sampled(
+        statistics, masses, sum(c.read_s for c in counted), sum(c.compute_s for c in counted)
+    )

@@ -1,0 +1,127 @@
+"""Shards on a Ray cluster: the same worker as an actor, on as much of a GPU as it is given.
+
+Workers read the cell files and write the store by the paths they are given, so both must be where
+every machine of the cluster finds them: a shared file system, or an object store.
+"""
+
+import logging
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from cellkin.indexer.cells.engines import Finished
+from cellkin.indexer.cells.worker import CellWorker, Shard, Work
+from cellkin.wire.errors import InternalError, MissingDependencyError, UnavailableError
+
+# Two under way keep an actor busy while the driver looks at the other ones.
+_PER_ACTOR = 2
+
+
+class RayEngine:
+    """Actors of a Ray cluster.
+
+    An actor that dies is started again and its shards are done again; their rows are committed
+    once whatever was written.
+
+    Parameters
+    ----------
+    address
+        Of the cluster; None starts one on this machine for the job.
+    n_workers
+        Actors.
+    gpus
+        Of a GPU, for every actor; 0 for none.
+    """
+
+    def __init__(self, address: str | None, n_workers: int, gpus: float = 0.0) -> None:
+        self._address = address
+        self._n_workers = n_workers
+        self._gpus = gpus
+        self._ray: Any = None
+
+    def n_threads(self, n_shards: int) -> int:
+        """Return 1: an actor has one core."""
+        return 1
+
+    def run(self, work: Work, step: str, shards: Sequence[Shard], finished: Finished) -> list[Any]:
+        """Run a step; see `cellkin.indexer.cells.engines.Engine.run`.
+
+        Raises
+        ------
+        MissingDependencyError
+            If Ray is not installed.
+        UnavailableError
+            If the cluster cannot be reached.
+        InternalError
+            If an actor cannot be started again.
+        """
+        ray = self._connected()
+        actor = ray.remote(CellWorker).options(
+            num_cpus=1, num_gpus=self._gpus, max_restarts=-1, max_task_retries=-1
+        )
+        shared = ray.put(work)
+        actors = [actor.remote(shared) for _ in range(min(self._n_workers, len(shards)))]
+        results: dict[int, Any] = {}
+        running: dict[Any, tuple[int, Any]] = {}
+        todo = iter(range(len(shards)))
+        free = [each for _ in range(_PER_ACTOR) for each in actors]
+        try:
+            while len(results) < len(shards):
+                while free and (i := next(todo, None)) is not None:
+                    each = free.pop(0)
+                    running[getattr(each, step).remote(shards[i])] = i, each
+                done, _ = ray.wait(list(running), num_returns=1)
+                for reference in done:
+                    i, each = running.pop(reference)
+                    results[i] = ray.get(reference)
+                    free.append(each)
+                    finished(shards[i])
+        except ray.exceptions.RayActorError as error:
+            raise InternalError(
+                f"a Ray worker died and could not be started again: {error}"
+            ) from error
+        finally:
+            for each in actors:
+                ray.kill(each)
+        return [results[i] for i in range(len(shards))]
+
+    def close(self) -> None:
+        """Leave the cluster; one that was started for the job ends."""
+        if self._ray is not None:
+            self._ray.shutdown()
+            self._ray = None
+
+    def _connected(self) -> Any:
+        """Return Ray, connected to the cluster."""
+        # Ray reads these when it is imported.
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        if self._address is None:
+            # It listens on every address of the machine: nobody is to be let in without the token
+            # that it keeps in the user's home.
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingDependencyError(
+                "Ray is not installed; pip install 'cellkin[ray]'"
+            ) from error
+        if ray.is_initialized():
+            return ray
+        self._ray = ray
+        try:
+            if self._address is None:
+                with warnings.catch_warnings():
+                    # Lance warns of the forks by which Ray starts its processes; they exec.
+                    warnings.filterwarnings("ignore", message="lance is not fork-safe")
+                    ray.init(
+                        num_cpus=self._n_workers,
+                        include_dashboard=False,
+                        log_to_driver=False,
+                        logging_level=logging.WARNING,
+                    )
+            else:
+                ray.init(address=self._address, log_to_driver=False)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UnavailableError(f"no Ray cluster at {self._address}: {error}") from error
+        return ray

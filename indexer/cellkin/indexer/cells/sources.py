@@ -1,0 +1,156 @@
+"""The files of a reference: whose cells, under which names and labels."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cellkin.matrices.cells import open_cells
+from cellkin.matrices.units import UnitsFinding
+from cellkin.wire.errors import InvalidArgumentError
+
+_NAMED = 20
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What to index.
+
+    Parameters
+    ----------
+    paths
+        Files of cells, of any format `cellkin.matrices` reads; each may have genes of its own.
+    label
+        The obs column of subtypes.
+    batch
+        The obs column of donors or batches, or None: then each of several files is a batch.
+    taxon
+        NCBI taxonomy id of the cells; 0 infers it from the gene names, file by file.
+    layer
+        The layer to read, or None for X.
+    raw
+        Whether to read ``.raw``.
+    """
+
+    paths: Sequence[Path]
+    label: str
+    batch: str | None = None
+    taxon: int = 0
+    layer: str | None = None
+    raw: bool = False
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file of a reference, but for its values.
+
+    Parameters
+    ----------
+    path
+        The file.
+    gene_names
+        Names of its columns.
+    units
+        What its values are.
+    rows
+        (n_cells,) table of ``id``, ``label`` (null where missing) and ``batch``.
+    format
+        What the file is, in words.
+    slow
+        Whether its compression or format holds the reader back.
+    in_memory
+        Whether reading it means loading all of it.
+    notes
+        What the user should know about how it was read.
+    """
+
+    path: Path
+    gene_names: list[str]
+    units: UnitsFinding
+    rows: pa.Table
+    format: str
+    slow: bool
+    in_memory: bool
+    notes: list[str]
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of the file."""
+        return len(self.rows)
+
+
+def read_sources(reference: Reference) -> list[SourceFile]:
+    """Read everything about the files of a reference but their values.
+
+    Raises
+    ------
+    InputFileError
+        If a file is missing or cannot be read.
+    NotFoundError
+        If a file lacks the label or the batch column.
+    InvalidArgumentError
+        If cell names repeat, values are no expression, or no cell is labelled.
+    """
+    if not reference.paths:
+        raise InvalidArgumentError("no files to index; give one or more")
+    sources = [_read_source(reference, path) for path in reference.paths]
+    require_unique([(str(source.path), source.rows["id"]) for source in sources])
+    if all(source.rows["label"].null_count == source.n_cells for source in sources):
+        raise InvalidArgumentError(
+            f"{sources[0].path}: every cell's label in {reference.label!r} is missing"
+        )
+    return sources
+
+
+def require_unique(named: Sequence[tuple[str, pa.ChunkedArray]]) -> None:
+    """Refuse cell names that occur more than once.
+
+    Parameters
+    ----------
+    named
+        Where names come from, and the names.
+
+    Raises
+    ------
+    InvalidArgumentError
+        With a list of those that repeat, and where they are.
+    """
+    counts = pc.value_counts(pa.chunked_array([c for _, ids in named for c in ids.chunks]))
+    counts = pa.Table.from_struct_array(counts)
+    repeated = counts.filter(pc.greater(counts["counts"], 1))["values"]
+    if not len(repeated):
+        return
+    shown = repeated.slice(0, _NAMED).to_pylist()
+    where = [w for w, ids in named if pc.any(pc.is_in(ids, repeated.combine_chunks())).as_py()]
+    more = f" and {len(repeated) - len(shown)} more" if len(repeated) > len(shown) else ""
+    raise InvalidArgumentError(
+        f"{len(repeated)} cell names repeat in {', '.join(where)}: {', '.join(shown)}{more}; make "
+        "names unique, such as by the sample's name in front, so that an answer can name its cells"
+    )
+
+
+def _read_source(reference: Reference, path: Path) -> SourceFile:
+    with open_cells(path, layer=reference.layer, raw=reference.raw) as cells:
+        if reference.batch:
+            batches = [b or "" for b in cells.column(reference.batch, "batch")]
+        else:
+            batches = [path.stem if len(reference.paths) > 1 else ""] * cells.n_cells
+        rows = pa.table(
+            {
+                "id": pa.chunked_array([pa.array(cells.cell_ids, pa.string())]),
+                "label": pa.array(cells.column(reference.label, "labels"), pa.string()),
+                "batch": pa.array(batches, pa.string()),
+            }
+        )
+        return SourceFile(
+            path,
+            cells.gene_names,
+            cells.units,
+            rows,
+            cells.matrix.format,
+            cells.matrix.slow,
+            cells.matrix.in_memory,
+            cells.notes,
+        )

@@ -1,0 +1,254 @@
+"""What a worker of the cell job does with a run of cells: one pure step for every engine."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cellkin.indexer.cells.devices import projector
+from cellkin.matrices.cells import open_matrix
+from cellkin.matrices.matrix import Matrix
+from cellkin.space.arrays import CsrMatrix, Int64Vector
+from cellkin.space.projection import (
+    CellSpace,
+    GeneColumns,
+    count_detected,
+    linear_expression,
+)
+from cellkin.store.cell_rows import write_rows
+from cellkin.store.schema import cells_schema
+
+_BLOCK_VALUES = 4_000_000
+_BLOCK_CELLS = 4096
+
+
+@dataclass(frozen=True)
+class MatrixFile:
+    """The values of one file, and what its columns are.
+
+    Parameters
+    ----------
+    path, layer, raw
+        Where they are.
+    is_log
+        Whether they are log1p of expression.
+    columns
+        The genes of the columns.
+    """
+
+    path: Path
+    layer: str | None
+    raw: bool
+    is_log: bool
+    columns: GeneColumns
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A run of cells of one file, the unit of work and of retries.
+
+    Parameters
+    ----------
+    file
+        Which file.
+    start, stop
+        Its cells.
+    rows
+        (stop - start,) table of ``id``, ``label`` and ``batch``.
+    """
+
+    file: int
+    start: int
+    stop: int
+    rows: pa.Table
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every worker of a job needs to know.
+
+    Parameters
+    ----------
+    files
+        The files.
+    n_genes
+        Genes the columns refer to.
+    space
+        The cell space, or None as long as genes are only counted.
+    table_uri
+        The table that rows are written for.
+    device, n_threads
+        Where cells are projected.
+    """
+
+    files: tuple[MatrixFile, ...]
+    n_genes: int
+    space: CellSpace | None
+    table_uri: str
+    device: str
+    n_threads: int
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What a worker counted in a shard.
+
+    Parameters
+    ----------
+    n_cells
+        Cells read.
+    detected
+        (n_genes,) int64, cells that express each gene.
+    mass
+        (n_columns,) float64, summed linear expression of each column of the file.
+    read_s, compute_s
+        Where the time went.
+    """
+
+    n_cells: int
+    detected: Int64Vector
+    mass: npt.NDArray[np.float64]
+    read_s: float
+    compute_s: float
+
+
+@dataclass(frozen=True)
+class Placed:
+    """What became of a shard.
+
+    Parameters
+    ----------
+    parts
+        The files of the rows, for `cellkin.store.cell_table.commit_rows`.
+    n_cells
+        Cells read.
+    n_kept, n_empty
+        Cells written; cells without a gene that has a vector.
+    total
+        (n,) float64, the sum of the vectors written.
+    read_s, compute_s, write_s
+        Where the time went.
+    """
+
+    parts: list[str]
+    n_cells: int
+    n_kept: int
+    n_empty: int
+    total: npt.NDArray[np.float64]
+    read_s: float
+    compute_s: float
+    write_s: float
+
+
+class CellWorker:
+    """Reads shards and counts or places their cells; holds one file open at a time.
+
+    Parameters
+    ----------
+    work
+        The job.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._opened: tuple[int, ExitStack, Matrix] | None = None
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        if self._opened is not None:
+            self._opened[1].close()
+            self._opened = None
+
+    def count(self, shard: Shard) -> Counted:
+        """Count in how many cells each gene is detected, and its expression."""
+        file = self._work.files[shard.file]
+        detected = np.zeros(self._work.n_genes, np.int64)
+        mass = np.zeros(len(file.columns.rows))
+        clock = _Clock()
+        for block in clock.reading(self._blocks(shard)):
+            count_detected(block, file.columns, detected, mass)
+        return Counted(shard.stop - shard.start, detected, mass, clock.read_s, clock.rest_s())
+
+    def place(self, shard: Shard) -> Placed:
+        """Project the cells of a shard, and write the rows of those that have label and vector."""
+        space = self._work.space
+        if space is None:
+            raise RuntimeError("cells are placed after the space is fitted")
+        file = self._work.files[shard.file]
+        clock = _Clock()
+        device = projector(self._work.device, space, file.columns, self._work.n_threads)
+        means = np.empty((shard.stop - shard.start, space.vectors.shape[1]), np.float32)
+        empty = np.empty(len(means), bool)
+        done = 0
+        for part, none in device.means(clock.reading(self._blocks(shard))):
+            means[done : done + len(part)] = part
+            empty[done : done + len(part)] = none
+            done += len(part)
+        compute_s = clock.rest_s()
+        kept = ~empty & pc.is_valid(shard.rows["label"]).to_numpy()
+        started = time.perf_counter()
+        parts = self._write(shard.rows.filter(pa.array(kept)), means[kept]) if kept.any() else []
+        return Placed(
+            parts,
+            len(means),
+            int(kept.sum()),
+            int(empty.sum()),
+            means[kept].sum(axis=0, dtype=np.float64),
+            clock.read_s,
+            compute_s,
+            time.perf_counter() - started,
+        )
+
+    def _write(self, rows: pa.Table, means: npt.NDArray[np.float32]) -> list[str]:
+        dim = means.shape[1]
+        vectors = pa.FixedSizeListArray.from_arrays(pa.array(means.reshape(-1)), dim)
+        columns = [rows[name].combine_chunks() for name in ("id", "label", "batch")]
+        schema = cells_schema(dim)
+        batch = pa.RecordBatch.from_arrays(
+            [*columns, vectors.cast(schema.field("vector").type)], schema=schema
+        )
+        return write_rows(self._work.table_uri, dim, [batch])
+
+    def _blocks(self, shard: Shard) -> Iterator[CsrMatrix]:
+        """Yield the linear expression of a shard's cells."""
+        file = self._work.files[shard.file]
+        matrix = self._matrix(shard.file)
+        for block in matrix.blocks(shard.start, shard.stop, _BLOCK_VALUES, _BLOCK_CELLS):
+            yield linear_expression(block) if file.is_log else block
+
+    def _matrix(self, number: int) -> Matrix:
+        if self._opened is None or self._opened[0] != number:
+            self.close()
+            file = self._work.files[number]
+            stack = ExitStack()
+            matrix = stack.enter_context(open_matrix(file.path, layer=file.layer, raw=file.raw))
+            self._opened = number, stack, matrix
+        return self._opened[2]
+
+
+class _Clock:
+    """Tells the time spent in reading from the rest."""
+
+    def __init__(self) -> None:
+        self.read_s = 0.0
+        self._started = time.perf_counter()
+
+    def reading(self, blocks: Iterator[CsrMatrix]) -> Iterator[CsrMatrix]:
+        """Pass blocks on, and count the time it takes to get them."""
+        while True:
+            started = time.perf_counter()
+            block = next(blocks, None)
+            self.read_s += time.perf_counter() - started
+            if block is None:
+                return
+            yield block
+
+    def rest_s(self) -> float:
+        """Return the time since the start that was not spent in reading."""
+        return time.perf_counter() - self._started - self.read_s

@@ -1,0 +1,43 @@
+"""Rows of placed cells, written in parts; imports no more than every worker of a job needs.
+
+A part is written by whoever placed its cells, in any process of any machine, and is nothing until
+the commit that names it. So a worker that dies, or a part written twice, leaves a file no version
+refers to.
+"""
+
+import json
+from collections.abc import Iterable
+
+import pyarrow as pa
+from lance.fragment import write_fragments
+
+from cellkin.space.arrays import Float32Matrix
+from cellkin.store.schema import cells_schema
+
+
+def write_rows(uri: str, dim: int, batches: Iterable[pa.RecordBatch]) -> list[str]:
+    """Write rows that no version has yet.
+
+    Parameters
+    ----------
+    uri
+        Of the table; it need not exist.
+    dim
+        Width of a vector.
+    batches
+        Rows of `schema.cells_schema`.
+
+    Returns
+    -------
+    list
+        The files written, in row order, as JSON for `commit_rows`.
+    """
+    schema = cells_schema(dim)
+    reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
+    return [json.dumps(part.to_json()) for part in write_fragments(reader, uri, schema=schema)]
+
+
+def vector_matrix(column: pa.FixedSizeListArray) -> Float32Matrix:
+    """Return the (n, dim) float32 matrix of a column of vectors, not copied."""
+    flat: Float32Matrix = column.flatten().to_numpy(zero_copy_only=False)
+    return flat.reshape(-1, column.type.list_size)

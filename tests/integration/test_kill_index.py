@@ -1,0 +1,102 @@
+"""SIGKILL at any moment of `cells index`: a version is whole or not there, the old one serves."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cellkin.store.catalog import Kind
+from cellkin.store.cell_index import read_cell_index
+from cellkin.store.cell_table import read_vectors
+from cellkin.store.maintenance import collect, damage, orphans
+from cellkin.store.store import Store
+from cellkin.wire.names import VersionName
+
+pytestmark = pytest.mark.integration
+KILLS = 100
+
+# Imports once, then makes a child for every line it is given; prints its process id when it begins
+# and how it ended. Nothing of Lance runs before the fork, whose threads would not survive it.
+PARENT = """
+import os, sys
+from pathlib import Path
+from cellkin.indexer.cells import plan
+from cellkin.indexer.cells.engines import LocalEngine
+from cellkin.indexer.cells.job import Job, index_cells
+from cellkin.indexer.cells.sources import Reference
+from cellkin.space.recipe import TEXT_V1
+from cellkin.store.store import Store
+from cellkin.wire.names import VersionName
+
+plan.SHARD_CELLS = 40
+store, path = sys.argv[1:]
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        reference = Reference([Path(path)], "cell_type", "donor")
+        index_cells(Store.open(store), "trio", reference, VersionName("random-64-7"), TEXT_V1)
+        os._exit(0)
+    print(child, flush=True)
+    print(os.waitpid(child, 0)[1], flush=True)
+"""
+
+
+def test_whatever_is_cut_off_leaves_no_bad_version(
+    store_path: Path, reference_path: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copytree(store_path, tmp_path / "store"))
+    process = subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(path), str(reference_path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None
+    assert process.stdout is not None
+
+    def begin() -> int:
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        return int(process.stdout.readline())
+
+    def status() -> int:
+        return int(process.stdout.readline())
+
+    begin()
+    assert status() == 0  # whatever is compiled or cached is so now
+    began = time.monotonic()
+    begin()
+    assert status() == 0
+    run_s = time.monotonic() - began
+    moments = random.Random(2)
+    n_killed = 0
+    for _ in range(KILLS):
+        child = begin()
+        time.sleep(moments.uniform(0, 1.1 * run_s))
+        os.kill(child, signal.SIGKILL)
+        n_killed += status() == signal.SIGKILL
+    process.stdin.close()
+    assert process.wait(timeout=60) == 0
+    process.stdout.close()
+    assert n_killed >= KILLS // 2, "most runs ended before they were killed"
+
+    store = Store.open(str(path))
+    entries = store.catalog.entries(Kind.INDEX)
+    assert [damage(store, entry) for entry in entries] == [""] * len(entries)
+    # Every version that is there is the same whole index.
+    assert len({entry.digest for entry in entries[1:]}) == 1
+    newest = store.catalog.resolve(Kind.INDEX, VersionName("trio"))
+    index = read_cell_index(store.index_folder(newest))
+    vectors = read_vectors(store, newest).take(np.arange(150))
+    assert index.neighbors.search(vectors, 1)[1][:, 0].tolist() == list(range(150))
+    # What was cut off is found and can be removed, and the versions stay whole.
+    assert orphans(store)
+    collect(store, timedelta(0))
+    assert orphans(store) == []
+    assert [damage(store, entry) for entry in entries] == [""] * len(entries)
