@@ -35,6 +35,7 @@ from report import (
 
 from cellkin.space import gather
 from cellkin.space.projection import (
+    BLOCK_CELLS,
     DENSE_CELLS,
     LEAST_DENSE,
     CellSpace,
@@ -182,7 +183,7 @@ def adding(world: World, recipe: Recipe, threads: int) -> tuple[Callable[[], obj
     """Return only the adding up of vectors, and the bytes of vectors it adds."""
     block = _Block.of(world.cells, world.columns)
     work = _Means(block, world.columns, world.space(recipe))
-    parts = np.array_split(np.arange(block.n_cells), threads)
+    parts = np.array_split(np.arange(block.n_cells), max(threads, block.n_cells // BLOCK_CELLS))
     chosen = [work.choose(part) for part in parts]
     means = [np.empty(len(part) * _DIM, np.float32) for part in parts]
     flat = work._vectors
@@ -195,7 +196,7 @@ def adding(world: World, recipe: Recipe, threads: int) -> tuple[Callable[[], obj
 
     pool = ThreadPoolExecutor(threads)
     n_bytes = 4 * _DIM * sum(int(bounds[-1]) for bounds, _, _ in chosen)
-    return lambda: list(pool.map(add, range(threads))), n_bytes
+    return lambda: list(pool.map(add, range(len(parts)))), n_bytes
 
 
 def choosing(world: World, recipe: Recipe) -> Callable[[], object]:

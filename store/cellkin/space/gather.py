@@ -22,7 +22,11 @@ from cellkin.space.compiled import compiled
 _LANES = 16
 # Vectors of _LANES that fit the registers at once, with a few left over for what is added.
 _WIDE = 24 if binding.get_host_cpu_features().get("avx512f", False) else 6
-_TILE_BYTES = 3 << 19
+# A tile leaves some of a second-level cache of 1 MiB to the sums; but a cell should find a few
+# genes in a tile, for its sums are loaded and stored once a tile.
+_TILE_BYTES = 3 << 18
+_GENES_PER_TILE = 8
+_MOST_TILES = 4
 _WIDE_DIMS = _WIDE * _LANES
 _NARROW_DIMS = 2 * _LANES
 
@@ -120,7 +124,11 @@ def add_vectors(begins, ends, genes, shares, vectors, n_genes, dim, sums):
         (n_cells * dim,) float32, written.
     """
     n_cells = len(begins)
-    tile = max(64, _TILE_BYTES // (4 * min(dim, _WIDE_DIMS)))
+    least = max(64, _TILE_BYTES // (4 * min(dim, _WIDE_DIMS)))
+    tile = least
+    n_wanted = np.int64(_GENES_PER_TILE) * n_genes * n_cells
+    while tile * len(genes) < n_wanted and tile < _MOST_TILES * least:
+        tile *= 2
     n_tiles = (n_genes + tile - 1) // tile
     starts = np.empty((n_tiles + 1, n_cells), np.int64)
     for cell in range(n_cells):

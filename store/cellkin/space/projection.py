@@ -21,7 +21,7 @@ from cellkin.space.recipe import Recipe
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import InvalidArgumentError
 
-BLOCK_CELLS = 2048
+BLOCK_CELLS = 1024
 """About as many cells share one pass over the vectors."""
 DENSE_CELLS = 256
 """Cells of one matrix product."""
