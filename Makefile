@@ -19,7 +19,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 help:  ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: $(VENV)/.ready  ## Install everything, editable, into .venv.
 
@@ -56,6 +56,12 @@ check: dev protos  ## Format, lint, types, import contracts, protos, stubs fresh
 test: dev  ## Run the tests that take no GPU and no many minutes.
 	$(BIN)/pytest -m "not gpu and not slow"
 
+test-gpu: dev  ## Run the tests that need a CUDA device; without one they are skipped, with the reason.
+	$(BIN)/pytest -m gpu -rs
+
+bench-%: dev  ## Run benchmarks/%.py, which writes its part of docs/benchmarks.md.
+	$(BIN)/python benchmarks/$*.py
+
 demo: dev  ## Label mouse cells from a human reference by gene text alone.
 	$(BIN)/python docs/demo/demo.py
 
@@ -72,4 +78,4 @@ wheels: dev  ## Build both distributions into dist/.
 clean:  ## Remove what the targets made.
 	rm -rf $(VENV) $(PROTOC_VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help dev lock protos fmt check test demo wheels clean
+.PHONY: help dev lock protos fmt check test test-gpu demo wheels clean
