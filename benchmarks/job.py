@@ -71,8 +71,8 @@ def main() -> int:
         return _place_and_tell(*map(Path, arguments.place))
     notes = [
         *machine("anndata", "zarr", "h5py", "pylance", "numba"),
-        f"{arguments.cells:,} cells of 20,000 genes, 2 processes, 384 dimensions; text-v1 takes the "
-        "top 1,000 genes",
+        f"{arguments.cells:,} cells of 20,000 genes, 2 processes, 384 dimensions; text-v1 takes "
+        "the top 1,000 genes",
     ]
     with tempfile.TemporaryDirectory(prefix="cellkin-") as scratch:
         figures = _rates(Path(scratch), arguments.cells, arguments.rounds)

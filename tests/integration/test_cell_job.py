@@ -22,6 +22,7 @@ from cellkin.indexer.cells import plan
 from cellkin.indexer.cells.engines import Engine, LocalEngine
 from cellkin.indexer.cells.job import (
     Job,
+    Stages,
     append_cells,
     index_cells,
     merge_indexes,
@@ -101,7 +102,7 @@ def test_every_engine_gives_the_same_rows(
 
 
 @contextmanager
-def killing(pids: Callable[[], list[int]], killed: list[int]) -> Iterator[Callable[..., object]]:
+def killing(pids: Callable[[], list[int]], killed: list[int]) -> Iterator[Stages]:
     """Stages of a job in which a worker is killed when its first cells are placed."""
 
     @contextmanager
@@ -139,7 +140,7 @@ def test_a_killed_ray_worker_costs_a_retry_and_no_row(
 ) -> None:
     pytest.importorskip("ray")
     make_cells(25_000, 3).write_h5ad(tmp_path / "many.h5ad", compression="gzip")
-    command = [
+    command: list[str | Path] = [
         Path(sys.executable).with_name("cellkin"), "cells", "index", tmp_path / "many.h5ad",
         "--store", store.uri, "--name", "many", "--label", "cell_type",
         "--embedding", "random:64:7", "--workers", "2", "--index", "Flat",
@@ -203,7 +204,7 @@ def test_references_placed_apart_in_one_space_can_be_merged(
     appended = append_cells(store, VersionName("first"), Reference(files[1:], "cell_type")).entry
     assert merged.manifest["n_cells"] == 170
     vectors = [np.concatenate(list(read_vectors(store, e).batches())) for e in (merged, appended)]
-    assert np.array_equal(*vectors)
+    assert np.array_equal(vectors[0], vectors[1])
     assert merged.manifest["merged_from"][0] == first.full_name
     with pytest.raises(InvalidArgumentError, match="170 cell names repeat"):
         merge_indexes(store, "twice", [VersionName("merged"), VersionName("first")])

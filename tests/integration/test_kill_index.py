@@ -58,16 +58,17 @@ def test_whatever_is_cut_off_leaves_no_bad_version(
         [sys.executable, "-c", PARENT, str(path), str(reference_path)],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
-    assert process.stdin is not None
-    assert process.stdout is not None
+    to_parent, from_parent = process.stdin, process.stdout
+    assert to_parent is not None
+    assert from_parent is not None
 
     def begin() -> int:
-        process.stdin.write("go\n")
-        process.stdin.flush()
-        return int(process.stdout.readline())
+        to_parent.write("go\n")
+        to_parent.flush()
+        return int(from_parent.readline())
 
     def status() -> int:
-        return int(process.stdout.readline())
+        return int(from_parent.readline())
 
     begin()
     assert status() == 0  # whatever is compiled or cached is so now
@@ -83,9 +84,9 @@ def test_whatever_is_cut_off_leaves_no_bad_version(
         with suppress(ProcessLookupError):  # it was done already
             os.kill(child, signal.SIGKILL)
         n_killed += status() == signal.SIGKILL
-    process.stdin.close()
+    to_parent.close()
     assert process.wait(timeout=60) == 0
-    process.stdout.close()
+    from_parent.close()
     assert n_killed >= KILLS // 2, "most runs ended before they were killed"
 
     store = Store.open(str(path))

@@ -120,4 +120,3 @@ def text_dataset(group: Any, *names: str) -> Any:
         if name in group:
             return group[name][:]
     raise KeyError(f"none of {', '.join(names)} in {group.name}")
-
