@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ from cellkin.space.recipe import TEXT_V1
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.cell_index import read_cell_index
 from cellkin.store.cell_table import cell_table, read_vectors
-from cellkin.store.maintenance import damage, orphans
+from cellkin.store.maintenance import collect, damage, orphans
 from cellkin.store.store import Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.names import VersionName
@@ -233,7 +234,15 @@ def test_what_a_job_leaves_behind_is_found(store: Store, files: list[Path]) -> N
     job = Job(index=IndexChoice("nonsense"))
     with pytest.raises(InvalidArgumentError, match="factory"):
         index_cells(store, "both", reference, EMBEDDING, TEXT_V1, job)
-    assert {orphan.what for orphan in orphans(store)} == {"table version"}
+    # Its rows are the newest version of their table, which goes when there is a newer one.
+    assert orphans(store) == []
+    make(store, files)
+    assert [orphan.what for orphan in orphans(store)] == ["table version"]
+    with pytest.raises(InvalidArgumentError, match="factory"):
+        index_cells(store, "other", reference, EMBEDDING, TEXT_V1, job)
+    assert {orphan.what for orphan in collect(store, timedelta(0))} == {"table version", "table"}
+    assert orphans(store) == []
+    assert [damage(store, entry) for entry in store.catalog.entries()] == [""] * 5
 
 
 def test_a_reference_in_milvus_answers_like_one_in_faiss(

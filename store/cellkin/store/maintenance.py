@@ -18,7 +18,7 @@ class Orphan:
     Parameters
     ----------
     what
-        ``folder``, ``table version``, ``rows`` of no version, or ``staging table``.
+        ``folder``, ``table``, ``table version``, ``rows`` of no version, or ``staging table``.
     where
         Its path, or the name of its table.
     table_version
@@ -74,23 +74,32 @@ def orphans(store: Store) -> list[Orphan]:
         if folder.path not in paths
     ]
     for name in store.tables():
-        versions = _versions(store, name)
         if name.startswith(STAGING):
-            found.append(Orphan("staging table", name, 0, 0, _when(versions[-1])))
+            when = _when(_versions(store, name)[-1])
+            found.append(Orphan("staging table", name, 0, 0, when))
         elif name.startswith((f"{Kind.CORPUS}-", f"{Kind.EMBEDDING}-", CELLS)):
-            found += [
-                Orphan("table version", name, version["version"], 0, _when(version))
-                for version in versions
-                if (name, version["version"]) not in used
-            ]
-        if name.startswith(CELLS):
-            committed = row_files(store, name, [version["version"] for version in versions])
-            found += [
-                Orphan("rows", file.path, 0, file.n_bytes, file.modified)
-                for file in store.files.sizes(f"{name}.lance/data")
-                if file.path.rpartition("/")[2] not in committed
-            ]
+            found += _orphans_of(store, name, {version for table, version in used if table == name})
     return found
+
+
+def _orphans_of(store: Store, name: str, used: set[int]) -> list[Orphan]:
+    """Find what nothing refers to in a table of which some versions are used."""
+    versions = _versions(store, name)
+    committed = row_files(store, name, [v["version"] for v in versions])
+    stray = [
+        Orphan("rows", file.path, 0, file.n_bytes, file.modified)
+        for file in store.files.sizes(f"{name}.lance/data")
+        if file.path.rpartition("/")[2] not in committed
+    ]
+    if versions and not used:
+        modified = max([_when(versions[-1]), *(orphan.modified for orphan in stray)])
+        return [Orphan("table", name, 0, 0, modified)]
+    # The newest version stays whatever it is: Lance forgets it when there is a newer one.
+    return stray + [
+        Orphan("table version", name, version["version"], 0, _when(version))
+        for version in versions[:-1]
+        if version["version"] not in used
+    ]
 
 
 def collect(store: Store, older_than: timedelta) -> list[Orphan]:
@@ -116,7 +125,7 @@ def collect(store: Store, older_than: timedelta) -> list[Orphan]:
             store.files.remove(orphan.where)
         elif orphan.what == "rows":
             store.files.remove_file(orphan.where)
-        elif orphan.what == "staging table":
+        elif orphan.what in ("staging table", "table"):
             store.database.drop_table(orphan.where, ignore_missing=True)
     for name in tables:
         gone = {o.table_version for o in old if o.where == name}
