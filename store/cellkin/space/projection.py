@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cellkin.space import gather, kernels
+from cellkin.space.aligned import aligned, empty_aligned
 from cellkin.space.arrays import (
     BoolVector,
     CsrMatrix,
@@ -43,7 +44,7 @@ class CellSpace:
     gene_ids, taxa
         (n_genes,) int64 NCBI GeneIDs ascending, and int32 NCBI taxonomy ids: the genes with text.
     vectors
-        (n_genes, dim) float32, unit rows.
+        (n_genes, dim) float32, unit rows; copied once if they are not aligned.
     weights
         (n_genes,) float32, at least 0.
     measured
@@ -62,6 +63,9 @@ class CellSpace:
     measured: BoolVector
     center: Float32Vector
     head: Float32Matrix | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "vectors", aligned(self.vectors))
 
     @property
     def dim(self) -> int:
@@ -310,7 +314,7 @@ class _Means:
     """The weighted means of one block, part by part."""
 
     def __init__(self, block: _Block, columns: GeneColumns, space: CellSpace) -> None:
-        self.means = np.empty((block.n_cells, space.vectors.shape[1]), np.float32)
+        self.means = empty_aligned(block.n_cells, space.vectors.shape[1])
         self.empty = np.empty(block.n_cells, bool)
         self._block, self._space = block, space
         weights = np.zeros(columns.n_columns, np.float32)
@@ -320,7 +324,7 @@ class _Means:
             _frozen(columns.rows), _frozen(columns.shared), bool(columns.shared.any()),
             columns.ordered, _frozen(weights), columns.n_genes,
         )  # fmt: skip
-        self._vectors = _frozen(np.ascontiguousarray(space.vectors).reshape(-1))
+        self._vectors = _frozen(aligned(space.vectors).reshape(-1))
 
     def n_entries(self, cells: Int64Vector) -> Int64Vector:
         """Return the most genes that some cells can use."""

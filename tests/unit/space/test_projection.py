@@ -226,6 +226,15 @@ def test_counts_equal_those_of_a_matrix_product(case: Case) -> None:
     np.testing.assert_allclose(mass, case.counts.sum(axis=0, dtype=np.float64), rtol=1e-6)
 
 
+def test_vectors_begin_on_a_line_and_are_copied_at_most_once() -> None:
+    crooked = np.empty(N_GENES * 48 + 1, np.float32)[1:].reshape(N_GENES, 48)
+    crooked[:] = VECTORS.mean()
+    space = space_of(TEXT_V1, vectors=crooked)
+    assert space.vectors.ctypes.data % 64 == 0
+    np.testing.assert_array_equal(space.vectors, crooked)
+    assert replace(space, center=np.ones(48, np.float32)).vectors is space.vectors
+
+
 def test_a_cell_without_genes_is_zero_and_said_to_be() -> None:
     z, empty = project(
         sp.csr_matrix((2, N_GENES), dtype=np.float32),
