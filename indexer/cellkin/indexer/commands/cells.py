@@ -280,6 +280,13 @@ def _show_entry(entry: "Entry") -> None:
         ("label", "cells"),
         made["label_counts"].items(),
     )
+    certificate = made["certificate"]
+    click.echo(
+        f"index {certificate['factory']}, recall@10 {certificate['recall']['10']:.4f} "
+        f"({certificate['why']})"
+    )
+    if not certificate["reached"]:
+        click.echo(f"the recall wanted, {certificate['target']:g}, was NOT reached")
     click.echo(f"embedding {made['embedding']}, corpus {made['corpus']}")
 
 

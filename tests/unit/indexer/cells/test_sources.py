@@ -1,0 +1,55 @@
+"""The files of a reference: names are unique, labels are there, batches have names."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import anndata
+import pyarrow as pa
+import pytest
+
+from cellkin.indexer.cells.sources import Reference, read_sources, require_unique
+from cellkin.wire.errors import InvalidArgumentError, NotFoundError
+
+Make = Callable[..., anndata.AnnData]
+
+
+def names(*values: str) -> pa.ChunkedArray:
+    return pa.chunked_array([pa.array(values, pa.string())])
+
+
+def test_names_that_differ_pass() -> None:
+    require_unique([("a", names("x", "y")), ("b", names("z")), ("c", names())])
+
+
+def test_names_that_repeat_are_listed_with_where_they_are() -> None:
+    with pytest.raises(InvalidArgumentError, match=r"^2 cell names repeat in a, c: x, y; make"):
+        require_unique([("a", names("x", "y", "w")), ("b", names("z")), ("c", names("y", "x"))])
+
+
+def test_a_long_list_is_cut_and_counted() -> None:
+    twice = [f"cell{i}" for i in range(50)] * 2
+    with pytest.raises(InvalidArgumentError, match=r"50 cell names .*cell19 and 30 more"):
+        require_unique([("a", names(*twice))])
+
+
+def test_each_of_several_files_is_a_batch(tmp_path: Path, make_cells: Make) -> None:
+    paths = [tmp_path / "one.h5ad", tmp_path / "two.h5ad"]
+    for seed, path in enumerate(paths):
+        make_cells(12, seed).write_h5ad(path)
+    batches = [
+        s.rows["batch"].unique().to_pylist() for s in read_sources(Reference(paths, "cell_type"))
+    ]
+    assert batches == [["one"], ["two"]]
+    given = read_sources(Reference(paths, "cell_type", "donor"))
+    assert given[0].rows["batch"].unique().to_pylist() == ["d0", "d1"]
+    alone = read_sources(Reference(paths[:1], "cell_type"))
+    assert alone[0].rows["batch"].unique().to_pylist() == [""]
+    assert alone[0].n_cells == 12
+
+
+def test_what_is_missing_is_named(tmp_path: Path, make_cells: Make) -> None:
+    make_cells(12, 1).write_h5ad(tmp_path / "one.h5ad")
+    with pytest.raises(NotFoundError, match="no obs column 'subtype' for the labels"):
+        read_sources(Reference([tmp_path / "one.h5ad"], "subtype"))
+    with pytest.raises(InvalidArgumentError, match="no files"):
+        read_sources(Reference([], "cell_type"))
