@@ -28,8 +28,8 @@ class Queries:
     """Stand-ins for new cells: cells of the reference, moved a little.
 
     A cell of the index is easier to find the neighbors of than a new one: in a graph it is itself
-    the way to them. So each is moved by the difference of two of its neighbors, which is as far and
-    in such directions as cells differ there, and is left out of its own answer.
+    the way to them. So each is moved by the difference of two of its neighbors over sqrt(2), which
+    is as far and in such directions as cells differ there, and is left out of its own answer.
 
     Parameters
     ----------
@@ -109,7 +109,7 @@ def _moved(vectors: Vectors, cells: Float32Matrix, near: Int64Vector) -> Float32
     moved = cells.copy()
     if len(there):
         near_vectors = vectors.take(there)[at.reshape(-1, 2)]
-        moved[n_near > 0] += near_vectors[:, 0] - near_vectors[:, 1]
+        moved[n_near > 0] += (near_vectors[:, 0] - near_vectors[:, 1]) / np.float32(np.sqrt(2))
     return unit_rows(moved)
 
 

@@ -60,7 +60,6 @@ def test_a_recall_out_of_reach_is_told(caplog: pytest.LogCaptureFixture) -> None
         built = build_neighbors(ArrayVectors(MATRIX), "IVF16,PQ6x4fs", 0.98)
     assert not built.certificate.reached
     assert built.certificate.recall[10] < 0.9
-    assert built.choice.parameters["nprobe"] > 1
     assert "recall not reached: IVF16,PQ6x4fs" in caplog.text
 
 
