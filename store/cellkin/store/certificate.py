@@ -75,4 +75,6 @@ class Certificate:
     def from_json(cls, values: Mapping[str, Any]) -> "Certificate":
         """Read what `to_json` returned."""
         fields = {name: values[name] for name in cls.__dataclass_fields__}
-        return cls(**{**fields, "recall": {int(k): v for k, v in values["recall"].items()}})
+        # Manifests keep their keys in the order of text.
+        recall = sorted((int(k), value) for k, value in values["recall"].items())
+        return cls(**{**fields, "recall": dict(recall)})
