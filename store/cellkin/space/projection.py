@@ -225,11 +225,30 @@ def project(
         (n_cells,) bool: those cells.
     """
     means, empty = weighted_means(cells, columns, space, threads)
+    z = place_means(means, space)
+    z[empty] = 0
+    return z, empty
+
+
+def place_means(means: Float32Matrix, space: CellSpace) -> Float32Matrix:
+    """Take the reference mean off weighted means, apply the head, and scale to unit length.
+
+    Parameters
+    ----------
+    means
+        (n_cells, dim of the vectors) float32.
+    space
+        The fitted recipe.
+
+    Returns
+    -------
+    Float32Matrix
+        (n_cells, space.dim) float32, unit rows.
+    """
     z = means - space.center if space.recipe.centered else means
     if space.head is not None:
-        z = z @ space.head.T
-    z[empty] = 0
-    return unit_rows(z), empty
+        z = np.asarray(z @ space.head.T, np.float32)
+    return unit_rows(z)
 
 
 def count_detected(

@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from cellkin.space.arrays import Float32Matrix, Int64Vector
-from cellkin.space.placing import place_means
-from cellkin.space.projection import CellSpace
+from cellkin.space.projection import CellSpace, place_means
 from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import read_space
 from cellkin.store.cell_rows import vector_matrix

@@ -14,8 +14,7 @@ from cellkin.indexer.neighbors.build import BuiltNeighbors
 from cellkin.indexer.neighbors.certify import certify
 from cellkin.indexer.neighbors.choice import Choice
 from cellkin.space.arrays import Float32Matrix
-from cellkin.space.placing import place_means
-from cellkin.space.projection import CellSpace
+from cellkin.space.projection import CellSpace, place_means
 from cellkin.store.cell_rows import vector_matrix
 from cellkin.store.cell_table import CellTable, CellVectors
 from cellkin.store.certificate import TUNED_K
