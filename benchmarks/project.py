@@ -198,10 +198,11 @@ def reading(n_bytes: int, threads: int) -> Callable[[], object]:
 
 def adding(world: World, recipe: Recipe, threads: int) -> tuple[Callable[[], object], int]:
     """Return only the adding up of vectors, and the bytes of vectors it adds."""
-    block = _Block.of(world.cells, world.columns)
+    block = _Block.of(world.cells, world.columns, 1, map)
     work = _Means(block, world.columns, world.space(recipe))
     parts = np.array_split(np.arange(block.n_cells), max(threads, block.n_cells // BLOCK_CELLS))
-    chosen = [work.choose(part) for part in parts]
+    # A projection's own arrays are used again for every part.
+    chosen = [tuple(array.copy() for array in work.choose(part)) for part in parts]
     means = [empty_aligned(len(part), _DIM).reshape(-1) for part in parts]
     flat = work._vectors
 
@@ -218,7 +219,7 @@ def adding(world: World, recipe: Recipe, threads: int) -> tuple[Callable[[], obj
 
 def choosing(world: World, recipe: Recipe) -> Callable[[], object]:
     """Return only the choosing of genes, on one thread."""
-    block = _Block.of(world.cells, world.columns)
+    block = _Block.of(world.cells, world.columns, 1, map)
     work = _Means(block, world.columns, world.space(recipe))
     return lambda: work.choose(np.arange(block.n_cells))
 
@@ -265,11 +266,10 @@ def projections(world: World, n_rounds: int) -> list[Figure]:
             if least
             else Figure(ratio, speedup(plain, two), "x"),
             at_least(f"{name}: CPU time against numpy and scipy", cpu_speedup(plain, one), "x", 2),
-            Figure(f"{name}: 2 threads against 1", speedup(one, two), "x"),
-            at_least(f"{name}: the same by CPU time", 2 * cpu_speedup(one, two), "x", 1.8),
-            at_least(
-                f"{name}: the same of what cores are there", speedup(one, two) / there, "", 0.9
-            ),
+            at_least(f"{name}: 2 threads against 1", speedup(one, two), "x", 1.8),
+            # What else runs takes cores away; these two say how much of the figure above is that.
+            Figure(f"{name}: the same by CPU time", 2 * cpu_speedup(one, two), "x"),
+            Figure(f"{name}: the same of what cores are there", speedup(one, two) / there, ""),
         ]
     found.append(Figure("arithmetic alone: 2 threads against 1", there, "x"))
     return found
@@ -370,7 +370,7 @@ def first_calls() -> list[Figure]:
 def main() -> int:
     """Measure, print and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cells", type=int, default=4096, help="how many cells")
+    parser.add_argument("--cells", type=int, default=8192, help="how many cells")
     parser.add_argument("--rounds", type=int, default=5, help="how many timed rounds")
     parser.add_argument("--read-gib", type=float, default=1.0, help="array read to time memory")
     add_options(parser)

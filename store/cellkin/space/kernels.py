@@ -310,13 +310,16 @@ def count_columns(indptr, indices, data, rows, shared, n_genes, detected, mass):
 
 
 @compiled
-def is_ascending(indptr, indices, n_columns):
-    """Return whether every cell's columns ascend, no column twice, all of them columns at all."""
+def is_ascending(indptr, indices, n_columns, first, last):
+    """Return whether the columns of cells ascend, no column twice, all of them columns at all.
+
+    Looks at the cells from ``first`` to ``last``, and at the ends of ``indptr``.
+    """
     if indptr[0] != 0 or indptr[-1] > len(indices):
         return False
-    for cell in range(len(indptr) - 1):
+    for cell in range(first, last):
         begin, end = indptr[cell], indptr[cell + 1]
-        if begin > end:
+        if begin > end or begin < 0 or end > len(indices):
             return False
         if begin < end and (indices[begin] < 0 or indices[end - 1] >= n_columns):
             return False

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from threading import local
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -26,7 +28,7 @@ BLOCK_CELLS = 1024
 """About as many cells share one pass over the vectors."""
 DENSE_CELLS = 256
 """Cells of one matrix product."""
-LEAST_DENSE = 0.35
+LEAST_DENSE = 0.45
 """Share of the genes from which a product is faster, by benchmarks/project.py without AMX."""
 
 Float64Vector: TypeAlias = npt.NDArray[np.float64]
@@ -188,17 +190,11 @@ def means_with(
     dense: Dense, cells: CsrMatrix, columns: GeneColumns, space: CellSpace, threads: int
 ) -> tuple[Float32Matrix, BoolVector]:
     """Return `weighted_means`, with another product for cells that use many genes."""
-    block = _Block.of(cells, columns)
-    work = _Means(block, columns, space)
     most = dense.least * len(space.vectors)
-    # As many parts for every thread, of about as many cells as are done together.
-    n_parts = threads * max(1, round(block.n_cells / (threads * BLOCK_CELLS)))
-    parts = np.array_split(np.arange(block.n_cells), n_parts)
-    if threads == 1:
-        left = [work.gather(part, most) for part in parts]
-    else:
-        with ThreadPoolExecutor(threads, "projection") as pool:
-            left = list(pool.map(lambda part: work.gather(part, most), parts))
+    with _sharing(threads) as share:
+        block = _Block.of(cells, columns, threads, share)
+        work = _Means(block, columns, space)
+        left = list(share(lambda part: work.gather(part, most), block.parts(threads)))
     # BLAS has threads of its own. The product is always of as many rows, for the last bits of one
     # depend on their number.
     crowded = np.concatenate(left)
@@ -268,7 +264,7 @@ def count_detected(
     mass
         (n_columns,) float64: grows by each column's sum, matched or not.
     """
-    block = _Block.of(cells, columns)
+    block = _Block.of(cells, columns, 1, map)
     kernels.count_columns(
         *block.arrays, _frozen(columns.rows), _frozen(columns.shared), columns.n_genes,
         detected, mass,
@@ -307,18 +303,31 @@ class _Block:
     arrays: tuple[Int64Vector, Int32Vector, Float32Vector]
 
     @classmethod
-    def of(cls, cells: CsrMatrix, columns: GeneColumns) -> "_Block":
+    def of(cls, cells: CsrMatrix, columns: GeneColumns, threads: int, share: "_Share") -> "_Block":
+        """Convert a matrix, in order and without repeated columns; share the work of looking."""
         if cells.shape[1] != columns.n_columns:
             raise InvalidArgumentError(
                 f"cells of {cells.shape[1]} columns; their genes are given for {columns.n_columns}"
             )
-        arrays = cls._arrays(cells)
-        if not kernels.is_ascending(arrays[0], arrays[1], columns.n_columns):
-            cells = cells.copy()
-            cells.check_format(full_check=True)
-            cells.sum_duplicates()
-            arrays = cls._arrays(cells)
-        return cls(cells.shape[0], arrays)
+        block = cls(cells.shape[0], cls._arrays(cells))
+        if all(share(lambda part: block._is_ascending(part, columns), block.parts(threads))):
+            return block
+        cells = cells.copy()
+        cells.check_format(full_check=True)
+        cells.sum_duplicates()
+        return cls(cells.shape[0], cls._arrays(cells))
+
+    def parts(self, threads: int) -> list[Int64Vector]:
+        """Cut the cells: as many parts for every thread, of about `BLOCK_CELLS`."""
+        n_parts = threads * max(1, round(self.n_cells / (threads * BLOCK_CELLS)))
+        return np.array_split(np.arange(self.n_cells), n_parts)
+
+    def _is_ascending(self, cells: Int64Vector, columns: GeneColumns) -> bool:
+        if not len(cells):
+            return True
+        indptr, indices, _ = self.arrays
+        first, last = int(cells[0]), int(cells[-1]) + 1
+        return bool(kernels.is_ascending(indptr, indices, columns.n_columns, first, last))
 
     @staticmethod
     def _arrays(cells: CsrMatrix) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
@@ -335,7 +344,7 @@ class _Means:
     def __init__(self, block: _Block, columns: GeneColumns, space: CellSpace) -> None:
         self.means = empty_aligned(block.n_cells, space.vectors.shape[1])
         self.empty = np.empty(block.n_cells, bool)
-        self._block, self._space = block, space
+        self._block, self._space, self._held = block, space, local()
         weights = np.zeros(columns.n_columns, np.float32)
         matched = columns.rows >= 0
         weights[matched] = space.weights[columns.rows[matched]]
@@ -354,11 +363,13 @@ class _Means:
     def choose(
         self, cells: Int64Vector, ordered: bool = True
     ) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
-        """Return the bounds, genes and shares of some cells, genes in order if they need be."""
+        """Return the bounds, genes and shares of some cells, genes in order if they need be.
+
+        They are good until the thread that asked asks again.
+        """
         recipe = self._space.recipe
         bounds = np.empty(len(cells) + 1, np.int64)
-        genes = np.empty(self.n_entries(cells).sum(), np.int32)
-        shares = np.empty(len(genes), np.float32)
+        genes, shares = self._entries(int(self.n_entries(cells).sum()))
         rows, shared, n_shared, in_order, weights, n_genes = self._columns
         kernels.choose_genes(
             *self._block.arrays, _frozen(cells), rows, shared, n_shared, in_order or not ordered,
@@ -366,6 +377,14 @@ class _Means:
             bounds, genes, shares,
         )  # fmt: skip
         return bounds, genes, shares
+
+    def _entries(self, n: int) -> tuple[Int32Vector, Float32Vector]:
+        """Return this thread's arrays: the system takes its time to hand out and take back new."""
+        held: tuple[Int32Vector, Float32Vector] | None = getattr(self._held, "entries", None)
+        if held is None or len(held[0]) < n:
+            held = np.empty(n, np.int32), np.empty(n, np.float32)
+            self._held.entries = held
+        return held[0][:n], held[1][:n]
 
     def gather(self, cells: Int64Vector, most: float) -> Int64Vector:
         """Fill in the means of neighboring cells; return those that may use more genes than most.
@@ -395,6 +414,19 @@ class _Means:
         gather.scatter(bounds, genes, shares, dense)
         self.means[cells] = product(dense)[: len(cells)]
         self.empty[cells] = bounds[:-1] == bounds[1:]
+
+
+_Share: TypeAlias = Callable[..., Iterable[Any]]
+
+
+@contextmanager
+def _sharing(threads: int) -> Iterator[_Share]:
+    """Return ``map``, or one that has threads."""
+    if threads == 1:
+        yield map
+    else:
+        with ThreadPoolExecutor(threads, "projection") as pool:
+            yield pool.map
 
 
 def _sgemm(space: CellSpace) -> Dense:

@@ -50,7 +50,8 @@ def test_the_best_of_each_row(width: int, k: int, n_values: int, seed: int) -> N
     ],
 )
 def test_what_is_in_order(indptr: list[int], indices: list[int], answer: bool) -> None:
-    found = kernels.is_ascending(np.array(indptr, np.int64), np.array(indices, np.int32), 5)
+    ends, columns = np.array(indptr, np.int64), np.array(indices, np.int32)
+    found = kernels.is_ascending(ends, columns, 5, 0, len(ends) - 1)
     assert found is answer
 
 
