@@ -62,5 +62,6 @@ def test_commands_import_nothing_heavy(module: str) -> None:
 
 
 def test_the_server_imports_no_indexer_libraries() -> None:
-    heavy = {"torch", "transformers", "scanpy", "anndata", "sklearn", "openai"}  # numba compiles the projection, ADR 8
+    # Not numba, which compiles the projection it answers by: ADR 8.
+    heavy = {"torch", "transformers", "scanpy", "anndata", "sklearn", "openai"}
     assert imported("cellkin.server.process", heavy) == ""
