@@ -16,8 +16,8 @@ import torch
 from project import _TOP_200, World
 from report import Figure, add_options, at_least, at_most, finish, machine
 
-from cellkin.indexer.cells.devices import exact_neighbors
 from cellkin.indexer.cells.torch_projection import TorchProjector
+from cellkin.indexer.neighbors.torch_exact import exact_neighbors
 from cellkin.space.projection import weighted_means
 from cellkin.space.recipe import TEXT_V1, Recipe
 

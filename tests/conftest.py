@@ -1,6 +1,7 @@
 """Small worlds the tests share: a corpus, cells of three types, a store that knows both."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from cellkin.store import schema
 from cellkin.store.store import Store
 from cellkin.wire.names import VersionName
 from cellkin.wire.terms import TextRung
+
+# FAISS reads it when it is imported: waiting threads sleep, for others may need the core.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 N_GENES = 120
 TYPES = ("alpha", "beta", "delta")

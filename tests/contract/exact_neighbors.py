@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cellkin.indexer.cells.devices import exact_neighbors
+from cellkin.indexer.neighbors.torch_exact import exact_neighbors
 from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
 
 

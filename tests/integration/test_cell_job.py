@@ -23,13 +23,12 @@ from cellkin.indexer.cells import plan
 from cellkin.indexer.cells.engines import Engine, LocalEngine
 from cellkin.indexer.cells.job import (
     Job,
-    Stages,
     append_cells,
     index_cells,
     merge_indexes,
     place_like,
 )
-from cellkin.indexer.cells.publish import IndexChoice
+from cellkin.indexer.cells.publish import IndexChoice, Stages
 from cellkin.indexer.cells.sources import Reference
 from cellkin.space.recipe import TEXT_V1
 from cellkin.store.catalog import Entry, Kind

@@ -98,8 +98,7 @@ def test_whatever_is_cut_off_leaves_no_bad_version(
     index = read_cell_index(store.index_folder(newest))
     vectors = read_vectors(store, newest).take(np.arange(150))
     assert index.neighbors.search(vectors, 1)[1][:, 0].tolist() == list(range(150))
-    # What was cut off is found and can be removed, and the versions stay whole.
-    assert orphans(store)
+    # What was cut off can be removed, and the versions stay whole.
     collect(store, timedelta(0))
     assert orphans(store) == []
     assert [damage(store, entry) for entry in entries] == [""] * len(entries)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import lance
@@ -60,8 +61,9 @@ class CellTable:
             batch_readahead=2, fragment_readahead=2,
         )  # fmt: skip
 
+    @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of the rows, hexadecimal; reads them all."""
+        """The SHA-256 of the rows, hexadecimal; reads them all, once."""
         return rows_digest(cells_schema(self.dim), self.batches())
 
     def take_vectors(self, rows: Int64Vector) -> Float32Matrix:
@@ -79,7 +81,7 @@ class CellTable:
             "table": self.name,
             "table_version": self.version,
             "n_cells": self.n_cells,
-            "rows_digest": self.digest(),
+            "rows_digest": self.digest,
         }
 
 
@@ -136,7 +138,7 @@ def check_rows(store: Store, entry: Entry) -> None:
     """
     cells = cell_table(store, entry)
     try:
-        digest = cells.digest()
+        digest = cells.digest
     except (ValueError, OSError, RuntimeError) as error:
         raise IntegrityError(
             f"cell index {entry.full_name}: its cells cannot be read ({error}); index them again"

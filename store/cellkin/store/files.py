@@ -29,27 +29,18 @@ SCHEMES = ("s3", "gs", "az")
 
 
 @dataclass(frozen=True)
-class FoundFolder:
-    """A folder of files that lies in a store, whether or not a version refers to it.
+class Found:
+    """A file or a folder of files that lies in a store, whether or not a version refers to it.
 
     Parameters
     ----------
     path
         Relative to the store.
     n_bytes
-        Size of its files.
+        Its size, or that of its files.
     modified
-        When the newest of them was written.
+        When it, or the newest of them, was written.
     """
-
-    path: str
-    n_bytes: int
-    modified: datetime
-
-
-@dataclass(frozen=True)
-class FoundFile:
-    """A file that lies in a store; attributes as of `FoundFolder`."""
 
     path: str
     n_bytes: int
@@ -68,10 +59,10 @@ class Files(Protocol):
     def folder(self, path: str, files: Mapping[str, str], what: str) -> Path:
         """Return a folder of this machine with the files, their digests checked."""
 
-    def found(self, parent: str) -> Iterator[FoundFolder]:
+    def found(self, parent: str) -> Iterator[Found]:
         """Yield the folders below a folder, unfinished ones among them."""
 
-    def sizes(self, folder: str) -> Iterator[FoundFile]:
+    def sizes(self, folder: str) -> Iterator[Found]:
         """Yield the files of a folder; none where there is no such folder."""
 
     def remove(self, path: str) -> None:
@@ -161,24 +152,24 @@ class LocalFiles:
         _check(self._root / path, files, what)
         return self._root / path
 
-    def found(self, parent: str) -> Iterator[FoundFolder]:
+    def found(self, parent: str) -> Iterator[Found]:
         """Yield the folders two levels below, unfinished ones among them."""
         for folder in sorted((self._root / parent).glob("*/*")):
             stats = [file.stat() for file in folder.iterdir()]
             newest = max([folder.stat().st_mtime, *(s.st_mtime for s in stats)])
-            yield FoundFolder(
+            yield Found(
                 folder.relative_to(self._root).as_posix(),
                 sum(s.st_size for s in stats),
                 datetime.fromtimestamp(newest, UTC),
             )
 
-    def sizes(self, folder: str) -> Iterator[FoundFile]:
+    def sizes(self, folder: str) -> Iterator[Found]:
         """Yield the files of a folder; none where there is no such folder."""
         place = self._root / folder
         for file in sorted(place.iterdir()) if place.is_dir() else []:
             stat = file.stat()
             when = datetime.fromtimestamp(stat.st_mtime, UTC)
-            yield FoundFile(file.relative_to(self._root).as_posix(), stat.st_size, when)
+            yield Found(file.relative_to(self._root).as_posix(), stat.st_size, when)
 
     def remove(self, path: str) -> None:
         """Remove a folder and what is in it."""
@@ -261,22 +252,22 @@ class ObjectFiles:
             _check(cached, files, what)
         return cached
 
-    def found(self, parent: str) -> Iterator[FoundFolder]:
+    def found(self, parent: str) -> Iterator[Found]:
         """Yield the folders two levels below."""
-        folders: dict[str, FoundFolder] = {}
+        folders: dict[str, Found] = {}
         for page in obstore.list(self._store, prefix=f"{parent}/"):
             for item in page:
                 path = item["path"].rpartition("/")[0]
-                known = folders.get(path, FoundFolder(path, 0, item["last_modified"]))
+                known = folders.get(path, Found(path, 0, item["last_modified"]))
                 newest = max(known.modified, item["last_modified"])
-                folders[path] = FoundFolder(path, known.n_bytes + item["size"], newest)
+                folders[path] = Found(path, known.n_bytes + item["size"], newest)
         yield from sorted(folders.values(), key=lambda folder: folder.path)
 
-    def sizes(self, folder: str) -> Iterator[FoundFile]:
+    def sizes(self, folder: str) -> Iterator[Found]:
         """Yield the files of a folder; none where there is no such folder."""
         for page in obstore.list(self._store, prefix=f"{folder}/"):
             for item in page:
-                yield FoundFile(item["path"], item["size"], item["last_modified"])
+                yield Found(item["path"], item["size"], item["last_modified"])
 
     def remove(self, path: str) -> None:
         """Remove a folder and what is in it."""

@@ -1,7 +1,7 @@
 """The nearest vectors by FAISS: exact and whatever the batch, or by an index of any kind."""
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -18,6 +18,16 @@ _LEAST = 10
 # From this many queries on, a batch is faster by BLAS than query by query: measured.
 _BLAS_QUERIES = 3
 _widest = 0
+
+
+class Searchable(Protocol):
+    """What answers as a `NeighborIndex`."""
+
+    def search(self, queries: Float32Matrix, k: int) -> Found:
+        """Find the nearest vectors of each query; see `NeighborIndex.search`."""
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
 
 
 class NeighborIndex:

@@ -7,9 +7,10 @@ import pickle
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -26,9 +27,6 @@ _SHARDS_WORTH_PROCESSES = 3
 
 class Engine(Protocol):
     """Runs one step of a job over its shards."""
-
-    def n_threads(self, n_shards: int) -> int:
-        """Return the threads each worker may use on a step of so many shards."""
 
     def run(self, work: Work, step: str, shards: Sequence[Shard], finished: Finished) -> list[Any]:
         """Return what ``CellWorker.<step>`` makes of each shard, in the order of the shards.
@@ -69,10 +67,6 @@ class LocalEngine:
         self._n_workers = n_workers
         self._pool: ProcessPoolExecutor | None = None
 
-    def n_threads(self, n_shards: int) -> int:
-        """Return 1 where processes share the machine, all cores where there is one."""
-        return n_cores() if self._alone(n_shards) else 1
-
     def run(self, work: Work, step: str, shards: Sequence[Shard], finished: Finished) -> list[Any]:
         """Run a step; see `Engine.run`.
 
@@ -81,7 +75,7 @@ class LocalEngine:
         FailedPreconditionError
             If workers die again and again.
         """
-        if self._alone(len(shards)):
+        if self._alone(work, len(shards)):
             return _run_here(work, step, shards, finished)
         results: dict[int, Any] = {}
         n_broken = 0
@@ -108,8 +102,10 @@ class LocalEngine:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
-    def _alone(self, n_shards: int) -> bool:
-        return self._n_workers == 1 or n_shards < _SHARDS_WORTH_PROCESSES
+    def _alone(self, work: Work, n_shards: int) -> bool:
+        # A file that can only be loaded whole would be so by every process.
+        whole = any(file.in_memory for file in work.files)
+        return whole or self._n_workers == 1 or n_shards < _SHARDS_WORTH_PROCESSES
 
     def _run_pool(
         self,
@@ -129,7 +125,7 @@ class LocalEngine:
         try:
             # Two a worker are under way: enough to keep it busy, and few tables in the pipes.
             while True:
-                for i in _first(todo, 2 * self._n_workers - len(running)):
+                for i in islice(todo, 2 * self._n_workers - len(running)):
                     running[self._pool.submit(_step, work, step, shards[i])] = i
                 if not running:
                     return
@@ -144,19 +140,11 @@ class LocalEngine:
 
 def _run_here(work: Work, step: str, shards: Sequence[Shard], finished: Finished) -> list[Any]:
     results = []
-    with contextlib.closing(CellWorker(work)) as worker:
+    with contextlib.closing(CellWorker(work, n_cores())) as worker:
         for shard in shards:
             results.append(getattr(worker, step)(shard))
             finished(shard)
     return results
-
-
-def _first(items: Iterator[int], n: int) -> Iterator[int]:
-    for _ in range(n):
-        item = next(items, None)
-        if item is None:
-            return
-        yield item
 
 
 _workers: dict[Path, CellWorker] = {}

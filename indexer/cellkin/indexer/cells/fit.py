@@ -28,7 +28,7 @@ class GeneStatistics:
     Parameters
     ----------
     n_cells
-        Cells counted; (n_genes,) int64 where not every gene was looked for in all of them.
+        (n_genes,) int64, cells counted in which each gene was looked for.
     n_detected
         (n_genes,) int64, cells with a value above zero, by row of the embedding.
     mass
@@ -37,7 +37,7 @@ class GeneStatistics:
         (n_genes,) bool, genes that have a column in the reference.
     """
 
-    n_cells: int | Int64Vector
+    n_cells: Int64Vector
     n_detected: Int64Vector
     mass: np.ndarray[tuple[int], np.dtype[np.float64]]
     measured: np.ndarray[tuple[int], np.dtype[np.bool_]]
@@ -80,8 +80,8 @@ def fit_space(
     measured = statistics.measured[keep]
     if recipe.gene_weighting == "idf":
         rows = np.flatnonzero(measured)
-        n_cells = np.broadcast_to(statistics.n_cells, statistics.measured.shape)
-        idf = inverse_detection(n_cells[keep][rows], statistics.n_detected[keep][rows])
+        n_cells, n_detected = statistics.n_cells[keep][rows], statistics.n_detected[keep][rows]
+        idf = inverse_detection(n_cells, n_detected)
         weights = carry_weights(vectors, rows, idf, recipe.carry_k, recipe.carry_temperature)
     else:
         weights = np.ones(len(vectors), np.float32)

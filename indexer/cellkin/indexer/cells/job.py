@@ -1,7 +1,7 @@
 """The cell job: match genes, fit a cell space, place the cells, publish them as an index."""
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,7 +18,13 @@ from cellkin.indexer.cells.plan import (
     sample_of,
     shards_of,
 )
-from cellkin.indexer.cells.publish import IndexChoice, extend_index, publish_index
+from cellkin.indexer.cells.publish import (
+    IndexChoice,
+    Progress,
+    Stages,
+    extend_index,
+    publish_index,
+)
 from cellkin.indexer.cells.sources import Reference, SourceFile, read_sources, require_unique
 from cellkin.indexer.cells.worker import Placed, Shard, Work
 from cellkin.space.projection import CellSpace
@@ -27,14 +33,11 @@ from cellkin.store.catalog import Entry, Kind
 from cellkin.store.cell_index import SPACE, read_space
 from cellkin.store.cell_rows import write_rows
 from cellkin.store.cell_table import cell_table, commit_rows, table_name
-from cellkin.store.corpus import GeneNames, read_gene_names
+from cellkin.store.corpus import read_gene_names
 from cellkin.store.store import GeneEmbedding, Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
+from cellkin.wire.match import GeneMatch
 from cellkin.wire.names import VersionName, check_name, parse_version_name
-
-Progress = Callable[[int, int], None]
-Stages = Callable[[str], AbstractContextManager[Progress]]
-"""Opens a stage of long work by its name; yields a function of steps done and steps to do."""
 
 _REPORT_CELLS = 2_000
 
@@ -81,7 +84,7 @@ class FileReport:
     """
 
     source: SourceFile
-    match: Any
+    match: GeneMatch
     mass: npt.NDArray[np.float64]
 
 
@@ -159,7 +162,7 @@ def index_cells(
     shards = shards_of(sources)
 
     sample = sample_of(shards, recipe.statistics_cells)
-    work = _work(store, name, matched, reference, len(vectors.gene_ids), None, job, len(sample))
+    work = _work(store, name, matched, reference, len(vectors.gene_ids), None, job)
     with job.stages("counting genes") as progress:
         counted = count_genes(job.engine, work, sample, _counting(sample, progress))
     rungs = genes.rungs[np.searchsorted(genes.gene_ids, vectors.gene_ids)]
@@ -199,7 +202,8 @@ def place_like(
     job = job or Job()
     check_name(name, "cell index")
     model = store.catalog.resolve(Kind.INDEX, like)
-    space, matched, mass, placed = _place_in(store, name, model, reference, job)
+    sources = read_sources(reference)
+    space, matched, mass, placed = _place_in(store, name, model, reference, sources, job)
     parts = [x for p in placed for x in p.parts]
     cells = commit_rows(store, name, space.vectors.shape[1], parts)
     made_from = {**_inherited(model), **_described(reference, matched), "like": model.full_name}
@@ -220,12 +224,10 @@ def append_cells(
     job = job or Job()
     base = store.catalog.resolve(Kind.INDEX, index)
     before = cell_table(store, base)
-    ids = before.column("id")
-    space, matched, mass, placed = _place_in(
-        store, base.name, base, reference, job, lambda sources: require_unique(
-            [(base.full_name, ids), *((str(s.path), s.rows["id"]) for s in sources)]
-        )
-    )  # fmt: skip
+    sources = read_sources(reference)
+    named = [(str(source.path), source.rows["id"]) for source in sources]
+    require_unique([(base.full_name, before.column("id")), *named])
+    space, matched, mass, placed = _place_in(store, base.name, base, reference, sources, job)
     parts = before.parts() + [x for p in placed for x in p.parts]
     cells = commit_rows(store, base.name, before.dim, parts)
     described = _described(reference, matched)
@@ -280,19 +282,17 @@ def _place_in(
     name: str,
     model: Entry,
     reference: Reference,
+    sources: list[SourceFile],
     job: Job,
-    check: Callable[[list[SourceFile]], None] = lambda sources: None,
 ) -> tuple[CellSpace, list[MatchedFile], list[npt.NDArray[np.float64]], list[Placed]]:
     """Place a reference in the space of an index that exists."""
     space = read_space(store.index_folder(model))
-    sources = read_sources(reference)
-    check(sources)
-    genes: GeneNames = read_gene_names(store, _corpus(store, model))
+    genes = read_gene_names(store, _corpus(store, model))
     resolutions = [genes.resolver.resolve(s.gene_names, reference.taxon) for s in sources]
     matched = match_files(sources, resolutions, genes, space)
     shards = shards_of(sources)
     sample = sample_of(shards, _REPORT_CELLS)
-    work = _work(store, name, matched, reference, len(space.gene_ids), None, job, len(sample))
+    work = _work(store, name, matched, reference, len(space.gene_ids), None, job)
     counted = count_genes(job.engine, work, sample, lambda shard: None)
     placed, _ = _place(store, name, matched, reference, space, job, shards)
     return space, matched, counted.mass, placed
@@ -307,7 +307,7 @@ def _place(
     job: Job,
     shards: list[Shard],
 ) -> tuple[list[Placed], int]:
-    work = _work(store, name, matched, reference, len(space.gene_ids), space, job, len(shards))
+    work = _work(store, name, matched, reference, len(space.gene_ids), space, job)
     with job.stages("placing cells") as progress:
         placed: list[Placed] = job.engine.run(work, "place", shards, _counting(shards, progress))
     n_kept = sum(p.n_kept for p in placed)
@@ -327,7 +327,6 @@ def _work(
     n_genes: int,
     space: CellSpace | None,
     job: Job,
-    n_shards: int,
 ) -> Work:
     return Work(
         matrix_files(matched, reference.layer, reference.raw, n_genes),
@@ -335,7 +334,6 @@ def _work(
         space,
         store.table_uri(table_name(name)),
         job.device,
-        job.engine.n_threads(n_shards),
     )
 
 

@@ -72,6 +72,7 @@ def matrix_files(
             layer,
             raw,
             file.source.units.units is ExpressionUnits.LOG1P,
+            file.source.in_memory,
             gene_columns(file.rows, n_genes),
         )
         for file in matched
@@ -117,14 +118,10 @@ class Sampled:
         By row of the embedding.
     mass
         By file, (n_names,) float64: summed linear expression of each name.
-    read_s, compute_s
-        Time of all workers.
     """
 
     statistics: GeneStatistics
     mass: list[npt.NDArray[np.float64]]
-    read_s: float
-    compute_s: float
 
 
 def count_genes(engine: Engine, work: Work, sample: Sequence[Shard], finished: Finished) -> Sampled:
@@ -145,7 +142,4 @@ def count_genes(engine: Engine, work: Work, sample: Sequence[Shard], finished: F
         np.add.at(expression, genes, mass[met])
         # A gene is detected or not in the cells of the files that measure it.
         n_cells[np.unique(genes)] += n
-    statistics = GeneStatistics(n_cells, detected, expression, n_cells > 0)
-    return Sampled(
-        statistics, masses, sum(c.read_s for c in counted), sum(c.compute_s for c in counted)
-    )
+    return Sampled(GeneStatistics(n_cells, detected, expression, n_cells > 0), masses)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cellkin.indexer.cells.milvus import build_in_milvus
-from cellkin.indexer.neighbors.build import BuiltNeighbors, build_neighbors, extend_neighbors
+from cellkin.indexer.neighbors.build import build_neighbors, extend_neighbors
 from cellkin.space.projection import CellSpace
 from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import (
@@ -19,12 +19,15 @@ from cellkin.store.cell_index import (
     write_cell_index,
 )
 from cellkin.store.cell_table import CellTable, CellVectors
-from cellkin.store.milvus import SCHEME
+from cellkin.store.certificate import Certificate
+from cellkin.store.milvus import SCHEME, MilvusNeighbors
 from cellkin.store.neighbors import NeighborIndex
 from cellkin.store.store import Store
 from cellkin.wire.errors import IntegrityError
 
-Stages = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+Progress = Callable[[int, int], None]
+Stages = Callable[[str], AbstractContextManager[Progress]]
+"""Opens a stage of long work by its name; yields a function of steps done and steps to do."""
 
 _PROBES = 32
 
@@ -66,17 +69,16 @@ def publish_index(
     IntegrityError
         If the written index does not answer as the built one.
     """
-    vectors = CellVectors(cells, space)
-    digest = cells.digest()
     if choice.wanted.startswith(SCHEME):
         with stages("filling the collection") as progress:
-            built = build_in_milvus(choice.wanted, name, cells, space, digest, progress)
-    else:
-        with stages("building the index") as progress:
-            built = build_neighbors(
-                vectors, choice.wanted, choice.recall, choice.memory_bytes, progress, digest
-            )
-    return _publish(store, name, cells, space, vectors, built, made_from)
+            filled = build_in_milvus(choice.wanted, name, cells, space, progress)
+        return _publish(store, name, cells, space, *filled, made_from)
+    vectors = CellVectors(cells, space)
+    with stages("building the index") as progress:
+        built = build_neighbors(
+            vectors, choice.wanted, choice.recall, choice.memory_bytes, progress, cells.digest
+        )
+    return _publish(store, name, cells, space, built.index, built.certificate, made_from)
 
 
 def extend_index(
@@ -97,9 +99,9 @@ def extend_index(
     wanted, recall, memory_bytes = choice.wanted, choice.recall, choice.memory_bytes
     with stages("extending the index") as progress:
         built = extend_neighbors(
-            old, vectors, n_old, wanted, recall, memory_bytes, progress, cells.digest()
+            old, vectors, n_old, wanted, recall, memory_bytes, progress, cells.digest
         )
-    return _publish(store, base.name, cells, space, vectors, built, made_from)
+    return _publish(store, base.name, cells, space, built.index, built.certificate, made_from)
 
 
 def _publish(
@@ -107,21 +109,22 @@ def _publish(
     name: str,
     cells: CellTable,
     space: CellSpace,
-    vectors: CellVectors,
-    built: BuiltNeighbors,
+    index: NeighborIndex | MilvusNeighbors,
+    certificate: Certificate,
     made_from: Mapping[str, Any],
 ) -> Entry:
     reference = ReferenceCells.from_columns(
         cells.column("id"), cells.column("label"), cells.column("batch")
     )
-    probes = vectors.take(np.unique(np.linspace(0, vectors.n - 1, _PROBES).astype(np.int64)))
+    some = np.unique(np.linspace(0, cells.n_cells - 1, _PROBES).astype(np.int64))
+    probes = CellVectors(cells, space).take(some)
 
     def write(folder: Path) -> None:
-        write_cell_index(folder, CellIndex(space, reference, built.index))
+        write_cell_index(folder, CellIndex(space, reference, index))
         neighbors = read_neighbors(folder)
         written = neighbors.search(probes, 1)
         neighbors.close()
-        expected = built.index.search(probes, 1)
+        expected = index.search(probes, 1)
         if not (
             np.array_equal(expected[0], written[0]) and np.array_equal(expected[1], written[1])
         ):
@@ -138,9 +141,9 @@ def _publish(
         "vector_dim": cells.dim,
         "dim": space.dim,
         "label_counts": dict(zip(reference.label_names, counts.tolist(), strict=True)),
-        "certificate": built.certificate.to_json(),
+        "certificate": certificate.to_json(),
     }
     try:
         return store.publish_index(name, write, manifest)
     finally:
-        built.index.close()
+        index.close()

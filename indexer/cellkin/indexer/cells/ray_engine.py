@@ -40,10 +40,6 @@ class RayEngine:
         self._gpus = gpus
         self._ray: Any = None
 
-    def n_threads(self, n_shards: int) -> int:
-        """Return 1: an actor has one core."""
-        return 1
-
     def run(self, work: Work, step: str, shards: Sequence[Shard], finished: Finished) -> list[Any]:
         """Run a step; see `cellkin.indexer.cells.engines.Engine.run`.
 

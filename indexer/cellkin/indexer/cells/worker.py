@@ -38,6 +38,8 @@ class MatrixFile:
         Where they are.
     is_log
         Whether they are log1p of expression.
+    in_memory
+        Whether opening it loads all of it.
     columns
         The genes of the columns.
     """
@@ -46,6 +48,7 @@ class MatrixFile:
     layer: str | None
     raw: bool
     is_log: bool
+    in_memory: bool
     columns: GeneColumns
 
 
@@ -83,7 +86,7 @@ class Work:
         The cell space, or None as long as genes are only counted.
     table_uri
         The table that rows are written for.
-    device, n_threads
+    device
         Where cells are projected.
     """
 
@@ -92,7 +95,6 @@ class Work:
     space: CellSpace | None
     table_uri: str
     device: str
-    n_threads: int
 
 
 @dataclass(frozen=True)
@@ -107,15 +109,11 @@ class Counted:
         (n_genes,) int64, cells that express each gene.
     mass
         (n_columns,) float64, summed linear expression of each column of the file.
-    read_s, compute_s
-        Where the time went.
     """
 
     n_cells: int
     detected: Int64Vector
     mass: npt.NDArray[np.float64]
-    read_s: float
-    compute_s: float
 
 
 @dataclass(frozen=True)
@@ -153,10 +151,13 @@ class CellWorker:
     ----------
     work
         The job.
+    n_threads
+        Threads it projects with on a CPU.
     """
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, n_threads: int = 1) -> None:
         self._work = work
+        self._n_threads = n_threads
         self._opened: tuple[int, ExitStack, Matrix] | None = None
 
     def close(self) -> None:
@@ -170,10 +171,9 @@ class CellWorker:
         file = self._work.files[shard.file]
         detected = np.zeros(self._work.n_genes, np.int64)
         mass = np.zeros(len(file.columns.rows))
-        clock = _Clock()
-        for block in clock.reading(self._blocks(shard)):
+        for block in self._blocks(shard):
             count_detected(block, file.columns, detected, mass)
-        return Counted(shard.stop - shard.start, detected, mass, clock.read_s, clock.rest_s())
+        return Counted(shard.stop - shard.start, detected, mass)
 
     def place(self, shard: Shard) -> Placed:
         """Project the cells of a shard, and write the rows of those that have label and vector."""
@@ -182,7 +182,7 @@ class CellWorker:
             raise RuntimeError("cells are placed after the space is fitted")
         file = self._work.files[shard.file]
         clock = _Clock()
-        device = projector(self._work.device, space, file.columns, self._work.n_threads)
+        device = projector(self._work.device, space, file.columns, self._n_threads)
         means = np.empty((shard.stop - shard.start, space.vectors.shape[1]), np.float32)
         empty = np.empty(len(means), bool)
         done = 0

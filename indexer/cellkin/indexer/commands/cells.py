@@ -10,10 +10,12 @@ import click
 from cellkin.indexer.commands.convert import convert
 from cellkin.indexer.commands.options import store_option
 from cellkin.terminal.options import json_option, taxon_option
+from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from cellkin.indexer.cells.job import IndexReport, Job
+    from cellkin.indexer.cells.publish import IndexChoice
     from cellkin.store.catalog import Entry
 
 Command = Callable[..., None]
@@ -39,7 +41,7 @@ def _reference_options(command: Command) -> Command:
     return command
 
 
-def _job_options(command: Command) -> Command:
+def _index_options(command: Command) -> Command:
     for option in (
         click.option(
             "--index",
@@ -47,7 +49,7 @@ def _job_options(command: Command) -> Command:
             default="auto",
             show_default=True,
             metavar="FACTORY",
-            help="auto chooses by size and memory and says why; or a FAISS factory string.",
+            help="auto chooses by size and memory; or a FAISS factory string; or milvus://HOST:PORT.",
         ),
         click.option(
             "--recall",
@@ -61,6 +63,13 @@ def _job_options(command: Command) -> Command:
             type=click.FloatRange(min=0, min_open=True),
             help="What the index may take where it is served.  [default: a share of this machine]",
         ),
+    ):
+        command = option(command)
+    return command
+
+
+def _job_options(command: Command) -> Command:
+    for option in (
         click.option(
             "--device",
             default="auto",
@@ -86,7 +95,6 @@ def _job_options(command: Command) -> Command:
         click.option(
             "--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one a core]"
         ),
-        json_option,
     ):
         command = option(command)
     return command
@@ -111,7 +119,9 @@ cells.add_command(convert)
     metavar="INDEX[@VERSION]",
     help="Use the cell space of this index instead of fitting one, so that both can be merged.",
 )
+@_index_options
 @_job_options
+@json_option
 def index(
     files: tuple[str, ...],
     uri: str,
@@ -155,7 +165,9 @@ def index(
 @_files
 @store_option
 @_reference_options
+@_index_options
 @_job_options
+@json_option
 def append(
     index: str,
     files: tuple[str, ...],
@@ -189,16 +201,26 @@ def append(
 @click.argument("indexes", nargs=-1, required=True, metavar="INDEX[@VERSION]...")
 @store_option
 @click.option("--name", required=True, help="Name of the new index.")
-@_job_options
-def merge(indexes: tuple[str, ...], uri: str, name: str, as_json: bool, **job: Any) -> None:
+@_index_options
+@json_option
+def merge(
+    indexes: tuple[str, ...],
+    uri: str,
+    name: str,
+    wanted: str,
+    recall: float,
+    memory_gib: float | None,
+    as_json: bool,
+) -> None:
     """Publish the cells of several indexes of one cell space as one index."""
-    from cellkin.indexer.cells.job import merge_indexes
+    from cellkin.indexer.cells.job import Job, merge_indexes
     from cellkin.store.store import Store
+    from cellkin.terminal.console import progress_bar
     from cellkin.wire.names import parse_version_name
 
     names = [parse_version_name(index, "cell index") for index in indexes]
-    with _job(**job) as how:
-        entry = merge_indexes(Store.open(uri), name, names, how)
+    job = Job(index=_index_choice(wanted, recall, memory_gib), stages=progress_bar)
+    entry = merge_indexes(Store.open(uri), name, names, job)
     if as_json:
         _print_json(entry)
     else:
@@ -218,15 +240,22 @@ def _job(
 ) -> "Iterator[Job]":
     from cellkin.indexer.cells.engines import LocalEngine, n_cores
     from cellkin.indexer.cells.job import Job
-    from cellkin.indexer.cells.publish import IndexChoice
     from cellkin.indexer.cells.ray_engine import RayEngine
     from cellkin.terminal.console import progress_bar
 
+    if engine != "ray" and (address or gpus):
+        raise InvalidArgumentError("--address and --gpus are of --engine ray; give that too")
     n_workers = workers or n_cores()
-    memory = None if memory_gib is None else int(memory_gib * 2**30)
     where = RayEngine(address, n_workers, gpus) if engine == "ray" else LocalEngine(n_workers)
     with closing(where):
-        yield Job(where, device, IndexChoice(wanted, recall, memory), progress_bar)
+        yield Job(where, device, _index_choice(wanted, recall, memory_gib), progress_bar)
+
+
+def _index_choice(wanted: str, recall: float, memory_gib: float | None) -> "IndexChoice":
+    from cellkin.indexer.cells.publish import IndexChoice
+
+    memory = None if memory_gib is None else int(memory_gib * 2**30)
+    return IndexChoice(wanted, recall, memory)
 
 
 def _show(report: "IndexReport", as_json: bool) -> None:
@@ -263,7 +292,7 @@ def _show_speed(report: "IndexReport") -> None:
     click.echo(
         f"reading took {reading:.0%} of the time: {rate:,.0f} cells/s a process from {formats}"
         + (
-            "; `cellkin cells convert FILE OUT.zarr` writes what reads several times as fast"
+            "; `cellkin cells convert FILE OUT.zarr` writes what reads faster"
             if any(file.source.slow for file in report.files)
             else ""
         )

@@ -19,7 +19,7 @@ from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 def convert(source: Path, target: Path, layer: str | None, raw: bool, as_json: bool) -> None:
     """Write the cells of SOURCE, of any readable format, to TARGET.zarr: AnnData, zarr v3, zstd.
 
-    It is read several times faster than gzip and is about as small. X, obs and var are written;
+    It is read faster than gzip and is about as small. X, obs and var are written;
     other layers, obsm and uns are not.
     """
     from time import perf_counter

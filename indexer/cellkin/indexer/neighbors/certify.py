@@ -16,9 +16,8 @@ from cellkin.indexer.neighbors.exact import Queries, choose_queries, recalls
 from cellkin.indexer.neighbors.vectors import Vectors
 from cellkin.space.arrays import Float32Matrix
 from cellkin.store.certificate import DEPTHS, TUNED_K, Certificate
-from cellkin.store.neighbors import NeighborIndex
+from cellkin.store.neighbors import NeighborIndex, Searchable
 from cellkin.store.neighbors_faiss import faiss
-from cellkin.store.neighbors_thread import Searchable
 from cellkin.wire.errors import IntegrityError
 
 TOLERANCE = 0.005

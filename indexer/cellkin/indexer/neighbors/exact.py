@@ -10,7 +10,7 @@ from cellkin.indexer.neighbors.vectors import Vectors, spread_rows
 from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.space.vectors import unit_rows
 from cellkin.store.certificate import DEPTHS
-from cellkin.store.neighbors_thread import Searchable
+from cellkin.store.neighbors import Searchable
 
 N_QUERIES = 1000
 """Queries to tune with, and as many others to certify with."""

@@ -1,10 +1,11 @@
-"""The steps of building an index that a GPU takes over where FAISS finds one.
+"""The steps of building an index that a GPU takes over where FAISS, or for search torch, finds one.
 
 Clustering and exact search are matrix products. What they yield, and the file, is the CPU form.
 """
 
 import numpy as np
 
+from cellkin.indexer.devices import resolve
 from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.store.neighbors_faiss import faiss
 
@@ -56,4 +57,8 @@ def nearest(
     if faiss.get_num_gpus():
         resources = faiss.StandardGpuResources()
         return faiss.knn_gpu(resources, queries, block, k, metric=metric)
+    if resolve("auto") != "cpu":
+        from cellkin.indexer.neighbors.torch_exact import exact_neighbors
+
+        return exact_neighbors(queries, [block], k, "auto")
     return faiss.knn(queries, block, k, metric=metric)

@@ -15,6 +15,7 @@ from tests.contract.projector import ProjectorTests
 from tests.unit.space import reference
 from tests.unit.space.awkward import N_GENES, space_of
 
+from cellkin.indexer import devices as resolving
 from cellkin.indexer.cells import devices
 from cellkin.indexer.cells.torch_projection import Bf16Projector, TorchProjector
 from cellkin.space.projection import (
@@ -83,12 +84,12 @@ def test_tiles_are_used_for_all_genes_only(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_without_a_driver_auto_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_has_driver", lambda: False)
+    monkeypatch.setattr(resolving, "_has_driver", lambda: False)
     assert isinstance(devices.projector("auto", space_of(TEXT_V1), COLUMNS, 3), CpuProjector)
 
 
 def test_with_a_driver_and_no_device_auto_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "_has_driver", lambda: True)
+    monkeypatch.setattr(resolving, "_has_driver", lambda: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert isinstance(devices.projector("auto", space_of(TEXT_V1), COLUMNS, 3), CpuProjector)
 
@@ -104,7 +105,7 @@ def test_cuda_that_is_not_there_is_said_to_be_missing(
 
 
 def test_cuda_without_torch_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(devices, "find_spec", lambda name: None)
+    monkeypatch.setattr(resolving, "find_spec", lambda name: None)
     with pytest.raises(MissingDependencyError, match=r"cellkin\[embed\]"):
         devices.projector("cuda", space_of(TEXT_V1), COLUMNS, 1)
 

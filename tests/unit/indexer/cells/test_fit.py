@@ -20,7 +20,10 @@ EMBEDDING = GeneEmbedding(
     VECTORS,
 )
 STATISTICS = GeneStatistics(
-    99, RNG.integers(0, 100, N_GENES), np.ones(N_GENES), np.arange(N_GENES) % 4 != 0
+    np.full(N_GENES, 99),
+    RNG.integers(0, 100, N_GENES),
+    np.ones(N_GENES),
+    np.arange(N_GENES) % 4 != 0,
 )
 KEEP = np.arange(0, N_GENES, 2)
 
