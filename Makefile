@@ -30,7 +30,7 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=0.9'
 
 $(VENV)/.ready: pyproject.toml clients/pyproject.toml .ci/constraints.txt | $(BIN)/uv
-	$(UV) pip install -p $(BIN)/python -c .ci/constraints.txt -e ./clients[anndata] -e .[cpu,cells,embed,milvus,ray,server] --group dev
+	$(UV) pip install --compile-bytecode -p $(BIN)/python -c .ci/constraints.txt -e ./clients[anndata] -e .[cpu,cells,embed,milvus,ray,server] --group dev
 	@touch $@
 
 $(PROTOC_VENV)/.ready: pyproject.toml .ci/constraints.txt $(VENV)/.ready

@@ -1,7 +1,6 @@
 """Rows of matrices that are not tidy, blocks and their limits, memory."""
 
 import tracemalloc
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import scipy.sparse as sp
 from tests.unit.matrices import conftest as made
 
 from cellkin.matrices.cells import open_cells, open_matrix
-from cellkin.matrices.hdf5 import GzipVector, hdf5_ranges
+from cellkin.matrices.hdf5 import hdf5_ranges
 from cellkin.matrices.ranges import RangeReader
 from cellkin.wire.errors import InputFileError, InvalidArgumentError
 
@@ -155,26 +154,20 @@ def test_matrices_that_contradict_themselves_are_refused(tmp_path: Path, what: s
 
 @pytest.mark.parametrize("kind", ["f4", "f8", "i8", "u2", ">i4"])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_gzip_is_unpacked_as_hdf5_does(tmp_path: Path, kind: str, shuffle: bool) -> None:
+def test_ranges_of_compressed_chunks(tmp_path: Path, kind: str, shuffle: bool) -> None:
     values = np.random.default_rng(0).integers(0, 1000, 1003).astype(kind)
     with h5py.File(tmp_path / "a.h5", "w") as file:
         array = file.create_dataset(
             "a", data=values, chunks=(100,), compression="gzip", shuffle=shuffle
         )
-        assert GzipVector.fits(array) == (kind != ">i4")
-        if kind != ">i4":
-            # A chunk that was left as it is.
-            mask = 0b11 if shuffle else 0b1
-            array.id.write_direct_chunk((300,), values[300:400].tobytes(), mask)
         reader = hdf5_ranges(array)
         for start, stop in ((0, 1003), (0, 100), (250, 420), (1000, 1003), (7, 7), (399, 401)):
             np.testing.assert_array_equal(reader.read(start, stop), values[start:stop])
 
 
-@pytest.mark.parametrize("content", [b"no gzip", zlib.compress(b"short")])
-def test_damaged_gzip_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
     path = made.write_h5ad(made.sample(), tmp_path / "a.h5ad", "gzip")
     with h5py.File(path, "r+") as file:
-        file["X/data"].id.write_direct_chunk((0,), content)
+        file["X/data"].id.write_direct_chunk((0,), b"no gzip")
     with pytest.raises(InputFileError, match="cells 0 to 50 cannot be read"):
         open_cells(path).__enter__()
