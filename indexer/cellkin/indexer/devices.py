@@ -1,0 +1,68 @@
+"""Which devices there are; torch is imported only where one may be."""
+
+import ctypes
+import re
+import sys
+from importlib.util import find_spec
+
+from cellkin.wire.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    MissingDependencyError,
+)
+
+DEVICES = "auto, cpu, cuda or cuda:N"
+
+
+def resolve(device: str) -> str:
+    """Return ``cpu`` or a CUDA device that is there.
+
+    Parameters
+    ----------
+    device
+        ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the device is none of these.
+    FailedPreconditionError
+        If CUDA is asked for and absent.
+    MissingDependencyError
+        If CUDA is asked for and torch is not installed.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise InvalidArgumentError(f"device {device!r}; give {DEVICES}")
+    # Importing torch takes a second or two; without a driver there is no need to.
+    if device == "cpu" or (device == "auto" and not (_has_driver() and find_spec("torch"))):
+        return "cpu"
+    require_torch(device)
+    import torch
+
+    n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if device == "auto":
+        return "cuda:0" if n_devices else "cpu"
+    number = int(device.partition(":")[2] or 0)
+    if number >= n_devices:
+        raise FailedPreconditionError(
+            f"device {device!r} is asked for and torch {torch.__version__} sees {n_devices} CUDA "
+            "devices; check the driver and that torch is a CUDA build, or use --device cpu"
+        )
+    return f"cuda:{number}"
+
+
+def require_torch(device: str) -> None:
+    """Refuse what needs torch where it is not installed."""
+    if find_spec("torch") is None:
+        raise MissingDependencyError(
+            f"device {device!r} needs torch, which is not installed; "
+            'pip install "cellkin[embed]", or use --device cpu'
+        )
+
+
+def _has_driver() -> bool:
+    try:
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
