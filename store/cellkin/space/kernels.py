@@ -16,8 +16,8 @@ import numpy as np
 
 from cellkin.space.compiled import compiled
 
-LINEAR, LOG1P, RANK, BINARY = 0, 1, 2, 3
-EXPRESSIONS = {"linear": LINEAR, "log1p": LOG1P, "rank": RANK, "binary": BINARY}
+LINEAR, LOG1P, RANK, BINARY, SQRT = 0, 1, 2, 3, 4
+EXPRESSIONS = {"linear": LINEAR, "log1p": LOG1P, "rank": RANK, "binary": BINARY, "sqrt": SQRT}
 """Numbers of a recipe's expressions."""
 
 # The leading bits of a positive float32 are 8 of exponent and, here, 3 of mantissa.
@@ -283,6 +283,9 @@ def choose_genes(
                 x[j] = np.float32(1) if expression == BINARY else np.float32(sums[j])
             if expression == LOG1P:
                 _log_expression(x, n)
+            elif expression == SQRT:
+                for j in range(n):
+                    x[j] = np.float32(np.sqrt(np.float64(x[j])))
             elif expression == RANK:
                 _rank_expression(x, n, keys, scratch)
             columns, values = kept[:n], x[:n]

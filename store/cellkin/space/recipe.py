@@ -1,14 +1,14 @@
 """Recipes: every choice that turns counts into a cell vector, as data stored with the index."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, TypeAlias, get_args
 
 from cellkin.wire.errors import InvalidArgumentError
 
-Expression: TypeAlias = Literal["linear", "log1p", "rank", "binary"]
+Expression: TypeAlias = Literal["linear", "log1p", "sqrt", "rank", "binary"]
 """What a gene's expression counts as; see `Recipe`."""
-GeneWeighting: TypeAlias = Literal["idf", "none"]
+GeneWeighting: TypeAlias = Literal["idf", "eta2", "none"]
 """What a gene counts for, whatever the cell; see `Recipe`."""
 
 _CHOICES = {"expression": get_args(Expression), "gene_weighting": get_args(GeneWeighting)}
@@ -19,15 +19,12 @@ _RANGES: dict[str, tuple[float, float]] = {
     "statistics_cells": (1, float("inf")),
     "carry_k": (1, float("inf")),
     "carry_temperature": (1e-6, float("inf")),
-    "k": (1, float("inf")),
-    "vote_epsilon": (1e-12, 1),
-    "min_support": (0, 1),
 }
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a cell's counts become a vector, and how its neighbors vote.
+    """How a cell's counts become a vector.
 
     With gene vectors ``v_g``, gene weights ``weight_g``, the reference mean ``m`` and a head ``H``,
     all stored in the cell space, a cell is ``z = H (sum_g p_g v_g - m)``. The sum runs over the
@@ -43,11 +40,13 @@ class Recipe:
         Name of the recipe.
     expression
         ``f(x)``. ``linear``: ``x`` itself, counts or counts per 10,000, for the scale of a cell
-        cancels. ``log1p``: ``ln(1 + 10,000 x / sum of the cell's x)``. ``rank``: 1 plus the number
+        cancels. ``log1p``: ``ln(1 + 10,000 x / sum of the cell's x)``. ``sqrt``: the square root of ``x``.
+        ``rank``: 1 plus the number
         of the cell's genes with a smaller ``x``. ``binary``: 1.
     gene_weighting
         ``weight_g``. ``idf``: ``ln((1 + n) / (1 + n_detected))`` over cells of the reference.
-        ``none``: 1.
+        ``eta2``: ``B / (B + W + 0.001)`` of log expression, ``B`` the variance of the labels' means
+        and ``W`` the mean variance within labels. ``none``: 1.
     top_n
         Genes of a cell that count; 0 for all.
     whitening_shrinkage
@@ -55,17 +54,14 @@ class Recipe:
         None to only subtract their mean. Either way they are then scaled to unit length.
     centered
         Whether the mean of the reference cells is subtracted.
+    refined
+        Whether a linear head is trained by supervised contrast, which draws cells of one label
+        together.
     statistics_cells
         About this many cells, spread evenly over the reference, are counted for the IDF.
     carry_k, carry_temperature
         A gene the reference never measured takes the weight of its ``carry_k`` nearest measured
         genes, averaged by ``softmax(cosine / carry_temperature)``.
-    k
-        Neighbors that vote.
-    vote_epsilon
-        A neighbor of cosine ``c`` votes with ``1 / max(1 - c, vote_epsilon)``.
-    min_support
-        Below this share of the vote a cell is called unknown, in [0, 1].
 
     Raises
     ------
@@ -79,12 +75,10 @@ class Recipe:
     top_n: int
     whitening_shrinkage: float | None
     centered: bool
+    refined: bool
     statistics_cells: int
     carry_k: int
     carry_temperature: float
-    k: int
-    vote_epsilon: float
-    min_support: float
 
     def __post_init__(self) -> None:
         for setting, choices in _CHOICES.items():
@@ -132,11 +126,30 @@ TEXT_V1 = Recipe(
     top_n=1000,
     whitening_shrinkage=0.05,
     centered=True,
+    refined=False,
     statistics_cells=50_000,
     carry_k=5,
     carry_temperature=0.03,
-    k=10,
-    vote_epsilon=1e-4,
-    min_support=0.5,
 )
-"""The unsupervised recipe that works with and without shared genes."""
+"""Unsupervised: genes weigh by how few cells express them."""
+
+TEXT_V2 = replace(
+    TEXT_V1, name="text-v2", expression="sqrt", gene_weighting="eta2", top_n=200, refined=True
+)
+"""Supervised: genes weigh by how well they tell labels apart, also genes of other species."""
+
+PAPER = replace(
+    TEXT_V1,
+    name="paper",
+    expression="log1p",
+    gene_weighting="none",
+    whitening_shrinkage=None,
+    centered=False,
+)
+"""The expression-weighted mean of description vectors (arXiv:2509.23543), before refinement."""
+
+PAPER_REFINED = replace(PAPER, name="paper-refined", centered=True, refined=True)
+"""The same, refined by supervised contrast."""
+
+RECIPES = {recipe.name: recipe for recipe in (TEXT_V2, TEXT_V1, PAPER, PAPER_REFINED)}
+"""By name; the first is the default."""

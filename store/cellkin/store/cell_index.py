@@ -1,26 +1,31 @@
 """The files of a cell index: the cell space, the reference cells, their neighbors' index."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
+import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 from safetensors.numpy import load_file, save_file
 
-from cellkin.space.arrays import Int32Vector
+from cellkin.space.arrays import Int32Vector, Int64Vector
+from cellkin.space.expression import ExpressionSpace
 from cellkin.space.projection import CellSpace
+from cellkin.space.readout import Readout
+from cellkin.space.readout import read_readout as make_readout
 from cellkin.space.recipe import Recipe
-from cellkin.store.milvus import FILE as MILVUS
 from cellkin.store.milvus import MilvusNeighbors
 from cellkin.store.neighbors import NeighborIndex
 
 SPACE = "space.safetensors"
+TEXT, EXPRESSION = "text", "expression"
+"""The spaces an index may have its cells in."""
 _RECIPE = "recipe.json"
 _CELLS = "cells.arrow"
-_NEIGHBORS = "neighbors.faiss"
+_NEIGHBORS = {TEXT: "neighbors.faiss", EXPRESSION: "expression-neighbors.faiss"}
 
 
 @dataclass(frozen=True)
@@ -54,13 +59,42 @@ class ReferenceCells:
         return cls(ids, names, codes.to_numpy().astype("int32"), batches)
 
 
+Neighbors: TypeAlias = NeighborIndex | MilvusNeighbors
+
+
+@dataclass(frozen=True)
+class ExpressionIndex:
+    """The expression space of a cell index, and what is looked for and read in it."""
+
+    space: ExpressionSpace
+    neighbors: Neighbors
+    readout: Readout
+
+
 @dataclass(frozen=True)
 class CellIndex:
-    """A loaded cell index."""
+    """A loaded cell index.
+
+    Parameters
+    ----------
+    space, neighbors, readout
+        The text space, which every index has, and what is looked for and read in it.
+    cells
+        The reference cells.
+    expression
+        The expression space, None where the index was made without.
+    """
 
     space: CellSpace
     cells: ReferenceCells
-    neighbors: NeighborIndex | MilvusNeighbors
+    neighbors: Neighbors
+    readout: Readout
+    expression: ExpressionIndex | None = None
+
+    @property
+    def label_counts(self) -> Int64Vector:
+        """(n_labels,) int64 reference cells of each label."""
+        return np.bincount(self.cells.labels, minlength=len(self.cells.label_names))
 
 
 def write_cell_index(folder: Path, index: CellIndex) -> None:
@@ -78,6 +112,12 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
         arrays["head"] = space.head
     save_file(arrays, folder / SPACE)
     (folder / _RECIPE).write_text(json.dumps(space.recipe.to_json(), indent=1, sort_keys=True))
+    _write_neighbors(folder, index.neighbors, TEXT)
+    _write_readout(folder, index.readout, TEXT)
+    if index.expression is not None:
+        save_file(_arrays(index.expression.space), folder / f"{EXPRESSION}.safetensors")
+        _write_neighbors(folder, index.expression.neighbors, EXPRESSION)
+        _write_readout(folder, index.expression.readout, EXPRESSION)
     cells = index.cells
     names = pa.array(cells.label_names, pa.string())
     table = pa.table(
@@ -89,10 +129,26 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
     )
     with pa.ipc.new_file(str(folder / _CELLS), table.schema) as file:
         file.write_table(table)
-    if isinstance(index.neighbors, MilvusNeighbors):
-        index.neighbors.write(folder)
+
+
+def _arrays(space: ExpressionSpace) -> dict[str, npt.NDArray[Any]]:
+    return {field.name: np.ascontiguousarray(getattr(space, field.name)) for field in fields(space)}
+
+
+def _write_neighbors(folder: Path, neighbors: Neighbors, space: str) -> None:
+    if isinstance(neighbors, MilvusNeighbors):
+        neighbors.write(folder, space)
     else:
-        index.neighbors.save(folder / _NEIGHBORS)
+        neighbors.save(folder / _NEIGHBORS[space])
+
+
+def _write_readout(folder: Path, readout: Readout, space: str) -> None:
+    save_file(
+        {name: np.ascontiguousarray(array) for name, array in readout.arrays().items()},
+        folder / f"{space}-readout.safetensors",
+    )
+    numbers = json.dumps(readout.numbers(), indent=1, sort_keys=True)
+    (folder / f"{space}-readout.json").write_text(numbers)
 
 
 def read_space(folder: Path) -> CellSpace:
@@ -109,11 +165,28 @@ def read_cell_index(folder: Path) -> CellIndex:
     cells = ReferenceCells(
         table["id"], labels.dictionary.to_pylist(), labels.indices.to_numpy(), table["batch"]
     )
-    return CellIndex(read_space(folder), cells, read_neighbors(folder))
+    text = read_neighbors(folder), read_readout(folder, TEXT)
+    space = read_expression_space(folder)
+    expression = space and ExpressionIndex(
+        space, read_neighbors(folder, EXPRESSION), read_readout(folder, EXPRESSION)
+    )
+    return CellIndex(read_space(folder), cells, *text, expression)
 
 
-def read_neighbors(folder: Path) -> NeighborIndex | MilvusNeighbors:
+def read_expression_space(folder: Path) -> ExpressionSpace | None:
+    """Load the expression space of a cell index, or None where it has none."""
+    path = folder / f"{EXPRESSION}.safetensors"
+    return ExpressionSpace(**load_file(path)) if path.exists() else None
+
+
+def read_readout(folder: Path, space: str) -> Readout:
+    """Load what labels are read by in a space, `TEXT` or `EXPRESSION`."""
+    numbers = json.loads((folder / f"{space}-readout.json").read_text())
+    return make_readout(load_file(folder / f"{space}-readout.safetensors"), numbers)
+
+
+def read_neighbors(folder: Path, space: str = TEXT) -> Neighbors:
     """Map the neighbors' index of a cell index into memory, or connect to where it is."""
-    if (folder / MILVUS).exists():
-        return MilvusNeighbors.load(folder)
-    return NeighborIndex.load(folder / _NEIGHBORS)
+    if MilvusNeighbors.path(folder, space).exists():
+        return MilvusNeighbors.load(folder, space)
+    return NeighborIndex.load(folder / _NEIGHBORS[space])

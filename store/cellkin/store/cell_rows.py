@@ -12,27 +12,25 @@ import pyarrow as pa
 from lance.fragment import write_fragments
 
 from cellkin.space.arrays import Float32Matrix
-from cellkin.store.schema import cells_schema
 
 
-def write_rows(uri: str, dim: int, batches: Iterable[pa.RecordBatch]) -> list[str]:
+def write_rows(uri: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[str]:
     """Write rows that no version has yet.
 
     Parameters
     ----------
     uri
         Of the table; it need not exist.
-    dim
-        Width of a vector.
+    schema
+        From `cells_schema`.
     batches
-        Rows of `schema.cells_schema`.
+        The rows.
 
     Returns
     -------
     list
         The files written, in row order, as JSON for `commit_rows`.
     """
-    schema = cells_schema(dim)
     reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
     return [json.dumps(part.to_json()) for part in write_fragments(reader, uri, schema=schema)]
 

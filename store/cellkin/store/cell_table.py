@@ -1,8 +1,8 @@
 """The cells of a reference as a Lance table: parts that were written anywhere, committed once."""
 
 import json
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import Any
 
 import lance
@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.space.projection import CellSpace, place_means
+from cellkin.space.readout import neighbor_vectors
 from cellkin.store.catalog import Entry
-from cellkin.store.cell_index import read_space
+from cellkin.store.cell_index import EXPRESSION, read_readout, read_space
 from cellkin.store.cell_rows import vector_matrix
 from cellkin.store.digest import rows_digest
 from cellkin.store.schema import cells_schema
@@ -39,8 +40,10 @@ class CellTable:
         The Lance table and its version.
     n_cells
         Rows.
-    dim
-        Width of a vector.
+    dim, expression_dim
+        Widths of the vectors; 0 where the cells have none in an expression space.
+    schema
+        The columns.
     """
 
     def __init__(self, name: str, dataset: lance.LanceDataset) -> None:
@@ -48,7 +51,13 @@ class CellTable:
         self.name = name
         self.version: int = dataset.version
         self.n_cells: int = dataset.count_rows()
-        self.dim: int = dataset.schema.field("vector").type.list_size
+        columns = dataset.schema
+        self.dim: int = columns.field("vector").type.list_size
+        has_expression = "expression" in columns.names
+        self.expression_dim: int = (
+            columns.field("expression").type.list_size if has_expression else 0
+        )
+        self.schema = cells_schema(self.dim, self.expression_dim)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Read one of ``id``, ``label`` and ``batch``, in the order of the rows."""
@@ -64,12 +73,12 @@ class CellTable:
     @cached_property
     def digest(self) -> str:
         """The SHA-256 of the rows, hexadecimal; reads them all, once."""
-        return rows_digest(cells_schema(self.dim), self.batches())
+        return rows_digest(self.schema, self.batches())
 
-    def take_vectors(self, rows: Int64Vector) -> Float32Matrix:
+    def take_vectors(self, rows: Int64Vector, column: str) -> Float32Matrix:
         """Return the (n_rows, dim) float32 vectors of rows of ascending number."""
-        taken = self._dataset.take(np.asarray(rows).tolist(), columns=["vector"])
-        return vector_matrix(taken["vector"].combine_chunks())
+        taken = self._dataset.take(np.asarray(rows).tolist(), columns=[column])
+        return vector_matrix(taken[column].combine_chunks())
 
     def parts(self) -> list[str]:
         """Return the files of the rows, as JSON for `commit_rows`."""
@@ -85,7 +94,7 @@ class CellTable:
         }
 
 
-def commit_rows(store: Store, name: str, dim: int, parts: Sequence[str]) -> CellTable:
+def commit_rows(store: Store, name: str, schema: pa.Schema, parts: Sequence[str]) -> CellTable:
     """Make one table version of parts, in their order.
 
     Parameters
@@ -94,8 +103,8 @@ def commit_rows(store: Store, name: str, dim: int, parts: Sequence[str]) -> Cell
         Where the table is.
     name
         Name of the index.
-    dim
-        Width of a vector.
+    schema
+        From `cells_schema`.
     parts
         What `write_rows` returned, or the `CellTable.parts` of another version of the table.
     """
@@ -103,7 +112,7 @@ def commit_rows(store: Store, name: str, dim: int, parts: Sequence[str]) -> Cell
     fragments = [lance.FragmentMetadata.from_json(part) for part in parts]
     # Overwriting by files that are there already names them in a new version; no row is copied,
     # and the versions before stay as they are.
-    operation = lance.LanceOperation.Overwrite(cells_schema(dim), fragments)
+    operation = lance.LanceOperation.Overwrite(schema, fragments)
     dataset = lance.LanceDataset.commit(uri, operation)
     # A tag keeps Lance's clean-up away from the version.
     dataset.tags.create(f"cells-{dataset.version}", dataset.version)
@@ -164,8 +173,12 @@ class CellVectors:
     ----------
     cells
         The rows.
-    space
-        Says what is taken off and applied before a vector is one.
+    column
+        The column of the vectors.
+    dim
+        Width of a vector in the index.
+    place
+        Turns stored vectors into those of the index: (n, dim) float32 unit rows.
 
     Attributes
     ----------
@@ -173,22 +186,52 @@ class CellVectors:
         Cells, and the width of a vector.
     """
 
-    def __init__(self, cells: CellTable, space: CellSpace) -> None:
+    def __init__(
+        self,
+        cells: CellTable,
+        column: str,
+        dim: int,
+        place: Callable[[Float32Matrix], Float32Matrix],
+    ) -> None:
         self._cells = cells
-        self._space = space
+        self._column = column
+        self._place = place
         self.n = cells.n_cells
-        self.dim = space.dim
+        self.dim = dim
+
+    @classmethod
+    def of_text(cls, cells: CellTable, space: CellSpace) -> "CellVectors":
+        """Return the vectors of the text space."""
+        return cls(cells, "vector", space.dim, lambda means: place_means(means, space))
+
+    @classmethod
+    def of_expression(cls, cells: CellTable, n_components: int) -> "CellVectors":
+        """Return the vectors of the expression space that neighbors are looked for by."""
+        place = partial(neighbor_vectors, n_components=n_components)
+        return cls(cells, "expression", n_components, place)
 
     def batches(self) -> Iterator[Float32Matrix]:
         """Yield the (n, dim) float32 unit rows in order, some thousand at a time."""
-        for batch in self._cells.batches(["vector"]):
-            yield place_means(vector_matrix(batch["vector"]), self._space)
+        for batch in self._cells.batches([self._column]):
+            yield self._place(vector_matrix(batch[self._column]))
+
+    def named(self) -> Iterator[tuple[list[str], list[str], Float32Matrix]]:
+        """Yield ids and labels beside the rows of `batches`."""
+        for batch in self._cells.batches(["id", "label", self._column]):
+            vectors = self._place(vector_matrix(batch[self._column]))
+            yield batch["id"].to_pylist(), batch["label"].to_pylist(), vectors
 
     def take(self, rows: Int64Vector) -> Float32Matrix:
         """Return the (n_rows, dim) float32 unit rows of some cells, by ascending row number."""
-        return place_means(self._cells.take_vectors(rows), self._space)
+        return self._place(self._cells.take_vectors(rows, self._column))
 
 
 def read_vectors(store: Store, entry: Entry) -> CellVectors:
     """Return the vectors of the cells of a published index, exactly as they were indexed."""
-    return CellVectors(cell_table(store, entry), read_space(store.index_folder(entry)))
+    return CellVectors.of_text(cell_table(store, entry), read_space(store.index_folder(entry)))
+
+
+def read_expression_vectors(store: Store, entry: Entry) -> CellVectors:
+    """Return those of its expression space."""
+    readout = read_readout(store.index_folder(entry), EXPRESSION)
+    return CellVectors.of_expression(cell_table(store, entry), readout.n_components)

@@ -24,7 +24,6 @@ from cellkin.wire.errors import (
 )
 
 SCHEME = "milvus://"
-FILE = "milvus.json"
 _ROW, _CELL, _LABEL, _VECTOR = "row", "cell", "label", "vector"
 _TEXT_BYTES = 1024
 _INSERT_ROWS = 2000
@@ -64,14 +63,19 @@ class MilvusNeighbors:
         _asked(uri, lambda: self._client.load_collection(collection))
 
     @classmethod
-    def load(cls, folder: Path) -> "MilvusNeighbors":
+    def load(cls, folder: Path, space: str) -> "MilvusNeighbors":
         """Connect to the collection that an index's files name."""
-        return cls(**json.loads((folder / FILE).read_text()))
+        return cls(**json.loads(cls.path(folder, space).read_text()))
 
-    def write(self, folder: Path) -> None:
+    @staticmethod
+    def path(folder: Path, space: str) -> Path:
+        """Return the file that says where the vectors of a space are."""
+        return folder / f"{space}-milvus.json"
+
+    def write(self, folder: Path, space: str) -> None:
         """Write where the collection is."""
         place = {"uri": self.uri, "collection": self.collection, "n": self._n, "dim": self.dim}
-        (folder / FILE).write_text(json.dumps(place))
+        self.path(folder, space).write_text(json.dumps(place))
 
     def close(self) -> None:
         """Let go of the connection, and of the file where there is one."""

@@ -36,17 +36,25 @@ def embedding_schema(dim: int) -> pa.Schema:
     )
 
 
-def cells_schema(dim: int) -> pa.Schema:
-    """Return the columns of the cells of a reference, in the order of their index."""
-    return pa.schema(
-        [
-            pa.field("id", pa.string(), nullable=False),  # unique
-            pa.field("label", pa.string(), nullable=False),  # the subtype
-            pa.field("batch", pa.string(), nullable=False),  # donor or batch, "" where not given
-            # The weighted mean of the cell's gene vectors, before the centre is taken off.
-            pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
-        ]
-    )
+def cells_schema(dim: int, expression_dim: int) -> pa.Schema:
+    """Return the columns of the cells of a reference, in the order of their index.
+
+    Parameters
+    ----------
+    dim, expression_dim
+        Widths of a vector of genes' texts and of one in the expression space; 0 without that.
+    """
+    columns = [
+        pa.field("id", pa.string(), nullable=False),  # unique
+        pa.field("label", pa.string(), nullable=False),  # the subtype
+        pa.field("batch", pa.string(), nullable=False),  # donor or batch, "" where not given
+        # The weighted mean of the cell's gene vectors, before the centre is taken off.
+        pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+    ]
+    if expression_dim:
+        expression = pa.list_(pa.float32(), expression_dim)
+        columns.append(pa.field("expression", expression, nullable=False))
+    return pa.schema(columns)
 
 
 CATALOG = pa.schema(

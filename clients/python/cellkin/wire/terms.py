@@ -81,6 +81,11 @@ class UnknownReason(IntEnum):
     KNOWN = 0
     NO_GENE_MATCHED = 1
     LOW_SUPPORT = 2
+    """The neighbors do not agree enough."""
+    TOO_FAR = 3
+    """The cell is farther from the reference than cells of its labels are."""
+    LOW_PROBABILITY = 4
+    """No label is probable enough."""
 
     @property
     def label(self) -> str:
@@ -92,6 +97,8 @@ _REASON_LABELS = {
     UnknownReason.KNOWN: "",
     UnknownReason.NO_GENE_MATCHED: "no gene matched",
     UnknownReason.LOW_SUPPORT: "low support",
+    UnknownReason.TOO_FAR: "too far",
+    UnknownReason.LOW_PROBABILITY: "low probability",
 }
 
 TAXON_NAMES = {9606: "human", 10090: "mouse"}

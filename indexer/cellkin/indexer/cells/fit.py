@@ -83,7 +83,7 @@ def fit_space(
         n_cells, n_detected = statistics.n_cells[keep][rows], statistics.n_detected[keep][rows]
         idf = inverse_detection(n_cells, n_detected)
         weights = carry_weights(vectors, rows, idf, recipe.carry_k, recipe.carry_temperature)
-    else:
+    else:  # alike, or by labels later
         weights = np.ones(len(vectors), np.float32)
     return CellSpace(
         recipe,

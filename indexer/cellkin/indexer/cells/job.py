@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from cellkin.indexer.cells.engines import Engine, LocalEngine
 from cellkin.indexer.cells.fit import deepest_rung, fit_space
+from cellkin.indexer.cells.fitting import choose_sample, fit_spaces, read_sample, shared_genes
 from cellkin.indexer.cells.plan import (
     MatchedFile,
     count_genes,
@@ -21,19 +24,23 @@ from cellkin.indexer.cells.plan import (
 from cellkin.indexer.cells.publish import (
     IndexChoice,
     Progress,
+    Spaces,
     Stages,
     extend_index,
     publish_index,
 )
 from cellkin.indexer.cells.sources import Reference, SourceFile, read_sources, require_unique
 from cellkin.indexer.cells.worker import Placed, Shard, Work
+from cellkin.indexer.spaces.readout import Votes
+from cellkin.space.arrays import Int64Vector
 from cellkin.space.projection import CellSpace
 from cellkin.space.recipe import Recipe
 from cellkin.store.catalog import Entry, Kind
-from cellkin.store.cell_index import SPACE, read_space
+from cellkin.store.cell_index import SPACE
 from cellkin.store.cell_rows import write_rows
 from cellkin.store.cell_table import cell_table, commit_rows, table_name
 from cellkin.store.corpus import read_gene_names
+from cellkin.store.schema import cells_schema
 from cellkin.store.store import GeneEmbedding, Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.match import GeneMatch
@@ -49,7 +56,7 @@ def _silent(what: str) -> Any:
 
 @dataclass(frozen=True)
 class Job:
-    """How a job is run and its index built; none of it changes a vector.
+    """How a job is run, its index built and labels read; none of it changes a vector.
 
     Parameters
     ----------
@@ -59,6 +66,8 @@ class Job:
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     index
         What index to build, and how good.
+    votes
+        How neighbors vote and what is asked of a label.
     stages
         Shows progress.
     """
@@ -66,6 +75,7 @@ class Job:
     engine: Engine = field(default_factory=lambda: LocalEngine(1))
     device: str = "auto"
     index: IndexChoice = field(default_factory=IndexChoice)
+    votes: Votes = field(default_factory=Votes)
     stages: Stages = _silent
 
 
@@ -163,19 +173,25 @@ def index_cells(
 
     sample = sample_of(shards, recipe.statistics_cells)
     work = _work(store, name, matched, reference, len(vectors.gene_ids), None, job)
+    chosen = choose_sample(shards)
+    if not chosen:
+        raise _nothing_to_place(reference)
     with job.stages("counting genes") as progress:
         counted = count_genes(job.engine, work, sample, _counting(sample, progress))
     rungs = genes.rungs[np.searchsorted(genes.gene_ids, vectors.gene_ids)]
     deepest = deepest_rung(rungs, counted.statistics.mass)
     space = fit_space(recipe, vectors, np.flatnonzero(rungs <= deepest), counted.statistics)
-    matched = match_files(sources, resolutions, genes, space)
+    with job.stages("reading a sample") as progress:
+        cells_to_fit = read_sample(job.engine, work, chosen, _counting(chosen, progress))
+    counts = _label_counts(sources, cells_to_fit.label_names)
+    fitted = fit_spaces(space, cells_to_fit, counts, shared_genes(work), job.votes, job.stages)
+    spaces = fitted.spaces
+    matched = match_files(sources, resolutions, genes, spaces.text)
 
-    placed, n_kept = _place(store, name, matched, reference, space, job, shards)
-    if recipe.centered:
-        center = sum(p.total for p in placed) / n_kept
-        space = replace(space, center=np.asarray(center, np.float32))
-    cells = commit_rows(store, name, space.vectors.shape[1], [x for p in placed for x in p.parts])
+    placed = _place(store, name, matched, reference, spaces, job, shards)
+    cells = commit_rows(store, name, _schema(spaces), [x for p in placed for x in p.parts])
     made_from = {
+        "quality": fitted.quality,
         "recipe": recipe.name,
         "embedding": source.full_name,
         "embedding_digest": source.digest,
@@ -183,7 +199,7 @@ def index_cells(
         "corpus_digest": corpus.digest,
         **_described(reference, matched),
     }
-    entry = publish_index(store, name, cells, space, job.index, made_from, job.stages)
+    entry = publish_index(store, name, cells, spaces, job.index, made_from, job.stages)
     return _report(entry, matched, counted.mass, placed)
 
 
@@ -203,11 +219,11 @@ def place_like(
     check_name(name, "cell index")
     model = store.catalog.resolve(Kind.INDEX, like)
     sources = read_sources(reference)
-    space, matched, mass, placed = _place_in(store, name, model, reference, sources, job)
+    spaces, matched, mass, placed = _place_in(store, name, model, reference, sources, job)
     parts = [x for p in placed for x in p.parts]
-    cells = commit_rows(store, name, space.vectors.shape[1], parts)
+    cells = commit_rows(store, name, _schema(spaces), parts)
     made_from = {**_inherited(model), **_described(reference, matched), "like": model.full_name}
-    entry = publish_index(store, name, cells, space, job.index, made_from, job.stages)
+    entry = publish_index(store, name, cells, spaces, job.index, made_from, job.stages)
     return _report(entry, matched, mass, placed)
 
 
@@ -227,13 +243,13 @@ def append_cells(
     sources = read_sources(reference)
     named = [(str(source.path), source.rows["id"]) for source in sources]
     require_unique([(base.full_name, before.column("id")), *named])
-    space, matched, mass, placed = _place_in(store, base.name, base, reference, sources, job)
+    spaces, matched, mass, placed = _place_in(store, base.name, base, reference, sources, job)
     parts = before.parts() + [x for p in placed for x in p.parts]
-    cells = commit_rows(store, base.name, before.dim, parts)
+    cells = commit_rows(store, base.name, before.schema, parts)
     described = _described(reference, matched)
     described["references"] = [*base.manifest["references"], *described["references"]]
     made_from = {**_inherited(base), **described, "appended_to": base.full_name}
-    entry = extend_index(store, base, cells, space, job.index, made_from, job.stages)
+    entry = extend_index(store, base, cells, spaces, job.index, made_from, job.stages)
     return _report(entry, matched, mass, placed)
 
 
@@ -265,7 +281,8 @@ def merge_indexes(
     require_unique([(e.full_name, t.column("id")) for e, t in zip(entries, tables, strict=True)])
     uri = store.table_uri(table_name(name))
     batches = (batch for table in tables for batch in table.batches())
-    cells = commit_rows(store, name, tables[0].dim, write_rows(uri, tables[0].dim, batches))
+    schema = tables[0].schema
+    cells = commit_rows(store, name, schema, write_rows(uri, schema, batches))
     made_from = {
         **_inherited(entries[0]),
         "references": [r for e in entries for r in e.manifest["references"]],
@@ -273,8 +290,8 @@ def merge_indexes(
         "batch": entries[0].manifest["batch"],
         "merged_from": [entry.full_name for entry in entries],
     }
-    space = read_space(store.index_folder(entries[0]))
-    return publish_index(store, name, cells, space, job.index, made_from, job.stages)
+    spaces = Spaces.of(store.index_folder(entries[0]))
+    return publish_index(store, name, cells, spaces, job.index, made_from, job.stages)
 
 
 def _place_in(
@@ -284,18 +301,19 @@ def _place_in(
     reference: Reference,
     sources: list[SourceFile],
     job: Job,
-) -> tuple[CellSpace, list[MatchedFile], list[npt.NDArray[np.float64]], list[Placed]]:
-    """Place a reference in the space of an index that exists."""
-    space = read_space(store.index_folder(model))
+) -> tuple[Spaces, list[MatchedFile], list[npt.NDArray[np.float64]], list[Placed]]:
+    """Place a reference in the spaces of an index that exists."""
+    spaces = Spaces.of(store.index_folder(model))
+    _require_labels(model, reference, sources)
     genes = read_gene_names(store, _corpus(store, model))
     resolutions = [genes.resolver.resolve(s.gene_names, reference.taxon) for s in sources]
-    matched = match_files(sources, resolutions, genes, space)
+    matched = match_files(sources, resolutions, genes, spaces.text)
     shards = shards_of(sources)
     sample = sample_of(shards, _REPORT_CELLS)
-    work = _work(store, name, matched, reference, len(space.gene_ids), None, job)
+    work = _work(store, name, matched, reference, len(spaces.text.gene_ids), None, job)
     counted = count_genes(job.engine, work, sample, lambda shard: None)
-    placed, _ = _place(store, name, matched, reference, space, job, shards)
-    return space, matched, counted.mass, placed
+    placed = _place(store, name, matched, reference, spaces, job, shards)
+    return spaces, matched, counted.mass, placed
 
 
 def _place(
@@ -303,20 +321,46 @@ def _place(
     name: str,
     matched: list[MatchedFile],
     reference: Reference,
-    space: CellSpace,
+    spaces: Spaces,
     job: Job,
     shards: list[Shard],
-) -> tuple[list[Placed], int]:
-    work = _work(store, name, matched, reference, len(space.gene_ids), space, job)
+) -> list[Placed]:
+    work = _work(store, name, matched, reference, len(spaces.text.gene_ids), spaces, job)
     with job.stages("placing cells") as progress:
         placed: list[Placed] = job.engine.run(work, "place", shards, _counting(shards, progress))
-    n_kept = sum(p.n_kept for p in placed)
-    if not n_kept:
+    if not any(p.n_kept for p in placed):
+        raise _nothing_to_place(reference)
+    return placed
+
+
+def _nothing_to_place(reference: Reference) -> InvalidArgumentError:
+    return InvalidArgumentError(
+        f"{', '.join(map(str, reference.paths))}: no cell has both a label in "
+        f"{reference.label!r} and a gene with text"
+    )
+
+
+def _label_counts(sources: Sequence[SourceFile], names: Sequence[str]) -> Int64Vector:
+    labels = pa.chunked_array([c for s in sources for c in s.rows["label"].chunks], pa.string())
+    codes = pc.drop_null(pc.index_in(labels, pa.array(names, pa.string())))
+    return np.bincount(codes.to_numpy(), minlength=len(names))
+
+
+def _require_labels(model: Entry, reference: Reference, sources: Sequence[SourceFile]) -> None:
+    """Refuse labels that a space was not fitted to: nothing could ever be called by them."""
+    known = set(model.manifest["label_counts"])
+    given = {label for s in sources for label in s.rows["label"].unique().to_pylist() if label}
+    if new := sorted(given - known):
         raise InvalidArgumentError(
-            f"{', '.join(map(str, reference.paths))}: no cell has both a label in "
-            f"{reference.label!r} and a gene with text"
+            f"labels in {reference.label!r} that {model.full_name} does not know: "
+            f"{', '.join(new[:10])}{' and more' if len(new) > 10 else ''}; rename them to one of "
+            "its labels, or index all files together by `cellkin cells index`"
         )
-    return placed, n_kept
+
+
+def _schema(spaces: Spaces) -> pa.Schema:
+    expression = spaces.expression
+    return cells_schema(spaces.text.vectors.shape[1], expression.dim if expression else 0)
 
 
 def _work(
@@ -325,13 +369,14 @@ def _work(
     matched: list[MatchedFile],
     reference: Reference,
     n_genes: int,
-    space: CellSpace | None,
+    spaces: Spaces | None,
     job: Job,
 ) -> Work:
     return Work(
         matrix_files(matched, reference.layer, reference.raw, n_genes),
         n_genes,
-        space,
+        spaces and spaces.text,
+        spaces and spaces.expression,
         store.table_uri(table_name(name)),
         job.device,
     )
@@ -368,7 +413,7 @@ def _corpus(store: Store, made_from_it: Entry) -> Entry:
 
 
 def _inherited(entry: Entry) -> dict[str, Any]:
-    keys = ("recipe", "embedding", "embedding_digest", "corpus", "corpus_digest")
+    keys = ("recipe", "embedding", "embedding_digest", "corpus", "corpus_digest", "quality")
     return {key: entry.manifest[key] for key in keys}
 
 

@@ -74,6 +74,7 @@ def matrix_files(
             file.source.units.units is ExpressionUnits.LOG1P,
             file.source.in_memory,
             gene_columns(file.rows, n_genes),
+            file.match.gene_ids,
         )
         for file in matched
     )

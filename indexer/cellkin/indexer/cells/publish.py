@@ -1,21 +1,30 @@
 """From rows of placed cells to a published index: build, certify, write, verify, commit."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from cellkin.indexer.cells.milvus import build_in_milvus
 from cellkin.indexer.neighbors.build import build_neighbors, extend_neighbors
+from cellkin.space.expression import ExpressionSpace
 from cellkin.space.projection import CellSpace
+from cellkin.space.readout import Readout
 from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import (
+    EXPRESSION,
+    TEXT,
     CellIndex,
+    ExpressionIndex,
+    Neighbors,
     ReferenceCells,
+    read_expression_space,
     read_neighbors,
+    read_readout,
+    read_space,
     write_cell_index,
 )
 from cellkin.store.cell_table import CellTable, CellVectors
@@ -51,16 +60,62 @@ class IndexChoice:
     memory_bytes: int | None = None
 
 
+@dataclass(frozen=True)
+class Spaces:
+    """The spaces of a cell index and what is read in them, before there is anything to search.
+
+    Parameters
+    ----------
+    text, text_readout
+        The text space.
+    expression, expression_readout
+        The expression space; both None where there is none.
+    """
+
+    text: CellSpace
+    text_readout: Readout
+    expression: ExpressionSpace | None = None
+    expression_readout: Readout | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """`TEXT`, and `EXPRESSION` where there is one."""
+        return [TEXT] if self.expression is None else [TEXT, EXPRESSION]
+
+    @classmethod
+    def of(cls, folder: Path) -> "Spaces":
+        """Read those of an index from its files."""
+        expression = read_expression_space(folder)
+        readout = None if expression is None else read_readout(folder, EXPRESSION)
+        return cls(read_space(folder), read_readout(folder, TEXT), expression, readout)
+
+    def searched(self, cells: CellTable) -> list[tuple[CellVectors, bytes]]:
+        """Return, by `names`, the vectors that are searched, and what else makes them so."""
+        head = b"" if self.text.head is None else self.text.head.tobytes()
+        found = [(CellVectors.of_text(cells, self.text), self.text.center.tobytes() + head)]
+        if self.expression_readout is not None:
+            n = self.expression_readout.n_components
+            found.append((CellVectors.of_expression(cells, n), f"{EXPRESSION} {n}".encode()))
+        return found
+
+    def index(self, cells: ReferenceCells, neighbors: Sequence[Neighbors]) -> CellIndex:
+        """Return the index that they are with something to search, by `names`."""
+        expression = None
+        if self.expression is not None and self.expression_readout is not None:
+            expression = ExpressionIndex(self.expression, neighbors[1], self.expression_readout)
+        return CellIndex(self.text, cells, neighbors[0], self.text_readout, expression)
+
+
 def publish_index(
     store: Store,
     name: str,
     cells: CellTable,
-    space: CellSpace,
+    spaces: Spaces,
     choice: IndexChoice,
     made_from: Mapping[str, Any],
     stages: Stages,
 ) -> Entry:
-    """Build the index of committed rows and publish it.
+    """Build the indexes of committed rows and publish them as one version.
 
     Until the catalog names it, whatever is written here is an orphan.
 
@@ -69,81 +124,104 @@ def publish_index(
     IntegrityError
         If the written index does not answer as the built one.
     """
-    if choice.wanted.startswith(SCHEME):
-        with stages("filling the collection") as progress:
-            filled = build_in_milvus(choice.wanted, name, cells, space, progress)
-        return _publish(store, name, cells, space, *filled, made_from)
-    vectors = CellVectors(cells, space)
-    with stages("building the index") as progress:
-        built = build_neighbors(
-            vectors, choice.wanted, choice.recall, choice.memory_bytes, progress, cells.digest
-        )
-    return _publish(store, name, cells, space, built.index, built.certificate, made_from)
+    built = [
+        _build(name, cells, vectors, content, choice, stages)
+        for vectors, content in spaces.searched(cells)
+    ]
+    return _publish(store, name, cells, spaces, built, made_from)
 
 
 def extend_index(
     store: Store,
     base: Entry,
     cells: CellTable,
-    space: CellSpace,
+    spaces: Spaces,
     choice: IndexChoice,
     made_from: Mapping[str, Any],
     stages: Stages,
 ) -> Entry:
-    """Add the rows after those of a base version to its index, and publish that."""
-    old = None if choice.wanted.startswith(SCHEME) else read_neighbors(store.index_folder(base))
-    if not isinstance(old, NeighborIndex):
-        return publish_index(store, base.name, cells, space, choice, made_from, stages)
-    vectors = CellVectors(cells, space)
+    """Add the rows after those of a base version to its indexes, and publish that."""
+    folder = store.index_folder(base)
+    old = [read_neighbors(folder, space) for space in spaces.names]
+    if choice.wanted.startswith(SCHEME) or not all(isinstance(x, NeighborIndex) for x in old):
+        return publish_index(store, base.name, cells, spaces, choice, made_from, stages)
     n_old = base.manifest["n_cells"]
     wanted, recall, memory_bytes = choice.wanted, choice.recall, choice.memory_bytes
-    with stages("extending the index") as progress:
-        built = extend_neighbors(
-            old, vectors, n_old, wanted, recall, memory_bytes, progress, cells.digest
+    built = []
+    for index, (vectors, _) in zip(old, spaces.searched(cells), strict=True):
+        with stages("extending the index") as progress:
+            more = extend_neighbors(
+                index, vectors, n_old, wanted, recall, memory_bytes, progress, cells.digest
+            )
+        built.append((more.index, more.certificate))
+    return _publish(store, base.name, cells, spaces, built, made_from)
+
+
+Built: TypeAlias = tuple[NeighborIndex | MilvusNeighbors, Certificate]
+
+
+def _build(
+    name: str,
+    cells: CellTable,
+    vectors: CellVectors,
+    content: bytes,
+    choice: IndexChoice,
+    stages: Stages,
+) -> Built:
+    if choice.wanted.startswith(SCHEME):
+        with stages("filling the collection") as progress:
+            return build_in_milvus(choice.wanted, name, cells, vectors, content, progress)
+    with stages("building the index") as progress:
+        built = build_neighbors(
+            vectors, choice.wanted, choice.recall, choice.memory_bytes, progress, cells.digest
         )
-    return _publish(store, base.name, cells, space, built.index, built.certificate, made_from)
+    return built.index, built.certificate
 
 
 def _publish(
     store: Store,
     name: str,
     cells: CellTable,
-    space: CellSpace,
-    index: NeighborIndex | MilvusNeighbors,
-    certificate: Certificate,
+    spaces: Spaces,
+    built: list[Built],
     made_from: Mapping[str, Any],
 ) -> Entry:
     reference = ReferenceCells.from_columns(
         cells.column("id"), cells.column("label"), cells.column("batch")
     )
     some = np.unique(np.linspace(0, cells.n_cells - 1, _PROBES).astype(np.int64))
-    probes = CellVectors(cells, space).take(some)
+    probes = [vectors.take(some) for vectors, _ in spaces.searched(cells)]
+    indexes = [index for index, _ in built]
 
     def write(folder: Path) -> None:
-        write_cell_index(folder, CellIndex(space, reference, index))
-        neighbors = read_neighbors(folder)
-        written = neighbors.search(probes, 1)
-        neighbors.close()
-        expected = index.search(probes, 1)
-        if not (
-            np.array_equal(expected[0], written[0]) and np.array_equal(expected[1], written[1])
-        ):
-            raise IntegrityError(
-                "the index that was written does not answer as the one that was built; "
-                "nothing was published, run the command again"
-            )
+        write_cell_index(folder, spaces.index(reference, indexes))
+        for space, index, probe in zip(spaces.names, indexes, probes, strict=True):
+            neighbors = read_neighbors(folder, space)
+            written = neighbors.search(probe, 1)
+            neighbors.close()
+            expected = index.search(probe, 1)
+            if not all(map(np.array_equal, expected, written)):
+                raise IntegrityError(
+                    f"the {space} index that was written does not answer as the one that was "
+                    "built; nothing was published, run the command again"
+                )
 
     counts = np.bincount(reference.labels, minlength=len(reference.label_names))
+    certificates = {
+        name: made.to_json() for name, (_, made) in zip(spaces.names, built, strict=True)
+    }
     manifest = {
-        "format": 2,
+        "format": 3,
         **made_from,
         **cells.to_manifest(),
         "vector_dim": cells.dim,
-        "dim": space.dim,
+        "dim": spaces.text.dim,
         "label_counts": dict(zip(reference.label_names, counts.tolist(), strict=True)),
-        "certificate": certificate.to_json(),
+        "certificate": certificates[TEXT],
+        "certificates": certificates,
     }
     try:
         return store.publish_index(name, write, manifest)
     finally:
-        index.close()
+        for index in indexes:
+            index.close()

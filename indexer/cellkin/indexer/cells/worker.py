@@ -3,18 +3,20 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
+import scipy.sparse as sp
 
 from cellkin.indexer.cells.devices import projector
 from cellkin.matrices.cells import open_matrix
 from cellkin.matrices.matrix import Matrix
 from cellkin.space.arrays import CsrMatrix, Int64Vector
+from cellkin.space.expression import ExpressionColumns, ExpressionSpace, place_expression
 from cellkin.space.projection import (
     CellSpace,
     GeneColumns,
@@ -42,6 +44,8 @@ class MatrixFile:
         Whether opening it loads all of it.
     columns
         The genes of the columns.
+    gene_ids
+        (n_columns,) int64, their NCBI GeneIDs; 0 where there is none.
     """
 
     path: Path
@@ -50,6 +54,7 @@ class MatrixFile:
     is_log: bool
     in_memory: bool
     columns: GeneColumns
+    gene_ids: Int64Vector
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,15 @@ class Shard:
         Its cells.
     rows
         (stop - start,) table of ``id``, ``label`` and ``batch``.
+    chosen
+        (n,) int64, cells to take, counted from ``start``, ascending; None for all.
     """
 
     file: int
     start: int
     stop: int
     rows: pa.Table
+    chosen: Int64Vector | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,8 @@ class Work:
         Genes the columns refer to.
     space
         The cell space, or None as long as genes are only counted.
+    expression
+        The expression space, or None where cells are placed by text alone.
     table_uri
         The table that rows are written for.
     device
@@ -93,6 +103,7 @@ class Work:
     files: tuple[MatrixFile, ...]
     n_genes: int
     space: CellSpace | None
+    expression: ExpressionSpace | None
     table_uri: str
     device: str
 
@@ -175,6 +186,18 @@ class CellWorker:
             count_detected(block, file.columns, detected, mass)
         return Counted(shard.stop - shard.start, detected, mass)
 
+    def take(self, shard: Shard) -> CsrMatrix:
+        """Return the chosen cells over all columns of their file, linear expression."""
+        blocks, done = [], 0
+        for block in self._blocks(shard):
+            if shard.chosen is None:
+                blocks.append(block)
+            else:
+                first, last = np.searchsorted(shard.chosen, [done, done + block.shape[0]])
+                blocks.append(block[shard.chosen[first:last] - done])
+            done += block.shape[0]
+        return sp.csr_matrix(sp.vstack(blocks, "csr"), dtype=np.float32)
+
     def place(self, shard: Shard) -> Placed:
         """Project the cells of a shard, and write the rows of those that have label and vector."""
         space = self._work.space
@@ -186,14 +209,17 @@ class CellWorker:
         means = np.empty((shard.stop - shard.start, space.vectors.shape[1]), np.float32)
         empty = np.empty(len(means), bool)
         done = 0
-        for part, none in device.means(clock.reading(self._blocks(shard))):
+        found: list[npt.NDArray[np.float32]] = []
+        blocks = self._expressing(clock.reading(self._blocks(shard)), file, found)
+        for part, none in device.means(blocks):
             means[done : done + len(part)] = part
             empty[done : done + len(part)] = none
             done += len(part)
         compute_s = clock.rest_s()
         kept = ~empty & pc.is_valid(shard.rows["label"]).to_numpy()
         started = time.perf_counter()
-        parts = self._write(shard.rows.filter(pa.array(kept)), means[kept]) if kept.any() else []
+        vectors = [means[kept], *([np.concatenate(found)[kept]] if found else [])]
+        parts = self._write(shard.rows.filter(pa.array(kept)), vectors) if kept.any() else []
         return Placed(
             parts,
             len(means),
@@ -205,15 +231,33 @@ class CellWorker:
             time.perf_counter() - started,
         )
 
-    def _write(self, rows: pa.Table, means: npt.NDArray[np.float32]) -> list[str]:
-        dim = means.shape[1]
-        vectors = pa.FixedSizeListArray.from_arrays(pa.array(means.reshape(-1)), dim)
+    def _expressing(
+        self,
+        blocks: Iterator[CsrMatrix],
+        file: MatrixFile,
+        found: list[npt.NDArray[np.float32]],
+    ) -> Iterator[CsrMatrix]:
+        """Pass blocks on, and keep where their cells are in the expression space, if there is one."""
+        space = self._work.expression
+        if space is None:
+            yield from blocks
+            return
+        # The profiles are for cells that are asked about.
+        space = replace(space, profiles=space.profiles[:, :0])
+        columns = ExpressionColumns.of(space.rows_of(file.gene_ids))
+        for block in blocks:
+            found.append(place_expression(block, columns, space, self._n_threads).z)
+            yield block
+
+    def _write(self, rows: pa.Table, vectors: list[npt.NDArray[np.float32]]) -> list[str]:
+        widths = [part.shape[1] for part in vectors]
+        schema = cells_schema(widths[0], widths[1] if len(widths) > 1 else 0)
         columns = [rows[name].combine_chunks() for name in ("id", "label", "batch")]
-        schema = cells_schema(dim)
-        batch = pa.RecordBatch.from_arrays(
-            [*columns, vectors.cast(schema.field("vector").type)], schema=schema
-        )
-        return write_rows(self._work.table_uri, dim, [batch])
+        for part, field in zip(vectors, list(schema)[3:], strict=True):
+            flat = pa.array(np.ascontiguousarray(part).reshape(-1))
+            columns.append(pa.FixedSizeListArray.from_arrays(flat, part.shape[1]).cast(field.type))
+        batch = pa.RecordBatch.from_arrays(columns, schema=schema)
+        return write_rows(self._work.table_uri, schema, [batch])
 
     def _blocks(self, shard: Shard) -> Iterator[CsrMatrix]:
         """Yield the linear expression of a shard's cells."""

@@ -115,6 +115,13 @@ cells.add_command(convert)
 @_reference_options
 @click.option("--embedding", default=DEFAULT_MODEL, show_default=True, metavar="MODEL[@VERSION]")
 @click.option(
+    "--recipe",
+    type=click.Choice(["text-v2", "text-v1", "paper", "paper-refined"]),
+    default="text-v2",
+    show_default=True,
+    help="How the text space is made; see docs/method.md.",
+)
+@click.option(
     "--like",
     metavar="INDEX[@VERSION]",
     help="Use the cell space of this index instead of fitting one, so that both can be merged.",
@@ -132,6 +139,7 @@ def index(
     layer: str | None,
     raw: bool,
     embedding: str,
+    recipe: str,
     like: str | None,
     as_json: bool,
     **job: Any,
@@ -144,7 +152,7 @@ def index(
     from cellkin.indexer.cells.job import index_cells, place_like
     from cellkin.indexer.cells.sources import Reference
     from cellkin.matrices.cells import expand
-    from cellkin.space.recipe import TEXT_V1
+    from cellkin.space.recipe import RECIPES
     from cellkin.store.store import Store
     from cellkin.wire.names import embedding_name, parse_version_name
 
@@ -156,7 +164,7 @@ def index(
             report = place_like(store, name, reference, model, how)
         else:
             wanted = parse_version_name(embedding_name(embedding), "gene embedding")
-            report = index_cells(store, name, reference, wanted, TEXT_V1, how)
+            report = index_cells(store, name, reference, wanted, RECIPES[recipe], how)
     _show(report, as_json)
 
 

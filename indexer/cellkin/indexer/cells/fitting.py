@@ -1,0 +1,194 @@
+"""From a reference to its fitted spaces: take a sample, fit, and judge by holding cells out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import scipy.sparse as sp
+
+from cellkin.indexer.cells.engines import Engine, Finished
+from cellkin.indexer.cells.publish import Progress, Spaces, Stages
+from cellkin.indexer.cells.worker import Shard, Work
+from cellkin.indexer.spaces.expression import fit_expression
+from cellkin.indexer.spaces.readout import (
+    FitSpace,
+    FittedSpace,
+    HeldOut,
+    Votes,
+    calibrate,
+    draft,
+    hold_out,
+    leave_labels_out,
+    probability_report,
+)
+from cellkin.indexer.spaces.sample import Sample, balanced
+from cellkin.indexer.spaces.text import fit_text
+from cellkin.space.arrays import Int32Vector, Int64Vector
+from cellkin.space.projection import CellSpace
+from cellkin.space.readout import Readout
+
+SAMPLE_CELLS = 20_000
+"""Cells that spaces are fitted to at most; rare labels are kept whole."""
+_LOOKED_AT = 100_000
+# Beyond this many labels or cells, judging takes longer than placing the reference does.
+_HELD_OUT_CELLS = 8_000
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The spaces of a reference, and how good they were found to be.
+
+    Parameters
+    ----------
+    spaces
+        The spaces.
+    quality
+        By name of the space, what the catalog keeps of its readout.
+    """
+
+    spaces: Spaces
+    quality: dict[str, Any]
+
+
+def choose_sample(shards: Sequence[Shard], n_cells: int = SAMPLE_CELLS) -> list[Shard]:
+    """Return shards with the cells that a space is fitted to; those without any are left out.
+
+    At most about `_LOOKED_AT` cells are chosen from, taken from the start of every shard, beside
+    all cells of labels that would be missing.
+    """
+    total = sum(shard.stop - shard.start for shard in shards)
+    share = min(1.0, _LOOKED_AT / total)
+    labels = pa.chunked_array([c for s in shards for c in s.rows["label"].chunks], pa.string())
+    codes: Int32Vector = (
+        labels.combine_chunks().dictionary_encode().indices.fill_null(-1).to_numpy()
+    )
+    starts = np.cumsum([0, *(shard.stop - shard.start for shard in shards)])
+    offset = np.concatenate([np.arange(b - a) for a, b in pairwise(starts)])
+    size = np.repeat(np.diff(starts), np.diff(starts))
+    near = offset < np.ceil(share * size)
+    seen = np.isin(codes, codes[near])
+    candidates = np.flatnonzero((codes >= 0) & (near | ~seen))
+    chosen = candidates[balanced(codes[candidates], n_cells)]
+    found = []
+    for shard, start, stop in zip(shards, starts, starts[1:], strict=False):
+        first, last = np.searchsorted(chosen, [start, stop])
+        if last > first:
+            within = chosen[first:last] - start
+            upto = int(within[-1]) + 1
+            rows = shard.rows.slice(0, upto)
+            found.append(Shard(shard.file, shard.start, shard.start + upto, rows, within))
+    return found
+
+
+def read_sample(engine: Engine, work: Work, chosen: Sequence[Shard], finished: Finished) -> Sample:
+    """Read the chosen cells over all genes that any file has a GeneID for."""
+    parts = engine.run(work, "take", chosen, finished)
+    every = np.unique(np.concatenate([file.gene_ids for file in work.files]))
+    genes = every[every > 0]
+    blocks = []
+    for shard, cells in zip(chosen, parts, strict=True):
+        ids = work.files[shard.file].gene_ids
+        met = np.flatnonzero(ids > 0)
+        ones = np.ones(len(met), np.float32)
+        to_genes = sp.csr_matrix(
+            (ones, (met, np.searchsorted(genes, ids[met]))), (len(ids), len(genes))
+        )
+        blocks.append(cells @ to_genes)
+    rows = pa.concat_tables([s.rows.take(pa.array(s.chosen)) for s in chosen])
+    names, labels = np.unique(rows["label"].to_numpy(zero_copy_only=False), return_inverse=True)
+    _, batches = np.unique(rows["batch"].to_numpy(zero_copy_only=False), return_inverse=True)
+    cells = sp.csr_matrix(sp.vstack(blocks, "csr"), dtype=np.float32)
+    cells.sort_indices()
+    return Sample(
+        cells, genes, labels.astype(np.int32), [str(n) for n in names], batches.astype(np.int32)
+    )
+
+
+def shared_genes(work: Work) -> Int64Vector:
+    """Return the GeneIDs, ascending, that every file has: an absent gene is no gene of no counts."""
+    shared = np.unique(work.files[0].gene_ids)
+    for file in work.files[1:]:
+        shared = np.intersect1d(shared, file.gene_ids)
+    return shared[shared > 0]
+
+
+def fit_spaces(
+    text: CellSpace, sample: Sample, counts: Int64Vector, shared: Int64Vector, how: Votes,
+    stages: Stages,
+) -> Fitted:  # fmt: skip
+    """Fit both spaces and what is read in them.
+
+    Parameters
+    ----------
+    text
+        The text space with its gene vectors, and weights that do not depend on labels.
+    sample
+        The cells to fit to.
+    counts
+        (n_labels,) int64 cells of each label in the whole reference.
+    shared
+        Genes that every file measures: the expression space is fitted to these.
+    how
+        How neighbors vote and what is asked of a label.
+    stages
+        Shows progress.
+    """
+    with stages("fitting the text space") as progress:
+        fitted_text = fit_text(text, sample, counts)
+
+        def refit(part: Sample, refine: bool) -> FittedSpace:
+            return fit_text(text, part)
+
+        text_readout, text_quality = _read(refit, fitted_text, sample, counts, how, False, progress)
+    spaces = Spaces(fitted_text.space, text_readout)
+    quality = {"text": text_quality}
+    keep = np.flatnonzero(np.isin(sample.gene_ids, shared))
+    if sample.n_labels > 1 and len(keep):
+        with stages("fitting the expression space") as progress:
+            common = replace(sample, cells=sample.cells[:, keep], gene_ids=sample.gene_ids[keep])
+            fitted = fit_expression(common)
+            readout, quality["expression"] = _read(
+                fit_expression, fitted, common, counts, how, True, progress
+            )
+        spaces = replace(spaces, expression=fitted.space, expression_readout=readout)
+    return Fitted(spaces, quality)
+
+
+def _read(
+    fit: FitSpace, fitted: FittedSpace, sample: Sample, counts: Int64Vector, how: Votes,
+    refine: bool, progress: Progress,
+) -> tuple[Readout, dict[str, Any]]:  # fmt: skip
+    """Draft a readout, and calibrate it on cells that are held out."""
+    progress(0, 3)
+    placed = fitted.place(sample.cells)
+    readout = draft(fitted, sample, placed.z, how, refine)
+    part = sample.take(balanced(sample.labels, _HELD_OUT_CELLS))
+    if part.n_labels < 2:
+        return readout, {}
+    progress(1, 3)
+    held = hold_out(part, fit, how, refine)
+    if not len(held.truth):
+        return readout, {}
+    readout, macro_f1 = calibrate(readout, held, part.counts(), how)
+    progress(2, 3)
+    left_out = leave_labels_out(part, fit, readout, how)
+    progress(3, 3)
+    return readout, _quality(readout, held, macro_f1, left_out, part)
+
+
+def _quality(
+    readout: Readout, held: HeldOut, macro_f1: dict[str, float], left_out: Sequence[Any],
+    sample: Sample,
+) -> dict[str, Any]:  # fmt: skip
+    n_batches = int(sample.batches.max()) + 1
+    return {
+        "held_out": f"{n_batches} batches in turn" if n_batches > 1 else "fifths of the cells",
+        "n_held_out": len(held.truth),
+        "macro_f1": macro_f1,
+        "mix": readout.mix.tolist(),
+        **probability_report(held, readout),
+        "novelty_limit": readout.novelty_limit,
+        "left_out": [vars(x) for x in left_out],
+    }

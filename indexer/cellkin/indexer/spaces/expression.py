@@ -1,0 +1,203 @@
+"""Fit an expression space: highly variable genes, principal components, and what tells labels apart.
+
+The loadings span the leading principal components of the genes' z-scores, the mean of every label,
+and the directions of a logistic regression on all those z-scores. So the same few numbers a cell
+serve neighbors, prototypes, the contrastive head and the regression, and nothing of the latter two
+is lost by the projection.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+
+from cellkin.indexer.spaces.sample import Sample, log_expression
+from cellkin.space.arrays import CsrMatrix, Float32Matrix, Float32Vector, Int64Vector
+from cellkin.space.expression import (
+    CLIP,
+    ExpressionColumns,
+    ExpressionSpace,
+    place_expression,
+)
+from cellkin.space.readout import Float64Matrix, Placed
+
+N_VARIABLE = 2000
+"""Highly variable genes."""
+N_COMPONENTS = 50
+"""Principal components that neighbors are compared in."""
+_MORE_COMPONENTS = 100
+_N_BINS = 20
+_PENALTY = 0.1
+_STEPS = 100
+# A gene no cell of a label expresses has this share of its profile rather than none.
+_RARE = 1e-5
+
+
+@dataclass(frozen=True)
+class FittedExpression:
+    """An expression space and its logistic regression.
+
+    Parameters
+    ----------
+    space
+        The space.
+    n_components
+        Its leading dimensions that neighbors are compared in, at most `N_COMPONENTS`.
+    n_unsupervised
+        Its leading dimensions that are principal components.
+    coefficients, intercepts
+        (n_labels, dim) and (n_labels,) float32.
+    """
+
+    space: ExpressionSpace
+    n_components: int
+    n_unsupervised: int
+    coefficients: Float32Matrix
+    intercepts: Float32Vector
+
+    def place(self, cells: CsrMatrix) -> Placed:
+        """Place cells over all genes of the space, in their order."""
+        columns = ExpressionColumns.of(np.arange(len(self.space.gene_ids)))
+        return place_expression(cells, columns, self.space)
+
+
+def highly_variable(logs: CsrMatrix, n: int = N_VARIABLE) -> Int64Vector:
+    """Choose genes whose dispersion is high for their mean (Satija et al. 2015, Seurat).
+
+    The logarithm of variance over mean, in linear units, is standardized within 20 bins of the
+    logarithm of the mean.
+
+    Parameters
+    ----------
+    logs
+        (n_cells, n_genes) CSR of log expression.
+    n
+        Genes wanted.
+
+    Returns
+    -------
+    Int64Vector
+        (at most n,) int64 columns, ascending; genes that are never expressed are not among them.
+    """
+    linear = logs.copy()
+    linear.data = np.expm1(linear.data)
+    n_cells = max(logs.shape[0], 2)
+    mean = np.asarray(linear.mean(axis=0)).ravel()
+    square = np.asarray(linear.multiply(linear).mean(axis=0)).ravel()
+    variance = (square - mean**2) * n_cells / (n_cells - 1)
+    varies = np.flatnonzero((mean > 0) & (variance > 0))
+    dispersion = np.log(variance[varies] / mean[varies])
+    size = np.log1p(mean[varies])
+    edges = np.linspace(size.min(), size.max(), _N_BINS + 1)[1:-1] if len(varies) else np.empty(0)
+    bins = np.digitize(size, edges)
+    score = np.empty(len(varies))
+    for number in np.unique(bins):
+        inside = bins == number
+        spread = dispersion[inside].std(ddof=1) if inside.sum() > 1 else 0.0
+        # A gene alone in its bin is one of few that are so highly expressed: it is kept.
+        score[inside] = (
+            (dispersion[inside] - dispersion[inside].mean()) / spread if spread > 0 else 1.0
+        )
+    return np.sort(varies[np.argsort(-score, kind="stable")[:n]])
+
+
+def fit_expression(sample: Sample, regression: bool = True) -> FittedExpression:
+    """Fit an expression space to labelled cells.
+
+    Parameters
+    ----------
+    sample
+        The cells; what they are labelled shapes the space, so cells that are to judge it may not
+        be among them.
+    regression
+        Whether the logistic regression is fitted too, which takes most of the time.
+    """
+    logs = log_expression(sample.cells)
+    variable = highly_variable(logs)
+    values = logs[:, variable].toarray()
+    means = values.mean(axis=0)
+    deviations = values.std(axis=0, ddof=1)
+    deviations[deviations == 0] = 1.0
+    z = np.minimum((values - means) / deviations, CLIP).astype(np.float32)
+    coefficients, intercepts = _regression(z, sample) if regression else _no_regression(z)
+    center = z.mean(axis=0, dtype=np.float64)
+    z -= center.astype(np.float32)
+    components = _principal(z, min(_MORE_COMPONENTS, len(z) - 1, z.shape[1]))
+    mean_of = np.stack([z[sample.labels == i].mean(axis=0) for i in range(sample.n_labels)])
+    basis = _orthonormal(np.concatenate([components, mean_of, coefficients]))
+    totals = np.asarray(sample.cells.sum(axis=1)).ravel().astype(np.float64)
+    share_of = sample.cells.multiply(1.0 / np.where(totals > 0, totals, 1.0)[:, None])
+    shares = np.asarray(share_of.sum(axis=0)).ravel()
+    space = ExpressionSpace(
+        sample.gene_ids,
+        (shares / shares.sum()).astype(np.float32),
+        variable.astype(np.int32),
+        means.astype(np.float32),
+        deviations.astype(np.float32),
+        np.ascontiguousarray(basis.T, np.float32),
+        np.asarray(basis @ center, np.float32),
+        _profiles(logs, sample),
+    )
+    return FittedExpression(
+        space,
+        min(N_COMPONENTS, len(components)),
+        len(components),
+        np.asarray(coefficients @ basis.T, np.float32),
+        np.asarray(intercepts + coefficients @ center, np.float32),
+    )
+
+
+def _no_regression(z: Float32Matrix) -> tuple[Float64Matrix, Float64Matrix]:
+    return np.empty((0, z.shape[1])), np.empty(0)
+
+
+def _regression(z: Float32Matrix, sample: Sample) -> tuple[Float64Matrix, Float64Matrix]:
+    if sample.n_labels < 2:
+        return np.zeros((sample.n_labels, z.shape[1])), np.zeros(sample.n_labels)
+    with warnings.catch_warnings():
+        # Stopped early it is regularized a little more, which does no harm here.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model = LogisticRegression(C=_PENALTY, max_iter=_STEPS, tol=1e-3).fit(z, sample.labels)
+    coefficients, intercepts = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
+    if sample.n_labels == 2:  # one row stands for the difference of two
+        half = coefficients / 2
+        return np.concatenate([-half, half]), np.concatenate([-intercepts / 2, intercepts / 2])
+    return coefficients, intercepts
+
+
+def _profiles(logs: CsrMatrix, sample: Sample) -> Float32Matrix:
+    totals = np.asarray(logs.sum(axis=1)).ravel()
+    weights = 1.0 / np.where(totals > 0, totals, 1.0) / sample.counts()[sample.labels]
+    one_hot = sp.csr_matrix(
+        (weights, (sample.labels, np.arange(sample.n_cells))),
+        shape=(sample.n_labels, sample.n_cells),
+    )
+    profiles = (one_hot @ logs).toarray()
+    return np.asarray(
+        np.log(profiles + _RARE) - np.log(profiles.mean(axis=0) + _RARE), np.float32
+    ).T
+
+
+def _principal(z: Float32Matrix, n: int) -> Float64Matrix:
+    """Return the n leading principal directions of centered rows, by the smaller Gram matrix."""
+    wide = z.shape[0] < z.shape[1]
+    gram = (z @ z.T if wide else z.T @ z).astype(np.float64)
+    values, vectors = np.linalg.eigh(gram)
+    leading = vectors[:, ::-1][:, :n].T
+    if wide:
+        leading = (leading @ z) / np.sqrt(np.maximum(values[::-1][:n], 1e-12))[:, None]
+    # The sign of an eigenvector is an accident of the machine: make its largest entry positive.
+    largest = leading[np.arange(len(leading)), np.abs(leading).argmax(axis=1)]
+    return np.asarray(leading * np.where(largest < 0, -1.0, 1.0)[:, None])
+
+
+def _orthonormal(rows: Float64Matrix) -> Float64Matrix:
+    """Return orthonormal rows of the same span; each leading part spans what it did."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    q, r = np.linalg.qr((rows / np.maximum(lengths, 1e-12)).T)
+    kept = np.abs(np.diag(r)) > 1e-6
+    signs = np.where(np.diag(r) < 0, -1.0, 1.0)
+    return np.asarray((q * signs)[:, kept].T)

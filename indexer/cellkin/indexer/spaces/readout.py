@@ -1,0 +1,412 @@
+"""Fit a readout: what labels are read by, how sure that is, and what is unknown.
+
+Everything that judges is measured on cells that had no part in the fit: parts of the reference, by
+donor where it has donors, are held out in turn, and space, head, regression and prototypes are
+fitted anew without them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+from scipy.optimize import minimize_scalar
+
+from cellkin.indexer.spaces.contrast import fit_head
+from cellkin.indexer.spaces.sample import Sample, balanced, folds
+from cellkin.space.arrays import CsrMatrix, Float32Matrix, Float32Vector, Int32Vector, Int64Vector
+from cellkin.space.kernels import keep_best
+from cellkin.space.readout import (
+    Float64Matrix,
+    Placed,
+    Readout,
+    combine,
+    evidence,
+    neighbor_vectors,
+    novelty,
+    vote_shares,
+)
+from cellkin.space.vectors import unit_rows
+
+MIXES = {
+    "combined": (0.1, 0.1, 0.3, 0.5),
+    "votes": (1.0, 0.0, 0.0, 0.0),
+    "prototypes": (0.0, 1.0, 0.0, 0.0),
+    "contrast": (0.0, 0.0, 1.0, 0.0),
+    "logistic": (0.0, 0.0, 0.0, 1.0),
+}
+"""Mixes of evidence to choose from; the first is taken unless another is clearly better."""
+_CLEARLY = 0.01
+_SHARPNESS = (0.2, 8.0)
+_SHRINKAGE = 10
+_NOVELTY_CELLS = 4000
+_BLOCK = 1024
+
+
+class FittedSpace(Protocol):
+    """A cell space fitted to labelled cells."""
+
+    @property
+    def n_components(self) -> int:
+        """Leading dimensions that neighbors and prototypes are compared in."""
+
+    @property
+    def n_unsupervised(self) -> int:
+        """Leading dimensions that were chosen without regard to labels."""
+
+    @property
+    def coefficients(self) -> Float32Matrix:
+        """(n_labels, dim) of a logistic regression, or of 0 rows."""
+
+    @property
+    def intercepts(self) -> Float32Vector:
+        """(n_labels,) of it."""
+
+    def place(self, cells: CsrMatrix) -> Placed:
+        """Place cells over the genes of the sample."""
+
+
+FitSpace = Callable[[Sample, bool], FittedSpace]
+"""Fits a space; the flag says whether what only labels are read by is fitted too."""
+
+
+@dataclass(frozen=True)
+class Votes:
+    """How neighbors vote, and what is asked of a label.
+
+    Parameters
+    ----------
+    k, n_novelty
+        Neighbors that vote, and those that say how far a cell is.
+    epsilon, class_balance
+        See `cellkin.space.readout.Readout`.
+    false_alarms
+        The share of known cells that may be called too far.
+    min_probability
+        A label less probable than this is not claimed.
+    """
+
+    k: int = 10
+    n_novelty: int = 10
+    epsilon: float = 1e-4
+    class_balance: float = 0.0
+    false_alarms: float = 0.05
+    min_probability: float = 0.5
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What cells that were held out were told.
+
+    Parameters
+    ----------
+    truth
+        (n_cells,) int32 labels.
+    kinds
+        By `KINDS`, (n_cells, n_labels) float64, or of 0 rows.
+    fits, cosines
+        (n_cells, n_labels) float32, or 0 columns; and cosines to the labels' prototypes.
+    nearest
+        (n_cells, n_novelty) float32 cosines to the nearest neighbors.
+    batches
+        (n_cells,) int32.
+    """
+
+    truth: Int32Vector
+    kinds: list[Float64Matrix]
+    fits: Float32Matrix
+    cosines: Float32Matrix
+    nearest: Float32Matrix
+    batches: Int32Vector
+
+
+def draft(
+    fitted: FittedSpace, sample: Sample, z: Float32Matrix, how: Votes, refine: bool
+) -> Readout:
+    """Return the readout of placed cells, before anything is calibrated."""
+    compared = neighbor_vectors(z, fitted.n_components)
+    prototypes = _means(compared, sample)
+    dim, n = z.shape[1], sample.n_labels
+    head = np.zeros((0, dim), np.float32)
+    refined = np.empty((n, 0), np.float32)
+    if refine:
+        # Trained on what was fitted to the labels already, it would only learn that by heart.
+        plain = fitted.n_unsupervised
+        inner = fit_head(z[:, :plain], sample.labels)
+        head = np.pad(inner, ((0, 0), (0, dim - plain)))
+        refined = _means(unit_rows(z @ head.T), sample)
+    mix = np.array(MIXES["combined"])
+    mix[2] *= refine
+    mix[3] *= len(fitted.coefficients) > 0
+    return Readout(
+        how.k, how.n_novelty, how.epsilon, how.class_balance, fitted.n_components, prototypes, head,
+        refined, fitted.coefficients, fitted.intercepts, mix / mix.sum(), 1.0, 1.0,
+        np.zeros((2, n), np.float32), np.ones((2, n), np.float32), np.inf, how.min_probability,
+    )  # fmt: skip
+
+
+def hold_out(sample: Sample, fit: FitSpace, how: Votes, refine: bool = True) -> HeldOut:
+    """Hold parts of the sample out in turn, and read their labels from the rest.
+
+    Cells whose label has no cell in the rest are not asked: nothing could name them.
+    """
+    truth, batches, tables = [np.empty(0, np.int32)], [np.empty(0, np.int32)], []
+    for held in folds(sample):
+        rest = np.setdiff1d(np.arange(sample.n_cells), held, assume_unique=True)
+        train = sample.take(rest)
+        known = np.isin(sample.labels[held], sample.labels[rest])
+        held = held[known]
+        if train.n_labels < 2 or not len(held):
+            continue
+        told = _tell(train, sample, held, fit, how, refine)
+        names = {name: code for code, name in enumerate(sample.label_names)}
+        columns = np.array([names[name] for name in train.label_names])
+        tables.append([_spread(table, columns, sample.n_labels) for table in told[:6]] + [told[6]])
+        truth.append(sample.labels[held])
+        batches.append(sample.batches[held])
+    joined = [np.concatenate(parts) for parts in zip(*tables, strict=True)]
+    return HeldOut(
+        np.concatenate(truth), joined[:4], joined[4], joined[5], joined[6], np.concatenate(batches)
+    )
+
+
+def calibrate(
+    readout: Readout, held: HeldOut, counts: Int64Vector, how: Votes
+) -> tuple[Readout, dict[str, float]]:
+    """Choose the mix of evidence, its sharpness, and the limit beyond which a cell is unknown.
+
+    Parameters
+    ----------
+    readout
+        From `draft`.
+    held
+        From `hold_out`, of the same sample.
+    counts
+        (n_labels,) int64 cells of each label in the sample.
+    how
+        What is asked.
+
+    Returns
+    -------
+    readout
+        The calibrated readout.
+    macro_f1
+        By name of the mix, its macro-F1 on the cells held out.
+    """
+    macro_f1 = {}
+    for name, weights in MIXES.items():
+        mix = np.array(weights)
+        mix *= [len(kind) > 0 for kind in held.kinds]
+        if mix.sum() > 0:
+            winners = combine(held.kinds, mix / mix.sum(), 1.0).argmax(axis=1)
+            macro_f1[name] = macro_f1_of(held.truth, winners, len(counts))
+    best = max(macro_f1, key=lambda name: macro_f1[name])
+    if macro_f1[best] - macro_f1["combined"] > _CLEARLY:
+        readout = replace(readout, mix=np.array(MIXES[best]))
+    only_votes = np.array(MIXES["votes"])
+    readout = replace(
+        readout,
+        sharpness=_sharpness(held, readout.mix),
+        votes_sharpness=_sharpness(held, only_votes),
+    )
+    return _limit(readout, held, how), macro_f1
+
+
+def macro_f1_of(truth: Int32Vector, winners: Int64Vector, n_labels: int) -> float:
+    """Return the mean F1 over the labels that occur among the truth."""
+    true = np.bincount(truth, minlength=n_labels)
+    said = np.bincount(winners, minlength=n_labels)
+    right = np.bincount(truth[truth == winners], minlength=n_labels)
+    f1 = 2 * right / np.maximum(true + said, 1)
+    return float(f1[true > 0].mean())
+
+
+def _sharpness(held: HeldOut, mix: npt.NDArray[np.float64]) -> float:
+    """Return the sharpness by which the truth is most likely."""
+    rows = np.arange(len(held.truth))
+
+    def loss(logarithm: float) -> float:
+        chances = combine(held.kinds, mix, float(np.exp(logarithm)))[rows, held.truth]
+        return float(-np.log(np.maximum(chances, 1e-12)).mean())
+
+    found = minimize_scalar(loss, bounds=tuple(np.log(_SHARPNESS)), method="bounded")
+    return float(np.exp(found.x))
+
+
+def _limit(readout: Readout, held: HeldOut, how: Votes) -> Readout:
+    """Learn how near cells of each label are, and the novelty that few known cells exceed."""
+    n_labels = readout.n_labels
+    close = _closeness(held, held.truth)
+    counts = np.bincount(held.truth, minlength=n_labels)
+    seen = counts > 0
+    sums = np.stack([np.bincount(held.truth, row, n_labels) for row in close])
+    means = sums / np.maximum(counts, 1)
+    overall = means[:, seen].mean(axis=1, keepdims=True)
+    # A label of few cells takes part of its mean and deviation from the others.
+    means = (counts * means + overall) / (counts + 1)
+    squares = np.stack(
+        [np.bincount(held.truth, row, n_labels) for row in (close - means[:, held.truth]) ** 2]
+    )
+    pooled = squares.sum(axis=1, keepdims=True) / counts.sum()
+    deviations = np.sqrt((squares + _SHRINKAGE * pooled) / (counts + _SHRINKAGE))
+    readout = replace(
+        readout,
+        novelty_means=means.astype(np.float32),
+        novelty_deviations=np.maximum(deviations, 1e-6).astype(np.float32),
+    )
+    winners = combine(held.kinds, readout.mix, 1.0).argmax(axis=1).astype(np.int32)
+    far = novelty(_closeness(held, winners), winners, readout)
+    return replace(readout, novelty_limit=float(np.quantile(far, 1 - how.false_alarms)))
+
+
+def _closeness(held: HeldOut, winners: Int32Vector) -> Float64Matrix:
+    own = (held.fits if held.fits.shape[1] else held.cosines)[np.arange(len(winners)), winners]
+    return np.stack([own.astype(np.float64), held.nearest.mean(axis=1, dtype=np.float64)])
+
+
+def probability_report(held: HeldOut, readout: Readout, n_bins: int = 15) -> dict[str, Any]:
+    """Return the reliability of calibrated probabilities on the cells that were held out.
+
+    Returns
+    -------
+    dict
+        ``ece``, the expected calibration error; ``accuracy``; ``reliability``, by bin of equal
+        width the number of cells, their mean probability and their accuracy, empty bins left out.
+    """
+    chances = combine(held.kinds, readout.mix, readout.sharpness)
+    winners = chances.argmax(axis=1)
+    sure, right = chances.max(axis=1), winners == held.truth
+    bins = np.minimum((sure * n_bins).astype(int), n_bins - 1)
+    table = [
+        (int(n), float(sure[bins == b].mean()), float(right[bins == b].mean()))
+        for b, n in enumerate(np.bincount(bins, minlength=n_bins))
+        if n
+    ]
+    ece = sum(n * abs(mean - share) for n, mean, share in table) / len(right)
+    return {"ece": ece, "accuracy": float(right.mean()), "reliability": table}
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """How well a label is found to be unknown where the reference lacks it.
+
+    Parameters
+    ----------
+    label
+        Its name.
+    n_cells
+        Its cells that were asked.
+    auroc
+        Area under the curve of its novelty against that of known cells.
+    found
+        Share of its cells beyond the limit.
+    """
+
+    label: str
+    n_cells: int
+    auroc: float
+    found: float
+
+
+def leave_labels_out(sample: Sample, fit: FitSpace, readout: Readout, how: Votes) -> list[LeftOut]:
+    """Leave every label out of the reference in turn, and see whether its cells are found unknown.
+
+    Each is asked on the one held-out part that has most of its cells.
+    """
+    rows = balanced(sample.labels, _NOVELTY_CELLS)
+    small = sample.take(rows)
+    parts = folds(small)
+    found = []
+    for code, name in enumerate(small.label_names):
+        held = max(parts, key=lambda part: int((small.labels[part] == code).sum()))
+        rest = np.setdiff1d(np.arange(small.n_cells), held, assume_unique=True)
+        rest = rest[small.labels[rest] != code]
+        train = small.take(rest)
+        asked = held[np.isin(small.labels[held], small.labels[rest]) | (small.labels[held] == code)]
+        left = small.labels[asked] == code
+        if train.n_labels < 2 or not 0 < left.sum() < len(left):
+            continue
+        far = _novelty_without(train, small, asked, fit, readout, how, sample.label_names)
+        found.append(LeftOut(name, int(left.sum()), auroc(left, far),
+                             float((far[left] > readout.novelty_limit).mean())))  # fmt: skip
+    return found
+
+
+def auroc(positive: npt.NDArray[np.bool_], scores: Float32Vector) -> float:
+    """Return the chance that a positive scores above a negative, ties counting half."""
+    order = np.argsort(scores, kind="stable")
+    _, first, count = np.unique(scores[order], return_index=True, return_counts=True)
+    ranks = np.empty(len(scores))
+    ranks[order] = np.repeat(first + (count + 1) / 2, count)
+    n = int(positive.sum())
+    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(scores) - n)))
+
+
+def _novelty_without(
+    train: Sample,
+    sample: Sample,
+    asked: Int64Vector,
+    fit: FitSpace,
+    readout: Readout,
+    how: Votes,
+    label_names: list[str],
+) -> Float32Vector:
+    told = _tell(train, sample, asked, fit, how, refine=False)
+    names = {name: code for code, name in enumerate(label_names)}
+    columns = np.array([names[name] for name in train.label_names])
+    mix = np.array(MIXES["combined"]) * [len(kind) > 0 for kind in told[:4]]
+    winners = combine(told[:4], mix / mix.sum(), 1.0).argmax(axis=1)
+    own = (told[4] if told[4].shape[1] else told[5])[np.arange(len(asked)), winners]
+    close = np.stack([own.astype(np.float64), told[6].mean(axis=1, dtype=np.float64)])
+    return novelty(close, columns[winners].astype(np.int32), readout)
+
+
+def _tell(
+    train: Sample, sample: Sample, held: Int64Vector, fit: FitSpace, how: Votes, refine: bool
+) -> list[npt.NDArray[np.float64]]:
+    """Fit to some cells and read the labels of others: four kinds, fits, cosines, nearest."""
+    fitted = fit(train, refine)
+    placed = fitted.place(train.cells)
+    readout = draft(fitted, train, placed.z, how, refine)
+    asked = fitted.place(sample.cells[held])
+    reference = neighbor_vectors(placed.z, readout.n_components)
+    compared = neighbor_vectors(asked.z, readout.n_components)
+    similarities, neighbors = nearest(compared, reference, readout.n_neighbors)
+    k = how.k
+    shares, _ = vote_shares(
+        similarities[:, :k], train.labels[neighbors[:, :k]], train.counts(), readout
+    )
+    kinds = evidence(asked.z, shares, readout)
+    return [*kinds, asked.fits, compared @ readout.prototypes.T, similarities[:, : how.n_novelty]]
+
+
+def nearest(
+    queries: Float32Matrix, reference: Float32Matrix, k: int
+) -> tuple[Float32Matrix, Int64Vector]:
+    """Return the (n, k) cosines and rows of the nearest reference cells, best first, exactly."""
+    k = min(k, len(reference))
+    similarities = np.empty((len(queries), k), np.float32)
+    neighbors = np.empty((len(queries), k), np.int64)
+    for start in range(0, len(queries), _BLOCK):
+        stop = min(start + _BLOCK, len(queries))
+        cosines = queries[start:stop] @ reference.T
+        keep_best(cosines, similarities[start:stop], neighbors[start:stop])
+    return similarities, neighbors
+
+
+def _means(vectors: Float32Matrix, sample: Sample) -> Float32Matrix:
+    sums = np.zeros((sample.n_labels, vectors.shape[1]))
+    np.add.at(sums, sample.labels, vectors)
+    return unit_rows((sums / sample.counts()[:, None]).astype(np.float32))
+
+
+def _spread(
+    table: npt.NDArray[np.float64], columns: Int64Vector, n: int
+) -> npt.NDArray[np.float64]:
+    """Return a table over some labels as one over all: those that are missing have nothing."""
+    if not table.shape[1]:
+        return table
+    spread = np.zeros((len(table), n), table.dtype)
+    spread[:, columns] = table
+    return spread

@@ -1,0 +1,134 @@
+"""The cells that a space is fitted to."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellkin.space.arrays import CsrMatrix, Int32Vector, Int64Vector
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Labelled cells in memory.
+
+    Parameters
+    ----------
+    cells
+        (n_cells, n_genes) CSR float32, linear expression.
+    gene_ids
+        (n_genes,) int64 NCBI GeneIDs, ascending.
+    labels
+        (n_cells,) int32 into ``label_names``.
+    label_names
+        The subtypes, ascending; each has at least one cell.
+    batches
+        (n_cells,) int32, donor or batch; all 0 where none are known.
+    """
+
+    cells: CsrMatrix
+    gene_ids: Int64Vector
+    labels: Int32Vector
+    label_names: list[str]
+    batches: Int32Vector
+
+    @property
+    def n_cells(self) -> int:
+        """Cells of the sample."""
+        return len(self.labels)
+
+    @property
+    def n_labels(self) -> int:
+        """Subtypes."""
+        return len(self.label_names)
+
+    def counts(self) -> Int64Vector:
+        """Return (n_labels,) int64 cells of each label."""
+        return np.bincount(self.labels, minlength=self.n_labels)
+
+    def take(self, rows: Int64Vector) -> "Sample":
+        """Return some of the cells; labels none of them has are dropped."""
+        kept, labels = np.unique(self.labels[rows], return_inverse=True)
+        names = [self.label_names[i] for i in kept]
+        _, batches = np.unique(self.batches[rows], return_inverse=True)
+        return Sample(
+            self.cells[rows], self.gene_ids, labels.astype(np.int32), names,
+            batches.astype(np.int32),
+        )  # fmt: skip
+
+
+def balanced(labels: Int32Vector, n_cells: int, seed: int = 0) -> Int64Vector:
+    """Choose cells so that rare labels are kept whole and common ones share the rest evenly.
+
+    Parameters
+    ----------
+    labels
+        (n,) int32.
+    n_cells
+        Cells wanted; all if there are no more.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    Int64Vector
+        (at most n_cells,) int64 rows, ascending.
+    """
+    if len(labels) <= n_cells:
+        return np.arange(len(labels))
+    counts = np.bincount(labels)
+    # The largest equal quota that fits: sorted by size, the labels below it are kept whole.
+    sizes = np.sort(counts[counts > 0])
+    kept = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    quotas = (n_cells - kept) // np.arange(len(sizes), 0, -1)
+    quota = int(quotas[quotas <= sizes][0]) if (quotas <= sizes).any() else int(sizes[-1])
+    shuffled = np.random.default_rng(seed).permutation(len(labels))
+    order = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    starts = np.cumsum(counts) - counts
+    rank = np.arange(len(labels)) - starts[labels[order]]
+    return np.sort(order[rank < quota])
+
+
+def folds(sample: Sample, at_most: int = 5, seed: int = 0) -> list[Int64Vector]:
+    """Cut the cells into parts to be held out in turn: by batch where there are any.
+
+    Parameters
+    ----------
+    sample
+        The cells.
+    at_most
+        Parts; more batches than that are joined, fewer than two give stratified parts.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    list
+        Rows of each part, ascending.
+    """
+    n_batches = int(sample.batches.max()) + 1
+    if n_batches >= 2:
+        sizes = np.bincount(sample.batches)
+        part_of, load = np.zeros(n_batches, np.int64), np.zeros(min(at_most, n_batches), np.int64)
+        for batch in np.argsort(-sizes, kind="stable"):
+            part_of[batch] = load.argmin()
+            load[part_of[batch]] += sizes[batch]
+        parts = part_of[sample.batches]
+    else:
+        rng = np.random.default_rng(seed)
+        parts = np.empty(sample.n_cells, np.int64)
+        for label in range(sample.n_labels):
+            rows = rng.permutation(np.flatnonzero(sample.labels == label))
+            parts[rows] = (np.arange(len(rows)) + label) % at_most
+    found: Sequence[int] = np.unique(parts).tolist()
+    return [np.flatnonzero(parts == part) for part in found]
+
+
+def log_expression(cells: CsrMatrix) -> CsrMatrix:
+    """Return ``ln(1 + 10,000 x / total)`` of (n_cells, n_genes) linear expression, CSR float64."""
+    logs = sp.csr_matrix(cells, dtype=np.float64, copy=True)
+    totals = np.asarray(logs.sum(axis=1)).ravel()
+    per_value = np.repeat(np.where(totals > 0, totals, 1.0), np.diff(logs.indptr))
+    logs.data = np.log1p(logs.data * (10_000.0 / per_value))
+    return logs

@@ -1,0 +1,123 @@
+"""Fit a text space: how much each gene counts, and the head that draws a label's cells together."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellkin.indexer.spaces.contrast import fit_head
+from cellkin.indexer.spaces.sample import Sample, log_expression
+from cellkin.space.arrays import CsrMatrix, Float32Matrix, Float32Vector, Int64Vector
+from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
+from cellkin.space.readout import Placed
+from cellkin.space.vectors import carry_weights
+
+_LEAST_CELLS = 3
+_NOISE = 1e-3
+
+
+def label_dispersion(sample: Sample) -> Float32Vector:
+    """Return how well each gene tells labels apart: ``eta^2 = B / (B + W + 0.001)``.
+
+    ``B`` is the variance of the labels' means of log expression, labels weighing alike, and ``W``
+    the mean variance within labels; labels of fewer than 3 cells have no part in it.
+
+    Returns
+    -------
+    Float32Vector
+        (n_genes,) float32 in [0, 1).
+    """
+    logs = log_expression(sample.cells)
+    counts = sample.counts()
+    enough = np.flatnonzero(counts >= min(_LEAST_CELLS, counts.max()))
+    one_hot = sp.csr_matrix(
+        (1.0 / counts[sample.labels], (sample.labels, np.arange(sample.n_cells))),
+        shape=(sample.n_labels, sample.n_cells),
+    )
+    means = (one_hot @ logs).toarray()[enough]
+    squares = (one_hot @ logs.multiply(logs)).toarray()[enough]
+    between, within = means.var(axis=0), (squares - means**2).mean(axis=0)
+    return np.asarray(between / (between + np.maximum(within, 0) + _NOISE), np.float32)
+
+
+@dataclass(frozen=True)
+class FittedText:
+    """A text space fitted to a sample.
+
+    Parameters
+    ----------
+    space
+        The space, its centre the estimated mean of the reference.
+    gene_ids
+        (n_genes,) int64 NCBI GeneIDs of the columns that `place` takes.
+    """
+
+    space: CellSpace
+    gene_ids: Int64Vector
+
+    @property
+    def n_components(self) -> int:
+        """All dimensions: neighbors are compared as the head places cells."""
+        return self.space.dim
+
+    @property
+    def n_unsupervised(self) -> int:
+        """None: the head has seen the labels."""
+        return 0
+
+    @property
+    def coefficients(self) -> Float32Matrix:
+        """No logistic regression: of 0 rows."""
+        return np.empty((0, self.space.dim), np.float32)
+
+    @property
+    def intercepts(self) -> Float32Vector:
+        """No logistic regression: of 0 rows."""
+        return np.empty(0, np.float32)
+
+    def place(self, cells: CsrMatrix) -> Placed:
+        """Place cells over the genes of the sample."""
+        means, empty = self._means(cells)
+        z = place_means(means, self.space)
+        z[empty] = 0
+        return Placed(z, np.empty((len(z), 0), np.float32), empty)
+
+    def _means(self, cells: CsrMatrix) -> tuple[Float32Matrix, np.ndarray]:
+        columns = gene_columns(self.space.rows_of(self.gene_ids), len(self.space.gene_ids))
+        return weighted_means(cells, columns, self.space)
+
+
+def fit_text(space: CellSpace, sample: Sample, counts: Int64Vector | None = None) -> FittedText:
+    """Fit the weights, centre and head that the recipe of a space asks for.
+
+    Parameters
+    ----------
+    space
+        A space with gene vectors; weights that do not depend on labels are fitted already.
+    sample
+        The labelled cells.
+    counts
+        (n_labels,) int64 cells of each label in the whole reference, which the centre is the mean
+        of; None where the sample is all of it.
+    """
+    recipe = space.recipe
+    if recipe.gene_weighting == "eta2":
+        rows = space.rows_of(sample.gene_ids)
+        met = np.flatnonzero(rows >= 0)
+        weights = carry_weights(
+            space.vectors, rows[met], label_dispersion(sample)[met], recipe.carry_k,
+            recipe.carry_temperature,
+        )  # fmt: skip
+        space = replace(space, weights=weights)
+    fitted = FittedText(space, sample.gene_ids)
+    if not recipe.centered:
+        return fitted
+    means, empty = fitted._means(sample.cells)
+    share = np.ones(sample.n_cells) if counts is None else (counts / sample.counts())[sample.labels]
+    share = np.where(empty, 0, share)
+    center = (share / share.sum()) @ means
+    space = replace(space, center=np.asarray(center, np.float32))
+    if recipe.refined and sample.n_labels > 1:
+        head = fit_head((means - space.center)[~empty], sample.labels[~empty])
+        space = replace(space, head=head)
+    return FittedText(space, sample.gene_ids)

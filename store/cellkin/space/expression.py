@@ -1,0 +1,240 @@
+"""The expression space: cells as weighted sums of loadings fitted on a reference.
+
+It has the form of every cell space, ``z = sum_g w_g v_g - m``. Here ``v_g`` are loadings of highly
+variable genes, and ``w_g`` is chosen so that ``sum_g w_g v_g - m`` is the projection of the cell's
+z-scores. A gene that is not expressed has ``w_g = 0``, so a cell costs what it expresses; a gene
+that was not measured takes no part at all, which is to give it the reference's mean.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from cellkin.space.arrays import (
+    CsrMatrix,
+    Float32Matrix,
+    Float32Vector,
+    Int32Vector,
+    Int64Vector,
+)
+from cellkin.space.compiled import compiled
+from cellkin.space.readout import Placed
+from cellkin.wire.errors import InvalidArgumentError
+
+PER_CELL = 10_000.0
+"""What a cell's expression is scaled to before its logarithm."""
+CLIP = 10.0
+"""Z-scores above this count as this."""
+_PART_CELLS = 1024
+
+
+@dataclass(frozen=True)
+class ExpressionSpace:
+    """Loadings fitted on a reference, and the statistics that its z-scores rest on.
+
+    Parameters
+    ----------
+    gene_ids
+        (n_genes,) int64 NCBI GeneIDs, ascending: all genes of the reference, which make up a cell's
+        total.
+    shares
+        (n_genes,) float32, each gene's mean share of a reference cell's expression; they add up to
+        1.
+    variable
+        (n_variable,) int32 rows of ``gene_ids``: the highly variable genes.
+    means, deviations
+        (n_variable,) float32 of ``ln(1 + 10,000 x / total)`` over the reference; deviations > 0.
+    loadings
+        (n_variable, dim) float32 with orthonormal columns.
+    center
+        (dim,) float32, the mean of the reference cells before centring.
+    profiles
+        (n_genes, n_labels) float32: the logarithm of each label's mean share of log expression in a
+        gene over that of the mean label. A cell's own shares, summed over these, say how much
+        better the label explains its genes than the mean label does.
+    """
+
+    gene_ids: Int64Vector
+    shares: Float32Vector
+    variable: Int32Vector
+    means: Float32Vector
+    deviations: Float32Vector
+    loadings: Float32Matrix
+    center: Float32Vector
+    profiles: Float32Matrix
+
+    @property
+    def dim(self) -> int:
+        """Width of a cell vector."""
+        return self.loadings.shape[1]
+
+    def rows_of(self, gene_ids: Int64Vector) -> Int64Vector:
+        """Return the rows of genes by GeneID, -1 for those the reference lacks.
+
+        Parameters
+        ----------
+        gene_ids
+            (n,) int64, in any order; 0 where there is no gene.
+        """
+        at = np.minimum(np.searchsorted(self.gene_ids, gene_ids), len(self.gene_ids) - 1)
+        return np.where(self.gene_ids[at] == gene_ids, at, -1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class ExpressionColumns:
+    """How the columns of a matrix of cells meet the genes of a space; made by `of`.
+
+    Parameters
+    ----------
+    order
+        (n_used,) int64, the columns that meet a gene, by ascending row of the gene.
+    rows
+        (n_used,) int64, their rows.
+    n_columns
+        Columns of the matrix.
+    """
+
+    order: Int64Vector
+    rows: Int64Vector
+    n_columns: int
+
+    @classmethod
+    def of(cls, rows: Int64Vector) -> "ExpressionColumns":
+        """Describe columns by the row of each one's gene, -1 for those of none.
+
+        Parameters
+        ----------
+        rows
+            (n_columns,) int64.
+        """
+        used = np.flatnonzero(rows >= 0)
+        order = used[np.argsort(rows[used], kind="stable")]
+        return cls(order, rows[order], len(rows))
+
+
+def place_expression(
+    cells: CsrMatrix, columns: ExpressionColumns, space: ExpressionSpace, threads: int = 1
+) -> Placed:
+    """Place cells in an expression space.
+
+    A cell's vector depends on its own values alone, bit for bit, whatever its block and the order
+    of the columns. Where only some of the space's genes were measured, a cell is scaled to the
+    share of the reference's expression that those genes have, so that its z-scores stay
+    comparable.
+
+    Parameters
+    ----------
+    cells
+        (n_cells, n_columns) CSR of any number type, linear expression: finite and not negative.
+    columns
+        The genes of the columns; columns of one gene add up.
+    space
+        The fitted space.
+    threads
+        Threads that share the cells.
+
+    Returns
+    -------
+    Placed
+        ``z`` is not scaled to unit length, and zero for an empty cell.
+    """
+    if cells.shape[1] != columns.n_columns:
+        raise InvalidArgumentError(
+            f"cells of {cells.shape[1]} columns; their genes are given for {columns.n_columns}"
+        )
+    ours, rows = _in_order(cells, columns)
+    where = np.full(len(space.gene_ids), -1, np.int32)
+    where[space.variable] = np.arange(len(space.variable), dtype=np.int32)
+    variable = where[rows]
+    met = variable[variable >= 0]
+    zeros = (space.means / space.deviations).astype(np.float64)
+    base = zeros[met] @ space.loadings[met].astype(np.float64) + space.center
+    z = np.zeros((cells.shape[0], space.dim), np.float32)
+    fits = np.zeros((cells.shape[0], space.profiles.shape[1]), np.float32)
+    empty = np.zeros(cells.shape[0], bool)
+    arrays = (
+        np.ascontiguousarray(ours.indptr, np.int64),
+        np.ascontiguousarray(ours.indices, np.int32),
+        np.ascontiguousarray(ours.data, np.float64),
+        np.ascontiguousarray(variable, np.int32),
+        1.0 / space.deviations.astype(np.float64),
+        CLIP + zeros,
+        np.ascontiguousarray(space.loadings, np.float32),
+        base,
+        PER_CELL * float(space.shares[rows].sum(dtype=np.float64)),
+        np.ascontiguousarray(space.profiles[rows], np.float32),
+    )
+
+    def place(start: int) -> None:
+        stop = min(start + _PART_CELLS, len(z))
+        _place(start, stop, *arrays, z, fits, empty)
+
+    starts = range(0, len(z), _PART_CELLS)
+    if threads == 1:
+        for start in starts:
+            place(start)
+    else:
+        with ThreadPoolExecutor(threads, "expression") as pool:
+            list(pool.map(place, starts))
+    return Placed(z, fits, empty)
+
+
+def _in_order(cells: CsrMatrix, columns: ExpressionColumns) -> tuple[CsrMatrix, Int64Vector]:
+    """Return the cells over the genes they meet, ascending, those of one gene added up."""
+    unique, position = np.unique(columns.rows, return_inverse=True)
+    ordered = len(unique) == len(columns.rows) and (np.diff(columns.order) > 0).all()
+    if ordered and len(columns.order) == columns.n_columns:
+        if not cells.has_canonical_format:
+            cells = cells.copy()
+            cells.sum_duplicates()
+        return cells, unique
+    gather: npt.NDArray[np.float32] = np.ones(len(columns.order), np.float32)
+    chosen = sp.csr_matrix(
+        (gather, (columns.order, position)), shape=(columns.n_columns, len(unique))
+    )
+    ours = sp.csr_matrix(cells).astype(np.float64) @ chosen
+    ours.sort_indices()
+    return ours, unique
+
+
+@compiled
+def _place(start, stop, indptr, indices, values, variable, scales, caps, loadings, base, per_cell,
+           profiles, z, fits, empty):  # fmt: skip
+    dim, n_labels = loadings.shape[1], profiles.shape[1]
+    sums = np.empty(dim, np.float64)
+    likely = np.empty(n_labels, np.float64)
+    for cell in range(start, stop):
+        begin, end = indptr[cell], indptr[cell + 1]
+        total = 0.0
+        for i in range(begin, end):
+            total += values[i]
+        if not total > 0.0:
+            empty[cell] = True
+            continue
+        factor = per_cell / total
+        for j in range(dim):
+            sums[j] = -base[j]
+        likely[:] = 0.0
+        log_total = 0.0
+        for i in range(begin, end):
+            if not values[i] > 0.0:
+                continue
+            gene = indices[i]
+            expression = np.log1p(values[i] * factor)
+            log_total += expression
+            for j in range(n_labels):
+                likely[j] += expression * profiles[gene, j]
+            row = variable[gene]
+            if row >= 0:
+                weight = min(expression * scales[row], caps[row])
+                for j in range(dim):
+                    sums[j] += weight * loadings[row, j]
+        for j in range(dim):
+            z[cell, j] = sums[j]
+        for j in range(n_labels):
+            fits[cell, j] = likely[j] / log_total
