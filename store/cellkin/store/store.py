@@ -1,7 +1,7 @@
 """A store: a folder of LanceDB tables and index artifacts under one catalog."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -193,6 +193,20 @@ class Store:
         """Read a corpus version, all of its columns or some."""
         return self._read_table(entry, columns)
 
+    def corpus_rows(self, entry: Entry, gene_ids: Sequence[int]) -> pa.Table:
+        """Read some genes of a corpus version, all columns, in no particular order.
+
+        Parameters
+        ----------
+        entry
+            The version.
+        gene_ids
+            NCBI GeneIDs.
+        """
+        uri, version = self.table_uri(entry.manifest["table"]), entry.manifest["table_version"]
+        wanted = ", ".join(str(int(gene_id)) for gene_id in gene_ids) or "NULL"
+        return lance.dataset(uri, version=version).to_table(filter=f"gene_id IN ({wanted})")
+
     def publish_embedding(
         self, name: str, embedding: GeneEmbedding, manifest: Mapping[str, Any]
     ) -> Entry:
@@ -241,8 +255,15 @@ class Store:
             Kind.INDEX, name, path.rpartition("/")[2], {**manifest, "path": path, "files": files}
         )
 
-    def index_folder(self, entry: Entry) -> Path:
+    def index_folder(self, entry: Entry, again: bool = True) -> Path:
         """Return a folder of this machine with a cell index's files, their digests checked.
+
+        Parameters
+        ----------
+        entry
+            The version.
+        again
+            Whether to read files again that were checked before and not touched since.
 
         Raises
         ------
@@ -250,7 +271,7 @@ class Store:
             If a file is missing or was changed.
         """
         what = f"cell index {entry.full_name}"
-        return self.files.folder(entry.manifest["path"], entry.manifest["files"], what)
+        return self.files.folder(entry.manifest["path"], entry.manifest["files"], what, again)
 
     def table_uri(self, name: str) -> str:
         """Return where a table lies, for Lance itself."""

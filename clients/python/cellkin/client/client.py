@@ -264,12 +264,12 @@ class Client:
             return_vectors=return_vectors,
         )
 
-        waiting: SimpleQueue[cell.PredictSubtypesRequest | None] = SimpleQueue()
-        waiting.put(cell.PredictSubtypesRequest(header=header))
+        waiting: SimpleQueue[cell.StreamPredictSubtypesRequest | None] = SimpleQueue()
+        waiting.put(cell.StreamPredictSubtypesRequest(header=header))
         # gRPC takes the requests from a thread of its own, which outlives a call that fails. The
         # blocks are read here, in the caller's thread: a file library whose lock a dying thread
         # holds would hang the process at its end.
-        responses = self._cells.PredictSubtypes(iter(waiting.get, None))
+        responses = self._cells.StreamPredictSubtypes(iter(waiting.get, None))
         try:
             first = self._call(lambda: next(responses))
         except CellkinError:
@@ -280,13 +280,13 @@ class Client:
     def _predictions(
         self,
         blocks: Iterable[Any],
-        waiting: "SimpleQueue[cell.PredictSubtypesRequest | None]",
+        waiting: "SimpleQueue[cell.StreamPredictSubtypesRequest | None]",
         responses: Any,
     ) -> Iterator[Predictions]:
         in_flight = 0
         try:
             for block in blocks:
-                waiting.put(cell.PredictSubtypesRequest(cells=_to_message(block)))
+                waiting.put(cell.StreamPredictSubtypesRequest(cells=_to_message(block)))
                 in_flight += 1
                 if in_flight == _MAX_IN_FLIGHT:
                     yield _read_predictions(self._call(lambda: next(responses)).predictions)
