@@ -41,7 +41,7 @@ class ServerSettings(BaseSettings):
     """File of the SHA-256 of bearer tokens with names and roles; read again when it changes."""
 
     metrics: str = ""
-    """``host:port`` of the Prometheus page, of further processes on the next ports; empty for none."""
+    """``host:port`` of the Prometheus page, further processes on the next ports; empty for none."""
     traces: str = ""
     """URL of the OpenTelemetry collector that takes traces by OTLP over HTTP; empty for none."""
     json_logs: bool = False
