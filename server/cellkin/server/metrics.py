@@ -1,5 +1,6 @@
 """What the server counts, and the page where Prometheus reads it."""
 
+import threading
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
@@ -15,9 +16,17 @@ _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 
 class Metrics:
-    """Counters of one process; they never hold expression, texts or tokens."""
+    """Counters of one process; they never hold expression, texts or tokens.
+
+    Attributes
+    ----------
+    n_answered
+        Requests answered, whatever the answer.
+    """
 
     def __init__(self) -> None:
+        self.n_answered = 0
+        self._lock = threading.Lock()
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
@@ -74,6 +83,8 @@ class Metrics:
         self, method: str, code: str, whole_s: float, queue_s: float, compute_s: float
     ) -> None:
         """Count one request."""
+        with self._lock:
+            self.n_answered += 1
         self._requests.labels(method, code).inc()
         self._whole.labels(method).observe(whole_s)
         self._queue.labels(method).observe(queue_s)

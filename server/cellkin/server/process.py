@@ -88,12 +88,11 @@ def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str
             stack.callback(metrics.serve(host, metrics_port + (worker or 0)))
         stack.callback(library.stop)
         server.start()
-        stack.callback(_drain, server, readiness, settings.grace_s)
+        stack.callback(_drain, server, readiness, metrics, settings.grace_s)
         _load(library, settings.indexes)
         readiness.follow(library)
         library.start(lambda: _follow(library, readiness, settings.indexes))
         yield f"{parse_address(settings.listen, 'listen')[0]}:{port}"
-        _log.info("draining", grace_s=settings.grace_s)
 
 
 def _lanes(settings: ServerSettings, metrics: Metrics) -> Lanes:
@@ -153,6 +152,9 @@ def _follow(library: Library, readiness: Readiness, names: tuple[str, ...]) -> N
     readiness.follow(library)
 
 
-def _drain(server: grpc.Server, readiness: Readiness, grace_s: float) -> None:
+def _drain(server: grpc.Server, readiness: Readiness, metrics: Metrics, grace_s: float) -> None:
+    """Take no more requests, and finish those that were taken."""
+    _log.info("draining", grace_s=grace_s)
     readiness.drain()
     server.stop(grace_s).wait()
+    _log.info("stopped", n_answered=metrics.n_answered)

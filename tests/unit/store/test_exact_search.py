@@ -31,7 +31,7 @@ class InBatches:
         return VECTORS[rows]
 
 
-STORED = cast(CellVectors, InBatches())
+STORED = cast("CellVectors", InBatches())
 
 
 @pytest.mark.parametrize("share", [None, 0.5, 0.05, 0.003, 0.0])
@@ -66,7 +66,7 @@ def test_it_stops_when_told() -> None:
         lambda: class_means(STORED, np.zeros(1000, np.int32), 1, stop),
     ):
         with pytest.raises(TimeoutError):
-            cast(Any, work)()
+            cast("Any", work)()
 
 
 def test_means_of_classes() -> None:
