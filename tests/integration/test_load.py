@@ -14,6 +14,8 @@ import anndata
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.integration.conftest import CELLKIN
+from tests.integration.live import GENES, Live, block, connected, live_server
 
 from cellkin.client import Client
 from cellkin.client.errors import error_from_rpc
@@ -23,8 +25,6 @@ from cellkin.wire.errors import (
     InvalidArgumentError,
     ResourceExhaustedError,
 )
-from tests.integration.conftest import CELLKIN
-from tests.integration.live import GENES, Live, block, connected, live_server
 
 pytestmark = pytest.mark.integration
 HEADER = wire.QueryHeader(index="trio", genes=GENES, units=wire.EXPRESSION_UNITS_LINEAR)
@@ -105,10 +105,11 @@ def test_streams_are_bounded(store_path: Path, heavy: wire.PredictSubtypesReques
         while True:
             try:
                 next(live.cells.StreamPredictSubtypes(requests()))
-                return
             except grpc.RpcError:
                 assert time.monotonic() < deadline, "the places are not given back"
                 time.sleep(0.02)
+            else:
+                return
 
 
 def test_clients_wait_as_long_as_they_are_told(

@@ -10,6 +10,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
+from tests.integration.live import GENES, Live, block, connected, live_server
 
 from cellkin.indexer.cells.job import index_cells
 from cellkin.indexer.cells.sources import Reference
@@ -20,7 +21,6 @@ from cellkin.v1 import catalog_service_pb2 as catalog
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.names import VersionName
-from tests.integration.live import GENES, Live, block, connected, live_server
 
 pytestmark = pytest.mark.integration
 Serve = Callable[..., AbstractContextManager[tuple[str, object]]]
