@@ -5,6 +5,8 @@ is used. Exits with an error at the first case that ends otherwise, and where me
 """
 
 import argparse
+import atexit
+import logging
 import os
 import shutil
 import sys
@@ -12,13 +14,15 @@ import tempfile
 from pathlib import Path
 
 import atheris
+import structlog
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 with atheris.instrument_imports(include=["cellkin.server", "cellkin.wire"]):
     from tests.fuzzing import METHODS, Harness, any_messages
 
 # What the first cases load and compile is no leak.
-_WARM_CASES = 5_000
+_WARM_CASES = 10_000
+_REPORT_CASES = 5_000
 _MOST_GROWTH_BYTES = 64 << 20
 _ORDER = sorted(METHODS)
 
@@ -44,6 +48,8 @@ class Fuzzer:
         self.n_refused += status is not None
         if self.n_cases == _WARM_CASES:
             self.warm_bytes = resident_bytes()
+        if self.n_cases % _REPORT_CASES == 0:
+            print(f"{self.n_cases} cases, {resident_bytes() >> 20} MiB", flush=True)
 
 
 def resident_bytes() -> int:
@@ -58,6 +64,8 @@ def main() -> None:
     parser.add_argument("store", type=Path, help="a store with an index")
     parser.add_argument("--cases", type=int, default=100_000)
     arguments = parser.parse_args()
+    logging.disable()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     scratch = Path(tempfile.mkdtemp(prefix="cellkin-fuzz-"))
     fuzzer = Fuzzer(Harness(Path(shutil.copytree(arguments.store, scratch / "store"))))
     argv = [sys.argv[0], f"-atheris_runs={arguments.cases}", "-max_len=4096", "-verbosity=0"]
@@ -72,8 +80,6 @@ def main() -> None:
             os._exit(1)
 
     # The fuzzer leaves by itself after the last case.
-    import atexit
-
     atexit.register(report)
     atheris.Fuzz()
 

@@ -1,7 +1,7 @@
 """Requests of any kind against all of the server but its sockets, for the fuzzers.
 
-A request goes through the edge as it does when it comes by the network: parsed from bytes, admitted,
-answered, its answer or status serialized.
+A request goes through the edge as it does when it comes by the network: parsed from bytes,
+admitted, answered, its answer or status serialized.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ _TEXTS = (
 _GENES = [f"GENE{i}" for i in range(1, 121)]
 
 
-class Refused(Exception):  # noqa: N818  # no error: what a method does to end a call
+class Refused(Exception):
     """A call was ended with a status."""
 
 

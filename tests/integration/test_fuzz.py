@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.fuzzing import METHODS, Harness, any_messages
+from tests.integration.live import GENES, block
 
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
-from tests.fuzzing import METHODS, Harness, any_messages
-from tests.integration.live import GENES, block
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]

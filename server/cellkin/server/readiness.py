@@ -30,6 +30,7 @@ class Readiness(health.HealthServicer):  # type: ignore[misc]  # the package has
         super().__init__(experimental_non_blocking=True, experimental_thread_pool=lane)
         self._watching: set[Any] = set()
         self._guard = threading.Lock()
+        self._said: dict[str, bool] = {}
         for service in ("", CATALOG, CELLS, GENES):
             self.set(service, _NOT_SERVING)
 
@@ -44,7 +45,10 @@ class Readiness(health.HealthServicer):  # type: ignore[misc]  # the package has
             (CELLS, has_cells),
             ("", whole),
         ):
-            self.set(service, _SERVING if ready else _NOT_SERVING)
+            if self._said.get(service) != ready:
+                # Whoever watches is told of changes alone.
+                self._said[service] = ready
+                self.set(service, _SERVING if ready else _NOT_SERVING)
 
     def drain(self) -> None:
         """Say that nothing is served any more, and end the checks that wait for changes."""
