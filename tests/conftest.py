@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import anndata
@@ -70,6 +70,14 @@ def cells(n: int, seed: int, names: list[str] | None = None) -> anndata.AnnData:
     )
     var = pd.DataFrame(index=names or [f"GENE{i}" for i in range(1, N_GENES + 1)])
     return anndata.AnnData(counts, obs, var)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep what cellkin remembers of files out of the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """A real server in its own process, on a free port of this machine."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.integration.live import Live, live_server
 
 CELLKIN = Path(sys.executable).with_name("cellkin")
 
@@ -63,3 +65,16 @@ def run_cellkin() -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def live(store_path: Path) -> Iterator[Live]:
+    """A server of the shared store in this process, and its stubs. Only for reading."""
+    with live_server(store_path) as running:
+        yield running
+
+
+@pytest.fixture
+def own_store(tmp_path: Path, store_path: Path) -> Path:
+    """A copy of the shared store, to change."""
+    return Path(shutil.copytree(store_path, tmp_path / "own"))

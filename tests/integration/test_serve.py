@@ -18,8 +18,8 @@ from cellkin.indexer.cells.job import index_cells
 from cellkin.indexer.cells.sources import Reference
 from cellkin.space.recipe import TEXT_V1
 from cellkin.store.store import Store
-from cellkin.v1 import cell_service_pb2 as wire
-from cellkin.v1 import cell_service_pb2_grpc
+from cellkin.v1 import catalog_service_pb2 as wire
+from cellkin.v1 import catalog_service_pb2_grpc, cell_service_pb2, cell_service_pb2_grpc
 from cellkin.wire.errors import IntegrityError
 from cellkin.wire.names import VersionName
 from cellkin.wire.terms import ExpressionUnits
@@ -44,7 +44,7 @@ def test_health_and_reflection(server: str) -> None:
 
 def test_indexes_are_listed_and_described(server: str) -> None:
     with grpc.insecure_channel(server) as channel:
-        stub = cell_service_pb2_grpc.CellServiceStub(channel)
+        stub = catalog_service_pb2_grpc.CatalogServiceStub(channel)
         listed = stub.ListCellIndexes(wire.ListCellIndexesRequest())
         assert [i.name.partition("@")[0] for i in listed.cell_indexes] == ["trio"]
         found = stub.GetCellIndex(wire.GetCellIndexRequest(name="trio@latest"))
@@ -57,8 +57,10 @@ def test_indexes_are_listed_and_described(server: str) -> None:
         with pytest.raises(grpc.RpcError) as caught:
             stub.ListCellIndexes(wire.ListCellIndexesRequest(page_size=-1))
         assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+        cells = cell_service_pb2_grpc.CellServiceStub(channel)
+        headless = iter([cell_service_pb2.StreamPredictSubtypesRequest()])
         with pytest.raises(grpc.RpcError) as caught:
-            list(stub.PredictSubtypes(iter([wire.PredictSubtypesRequest()])))
+            list(cells.StreamPredictSubtypes(headless))
         assert caught.value.details() == "the first message of a query is its header"
 
 
@@ -97,7 +99,7 @@ def test_a_new_version_is_seen_without_a_restart_and_the_old_one_stays(
     shutil.copytree(store_path, copy)
     make_cells(90, 8).write_h5ad(tmp_path / "next.h5ad")
     with serve(copy) as (address, _), grpc.insecure_channel(address) as channel:
-        stub = cell_service_pb2_grpc.CellServiceStub(channel)
+        stub = catalog_service_pb2_grpc.CatalogServiceStub(channel)
         first = stub.GetCellIndex(wire.GetCellIndexRequest(name="trio")).name
         reference = Reference([tmp_path / "next.h5ad"], "cell_type")
         store = Store.open(str(copy))

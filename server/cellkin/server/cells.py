@@ -1,73 +1,98 @@
-"""The cell service."""
+"""The cell service: a cell's kin among the reference cells, and so its subtype."""
 
 from collections.abc import Iterator
 
 import grpc
 
+from cellkin.server.cell_search import CellSearch, get_cells
+from cellkin.server.explanation import explain
 from cellkin.server.library import Library
-from cellkin.server.prediction import PredictionQuery, index_versions
-from cellkin.store.catalog import Entry
+from cellkin.server.limits import MOST_GENES, check_names
+from cellkin.server.prediction import PredictionQuery
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.v1 import cell_service_pb2_grpc
 from cellkin.wire.errors import InvalidArgumentError
-from cellkin.wire.names import parse_version_name
-
-_DEFAULT_PAGE = 100
-_MAX_PAGE = 1000
 
 
 class CellService(cell_service_pb2_grpc.CellServiceServicer):
-    """Labels cells by their nearest reference cells."""
+    """Labels cells, finds their nearest reference cells, and says why."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
-
-    def ListCellIndexes(  # the name of the RPC
-        self, request: wire.ListCellIndexesRequest, context: grpc.ServicerContext
-    ) -> wire.ListCellIndexesResponse:
-        """List the newest version of every cell index, by name."""
-        if request.page_size < 0:
-            raise InvalidArgumentError(f"page_size is {request.page_size}; give 0 or more")
-        size = min(request.page_size or _DEFAULT_PAGE, _MAX_PAGE)
-        # The token is the last name seen, so a page stays right when indexes come and go.
-        entries = [e for e in self._library.indexes() if e.name > request.page_token]
-        page = entries[:size]
-        return wire.ListCellIndexesResponse(
-            cell_indexes=[_describe(entry) for entry in page],
-            next_page_token=page[-1].name if len(entries) > size else "",
-        )
-
-    def GetCellIndex(  # the name of the RPC
-        self, request: wire.GetCellIndexRequest, context: grpc.ServicerContext
-    ) -> wire.CellIndex:
-        """Describe one cell index."""
-        return _describe(self._library.index(parse_version_name(request.name, "cell index")).entry)
+    def __init__(self, library: Library, max_k: int) -> None:
+        self._library, self._max_k = library, max_k
 
     def PredictSubtypes(  # the name of the RPC
+        self, request: wire.PredictSubtypesRequest, context: grpc.ServicerContext
+    ) -> wire.PredictSubtypesResponse:
+        """Label a block of cells."""
+        query = self._predict(request.header)
+        predictions = query.predict(request.cells)
+        return wire.PredictSubtypesResponse(report=query.report(), predictions=predictions)
+
+    def StreamPredictSubtypes(  # the name of the RPC
         self,
-        request_iterator: Iterator[wire.PredictSubtypesRequest],
+        request_iterator: Iterator[wire.StreamPredictSubtypesRequest],
         context: grpc.ServicerContext,
-    ) -> Iterator[wire.PredictSubtypesResponse]:
+    ) -> Iterator[wire.StreamPredictSubtypesResponse]:
         """Label a stream of cells."""
-        first = next(request_iterator, wire.PredictSubtypesRequest())
-        if first.WhichOneof("payload") != "header":
-            raise InvalidArgumentError("the first message of a query is its header")
-        query = PredictionQuery(self._library, first.header)
-        yield wire.PredictSubtypesResponse(report=query.report())
+        first = next(request_iterator, wire.StreamPredictSubtypesRequest())
+        _require(
+            first.WhichOneof("payload") == "header", "the first message of a query is its header"
+        )
+        query = self._predict(first.header)
+        yield wire.StreamPredictSubtypesResponse(report=query.report())
         for request in request_iterator:
-            if request.WhichOneof("payload") != "cells":
-                raise InvalidArgumentError("after the header every message is a block of cells")
-            yield wire.PredictSubtypesResponse(predictions=query.predict(request.cells))
+            _require(
+                request.WhichOneof("payload") == "cells",
+                "after the header every message is a block of cells",
+            )
+            yield wire.StreamPredictSubtypesResponse(predictions=query.predict(request.cells))
+
+    def SearchCells(  # the name of the RPC
+        self, request: wire.SearchCellsRequest, context: grpc.ServicerContext
+    ) -> wire.SearchCellsResponse:
+        """Find the reference cells nearest to a block of queries."""
+        search = CellSearch(self._library, self._max_k, request.header)
+        return wire.SearchCellsResponse(
+            versions=search.versions(), hits=search.hits(request.queries), genes=search.match()
+        )
+
+    def StreamSearchCells(  # the name of the RPC
+        self,
+        request_iterator: Iterator[wire.StreamSearchCellsRequest],
+        context: grpc.ServicerContext,
+    ) -> Iterator[wire.StreamSearchCellsResponse]:
+        """Find the reference cells nearest to a stream of queries."""
+        first = next(request_iterator, wire.StreamSearchCellsRequest())
+        _require(
+            first.WhichOneof("payload") == "header", "the first message of a search is its header"
+        )
+        search = CellSearch(self._library, self._max_k, first.header)
+        report = wire.SearchReport(versions=search.versions(), genes=search.match())
+        yield wire.StreamSearchCellsResponse(report=report)
+        for request in request_iterator:
+            _require(
+                request.WhichOneof("payload") == "queries",
+                "after the header every message is a block of queries",
+            )
+            yield wire.StreamSearchCellsResponse(hits=search.hits(request.queries))
+
+    def ExplainCell(  # the name of the RPC
+        self, request: wire.ExplainCellRequest, context: grpc.ServicerContext
+    ) -> wire.ExplainCellResponse:
+        """Say which genes pull cells to a label."""
+        return explain(self._library, request)
+
+    def GetCells(  # the name of the RPC
+        self, request: wire.GetCellsRequest, context: grpc.ServicerContext
+    ) -> wire.GetCellsResponse:
+        """Describe reference cells by their names."""
+        return get_cells(self._library, request)
+
+    def _predict(self, header: wire.QueryHeader) -> PredictionQuery:
+        check_names(header.genes, MOST_GENES, "header.genes")
+        return PredictionQuery(self._library, header)
 
 
-def _describe(entry: Entry) -> wire.CellIndex:
-    counts: dict[str, int] = entry.manifest["label_counts"]
-    return wire.CellIndex(
-        name=entry.full_name,
-        n_cells=entry.manifest["n_cells"],
-        dim=entry.manifest["dim"],
-        labels=list(counts),
-        label_counts=list(counts.values()),
-        recipe=entry.manifest["recipe"],
-        versions=index_versions(entry),
-    )
+def _require(right: bool, what: str) -> None:
+    if not right:
+        raise InvalidArgumentError(what, field="payload")

@@ -1,95 +1,149 @@
-"""The gene service."""
+"""The gene service: what genes are called, what is written about them, and their neighborhoods."""
 
-from importlib.metadata import version
+from dataclasses import dataclass
 
 import grpc
 import numpy as np
 
-from cellkin.server.library import Library, LoadedEmbedding
+from cellkin.server.gene_search import GeneSearch
+from cellkin.server.library import Library
+from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names
+from cellkin.server.loading import LoadedCorpus
+from cellkin.server.messages import corpus_versions, gene_record, match_message
+from cellkin.server.prediction import index_versions
+from cellkin.server.text_models import TextModels
+from cellkin.space.genes import Resolution
+from cellkin.space.matching import match_genes
 from cellkin.store.corpus import GeneNames, find_gene
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.v1 import gene_service_pb2_grpc, versions_pb2
-from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from cellkin.wire.names import embedding_name, parse_version_name
-from cellkin.wire.terms import DEFAULT_MODEL, taxon_name
+from cellkin.wire.errors import CellkinError, InvalidArgumentError
+from cellkin.wire.match import GeneMatch
+from cellkin.wire.names import parse_version_name
+from cellkin.wire.terms import TextRung
 
-_DEFAULT_K = 10
-_MAX_K = 1000
+_CORPUS = "genes"
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """Where gene names were looked up, and what they met."""
+
+    genes: GeneNames
+    resolution: Resolution
+    match: GeneMatch
+    versions: versions_pb2.Versions
 
 
 class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
     """Answers questions about genes from what is written about them."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, library: Library, models: TextModels, max_k: int) -> None:
+        self._library, self._models, self._max_k = library, models, max_k
+
+    def GetGene(  # the name of the RPC
+        self, request: wire.GetGeneRequest, context: grpc.ServicerContext
+    ) -> wire.Gene:
+        """Describe one gene with its text."""
+        check_names([request.name], 1, "name")
+        (found,) = self._describe([request.name], request.taxon, request.corpus)
+        return found
+
+    def BatchGetGenes(  # the name of the RPC
+        self, request: wire.BatchGetGenesRequest, context: grpc.ServicerContext
+    ) -> wire.BatchGetGenesResponse:
+        """Describe genes, all of them or none."""
+        check_names(request.names, MOST_NAMED, "names")
+        found = self._describe(list(request.names), request.taxon, request.corpus)
+        return wire.BatchGetGenesResponse(genes=found)
+
+    def ResolveGenes(  # the name of the RPC
+        self, request: wire.ResolveGenesRequest, context: grpc.ServicerContext
+    ) -> wire.ResolveGenesResponse:
+        """Say what each gene name of a matrix meets."""
+        check_names(request.genes, MOST_GENES, "genes")
+        looked = self._look_up(request)
+        return wire.ResolveGenesResponse(
+            genes=match_message(looked.match),
+            ambiguous_genes=[
+                wire.AmbiguousGene(name=name, gene_ids=ids)
+                for name, ids in looked.resolution.ambiguous.items()
+            ],
+            repeated_genes=[
+                wire.RepeatedGene(gene_id=gene_id, names=names)
+                for gene_id, names in looked.resolution.duplicates.items()
+            ],
+            versions=looked.versions,
+        )
 
     def SearchGenes(  # the name of the RPC
         self, request: wire.SearchGenesRequest, context: grpc.ServicerContext
     ) -> wire.SearchGenesResponse:
-        """Find the genes whose texts are nearest to that of one gene."""
-        k = request.k or _DEFAULT_K
-        if not 1 <= k <= _MAX_K:
-            raise InvalidArgumentError(f"k is {k}; ask for 1 to {_MAX_K} neighbors")
-        wanted = parse_version_name(
-            embedding_name(request.embedding or DEFAULT_MODEL), "gene embedding"
-        )
-        loaded = self._library.embedding(wanted)
-        row = find_gene(loaded.genes, request.gene, request.taxon)
-        at = _vector_row(loaded, row)
-        rows, similarities = _nearest(loaded, at, request.target_taxon, k)
-        entry = loaded.entry
-        return wire.SearchGenesResponse(
-            gene=_record(loaded.genes, row),
-            hits=[
-                wire.GeneHit(gene=_record(loaded.genes, _corpus_row(loaded, r)), similarity=s)
-                for r, s in zip(rows.tolist(), similarities.tolist(), strict=True)
-            ],
-            versions=versions_pb2.Versions(
-                embedding=entry.full_name,
-                corpus=entry.manifest["corpus"],
-                server=version("cellkin"),
-            ),
-        )
+        """Find the genes whose texts are nearest to a gene, a set, a vector or a text."""
+        return GeneSearch(self._library, self._models, self._max_k, request).answer()
+
+    def _describe(self, names: list[str], taxon: int, corpus: str) -> list[wire.Gene]:
+        loaded = self._corpus(corpus)
+        genes = loaded.genes
+        rows = []
+        for name in names:
+            try:
+                rows.append(find_gene(genes, name, taxon))
+            except CellkinError as error:
+                error.metadata["gene"] = name
+                raise
+        ids = genes.gene_ids[rows].tolist() if rows else []
+        known = self._library.store.corpus_rows(loaded.entry, ids)
+        texts = {row["gene_id"]: row for row in known.to_pylist()}
+        versions = corpus_versions(loaded.entry)
+        return [
+            wire.Gene(
+                record=gene_record(genes, row),
+                synonyms=texts[gene_id]["synonyms"],
+                ensembl_ids=texts[gene_id]["ensembl_ids"],
+                former_ids=texts[gene_id]["former_ids"],
+                gene_type=texts[gene_id]["gene_type"],
+                text=texts[gene_id]["text"],
+                text_source=texts[gene_id]["text_source"],
+                text_gene_id=texts[gene_id]["text_gene_id"],
+                text_sha256=texts[gene_id]["text_sha256"],
+                versions=versions,
+            )
+            for row, gene_id in zip(rows, ids, strict=True)
+        ]
+
+    def _corpus(self, name: str) -> LoadedCorpus:
+        return self._library.corpus(parse_version_name(name or _CORPUS, "corpus"))
+
+    def _look_up(self, request: wire.ResolveGenesRequest) -> _Looked:
+        if request.taxon < 0:
+            raise InvalidArgumentError(f"taxon is {request.taxon}; give 0 or more", field="taxon")
+        if request.WhichOneof("place") == "cell_index":
+            loaded = self._library.index(parse_version_name(request.cell_index, "cell index"))
+            genes = loaded.genes
+            resolution = genes.resolver.resolve(request.genes, request.taxon)
+            match, _ = match_genes(resolution, genes.gene_ids, genes.rungs, loaded.index.space)
+            return _Looked(genes, resolution, match, index_versions(loaded.entry))
+        corpus = self._corpus(request.corpus)
+        genes = corpus.genes
+        resolution = genes.resolver.resolve(request.genes, request.taxon)
+        match = _match_texts(resolution, genes)
+        return _Looked(genes, resolution, match, corpus_versions(corpus.entry))
 
 
-def _vector_row(loaded: LoadedEmbedding, row: int) -> int:
-    gene_id = int(loaded.genes.gene_ids[row])
-    ids = loaded.embedding.gene_ids
-    at = int(np.searchsorted(ids, gene_id))
-    if at == len(ids) or ids[at] != gene_id:
-        raise FailedPreconditionError(
-            f"gene {loaded.genes.table['symbol'][row].as_py()!r} (GeneID {gene_id}) has no text in "
-            f"corpus {loaded.entry.manifest['corpus']}, so it has no neighbors"
-        )
-    return at
-
-
-def _nearest(
-    loaded: LoadedEmbedding, at: int, taxon: int, k: int
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.intp]], np.ndarray[tuple[int], np.dtype[np.float32]]]:
-    vectors, taxa = loaded.embedding.vectors, loaded.embedding.taxa
-    target = taxon or int(taxa[at])
-    rows = np.flatnonzero((taxa == target) & (np.arange(len(taxa)) != at))
-    if not len(rows):
-        raise NotFoundError(
-            f"embedding {loaded.entry.full_name} has no other gene of {taxon_name(target)}"
-        )
-    similarities = vectors[rows] @ vectors[at]
-    # Stable over ascending GeneIDs, so ties fall to the lowest.
-    best = np.argsort(-similarities, kind="stable")[:k]
-    return rows[best], similarities[best]
-
-
-def _corpus_row(loaded: LoadedEmbedding, row: int) -> int:
-    return int(np.searchsorted(loaded.genes.gene_ids, loaded.embedding.gene_ids[row]))
-
-
-def _record(genes: GeneNames, row: int) -> wire.GeneRecord:
-    record = genes.table.slice(row, 1).to_pylist()[0]
-    return wire.GeneRecord(
-        gene_id=record["gene_id"],
-        taxon=record["taxon"],
-        symbol=record["symbol"],
-        name=record["name"],
-        rung=record["rung"],
+def _match_texts(resolution: Resolution, genes: GeneNames) -> GeneMatch:
+    """Return the report of names where every gene with a text counts."""
+    met = resolution.rows >= 0
+    safe = np.where(met, resolution.rows, 0)
+    n = len(met)
+    ids = np.where(met, genes.gene_ids[safe], 0) if len(genes.gene_ids) else np.zeros(n, np.int64)
+    rungs = np.where(met, genes.rungs[safe], 0) if len(genes.rungs) else np.zeros(n, np.uint8)
+    has_text = met & (rungs != TextRung.NONE)
+    return GeneMatch(
+        resolution.taxon,
+        resolution.taxon_inferred,
+        ids.astype(np.int64),
+        resolution.routes,
+        rungs.astype(np.uint8),
+        has_text.astype(np.uint8),
     )

@@ -1,122 +1,332 @@
-"""Loaded versions: each is read from the store once, then shared by all requests."""
+"""What names mean now, loaded: a name moves to another version only when that is ready.
+
+A version that was replaced stays in memory while a request still uses it, and no longer: requests
+hold what they were given, and whoever lets go last frees it.
+"""
 
 import threading
 import time
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+from weakref import WeakValueDictionary
 
-from cellkin.space.vectors import centered_unit_rows
-from cellkin.store.catalog import Entry, Kind
-from cellkin.store.cell_index import CellIndex, read_cell_index
-from cellkin.store.corpus import GeneNames, read_gene_names
-from cellkin.store.store import GeneEmbedding, Store
+import structlog
+
+from cellkin.server import calls
+from cellkin.server.loading import (
+    IndexLoader,
+    LoadedCorpus,
+    LoadedEmbedding,
+    LoadedIndex,
+    load_embedding,
+)
+from cellkin.server.metrics import Metrics
+from cellkin.store.catalog import CatalogView, Entry, Kind
+from cellkin.store.corpus import read_gene_names
+from cellkin.store.store import Store
+from cellkin.wire.errors import CellkinError, InternalError, NotFoundError, RetractedError
 from cellkin.wire.names import VersionName, parse_version_name
 
-Loaded = TypeVar("Loaded")
+_log = structlog.get_logger("cellkin.server")
+Wanted: TypeAlias = tuple[Kind, VersionName]
+
+_STALE_S = 0.25
+"""A name that is not in the catalog as last read may have come since, if that was longer ago."""
+_RETRY_S = 30.0
+"""A version that failed is not tried again for so long."""
+
+
+Loaded: TypeAlias = LoadedIndex | LoadedEmbedding | LoadedCorpus
 
 
 @dataclass(frozen=True)
-class LoadedIndex:
-    """A cell index with the corpus its genes are named by."""
+class Refused:
+    """A version that failed to load or its test, and why."""
 
-    entry: Entry
-    index: CellIndex
-    genes: GeneNames
-
-    @property
-    def space_digest(self) -> str:
-        """SHA-256 of the cell space, hexadecimal."""
-        digest: str = self.entry.manifest["files"]["space.safetensors"]
-        return digest
+    error: CellkinError
+    until: float
 
 
 @dataclass(frozen=True)
-class LoadedEmbedding:
-    """A gene embedding, centred, with the corpus its genes are named by."""
+class Changes:
+    """What reading the catalog changed: versions switched to, and versions refused with why."""
 
-    entry: Entry
-    embedding: GeneEmbedding
-    genes: GeneNames
+    switched: list[str] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 class Library:
-    """The versions of a store, loaded at first use.
+    """The versions of a store, loaded at first use and followed from then on.
 
     Parameters
     ----------
     store
         The store.
     refresh_s
-        Seconds for which the meaning of a name is taken as known.
+        Seconds for which the catalog is taken as read.
+    most_loaded
+        Names that are kept loaded; of more, those that were not asked for longest are let go.
+    metrics
+        Where loading and searching are counted.
+    cores
+        Searches that run side by side.
     """
 
-    def __init__(self, store: Store, refresh_s: float) -> None:
-        self._store = store
-        self._refresh_s = refresh_s
-        self._resolved: dict[tuple[Kind, VersionName], tuple[float, Entry]] = {}
-        self._loaded: dict[Hashable, Any] = {}
+    def __init__(
+        self, store: Store, refresh_s: float, most_loaded: int, metrics: Metrics, cores: int
+    ) -> None:
+        self._store, self._metrics = store, metrics
+        self._refresh_s, self._most_loaded = refresh_s, most_loaded
+        self._loader = IndexLoader(store, metrics, cores)
+        self._meant: dict[Wanted, Loaded] = {}
+        self._used: dict[Wanted, float] = {}
+        self._alive: WeakValueDictionary[tuple[Kind, str], Loaded] = WeakValueDictionary()
+        self._refused: dict[tuple[Kind, str], Refused] = {}
         self._lock = threading.Lock()
-        self._loading: dict[Hashable, threading.Lock] = {}
+        self._turns: dict[tuple[Kind, str], threading.Lock] = {}
+        self._refreshing = threading.Lock()
+        self._view = store.catalog.view()
+        self._read_at = time.monotonic()
+        self._stopping = threading.Event()
+        self._watcher: threading.Thread | None = None
 
-    def indexes(self) -> list[Entry]:
-        """Return the newest version of every cell index, by name."""
-        newest = {entry.name: entry for entry in self._store.catalog.entries(Kind.INDEX)}
-        return [newest[name] for name in sorted(newest)]
+    def start(self, followed: Callable[[], None]) -> None:
+        """Follow the catalog from now on, until `stop`.
 
-    def resolve(self, kind: Kind, wanted: VersionName) -> Entry:
-        """Return the version a name means now.
+        Parameters
+        ----------
+        followed
+            Called whenever the catalog was read.
+        """
+        self._watcher = threading.Thread(
+            target=self._watch, args=(followed,), name="library", daemon=True
+        )
+        self._watcher.start()
+
+    def stop(self) -> None:
+        """Follow the catalog no longer."""
+        self._stopping.set()
+        if self._watcher is not None:
+            self._watcher.join()
+
+    @property
+    def view(self) -> CatalogView:
+        """The catalog as last read, at most `refresh_s` ago unless the store cannot be read."""
+        return self._view
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self._store
+
+    def index(self, wanted: VersionName) -> LoadedIndex:
+        """Return what a name of a cell index means now, loaded.
 
         Raises
         ------
         NotFoundError
-            If there is none.
+            If there is no such version.
         RetractedError
             If it was withdrawn; that too is seen after ``refresh_s`` seconds.
+        IntegrityError
+            If its files are damaged or it fails its test.
         """
-        now = time.monotonic()
-        known = self._resolved.get((kind, wanted))
-        if known is not None and now - known[0] < self._refresh_s:
-            return known[1]
-        entry = self._store.catalog.resolve(kind, wanted)
-        self._resolved[kind, wanted] = now, entry
-        return entry
-
-    def index(self, wanted: VersionName) -> LoadedIndex:
-        """Return a loaded cell index."""
-        entry = self.resolve(Kind.INDEX, wanted)
-
-        def load() -> LoadedIndex:
-            index = read_cell_index(self._store.index_folder(entry))
-            return LoadedIndex(entry, index, self._genes(entry))
-
-        return self._once(entry, load)
+        loaded = self._get(Kind.INDEX, wanted)
+        assert isinstance(loaded, LoadedIndex)
+        return loaded
 
     def embedding(self, wanted: VersionName) -> LoadedEmbedding:
-        """Return a loaded gene embedding."""
-        entry = self.resolve(Kind.EMBEDDING, wanted)
+        """Return what a name of a gene embedding means now, loaded; see `index`."""
+        loaded = self._get(Kind.EMBEDDING, wanted)
+        assert isinstance(loaded, LoadedEmbedding)
+        return loaded
 
-        def load() -> LoadedEmbedding:
-            raw = self._store.embedding(entry)
-            centered = GeneEmbedding(
-                raw.gene_ids, raw.taxa, raw.text_sha256, centered_unit_rows(raw.vectors)
-            )
-            return LoadedEmbedding(entry, centered, self._genes(entry))
+    def corpus(self, wanted: VersionName) -> LoadedCorpus:
+        """Return what a name of a corpus means now, loaded; see `index`."""
+        loaded = self._get(Kind.CORPUS, wanted)
+        assert isinstance(loaded, LoadedCorpus)
+        return loaded
 
-        return self._once(entry, load)
+    def is_loaded(self, entry: Entry) -> bool:
+        """Say whether a version is in memory now."""
+        return (entry.kind, entry.full_name) in self._alive
 
-    def _genes(self, made_from: Entry) -> GeneNames:
-        name = parse_version_name(made_from.manifest["corpus"], "corpus")
-        corpus = self._store.catalog.version(Kind.CORPUS, name)
-        return self._once(corpus, lambda: read_gene_names(self._store, corpus))
+    def has_index(self) -> bool:
+        """Say whether a cell index is loaded and tested."""
+        return any(kind is Kind.INDEX for kind, _ in list(self._meant))
 
-    def _once(self, entry: Entry, load: Callable[[], Loaded]) -> Loaded:
+    def index_names(self) -> set[str]:
+        """Return the names of the cell indexes that are loaded."""
+        return {wanted.name for kind, wanted in list(self._meant) if kind is Kind.INDEX}
+
+    def resolve(self, kind: Kind, wanted: VersionName) -> Entry:
+        """Return the version a name means, whether or not it is loaded; see `CatalogView.resolve`.
+
+        A name the catalog does not have is looked for once more, for it may be a moment old.
+        """
+        return self._looked_up(lambda view: view.resolve(kind, wanted))
+
+    def version(self, kind: Kind, wanted: VersionName) -> Entry:
+        """Return the version a name means, retracted or not; see `CatalogView.version`."""
+        return self._looked_up(lambda view: view.version(kind, wanted))
+
+    def load(self, names: Iterable[str]) -> dict[str, CellkinError]:
+        """Load the newest version of cell indexes; return those that cannot be, and why."""
+        failed = {}
+        for name in names:
+            try:
+                self.index(VersionName(name))
+            except CellkinError as error:
+                failed[name] = error
+        return failed
+
+    def refresh(self, again: bool = False) -> Changes:
+        """Read the catalog now, and let every name mean its new version once that is ready.
+
+        Parameters
+        ----------
+        again
+            Whether to try versions again that failed a moment ago.
+
+        Raises
+        ------
+        UnavailableError
+            If the catalog cannot be read; nothing changes then.
+        """
+        with self._refreshing:
+            self._read()
+            if again:
+                self._refused.clear()
+            changes = Changes()
+            for wanted in list(self._meant):
+                self._follow(wanted, changes)
+            self._let_go()
+            return changes
+
+    def _get(self, kind: Kind, wanted: VersionName) -> Loaded:
+        key = kind, wanted
+        found = self._meant.get(key)
+        if found is None:
+            found = self._load(self.resolve(kind, wanted))
+            with self._lock:
+                self._meant[key] = found
+            self._let_go()
+        self._used[key] = time.monotonic()
+        calls.current().versions.append(found.entry.full_name)
+        return found
+
+    def _looked_up(self, look: Callable[[CatalogView], Entry]) -> Entry:
+        try:
+            return look(self._view)
+        except NotFoundError:
+            if time.monotonic() - self._read_at < _STALE_S:
+                raise
+            self._read()
+            return look(self._view)
+
+    def _read(self) -> None:
+        self._view = self._store.catalog.view()
+        self._read_at = time.monotonic()
+
+    def _load(self, entry: Entry) -> Loaded:
         """Load a version unless it is loaded; of two requests for it, one waits for the other."""
         key = entry.kind, entry.full_name
         with self._lock:
-            turn = self._loading.setdefault(key, threading.Lock())
+            turn = self._turns.setdefault(key, threading.Lock())
         with turn:
-            if key not in self._loaded:
-                self._loaded[key] = load()
-            loaded: Loaded = self._loaded[key]
-            return loaded
+            found = self._alive.get(key)
+            if found is not None:
+                return found
+            refused = self._refused.get(key)
+            if refused is not None and time.monotonic() < refused.until:
+                raise refused.error
+            began = time.perf_counter()
+            try:
+                found = self._read_version(entry)
+            except CellkinError as error:
+                self._refuse(entry, error)
+                raise
+            except Exception as error:
+                _log.exception("version unreadable", kind=entry.kind, version=entry.full_name)
+                unforeseen = InternalError(f"{entry.kind.noun} {entry.full_name}: {error}")
+                self._refuse(entry, unforeseen)
+                raise unforeseen from error
+            self._refused.pop(key, None)
+            self._alive[key] = found
+        _log.info(
+            "version loaded", kind=entry.kind, version=entry.full_name,
+            duration_s=round(time.perf_counter() - began, 3),
+        )  # fmt: skip
+        return found
+
+    def _read_version(self, entry: Entry) -> Loaded:
+        if entry.kind is Kind.CORPUS:
+            return LoadedCorpus(entry, read_gene_names(self._store, entry))
+        if entry.kind is Kind.EMBEDDING:
+            return load_embedding(self._store, entry, self._corpus_of(entry))
+        return self._loader.load(entry, lambda: self._corpus_of(entry))
+
+    def _corpus_of(self, made_from: Entry) -> LoadedCorpus:
+        name = parse_version_name(made_from.manifest["corpus"], "corpus")
+        loaded = self._load(self.version(Kind.CORPUS, name))
+        assert isinstance(loaded, LoadedCorpus)
+        return loaded
+
+    def _refuse(self, entry: Entry, error: CellkinError) -> None:
+        self._metrics.refused(entry.kind)
+        _log.warning(
+            "version refused", kind=entry.kind, version=entry.full_name, reason=error.reason,
+            message=error.message,
+        )  # fmt: skip
+        until = time.monotonic() + _RETRY_S
+        self._refused[entry.kind, entry.full_name] = Refused(error, until)
+
+    def _follow(self, wanted: Wanted, changes: Changes) -> None:
+        kind, name = wanted
+        before = self._meant.get(wanted)
+        try:
+            entry = self._view.resolve(kind, name)
+        except (NotFoundError, RetractedError) as error:
+            # Whoever asks next is told so.
+            _log.warning("name withdrawn", kind=kind, name=str(name), reason=error.reason)
+            with self._lock:
+                self._meant.pop(wanted, None)
+            return
+        if before is None or entry.full_name == before.entry.full_name:
+            return
+        try:
+            after = self._load(entry)
+        except CellkinError as error:
+            changes.refused[entry.full_name] = error.message
+            return
+        with self._lock:
+            self._meant[wanted] = after
+        self._metrics.switched(kind)
+        changes.switched.append(entry.full_name)
+        _log.info(
+            "version switched", kind=kind, name=str(name), version=entry.full_name,
+            before=before.entry.full_name,
+        )  # fmt: skip
+
+    def _let_go(self) -> None:
+        """Forget the names that were not asked for longest, where there are too many."""
+        with self._lock:
+            newest = time.monotonic()
+            oldest = sorted(self._meant, key=lambda wanted: self._used.get(wanted, newest))
+            for wanted in oldest[: max(0, len(oldest) - self._most_loaded)]:
+                del self._meant[wanted]
+                self._used.pop(wanted, None)
+            for key in [k for k, turn in self._turns.items() if not turn.locked()]:
+                if key not in self._alive:
+                    del self._turns[key]
+
+    def _watch(self, followed: Callable[[], None]) -> None:
+        while not self._stopping.wait(self._refresh_s):
+            try:
+                self.refresh()
+                followed()
+            except Exception as error:  # noqa: BLE001  # what is loaded stays in use
+                _log.warning("catalog unreadable", error=str(error))
+            for name in self._loader.unload():
+                _log.info("version unloaded", kind=Kind.INDEX, version=name)

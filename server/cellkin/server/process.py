@@ -1,81 +1,160 @@
-"""The server process: listen, answer, stop."""
+"""The server process: listen, load, answer, drain, stop."""
 
 from collections.abc import Iterator
-from concurrent import futures
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+import structlog
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from cellkin.server.catalog import CatalogService
 from cellkin.server.cells import CellService
-from cellkin.server.errors import ErrorInterceptor
+from cellkin.server.edge import Edge, Lanes
 from cellkin.server.genes import GeneService
+from cellkin.server.lanes import Lane, Turnstile
 from cellkin.server.library import Library
-from cellkin.server.settings import ServerSettings
+from cellkin.server.metrics import Metrics
+from cellkin.server.readiness import CATALOG, CELLS, GENES, Readiness
+from cellkin.server.security import Tokens, tls_credentials
+from cellkin.server.settings import ServerSettings, parse_address
+from cellkin.server.text_models import TextModels
+from cellkin.server.traces import tracer_to
+from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
 from cellkin.v1 import (
-    cell_service_pb2,
+    catalog_service_pb2_grpc,
     cell_service_pb2_grpc,
-    gene_service_pb2,
     gene_service_pb2_grpc,
 )
-from cellkin.wire.errors import AlreadyExistsError, InvalidArgumentError
+from cellkin.wire.errors import AlreadyExistsError, NotFoundError
 
-_SERVICES = (
-    cell_service_pb2.DESCRIPTOR.services_by_name["CellService"].full_name,
-    gene_service_pb2.DESCRIPTOR.services_by_name["GeneService"].full_name,
-)
+_log = structlog.get_logger("cellkin.server")
+_CONTROL_THREADS = 8
+_REFUSALS = 512
+"""Requests beyond all lanes that are still told when to ask again; more are told only no."""
 
 
 @contextmanager
-def running(settings: ServerSettings) -> Iterator[str]:
-    """Run a server for as long as the block lasts; yields the address it listens on.
+def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str]:
+    """Run a server for as long as the block lasts; yields the address it listens on, once ready.
+
+    Parameters
+    ----------
+    settings
+        What it runs with.
+    worker
+        Which of several processes on one port this is; None for one that has it alone.
 
     Raises
     ------
     NotFoundError
-        If there is no store.
-    InvalidArgumentError
-        If the address is no ``host:port``.
+        If there is no store, or it lacks an index that is named.
+    InputFileError
+        If a certificate or the file of tokens cannot be read.
     AlreadyExistsError
-        If the address cannot be had, most often because another process listens there.
+        If an address cannot be had, most often because another process listens there.
     """
-    host, colon, port = settings.listen.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise InvalidArgumentError(
-            f"listen address {settings.listen!r}; give HOST:PORT, such as 127.0.0.1:50051"
+    with ExitStack() as stack:
+        metrics = Metrics()
+        tokens = Tokens(settings.tokens) if settings.tokens else None
+        library = Library(
+            Store.open(settings.store), settings.refresh_s, settings.max_loaded, metrics,
+            settings.cores,
+        )  # fmt: skip
+        models = TextModels(settings.text_models)
+        tracer, end_traces = tracer_to(settings.traces)
+        stack.callback(end_traces)
+        lanes = _lanes(settings, metrics)
+        edge = Edge(lanes, Turnstile(settings.client_requests), tokens, metrics, tracer)
+        readiness = Readiness(lanes.control)
+        server = _server(settings, lanes, edge, shared=worker is not None)
+        cells, genes = (
+            CellService(library, settings.max_k),
+            GeneService(library, models, settings.max_k),
         )
-    library = Library(Store.open(settings.store), settings.refresh_s)
-    server = grpc.server(
-        futures.ThreadPoolExecutor(settings.threads),
-        interceptors=[ErrorInterceptor()],
+        cell_service_pb2_grpc.add_CellServiceServicer_to_server(cells, server)
+        gene_service_pb2_grpc.add_GeneServiceServicer_to_server(genes, server)
+        catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
+            CatalogService(library), server
+        )
+        health_pb2_grpc.add_HealthServicer_to_server(readiness, server)
+        reflection.enable_server_reflection(
+            (CATALOG, CELLS, GENES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        port = _bind(settings, server)
+        if settings.metrics:
+            host, metrics_port = parse_address(settings.metrics, "metrics")
+            stack.callback(metrics.serve(host, metrics_port + (worker or 0)))
+        stack.callback(library.stop)
+        server.start()
+        stack.callback(_drain, server, readiness, metrics, settings.grace_s)
+        _load(library, settings.indexes)
+        readiness.follow(library)
+        library.start(lambda: _follow(library, readiness, settings.indexes))
+        yield f"{parse_address(settings.listen, 'listen')[0]}:{port}"
+
+
+def _lanes(settings: ServerSettings, metrics: Metrics) -> Lanes:
+    lanes = Lanes(
+        Lane("requests", settings.threads, settings.queue),
+        Lane("streams", settings.streams, 0),
+        Lane("control", _CONTROL_THREADS, _REFUSALS),
+    )
+    for lane in lanes.all():
+        metrics.watch_lane(lane.name, lambda lane=lane: lane.n_pending)  # type: ignore[misc]
+    return lanes
+
+
+def _server(settings: ServerSettings, lanes: Lanes, edge: Edge, shared: bool) -> grpc.Server:
+    return grpc.server(
+        lanes.control,
+        interceptors=[edge],
+        maximum_concurrent_rpcs=settings.threads + settings.queue + settings.streams + _REFUSALS,
         options=[
-            # Two servers on one port would share its requests at random: refuse the second.
-            ("grpc.so_reuseport", 0),
+            # Two servers on one port share its requests at random: only those that mean to may.
+            ("grpc.so_reuseport", int(shared)),
             ("grpc.max_send_message_length", settings.max_message_bytes),
             ("grpc.max_receive_message_length", settings.max_message_bytes),
+            # A caller whose machine is gone would hold a stream's thread for hours.
+            ("grpc.keepalive_time_ms", 60_000),
+            ("grpc.keepalive_timeout_ms", 20_000),
+            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
         ],
     )
-    cell_service_pb2_grpc.add_CellServiceServicer_to_server(CellService(library), server)
-    gene_service_pb2_grpc.add_GeneServiceServicer_to_server(GeneService(library), server)
-    checks = health.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(checks, server)
-    reflection.enable_server_reflection(
-        (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-    )
+
+
+def _bind(settings: ServerSettings, server: grpc.Server) -> int:
     try:
-        bound = server.add_insecure_port(settings.listen)
+        if settings.tls_cert is None or settings.tls_key is None:
+            return server.add_insecure_port(settings.listen)
+        credentials = tls_credentials(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        return server.add_secure_port(settings.listen, credentials)
     except RuntimeError as error:
         raise AlreadyExistsError(
             f"cannot listen on {settings.listen}: another process does, or the address is not of "
             "this machine; give another with --listen, port 0 for a free one"
         ) from error
-    server.start()
-    for service in ("", *_SERVICES):
-        checks.set(service, health_pb2.HealthCheckResponse.SERVING)
-    try:
-        yield f"{host}:{bound}"
-    finally:
-        checks.enter_graceful_shutdown()
-        server.stop(settings.grace_s).wait()
+
+
+def _load(library: Library, names: tuple[str, ...]) -> None:
+    """Load indexes; one that is named must be there, one that is damaged must not stop the rest."""
+    failed = library.load(names or {entry.name for entry in library.view.entries(Kind.INDEX)})
+    for error in failed.values():
+        if names and isinstance(error, NotFoundError):
+            raise error
+
+
+def _follow(library: Library, readiness: Readiness, names: tuple[str, ...]) -> None:
+    if not names:
+        known = {entry.name for entry in library.view.entries(Kind.INDEX)}
+        library.load(known - library.index_names())
+    readiness.follow(library)
+
+
+def _drain(server: grpc.Server, readiness: Readiness, metrics: Metrics, grace_s: float) -> None:
+    """Take no more requests, and finish those that were taken."""
+    _log.info("draining", grace_s=grace_s)
+    readiness.drain()
+    server.stop(grace_s).wait()
+    _log.info("stopped", n_answered=metrics.n_answered)

@@ -1,25 +1,110 @@
 """Settings of the server process."""
 
+import ipaddress
+import os
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from cellkin.wire.errors import InvalidArgumentError
 
 
 class ServerSettings(BaseSettings):
     """What a server runs with; every field can be set as ``CELLKIN_SERVER__FIELD``."""
 
-    model_config = SettingsConfigDict(env_prefix="CELLKIN_SERVER__", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CELLKIN_SERVER__", frozen=True, use_attribute_docstrings=True
+    )
 
     store: str
     """URI of the store."""
     listen: str = "127.0.0.1:50051"
     """``host:port``; port 0 takes a free one."""
-    threads: Annotated[int, Field(ge=1, le=1024)] = 16
-    """Requests answered at once; each stream holds one."""
+    plaintext: bool = False
+    """Whether to listen beyond this machine without TLS."""
+    indexes: tuple[str, ...] = ()
+    """Names of the cell indexes loaded at the start; none for all."""
+    text_models: tuple[str, ...] = ()
+    """Language models loaded at the start, by which genes can be searched for by free text."""
+    processes: Annotated[int, Field(ge=1, le=256)] = 1
+    """Processes that share the port and the memory-mapped indexes."""
+
+    tls_cert: Path | None = None
+    """PEM file of the server's certificate chain; read again when it changes."""
+    tls_key: Path | None = None
+    """PEM file of its key; read again when it changes."""
+    tls_client_ca: Path | None = None
+    """PEM file of the authorities whose certificates clients must have; without it none."""
+    tokens: Path | None = None
+    """File of the SHA-256 of bearer tokens with names and roles; read again when it changes."""
+
+    metrics: str = ""
+    """``host:port`` of the Prometheus page, further processes on the next ports; empty for none."""
+    traces: str = ""
+    """URL of the OpenTelemetry collector that takes traces by OTLP over HTTP; empty for none."""
+    json_logs: bool = False
+    """Whether log lines are JSON."""
+
+    threads: Annotated[int, Field(ge=1, le=1024)] = 64
+    """Requests worked on at once, those that wait for a shared search among them."""
+    cores: Annotated[int, Field(ge=1, le=1024)] = len(os.sched_getaffinity(0))
+    """Searches of inverted lists and graphs that run side by side."""
+    queue: Annotated[int, Field(ge=0, le=100_000)] = 256
+    """Requests that may wait for a thread; more are refused."""
+    streams: Annotated[int, Field(ge=1, le=4096)] = 64
+    """Streams open at once."""
+    client_requests: Annotated[int, Field(ge=1, le=100_000)] = 128
+    """Requests of one client, a token or a connection, worked on at once."""
+    max_k: Annotated[int, Field(ge=1, le=10_000)] = 1000
+    """Most neighbors of one query."""
     max_message_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 30)] = 64 << 20
     """Largest message taken."""
-    refresh_s: Annotated[float, Field(ge=0, le=3600)] = 2.0
+    max_loaded: Annotated[int, Field(ge=1, le=1000)] = 32
+    """Names whose versions are kept loaded."""
+    refresh_s: Annotated[float, Field(ge=0.05, le=3600)] = 2.0
     """Seconds for which the catalog is taken as read; new versions are seen after that."""
-    grace_s: Annotated[float, Field(ge=0, le=3600)] = 5.0
+    grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
     """Seconds that running requests are given when the server is told to stop."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> "ServerSettings":
+        host, _ = parse_address(self.listen, "listen")
+        if self.metrics:
+            parse_address(self.metrics, "metrics")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InvalidArgumentError("tls_cert and tls_key go together; give both or neither")
+        if self.tls_client_ca is not None and self.tls_cert is None:
+            raise InvalidArgumentError("tls_client_ca asks for TLS; give tls_cert and tls_key too")
+        if self.tls_cert is None and not self.plaintext and not is_this_machine(host):
+            raise InvalidArgumentError(
+                f"{self.listen} can be reached from other machines, and without TLS whatever is "
+                "asked, and any token, can be read on the way; give --tls-cert and --tls-key, or "
+                "--plaintext if another layer encrypts"
+            )
+        return self
+
+
+def parse_address(text: str, what: str) -> tuple[str, int]:
+    """Read ``host:port``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the text is of another form.
+    """
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65535:
+        raise InvalidArgumentError(
+            f"{what} address {text!r}; give HOST:PORT, such as 127.0.0.1:50051"
+        )
+    return host, int(port)
+
+
+def is_this_machine(host: str) -> bool:
+    """Say whether an address to listen on is reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from threading import local
 from typing import Any, Protocol, TypeAlias, TypeVar
 
@@ -245,6 +246,32 @@ def place_means(means: Float32Matrix, space: CellSpace) -> Float32Matrix:
     if space.head is not None:
         z = np.asarray(z @ space.head.T, np.float32)
     return unit_rows(z)
+
+
+def chosen_genes(
+    cells: CsrMatrix, columns: GeneColumns, space: CellSpace
+) -> Iterator[tuple[Int64Vector, Float64Vector]]:
+    """Yield the genes that count of each cell, and their shares, which sum to one.
+
+    Parameters
+    ----------
+    cells, columns, space
+        As in `weighted_means`.
+
+    Yields
+    ------
+    tuple
+        (n,) int64 rows of the space, ascending, and (n,) float64; none where a cell expresses no
+        weighted gene.
+    """
+    block = _Block.of(cells, columns, 1, map)
+    bounds, genes, shares = _Means(block, columns, space).choose(np.arange(block.n_cells))
+    for begin, end in pairwise(bounds.tolist()):
+        weights = shares[begin:end].astype(np.float64)
+        yield (
+            genes[begin:end].astype(np.int64),
+            weights / weights.sum() if len(weights) else weights,
+        )
 
 
 def count_detected(

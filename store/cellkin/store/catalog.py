@@ -6,13 +6,13 @@ is kept apart.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-import lancedb
+import lance
 import pyarrow as pa
 
 from cellkin.store import schema
@@ -23,6 +23,9 @@ from cellkin.wire.errors import (
     RetractedError,
 )
 from cellkin.wire.names import LATEST, VersionName, check_alias
+
+if TYPE_CHECKING:
+    import lancedb
 
 CATALOG = "catalog"
 _MARKS = "catalog-marks"
@@ -93,17 +96,133 @@ class Retraction:
     replacement: str
 
 
+@dataclass(frozen=True)
+class CatalogView:
+    """The catalog as it was at one moment: names mean the same however often they are asked.
+
+    Parameters
+    ----------
+    all_entries
+        The versions, by kind, name and age.
+    aliases
+        What aliases mean, (kind, name, alias) to version; not ``latest``.
+    retractions
+        The versions that were withdrawn: (kind, name, version) to why.
+    """
+
+    all_entries: Sequence[Entry]
+    aliases: Mapping[tuple[Kind, str, str], str]
+    retractions: Mapping[tuple[Kind, str, str], Retraction]
+
+    def entries(self, kind: Kind | None = None, name: str | None = None) -> list[Entry]:
+        """Return the versions, by kind, name and age.
+
+        Parameters
+        ----------
+        kind, name
+            Only these, where given.
+        """
+        return [
+            entry
+            for entry in self.all_entries
+            if kind in (None, entry.kind) and name in (None, entry.name)
+        ]
+
+    def retraction(self, entry: Entry) -> Retraction | None:
+        """Return why a version was withdrawn, None where it was not."""
+        return self.retractions.get((entry.kind, entry.name, entry.version))
+
+    def aliases_of(self, entry: Entry) -> list[str]:
+        """Return the aliases that mean a version, ascending; not ``latest``."""
+        key = entry.kind, entry.name, entry.version
+        return sorted(a for (k, n, a), version in self.aliases.items() if (k, n, version) == key)
+
+    def resolve(self, kind: Kind, wanted: VersionName) -> Entry:
+        """Return the version a name means.
+
+        ``latest`` is the newest version that was not retracted.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none; the message lists what there is.
+        RetractedError
+            If the version was withdrawn; the message says why and what to use instead.
+        """
+        found = self.version(kind, wanted)
+        if wanted.selector == LATEST:
+            standing = [e for e in self.entries(kind, wanted.name) if not self.retraction(e)]
+            found = standing[-1] if standing else found
+        why = self.retraction(found)
+        if why is not None:
+            instead = f"use {why.replacement}" if why.replacement else "there is no replacement"
+            raise RetractedError(
+                f"{kind.noun} {found.full_name} was retracted: {why.reason}; {instead}",
+                {"reason": why.reason, "replacement": why.replacement},
+            )
+        return found
+
+    def version(self, kind: Kind, wanted: VersionName) -> Entry:
+        """Return the version a name means, retracted or not; ``latest`` is the newest.
+
+        For what was made from a version, and for looking after versions.
+
+        Raises
+        ------
+        NotFoundError
+            If there is none; the message lists what there is.
+        """
+        versions = self.entries(kind, wanted.name)
+        if not versions:
+            names = sorted({entry.name for entry in self.entries(kind)})
+            raise NotFoundError(
+                f"no {kind.noun} {wanted.name!r} in this store; there is: "
+                + (", ".join(names) or "none yet"),
+                {"kind": kind, "name": wanted.name},
+            )
+        if wanted.selector == LATEST:
+            return versions[-1]
+        selector = wanted.selector
+        if not wanted.is_version:
+            selector = self.aliases.get((kind, wanted.name, selector), selector)
+        for entry in versions:
+            if entry.version == selector:
+                return entry
+        what = "version" if wanted.is_version else "alias"
+        aliases = [a for k, n, a in self.aliases if (k, n) == (kind, wanted.name)]
+        raise NotFoundError(
+            f"{kind.noun} {wanted.name!r} has no {what} {wanted.selector!r}; there is: "
+            + ", ".join([*(entry.version for entry in versions), LATEST, *sorted(aliases)]),
+            {"kind": kind, "name": wanted.name},
+        )
+
+
+class Database(Protocol):
+    """Where the catalog's tables are."""
+
+    def table_uri(self, name: str) -> str:
+        """Return where a table lies, for Lance itself."""
+
+    @property
+    def database(self) -> "lancedb.DBConnection":
+        """The LanceDB connection, for writing; importing it takes more than a second."""
+
+
 class Catalog:
     """The versions of one store.
 
     Parameters
     ----------
-    database
-        An open LanceDB connection; the tables are made at the first commit.
+    place
+        Where the tables are; they are made at the first commit.
     """
 
-    def __init__(self, database: lancedb.DBConnection) -> None:
-        self._database = database
+    def __init__(self, place: Database) -> None:
+        self._place = place
+
+    def view(self) -> CatalogView:
+        """Return the catalog as committed at this moment."""
+        return CatalogView(self.entries(), self.aliases(), self.retractions())
 
     def entries(self, kind: Kind | None = None, name: str | None = None) -> list[Entry]:
         """Return the versions, by kind, name and age, as committed at this moment.
@@ -142,68 +261,12 @@ class Catalog:
         }
 
     def resolve(self, kind: Kind, wanted: VersionName) -> Entry:
-        """Return the version a name means now.
-
-        ``latest`` is the newest version that was not retracted.
-
-        Raises
-        ------
-        NotFoundError
-            If there is none; the message lists what there is.
-        RetractedError
-            If the version was withdrawn; the message says why and what to use instead.
-        """
-        retracted = self.retractions()
-        found = self.version(kind, wanted)
-        if wanted.selector == LATEST:
-            standing = [
-                entry
-                for entry in self.entries(kind, wanted.name)
-                if (kind, entry.name, entry.version) not in retracted
-            ]
-            found = standing[-1] if standing else found
-        why = retracted.get((kind, found.name, found.version))
-        if why is not None:
-            instead = f"use {why.replacement}" if why.replacement else "there is no replacement"
-            raise RetractedError(
-                f"{kind.noun} {found.full_name} was retracted: {why.reason}; {instead}",
-                {"reason": why.reason, "replacement": why.replacement},
-            )
-        return found
+        """Return the version a name means now; see `CatalogView.resolve`."""
+        return self.view().resolve(kind, wanted)
 
     def version(self, kind: Kind, wanted: VersionName) -> Entry:
-        """Return the version a name means, retracted or not; ``latest`` is the newest.
-
-        For what was made from a version, and for looking after versions.
-
-        Raises
-        ------
-        NotFoundError
-            If there is none; the message lists what there is.
-        """
-        versions = self.entries(kind, wanted.name)
-        if not versions:
-            names = sorted({entry.name for entry in self.entries(kind)})
-            raise NotFoundError(
-                f"no {kind.noun} {wanted.name!r} in this store; there is: "
-                + (", ".join(names) or "none yet"),
-                {"kind": kind, "name": wanted.name},
-            )
-        if wanted.selector == LATEST:
-            return versions[-1]
-        selector = wanted.selector
-        if not wanted.is_version:
-            selector = self.aliases().get((kind, wanted.name, selector), selector)
-        for entry in versions:
-            if entry.version == selector:
-                return entry
-        what = "version" if wanted.is_version else "alias"
-        aliases = [a for k, n, a in self.aliases() if (k, n) == (kind, wanted.name)]
-        raise NotFoundError(
-            f"{kind.noun} {wanted.name!r} has no {what} {wanted.selector!r}; there is: "
-            + ", ".join([*(entry.version for entry in versions), LATEST, *sorted(aliases)]),
-            {"kind": kind, "name": wanted.name},
-        )
+        """Return the version a name means now, retracted or not; see `CatalogView.version`."""
+        return self.view().version(kind, wanted)
 
     def commit(self, kind: Kind, name: str, digest: str, manifest: Mapping[str, Any]) -> Entry:
         """Make a version exist, under the next free number of the day.
@@ -230,7 +293,7 @@ class Catalog:
                 "digest": digest,
                 "manifest": json.dumps(manifest, sort_keys=True),
             }
-            table = self._database.create_table(CATALOG, schema=schema.CATALOG, exist_ok=True)
+            table = self._place.database.create_table(CATALOG, schema=schema.CATALOG, exist_ok=True)
             result = (
                 table.merge_insert("key")
                 .when_not_matched_insert_all()
@@ -283,7 +346,7 @@ class Catalog:
             "value": value,
             "changed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        table = self._database.create_table(_MARKS, schema=schema.MARKS, exist_ok=True)
+        table = self._place.database.create_table(_MARKS, schema=schema.MARKS, exist_ok=True)
         (
             table.merge_insert("key")
             .when_matched_update_all()
@@ -292,14 +355,12 @@ class Catalog:
         )
 
     def _rows(self, table: str, conditions: list[str]) -> list[dict[str, Any]]:
+        # Lance itself reads them: to import LanceDB takes a server longer than to start.
         try:
-            opened = self._database.open_table(table)
-        except (
-            ValueError
-        ):  # LanceDB's word for a table that is not there: nothing was committed yet
+            dataset = lance.dataset(self._place.table_uri(table))
+        except ValueError:  # Lance's word for a table that is not there: nothing was committed yet
             return []
-        query = opened.search()
-        if conditions:
-            query = query.where(" AND ".join(conditions))
-        rows: list[dict[str, Any]] = query.limit(None).to_list()
+        rows: list[dict[str, Any]] = dataset.to_table(
+            filter=" AND ".join(conditions) or None
+        ).to_pylist()
         return rows

@@ -15,6 +15,7 @@ import obstore
 import obstore.exceptions
 from obstore.store import from_url
 
+from cellkin.store.checked import cache_folder, note_checked, was_checked
 from cellkin.store.digest import file_digest
 from cellkin.wire.errors import (
     FailedPreconditionError,
@@ -56,8 +57,11 @@ class Files(Protocol):
     def publish(self, parent: str, write: Callable[[Path], None]) -> tuple[str, dict[str, str]]:
         """Write a folder; see `LocalFiles.publish`."""
 
-    def folder(self, path: str, files: Mapping[str, str], what: str) -> Path:
-        """Return a folder of this machine with the files, their digests checked."""
+    def folder(self, path: str, files: Mapping[str, str], what: str, again: bool = True) -> Path:
+        """Return a folder of this machine with the files, their digests checked.
+
+        Without ``again``, files that were checked before and not touched since are taken as whole.
+        """
 
     def found(self, parent: str) -> Iterator[Found]:
         """Yield the folders below a folder, unfinished ones among them."""
@@ -137,19 +141,20 @@ class LocalFiles:
             if not folder.exists():
                 partial.rename(folder)
                 _sync(place)
+                note_checked(folder, files)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return f"{parent}/{folder.name}", files
 
-    def folder(self, path: str, files: Mapping[str, str], what: str) -> Path:
-        """Return the folder, its digests checked.
+    def folder(self, path: str, files: Mapping[str, str], what: str, again: bool = True) -> Path:
+        """Return the folder, its digests checked; see `Files.folder`.
 
         Raises
         ------
         IntegrityError
             If a file is missing or differs.
         """
-        _check(self._root / path, files, what)
+        _check(self._root / path, files, what, again)
         return self._root / path
 
     def found(self, parent: str) -> Iterator[Found]:
@@ -189,8 +194,7 @@ class ObjectFiles:
     def __init__(self, uri: str) -> None:
         self._uri = uri
         self._store = from_url(uri)
-        base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-        self._cache = Path(base) / "cellkin"
+        self._cache = cache_folder()
 
     def require_safe_writers(self) -> None:
         """Make sure that a PUT on condition that the key is new fails where it is not.
@@ -236,8 +240,8 @@ class ObjectFiles:
                 obstore.put(self._store, f"{path}/{name}", Path(scratch) / name)
         return path, files
 
-    def folder(self, path: str, files: Mapping[str, str], what: str) -> Path:
-        """Return a cached copy of the folder, its digests checked.
+    def folder(self, path: str, files: Mapping[str, str], what: str, again: bool = True) -> Path:
+        """Return a cached copy of the folder, its digests checked; see `Files.folder`.
 
         Raises
         ------
@@ -246,7 +250,7 @@ class ObjectFiles:
         """
         cached = self._cache / path.rpartition("/")[2]
         try:
-            _check(cached, files, what)
+            _check(cached, files, what, again)
         except IntegrityError:
             self._download(path, files, cached, what)
             _check(cached, files, what)
@@ -305,7 +309,9 @@ def _folder_digest(files: Mapping[str, str]) -> str:
     return hashlib.sha256(listing.encode()).hexdigest()
 
 
-def _check(folder: Path, files: Mapping[str, str], what: str) -> None:
+def _check(folder: Path, files: Mapping[str, str], what: str, again: bool = True) -> None:
+    if not again and was_checked(folder, files):
+        return
     for name, digest in files.items():
         path = folder / name
         if not path.is_file():
@@ -315,6 +321,7 @@ def _check(folder: Path, files: Mapping[str, str], what: str) -> None:
                 f"{what}: file {name} does not have the digest {digest[:16]} of the catalog; the "
                 "data was changed or damaged, publish it again"
             )
+    note_checked(folder, files)
 
 
 def _sync(path: Path) -> None:

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from cellkin.space.arrays import Float32Matrix, Int64Vector
+from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
 from cellkin.wire.errors import (
     CellkinError,
     DimensionMismatchError,
+    FailedPreconditionError,
     InvalidArgumentError,
     MissingDependencyError,
     UnavailableError,
@@ -90,8 +91,21 @@ class MilvusNeighbors:
         """Return the number of vectors."""
         return self._n
 
-    def search(self, queries: Float32Matrix, k: int) -> tuple[Float32Matrix, Int64Vector]:
-        """Find the nearest vectors of each query; see `NeighborIndex.search`."""
+    def search(
+        self, queries: Float32Matrix, k: int, passing: BoolVector | None = None
+    ) -> tuple[Float32Matrix, Int64Vector]:
+        """Find the nearest vectors of each query; see `NeighborIndex.search`.
+
+        Raises
+        ------
+        FailedPreconditionError
+            If only some vectors may be found: which, only this side knows.
+        """
+        if passing is not None:
+            raise FailedPreconditionError(
+                f"the vectors are in {self.uri}, which cannot search among chosen cells; "
+                "ask for exact search, or without filters"
+            )
         if queries.shape[1] != self.dim:
             raise DimensionMismatchError(
                 f"queries of {queries.shape[1]} dimensions, index of {self.dim}"

@@ -5,8 +5,8 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
-from cellkin.space.arrays import Float32Matrix, Int64Vector
-from cellkin.store.neighbors_faiss import faiss, require_one_faiss
+from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
+from cellkin.store.neighbors_faiss import faiss, only_among, require_one_faiss
 from cellkin.wire.errors import DimensionMismatchError
 
 Found: TypeAlias = tuple[Float32Matrix, Int64Vector]
@@ -23,7 +23,7 @@ _widest = 0
 class Searchable(Protocol):
     """What answers as a `NeighborIndex`."""
 
-    def search(self, queries: Float32Matrix, k: int) -> Found:
+    def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
         """Find the nearest vectors of each query; see `NeighborIndex.search`."""
 
     def __len__(self) -> int:
@@ -110,7 +110,7 @@ class NeighborIndex:
         """Return the number of vectors."""
         return int(self._index.ntotal)
 
-    def search(self, queries: Float32Matrix, k: int) -> Found:
+    def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
         """Find the nearest vectors of each query.
 
         Parameters
@@ -119,6 +119,9 @@ class NeighborIndex:
             (n_queries, dim) float32, unit rows.
         k
             Neighbors a query.
+        passing
+            (n,) bool, the vectors that may be found; None for all. An index that is not exact looks
+            as much farther as fewer pass, and still finds the fewer of them the rarer they are.
 
         Returns
         -------
@@ -142,7 +145,8 @@ class NeighborIndex:
         if not len(queries) or k < 1 or not wide:
             return _nothing(len(queries), k)
         queries = np.ascontiguousarray(queries, np.float32)
-        similarities, ids = self._index.search(queries, wide)
+        only = None if passing is None else only_among(self._index, passing)
+        similarities, ids = self._index.search(queries, wide, params=only)
         if self._exact:
             similarities, ids = self._rescore(queries, ids)
         else:
@@ -155,9 +159,11 @@ class NeighborIndex:
 
     def _rescore(self, queries: Float32Matrix, found: Int64Vector) -> Found:
         found = np.sort(found, axis=1)
-        candidates = self._index.reconstruct_batch(found.reshape(-1)).reshape(*found.shape, -1)
+        there = np.maximum(found, 0).reshape(-1)
+        candidates = self._index.reconstruct_batch(there).reshape(*found.shape, -1)
         # One query's products are summed the same way whatever else is in the batch.
         exact = np.einsum("qd,qkd->qk", queries, candidates, optimize=False)
+        exact[found < 0] = -np.inf
         best = np.argsort(-exact, axis=1, kind="stable")
         return np.take_along_axis(exact, best, axis=1), np.take_along_axis(found, best, axis=1)
 

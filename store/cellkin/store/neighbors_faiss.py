@@ -11,6 +11,9 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, distribution
 from typing import Any
 
+import numpy as np
+
+from cellkin.space.arrays import BoolVector
 from cellkin.wire.errors import FailedPreconditionError, MissingDependencyError
 
 try:
@@ -20,7 +23,9 @@ except ImportError as error:
         "FAISS is not installed; install cellkin[cpu], or cellkin[gpu] for a CUDA device"
     ) from error
 
-__all__ = ["faiss", "knobs", "layers", "n_lists", "require_one_faiss", "set_knobs", "shape"]
+__all__ = [
+    "faiss", "knobs", "layers", "n_lists", "only_among", "require_one_faiss", "set_knobs", "shape",
+]  # fmt: skip
 
 DISTRIBUTIONS = (
     "faiss-cpu",
@@ -116,3 +121,42 @@ def shape(index: faiss.Index) -> tuple[tuple[object, ...], ...]:
         if hasattr(layer, "refine_index"):
             found += shape(layer.refine_index)
     return tuple(found)
+
+
+_FARTHEST = 20
+_made: Any = faiss  # Its classes take arrays and keywords, which its own types do not know.
+
+
+def only_among(index: faiss.Index, passing: BoolVector) -> Any:
+    """Return FAISS search parameters by which only some vectors are found.
+
+    The rarer these are, the farther an index that is not exact looks, up to 20 times as far.
+
+    Parameters
+    ----------
+    index
+        The index, which keeps its own settings.
+    passing
+        (n,) bool, the vectors that may be found.
+    """
+    selector = _made.IDSelectorBitmap(np.packbits(passing, bitorder="little"))
+    farther = min(_FARTHEST, 1 / max(float(passing.mean()), 1e-9)) if len(passing) else 1.0
+    return _among(faiss.downcast_index(index), selector, farther)
+
+
+def _among(layer: Any, selector: Any, farther: float) -> Any:
+    if hasattr(layer, "refine_index"):
+        return _made.IndexRefineSearchParameters(
+            k_factor=layer.k_factor,
+            base_index_params=_among(faiss.downcast_index(layer.base_index), selector, farther),
+        )
+    if hasattr(layer, "chain"):
+        inner = _among(faiss.downcast_index(layer.index), selector, farther)
+        return _made.SearchParametersPreTransform(index_params=inner)
+    if hasattr(layer, "nprobe"):
+        n_probe = min(int(layer.nlist), round(layer.nprobe * farther))
+        return _made.SearchParametersIVF(sel=selector, nprobe=n_probe)
+    if hasattr(layer, "hnsw"):
+        wide = min(int(layer.ntotal), round(layer.hnsw.efSearch * farther))
+        return _made.SearchParametersHNSW(sel=selector, efSearch=wide)
+    return _made.SearchParameters(sel=selector)

@@ -1,13 +1,14 @@
 """A store: a folder of LanceDB tables and index artifacts under one catalog."""
 
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lancedb
+import lance
 import numpy as np
 import pyarrow as pa
 
@@ -23,6 +24,9 @@ from cellkin.wire.errors import (
     NotFoundError,
 )
 from cellkin.wire.names import check_name
+
+if TYPE_CHECKING:
+    import lancedb
 
 _UNIT_TOLERANCE = 1e-3
 STAGING = "staging-"
@@ -107,18 +111,22 @@ class Store:
         Where it is.
     catalog
         Which versions there are.
-    database
-        The LanceDB connection.
     files
         The folders of files.
     """
 
-    def __init__(self, uri: str, database: lancedb.DBConnection, files: Files) -> None:
+    def __init__(self, uri: str, files: Files) -> None:
         self.uri = uri
-        self.catalog = Catalog(database)
-        self.database = database
+        self.catalog = Catalog(self)
         self.files = files
         self._safe_writers = False
+
+    @cached_property
+    def database(self) -> "lancedb.DBConnection":
+        """The LanceDB connection, for what is written; to read, Lance itself is enough."""
+        import lancedb
+
+        return lancedb.connect(self._root())
 
     @classmethod
     def open(cls, uri: str) -> "Store":
@@ -134,16 +142,15 @@ class Store:
         NotFoundError
             If there is no store.
         """
-        files = files_at(uri)
+        store = cls(uri, files_at(uri))
         try:
-            database = _connect(uri)
-            database.open_table(CATALOG)
+            lance.dataset(store.table_uri(CATALOG))
         except (ValueError, OSError, RuntimeError) as error:
             raise NotFoundError(
                 f"no cellkin store at {uri}; make one with "
                 f"`cellkin genes import --store {uri} --gene-info FILE`"
             ) from error
-        return cls(uri, database, files)
+        return store
 
     @classmethod
     def create(cls, uri: str) -> "Store":
@@ -163,9 +170,9 @@ class Store:
             if root.exists() and not root.is_dir():
                 raise InvalidArgumentError(f"store {uri} is a file; give a folder")
             root.mkdir(parents=True, exist_ok=True)
-        database = _connect(uri)
-        database.create_table(CATALOG, schema=schema.CATALOG, exist_ok=True)
-        return cls(uri, database, files)
+        store = cls(uri, files)
+        store.database.create_table(CATALOG, schema=schema.CATALOG, exist_ok=True)
+        return store
 
     def publish_corpus(self, name: str, table: pa.Table, manifest: Mapping[str, Any]) -> Entry:
         """Write a corpus version.
@@ -185,6 +192,20 @@ class Store:
     def corpus(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
         """Read a corpus version, all of its columns or some."""
         return self._read_table(entry, columns)
+
+    def corpus_rows(self, entry: Entry, gene_ids: Sequence[int]) -> pa.Table:
+        """Read some genes of a corpus version, all columns, in no particular order.
+
+        Parameters
+        ----------
+        entry
+            The version.
+        gene_ids
+            NCBI GeneIDs.
+        """
+        uri, version = self.table_uri(entry.manifest["table"]), entry.manifest["table_version"]
+        wanted = ", ".join(str(int(gene_id)) for gene_id in gene_ids) or "NULL"
+        return lance.dataset(uri, version=version).to_table(filter=f"gene_id IN ({wanted})")
 
     def publish_embedding(
         self, name: str, embedding: GeneEmbedding, manifest: Mapping[str, Any]
@@ -234,8 +255,15 @@ class Store:
             Kind.INDEX, name, path.rpartition("/")[2], {**manifest, "path": path, "files": files}
         )
 
-    def index_folder(self, entry: Entry) -> Path:
+    def index_folder(self, entry: Entry, again: bool = True) -> Path:
         """Return a folder of this machine with a cell index's files, their digests checked.
+
+        Parameters
+        ----------
+        entry
+            The version.
+        again
+            Whether to read files again that were checked before and not touched since.
 
         Raises
         ------
@@ -243,13 +271,15 @@ class Store:
             If a file is missing or was changed.
         """
         what = f"cell index {entry.full_name}"
-        return self.files.folder(entry.manifest["path"], entry.manifest["files"], what)
+        return self.files.folder(entry.manifest["path"], entry.manifest["files"], what, again)
 
     def table_uri(self, name: str) -> str:
         """Return where a table lies, for Lance itself."""
+        return f"{self._root()}/{name}.lance"
+
+    def _root(self) -> str:
         local = "://" not in self.uri or self.uri.startswith("file://")
-        root = str(local_root(self.uri)) if local else self.uri.rstrip("/")
-        return f"{root}/{name}.lance"
+        return str(local_root(self.uri)) if local else self.uri.rstrip("/")
 
     def tables(self) -> list[str]:
         """Return the names of all tables."""
@@ -318,11 +348,10 @@ class Store:
     def _read_table(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
         what = f"{entry.kind.noun} {entry.full_name}"
         try:
-            table = self.database.open_table(entry.manifest["table"])
-            table.checkout(entry.manifest["table_version"])
+            uri, version = self.table_uri(entry.manifest["table"]), entry.manifest["table_version"]
+            rows = lance.dataset(uri, version=version).to_table(columns=columns)
             if columns is not None:
-                return table.search().select(columns).limit(None).to_arrow()
-            rows = table.to_arrow()
+                return rows
         except (ValueError, OSError, RuntimeError) as error:
             raise IntegrityError(
                 f"{what}: its table {entry.manifest['table']} version "
@@ -363,8 +392,3 @@ def _canonical(read: pa.Schema) -> pa.Schema:
     if "vector" in read.names:
         return schema.embedding_schema(read.field("vector").type.list_size)
     return schema.CORPUS
-
-
-def _connect(uri: str) -> lancedb.DBConnection:
-    local = "://" not in uri or uri.startswith("file://")
-    return lancedb.connect(str(local_root(uri)) if local else uri)

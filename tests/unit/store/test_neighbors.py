@@ -161,3 +161,23 @@ def test_two_distributions_of_faiss_are_refused(monkeypatch: pytest.MonkeyPatch)
         NeighborIndex.build(VECTORS)
     monkeypatch.undo()
     require_one_faiss()
+
+
+@pytest.mark.parametrize("factory", KINDS)
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.0])
+def test_only_what_passes_is_found(factory: str, share: float) -> None:
+    index = of_kind(factory)
+    passing = np.random.default_rng(2).random(len(VECTORS)) < share
+    similarities, ids = index.search(QUERIES, 5, passing)
+    there = ids >= 0
+    assert passing[ids[there]].all()
+    assert np.isneginf(similarities[~there]).all()
+    assert (np.diff(there.astype(int), axis=1) <= 0).all(), "hits come before what is missing"
+    before = knobs(index.faiss_index)
+    assert before == KINDS[factory], "the settings of a shared index stay as they are"
+    if factory in ("Flat", "HNSW32"):
+        expected = np.where(passing, QUERIES @ VECTORS.T, -np.inf)
+        n = min(5, int(passing.sum()))
+        best = np.sort(expected, axis=1)[:, ::-1][:, :n]
+        recall = (similarities[:, :n] >= best - 1e-5).mean() if n else 1.0
+        assert recall >= (1.0 if factory == "Flat" else 0.9)

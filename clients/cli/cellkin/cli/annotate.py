@@ -50,12 +50,12 @@ def annotate(
             f"annotate needs {error.name}, which is not installed; "
             "pip install 'cellkin-client[anndata]'"
         ) from error
-    from cellkin.client import Client
+    from cellkin.cli.connection import connect
     from cellkin.terminal.console import progress_bar
 
     if output is not None and output.resolve() == query.resolve():
         raise InvalidArgumentError(f"-o {output} is the query itself; give another file")
-    with Client(server) as client, progress_bar("labelling cells") as progress:
+    with connect(server) as client, progress_bar("labelling cells") as progress:
         annotation = annotate_file(
             client,
             query,

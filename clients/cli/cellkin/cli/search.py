@@ -28,9 +28,9 @@ def genes(
     gene: str, taxon: int, k: int, embedding: str, target_taxon: int, server: str, as_json: bool
 ) -> None:
     """Find the genes whose texts are nearest to that of GENE, a symbol or an identifier."""
-    from cellkin.client import Client
+    from cellkin.cli.connection import connect
 
-    with Client(server) as client:
+    with connect(server) as client:
         found = client.search_genes(
             gene, taxon=taxon, k=k, embedding=embedding, target_taxon=target_taxon
         )

@@ -13,5 +13,6 @@ from cellkin.client.client import (
     QueryReport,
     Versions,
 )
+from cellkin.client.connection import Tls
 
-__all__ = ["Client", "Gene", "GeneNeighborhood", "Predictions", "QueryReport", "Versions"]
+__all__ = ["Client", "Gene", "GeneNeighborhood", "Predictions", "QueryReport", "Tls", "Versions"]

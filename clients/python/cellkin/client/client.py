@@ -1,16 +1,15 @@
 """The connection to a cellkin server."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import Any
 
-import grpc
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.client.errors import error_from_rpc
+from cellkin.client.connection import Connection, Tls
 from cellkin.v1 import cell_service_pb2 as cell
 from cellkin.v1 import cell_service_pb2_grpc, gene_service_pb2_grpc, versions_pb2
 from cellkin.v1 import gene_service_pb2 as gene
@@ -19,11 +18,8 @@ from cellkin.wire.errors import CellkinError
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.terms import ExpressionUnits, TextRung
 
-MAX_MESSAGE_BYTES = 64 << 20
 # Blocks sent and not yet answered: enough to keep the server busy while the next one is read.
 _MAX_IN_FLIGHT = 4
-
-Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -136,19 +132,30 @@ class Client:
     ----------
     server
         ``host:port``.
+    token
+        Sent with every request; only over TLS, or to this machine.
+    tls
+        How the connection is encrypted; None for not at all.
+    timeout_s
+        Seconds a single answer may take; streams of cells may take longer.
+    attempts
+        How often a request is sent in all while the server has too much to do or does not answer.
+        A busy server says how long to wait.
     """
 
-    def __init__(self, server: str = "127.0.0.1:50051") -> None:
-        self._server = server
-        self._channel = grpc.insecure_channel(
-            server,
-            options=[
-                ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
-                ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            ],
-        )
-        self._cells = cell_service_pb2_grpc.CellServiceStub(self._channel)
-        self._genes = gene_service_pb2_grpc.GeneServiceStub(self._channel)
+    def __init__(
+        self,
+        server: str = "127.0.0.1:50051",
+        *,
+        token: str | None = None,
+        tls: Tls | None = None,
+        timeout_s: float = 60.0,
+        attempts: int = 4,
+    ) -> None:
+        self._connection = Connection(server, token, tls, timeout_s, attempts)
+        channel = self._connection.channel
+        self._cells = cell_service_pb2_grpc.CellServiceStub(channel)
+        self._genes = gene_service_pb2_grpc.GeneServiceStub(channel)
 
     def __enter__(self) -> "Client":
         """Return the client."""
@@ -165,7 +172,7 @@ class Client:
 
     def close(self) -> None:
         """Close the connection."""
-        self._channel.close()
+        self._connection.close()
 
     def search_genes(
         self,
@@ -204,7 +211,7 @@ class Client:
         request = gene.SearchGenesRequest(
             gene=name, taxon=taxon, k=k, embedding=embedding, target_taxon=target_taxon
         )
-        answer: gene.SearchGenesResponse = self._call(lambda: self._genes.SearchGenes(request))
+        answer: gene.SearchGenesResponse = self._connection.ask(self._genes.SearchGenes, request)
         return GeneNeighborhood(
             Gene._from_message(answer.gene),
             [(Gene._from_message(hit.gene), hit.similarity) for hit in answer.hits],
@@ -264,14 +271,20 @@ class Client:
             return_vectors=return_vectors,
         )
 
-        waiting: SimpleQueue[cell.PredictSubtypesRequest | None] = SimpleQueue()
-        waiting.put(cell.PredictSubtypesRequest(header=header))
         # gRPC takes the requests from a thread of its own, which outlives a call that fails. The
         # blocks are read here, in the caller's thread: a file library whose lock a dying thread
         # holds would hang the process at its end.
-        responses = self._cells.PredictSubtypes(iter(waiting.get, None))
+        waiting: SimpleQueue[cell.StreamPredictSubtypesRequest | None] = SimpleQueue()
+
+        def requests() -> Iterator[cell.StreamPredictSubtypesRequest]:
+            nonlocal waiting
+            waiting.put(None)
+            waiting = SimpleQueue()
+            waiting.put(cell.StreamPredictSubtypesRequest(header=header))
+            return iter(waiting.get, None)
+
         try:
-            first = self._call(lambda: next(responses))
+            first, responses = self._connection.open(self._cells.StreamPredictSubtypes, requests)
         except CellkinError:
             waiting.put(None)
             raise
@@ -280,29 +293,25 @@ class Client:
     def _predictions(
         self,
         blocks: Iterable[Any],
-        waiting: "SimpleQueue[cell.PredictSubtypesRequest | None]",
+        waiting: "SimpleQueue[cell.StreamPredictSubtypesRequest | None]",
         responses: Any,
     ) -> Iterator[Predictions]:
         in_flight = 0
         try:
             for block in blocks:
-                waiting.put(cell.PredictSubtypesRequest(cells=_to_message(block)))
+                waiting.put(cell.StreamPredictSubtypesRequest(cells=_to_message(block)))
                 in_flight += 1
                 if in_flight == _MAX_IN_FLIGHT:
-                    yield _read_predictions(self._call(lambda: next(responses)).predictions)
+                    yield _read_predictions(
+                        self._connection.told(lambda: next(responses)).predictions
+                    )
                     in_flight -= 1
             waiting.put(None)
             for _ in range(in_flight):
-                yield _read_predictions(self._call(lambda: next(responses)).predictions)
+                yield _read_predictions(self._connection.told(lambda: next(responses)).predictions)
         finally:
             waiting.put(None)
             responses.cancel()
-
-    def _call(self, call: Callable[[], Answer]) -> Answer:
-        try:
-            return call()
-        except grpc.RpcError as error:
-            raise error_from_rpc(error, self._server) from None
 
 
 def _to_message(block: Any) -> cell.CellBlock:

@@ -109,121 +109,62 @@ UNKNOWN_REASON_LOW_SUPPORT: UnknownReason.ValueType  # 2
 global___UnknownReason = UnknownReason
 
 @typing.final
-class CellIndex(google.protobuf.message.Message):
-    """CellIndex describes one version of an index over reference cells."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: builtins.int
-    N_CELLS_FIELD_NUMBER: builtins.int
-    DIM_FIELD_NUMBER: builtins.int
-    LABELS_FIELD_NUMBER: builtins.int
-    LABEL_COUNTS_FIELD_NUMBER: builtins.int
-    RECIPE_FIELD_NUMBER: builtins.int
-    VERSIONS_FIELD_NUMBER: builtins.int
-    name: builtins.str
-    """Output only. Format: `{name}@{date}.{n}`."""
-    n_cells: builtins.int
-    """Output only. Reference cells."""
-    dim: builtins.int
-    """Output only. Width of a cell vector."""
-    recipe: builtins.str
-    """Output only. Name of the recipe, such as `text-v1`."""
-    @property
-    def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. The subtypes, ascending."""
-
-    @property
-    def label_counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Output only. Reference cells of each subtype, parallel to labels."""
-
-    @property
-    def versions(self) -> cellkin.v1.versions_pb2.Versions:
-        """Output only. What the index was made from."""
-
-    def __init__(
-        self,
-        *,
-        name: builtins.str = ...,
-        n_cells: builtins.int = ...,
-        dim: builtins.int = ...,
-        labels: collections.abc.Iterable[builtins.str] | None = ...,
-        label_counts: collections.abc.Iterable[builtins.int] | None = ...,
-        recipe: builtins.str = ...,
-        versions: cellkin.v1.versions_pb2.Versions | None = ...,
-    ) -> None: ...
-    def HasField(self, field_name: typing.Literal["versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["dim", b"dim", "label_counts", b"label_counts", "labels", b"labels", "n_cells", b"n_cells", "name", b"name", "recipe", b"recipe", "versions", b"versions"]) -> None: ...
-
-global___CellIndex = CellIndex
-
-@typing.final
-class GetCellIndexRequest(google.protobuf.message.Message):
-    """GetCellIndexRequest names an index."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    NAME_FIELD_NUMBER: builtins.int
-    name: builtins.str
-    """Required. Format: `{name}[@{version or alias}]`."""
-    def __init__(
-        self,
-        *,
-        name: builtins.str = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["name", b"name"]) -> None: ...
-
-global___GetCellIndexRequest = GetCellIndexRequest
-
-@typing.final
-class ListCellIndexesRequest(google.protobuf.message.Message):
-    """ListCellIndexesRequest asks for a page of indexes."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    PAGE_SIZE_FIELD_NUMBER: builtins.int
-    PAGE_TOKEN_FIELD_NUMBER: builtins.int
-    page_size: builtins.int
-    """Indexes a page, at most 1000; 0 means 100."""
-    page_token: builtins.str
-    """The next_page_token of the previous page; empty for the first."""
-    def __init__(
-        self,
-        *,
-        page_size: builtins.int = ...,
-        page_token: builtins.str = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
-
-global___ListCellIndexesRequest = ListCellIndexesRequest
-
-@typing.final
-class ListCellIndexesResponse(google.protobuf.message.Message):
-    """ListCellIndexesResponse is a page of indexes."""
-
-    DESCRIPTOR: google.protobuf.descriptor.Descriptor
-
-    CELL_INDEXES_FIELD_NUMBER: builtins.int
-    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
-    next_page_token: builtins.str
-    """Output only. Empty on the last page."""
-    @property
-    def cell_indexes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CellIndex]:
-        """Output only. The indexes, by name."""
-
-    def __init__(
-        self,
-        *,
-        cell_indexes: collections.abc.Iterable[global___CellIndex] | None = ...,
-        next_page_token: builtins.str = ...,
-    ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["cell_indexes", b"cell_indexes", "next_page_token", b"next_page_token"]) -> None: ...
-
-global___ListCellIndexesResponse = ListCellIndexesResponse
-
-@typing.final
 class PredictSubtypesRequest(google.protobuf.message.Message):
-    """PredictSubtypesRequest is one message of a query."""
+    """PredictSubtypesRequest is a query for labels."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    CELLS_FIELD_NUMBER: builtins.int
+    @property
+    def header(self) -> global___QueryHeader:
+        """Required. What is asked of which index."""
+
+    @property
+    def cells(self) -> global___CellBlock:
+        """Required. The cells."""
+
+    def __init__(
+        self,
+        *,
+        header: global___QueryHeader | None = ...,
+        cells: global___CellBlock | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["cells", b"cells", "header", b"header"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cells", b"cells", "header", b"header"]) -> None: ...
+
+global___PredictSubtypesRequest = PredictSubtypesRequest
+
+@typing.final
+class PredictSubtypesResponse(google.protobuf.message.Message):
+    """PredictSubtypesResponse is the answer to a query for labels."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: builtins.int
+    PREDICTIONS_FIELD_NUMBER: builtins.int
+    @property
+    def report(self) -> global___QueryReport:
+        """Output only. What the query met."""
+
+    @property
+    def predictions(self) -> global___PredictionBlock:
+        """Output only. The predictions of the cells."""
+
+    def __init__(
+        self,
+        *,
+        report: global___QueryReport | None = ...,
+        predictions: global___PredictionBlock | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["predictions", b"predictions", "report", b"report"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["predictions", b"predictions", "report", b"report"]) -> None: ...
+
+global___PredictSubtypesResponse = PredictSubtypesResponse
+
+@typing.final
+class StreamPredictSubtypesRequest(google.protobuf.message.Message):
+    """StreamPredictSubtypesRequest is one message of a query."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -247,7 +188,7 @@ class PredictSubtypesRequest(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["cells", b"cells", "header", b"header", "payload", b"payload"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["payload", b"payload"]) -> typing.Literal["header", "cells"] | None: ...
 
-global___PredictSubtypesRequest = PredictSubtypesRequest
+global___StreamPredictSubtypesRequest = StreamPredictSubtypesRequest
 
 @typing.final
 class QueryHeader(google.protobuf.message.Message):
@@ -318,8 +259,8 @@ class CellBlock(google.protobuf.message.Message):
 global___CellBlock = CellBlock
 
 @typing.final
-class PredictSubtypesResponse(google.protobuf.message.Message):
-    """PredictSubtypesResponse is one message of an answer."""
+class StreamPredictSubtypesResponse(google.protobuf.message.Message):
+    """StreamPredictSubtypesResponse is one message of an answer."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -343,7 +284,7 @@ class PredictSubtypesResponse(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["payload", b"payload", "predictions", b"predictions", "report", b"report"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["payload", b"payload"]) -> typing.Literal["report", "predictions"] | None: ...
 
-global___PredictSubtypesResponse = PredictSubtypesResponse
+global___StreamPredictSubtypesResponse = StreamPredictSubtypesResponse
 
 @typing.final
 class QueryReport(google.protobuf.message.Message):
@@ -471,3 +412,531 @@ class PredictionBlock(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["dim", b"dim", "n_votes", b"n_votes", "supports", b"supports", "unknown_reasons", b"unknown_reasons", "vectors", b"vectors", "winners", b"winners"]) -> None: ...
 
 global___PredictionBlock = PredictionBlock
+
+@typing.final
+class SearchHeader(google.protobuf.message.Message):
+    """SearchHeader says what is searched, and how."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    K_FIELD_NUMBER: builtins.int
+    FILTERS_FIELD_NUMBER: builtins.int
+    EXACT_FIELD_NUMBER: builtins.int
+    GENES_FIELD_NUMBER: builtins.int
+    TAXON_FIELD_NUMBER: builtins.int
+    UNITS_FIELD_NUMBER: builtins.int
+    index: builtins.str
+    """Required. Format: `{name}[@{version or alias}]`."""
+    k: builtins.int
+    """Neighbors wanted of each query, 1 to the server's limit (1000 unless set); 0 means 10."""
+    exact: builtins.bool
+    """Whether to compare every cell, whatever the index; slow on a large reference."""
+    taxon: builtins.int
+    """NCBI taxonomy id of the cells; 0 infers it from the names."""
+    units: global___ExpressionUnits.ValueType
+    """For queries by expression: what the values are."""
+    @property
+    def filters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CellFilter]:
+        """Only cells that pass all of these are hits."""
+
+    @property
+    def genes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """For queries by expression: the names of the matrix's columns, in their order."""
+
+    def __init__(
+        self,
+        *,
+        index: builtins.str = ...,
+        k: builtins.int = ...,
+        filters: collections.abc.Iterable[global___CellFilter] | None = ...,
+        exact: builtins.bool = ...,
+        genes: collections.abc.Iterable[builtins.str] | None = ...,
+        taxon: builtins.int = ...,
+        units: global___ExpressionUnits.ValueType = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["exact", b"exact", "filters", b"filters", "genes", b"genes", "index", b"index", "k", b"k", "taxon", b"taxon", "units", b"units"]) -> None: ...
+
+global___SearchHeader = SearchHeader
+
+@typing.final
+class CellFilter(google.protobuf.message.Message):
+    """CellFilter passes cells by what a column of the reference says of them."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: builtins.int
+    VALUES_FIELD_NUMBER: builtins.int
+    EXCLUDE_FIELD_NUMBER: builtins.int
+    column: builtins.str
+    """Required. A column of the reference's cells: `label`, `batch` or `id`."""
+    exclude: builtins.bool
+    """Whether cells with one of the values are left out instead."""
+    @property
+    def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Required. The values that pass, at most 10,000."""
+
+    def __init__(
+        self,
+        *,
+        column: builtins.str = ...,
+        values: collections.abc.Iterable[builtins.str] | None = ...,
+        exclude: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["column", b"column", "exclude", b"exclude", "values", b"values"]) -> None: ...
+
+global___CellFilter = CellFilter
+
+@typing.final
+class SearchQueries(google.protobuf.message.Message):
+    """SearchQueries is a block of queries."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VECTORS_FIELD_NUMBER: builtins.int
+    CELLS_FIELD_NUMBER: builtins.int
+    EXCLUDE_BATCHES_FIELD_NUMBER: builtins.int
+    vectors: builtins.bytes
+    """Little-endian float32 (n_queries, dim of the index): places in its cell space, such as those
+    that PredictSubtypes returns. Their length does not matter.
+    """
+    @property
+    def cells(self) -> global___CellBlock:
+        """Cells, over the header's genes."""
+
+    @property
+    def exclude_batches(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Batch (donor, dataset) of each query, whose own cells are then no hits; empty for no such rule, or
+        one a query, empty strings where there is none.
+        """
+
+    def __init__(
+        self,
+        *,
+        vectors: builtins.bytes = ...,
+        cells: global___CellBlock | None = ...,
+        exclude_batches: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["cells", b"cells", "queries", b"queries", "vectors", b"vectors"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cells", b"cells", "exclude_batches", b"exclude_batches", "queries", b"queries", "vectors", b"vectors"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["queries", b"queries"]) -> typing.Literal["vectors", "cells"] | None: ...
+
+global___SearchQueries = SearchQueries
+
+@typing.final
+class SearchCellsRequest(google.protobuf.message.Message):
+    """SearchCellsRequest searches for a block of queries."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    QUERIES_FIELD_NUMBER: builtins.int
+    @property
+    def header(self) -> global___SearchHeader:
+        """Required. What is searched, and how."""
+
+    @property
+    def queries(self) -> global___SearchQueries:
+        """Required. The queries."""
+
+    def __init__(
+        self,
+        *,
+        header: global___SearchHeader | None = ...,
+        queries: global___SearchQueries | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["header", b"header", "queries", b"queries"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["header", b"header", "queries", b"queries"]) -> None: ...
+
+global___SearchCellsRequest = SearchCellsRequest
+
+@typing.final
+class SearchCellsResponse(google.protobuf.message.Message):
+    """SearchCellsResponse holds the hits of a block of queries."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: builtins.int
+    HITS_FIELD_NUMBER: builtins.int
+    GENES_FIELD_NUMBER: builtins.int
+    @property
+    def versions(self) -> cellkin.v1.versions_pb2.Versions:
+        """Output only. What the answer was made from."""
+
+    @property
+    def hits(self) -> global___CellHits:
+        """Output only. The hits."""
+
+    @property
+    def genes(self) -> global___GeneMatch:
+        """Output only. How each gene met the corpus; unset where vectors were given."""
+
+    def __init__(
+        self,
+        *,
+        versions: cellkin.v1.versions_pb2.Versions | None = ...,
+        hits: global___CellHits | None = ...,
+        genes: global___GeneMatch | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["genes", b"genes", "hits", b"hits", "versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["genes", b"genes", "hits", b"hits", "versions", b"versions"]) -> None: ...
+
+global___SearchCellsResponse = SearchCellsResponse
+
+@typing.final
+class StreamSearchCellsRequest(google.protobuf.message.Message):
+    """StreamSearchCellsRequest is one message of a search."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    QUERIES_FIELD_NUMBER: builtins.int
+    @property
+    def header(self) -> global___SearchHeader:
+        """Required first. What is searched, and how."""
+
+    @property
+    def queries(self) -> global___SearchQueries:
+        """A block of queries."""
+
+    def __init__(
+        self,
+        *,
+        header: global___SearchHeader | None = ...,
+        queries: global___SearchQueries | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["header", b"header", "payload", b"payload", "queries", b"queries"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["header", b"header", "payload", b"payload", "queries", b"queries"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["payload", b"payload"]) -> typing.Literal["header", "queries"] | None: ...
+
+global___StreamSearchCellsRequest = StreamSearchCellsRequest
+
+@typing.final
+class StreamSearchCellsResponse(google.protobuf.message.Message):
+    """StreamSearchCellsResponse is one message of an answer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REPORT_FIELD_NUMBER: builtins.int
+    HITS_FIELD_NUMBER: builtins.int
+    @property
+    def report(self) -> global___SearchReport:
+        """First. What the search met."""
+
+    @property
+    def hits(self) -> global___CellHits:
+        """The hits of one block."""
+
+    def __init__(
+        self,
+        *,
+        report: global___SearchReport | None = ...,
+        hits: global___CellHits | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["hits", b"hits", "payload", b"payload", "report", b"report"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["hits", b"hits", "payload", b"payload", "report", b"report"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["payload", b"payload"]) -> typing.Literal["report", "hits"] | None: ...
+
+global___StreamSearchCellsResponse = StreamSearchCellsResponse
+
+@typing.final
+class SearchReport(google.protobuf.message.Message):
+    """SearchReport says what a search met before any query is answered."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: builtins.int
+    GENES_FIELD_NUMBER: builtins.int
+    @property
+    def versions(self) -> cellkin.v1.versions_pb2.Versions:
+        """Output only. What the answer is made from."""
+
+    @property
+    def genes(self) -> global___GeneMatch:
+        """Output only. How each gene met the corpus; unset where the header has none."""
+
+    def __init__(
+        self,
+        *,
+        versions: cellkin.v1.versions_pb2.Versions | None = ...,
+        genes: global___GeneMatch | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["genes", b"genes", "versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["genes", b"genes", "versions", b"versions"]) -> None: ...
+
+global___SearchReport = SearchReport
+
+@typing.final
+class CellHits(google.protobuf.message.Message):
+    """CellHits are the nearest cells of each query of a block, one query after the other, best first,
+    ties by ascending row. Cells without any matched gene have no hits.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COUNTS_FIELD_NUMBER: builtins.int
+    CELL_IDS_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    BATCHES_FIELD_NUMBER: builtins.int
+    SIMILARITIES_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
+    @property
+    def counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Output only. Hits of each query: k, or fewer where fewer pass or the index finds fewer."""
+
+    @property
+    def cell_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. Names of the cells."""
+
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. Their subtypes."""
+
+    @property
+    def batches(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. Donor or batch of each; empty where the reference has none."""
+
+    @property
+    def similarities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
+        """Output only. Cosine similarities, in [-1, 1]."""
+
+    @property
+    def rows(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Output only. Rows of the reference."""
+
+    def __init__(
+        self,
+        *,
+        counts: collections.abc.Iterable[builtins.int] | None = ...,
+        cell_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        labels: collections.abc.Iterable[builtins.str] | None = ...,
+        batches: collections.abc.Iterable[builtins.str] | None = ...,
+        similarities: collections.abc.Iterable[builtins.float] | None = ...,
+        rows: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batches", b"batches", "cell_ids", b"cell_ids", "counts", b"counts", "labels", b"labels", "rows", b"rows", "similarities", b"similarities"]) -> None: ...
+
+global___CellHits = CellHits
+
+@typing.final
+class ExplainCellRequest(google.protobuf.message.Message):
+    """ExplainCellRequest asks why cells have their label."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    HEADER_FIELD_NUMBER: builtins.int
+    CELLS_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    N_GENES_FIELD_NUMBER: builtins.int
+    label: builtins.str
+    """The subtype to explain; empty means the one whose mean is nearest to each cell."""
+    n_genes: builtins.int
+    """Genes to name of each cell, 1 to 1000, the largest contributions of either sign; 0 means 20."""
+    @property
+    def header(self) -> global___QueryHeader:
+        """Required. The index, the genes and the units; the rest of it does not matter."""
+
+    @property
+    def cells(self) -> global___CellBlock:
+        """Required. The cells, at most 64."""
+
+    def __init__(
+        self,
+        *,
+        header: global___QueryHeader | None = ...,
+        cells: global___CellBlock | None = ...,
+        label: builtins.str = ...,
+        n_genes: builtins.int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["cells", b"cells", "header", b"header"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cells", b"cells", "header", b"header", "label", b"label", "n_genes", b"n_genes"]) -> None: ...
+
+global___ExplainCellRequest = ExplainCellRequest
+
+@typing.final
+class ExplainCellResponse(google.protobuf.message.Message):
+    """ExplainCellResponse says which genes pull cells to their label."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: builtins.int
+    EXPLANATIONS_FIELD_NUMBER: builtins.int
+    @property
+    def versions(self) -> cellkin.v1.versions_pb2.Versions:
+        """Output only. What the answer is made from."""
+
+    @property
+    def explanations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CellExplanation]:
+        """Output only. One a cell, in order."""
+
+    def __init__(
+        self,
+        *,
+        versions: cellkin.v1.versions_pb2.Versions | None = ...,
+        explanations: collections.abc.Iterable[global___CellExplanation] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["explanations", b"explanations", "versions", b"versions"]) -> None: ...
+
+global___ExplainCellResponse = ExplainCellResponse
+
+@typing.final
+class CellExplanation(google.protobuf.message.Message):
+    """CellExplanation is the sum that a cell's closeness to a label is made of: `score` is the sum of the
+    contributions of the genes named and of `remainder`, but for rounding.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    SIMILARITY_FIELD_NUMBER: builtins.int
+    CONTRIBUTIONS_FIELD_NUMBER: builtins.int
+    REMAINDER_FIELD_NUMBER: builtins.int
+    N_REMAINING_FIELD_NUMBER: builtins.int
+    label: builtins.str
+    """Output only. The subtype explained; empty where no gene of the cell matched."""
+    score: builtins.float
+    """Output only. `<H (sum_g w_g v_g - m), p_c>`: how far the cell lies in the direction of the class."""
+    similarity: builtins.float
+    """Output only. Cosine of the cell and the class mean, in [-1, 1]: the score by the cell's length."""
+    remainder: builtins.float
+    """Output only. The sum of the contributions of all genes that are not named."""
+    n_remaining: builtins.int
+    """Output only. How many these are."""
+    @property
+    def contributions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GeneContribution]:
+        """Output only. The genes of the largest contributions of either sign, largest first."""
+
+    def __init__(
+        self,
+        *,
+        label: builtins.str = ...,
+        score: builtins.float = ...,
+        similarity: builtins.float = ...,
+        contributions: collections.abc.Iterable[global___GeneContribution] | None = ...,
+        remainder: builtins.float = ...,
+        n_remaining: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["contributions", b"contributions", "label", b"label", "n_remaining", b"n_remaining", "remainder", b"remainder", "score", b"score", "similarity", b"similarity"]) -> None: ...
+
+global___CellExplanation = CellExplanation
+
+@typing.final
+class GeneContribution(google.protobuf.message.Message):
+    """GeneContribution is one gene's part of a score."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GENE_ID_FIELD_NUMBER: builtins.int
+    SYMBOL_FIELD_NUMBER: builtins.int
+    WEIGHT_FIELD_NUMBER: builtins.int
+    CONTRIBUTION_FIELD_NUMBER: builtins.int
+    gene_id: builtins.int
+    """Output only. NCBI GeneID."""
+    symbol: builtins.str
+    """Output only. Current symbol."""
+    weight: builtins.float
+    """Output only. `w_g`: its share of the cell's weight, in [0, 1]."""
+    contribution: builtins.float
+    """Output only. Its part of the score."""
+    def __init__(
+        self,
+        *,
+        gene_id: builtins.int = ...,
+        symbol: builtins.str = ...,
+        weight: builtins.float = ...,
+        contribution: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["contribution", b"contribution", "gene_id", b"gene_id", "symbol", b"symbol", "weight", b"weight"]) -> None: ...
+
+global___GeneContribution = GeneContribution
+
+@typing.final
+class GetCellsRequest(google.protobuf.message.Message):
+    """GetCellsRequest names reference cells."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    CELL_IDS_FIELD_NUMBER: builtins.int
+    RETURN_VECTORS_FIELD_NUMBER: builtins.int
+    index: builtins.str
+    """Required. Format: `{name}[@{version or alias}]`."""
+    return_vectors: builtins.bool
+    """Whether to bring the cells' vectors."""
+    @property
+    def cell_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Required. Names of cells, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        index: builtins.str = ...,
+        cell_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        return_vectors: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cell_ids", b"cell_ids", "index", b"index", "return_vectors", b"return_vectors"]) -> None: ...
+
+global___GetCellsRequest = GetCellsRequest
+
+@typing.final
+class GetCellsResponse(google.protobuf.message.Message):
+    """GetCellsResponse describes reference cells."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CELLS_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
+    @property
+    def cells(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Cell]:
+        """Output only. The cells, in the order asked for."""
+
+    @property
+    def versions(self) -> cellkin.v1.versions_pb2.Versions:
+        """Output only. What the answer was made from."""
+
+    def __init__(
+        self,
+        *,
+        cells: collections.abc.Iterable[global___Cell] | None = ...,
+        versions: cellkin.v1.versions_pb2.Versions | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cells", b"cells", "versions", b"versions"]) -> None: ...
+
+global___GetCellsResponse = GetCellsResponse
+
+@typing.final
+class Cell(google.protobuf.message.Message):
+    """Cell is one reference cell."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    CELL_ID_FIELD_NUMBER: builtins.int
+    LABEL_FIELD_NUMBER: builtins.int
+    BATCH_FIELD_NUMBER: builtins.int
+    ROW_FIELD_NUMBER: builtins.int
+    VECTOR_FIELD_NUMBER: builtins.int
+    cell_id: builtins.str
+    """Output only. Its name."""
+    label: builtins.str
+    """Output only. Its subtype."""
+    batch: builtins.str
+    """Output only. Donor or batch; empty where the reference has none."""
+    row: builtins.int
+    """Output only. Its row of the reference."""
+    vector: builtins.bytes
+    """Output only. Little-endian float32 (dim of the index), unit length; empty unless asked for."""
+    def __init__(
+        self,
+        *,
+        cell_id: builtins.str = ...,
+        label: builtins.str = ...,
+        batch: builtins.str = ...,
+        row: builtins.int = ...,
+        vector: builtins.bytes = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["batch", b"batch", "cell_id", b"cell_id", "label", b"label", "row", b"row", "vector", b"vector"]) -> None: ...
+
+global___Cell = Cell

@@ -26,7 +26,14 @@ if _version_not_supported:
 
 
 class CellServiceStub(object):
-    """CellService labels cells by their nearest reference cells.
+    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
+
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
+    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
+    damaged: publish it again).
     """
 
     def __init__(self, channel):
@@ -35,53 +42,112 @@ class CellServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.ListCellIndexes = channel.unary_unary(
-                '/cellkin.v1.CellService/ListCellIndexes',
-                request_serializer=cellkin_dot_v1_dot_cell__service__pb2.ListCellIndexesRequest.SerializeToString,
-                response_deserializer=cellkin_dot_v1_dot_cell__service__pb2.ListCellIndexesResponse.FromString,
-                _registered_method=True)
-        self.GetCellIndex = channel.unary_unary(
-                '/cellkin.v1.CellService/GetCellIndex',
-                request_serializer=cellkin_dot_v1_dot_cell__service__pb2.GetCellIndexRequest.SerializeToString,
-                response_deserializer=cellkin_dot_v1_dot_cell__service__pb2.CellIndex.FromString,
-                _registered_method=True)
-        self.PredictSubtypes = channel.stream_stream(
+        self.PredictSubtypes = channel.unary_unary(
                 '/cellkin.v1.CellService/PredictSubtypes',
                 request_serializer=cellkin_dot_v1_dot_cell__service__pb2.PredictSubtypesRequest.SerializeToString,
                 response_deserializer=cellkin_dot_v1_dot_cell__service__pb2.PredictSubtypesResponse.FromString,
                 _registered_method=True)
+        self.StreamPredictSubtypes = channel.stream_stream(
+                '/cellkin.v1.CellService/StreamPredictSubtypes',
+                request_serializer=cellkin_dot_v1_dot_cell__service__pb2.StreamPredictSubtypesRequest.SerializeToString,
+                response_deserializer=cellkin_dot_v1_dot_cell__service__pb2.StreamPredictSubtypesResponse.FromString,
+                _registered_method=True)
+        self.SearchCells = channel.unary_unary(
+                '/cellkin.v1.CellService/SearchCells',
+                request_serializer=cellkin_dot_v1_dot_cell__service__pb2.SearchCellsRequest.SerializeToString,
+                response_deserializer=cellkin_dot_v1_dot_cell__service__pb2.SearchCellsResponse.FromString,
+                _registered_method=True)
+        self.StreamSearchCells = channel.stream_stream(
+                '/cellkin.v1.CellService/StreamSearchCells',
+                request_serializer=cellkin_dot_v1_dot_cell__service__pb2.StreamSearchCellsRequest.SerializeToString,
+                response_deserializer=cellkin_dot_v1_dot_cell__service__pb2.StreamSearchCellsResponse.FromString,
+                _registered_method=True)
+        self.ExplainCell = channel.unary_unary(
+                '/cellkin.v1.CellService/ExplainCell',
+                request_serializer=cellkin_dot_v1_dot_cell__service__pb2.ExplainCellRequest.SerializeToString,
+                response_deserializer=cellkin_dot_v1_dot_cell__service__pb2.ExplainCellResponse.FromString,
+                _registered_method=True)
+        self.GetCells = channel.unary_unary(
+                '/cellkin.v1.CellService/GetCells',
+                request_serializer=cellkin_dot_v1_dot_cell__service__pb2.GetCellsRequest.SerializeToString,
+                response_deserializer=cellkin_dot_v1_dot_cell__service__pb2.GetCellsResponse.FromString,
+                _registered_method=True)
 
 
 class CellServiceServicer(object):
-    """CellService labels cells by their nearest reference cells.
+    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
+
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
+    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
+    damaged: publish it again).
     """
 
-    def ListCellIndexes(self, request, context):
-        """ListCellIndexes lists the newest version of every cell index, by name.
-
-        INVALID_ARGUMENT: a negative page size or an unknown page token.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def GetCellIndex(self, request, context):
-        """GetCellIndex describes one cell index.
-
-        NOT_FOUND: no such index or version; the message lists those there are.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def PredictSubtypes(self, request_iterator, context):
-        """PredictSubtypes labels a stream of cells. The first request carries the header, every other one a
-        block of cells; the first response carries the report on the genes, every other one the
-        predictions of one block, in order.
+    def PredictSubtypes(self, request, context):
+        """PredictSubtypes labels a block of cells.
 
         NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is no CSR matrix over the header's
         genes, or values that are not expression. FAILED_PRECONDITION (reason GENES_UNMATCHED): too few
         genes match the corpus for any label to mean something; the metadata carries the match report.
+        FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; the metadata names another.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamPredictSubtypes(self, request_iterator, context):
+        """StreamPredictSubtypes labels a stream of cells. The first request carries the header, every other
+        one a block of cells; the first response carries the report on the genes, every other one the
+        predictions of one block, in order. All of a stream is answered from one version. A block is read
+        when the one before it is answered, so a client that sends faster waits.
+
+        As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
+        is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchCells(self, request, context):
+        """SearchCells finds the reference cells nearest to vectors or to cells given by their expression.
+
+        NOT_FOUND: no such index. INVALID_ARGUMENT: k or the number of queries is out of range, vectors
+        are of another width or not finite, a filter names no column, or the block is no CSR matrix.
+        FAILED_PRECONDITION: as PredictSubtypes; or exact search is asked of an index whose vectors are
+        elsewhere.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamSearchCells(self, request_iterator, context):
+        """StreamSearchCells searches for a stream of queries. The first request carries the header, every
+        other one queries; every response but the first, which names the versions, has the hits of one
+        request, in order. All of a stream is answered from one version.
+
+        As SearchCells; also as StreamPredictSubtypes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExplainCell(self, request, context):
+        """ExplainCell says which genes pull a cell to a label: the contribution of gene g to class c is
+        `w_g <H (v_g - m), p_c>`, exact and additive, where `p_c` is the mean of the class's reference
+        cells at unit length.
+
+        As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetCells(self, request, context):
+        """GetCells describes reference cells by their names.
+
+        NOT_FOUND: no such index, or a cell it lacks. INVALID_ARGUMENT: more names than 1000.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,20 +156,35 @@ class CellServiceServicer(object):
 
 def add_CellServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ListCellIndexes': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListCellIndexes,
-                    request_deserializer=cellkin_dot_v1_dot_cell__service__pb2.ListCellIndexesRequest.FromString,
-                    response_serializer=cellkin_dot_v1_dot_cell__service__pb2.ListCellIndexesResponse.SerializeToString,
-            ),
-            'GetCellIndex': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetCellIndex,
-                    request_deserializer=cellkin_dot_v1_dot_cell__service__pb2.GetCellIndexRequest.FromString,
-                    response_serializer=cellkin_dot_v1_dot_cell__service__pb2.CellIndex.SerializeToString,
-            ),
-            'PredictSubtypes': grpc.stream_stream_rpc_method_handler(
+            'PredictSubtypes': grpc.unary_unary_rpc_method_handler(
                     servicer.PredictSubtypes,
                     request_deserializer=cellkin_dot_v1_dot_cell__service__pb2.PredictSubtypesRequest.FromString,
                     response_serializer=cellkin_dot_v1_dot_cell__service__pb2.PredictSubtypesResponse.SerializeToString,
+            ),
+            'StreamPredictSubtypes': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamPredictSubtypes,
+                    request_deserializer=cellkin_dot_v1_dot_cell__service__pb2.StreamPredictSubtypesRequest.FromString,
+                    response_serializer=cellkin_dot_v1_dot_cell__service__pb2.StreamPredictSubtypesResponse.SerializeToString,
+            ),
+            'SearchCells': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchCells,
+                    request_deserializer=cellkin_dot_v1_dot_cell__service__pb2.SearchCellsRequest.FromString,
+                    response_serializer=cellkin_dot_v1_dot_cell__service__pb2.SearchCellsResponse.SerializeToString,
+            ),
+            'StreamSearchCells': grpc.stream_stream_rpc_method_handler(
+                    servicer.StreamSearchCells,
+                    request_deserializer=cellkin_dot_v1_dot_cell__service__pb2.StreamSearchCellsRequest.FromString,
+                    response_serializer=cellkin_dot_v1_dot_cell__service__pb2.StreamSearchCellsResponse.SerializeToString,
+            ),
+            'ExplainCell': grpc.unary_unary_rpc_method_handler(
+                    servicer.ExplainCell,
+                    request_deserializer=cellkin_dot_v1_dot_cell__service__pb2.ExplainCellRequest.FromString,
+                    response_serializer=cellkin_dot_v1_dot_cell__service__pb2.ExplainCellResponse.SerializeToString,
+            ),
+            'GetCells': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCells,
+                    request_deserializer=cellkin_dot_v1_dot_cell__service__pb2.GetCellsRequest.FromString,
+                    response_serializer=cellkin_dot_v1_dot_cell__service__pb2.GetCellsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -114,11 +195,18 @@ def add_CellServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CellService(object):
-    """CellService labels cells by their nearest reference cells.
+    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
+
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
+    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
+    damaged: publish it again).
     """
 
     @staticmethod
-    def ListCellIndexes(request,
+    def PredictSubtypes(request,
             target,
             options=(),
             channel_credentials=None,
@@ -131,9 +219,9 @@ class CellService(object):
         return grpc.experimental.unary_unary(
             request,
             target,
-            '/cellkin.v1.CellService/ListCellIndexes',
-            cellkin_dot_v1_dot_cell__service__pb2.ListCellIndexesRequest.SerializeToString,
-            cellkin_dot_v1_dot_cell__service__pb2.ListCellIndexesResponse.FromString,
+            '/cellkin.v1.CellService/PredictSubtypes',
+            cellkin_dot_v1_dot_cell__service__pb2.PredictSubtypesRequest.SerializeToString,
+            cellkin_dot_v1_dot_cell__service__pb2.PredictSubtypesResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -145,34 +233,7 @@ class CellService(object):
             _registered_method=True)
 
     @staticmethod
-    def GetCellIndex(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/cellkin.v1.CellService/GetCellIndex',
-            cellkin_dot_v1_dot_cell__service__pb2.GetCellIndexRequest.SerializeToString,
-            cellkin_dot_v1_dot_cell__service__pb2.CellIndex.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def PredictSubtypes(request_iterator,
+    def StreamPredictSubtypes(request_iterator,
             target,
             options=(),
             channel_credentials=None,
@@ -185,9 +246,117 @@ class CellService(object):
         return grpc.experimental.stream_stream(
             request_iterator,
             target,
-            '/cellkin.v1.CellService/PredictSubtypes',
-            cellkin_dot_v1_dot_cell__service__pb2.PredictSubtypesRequest.SerializeToString,
-            cellkin_dot_v1_dot_cell__service__pb2.PredictSubtypesResponse.FromString,
+            '/cellkin.v1.CellService/StreamPredictSubtypes',
+            cellkin_dot_v1_dot_cell__service__pb2.StreamPredictSubtypesRequest.SerializeToString,
+            cellkin_dot_v1_dot_cell__service__pb2.StreamPredictSubtypesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchCells(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cellkin.v1.CellService/SearchCells',
+            cellkin_dot_v1_dot_cell__service__pb2.SearchCellsRequest.SerializeToString,
+            cellkin_dot_v1_dot_cell__service__pb2.SearchCellsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamSearchCells(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/cellkin.v1.CellService/StreamSearchCells',
+            cellkin_dot_v1_dot_cell__service__pb2.StreamSearchCellsRequest.SerializeToString,
+            cellkin_dot_v1_dot_cell__service__pb2.StreamSearchCellsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExplainCell(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cellkin.v1.CellService/ExplainCell',
+            cellkin_dot_v1_dot_cell__service__pb2.ExplainCellRequest.SerializeToString,
+            cellkin_dot_v1_dot_cell__service__pb2.ExplainCellResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCells(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cellkin.v1.CellService/GetCells',
+            cellkin_dot_v1_dot_cell__service__pb2.GetCellsRequest.SerializeToString,
+            cellkin_dot_v1_dot_cell__service__pb2.GetCellsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -18,112 +18,253 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class CellServiceStub:
-    """CellService labels cells by their nearest reference cells."""
+    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
+
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
+    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
+    damaged: publish it again).
+    """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
-    ListCellIndexes: grpc.UnaryUnaryMultiCallable[
-        cellkin.v1.cell_service_pb2.ListCellIndexesRequest,
-        cellkin.v1.cell_service_pb2.ListCellIndexesResponse,
-    ]
-    """ListCellIndexes lists the newest version of every cell index, by name.
-
-    INVALID_ARGUMENT: a negative page size or an unknown page token.
-    """
-
-    GetCellIndex: grpc.UnaryUnaryMultiCallable[
-        cellkin.v1.cell_service_pb2.GetCellIndexRequest,
-        cellkin.v1.cell_service_pb2.CellIndex,
-    ]
-    """GetCellIndex describes one cell index.
-
-    NOT_FOUND: no such index or version; the message lists those there are.
-    """
-
-    PredictSubtypes: grpc.StreamStreamMultiCallable[
+    PredictSubtypes: grpc.UnaryUnaryMultiCallable[
         cellkin.v1.cell_service_pb2.PredictSubtypesRequest,
         cellkin.v1.cell_service_pb2.PredictSubtypesResponse,
     ]
-    """PredictSubtypes labels a stream of cells. The first request carries the header, every other one a
-    block of cells; the first response carries the report on the genes, every other one the
-    predictions of one block, in order.
+    """PredictSubtypes labels a block of cells.
 
     NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is no CSR matrix over the header's
     genes, or values that are not expression. FAILED_PRECONDITION (reason GENES_UNMATCHED): too few
     genes match the corpus for any label to mean something; the metadata carries the match report.
+    FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; the metadata names another.
+    """
+
+    StreamPredictSubtypes: grpc.StreamStreamMultiCallable[
+        cellkin.v1.cell_service_pb2.StreamPredictSubtypesRequest,
+        cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse,
+    ]
+    """StreamPredictSubtypes labels a stream of cells. The first request carries the header, every other
+    one a block of cells; the first response carries the report on the genes, every other one the
+    predictions of one block, in order. All of a stream is answered from one version. A block is read
+    when the one before it is answered, so a client that sends faster waits.
+
+    As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
+    is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
+    """
+
+    SearchCells: grpc.UnaryUnaryMultiCallable[
+        cellkin.v1.cell_service_pb2.SearchCellsRequest,
+        cellkin.v1.cell_service_pb2.SearchCellsResponse,
+    ]
+    """SearchCells finds the reference cells nearest to vectors or to cells given by their expression.
+
+    NOT_FOUND: no such index. INVALID_ARGUMENT: k or the number of queries is out of range, vectors
+    are of another width or not finite, a filter names no column, or the block is no CSR matrix.
+    FAILED_PRECONDITION: as PredictSubtypes; or exact search is asked of an index whose vectors are
+    elsewhere.
+    """
+
+    StreamSearchCells: grpc.StreamStreamMultiCallable[
+        cellkin.v1.cell_service_pb2.StreamSearchCellsRequest,
+        cellkin.v1.cell_service_pb2.StreamSearchCellsResponse,
+    ]
+    """StreamSearchCells searches for a stream of queries. The first request carries the header, every
+    other one queries; every response but the first, which names the versions, has the hits of one
+    request, in order. All of a stream is answered from one version.
+
+    As SearchCells; also as StreamPredictSubtypes.
+    """
+
+    ExplainCell: grpc.UnaryUnaryMultiCallable[
+        cellkin.v1.cell_service_pb2.ExplainCellRequest,
+        cellkin.v1.cell_service_pb2.ExplainCellResponse,
+    ]
+    """ExplainCell says which genes pull a cell to a label: the contribution of gene g to class c is
+    `w_g <H (v_g - m), p_c>`, exact and additive, where `p_c` is the mean of the class's reference
+    cells at unit length.
+
+    As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
+    """
+
+    GetCells: grpc.UnaryUnaryMultiCallable[
+        cellkin.v1.cell_service_pb2.GetCellsRequest,
+        cellkin.v1.cell_service_pb2.GetCellsResponse,
+    ]
+    """GetCells describes reference cells by their names.
+
+    NOT_FOUND: no such index, or a cell it lacks. INVALID_ARGUMENT: more names than 1000.
     """
 
 class CellServiceAsyncStub:
-    """CellService labels cells by their nearest reference cells."""
+    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
 
-    ListCellIndexes: grpc.aio.UnaryUnaryMultiCallable[
-        cellkin.v1.cell_service_pb2.ListCellIndexesRequest,
-        cellkin.v1.cell_service_pb2.ListCellIndexesResponse,
-    ]
-    """ListCellIndexes lists the newest version of every cell index, by name.
-
-    INVALID_ARGUMENT: a negative page size or an unknown page token.
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
+    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
+    damaged: publish it again).
     """
 
-    GetCellIndex: grpc.aio.UnaryUnaryMultiCallable[
-        cellkin.v1.cell_service_pb2.GetCellIndexRequest,
-        cellkin.v1.cell_service_pb2.CellIndex,
-    ]
-    """GetCellIndex describes one cell index.
-
-    NOT_FOUND: no such index or version; the message lists those there are.
-    """
-
-    PredictSubtypes: grpc.aio.StreamStreamMultiCallable[
+    PredictSubtypes: grpc.aio.UnaryUnaryMultiCallable[
         cellkin.v1.cell_service_pb2.PredictSubtypesRequest,
         cellkin.v1.cell_service_pb2.PredictSubtypesResponse,
     ]
-    """PredictSubtypes labels a stream of cells. The first request carries the header, every other one a
-    block of cells; the first response carries the report on the genes, every other one the
-    predictions of one block, in order.
+    """PredictSubtypes labels a block of cells.
 
     NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is no CSR matrix over the header's
     genes, or values that are not expression. FAILED_PRECONDITION (reason GENES_UNMATCHED): too few
     genes match the corpus for any label to mean something; the metadata carries the match report.
+    FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; the metadata names another.
+    """
+
+    StreamPredictSubtypes: grpc.aio.StreamStreamMultiCallable[
+        cellkin.v1.cell_service_pb2.StreamPredictSubtypesRequest,
+        cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse,
+    ]
+    """StreamPredictSubtypes labels a stream of cells. The first request carries the header, every other
+    one a block of cells; the first response carries the report on the genes, every other one the
+    predictions of one block, in order. All of a stream is answered from one version. A block is read
+    when the one before it is answered, so a client that sends faster waits.
+
+    As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
+    is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
+    """
+
+    SearchCells: grpc.aio.UnaryUnaryMultiCallable[
+        cellkin.v1.cell_service_pb2.SearchCellsRequest,
+        cellkin.v1.cell_service_pb2.SearchCellsResponse,
+    ]
+    """SearchCells finds the reference cells nearest to vectors or to cells given by their expression.
+
+    NOT_FOUND: no such index. INVALID_ARGUMENT: k or the number of queries is out of range, vectors
+    are of another width or not finite, a filter names no column, or the block is no CSR matrix.
+    FAILED_PRECONDITION: as PredictSubtypes; or exact search is asked of an index whose vectors are
+    elsewhere.
+    """
+
+    StreamSearchCells: grpc.aio.StreamStreamMultiCallable[
+        cellkin.v1.cell_service_pb2.StreamSearchCellsRequest,
+        cellkin.v1.cell_service_pb2.StreamSearchCellsResponse,
+    ]
+    """StreamSearchCells searches for a stream of queries. The first request carries the header, every
+    other one queries; every response but the first, which names the versions, has the hits of one
+    request, in order. All of a stream is answered from one version.
+
+    As SearchCells; also as StreamPredictSubtypes.
+    """
+
+    ExplainCell: grpc.aio.UnaryUnaryMultiCallable[
+        cellkin.v1.cell_service_pb2.ExplainCellRequest,
+        cellkin.v1.cell_service_pb2.ExplainCellResponse,
+    ]
+    """ExplainCell says which genes pull a cell to a label: the contribution of gene g to class c is
+    `w_g <H (v_g - m), p_c>`, exact and additive, where `p_c` is the mean of the class's reference
+    cells at unit length.
+
+    As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
+    """
+
+    GetCells: grpc.aio.UnaryUnaryMultiCallable[
+        cellkin.v1.cell_service_pb2.GetCellsRequest,
+        cellkin.v1.cell_service_pb2.GetCellsResponse,
+    ]
+    """GetCells describes reference cells by their names.
+
+    NOT_FOUND: no such index, or a cell it lacks. INVALID_ARGUMENT: more names than 1000.
     """
 
 class CellServiceServicer(metaclass=abc.ABCMeta):
-    """CellService labels cells by their nearest reference cells."""
+    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
 
-    @abc.abstractmethod
-    def ListCellIndexes(
-        self,
-        request: cellkin.v1.cell_service_pb2.ListCellIndexesRequest,
-        context: _ServicerContext,
-    ) -> typing.Union[cellkin.v1.cell_service_pb2.ListCellIndexesResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.ListCellIndexesResponse]]:
-        """ListCellIndexes lists the newest version of every cell index, by name.
-
-        INVALID_ARGUMENT: a negative page size or an unknown page token.
-        """
-
-    @abc.abstractmethod
-    def GetCellIndex(
-        self,
-        request: cellkin.v1.cell_service_pb2.GetCellIndexRequest,
-        context: _ServicerContext,
-    ) -> typing.Union[cellkin.v1.cell_service_pb2.CellIndex, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.CellIndex]]:
-        """GetCellIndex describes one cell index.
-
-        NOT_FOUND: no such index or version; the message lists those there are.
-        """
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
+    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
+    damaged: publish it again).
+    """
 
     @abc.abstractmethod
     def PredictSubtypes(
         self,
-        request_iterator: _MaybeAsyncIterator[cellkin.v1.cell_service_pb2.PredictSubtypesRequest],
+        request: cellkin.v1.cell_service_pb2.PredictSubtypesRequest,
         context: _ServicerContext,
-    ) -> typing.Union[collections.abc.Iterator[cellkin.v1.cell_service_pb2.PredictSubtypesResponse], collections.abc.AsyncIterator[cellkin.v1.cell_service_pb2.PredictSubtypesResponse]]:
-        """PredictSubtypes labels a stream of cells. The first request carries the header, every other one a
-        block of cells; the first response carries the report on the genes, every other one the
-        predictions of one block, in order.
+    ) -> typing.Union[cellkin.v1.cell_service_pb2.PredictSubtypesResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.PredictSubtypesResponse]]:
+        """PredictSubtypes labels a block of cells.
 
         NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is no CSR matrix over the header's
         genes, or values that are not expression. FAILED_PRECONDITION (reason GENES_UNMATCHED): too few
         genes match the corpus for any label to mean something; the metadata carries the match report.
+        FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; the metadata names another.
+        """
+
+    @abc.abstractmethod
+    def StreamPredictSubtypes(
+        self,
+        request_iterator: _MaybeAsyncIterator[cellkin.v1.cell_service_pb2.StreamPredictSubtypesRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse], collections.abc.AsyncIterator[cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse]]:
+        """StreamPredictSubtypes labels a stream of cells. The first request carries the header, every other
+        one a block of cells; the first response carries the report on the genes, every other one the
+        predictions of one block, in order. All of a stream is answered from one version. A block is read
+        when the one before it is answered, so a client that sends faster waits.
+
+        As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
+        is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
+        """
+
+    @abc.abstractmethod
+    def SearchCells(
+        self,
+        request: cellkin.v1.cell_service_pb2.SearchCellsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[cellkin.v1.cell_service_pb2.SearchCellsResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.SearchCellsResponse]]:
+        """SearchCells finds the reference cells nearest to vectors or to cells given by their expression.
+
+        NOT_FOUND: no such index. INVALID_ARGUMENT: k or the number of queries is out of range, vectors
+        are of another width or not finite, a filter names no column, or the block is no CSR matrix.
+        FAILED_PRECONDITION: as PredictSubtypes; or exact search is asked of an index whose vectors are
+        elsewhere.
+        """
+
+    @abc.abstractmethod
+    def StreamSearchCells(
+        self,
+        request_iterator: _MaybeAsyncIterator[cellkin.v1.cell_service_pb2.StreamSearchCellsRequest],
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[cellkin.v1.cell_service_pb2.StreamSearchCellsResponse], collections.abc.AsyncIterator[cellkin.v1.cell_service_pb2.StreamSearchCellsResponse]]:
+        """StreamSearchCells searches for a stream of queries. The first request carries the header, every
+        other one queries; every response but the first, which names the versions, has the hits of one
+        request, in order. All of a stream is answered from one version.
+
+        As SearchCells; also as StreamPredictSubtypes.
+        """
+
+    @abc.abstractmethod
+    def ExplainCell(
+        self,
+        request: cellkin.v1.cell_service_pb2.ExplainCellRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[cellkin.v1.cell_service_pb2.ExplainCellResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.ExplainCellResponse]]:
+        """ExplainCell says which genes pull a cell to a label: the contribution of gene g to class c is
+        `w_g <H (v_g - m), p_c>`, exact and additive, where `p_c` is the mean of the class's reference
+        cells at unit length.
+
+        As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
+        """
+
+    @abc.abstractmethod
+    def GetCells(
+        self,
+        request: cellkin.v1.cell_service_pb2.GetCellsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[cellkin.v1.cell_service_pb2.GetCellsResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.GetCellsResponse]]:
+        """GetCells describes reference cells by their names.
+
+        NOT_FOUND: no such index, or a cell it lacks. INVALID_ARGUMENT: more names than 1000.
         """
 
 def add_CellServiceServicer_to_server(servicer: CellServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

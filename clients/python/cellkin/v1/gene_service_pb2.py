@@ -22,26 +22,47 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from cellkin.v1 import cell_service_pb2 as cellkin_dot_v1_dot_cell__service__pb2
 from cellkin.v1 import versions_pb2 as cellkin_dot_v1_dot_versions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x65llkin/v1/gene_service.proto\x12\ncellkin.v1\x1a\x19\x63\x65llkin/v1/versions.proto\"n\n\nGeneRecord\x12\x0f\n\x07gene_id\x18\x01 \x01(\x03\x12\r\n\x05taxon\x18\x02 \x01(\x05\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\"\n\x04rung\x18\x05 \x01(\x0e\x32\x14.cellkin.v1.TextRung\"e\n\x12SearchGenesRequest\x12\x0c\n\x04gene\x18\x01 \x01(\t\x12\r\n\x05taxon\x18\x02 \x01(\x05\x12\t\n\x01k\x18\x03 \x01(\x05\x12\x11\n\tembedding\x18\x04 \x01(\t\x12\x14\n\x0ctarget_taxon\x18\x05 \x01(\x05\"\x86\x01\n\x13SearchGenesResponse\x12$\n\x04gene\x18\x01 \x01(\x0b\x32\x16.cellkin.v1.GeneRecord\x12!\n\x04hits\x18\x02 \x03(\x0b\x32\x13.cellkin.v1.GeneHit\x12&\n\x08versions\x18\x03 \x01(\x0b\x32\x14.cellkin.v1.Versions\"C\n\x07GeneHit\x12$\n\x04gene\x18\x01 \x01(\x0b\x32\x16.cellkin.v1.GeneRecord\x12\x12\n\nsimilarity\x18\x02 \x01(\x02*\xaf\x01\n\x08TextRung\x12\x19\n\x15TEXT_RUNG_UNSPECIFIED\x10\x00\x12\x19\n\x15TEXT_RUNG_OWN_SUMMARY\x10\x01\x12\x1d\n\x19TEXT_RUNG_STRING_FUNCTION\x10\x02\x12\x1e\n\x1aTEXT_RUNG_ORTHOLOG_SUMMARY\x10\x03\x12\x1a\n\x16TEXT_RUNG_DESIGNATIONS\x10\x04\x12\x12\n\x0eTEXT_RUNG_NONE\x10\x05\x32]\n\x0bGeneService\x12N\n\x0bSearchGenes\x12\x1e.cellkin.v1.SearchGenesRequest\x1a\x1f.cellkin.v1.SearchGenesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1d\x63\x65llkin/v1/gene_service.proto\x12\ncellkin.v1\x1a\x1d\x63\x65llkin/v1/cell_service.proto\x1a\x19\x63\x65llkin/v1/versions.proto\"n\n\nGeneRecord\x12\x0f\n\x07gene_id\x18\x01 \x01(\x03\x12\r\n\x05taxon\x18\x02 \x01(\x05\x12\x0e\n\x06symbol\x18\x03 \x01(\t\x12\x0c\n\x04name\x18\x04 \x01(\t\x12\"\n\x04rung\x18\x05 \x01(\x0e\x32\x14.cellkin.v1.TextRung\"\xf2\x01\n\x04Gene\x12&\n\x06record\x18\x01 \x01(\x0b\x32\x16.cellkin.v1.GeneRecord\x12\x10\n\x08synonyms\x18\x02 \x03(\t\x12\x13\n\x0b\x65nsembl_ids\x18\x03 \x03(\t\x12\x12\n\nformer_ids\x18\x04 \x03(\x03\x12\x11\n\tgene_type\x18\x05 \x01(\t\x12\x0c\n\x04text\x18\x06 \x01(\t\x12\x13\n\x0btext_source\x18\x07 \x01(\t\x12\x14\n\x0ctext_gene_id\x18\x08 \x01(\x03\x12\x13\n\x0btext_sha256\x18\t \x01(\t\x12&\n\x08versions\x18\n \x01(\x0b\x32\x14.cellkin.v1.Versions\"=\n\x0eGetGeneRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05taxon\x18\x02 \x01(\x05\x12\x0e\n\x06\x63orpus\x18\x03 \x01(\t\"D\n\x14\x42\x61tchGetGenesRequest\x12\r\n\x05names\x18\x01 \x03(\t\x12\r\n\x05taxon\x18\x02 \x01(\x05\x12\x0e\n\x06\x63orpus\x18\x03 \x01(\t\"8\n\x15\x42\x61tchGetGenesResponse\x12\x1f\n\x05genes\x18\x01 \x03(\x0b\x32\x10.cellkin.v1.Gene\"d\n\x13ResolveGenesRequest\x12\r\n\x05genes\x18\x01 \x03(\t\x12\r\n\x05taxon\x18\x02 \x01(\x05\x12\x10\n\x06\x63orpus\x18\x03 \x01(\tH\x00\x12\x14\n\ncell_index\x18\x04 \x01(\tH\x00\x42\x07\n\x05place\"\xca\x01\n\x14ResolveGenesResponse\x12$\n\x05genes\x18\x01 \x01(\x0b\x32\x15.cellkin.v1.GeneMatch\x12\x32\n\x0f\x61mbiguous_genes\x18\x02 \x03(\x0b\x32\x19.cellkin.v1.AmbiguousGene\x12\x30\n\x0erepeated_genes\x18\x03 \x03(\x0b\x32\x18.cellkin.v1.RepeatedGene\x12&\n\x08versions\x18\x04 \x01(\x0b\x32\x14.cellkin.v1.Versions\"/\n\rAmbiguousGene\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08gene_ids\x18\x02 \x03(\x03\".\n\x0cRepeatedGene\x12\x0f\n\x07gene_id\x18\x01 \x01(\x03\x12\r\n\x05names\x18\x02 \x03(\t\"\x18\n\x07GeneSet\x12\r\n\x05names\x18\x01 \x03(\t\"\xd7\x01\n\x12SearchGenesRequest\x12\x0e\n\x04gene\x18\x01 \x01(\tH\x00\x12\'\n\x08gene_set\x18\x06 \x01(\x0b\x32\x13.cellkin.v1.GeneSetH\x00\x12\x10\n\x06vector\x18\x07 \x01(\x0cH\x00\x12\x0e\n\x04text\x18\x08 \x01(\tH\x00\x12\r\n\x05taxon\x18\x02 \x01(\x05\x12\t\n\x01k\x18\x03 \x01(\x05\x12\x11\n\tembedding\x18\x04 \x01(\t\x12\x14\n\x0ctarget_taxon\x18\x05 \x01(\x05\x12\x1a\n\x12\x63ompare_embeddings\x18\t \x03(\tB\x07\n\x05query\"\xcd\x01\n\x13SearchGenesResponse\x12$\n\x04gene\x18\x01 \x01(\x0b\x32\x16.cellkin.v1.GeneRecord\x12!\n\x04hits\x18\x02 \x03(\x0b\x32\x13.cellkin.v1.GeneHit\x12&\n\x08versions\x18\x03 \x01(\x0b\x32\x14.cellkin.v1.Versions\x12(\n\x08gene_set\x18\x04 \x03(\x0b\x32\x16.cellkin.v1.GeneRecord\x12\x1b\n\x13\x63ompared_embeddings\x18\x05 \x03(\t\"\x8d\x01\n\x07GeneHit\x12$\n\x04gene\x18\x01 \x01(\x0b\x32\x16.cellkin.v1.GeneRecord\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\x12\x1d\n\x15\x62\x61\x63kground_percentile\x18\x03 \x01(\x02\x12)\n\x08\x63ompared\x18\x04 \x03(\x0b\x32\x17.cellkin.v1.ComparedHit\"/\n\x0b\x43omparedHit\x12\x0c\n\x04rank\x18\x01 \x01(\x05\x12\x12\n\nsimilarity\x18\x02 \x01(\x02*\xaf\x01\n\x08TextRung\x12\x19\n\x15TEXT_RUNG_UNSPECIFIED\x10\x00\x12\x19\n\x15TEXT_RUNG_OWN_SUMMARY\x10\x01\x12\x1d\n\x19TEXT_RUNG_STRING_FUNCTION\x10\x02\x12\x1e\n\x1aTEXT_RUNG_ORTHOLOG_SUMMARY\x10\x03\x12\x1a\n\x16TEXT_RUNG_DESIGNATIONS\x10\x04\x12\x12\n\x0eTEXT_RUNG_NONE\x10\x05\x32\xbf\x02\n\x0bGeneService\x12\x37\n\x07GetGene\x12\x1a.cellkin.v1.GetGeneRequest\x1a\x10.cellkin.v1.Gene\x12T\n\rBatchGetGenes\x12 .cellkin.v1.BatchGetGenesRequest\x1a!.cellkin.v1.BatchGetGenesResponse\x12Q\n\x0cResolveGenes\x12\x1f.cellkin.v1.ResolveGenesRequest\x1a .cellkin.v1.ResolveGenesResponse\x12N\n\x0bSearchGenes\x12\x1e.cellkin.v1.SearchGenesRequest\x1a\x1f.cellkin.v1.SearchGenesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'cellkin.v1.gene_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TEXTRUNG']._serialized_start=494
-  _globals['_TEXTRUNG']._serialized_end=669
-  _globals['_GENERECORD']._serialized_start=72
-  _globals['_GENERECORD']._serialized_end=182
-  _globals['_SEARCHGENESREQUEST']._serialized_start=184
-  _globals['_SEARCHGENESREQUEST']._serialized_end=285
-  _globals['_SEARCHGENESRESPONSE']._serialized_start=288
-  _globals['_SEARCHGENESRESPONSE']._serialized_end=422
-  _globals['_GENEHIT']._serialized_start=424
-  _globals['_GENEHIT']._serialized_end=491
-  _globals['_GENESERVICE']._serialized_start=671
-  _globals['_GENESERVICE']._serialized_end=764
+  _globals['_TEXTRUNG']._serialized_start=1701
+  _globals['_TEXTRUNG']._serialized_end=1876
+  _globals['_GENERECORD']._serialized_start=103
+  _globals['_GENERECORD']._serialized_end=213
+  _globals['_GENE']._serialized_start=216
+  _globals['_GENE']._serialized_end=458
+  _globals['_GETGENEREQUEST']._serialized_start=460
+  _globals['_GETGENEREQUEST']._serialized_end=521
+  _globals['_BATCHGETGENESREQUEST']._serialized_start=523
+  _globals['_BATCHGETGENESREQUEST']._serialized_end=591
+  _globals['_BATCHGETGENESRESPONSE']._serialized_start=593
+  _globals['_BATCHGETGENESRESPONSE']._serialized_end=649
+  _globals['_RESOLVEGENESREQUEST']._serialized_start=651
+  _globals['_RESOLVEGENESREQUEST']._serialized_end=751
+  _globals['_RESOLVEGENESRESPONSE']._serialized_start=754
+  _globals['_RESOLVEGENESRESPONSE']._serialized_end=956
+  _globals['_AMBIGUOUSGENE']._serialized_start=958
+  _globals['_AMBIGUOUSGENE']._serialized_end=1005
+  _globals['_REPEATEDGENE']._serialized_start=1007
+  _globals['_REPEATEDGENE']._serialized_end=1053
+  _globals['_GENESET']._serialized_start=1055
+  _globals['_GENESET']._serialized_end=1079
+  _globals['_SEARCHGENESREQUEST']._serialized_start=1082
+  _globals['_SEARCHGENESREQUEST']._serialized_end=1297
+  _globals['_SEARCHGENESRESPONSE']._serialized_start=1300
+  _globals['_SEARCHGENESRESPONSE']._serialized_end=1505
+  _globals['_GENEHIT']._serialized_start=1508
+  _globals['_GENEHIT']._serialized_end=1649
+  _globals['_COMPAREDHIT']._serialized_start=1651
+  _globals['_COMPAREDHIT']._serialized_end=1698
+  _globals['_GENESERVICE']._serialized_start=1879
+  _globals['_GENESERVICE']._serialized_end=2198
 # @@protoc_insertion_point(module_scope)

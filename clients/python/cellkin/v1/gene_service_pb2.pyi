@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 import builtins
+import cellkin.v1.cell_service_pb2
 import cellkin.v1.versions_pb2
 import collections.abc
 import google.protobuf.descriptor
@@ -58,7 +59,7 @@ global___TextRung = TextRung
 
 @typing.final
 class GeneRecord(google.protobuf.message.Message):
-    """GeneRecord describes one gene of a corpus."""
+    """GeneRecord names one gene of a corpus."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -91,38 +92,352 @@ class GeneRecord(google.protobuf.message.Message):
 global___GeneRecord = GeneRecord
 
 @typing.final
+class Gene(google.protobuf.message.Message):
+    """Gene is everything a corpus knows of one gene."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: builtins.int
+    SYNONYMS_FIELD_NUMBER: builtins.int
+    ENSEMBL_IDS_FIELD_NUMBER: builtins.int
+    FORMER_IDS_FIELD_NUMBER: builtins.int
+    GENE_TYPE_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
+    TEXT_SOURCE_FIELD_NUMBER: builtins.int
+    TEXT_GENE_ID_FIELD_NUMBER: builtins.int
+    TEXT_SHA256_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
+    gene_type: builtins.str
+    """Output only. NCBI's type of gene, such as `protein-coding`."""
+    text: builtins.str
+    """Output only. The text that is embedded; empty on the last rung."""
+    text_source: builtins.str
+    """Output only. Where the text is from, such as `RefSeq`."""
+    text_gene_id: builtins.int
+    """Output only. GeneID of the gene whose text it is: another one's where the rung is
+    TEXT_RUNG_ORTHOLOG_SUMMARY.
+    """
+    text_sha256: builtins.str
+    """Output only. SHA-256 of the text, hexadecimal."""
+    @property
+    def record(self) -> global___GeneRecord:
+        """Output only. What it is called."""
+
+    @property
+    def synonyms(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. Synonyms and previous symbols."""
+
+    @property
+    def ensembl_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. Ensembl gene ids, without version."""
+
+    @property
+    def former_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Output only. Discontinued GeneIDs that it replaced."""
+
+    @property
+    def versions(self) -> cellkin.v1.versions_pb2.Versions:
+        """Output only. What the answer was made from."""
+
+    def __init__(
+        self,
+        *,
+        record: global___GeneRecord | None = ...,
+        synonyms: collections.abc.Iterable[builtins.str] | None = ...,
+        ensembl_ids: collections.abc.Iterable[builtins.str] | None = ...,
+        former_ids: collections.abc.Iterable[builtins.int] | None = ...,
+        gene_type: builtins.str = ...,
+        text: builtins.str = ...,
+        text_source: builtins.str = ...,
+        text_gene_id: builtins.int = ...,
+        text_sha256: builtins.str = ...,
+        versions: cellkin.v1.versions_pb2.Versions | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["record", b"record", "versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ensembl_ids", b"ensembl_ids", "former_ids", b"former_ids", "gene_type", b"gene_type", "record", b"record", "synonyms", b"synonyms", "text", b"text", "text_gene_id", b"text_gene_id", "text_sha256", b"text_sha256", "text_source", b"text_source", "versions", b"versions"]) -> None: ...
+
+global___Gene = Gene
+
+@typing.final
+class GetGeneRequest(google.protobuf.message.Message):
+    """GetGeneRequest names a gene."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    TAXON_FIELD_NUMBER: builtins.int
+    CORPUS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Required. Symbol, synonym, Ensembl id or NCBI GeneID."""
+    taxon: builtins.int
+    """NCBI taxonomy id of the gene. 0 takes the gene from whichever species has that name, and is
+    refused where more than one has.
+    """
+    corpus: builtins.str
+    """The corpus. Format: `{name}[@{version or alias}]`. Empty means `genes`."""
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        taxon: builtins.int = ...,
+        corpus: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["corpus", b"corpus", "name", b"name", "taxon", b"taxon"]) -> None: ...
+
+global___GetGeneRequest = GetGeneRequest
+
+@typing.final
+class BatchGetGenesRequest(google.protobuf.message.Message):
+    """BatchGetGenesRequest names genes."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: builtins.int
+    TAXON_FIELD_NUMBER: builtins.int
+    CORPUS_FIELD_NUMBER: builtins.int
+    taxon: builtins.int
+    """As in GetGeneRequest."""
+    corpus: builtins.str
+    """As in GetGeneRequest."""
+    @property
+    def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Required. Symbols, synonyms, Ensembl ids or NCBI GeneIDs, at most 1000."""
+
+    def __init__(
+        self,
+        *,
+        names: collections.abc.Iterable[builtins.str] | None = ...,
+        taxon: builtins.int = ...,
+        corpus: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["corpus", b"corpus", "names", b"names", "taxon", b"taxon"]) -> None: ...
+
+global___BatchGetGenesRequest = BatchGetGenesRequest
+
+@typing.final
+class BatchGetGenesResponse(google.protobuf.message.Message):
+    """BatchGetGenesResponse describes genes."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GENES_FIELD_NUMBER: builtins.int
+    @property
+    def genes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Gene]:
+        """Output only. The genes, in the order asked for."""
+
+    def __init__(
+        self,
+        *,
+        genes: collections.abc.Iterable[global___Gene] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["genes", b"genes"]) -> None: ...
+
+global___BatchGetGenesResponse = BatchGetGenesResponse
+
+@typing.final
+class ResolveGenesRequest(google.protobuf.message.Message):
+    """ResolveGenesRequest asks what gene names mean."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GENES_FIELD_NUMBER: builtins.int
+    TAXON_FIELD_NUMBER: builtins.int
+    CORPUS_FIELD_NUMBER: builtins.int
+    CELL_INDEX_FIELD_NUMBER: builtins.int
+    taxon: builtins.int
+    """NCBI taxonomy id of the cells; 0 infers it from the names."""
+    corpus: builtins.str
+    """A corpus. Format: `{name}[@{version or alias}]`. Empty means `genes`."""
+    cell_index: builtins.str
+    """The corpus of a cell index, whose cell space says which genes count. Format:
+    `{name}[@{version or alias}]`.
+    """
+    @property
+    def genes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Required. The names of a matrix's columns, in their order."""
+
+    def __init__(
+        self,
+        *,
+        genes: collections.abc.Iterable[builtins.str] | None = ...,
+        taxon: builtins.int = ...,
+        corpus: builtins.str = ...,
+        cell_index: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["cell_index", b"cell_index", "corpus", b"corpus", "place", b"place"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["cell_index", b"cell_index", "corpus", b"corpus", "genes", b"genes", "place", b"place", "taxon", b"taxon"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["place", b"place"]) -> typing.Literal["corpus", "cell_index"] | None: ...
+
+global___ResolveGenesRequest = ResolveGenesRequest
+
+@typing.final
+class ResolveGenesResponse(google.protobuf.message.Message):
+    """ResolveGenesResponse is the match report."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GENES_FIELD_NUMBER: builtins.int
+    AMBIGUOUS_GENES_FIELD_NUMBER: builtins.int
+    REPEATED_GENES_FIELD_NUMBER: builtins.int
+    VERSIONS_FIELD_NUMBER: builtins.int
+    @property
+    def genes(self) -> cellkin.v1.cell_service_pb2.GeneMatch:
+        """Output only. What each name met, in the order given. `in_space` is by the cell space where a cell
+        index was named; else it says which genes have a text.
+        """
+
+    @property
+    def ambiguous_genes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AmbiguousGene]:
+        """Output only. The names that could mean several genes, and were not used."""
+
+    @property
+    def repeated_genes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RepeatedGene]:
+        """Output only. Genes met by more than one of the names: their columns add up."""
+
+    @property
+    def versions(self) -> cellkin.v1.versions_pb2.Versions:
+        """Output only. What the answer was made from."""
+
+    def __init__(
+        self,
+        *,
+        genes: cellkin.v1.cell_service_pb2.GeneMatch | None = ...,
+        ambiguous_genes: collections.abc.Iterable[global___AmbiguousGene] | None = ...,
+        repeated_genes: collections.abc.Iterable[global___RepeatedGene] | None = ...,
+        versions: cellkin.v1.versions_pb2.Versions | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["genes", b"genes", "versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ambiguous_genes", b"ambiguous_genes", "genes", b"genes", "repeated_genes", b"repeated_genes", "versions", b"versions"]) -> None: ...
+
+global___ResolveGenesResponse = ResolveGenesResponse
+
+@typing.final
+class AmbiguousGene(google.protobuf.message.Message):
+    """AmbiguousGene is a name that could mean several genes."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: builtins.int
+    GENE_IDS_FIELD_NUMBER: builtins.int
+    name: builtins.str
+    """Output only. As given."""
+    @property
+    def gene_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Output only. NCBI GeneIDs it could mean, ascending."""
+
+    def __init__(
+        self,
+        *,
+        name: builtins.str = ...,
+        gene_ids: collections.abc.Iterable[builtins.int] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["gene_ids", b"gene_ids", "name", b"name"]) -> None: ...
+
+global___AmbiguousGene = AmbiguousGene
+
+@typing.final
+class RepeatedGene(google.protobuf.message.Message):
+    """RepeatedGene is a gene that several names mean."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    GENE_ID_FIELD_NUMBER: builtins.int
+    NAMES_FIELD_NUMBER: builtins.int
+    gene_id: builtins.int
+    """Output only. NCBI GeneID."""
+    @property
+    def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. The names, as given and in their order."""
+
+    def __init__(
+        self,
+        *,
+        gene_id: builtins.int = ...,
+        names: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["gene_id", b"gene_id", "names", b"names"]) -> None: ...
+
+global___RepeatedGene = RepeatedGene
+
+@typing.final
+class GeneSet(google.protobuf.message.Message):
+    """GeneSet is a set of genes that are searched for together, by the mean of their vectors."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    NAMES_FIELD_NUMBER: builtins.int
+    @property
+    def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Required. Symbols, synonyms, Ensembl ids or NCBI GeneIDs, at most 1000; each counts once."""
+
+    def __init__(
+        self,
+        *,
+        names: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["names", b"names"]) -> None: ...
+
+global___GeneSet = GeneSet
+
+@typing.final
 class SearchGenesRequest(google.protobuf.message.Message):
     """SearchGenesRequest asks for a gene neighbourhood."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     GENE_FIELD_NUMBER: builtins.int
+    GENE_SET_FIELD_NUMBER: builtins.int
+    VECTOR_FIELD_NUMBER: builtins.int
+    TEXT_FIELD_NUMBER: builtins.int
     TAXON_FIELD_NUMBER: builtins.int
     K_FIELD_NUMBER: builtins.int
     EMBEDDING_FIELD_NUMBER: builtins.int
     TARGET_TAXON_FIELD_NUMBER: builtins.int
+    COMPARE_EMBEDDINGS_FIELD_NUMBER: builtins.int
     gene: builtins.str
-    """Required. Symbol, synonym, Ensembl id or NCBI GeneID."""
+    """One gene: symbol, synonym, Ensembl id or NCBI GeneID."""
+    vector: builtins.bytes
+    """A vector of the embedding's width, little-endian float32: as the model gives it, before any
+    mean is taken off. Its length does not matter.
+    """
+    text: builtins.str
+    """A free text of at most 10,000 characters, where the server has the model loaded."""
     taxon: builtins.int
-    """NCBI taxonomy id of the gene. 0 takes the gene from whichever species has that name, and is
-    refused where more than one has.
+    """NCBI taxonomy id of the gene or genes. 0 takes a gene from whichever species has that name, and
+    is refused where more than one has.
     """
     k: builtins.int
     """Neighbors wanted, 1 to 1000; 0 means 10."""
     embedding: builtins.str
     """The gene embedding. Format: `{model}[@{version or alias}]`. Empty means the default model."""
     target_taxon: builtins.int
-    """Species to search in; 0 means that of the gene."""
+    """Species to search in; 0 means that of the gene or genes, and must be given for a vector or text."""
+    @property
+    def gene_set(self) -> global___GeneSet:
+        """A set of genes."""
+
+    @property
+    def compare_embeddings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Other embeddings in which to say the similarity and rank of every hit, at most 8. Format:
+        `{model}[@{version or alias}]`. Not with a vector, which belongs to one embedding.
+        """
+
     def __init__(
         self,
         *,
         gene: builtins.str = ...,
+        gene_set: global___GeneSet | None = ...,
+        vector: builtins.bytes = ...,
+        text: builtins.str = ...,
         taxon: builtins.int = ...,
         k: builtins.int = ...,
         embedding: builtins.str = ...,
         target_taxon: builtins.int = ...,
+        compare_embeddings: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["embedding", b"embedding", "gene", b"gene", "k", b"k", "target_taxon", b"target_taxon", "taxon", b"taxon"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["gene", b"gene", "gene_set", b"gene_set", "query", b"query", "text", b"text", "vector", b"vector"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["compare_embeddings", b"compare_embeddings", "embedding", b"embedding", "gene", b"gene", "gene_set", b"gene_set", "k", b"k", "query", b"query", "target_taxon", b"target_taxon", "taxon", b"taxon", "text", b"text", "vector", b"vector"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["query", b"query"]) -> typing.Literal["gene", "gene_set", "vector", "text"] | None: ...
 
 global___SearchGenesRequest = SearchGenesRequest
 
@@ -135,17 +450,29 @@ class SearchGenesResponse(google.protobuf.message.Message):
     GENE_FIELD_NUMBER: builtins.int
     HITS_FIELD_NUMBER: builtins.int
     VERSIONS_FIELD_NUMBER: builtins.int
+    GENE_SET_FIELD_NUMBER: builtins.int
+    COMPARED_EMBEDDINGS_FIELD_NUMBER: builtins.int
     @property
     def gene(self) -> global___GeneRecord:
-        """Output only. The gene that was meant."""
+        """Output only. The gene that was meant; unset where none was named."""
 
     @property
     def hits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GeneHit]:
-        """Output only. Its neighbors, most similar first, ties by ascending GeneID; never the gene itself."""
+        """Output only. Its neighbors, most similar first, ties by ascending GeneID; never the genes asked
+        about.
+        """
 
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
         """Output only. What the answer was made from."""
+
+    @property
+    def gene_set(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GeneRecord]:
+        """Output only. The genes of the set that were meant, in the order given."""
+
+    @property
+    def compared_embeddings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. The versions compared with, in the order given, aliases resolved."""
 
     def __init__(
         self,
@@ -153,9 +480,11 @@ class SearchGenesResponse(google.protobuf.message.Message):
         gene: global___GeneRecord | None = ...,
         hits: collections.abc.Iterable[global___GeneHit] | None = ...,
         versions: cellkin.v1.versions_pb2.Versions | None = ...,
+        gene_set: collections.abc.Iterable[global___GeneRecord] | None = ...,
+        compared_embeddings: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["gene", b"gene", "versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["gene", b"gene", "hits", b"hits", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["compared_embeddings", b"compared_embeddings", "gene", b"gene", "gene_set", b"gene_set", "hits", b"hits", "versions", b"versions"]) -> None: ...
 
 global___SearchGenesResponse = SearchGenesResponse
 
@@ -167,21 +496,57 @@ class GeneHit(google.protobuf.message.Message):
 
     GENE_FIELD_NUMBER: builtins.int
     SIMILARITY_FIELD_NUMBER: builtins.int
+    BACKGROUND_PERCENTILE_FIELD_NUMBER: builtins.int
+    COMPARED_FIELD_NUMBER: builtins.int
     similarity: builtins.float
     """Output only. Cosine similarity of the texts' vectors, both centred at the mean of all genes, in
     [-1, 1].
     """
+    background_percentile: builtins.float
+    """Output only. How surprising that is: the share, in [0, 1], of random pairs of different genes of
+    the species searched that are less similar.
+    """
     @property
     def gene(self) -> global___GeneRecord:
         """Output only. The neighbor."""
+
+    @property
+    def compared(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ComparedHit]:
+        """Output only. The hit in each of the embeddings compared with, in their order."""
 
     def __init__(
         self,
         *,
         gene: global___GeneRecord | None = ...,
         similarity: builtins.float = ...,
+        background_percentile: builtins.float = ...,
+        compared: collections.abc.Iterable[global___ComparedHit] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["gene", b"gene"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["gene", b"gene", "similarity", b"similarity"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["background_percentile", b"background_percentile", "compared", b"compared", "gene", b"gene", "similarity", b"similarity"]) -> None: ...
 
 global___GeneHit = GeneHit
+
+@typing.final
+class ComparedHit(google.protobuf.message.Message):
+    """ComparedHit is a hit as another embedding sees it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: builtins.int
+    SIMILARITY_FIELD_NUMBER: builtins.int
+    rank: builtins.int
+    """Output only. Its rank among the genes of the species searched, 1 for the nearest; 0 where that
+    embedding has no vector of it.
+    """
+    similarity: builtins.float
+    """Output only. Cosine similarity there; 0 where there is no vector."""
+    def __init__(
+        self,
+        *,
+        rank: builtins.int = ...,
+        similarity: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["rank", b"rank", "similarity", b"similarity"]) -> None: ...
+
+global___ComparedHit = ComparedHit

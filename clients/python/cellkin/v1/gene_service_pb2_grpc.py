@@ -27,6 +27,12 @@ if _version_not_supported:
 
 class GeneServiceStub(object):
     """GeneService answers questions about genes from what is written about them.
+
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
+    server drains or cannot be reached: ask again).
     """
 
     def __init__(self, channel):
@@ -35,6 +41,21 @@ class GeneServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.GetGene = channel.unary_unary(
+                '/cellkin.v1.GeneService/GetGene',
+                request_serializer=cellkin_dot_v1_dot_gene__service__pb2.GetGeneRequest.SerializeToString,
+                response_deserializer=cellkin_dot_v1_dot_gene__service__pb2.Gene.FromString,
+                _registered_method=True)
+        self.BatchGetGenes = channel.unary_unary(
+                '/cellkin.v1.GeneService/BatchGetGenes',
+                request_serializer=cellkin_dot_v1_dot_gene__service__pb2.BatchGetGenesRequest.SerializeToString,
+                response_deserializer=cellkin_dot_v1_dot_gene__service__pb2.BatchGetGenesResponse.FromString,
+                _registered_method=True)
+        self.ResolveGenes = channel.unary_unary(
+                '/cellkin.v1.GeneService/ResolveGenes',
+                request_serializer=cellkin_dot_v1_dot_gene__service__pb2.ResolveGenesRequest.SerializeToString,
+                response_deserializer=cellkin_dot_v1_dot_gene__service__pb2.ResolveGenesResponse.FromString,
+                _registered_method=True)
         self.SearchGenes = channel.unary_unary(
                 '/cellkin.v1.GeneService/SearchGenes',
                 request_serializer=cellkin_dot_v1_dot_gene__service__pb2.SearchGenesRequest.SerializeToString,
@@ -44,14 +65,54 @@ class GeneServiceStub(object):
 
 class GeneServiceServicer(object):
     """GeneService answers questions about genes from what is written about them.
+
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
+    server drains or cannot be reached: ask again).
     """
 
-    def SearchGenes(self, request, context):
-        """SearchGenes finds the genes whose texts are nearest to that of one gene.
+    def GetGene(self, request, context):
+        """GetGene describes one gene with its text.
 
-        INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), or
-        k is out of range. NOT_FOUND: no such gene or embedding. FAILED_PRECONDITION: the gene is known
-        but has no text in this embedding.
+        INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists what it could mean.
+        NOT_FOUND: no such gene, species or corpus.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetGenes(self, request, context):
+        """BatchGetGenes describes genes, all of them or none, in the order asked for.
+
+        As GetGene; the metadata's `gene` is the name that was refused. INVALID_ARGUMENT: more names than
+        1000.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResolveGenes(self, request, context):
+        """ResolveGenes says of each gene name of a matrix what it meets: the match report that a query for
+        labels would get.
+
+        INVALID_ARGUMENT: more names than the server takes, or an unknown species. NOT_FOUND: no such
+        corpus or cell index. A name that meets nothing is no error: its route says so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchGenes(self, request, context):
+        """SearchGenes finds the genes whose texts are nearest to that of one gene, of a set of genes, to a
+        vector, or to a free text.
+
+        INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), k
+        is out of range, nothing or a vector of another width is asked for. NOT_FOUND: no such gene,
+        species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this embedding;
+        or a free text is asked for and the server does not have the language model loaded (reason
+        MODEL_NOT_LOADED: the operator names it by --text-model).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -60,6 +121,21 @@ class GeneServiceServicer(object):
 
 def add_GeneServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'GetGene': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGene,
+                    request_deserializer=cellkin_dot_v1_dot_gene__service__pb2.GetGeneRequest.FromString,
+                    response_serializer=cellkin_dot_v1_dot_gene__service__pb2.Gene.SerializeToString,
+            ),
+            'BatchGetGenes': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetGenes,
+                    request_deserializer=cellkin_dot_v1_dot_gene__service__pb2.BatchGetGenesRequest.FromString,
+                    response_serializer=cellkin_dot_v1_dot_gene__service__pb2.BatchGetGenesResponse.SerializeToString,
+            ),
+            'ResolveGenes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResolveGenes,
+                    request_deserializer=cellkin_dot_v1_dot_gene__service__pb2.ResolveGenesRequest.FromString,
+                    response_serializer=cellkin_dot_v1_dot_gene__service__pb2.ResolveGenesResponse.SerializeToString,
+            ),
             'SearchGenes': grpc.unary_unary_rpc_method_handler(
                     servicer.SearchGenes,
                     request_deserializer=cellkin_dot_v1_dot_gene__service__pb2.SearchGenesRequest.FromString,
@@ -75,7 +151,94 @@ def add_GeneServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class GeneService(object):
     """GeneService answers questions about genes from what is written about them.
+
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
+    server drains or cannot be reached: ask again).
     """
+
+    @staticmethod
+    def GetGene(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cellkin.v1.GeneService/GetGene',
+            cellkin_dot_v1_dot_gene__service__pb2.GetGeneRequest.SerializeToString,
+            cellkin_dot_v1_dot_gene__service__pb2.Gene.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetGenes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cellkin.v1.GeneService/BatchGetGenes',
+            cellkin_dot_v1_dot_gene__service__pb2.BatchGetGenesRequest.SerializeToString,
+            cellkin_dot_v1_dot_gene__service__pb2.BatchGetGenesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResolveGenes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cellkin.v1.GeneService/ResolveGenes',
+            cellkin_dot_v1_dot_gene__service__pb2.ResolveGenesRequest.SerializeToString,
+            cellkin_dot_v1_dot_gene__service__pb2.ResolveGenesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def SearchGenes(request,

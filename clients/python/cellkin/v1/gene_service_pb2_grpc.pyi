@@ -18,36 +18,162 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class GeneServiceStub:
-    """GeneService answers questions about genes from what is written about them."""
+    """GeneService answers questions about genes from what is written about them.
+
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
+    server drains or cannot be reached: ask again).
+    """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    GetGene: grpc.UnaryUnaryMultiCallable[
+        cellkin.v1.gene_service_pb2.GetGeneRequest,
+        cellkin.v1.gene_service_pb2.Gene,
+    ]
+    """GetGene describes one gene with its text.
+
+    INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists what it could mean.
+    NOT_FOUND: no such gene, species or corpus.
+    """
+
+    BatchGetGenes: grpc.UnaryUnaryMultiCallable[
+        cellkin.v1.gene_service_pb2.BatchGetGenesRequest,
+        cellkin.v1.gene_service_pb2.BatchGetGenesResponse,
+    ]
+    """BatchGetGenes describes genes, all of them or none, in the order asked for.
+
+    As GetGene; the metadata's `gene` is the name that was refused. INVALID_ARGUMENT: more names than
+    1000.
+    """
+
+    ResolveGenes: grpc.UnaryUnaryMultiCallable[
+        cellkin.v1.gene_service_pb2.ResolveGenesRequest,
+        cellkin.v1.gene_service_pb2.ResolveGenesResponse,
+    ]
+    """ResolveGenes says of each gene name of a matrix what it meets: the match report that a query for
+    labels would get.
+
+    INVALID_ARGUMENT: more names than the server takes, or an unknown species. NOT_FOUND: no such
+    corpus or cell index. A name that meets nothing is no error: its route says so.
+    """
+
     SearchGenes: grpc.UnaryUnaryMultiCallable[
         cellkin.v1.gene_service_pb2.SearchGenesRequest,
         cellkin.v1.gene_service_pb2.SearchGenesResponse,
     ]
-    """SearchGenes finds the genes whose texts are nearest to that of one gene.
+    """SearchGenes finds the genes whose texts are nearest to that of one gene, of a set of genes, to a
+    vector, or to a free text.
 
-    INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), or
-    k is out of range. NOT_FOUND: no such gene or embedding. FAILED_PRECONDITION: the gene is known
-    but has no text in this embedding.
+    INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), k
+    is out of range, nothing or a vector of another width is asked for. NOT_FOUND: no such gene,
+    species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this embedding;
+    or a free text is asked for and the server does not have the language model loaded (reason
+    MODEL_NOT_LOADED: the operator names it by --text-model).
     """
 
 class GeneServiceAsyncStub:
-    """GeneService answers questions about genes from what is written about them."""
+    """GeneService answers questions about genes from what is written about them.
+
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
+    server drains or cannot be reached: ask again).
+    """
+
+    GetGene: grpc.aio.UnaryUnaryMultiCallable[
+        cellkin.v1.gene_service_pb2.GetGeneRequest,
+        cellkin.v1.gene_service_pb2.Gene,
+    ]
+    """GetGene describes one gene with its text.
+
+    INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists what it could mean.
+    NOT_FOUND: no such gene, species or corpus.
+    """
+
+    BatchGetGenes: grpc.aio.UnaryUnaryMultiCallable[
+        cellkin.v1.gene_service_pb2.BatchGetGenesRequest,
+        cellkin.v1.gene_service_pb2.BatchGetGenesResponse,
+    ]
+    """BatchGetGenes describes genes, all of them or none, in the order asked for.
+
+    As GetGene; the metadata's `gene` is the name that was refused. INVALID_ARGUMENT: more names than
+    1000.
+    """
+
+    ResolveGenes: grpc.aio.UnaryUnaryMultiCallable[
+        cellkin.v1.gene_service_pb2.ResolveGenesRequest,
+        cellkin.v1.gene_service_pb2.ResolveGenesResponse,
+    ]
+    """ResolveGenes says of each gene name of a matrix what it meets: the match report that a query for
+    labels would get.
+
+    INVALID_ARGUMENT: more names than the server takes, or an unknown species. NOT_FOUND: no such
+    corpus or cell index. A name that meets nothing is no error: its route says so.
+    """
 
     SearchGenes: grpc.aio.UnaryUnaryMultiCallable[
         cellkin.v1.gene_service_pb2.SearchGenesRequest,
         cellkin.v1.gene_service_pb2.SearchGenesResponse,
     ]
-    """SearchGenes finds the genes whose texts are nearest to that of one gene.
+    """SearchGenes finds the genes whose texts are nearest to that of one gene, of a set of genes, to a
+    vector, or to a free text.
 
-    INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), or
-    k is out of range. NOT_FOUND: no such gene or embedding. FAILED_PRECONDITION: the gene is known
-    but has no text in this embedding.
+    INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), k
+    is out of range, nothing or a vector of another width is asked for. NOT_FOUND: no such gene,
+    species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this embedding;
+    or a free text is asked for and the server does not have the language model loaded (reason
+    MODEL_NOT_LOADED: the operator names it by --text-model).
     """
 
 class GeneServiceServicer(metaclass=abc.ABCMeta):
-    """GeneService answers questions about genes from what is written about them."""
+    """GeneService answers questions about genes from what is written about them.
+
+    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
+    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
+    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
+    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
+    server drains or cannot be reached: ask again).
+    """
+
+    @abc.abstractmethod
+    def GetGene(
+        self,
+        request: cellkin.v1.gene_service_pb2.GetGeneRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[cellkin.v1.gene_service_pb2.Gene, collections.abc.Awaitable[cellkin.v1.gene_service_pb2.Gene]]:
+        """GetGene describes one gene with its text.
+
+        INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists what it could mean.
+        NOT_FOUND: no such gene, species or corpus.
+        """
+
+    @abc.abstractmethod
+    def BatchGetGenes(
+        self,
+        request: cellkin.v1.gene_service_pb2.BatchGetGenesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[cellkin.v1.gene_service_pb2.BatchGetGenesResponse, collections.abc.Awaitable[cellkin.v1.gene_service_pb2.BatchGetGenesResponse]]:
+        """BatchGetGenes describes genes, all of them or none, in the order asked for.
+
+        As GetGene; the metadata's `gene` is the name that was refused. INVALID_ARGUMENT: more names than
+        1000.
+        """
+
+    @abc.abstractmethod
+    def ResolveGenes(
+        self,
+        request: cellkin.v1.gene_service_pb2.ResolveGenesRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[cellkin.v1.gene_service_pb2.ResolveGenesResponse, collections.abc.Awaitable[cellkin.v1.gene_service_pb2.ResolveGenesResponse]]:
+        """ResolveGenes says of each gene name of a matrix what it meets: the match report that a query for
+        labels would get.
+
+        INVALID_ARGUMENT: more names than the server takes, or an unknown species. NOT_FOUND: no such
+        corpus or cell index. A name that meets nothing is no error: its route says so.
+        """
 
     @abc.abstractmethod
     def SearchGenes(
@@ -55,11 +181,14 @@ class GeneServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.gene_service_pb2.SearchGenesRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.gene_service_pb2.SearchGenesResponse, collections.abc.Awaitable[cellkin.v1.gene_service_pb2.SearchGenesResponse]]:
-        """SearchGenes finds the genes whose texts are nearest to that of one gene.
+        """SearchGenes finds the genes whose texts are nearest to that of one gene, of a set of genes, to a
+        vector, or to a free text.
 
-        INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), or
-        k is out of range. NOT_FOUND: no such gene or embedding. FAILED_PRECONDITION: the gene is known
-        but has no text in this embedding.
+        INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), k
+        is out of range, nothing or a vector of another width is asked for. NOT_FOUND: no such gene,
+        species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this embedding;
+        or a free text is asked for and the server does not have the language model loaded (reason
+        MODEL_NOT_LOADED: the operator names it by --text-model).
         """
 
 def add_GeneServiceServicer_to_server(servicer: GeneServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -39,6 +39,7 @@ def decode(data: bytes, dtype: type[Scalar], field: str) -> npt.NDArray[Scalar]:
     if len(data) % width:
         raise InvalidArgumentError(
             f"field {field}: {len(data)} bytes are no whole number of {width}-byte values; "
-            f"send little-endian {np.dtype(dtype).name}"
+            f"send little-endian {np.dtype(dtype).name}",
+            field=field,
         )
     return np.frombuffer(data, np.dtype(dtype).newbyteorder("<")).astype(dtype, copy=False)

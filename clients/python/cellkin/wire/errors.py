@@ -12,8 +12,15 @@
     |   +-- GenesUnmatchedError                 too few genes match for any answer to mean something
     |   +-- RetractedError                      the version was withdrawn
     |   +-- MissingDependencyError              an optional package is not installed
+    |   +-- ModelNotLoadedError                 the server has no language model for a free text
     +-- ConflictError                           another writer was first
     +-- IntegrityError                          a digest differs: the data was changed or damaged
+    +-- UnauthenticatedError                    no token, or one the server does not know
+    +-- PermissionDeniedError                   the token lacks the role
+    +-- ResourceExhaustedError                  too much at once, or a message over the limit
+    +-- DeadlineExceededError                   the answer would have come too late
+    +-- CancelledError                          the caller gave up
+    +-- UnimplementedError                      the server does not know the request
     +-- UnavailableError                        the server cannot be reached now
     +-- InternalError                           a bug of cellkin
 
@@ -49,10 +56,25 @@ class CellkinError(Exception):
 
 
 class InvalidArgumentError(CellkinError, ValueError):
-    """The request itself is wrong, whatever the state of the store."""
+    """The request itself is wrong, whatever the state of the store.
+
+    Parameters
+    ----------
+    message, metadata
+        As for every error.
+    field
+        The field of the request that is wrong, such as ``header.k``; empty where it is none of a
+        request's.
+    """
 
     code = "INVALID_ARGUMENT"
     reason = "INVALID_ARGUMENT"
+
+    def __init__(
+        self, message: str, metadata: Mapping[str, str] | None = None, *, field: str = ""
+    ) -> None:
+        super().__init__(message, metadata)
+        self.field = field
 
 
 class InputFileError(InvalidArgumentError):
@@ -106,6 +128,12 @@ class MissingDependencyError(FailedPreconditionError, ImportError):
     reason = "MISSING_DEPENDENCY"
 
 
+class ModelNotLoadedError(FailedPreconditionError):
+    """A free text was asked about and the server has not loaded the language model."""
+
+    reason = "MODEL_NOT_LOADED"
+
+
 class ConflictError(CellkinError):
     """Another writer was first; nothing of this write is visible."""
 
@@ -118,6 +146,67 @@ class IntegrityError(CellkinError):
 
     code = "DATA_LOSS"
     reason = "INTEGRITY"
+
+
+class UnauthenticatedError(CellkinError):
+    """The request bears no token, or one that the server does not know."""
+
+    code = "UNAUTHENTICATED"
+    reason = "UNAUTHENTICATED"
+
+
+class PermissionDeniedError(CellkinError):
+    """The token is known but has not the role that the request needs."""
+
+    code = "PERMISSION_DENIED"
+    reason = "PERMISSION_DENIED"
+
+
+class ResourceExhaustedError(CellkinError):
+    """The server has too much to do, or the message is larger than it takes.
+
+    Parameters
+    ----------
+    message, metadata
+        As for every error.
+    retry_after_s
+        Seconds after which asking again makes sense; None where it never does, as for a message
+        over the limit.
+    """
+
+    code = "RESOURCE_EXHAUSTED"
+    reason = "RESOURCE_EXHAUSTED"
+
+    def __init__(
+        self,
+        message: str,
+        metadata: Mapping[str, str] | None = None,
+        *,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, metadata)
+        self.retry_after_s = retry_after_s
+
+
+class DeadlineExceededError(CellkinError):
+    """The answer did not come within the time that was given."""
+
+    code = "DEADLINE_EXCEEDED"
+    reason = "DEADLINE_EXCEEDED"
+
+
+class CancelledError(CellkinError):
+    """The caller gave the request up."""
+
+    code = "CANCELLED"
+    reason = "CANCELLED"
+
+
+class UnimplementedError(CellkinError):
+    """The server does not know the request: it is of another release, or no cellkin server."""
+
+    code = "UNIMPLEMENTED"
+    reason = "UNIMPLEMENTED"
 
 
 class UnavailableError(CellkinError):

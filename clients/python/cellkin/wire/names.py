@@ -8,6 +8,7 @@ from cellkin.wire.errors import InvalidArgumentError
 LATEST = "latest"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}\.[1-9]\d*")
+_MOST_SHOWN = 120
 _ALIAS = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 
@@ -38,7 +39,7 @@ def check_name(name: str, what: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise InvalidArgumentError(
-            f"{what} {name!r}: a name has up to 100 lower-case letters, digits, '.', '_' or '-' "
+            f"{what} {_shown(name)}: a name has up to 100 lower-case letters, digits, '.', '_' or '-' "
             "and begins with a letter or digit"
         )
     return name
@@ -54,7 +55,7 @@ def check_alias(alias: str) -> str:
     """
     if not _ALIAS.fullmatch(alias):
         raise InvalidArgumentError(
-            f"alias {alias!r}: an alias has up to 40 lower-case letters, digits or '-' and begins "
+            f"alias {_shown(alias)}: an alias has up to 40 lower-case letters, digits or '-' and begins "
             "with a letter"
         )
     return alias
@@ -79,7 +80,7 @@ def parse_version_name(text: str, what: str) -> VersionName:
     check_name(name, what)
     if at and not (_VERSION.fullmatch(selector) or _ALIAS.fullmatch(selector)):
         raise InvalidArgumentError(
-            f"{what} {text!r}: after '@' comes a version such as 2026-11-22.1 or an alias"
+            f"{what} {_shown(text)}: after '@' comes a version such as 2026-11-22.1 or an alias"
         )
     return VersionName(name, selector or LATEST)
 
@@ -90,3 +91,8 @@ def embedding_name(spec: str) -> str:
     ``random:384:0`` becomes ``random-384-0``; a name stays as it is.
     """
     return spec.replace(":", "-")
+
+
+def _shown(text: str) -> str:
+    """Return what was given as an error shows it: a mistake may be a whole file."""
+    return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")

@@ -1,0 +1,88 @@
+"""Fuzz every RPC, guided by coverage: any bytes and any values end in an answer or a typed error.
+
+Needs atheris (``pip install atheris``, CPython up to 3.13) and a store with an index; a copy of it
+is used. Exits with an error at the first case that ends otherwise, and where memory keeps growing.
+"""
+
+import argparse
+import atexit
+import logging
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+import structlog
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+with atheris.instrument_imports(include=["cellkin.server", "cellkin.wire"]):
+    from tests.fuzzing import METHODS, Harness, any_messages
+
+# What the first cases load and compile is no leak.
+_WARM_CASES = 10_000
+_REPORT_CASES = 5_000
+_MOST_GROWTH_BYTES = 64 << 20
+_ORDER = sorted(METHODS)
+
+
+class Fuzzer:
+    """Sends one case after the other."""
+
+    def __init__(self, harness: Harness) -> None:
+        self._harness = harness
+        self.n_cases = self.n_refused = 0
+        self.warm_bytes = 0
+
+    def one(self, data: bytes) -> None:
+        """Send one case."""
+        provider = atheris.FuzzedDataProvider(data)
+        method = _ORDER[provider.ConsumeIntInRange(0, len(_ORDER) - 1)]
+        if provider.ConsumeIntInRange(0, 3) == 0:
+            messages = [provider.ConsumeBytes(provider.remaining_bytes())]
+        else:
+            messages = any_messages(method, lambda n: provider.ConsumeIntInRange(0, n - 1))
+        status = self._harness.send(method, messages)
+        self.n_cases += 1
+        self.n_refused += status is not None
+        if self.n_cases == _WARM_CASES:
+            self.warm_bytes = resident_bytes()
+        if self.n_cases % _REPORT_CASES == 0:
+            print(f"{self.n_cases} cases, {resident_bytes() >> 20} MiB", flush=True)
+
+
+def resident_bytes() -> int:
+    """Return the memory this process has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def main() -> None:
+    """Run the cases."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("store", type=Path, help="a store with an index")
+    parser.add_argument("--cases", type=int, default=100_000)
+    arguments = parser.parse_args()
+    logging.disable()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    scratch = Path(tempfile.mkdtemp(prefix="cellkin-fuzz-"))
+    fuzzer = Fuzzer(Harness(Path(shutil.copytree(arguments.store, scratch / "store"))))
+    argv = [sys.argv[0], f"-atheris_runs={arguments.cases}", "-max_len=4096", "-verbosity=0"]
+    atheris.Setup(argv, fuzzer.one)
+
+    def report() -> None:
+        grown = resident_bytes() - fuzzer.warm_bytes
+        print(f"{fuzzer.n_cases} cases, {fuzzer.n_refused} refused with a reason")
+        print(f"memory grew by {grown >> 20} MiB since case {_WARM_CASES}", flush=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if grown > _MOST_GROWTH_BYTES:
+            os._exit(1)
+
+    # The fuzzer leaves by itself after the last case.
+    atexit.register(report)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()

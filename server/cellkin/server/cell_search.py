@@ -1,0 +1,200 @@
+"""The nearest reference cells of vectors or of cells: filtered, without a donor's own, exact."""
+
+from functools import reduce
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from cellkin.server import calls
+from cellkin.server.blocks import CellReader
+from cellkin.server.library import Library
+from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names, read_vectors, wanted
+from cellkin.server.messages import match_message
+from cellkin.server.prediction import index_versions
+from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
+from cellkin.store.cell_index import ReferenceCells
+from cellkin.store.neighbors import Found
+from cellkin.v1 import cell_service_pb2 as wire
+from cellkin.v1 import versions_pb2
+from cellkin.wire.errors import InvalidArgumentError, NotFoundError
+from cellkin.wire.names import parse_version_name
+
+_DEFAULT_K = 10
+_MOST_VALUES = 10_000
+_MOST_FILTERS = 16
+_MOST_HITS = 400_000
+"""Of one answer, so that it fits a message."""
+_FEW = 20_000
+"""So many cells are compared one by one in less time than an index needs to look farther."""
+
+
+class CellSearch:
+    """One search, over one version, of any number of blocks of queries.
+
+    Parameters
+    ----------
+    library
+        What is loaded.
+    max_k
+        Most neighbors.
+    header
+        What is searched, and how.
+    """
+
+    def __init__(self, library: Library, max_k: int, header: wire.SearchHeader) -> None:
+        self._k = wanted(header.k, _DEFAULT_K, max_k, "header.k")
+        check_names(header.genes, MOST_GENES, "header.genes")
+        self._loaded = library.index(parse_version_name(header.index, "cell index"))
+        self._exact = header.exact
+        self._passing = self._mask(header)
+        self._reader = None
+        if header.genes:
+            self._reader = CellReader(
+                self._loaded, header.genes, header.taxon, int(header.units), "header"
+            )
+
+    def versions(self) -> versions_pb2.Versions:
+        """Name what the answers are made from."""
+        return index_versions(self._loaded.entry)
+
+    def match(self) -> wire.GeneMatch | None:
+        """Say how the genes met the corpus, None where the header has none."""
+        return match_message(self._reader.match) if self._reader else None
+
+    def hits(self, queries: wire.SearchQueries) -> wire.CellHits:
+        """Find the nearest cells of a block of queries."""
+        z, empty = self._place(queries)
+        if len(z) * self._k > _MOST_HITS:
+            raise InvalidArgumentError(
+                f"{len(z)} queries with k {self._k} may have {len(z) * self._k} hits; "
+                f"ask for at most {_MOST_HITS} in one message",
+                {"limit": str(_MOST_HITS)},
+                field="queries",
+            )
+        batches = list(queries.exclude_batches)
+        if batches and len(batches) != len(z):
+            raise InvalidArgumentError(
+                f"{len(batches)} batches to exclude for {len(z)} queries; give none or one each",
+                field="queries.exclude_batches",
+            )
+        similarities = np.full((len(z), self._k), -np.inf, np.float32)
+        ids = np.full((len(z), self._k), -1, np.int64)
+        for batch in sorted(set(batches)) or [""]:
+            same = np.array([b == batch for b in batches]) if batches else np.ones(len(z), bool)
+            rows = np.flatnonzero(same & ~empty)
+            if len(rows):
+                calls.check()
+                similarities[rows], ids[rows] = self._search(z[rows], self._without(batch))
+        return _message(self._loaded.index.cells, similarities, ids)
+
+    def _place(self, queries: wire.SearchQueries) -> tuple[Float32Matrix, BoolVector]:
+        kind = queries.WhichOneof("queries")
+        if kind == "vectors":
+            z = read_vectors(queries.vectors, self._loaded.index.space.dim, "queries.vectors")
+            return z, np.zeros(len(z), bool)
+        if kind == "cells" and self._reader is not None:
+            return self._reader.place(queries.cells)
+        if kind == "cells":
+            raise InvalidArgumentError(
+                "cells are given and the header has no genes; name the columns of the matrix",
+                field="header.genes",
+            )
+        raise InvalidArgumentError("no queries are given; give vectors or cells", field="queries")
+
+    def _search(self, z: Float32Matrix, passing: BoolVector | None) -> Found:
+        few = passing is not None and int(passing.sum()) <= _FEW
+        if not self._loaded.exact and (self._exact or few):
+            return self._loaded.search_exactly(z, self._k, passing)
+        return self._loaded.index.neighbors.search(z, self._k, passing)
+
+    def _mask(self, header: wire.SearchHeader) -> BoolVector | None:
+        if len(header.filters) > _MOST_FILTERS:
+            raise InvalidArgumentError(
+                f"{len(header.filters)} filters; give at most {_MOST_FILTERS}",
+                field="header.filters",
+            )
+        cells = self._loaded.index.cells
+        masks = [_passing(cells, f, f"header.filters[{i}]") for i, f in enumerate(header.filters)]
+        return reduce(np.logical_and, masks) if masks else None
+
+    def _without(self, batch: str) -> BoolVector | None:
+        if not batch:
+            return self._passing
+        others: BoolVector = pc.not_equal(self._loaded.index.cells.batches, batch).to_numpy()
+        return others if self._passing is None else others & self._passing
+
+
+def _passing(cells: ReferenceCells, wanted_cells: wire.CellFilter, field: str) -> BoolVector:
+    values = list(wanted_cells.values)
+    if len(values) > _MOST_VALUES:
+        raise InvalidArgumentError(
+            f"{len(values)} values in {field}; give at most {_MOST_VALUES}", field=field
+        )
+    if wanted_cells.column == "label":
+        codes = [code for code, name in enumerate(cells.label_names) if name in set(values)]
+        passing = np.isin(cells.labels, codes)
+    elif wanted_cells.column in ("batch", "id"):
+        column = cells.batches if wanted_cells.column == "batch" else cells.ids
+        passing = pc.is_in(column, value_set=pa.array(values, pa.string())).to_numpy()
+    else:
+        raise InvalidArgumentError(
+            f"the reference has no column {wanted_cells.column!r}; filter by label, batch or id",
+            field=f"{field}.column",
+        )
+    return ~passing if wanted_cells.exclude else passing
+
+
+def _message(cells: ReferenceCells, similarities: Float32Matrix, ids: Int64Vector) -> wire.CellHits:
+    there = ids >= 0
+    rows = ids[there]
+    names = cells.label_names
+    return wire.CellHits(
+        counts=there.sum(axis=1).tolist(),
+        cell_ids=cells.ids.take(rows).to_pylist(),
+        labels=[names[code] for code in cells.labels[rows].tolist()],
+        batches=cells.batches.take(rows).to_pylist(),
+        similarities=similarities[there].tolist(),
+        rows=rows.tolist(),
+    )
+
+
+def get_cells(library: Library, request: wire.GetCellsRequest) -> wire.GetCellsResponse:
+    """Describe reference cells by their names.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such index, or it lacks a cell.
+    """
+    check_names(request.cell_ids, MOST_NAMED, "cell_ids")
+    loaded = library.index(parse_version_name(request.index, "cell index"))
+    cells, given = loaded.index.cells, list(request.cell_ids)
+    # The names asked for make the small table, so that a million cells are read past it once.
+    met = pc.index_in(cells.ids, value_set=pa.array(sorted(set(given)), pa.string()))
+    found = np.flatnonzero(met.is_valid().to_numpy())
+    row_of = dict(zip(cells.ids.take(found).to_pylist(), found.tolist(), strict=True))
+    lost = [name for name in given if name not in row_of]
+    if lost:
+        raise NotFoundError(
+            f"cell index {loaded.entry.full_name} has no cell {lost[0]!r} "
+            f"({len(lost)} of {len(given)} are not there)",
+            {"cell_id": lost[0]},
+        )
+    rows = np.array([row_of[name] for name in given], np.int64)
+    ascending, place = np.unique(rows, return_inverse=True)
+    vectors = loaded.vectors.take(ascending)[place] if request.return_vectors and given else None
+    batches = cells.batches.take(rows).to_pylist()
+    return wire.GetCellsResponse(
+        cells=[
+            wire.Cell(
+                cell_id=name,
+                label=cells.label_names[cells.labels[row]],
+                batch=batches[at],
+                row=row,
+                vector=vectors[at].astype("<f4").tobytes() if vectors is not None else b"",
+            )
+            for at, (name, row) in enumerate(zip(given, rows.tolist(), strict=True))
+        ],
+        versions=index_versions(loaded.entry),
+    )

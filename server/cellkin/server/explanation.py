@@ -1,0 +1,88 @@
+"""Why a cell has its label: the genes that pull it there, and by how much."""
+
+from cellkin.server.blocks import CellReader
+from cellkin.server.library import Library
+from cellkin.server.limits import MOST_GENES, check_names, wanted
+from cellkin.server.loading import LoadedIndex
+from cellkin.server.prediction import index_versions
+from cellkin.space.attribution import Attribution, attribute
+from cellkin.v1 import cell_service_pb2 as wire
+from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.names import parse_version_name
+
+_DEFAULT_GENES = 20
+_MOST_GENES = 1000
+_MOST_CELLS = 64
+
+
+def explain(library: Library, request: wire.ExplainCellRequest) -> wire.ExplainCellResponse:
+    """Say which genes pull cells to a label.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there are too many cells, or the reference lacks the label.
+    GenesUnmatchedError
+        If too few genes match.
+    """
+    header = request.header
+    n_genes = wanted(request.n_genes, _DEFAULT_GENES, _MOST_GENES, "n_genes")
+    check_names(header.genes, MOST_GENES, "header.genes")
+    loaded = library.index(parse_version_name(header.index, "cell index"))
+    label = _label_row(loaded, request.label)
+    reader = CellReader(loaded, header.genes, header.taxon, int(header.units), "header")
+    cells = reader.read(request.cells)
+    if cells.shape[0] > _MOST_CELLS:
+        raise InvalidArgumentError(
+            f"{cells.shape[0]} cells to explain; send at most {_MOST_CELLS}",
+            {"limit": str(_MOST_CELLS)},
+            field="cells",
+        )
+    prototypes = loaded.prototypes()
+    explained = attribute(cells, reader.columns, loaded.index.space, prototypes, label)
+    return wire.ExplainCellResponse(
+        versions=index_versions(loaded.entry),
+        explanations=[_message(loaded, attribution, n_genes) for attribution in explained],
+    )
+
+
+def _label_row(loaded: LoadedIndex, label: str) -> int | None:
+    names = loaded.index.cells.label_names
+    if not label:
+        return None
+    if label not in names:
+        raise InvalidArgumentError(
+            f"the reference has no label {label!r}; it has {', '.join(names[:20])}"
+            + (", ..." if len(names) > 20 else ""),
+            field="label",
+        )
+    return names.index(label)
+
+
+def _message(loaded: LoadedIndex, found: Attribution, n_genes: int) -> wire.CellExplanation:
+    if found.class_row < 0:
+        return wire.CellExplanation()
+    largest = found.largest(n_genes)
+    space, names = loaded.index.space, loaded.genes
+    gene_ids = space.gene_ids[found.genes[largest]]
+    symbols = names.table["symbol"].take(names.gene_ids.searchsorted(gene_ids)).to_pylist()
+    named = [
+        wire.GeneContribution(
+            gene_id=gene_id, symbol=symbol, weight=weight, contribution=contribution
+        )
+        for gene_id, symbol, weight, contribution in zip(
+            gene_ids.tolist(),
+            symbols,
+            found.weights[largest].tolist(),
+            found.contributions[largest].tolist(),
+            strict=True,
+        )
+    ]
+    return wire.CellExplanation(
+        label=loaded.index.cells.label_names[found.class_row],
+        score=found.score,
+        similarity=found.similarity,
+        contributions=named,
+        remainder=found.score - float(found.contributions[largest].sum(dtype="f8")),
+        n_remaining=len(found.genes) - len(largest),
+    )

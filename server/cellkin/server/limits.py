@@ -1,0 +1,94 @@
+"""What a request may ask for: more is refused, and never cut to size silently."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cellkin.space.arrays import Float32Matrix
+from cellkin.wire import codec
+from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
+
+MOST_GENES = 200_000
+"""Gene names of one request: about twice what the largest panel has."""
+MOST_NAMED = 1000
+"""Genes or cells that are asked about one by one."""
+MOST_CELLS = 4096
+"""Cells or queries of one message."""
+_MOST_SIGNS = 1000
+
+
+def wanted(n: int, default: int, most: int, field: str) -> int:
+    """Return how many of something a request asks for.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is negative or more than there may be.
+    """
+    if not 0 <= n <= most:
+        what = "neighbors" if field.endswith("k") else "entries"
+        raise InvalidArgumentError(
+            f"{field.rpartition('.')[2]} is {n}; ask for 1 to {most} {what}",
+            {"limit": str(most)},
+            field=field,
+        )
+    return n or default
+
+
+def check_names(names: Sequence[str], most: int, field: str) -> None:
+    """Refuse more names than there may be, or one that is no name.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there are too many, or one is longer than 1000 signs.
+    """
+    if len(names) > most:
+        raise InvalidArgumentError(
+            f"{len(names)} names in {field}; send at most {most}",
+            {"limit": str(most)},
+            field=field,
+        )
+    for at, name in enumerate(names):
+        if len(name) > _MOST_SIGNS:
+            raise InvalidArgumentError(
+                f"{field}[{at}] has {len(name)} signs; a name has at most {_MOST_SIGNS}",
+                field=f"{field}[{at}]",
+            )
+
+
+def read_vectors(data: bytes, dim: int, field: str) -> Float32Matrix:
+    """Read (n, dim) float32 vectors of a message, and scale them to unit length.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a value is not finite, a vector has no length, or there are too many.
+    DimensionMismatchError
+        If they are of another width.
+    """
+    values = codec.decode(data, np.float32, field)
+    if len(values) % dim:
+        raise DimensionMismatchError(
+            f"{field}: {len(values)} values are no whole number of vectors of {dim} dimensions",
+            {"dim": str(dim)},
+            field=field,
+        )
+    vectors = values.reshape(-1, dim).astype(np.float64)
+    if len(vectors) > MOST_CELLS:
+        raise InvalidArgumentError(
+            f"{field}: {len(vectors)} vectors; send at most {MOST_CELLS} in one message",
+            {"limit": str(MOST_CELLS)},
+            field=field,
+        )
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    # Squares of the largest float32 stay finite in double precision.
+    if not np.isfinite(lengths).all():
+        raise InvalidArgumentError(f"{field}: some values are not finite", field=field)
+    if not (lengths > 0).all():
+        raise InvalidArgumentError(
+            f"{field}: vector {int(np.argmin(lengths))} is all zero and has no direction",
+            field=field,
+        )
+    unit: Float32Matrix = (vectors / lengths[:, None]).astype(np.float32)
+    return unit

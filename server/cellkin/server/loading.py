@@ -1,0 +1,307 @@
+"""Versions in memory: read, warmed, and tested before any request sees them."""
+
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+
+from cellkin.server import calls
+from cellkin.server.metrics import Metrics
+from cellkin.server.searching import SideBySide, Together
+from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64Vector
+from cellkin.space.vectors import unit_rows
+from cellkin.store.catalog import Entry
+from cellkin.store.cell_index import CellIndex, read_cell_index
+from cellkin.store.cell_table import CellVectors, cell_table
+from cellkin.store.certificate import Certificate
+from cellkin.store.corpus import GeneNames
+from cellkin.store.exact_search import class_means, search_exactly
+from cellkin.store.neighbors import Found, NeighborIndex
+from cellkin.store.store import Store
+from cellkin.wire.errors import IntegrityError
+
+_PROBES = 64
+_PAIRS = 100_000
+_PART = 10_000
+# Where a binomial share is within so many standard errors of the certified one.
+_ERRORS = 4.0
+_TURN_S = 0.05
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedCorpus:
+    """The names of a corpus."""
+
+    entry: Entry
+    genes: GeneNames
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedIndex:
+    """A cell index with the corpus its genes are named by.
+
+    Parameters
+    ----------
+    entry
+        The version.
+    index
+        Its space, cells and neighbors; the neighbors may be searched by many requests at once.
+    corpus
+        What its genes are named by.
+    vectors
+        The cells' own vectors, on disk.
+    scanning
+        Held by the one request of the process that reads through all vectors of an index.
+    """
+
+    entry: Entry
+    index: CellIndex
+    corpus: LoadedCorpus
+    vectors: CellVectors
+    scanning: threading.Lock
+    _means: list[Float32Matrix] = field(default_factory=list, repr=False)
+
+    @property
+    def genes(self) -> GeneNames:
+        """The names of the corpus."""
+        return self.corpus.genes
+
+    @property
+    def exact(self) -> bool:
+        """Whether a search compares every cell anyway."""
+        inner = getattr(self.index.neighbors, "inner", None)
+        return isinstance(inner, NeighborIndex) and inner.exact
+
+    def prototypes(self) -> Float32Matrix:
+        """Return the (n_labels, dim) float32 directions of the labels' means; reads all cells once.
+
+        Raises
+        ------
+        DeadlineExceededError, CancelledError
+            If nobody waits for the answer any more.
+        """
+        if not self._means:
+            with self._scan():
+                if not self._means:
+                    cells = self.index.cells
+                    n_labels = len(cells.label_names)
+                    means = class_means(self.vectors, cells.labels, n_labels, calls.check)
+                    self._means.append(means)
+        return self._means[0]
+
+    def search_exactly(self, queries: Float32Matrix, k: int, passing: BoolVector | None) -> Found:
+        """Compare every cell that passes with every query; see `cellkin.store.exact_search`."""
+        with self._scan():
+            return search_exactly(self.vectors, queries, k, passing, calls.check)
+
+    @contextmanager
+    def _scan(self) -> Iterator[None]:
+        call, began = calls.current(), time.perf_counter()
+        while not self.scanning.acquire(timeout=_TURN_S):
+            call.check()
+        started = time.perf_counter()
+        call.queue_s += started - began
+        try:
+            yield
+        finally:
+            self.scanning.release()
+            call.compute_s += time.perf_counter() - started
+
+
+@dataclass(frozen=True)
+class SpeciesGenes:
+    """The genes of one species in an embedding.
+
+    Parameters
+    ----------
+    gene_ids
+        (n,) int64 NCBI GeneIDs, ascending.
+    vectors
+        (n, dim) float32, centred at the mean of all genes, unit rows.
+    """
+
+    gene_ids: Int64Vector
+    vectors: Float32Matrix
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedEmbedding:
+    """A gene embedding, species by species, with the corpus its genes are named by.
+
+    Parameters
+    ----------
+    entry
+        The version.
+    mean
+        (dim,) float32, the mean of the vectors of all genes as the model gives them.
+    corpus
+        What its genes are named by.
+    by_taxon
+        The genes by NCBI taxonomy id.
+    """
+
+    entry: Entry
+    mean: Float32Vector
+    corpus: LoadedCorpus
+    by_taxon: Mapping[int, SpeciesGenes]
+    _backgrounds: dict[int, Float32Vector] = field(default_factory=dict, repr=False)
+
+    @property
+    def genes(self) -> GeneNames:
+        """The names of the corpus."""
+        return self.corpus.genes
+
+    def species(self, taxon: int) -> SpeciesGenes:
+        """Return the genes of a species; none where the embedding has none of it."""
+        nothing = SpeciesGenes(np.empty(0, np.int64), np.empty((0, len(self.mean)), np.float32))
+        return self.by_taxon.get(taxon, nothing)
+
+    def background(self, taxon: int) -> Float32Vector:
+        """Return the similarities of random pairs of different genes of a species, ascending.
+
+        Of a species with a single gene there is no pair: one similarity of -1 stands for none.
+        """
+        known = self._backgrounds.get(taxon)
+        if known is None:
+            vectors = self.species(taxon).vectors
+            n = len(vectors)
+            rng = np.random.default_rng(taxon)
+            known = np.full(_PAIRS if n > 1 else 1, -1, np.float32)
+            for at in range(0, _PAIRS if n > 1 else 0, _PART):
+                first = rng.integers(0, n, _PART)
+                second = (first + rng.integers(1, n, _PART)) % n
+                known[at : at + _PART] = np.einsum("nd,nd->n", vectors[first], vectors[second])
+            known.sort()
+            self._backgrounds[taxon] = known
+        return known
+
+
+def load_embedding(store: Store, entry: Entry, corpus: LoadedCorpus) -> LoadedEmbedding:
+    """Read a gene embedding, its digest checked."""
+    raw = store.embedding(entry)
+    mean = raw.vectors.mean(axis=0, dtype=np.float64)
+    by_taxon = {}
+    for taxon in np.unique(raw.taxa).tolist():
+        rows = raw.taxa == taxon
+        centered = unit_rows(np.asarray(raw.vectors[rows] - mean, np.float32))
+        by_taxon[taxon] = SpeciesGenes(raw.gene_ids[rows], centered)
+    return LoadedEmbedding(entry, mean.astype(np.float32), corpus, by_taxon)
+
+
+class IndexLoader:
+    """Loads cell indexes for serving.
+
+    Parameters
+    ----------
+    store
+        The store.
+    metrics
+        Where what is loaded and searched is counted.
+    cores
+        Searches that run side by side.
+    """
+
+    def __init__(self, store: Store, metrics: Metrics, cores: int) -> None:
+        self._store, self._metrics = store, metrics
+        self._cores = threading.BoundedSemaphore(cores)
+        self._scanning = threading.Lock()
+        # A finalizer may run anywhere, inside any lock: it does no more than to put this here.
+        self._gone: SimpleQueue[tuple[str, Any]] = SimpleQueue()
+
+    def load(self, entry: Entry, corpus: Callable[[], LoadedCorpus]) -> LoadedIndex:
+        """Map an index into memory, touch all of it, and test it.
+
+        Raises
+        ------
+        IntegrityError
+            If its files are not those of the catalog, or it answers otherwise than certified.
+        """
+        folder = self._store.index_folder(entry, again=False)
+        plain = read_cell_index(folder)
+        vectors = CellVectors(cell_table(self._store, entry), plain.space)
+        n_bytes = sum((folder / name).stat().st_size for name in entry.manifest["files"])
+        _warm(folder / name for name in entry.manifest["files"])
+        test_index(entry, plain, vectors)
+        wrapped = replace(plain, neighbors=self._shared(plain.neighbors, entry.full_name))
+        loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning)
+        self._metrics.index_loaded(entry.full_name, n_bytes, entry.manifest["n_cells"])
+        gone = (entry.full_name, plain.neighbors)
+        weakref.finalize(loaded, self._gone.put, gone).atexit = False
+        return loaded
+
+    def unload(self) -> list[str]:
+        """Free what neither the library nor a request holds any more; return these versions."""
+        names = []
+        while not self._gone.empty():
+            name, neighbors = self._gone.get()
+            neighbors.close()
+            self._metrics.index_unloaded(name)
+            names.append(name)
+        return names
+
+    def _shared(self, neighbors: Any, name: str) -> Any:
+        if isinstance(neighbors, NeighborIndex) and neighbors.exact:
+            return Together(neighbors, name, self._metrics)
+        return SideBySide(neighbors, name, self._metrics, self._cores)
+
+
+def _warm(files: Iterable[Path]) -> None:
+    """Read files once, so that the first requests do not wait for the disk page by page."""
+    buffer = bytearray(1 << 24)
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while file.readinto(buffer):
+                pass
+
+
+def test_index(entry: Entry, index: CellIndex, vectors: CellVectors) -> None:
+    """Ask an index for cells it holds, and compare with what its manifest and certificate say.
+
+    A cell of the index is at least as easy to find as the queries it was certified with, so it must
+    be its own nearest neighbor at least as often as the certified recall at 1 says, but for chance.
+
+    Raises
+    ------
+    IntegrityError
+        If it does not answer so.
+    """
+    manifest = entry.manifest
+    counts = np.bincount(index.cells.labels, minlength=len(index.cells.label_names)).tolist()
+    stated = dict(zip(index.cells.label_names, counts, strict=True)) == manifest["label_counts"]
+    n = manifest["n_cells"]
+    if not stated or not len(index.neighbors) == len(index.cells.ids) == vectors.n == n:
+        raise IntegrityError(
+            f"cell index {entry.full_name}: its files have {len(index.neighbors)} vectors and "
+            f"{len(index.cells.ids)} cells, or other labels, where the manifest says {n} cells; "
+            "publish it again"
+        )
+    rows = np.unique(np.linspace(0, n - 1, _PROBES).astype(np.int64))
+    probes = vectors.take(rows)
+    placed = np.einsum("nd,nd->n", probes, probes) > 0
+    if not placed.any():
+        return
+    similarities, ids = index.neighbors.search(probes[placed], 1)
+    # A copy of a cell, or one as near but for rounding, is as good.
+    found = (ids[:, 0] == rows[placed]) | (similarities[:, 0] >= 1 - 1e-4)
+    share = float(found.mean())
+    least = _least_share(manifest.get("certificate"), int(placed.sum()))
+    if share < least or not np.isfinite(similarities).all():
+        raise IntegrityError(
+            f"cell index {entry.full_name}: {share:.0%} of {int(placed.sum())} of its own cells "
+            f"found themselves, where its certificate promises at least {least:.0%}; "
+            "publish it again"
+        )
+
+
+def _least_share(certificate: dict[str, Any] | None, n: int) -> float:
+    if certificate is None:
+        return 1.0
+    recall = Certificate.from_json(certificate).recall[1]
+    return max(0.0, recall - _ERRORS * float(np.sqrt(max(recall * (1 - recall), 1 / n) / n)))

@@ -1,0 +1,44 @@
+"""Messages that several services answer with."""
+
+from importlib.metadata import version
+
+from cellkin.store.catalog import Entry
+from cellkin.store.corpus import GeneNames
+from cellkin.v1 import cell_service_pb2, gene_service_pb2, versions_pb2
+from cellkin.wire import codec
+from cellkin.wire.match import GeneMatch
+
+SERVER = version("cellkin")
+
+
+def embedding_versions(entry: Entry) -> versions_pb2.Versions:
+    """Name what a gene embedding was made from."""
+    return versions_pb2.Versions(
+        embedding=entry.full_name, corpus=entry.manifest["corpus"], server=SERVER
+    )
+
+
+def corpus_versions(entry: Entry) -> versions_pb2.Versions:
+    """Name a corpus."""
+    return versions_pb2.Versions(corpus=entry.full_name, server=SERVER)
+
+
+def gene_record(genes: GeneNames, row: int) -> gene_service_pb2.GeneRecord:
+    """Name a gene of a corpus, by its row."""
+    (record,) = genes.table.slice(row, 1).select(_RECORD).to_pylist()
+    return gene_service_pb2.GeneRecord(**record)
+
+
+_RECORD = ["gene_id", "taxon", "symbol", "name", "rung"]
+
+
+def match_message(match: GeneMatch) -> cell_service_pb2.GeneMatch:
+    """Return a match report as it is sent."""
+    return cell_service_pb2.GeneMatch(
+        taxon=match.taxon,
+        taxon_inferred=match.taxon_inferred,
+        gene_ids=codec.encode(match.gene_ids),
+        routes=codec.encode(match.routes),
+        rungs=codec.encode(match.rungs),
+        in_space=codec.encode(match.in_space),
+    )

@@ -1,0 +1,149 @@
+"""What the server counts, and the page where Prometheus reads it."""
+
+import threading
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from cellkin.wire.errors import AlreadyExistsError
+
+_SECONDS = (
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
+)  # fmt: skip
+_BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+
+
+class Metrics:
+    """Counters of one process; they never hold expression, texts or tokens.
+
+    Attributes
+    ----------
+    n_answered
+        Requests answered, whatever the answer.
+    """
+
+    def __init__(self) -> None:
+        self.n_answered = 0
+        self._lock = threading.Lock()
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        self._requests = Counter(
+            "cellkin_requests", "Requests answered.", ["method", "code"], registry=registry
+        )
+        self._whole = self._seconds("cellkin_request_seconds", "From arrival to answer.")
+        self._queue = self._seconds(
+            "cellkin_queue_seconds", "Waiting for a thread or a turn to search."
+        )
+        self._compute = self._seconds("cellkin_compute_seconds", "Searching.")
+        self._messages = Counter(
+            "cellkin_stream_messages", "Messages of streams answered.", ["method"],
+            registry=registry,
+        )  # fmt: skip
+        self._queries = Counter(
+            "cellkin_index_queries", "Queries searched.", ["index"], registry=registry
+        )
+        self._search = Counter(
+            "cellkin_index_search_seconds", "Time of searches.", ["index"], registry=registry
+        )
+        self._batch = Histogram(
+            "cellkin_index_batch_queries", "Queries of one search.", ["index"],
+            buckets=_BATCHES, registry=registry,
+        )  # fmt: skip
+        self._joined = Counter(
+            "cellkin_index_joined_requests", "Requests searched in the batch of another.",
+            ["index"], registry=registry,
+        )  # fmt: skip
+        self._bytes = Gauge(
+            "cellkin_index_bytes", "Bytes of the files of a loaded index.", ["index"],
+            registry=registry,
+        )  # fmt: skip
+        self._cells = Gauge(
+            "cellkin_index_cells", "Cells of a loaded index.", ["index"], registry=registry
+        )
+        self._switches = Counter(
+            "cellkin_version_switches", "Times a name came to mean another version.",
+            ["kind"], registry=registry,
+        )  # fmt: skip
+        self._refused = Counter(
+            "cellkin_versions_refused", "Times a version failed to load or its test.",
+            ["kind"], registry=registry,
+        )  # fmt: skip
+        self._pending = Gauge(
+            "cellkin_pending_requests", "Requests worked on or waiting.", ["lane"],
+            registry=registry,
+        )  # fmt: skip
+
+    def _seconds(self, name: str, what: str) -> Histogram:
+        return Histogram(name, what, ["method"], buckets=_SECONDS, registry=self.registry)
+
+    def answered(
+        self, method: str, code: str, whole_s: float, queue_s: float, compute_s: float
+    ) -> None:
+        """Count one request."""
+        with self._lock:
+            self.n_answered += 1
+        self._requests.labels(method, code).inc()
+        self._whole.labels(method).observe(whole_s)
+        self._queue.labels(method).observe(queue_s)
+        self._compute.labels(method).observe(compute_s)
+
+    def message_answered(self, method: str) -> None:
+        """Count one message of a stream."""
+        self._messages.labels(method).inc()
+
+    def searched(self, index: str, n_queries: int, n_requests: int, search_s: float) -> None:
+        """Count one search of an index."""
+        self._queries.labels(index).inc(n_queries)
+        self._search.labels(index).inc(search_s)
+        self._batch.labels(index).observe(n_queries)
+        self._joined.labels(index).inc(n_requests - 1)
+
+    def index_loaded(self, index: str, n_bytes: int, n_cells: int) -> None:
+        """Note that an index is in memory."""
+        self._bytes.labels(index).set(n_bytes)
+        self._cells.labels(index).set(n_cells)
+
+    def index_unloaded(self, index: str) -> None:
+        """Note that an index is not in memory any more; its counts go with it."""
+        for metric in (
+            self._bytes, self._cells, self._queries, self._search, self._batch, self._joined,
+        ):  # fmt: skip
+            metric.remove(index)
+
+    def switched(self, kind: str) -> None:
+        """Count that a name came to mean another version."""
+        self._switches.labels(kind).inc()
+
+    def refused(self, kind: str) -> None:
+        """Count that a version failed to load or its test."""
+        self._refused.labels(kind).inc()
+
+    def watch_lane(self, lane: str, n_pending: Callable[[], int]) -> None:
+        """Read the requests of a lane whenever the page is asked for."""
+        self._pending.labels(lane).set_function(n_pending)
+
+    def serve(self, host: str, port: int) -> Callable[[], None]:
+        """Serve the page at ``http://host:port/metrics``; returns what stops it.
+
+        Raises
+        ------
+        AlreadyExistsError
+            If the address cannot be had.
+        """
+        try:
+            server, thread = start_http_server(port, host, self.registry)
+        except OSError as error:
+            raise AlreadyExistsError(
+                f"cannot serve metrics on {host}:{port}: {error.strerror}; "
+                "give another address with --metrics"
+            ) from error
+
+        def stop() -> None:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+        return stop

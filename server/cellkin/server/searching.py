@@ -1,0 +1,206 @@
+"""Search for many requests at once: together where that is cheaper, side by side where it is not.
+
+A flat index reads every vector for every batch, so 64 queries in one batch cost little more than
+two. Requests that come while a search runs wait and are searched together next; there is no timer,
+and a request that comes alone is searched at once, on its own thread. Inverted lists and graphs
+gain nothing by that: their searches run side by side, as many as there are cores.
+"""
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from cellkin.server import calls
+from cellkin.space.arrays import BoolVector, Float32Matrix
+from cellkin.store.neighbors import Found, Searchable
+
+MOST_TOGETHER = 1024
+"""Queries of one search together; a block of more is searched in turns of its own."""
+_TURN_S = 0.05
+"""How often a waiting request looks whether somebody still waits for it."""
+
+
+class Meter(Protocol):
+    """Where searches are counted."""
+
+    def searched(self, index: str, n_queries: int, n_requests: int, search_s: float) -> None:
+        """Count one search of an index."""
+
+
+@dataclass(eq=False)
+class _Waiting:
+    """A block of queries that waits to be searched."""
+
+    queries: Float32Matrix
+    k: int
+    done: threading.Event = field(default_factory=threading.Event)
+    found: Found | None = None
+    error: BaseException | None = None
+    leads: bool = False
+    search_s: float = 0.0
+
+
+class Together:
+    """Searches what came while the last search ran in one batch.
+
+    Parameters
+    ----------
+    inner
+        The index.
+    name
+        Its version, for the meter.
+    meter
+        Where searches are counted.
+    """
+
+    def __init__(self, inner: Searchable, name: str, meter: Meter) -> None:
+        self.inner = inner
+        self._name, self._meter = name, meter
+        self._lock = threading.Lock()
+        self._queue: deque[_Waiting] = deque()
+        self._busy = False
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return len(self.inner)
+
+    def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
+        """Find the nearest vectors of each query; see `NeighborIndex.search`.
+
+        Raises
+        ------
+        DeadlineExceededError, CancelledError
+            If nobody waits for the answer any more.
+        """
+        began = time.perf_counter()
+        mine = _Waiting(queries, k)
+        with self._lock:
+            if self._busy:
+                self._queue.append(mine)
+            else:
+                self._busy = mine.leads = True
+        if not mine.leads:
+            self._wait(mine)
+        waited_s = time.perf_counter() - began
+        if mine.leads:
+            self._lead(mine, passing)
+        else:
+            waited_s -= mine.search_s
+        call = calls.current()
+        call.queue_s += waited_s
+        call.compute_s += mine.search_s
+        if mine.error is not None:
+            raise mine.error
+        assert mine.found is not None  # whoever led the batch filled in one of the two
+        return mine.found
+
+    def _wait(self, mine: _Waiting) -> None:
+        call = calls.current()
+        while not mine.done.wait(_TURN_S):
+            lost = call.lost()
+            if lost is None:
+                continue
+            with self._lock:
+                if mine in self._queue:
+                    self._queue.remove(mine)
+                    raise lost
+            # It is being searched, or was just told to lead: both end soon.
+
+    def _lead(self, mine: _Waiting, passing: BoolVector | None) -> None:
+        """Search one's own queries with those of others, then hand over to who waits longest."""
+        batch = [mine] if passing is not None else self._take(mine)
+        try:
+            self._search(batch, passing)
+        finally:
+            with self._lock:
+                following = self._queue.popleft() if self._queue else None
+                self._busy = following is not None
+            if following is not None:
+                following.leads = True
+                following.done.set()
+
+    def _take(self, mine: _Waiting) -> list[_Waiting]:
+        batch, n_queries = [mine], len(mine.queries)
+        with self._lock:
+            for other in list(self._queue):
+                fits = n_queries + len(other.queries) <= MOST_TOGETHER
+                if fits and other.k == mine.k and other.queries.shape[1] == mine.queries.shape[1]:
+                    self._queue.remove(other)
+                    batch.append(other)
+                    n_queries += len(other.queries)
+        return batch
+
+    def _search(self, batch: list[_Waiting], passing: BoolVector | None) -> None:
+        mine = batch[0]
+        try:
+            together = np.concatenate([w.queries for w in batch]) if batch[1:] else mine.queries
+            began = time.perf_counter()
+            found = _in_parts(self.inner, together, mine.k, passing)
+            search_s = time.perf_counter() - began
+            self._meter.searched(self._name, len(together), len(batch), search_s)
+            start = 0
+            for waiting in batch:
+                part = slice(start, start + len(waiting.queries))
+                waiting.found, waiting.search_s = (found[0][part], found[1][part]), search_s
+                start = part.stop
+        except BaseException as error:  # noqa: BLE001  # every request of the batch is told
+            for waiting in batch:
+                waiting.error = error
+        finally:
+            for waiting in batch[1:]:
+                waiting.done.set()
+
+
+class SideBySide:
+    """Lets searches of an index run at once, as many as there are cores for.
+
+    Parameters
+    ----------
+    inner, name, meter
+        As of `Together`.
+    cores
+        Shared by the indexes of a process.
+    """
+
+    def __init__(
+        self, inner: Searchable, name: str, meter: Meter, cores: threading.BoundedSemaphore
+    ) -> None:
+        self.inner = inner
+        self._name, self._meter, self._cores = name, meter, cores
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return len(self.inner)
+
+    def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
+        """Find the nearest vectors of each query; see `Together.search`."""
+        call, began = calls.current(), time.perf_counter()
+        while not self._cores.acquire(timeout=_TURN_S):
+            call.check()
+        try:
+            started = time.perf_counter()
+            call.queue_s += started - began
+            found = _in_parts(self.inner, queries, k, passing)
+            search_s = time.perf_counter() - started
+        finally:
+            self._cores.release()
+        call.compute_s += search_s
+        self._meter.searched(self._name, len(queries), 1, search_s)
+        return found
+
+
+def _in_parts(
+    inner: Searchable, queries: Float32Matrix, k: int, passing: BoolVector | None
+) -> Found:
+    """Search some queries at a time, so that nobody waits long for who has given up."""
+    if len(queries) <= MOST_TOGETHER:
+        return inner.search(queries, k, passing)
+    parts = []
+    for at in range(0, len(queries), MOST_TOGETHER):
+        calls.check()
+        parts.append(inner.search(queries[at : at + MOST_TOGETHER], k, passing))
+    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])

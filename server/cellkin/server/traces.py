@@ -1,0 +1,95 @@
+"""OpenTelemetry traces of requests, where an operator asks for them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from cellkin.server.calls import Call
+from cellkin.wire.errors import CellkinError, MissingDependencyError
+
+
+class Tracer(Protocol):
+    """Makes a span of every request."""
+
+    def span(self, call: Call, metadata: Mapping[str, str | bytes]) -> Any:
+        """Return a context in which the request is answered."""
+
+
+class NoTracer:
+    """Traces nothing."""
+
+    @contextmanager
+    def span(self, call: Call, metadata: Mapping[str, str | bytes]) -> Iterator[None]:
+        """Do nothing."""
+        yield
+
+
+class SpanTracer:
+    """Makes spans that continue the trace of the caller (``traceparent``).
+
+    A span says where the time went and which versions answered; no expression, no vectors, no
+    tokens.
+
+    Parameters
+    ----------
+    provider
+        An ``opentelemetry.sdk.trace.TracerProvider``.
+    """
+
+    def __init__(self, provider: Any) -> None:
+        self._tracer = provider.get_tracer("cellkin.server")
+
+    @contextmanager
+    def span(self, call: Call, metadata: Mapping[str, str | bytes]) -> Iterator[None]:
+        """Make a span of a request."""
+        from opentelemetry.trace import SpanKind, Status, StatusCode
+        from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+        carrier = {k: v for k, v in metadata.items() if isinstance(v, str)}
+        service, _, method = call.method.lstrip("/").partition("/")
+        with self._tracer.start_as_current_span(
+            call.method.lstrip("/"),
+            context=TraceContextTextMapPropagator().extract(carrier),
+            kind=SpanKind.SERVER,
+            attributes={"rpc.system": "grpc", "rpc.service": service, "rpc.method": method},
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except CellkinError as error:
+                span.set_status(Status(StatusCode.ERROR, error.reason))
+                raise
+            finally:
+                span.set_attribute("cellkin.queue_s", call.queue_s)
+                span.set_attribute("cellkin.compute_s", call.compute_s)
+                span.set_attribute("cellkin.versions", call.versions)
+
+
+def tracer_to(url: str) -> tuple[Tracer, Callable[[], None]]:
+    """Return a tracer that sends spans to a collector by OTLP over HTTP, and what ends it.
+
+    Parameters
+    ----------
+    url
+        Such as ``http://127.0.0.1:4318/v1/traces``; empty for none.
+
+    Raises
+    ------
+    MissingDependencyError
+        If OpenTelemetry is not installed.
+    """
+    if not url:
+        return NoTracer(), lambda: None
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.trace import TracerProvider
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise MissingDependencyError(
+            "OpenTelemetry is not installed; pip install 'cellkin[traces]'"
+        ) from error
+    provider = TracerProvider(resource=Resource.create({"service.name": "cellkin"}))
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(endpoint=url)))
+    return SpanTracer(provider), provider.shutdown

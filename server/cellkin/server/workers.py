@@ -1,0 +1,162 @@
+"""Several server processes on one port: the kernel shares the connections out among them.
+
+Each maps the same index files, so that they are in memory once. The parent holds the port, starts
+the processes, starts one again that dies, and stops them when it is told to stop or dies itself.
+"""
+
+import multiprocessing
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import structlog
+
+from cellkin.server.settings import ServerSettings, parse_address
+from cellkin.wire.errors import AlreadyExistsError, CellkinError, InternalError, error_from_reason
+
+_log = structlog.get_logger("cellkin.server")
+_AGAIN_S = 1.0
+
+
+@contextmanager
+def running_processes(settings: ServerSettings, configure: Callable[[], None]) -> Iterator[str]:
+    """Run several processes for as long as the block lasts; yields the address once all are ready.
+
+    Parameters
+    ----------
+    settings
+        What each runs with.
+    configure
+        Sets up logging in each; of a module, so that it can be named to them.
+
+    Raises
+    ------
+    AlreadyExistsError
+        If the address cannot be had.
+    CellkinError
+        If a process cannot start, whatever it says.
+    """
+    with _reserved(settings.listen) as listen:
+        shared = settings.model_copy(update={"listen": listen})
+        workers = [_Worker(shared, number, configure) for number in range(settings.processes)]
+        stopping = threading.Event()
+        keeper = threading.Thread(target=_keep, args=(workers, stopping), daemon=True)
+        try:
+            for worker in workers:
+                worker.start()
+            for worker in workers:
+                worker.wait_ready()
+            keeper.start()
+            yield listen
+        finally:
+            stopping.set()
+            for worker in workers:
+                worker.stop()
+            for worker in workers:
+                worker.join()
+
+
+class _Worker:
+    """One of the processes."""
+
+    def __init__(
+        self, settings: ServerSettings, number: int, configure: Callable[[], None]
+    ) -> None:
+        self._given = settings, number, configure
+        self.number = number
+        self.process: Any = None
+        self._pipe: Connection | None = None
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_work, args=(*self._given, theirs))
+        self.process.start()
+        theirs.close()
+
+    def wait_ready(self) -> None:
+        assert self._pipe is not None
+        try:
+            failed = self._pipe.recv()
+        except EOFError as error:
+            raise InternalError(
+                f"server process {self.number} ended before it was ready; its log says why"
+            ) from error
+        if failed is not None:
+            raise error_from_reason(*failed)
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.is_alive():
+            self.process.terminate()
+
+    def join(self) -> None:
+        if self.process is not None:
+            self.process.join()
+
+
+def _work(
+    settings: ServerSettings, number: int, configure: Callable[[], None], pipe: Connection
+) -> None:
+    """Be one of the processes."""
+    from cellkin.server.process import running
+
+    configure()
+    stop = threading.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, lambda *_: stop.set())
+    try:
+        with running(settings, number):
+            pipe.send(None)
+            threading.Thread(target=_until_orphaned, args=(pipe, stop), daemon=True).start()
+            stop.wait()
+    except CellkinError as error:
+        pipe.send((error.reason, error.message, error.metadata))
+
+
+def _until_orphaned(pipe: Connection, stop: threading.Event) -> None:
+    try:
+        pipe.recv()
+    except (EOFError, OSError):
+        stop.set()
+
+
+def _keep(workers: list[_Worker], stopping: threading.Event) -> None:
+    """Start processes again that die."""
+    while not stopping.is_set():
+        wait([worker.process.sentinel for worker in workers], timeout=0.2)
+        for worker in workers:
+            if worker.process.is_alive() or stopping.is_set():
+                continue
+            _log.error("process died", number=worker.number, exit_code=worker.process.exitcode)
+            time.sleep(_AGAIN_S)
+            if not stopping.is_set():
+                worker.start()
+
+
+@contextmanager
+def _reserved(listen: str) -> Iterator[str]:
+    """Hold an address against other servers, and find the port where any will do."""
+    host, port = parse_address(listen, "listen")
+    family, *_, address = socket.getaddrinfo(
+        host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as alone:
+            # Whoever listens there already, sharing or not, is found by one who does not share.
+            alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            alone.bind(address)
+            found = alone.getsockname()[1]
+        with socket.socket(family, socket.SOCK_STREAM) as held:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind((address[0], found, *address[2:]))
+            yield f"{host}:{found}"
+    except OSError as error:
+        raise AlreadyExistsError(
+            f"cannot listen on {listen}: another process does, or the address is not of "
+            "this machine; give another with --listen, port 0 for a free one"
+        ) from error

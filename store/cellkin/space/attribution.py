@@ -1,0 +1,119 @@
+"""Which genes pull a cell to a class: the projection is linear, so their parts add up exactly."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellkin.space.arrays import (
+    BoolVector,
+    CsrMatrix,
+    Float32Matrix,
+    Float32Vector,
+    Int64Vector,
+)
+from cellkin.space.projection import CellSpace, Float64Vector, GeneColumns, chosen_genes
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What each gene of one cell adds to the cell's score for one class.
+
+    The score is ``<H (sum_g w_g v_g - m), p>`` for the class's direction ``p``. As the weights of a
+    cell sum to one, it is the sum of ``w_g <H (v_g - m), p>``, the contributions.
+
+    Parameters
+    ----------
+    class_row
+        The class, a row of the prototypes; -1 where no gene of the cell has a vector.
+    genes
+        (n,) int64, rows of the space, ascending: the genes of the cell that count.
+    weights
+        (n,) float32, their shares of the cell; they sum to 1.
+    contributions
+        (n,) float32, their parts of the score.
+    score
+        The sum of all contributions.
+    similarity
+        Cosine of the cell and the class, in [-1, 1].
+    """
+
+    class_row: int
+    genes: Int64Vector
+    weights: Float32Vector
+    contributions: Float32Vector
+    score: float
+    similarity: float
+
+    def largest(self, n: int) -> Int64Vector:
+        """Return the positions of the ``n`` largest contributions of either sign, largest first."""
+        order: Int64Vector = np.argsort(-np.abs(self.contributions), kind="stable")[:n]
+        return order
+
+
+def attribute(
+    cells: CsrMatrix,
+    columns: GeneColumns,
+    space: CellSpace,
+    prototypes: Float32Matrix,
+    class_row: int | None = None,
+) -> list[Attribution]:
+    """Explain cells by their genes.
+
+    Parameters
+    ----------
+    cells
+        (n_cells, n_columns) CSR, linear expression: finite and not negative.
+    columns
+        The genes of the columns.
+    space
+        The cell space.
+    prototypes
+        (n_classes, space.dim) float32, unit rows; a zero row is a class that is never chosen.
+    class_row
+        The class to explain, or None for the one nearest to each cell, among equals the first.
+
+    Returns
+    -------
+    list
+        One a cell.
+    """
+    present = np.einsum("cd,cd->c", prototypes, prototypes) > 0
+    explained = []
+    for genes, weights in chosen_genes(cells, columns, space):
+        if not len(genes):
+            explained.append(_nothing())
+            continue
+        parts = _placed(space.vectors[genes], space)
+        scores = np.asarray(weights @ parts, np.float64) @ prototypes.T
+        row = _nearest(scores, present) if class_row is None else class_row
+        contributions = weights * (parts @ prototypes[row])
+        length = float(np.linalg.norm(weights @ parts))
+        score = float(contributions.sum(dtype=np.float64))
+        explained.append(
+            Attribution(
+                row,
+                genes,
+                weights.astype(np.float32),
+                contributions.astype(np.float32),
+                score,
+                score / length if length else 0.0,
+            )
+        )
+    return explained
+
+
+def _placed(vectors: Float32Matrix, space: CellSpace) -> Float64Vector:
+    """Return ``H (v_g - m)`` of genes, float64: the sum over a cell's genes is exact to float32."""
+    moved = vectors.astype(np.float64)
+    if space.recipe.centered:
+        moved -= space.center
+    return moved if space.head is None else moved @ space.head.T.astype(np.float64)
+
+
+def _nearest(scores: Float64Vector, present: BoolVector) -> int:
+    return int(np.argmax(np.where(present, scores, -np.inf)))
+
+
+def _nothing() -> Attribution:
+    none = np.empty(0, np.float32)
+    return Attribution(-1, np.empty(0, np.int64), none, none, 0.0, 0.0)

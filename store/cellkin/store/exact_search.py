@@ -1,0 +1,105 @@
+"""The exactly nearest cells, by the vectors of the cells' table and whatever the index."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from cellkin.space.arrays import BoolVector, Float32Matrix, Int32Vector, Int64Vector
+from cellkin.space.vectors import unit_rows
+from cellkin.store.cell_table import CellVectors
+from cellkin.store.neighbors import Found
+
+_TAKEN = 4096
+
+
+def search_exactly(
+    vectors: CellVectors,
+    queries: Float32Matrix,
+    k: int,
+    passing: BoolVector | None = None,
+    check: Callable[[], None] = lambda: None,
+) -> Found:
+    """Compare every cell, or every one that passes, with every query.
+
+    Reads the table in batches and holds one of them.
+
+    Parameters
+    ----------
+    vectors
+        The reference.
+    queries
+        (n_queries, dim) float32, unit rows.
+    k
+        Neighbors a query.
+    passing
+        (n,) bool, the cells that may be hits; None for all.
+    check
+        Called before every batch; raises where the answer is no longer wanted.
+
+    Returns
+    -------
+    similarities, ids
+        As by `NeighborIndex.search`.
+    """
+    best = np.full((len(queries), k), -np.inf, np.float32)
+    ids = np.full((len(queries), k), -1, np.int64)
+    for rows, block in _blocks(vectors, passing):
+        check()
+        similarities = np.hstack([best, queries @ block.T])
+        candidates = np.hstack([ids, np.broadcast_to(rows, (len(queries), len(rows)))])
+        # Rows ascend from block to block, so that among equals the lowest stays.
+        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+        best = np.take_along_axis(similarities, order, axis=1)
+        ids = np.take_along_axis(candidates, order, axis=1)
+    ids[np.isneginf(best)] = -1
+    return best, ids
+
+
+def _blocks(
+    vectors: CellVectors, passing: BoolVector | None
+) -> Iterator[tuple[Int64Vector, Float32Matrix]]:
+    if passing is None or passing.mean() > 0.1:
+        start = 0
+        for block in vectors.batches():
+            rows = np.arange(start, start + len(block))
+            start += len(block)
+            kept = slice(None) if passing is None else passing[rows]
+            yield rows[kept], block[kept]
+        return
+    rows = np.flatnonzero(passing)
+    for begin in range(0, len(rows), _TAKEN):
+        part = rows[begin : begin + _TAKEN]
+        yield part, vectors.take(part)
+
+
+def class_means(
+    vectors: CellVectors,
+    labels: Int32Vector,
+    n_labels: int,
+    check: Callable[[], None] = lambda: None,
+) -> Float32Matrix:
+    """Return the direction of the mean of each class's cells.
+
+    Parameters
+    ----------
+    vectors
+        The reference.
+    labels
+        (n,) int32, the class of each cell.
+    n_labels
+        Classes there are.
+    check
+        As in `search_exactly`.
+
+    Returns
+    -------
+    Float32Matrix
+        (n_labels, dim) float32, unit rows; zero where a class has no cell.
+    """
+    sums = np.zeros((n_labels, vectors.dim))
+    start = 0
+    for block in vectors.batches():
+        check()
+        np.add.at(sums, labels[start : start + len(block)], block)
+        start += len(block)
+    return unit_rows(sums.astype(np.float32))

@@ -1,0 +1,191 @@
+"""Requests that come together are searched together, and each gets its own answer."""
+
+import threading
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellkin.server import calls
+from cellkin.server.calls import Call
+from cellkin.server.searching import SideBySide, Together
+from cellkin.space.arrays import BoolVector, Float32Matrix
+from cellkin.space.vectors import unit_rows
+from cellkin.store.neighbors import Found, NeighborIndex
+from cellkin.wire.errors import CancelledError, DeadlineExceededError
+
+RNG = np.random.default_rng(3)
+VECTORS = unit_rows(RNG.standard_normal((300, 16)).astype(np.float32))
+QUERIES = unit_rows(RNG.standard_normal((64, 16)).astype(np.float32))
+
+
+class Counts:
+    """Remembers what was searched."""
+
+    def __init__(self) -> None:
+        self.searches: list[tuple[int, int]] = []
+
+    def searched(self, index: str, n_queries: int, n_requests: int, search_s: float) -> None:
+        self.searches.append((n_queries, n_requests))
+
+
+class Gate:
+    """An index whose searches wait until they are let go."""
+
+    def __init__(self, inner: NeighborIndex) -> None:
+        self.inner = inner
+        self.open = threading.Event()
+        self.entered = threading.Event()
+        self.fails: Exception | None = None
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
+        self.entered.set()
+        assert self.open.wait(20)
+        if self.fails is not None:
+            raise self.fails
+        return self.inner.search(queries, k, passing)
+
+
+def a_call(left_s: float | None = None, active: bool = True) -> Call:
+    context: Any = SimpleNamespace(time_remaining=lambda: left_s, is_active=lambda: active)
+    return Call("/test", time.perf_counter(), context)
+
+
+def at_once(n: int, work: Callable[[int], None]) -> list[threading.Thread]:
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(n)]
+    for thread in threads:
+        thread.start()
+    return threads
+
+
+def test_what_came_during_a_search_is_searched_in_one_batch() -> None:
+    gate, counts = Gate(NeighborIndex.build(VECTORS)), Counts()
+    together = Together(gate, "x", counts)
+    answers: dict[int, Found] = {}
+
+    def ask(i: int) -> None:
+        answers[i] = together.search(QUERIES[i : i + 1], 5)
+
+    first = at_once(1, ask)
+    assert gate.entered.wait(20)
+    others = at_once(9, lambda i: ask(i + 1))
+    deadline = time.monotonic() + 20
+    while len(together._queue) < 9 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    gate.open.set()
+    for thread in first + others:
+        thread.join(20)
+    assert counts.searches == [(1, 1), (9, 9)]
+    expected = NeighborIndex.build(VECTORS).search(QUERIES[:10], 5)
+    for i in range(10):
+        np.testing.assert_array_equal(answers[i][0], expected[0][i : i + 1])
+        np.testing.assert_array_equal(answers[i][1], expected[1][i : i + 1])
+
+
+@settings(max_examples=10, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.integers(1, 12)), min_size=1, max_size=24),
+    st.booleans(),
+)
+def test_every_request_gets_its_own_answer(asked: list[tuple[int, int]], flat: bool) -> None:
+    index = NeighborIndex.build(VECTORS)
+    search: Any = (
+        Together(index, "x", Counts())
+        if flat
+        else SideBySide(index, "x", Counts(), threading.BoundedSemaphore(2))
+    )
+    answers: dict[int, Found] = {}
+
+    def ask(i: int) -> None:
+        n, k = asked[i]
+        answers[i] = search.search(QUERIES[i : i + n], k)
+
+    for thread in at_once(len(asked), ask):
+        thread.join(20)
+    for i, (n, k) in enumerate(asked):
+        expected = index.search(QUERIES[i : i + n], k)
+        np.testing.assert_array_equal(answers[i][1], expected[1])
+
+
+@pytest.mark.parametrize(
+    ("left_s", "active", "error"),
+    [(-1.0, True, DeadlineExceededError), (None, False, CancelledError)],
+)
+@pytest.mark.parametrize("flat", [True, False])
+def test_nobody_waits_in_a_queue_for_who_left(
+    left_s: float | None, active: bool, error: type[Exception], flat: bool
+) -> None:
+    gate, counts = Gate(NeighborIndex.build(VECTORS)), Counts()
+    search: Any = (
+        Together(gate, "x", counts)
+        if flat
+        else SideBySide(gate, "x", counts, threading.BoundedSemaphore(1))
+    )
+    running = at_once(1, lambda i: search.search(QUERIES[:1], 5))
+    assert gate.entered.wait(20)
+    calls.work_on(a_call(left_s, active))
+    try:
+        with pytest.raises(error):
+            search.search(QUERIES[1:2], 5)
+    finally:
+        calls.work_on(None)
+        gate.open.set()
+    running[0].join(20)
+    assert counts.searches == [(1, 1)]
+
+
+def test_an_error_reaches_every_request_of_its_batch_and_no_later_one() -> None:
+    gate = Gate(NeighborIndex.build(VECTORS))
+    together = Together(gate, "x", Counts())
+    errors: list[Exception] = []
+
+    def ask(i: int) -> None:
+        try:
+            together.search(QUERIES[i : i + 1], 5)
+        except ZeroDivisionError as error:
+            errors.append(error)
+
+    gate.fails = ZeroDivisionError("broken")
+    threads = at_once(4, ask)
+    gate.open.set()
+    for thread in threads:
+        thread.join(20)
+    assert len(errors) == 4
+    gate.fails = None
+    assert together.search(QUERIES[:1], 5)[1].shape == (1, 5)
+
+
+def test_times_are_told_apart() -> None:
+    gate = Gate(NeighborIndex.build(VECTORS))
+    together = Together(gate, "x", Counts())
+    first = at_once(1, lambda i: together.search(QUERIES[:1], 5))
+    assert gate.entered.wait(20)
+    threading.Timer(0.1, gate.open.set).start()
+    call = a_call()
+    calls.work_on(call)
+    try:
+        together.search(QUERIES[1:2], 5)
+    finally:
+        calls.work_on(None)
+    first[0].join(20)
+    assert call.queue_s >= 0.05
+    assert 0 < call.compute_s < call.queue_s
+
+
+def test_a_large_block_ends_when_its_caller_leaves() -> None:
+    context: Any = SimpleNamespace(time_remaining=lambda: None, is_active=lambda: False)
+    calls.work_on(Call("/test", time.perf_counter(), context))
+    together = Together(NeighborIndex.build(VECTORS), "x", Counts())
+    try:
+        with pytest.raises(CancelledError):
+            together.search(np.repeat(QUERIES, 40, axis=0), 5)
+    finally:
+        calls.work_on(None)

@@ -1,0 +1,94 @@
+"""What a gene adds to a cell's score: exact, additive, and by the definition."""
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cellkin.space.arrays import Float32Matrix
+from cellkin.space.attribution import attribute
+from cellkin.space.projection import CellSpace, gene_columns, project
+from cellkin.space.recipe import TEXT_V1, Recipe
+from cellkin.space.vectors import unit_rows
+
+N_GENES, DIM, OUT = 40, 12, 7
+
+
+def space(seed: int, head: bool, centered: bool, top_n: int) -> CellSpace:
+    rng = np.random.default_rng(seed)
+    recipe = Recipe(**{**TEXT_V1.to_json(), "centered": centered, "top_n": top_n})
+    return CellSpace(
+        recipe=recipe,
+        gene_ids=np.arange(1, N_GENES + 1),
+        taxa=np.full(N_GENES, 9606, np.int32),
+        vectors=unit_rows(rng.standard_normal((N_GENES, DIM)).astype(np.float32)),
+        weights=rng.random(N_GENES, np.float32) + 0.1,
+        measured=np.ones(N_GENES, bool),
+        center=0.1 * rng.standard_normal(DIM).astype(np.float32),
+        head=rng.standard_normal((OUT, DIM)).astype(np.float32) if head else None,
+    )
+
+
+def prototypes(dim: int, n: int = 4) -> Float32Matrix:
+    return unit_rows(np.random.default_rng(9).standard_normal((n, dim)).astype(np.float32))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 99), st.booleans(), st.booleans(), st.sampled_from([0, 5]))
+def test_contributions_add_up_to_the_score_of_the_projection(
+    seed: int, head: bool, centered: bool, top_n: int
+) -> None:
+    made = space(seed, head, centered, top_n)
+    counts = sp.csr_matrix(np.random.default_rng(seed).poisson(0.7, (3, N_GENES)), dtype=np.float32)
+    columns = gene_columns(np.arange(N_GENES), N_GENES)
+    classes = prototypes(made.dim)
+    z, empty = project(counts, columns, made)
+    for row, found in enumerate(attribute(counts, columns, made, classes)):
+        if empty[row]:
+            assert found.class_row == -1
+            continue
+        cosines = z[row] @ classes.T
+        assert found.class_row == int(np.argmax(cosines))
+        np.testing.assert_allclose(found.similarity, cosines[found.class_row], atol=2e-6)
+        np.testing.assert_allclose(found.contributions.sum(), found.score, atol=1e-6)
+        # By the definition, gene by gene, in double precision.
+        moved = made.vectors[found.genes].astype(float) - (made.center if centered else 0)
+        moved = moved if made.head is None else moved @ made.head.T
+        by_hand = found.weights * (moved @ classes[found.class_row])
+        np.testing.assert_allclose(found.contributions, by_hand, atol=1e-6)
+        assert top_n == 0 or len(found.genes) <= top_n
+        np.testing.assert_allclose(found.weights.sum(), 1, atol=1e-6)
+
+
+def test_a_class_can_be_named_and_one_without_cells_is_never_chosen() -> None:
+    made = space(1, False, True, 0)
+    counts = sp.csr_matrix(np.ones((1, N_GENES), np.float32))
+    columns = gene_columns(np.arange(N_GENES), N_GENES)
+    classes = prototypes(made.dim)
+    for row in range(4):
+        assert attribute(counts, columns, made, classes, row)[0].class_row == row
+    # All others point away from the cell: a class of no cells has cosine 0, which would be larger.
+    away = -np.repeat(project(counts, columns, made)[0], 4, axis=0)
+    away[2] = 0
+    assert attribute(counts, columns, made, away)[0].class_row == 0
+
+
+def test_the_largest_are_of_either_sign() -> None:
+    made = space(2, False, True, 0)
+    counts = sp.csr_matrix(np.ones((1, N_GENES), np.float32))
+    columns = gene_columns(np.arange(N_GENES), N_GENES)
+    (found,) = attribute(counts, columns, made, prototypes(made.dim), 0)
+    largest = np.abs(found.contributions[found.largest(6)])
+    assert (np.diff(largest) <= 0).all()
+    assert largest.min() >= np.sort(np.abs(found.contributions))[-6] - 1e-9
+    assert found.contributions[found.largest(N_GENES)].min() < 0
+
+
+def test_a_cell_of_no_gene_has_nothing_to_explain() -> None:
+    made = space(3, True, True, 0)
+    columns = gene_columns(np.arange(N_GENES), N_GENES)
+    (found,) = attribute(
+        sp.csr_matrix((1, N_GENES), dtype=np.float32), columns, made, prototypes(made.dim)
+    )
+    assert (found.class_row, len(found.genes), found.score) == (-1, 0, pytest.approx(0))
