@@ -201,7 +201,7 @@ class FittedPcaKnn:
     def predict(self, counts: CsrMatrix, genes: Sequence[str]) -> Answer:
         """Let the nearest cells vote; see `Fitted.predict`."""
         z = self.features.z_scores(counts, genes)
-        queries = unit_rows((z - self.mean) @ self.axes)
+        queries = unit_rows(np.asarray((z - self.mean) @ self.axes, np.float32))
         cosines, rows = nearest(queries, self.cells, min(N_NEIGHBORS, len(self.cells)))
         votes = vote(
             similarities=cosines,
