@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, roc_auc_score
 
@@ -20,6 +20,8 @@ from cellkin.indexer.evaluation.measures import (
 )
 
 N_TYPES = 5
+# scikit-learn is slow on small inputs, and slower on its first.
+FEW = settings(max_examples=30, deadline=None)
 LABELED = st.lists(
     st.tuples(st.integers(0, N_TYPES - 1), st.integers(-1, N_TYPES - 1)), min_size=1, max_size=60
 )
@@ -35,6 +37,7 @@ def test_a_confusion_by_hand() -> None:
     assert accuracy(counts) == pytest.approx(1 / 3)
 
 
+@FEW
 @given(LABELED)
 def test_macro_f1_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = np.array(pairs, np.int32).T
@@ -86,6 +89,7 @@ def test_a_step_of_one_name_under_two_parents_is_two_steps() -> None:
     assert Hierarchy.of(["a/x", "b/x"]).shared.tolist() == [[2, 0], [0, 2]]
 
 
+@FEW
 @given(LABELED)
 def test_flat_paths_give_micro_f1(pairs: list[tuple[int, int]]) -> None:
     truth, predicted = np.array(pairs, np.int32).T
@@ -111,6 +115,7 @@ def test_empty_bins_and_the_ends_of_the_scale() -> None:
     assert expected_calibration_error(bins) == 0
 
 
+@FEW
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 4)), min_size=1, max_size=50))
 def test_auroc_is_that_of_scikit_learn(cells: list[tuple[bool, int]]) -> None:
     positive = np.array([p for p, _ in cells])
