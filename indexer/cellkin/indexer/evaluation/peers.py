@@ -6,6 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,31 @@ from cellkin.wire.errors import GenesUnmatchedError, MissingDependencyError
 
 _INGEST_COMPONENTS = 50
 
+# First versions that broke a peer: scikit-learn 1.8 removed the multi_class that CellTypist 1.7.1
+# passes (its issue 164); pynndescent 0.7 leaves unset the number of trees that ingest of scanpy
+# 1.11.5 reads.
+_SKLEARN = (1, 8)
+_PYNNDESCENT = (0, 7)
 
-def installed_peers() -> list[Baseline]:
-    """Return the peers that can run here."""
+
+def installed_peers() -> tuple[list[Baseline], list[str]]:
+    """Return the peers that can run here.
+
+    Returns
+    -------
+    peers, reasons
+        Those that can; and for each that cannot, a sentence why.
+    """
     found: list[Baseline] = []
+    reasons: list[str] = []
     for peer in (CellTypist(), ScanpyIngest()):
         try:
             peer.require()
-        except MissingDependencyError:
-            continue
-        found.append(peer)
-    return found
+        except MissingDependencyError as error:
+            reasons.append(error.message)
+        else:
+            found.append(peer)
+    return found, reasons
 
 
 @dataclass(frozen=True)
@@ -47,22 +62,9 @@ class CellTypist:
         Raises
         ------
         MissingDependencyError
-            If celltypist is missing, or scikit-learn is of a version it cannot train with.
+            If it is missing, or beside a scikit-learn it cannot train with.
         """
-        try:
-            with _quiet():
-                import celltypist  # noqa: F401
-            import sklearn
-        except ImportError as error:
-            raise MissingDependencyError(
-                'CellTypist is not installed; pip install "cellkin[peers]"'
-            ) from error
-        # CellTypist 1.7.1 passes multi_class, which 1.8 removed (its issue 164).
-        if tuple(map(int, sklearn.__version__.split(".")[:2])) >= (1, 8):
-            raise MissingDependencyError(
-                f"CellTypist cannot train with scikit-learn {sklearn.__version__}; pip install "
-                '"cellkin[peers]" in an environment of its own, which takes one below 1.8'
-            )
+        _require("CellTypist", "celltypist", "scikit-learn", _SKLEARN)
 
     def fit(
         self,
@@ -123,15 +125,9 @@ class ScanpyIngest:
         Raises
         ------
         MissingDependencyError
-            If scanpy is missing.
+            If it is missing, or beside a pynndescent it cannot search with.
         """
-        try:
-            with _quiet():
-                import scanpy  # noqa: F401
-        except ImportError as error:
-            raise MissingDependencyError(
-                'scanpy is not installed; pip install "cellkin[peers]"'
-            ) from error
+        _require("scanpy ingest", "scanpy", "pynndescent", _PYNNDESCENT)
 
     def fit(
         self,
@@ -205,6 +201,21 @@ def _aligned(query: Any, names: list[str]) -> Any:
         (np.ones(len(pairs), np.float32), (rows, columns)), (query.n_vars, len(names))
     )
     return ad.AnnData(query.X @ pick, obs=query.obs, var=pd.DataFrame(index=names))
+
+
+def _require(what: str, package: str, beside: str, broken: tuple[int, int]) -> None:
+    try:
+        version(package)
+        found = version(beside)
+    except PackageNotFoundError as error:
+        raise MissingDependencyError(
+            f'{what} needs {error.name}, which is not installed; pip install "cellkin[peers]"'
+        ) from error
+    if tuple(map(int, found.split(".")[:2])) >= broken:
+        raise MissingDependencyError(
+            f"{what} does not work with {beside} {found}; in an environment of its own, pip "
+            f'install "cellkin[peers]", which takes one below {".".join(map(str, broken))}'
+        )
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What an evaluation found: one row a method, and the rule that no model stands without controls."""
+"""What an evaluation found, a row a method, and the rule that no model stands without controls."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
