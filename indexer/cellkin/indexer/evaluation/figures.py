@@ -1,9 +1,10 @@
-"""The pictures of a report page: SVG whose text is text and whose colors follow the page's theme."""
+"""The pictures of a report page: SVG with text as text, in the colors of the page's theme."""
 
 import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -42,7 +43,7 @@ _CONTROLS = ("c1", "c2", "c3", "c4", "c5", "c6")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))
 # Numbers in the squares of a confusion matrix of more types would touch.
 _MOST_NUMBERED = 20
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "font.size": 10.5,
     "axes.spines.top": False,
@@ -89,6 +90,18 @@ def strokes(ordered: Sequence[Line]) -> list[Stroke]:
             dashes = _DASHES[(at + 1) % len(_DASHES)]
             given.append(Stroke(_CONTROLS[at % len(_CONTROLS)], dashes, 1.4))
     return given
+
+
+def swatch(stroke: Stroke) -> str:
+    """Return a short line of a stroke, for a legend."""
+    dashes = {"-": "", "--": "6 3", "-.": "6 2 1.5 2", ":": "1.5 2.5"}
+    pattern = stroke.dashes if isinstance(stroke.dashes, tuple) else None
+    array = " ".join(str(2 * n) for n in pattern[1]) if pattern else dashes[str(stroke.dashes)]
+    return (
+        '<svg viewBox="0 0 34 10" aria-hidden="true"><line x1="1" x2="33" y1="5" y2="5" '
+        f'style="stroke: var(--{stroke.role}); stroke-width: {stroke.width}; '
+        f'stroke-dasharray: {array or "none"}"/></svg>'
+    )
 
 
 def draw_confusion(counts: Counts, types: Sequence[str], key: str) -> str:
@@ -208,7 +221,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], ece: float, key: str) -> st
         return _svg(figure, key)
 
 
-_WHISKER = {"color": COLORS["warn"], "linewidth": 1.6, "alpha": 0.8}
+_WHISKER: dict[str, Any] = {"color": COLORS["warn"], "linewidth": 1.6, "alpha": 0.8}
 
 
 def draw_risk_coverage(ordered: Sequence[Line], key: str) -> str:

@@ -77,7 +77,7 @@ def _cells(line: Line, report: Report, ordered: Sequence[Line]) -> list[str]:
     if line.first.scores is None:
         return [name, f"not run: {escape(line.first.why_absent)}"]
     figures = [with_spread(line, figure) for figure in shown(report)]
-    return [name, *figures, ahead(line, ordered), *_cost(line)]
+    return [name, *figures, ahead(line, ordered), *cost(line)]
 
 
 def label(line: Line) -> str:
@@ -108,7 +108,8 @@ def ahead(line: Line, ordered: Sequence[Line]) -> str:
     return "" if own is None or best is None else f"{own - best:+.3f}"
 
 
-def _cost(line: Line) -> list[str]:
+def cost(line: Line) -> list[str]:
+    """Write the mean seconds of a line's rows and the largest peak in MiB."""
     seconds = [row.seconds for row in line.rows if row.seconds is not None]
     peaks = [row.peak_bytes for row in line.rows if row.peak_bytes is not None]
     return [
