@@ -25,6 +25,8 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
     ) -> wire.PredictSubtypesResponse:
         """Label a block of cells."""
         query = self._predict(request.header)
+        if query.wants_background:
+            query.set_background(request.cells)
         predictions = query.predict(request.cells)
         return wire.PredictSubtypesResponse(report=query.report(), predictions=predictions)
 
@@ -40,6 +42,13 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
         )
         query = self._predict(first.header)
         yield wire.StreamPredictSubtypesResponse(report=query.report())
+        if query.wants_background:
+            second = next(request_iterator, wire.StreamPredictSubtypesRequest())
+            _require(
+                second.WhichOneof("payload") == "background",
+                "after a header with CENTER_QUERY comes the background",
+            )
+            query.set_background(second.background)
         for request in request_iterator:
             _require(
                 request.WhichOneof("payload") == "cells",

@@ -225,14 +225,18 @@ class IndexLoader:
         """
         folder = self._store.index_folder(entry, again=False)
         plain = read_cell_index(folder)
-        vectors = CellVectors(cell_table(self._store, entry), plain.space)
+        vectors = CellVectors.of_text(cell_table(self._store, entry), plain.space)
         n_bytes = sum((folder / name).stat().st_size for name in entry.manifest["files"])
         _warm(folder / name for name in entry.manifest["files"])
         test_index(entry, plain, vectors)
         wrapped = replace(plain, neighbors=self._shared(plain.neighbors, entry.full_name))
+        if plain.expression is not None:
+            shared = self._shared(plain.expression.neighbors, entry.full_name)
+            wrapped = replace(wrapped, expression=replace(plain.expression, neighbors=shared))
         loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning)
         self._metrics.index_loaded(entry.full_name, n_bytes, entry.manifest["n_cells"])
-        gone = (entry.full_name, plain.neighbors)
+        expression = [plain.expression.neighbors] if plain.expression is not None else []
+        gone = (entry.full_name, [plain.neighbors, *expression])
         weakref.finalize(loaded, self._gone.put, gone).atexit = False
         return loaded
 
@@ -241,7 +245,8 @@ class IndexLoader:
         names = []
         while not self._gone.empty():
             name, neighbors = self._gone.get()
-            neighbors.close()
+            for index in neighbors:
+                index.close()
             self._metrics.index_unloaded(name)
             names.append(name)
         return names

@@ -1,25 +1,31 @@
 """One query for labels: from the genes and cells of its messages to the predictions in its answers."""
 
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
-import scipy.sparse as sp
 
+from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
-from cellkin.space.arrays import CsrMatrix
-from cellkin.space.matching import match_genes
-from cellkin.space.projection import gene_columns, linear_expression, project
-from cellkin.space.votes import vote
+from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector
+from cellkin.space.expression import ExpressionColumns, place_expression
+from cellkin.space.hierarchy import Hierarchy
+from cellkin.space.projection import place_means, weighted_means
+from cellkin.space.readout import Placed, Readout, neighbor_vectors, read_labels
 from cellkin.store.catalog import Entry
+from cellkin.store.cell_index import ExpressionIndex, Neighbors
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.v1 import versions_pb2
 from cellkin.wire import codec
-from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.names import parse_version_name
-from cellkin.wire.terms import ExpressionUnits
+from cellkin.wire.terms import UnknownReason
 
-_MAX_BLOCK_CELLS = 4096
+ENOUGH_SHARED = 0.5
+"""The share of the reference's expression, in genes of the query, from which expression is used."""
+BACKGROUND_CELLS = 200
+"""A mean of fewer cells says too little to be taken off."""
 
 
 class PredictionQuery:
@@ -27,94 +33,142 @@ class PredictionQuery:
 
     def __init__(self, library: Library, header: wire.QueryHeader) -> None:
         self._loaded = library.index(parse_version_name(header.index, "cell index"))
-        space = self._loaded.index.space
-        if int(header.units) not in tuple(ExpressionUnits):
+        index = self._loaded.index
+        self._reader = CellReader(self._loaded, header.genes, header.taxon, header.units, "header")
+        self._shared = 0.0
+        if index.expression is not None:
+            rows = index.expression.space.rows_of(self._reader.match.gene_ids)
+            self._expression_columns = ExpressionColumns.of(rows)
+            met = np.unique(rows[rows >= 0])
+            self._shared = float(index.expression.space.shares[met].sum(dtype=np.float64))
+        self._expression = self._choose(header)
+        readout = index.readout if self._expression is None else self._expression.readout
+        if header.HasField("min_probability"):
+            readout = replace(readout, min_probability=header.min_probability)
+        if not 0 < readout.min_probability <= 1:
             raise InvalidArgumentError(
-                "units are not given; say whether values are linear or log1p"
+                f"min_probability is {readout.min_probability:g}; give a number in (0, 1]",
+                field="header.min_probability",
             )
-        self._log = int(header.units) == ExpressionUnits.LOG1P
-        self._min_support = (
-            header.min_support if header.HasField("min_support") else space.recipe.min_support
-        )
-        if not 0 < self._min_support <= 1:
-            raise InvalidArgumentError(
-                f"min_support is {self._min_support:g}; give a share of the vote in (0, 1]"
-            )
+        self._readout: Readout = readout
         self._return_vectors = header.return_vectors
-        genes = self._loaded.genes
-        resolution = genes.resolver.resolve(header.genes, header.taxon)
-        self._match, rows = match_genes(resolution, genes.gene_ids, genes.rungs, space)
-        self._match.require_enough(header.genes)
-        self._columns = gene_columns(rows, len(space.gene_ids))
+        self._center = int(header.center) or wire.CENTER_REFERENCE
+        if self._center == wire.CENTER_QUERY and self._expression is not None:
+            raise InvalidArgumentError(
+                "the query's own mean is taken off in the text space alone; leave center unset, or "
+                "ask for the text space",
+                field="header.center",
+            )
+        self._own: Float32Vector | None = None
+        self._voters = self._passing(header)
+        self._counts = index.label_counts
+        self._hierarchy = Hierarchy.of(index.cells.label_names)
+
+    @property
+    def wants_background(self) -> bool:
+        """Whether cells are to be given by `set_background` before any is labelled."""
+        return self._center == wire.CENTER_QUERY and self._own is None
 
     def report(self) -> wire.QueryReport:
         """Say what the query met."""
         loaded = self._loaded
+        in_text = self._expression is None
+        quality = loaded.entry.manifest.get("quality", {}).get("text" if in_text else "expression")
         return wire.QueryReport(
             versions=index_versions(loaded.entry),
-            recipe=loaded.index.space.recipe.name,
+            recipe=loaded.index.space.recipe.name if in_text else "expression",
             labels=loaded.index.cells.label_names,
-            genes=_match_message(self._match),
-            min_support=self._min_support,
-            k=loaded.index.space.recipe.k,
+            genes=_match_message(self._reader.match),
+            min_probability=self._readout.min_probability,
+            k=self._readout.k,
+            space=wire.SPACE_KIND_TEXT if in_text else wire.SPACE_KIND_EXPRESSION,
+            shared_expression=self._shared,
+            center=self._center,
+            novelty_limit=self._readout.novelty_limit,
+            calibration_error=(quality or {}).get("ece", 0.0),
+            ancestors=self._hierarchy.ancestors,
         )
+
+    def set_background(self, block: wire.CellBlock) -> None:
+        """Take the mean of some cells, to be taken off all.
+
+        Raises
+        ------
+        FailedPreconditionError
+            If there are too few.
+        """
+        means, empty = self._means(self._reader.read(block))
+        n = int((~empty).sum())
+        if n < BACKGROUND_CELLS:
+            raise FailedPreconditionError(
+                f"the query's own mean would be that of {n} cells, and says nothing below "
+                f"{BACKGROUND_CELLS}; send more, or take the reference's mean off",
+                {"n_cells": str(n), "least": str(BACKGROUND_CELLS)},
+            )
+        self._own = means[~empty].mean(axis=0, dtype=np.float64).astype(np.float32)
 
     def predict(self, block: wire.CellBlock) -> wire.PredictionBlock:
         """Label a block of cells."""
-        index = self._loaded.index
-        recipe = index.space.recipe
-        cells = _read_block(block, self._match.n_given)
-        z, empty = project(
-            linear_expression(cells) if self._log else cells, self._columns, index.space
-        )
-        similarities, neighbors = index.neighbors.search(z, recipe.k)
-        votes = vote(
-            similarities,
-            index.cells.labels,
-            neighbors,
-            len(index.cells.label_names),
-            empty,
-            recipe.vote_epsilon,
-            self._min_support,
-        )
+        if self.wants_background:
+            raise InvalidArgumentError("with CENTER_QUERY the background is sent before any cells")
+        index, readout = self._loaded.index, self._readout
+        placed, neighbors = self._place(self._reader.read(block))
+        compared = neighbor_vectors(placed.z, readout.n_components)
+        similarities, rows = neighbors.search(compared, readout.n_neighbors, self._voters)
+        voted = np.where(rows >= 0, index.cells.labels[np.maximum(rows, 0)], -1).astype(np.int32)
+        voted[placed.empty] = -1
+        only_votes = self._voters is not None
+        labels = read_labels(placed, similarities, voted, self._counts, readout, only_votes)
+        unsure = labels.reasons == UnknownReason.LOW_PROBABILITY
+        fallbacks = self._hierarchy.fall_back(labels.by_label, unsure, readout.min_probability)
+        z = placed.z
         return wire.PredictionBlock(
-            winners=codec.encode(votes.winners),
-            supports=codec.encode(votes.supports),
-            n_votes=codec.encode(votes.n_votes),
-            unknown_reasons=codec.encode(votes.reasons),
+            winners=codec.encode(labels.winners),
+            supports=codec.encode(labels.supports),
+            n_votes=codec.encode(labels.n_votes),
+            unknown_reasons=codec.encode(labels.reasons),
             vectors=codec.encode(z) if self._return_vectors else b"",
             dim=z.shape[1] if self._return_vectors else 0,
+            probabilities=codec.encode(labels.probabilities),
+            novelties=codec.encode(labels.novelties),
+            fallbacks=codec.encode(fallbacks),
         )
 
+    def _choose(self, header: wire.QueryHeader) -> ExpressionIndex | None:
+        expression = self._loaded.index.expression
+        wanted = int(header.space)
+        if wanted == wire.SPACE_KIND_EXPRESSION and not self._shared:
+            raise FailedPreconditionError(
+                f"{self._loaded.entry.full_name} and the query share no gene by identifier, or the "
+                "index has no expression space; ask for the text space",
+                {"shared_expression": f"{self._shared:.3f}"},
+            )
+        if wanted == wire.SPACE_KIND_TEXT or (not wanted and self._shared < ENOUGH_SHARED):
+            return None
+        return expression
 
-def _read_block(block: wire.CellBlock, n_genes: int) -> CsrMatrix:
-    indptr = codec.decode(block.indptr, np.int64, "indptr")
-    columns = codec.decode(block.columns, np.int32, "columns")
-    values = codec.decode(block.values, np.float32, "values")
-    n_cells = len(indptr) - 1
-    if not 0 <= n_cells <= _MAX_BLOCK_CELLS:
-        raise InvalidArgumentError(
-            f"a block of {n_cells} cells; send 0 to {_MAX_BLOCK_CELLS}, "
-            "with one more indptr than cells"
-        )
-    if indptr[0] != 0 or indptr[-1] != len(values) or (np.diff(indptr) < 0).any():
-        raise InvalidArgumentError(
-            f"indptr must ascend from 0 to the number of values, {len(values)}"
-        )
-    if len(columns) != len(values):
-        raise InvalidArgumentError(
-            f"{len(columns)} columns for {len(values)} values; give one each"
-        )
-    if len(columns) and not 0 <= columns.min() <= columns.max() < n_genes:
-        raise InvalidArgumentError(
-            f"columns from {columns.min()} to {columns.max()}; "
-            f"the header has genes 0 to {n_genes - 1}"
-        )
-    if not np.isfinite(values).all() or (values < 0).any():
-        raise InvalidArgumentError(
-            "values must be finite and not negative; give counts or log1p of counts"
-        )
-    return sp.csr_matrix((values, columns, indptr), shape=(n_cells, n_genes))
+    def _passing(self, header: wire.QueryHeader) -> BoolVector | None:
+        """Return which reference cells vote, None for all."""
+        if not header.exclude_batches:
+            return None
+        batches = self._loaded.index.cells.batches.to_numpy()
+        passing: BoolVector = ~np.isin(batches, list(header.exclude_batches))
+        return passing
+
+    def _place(self, cells: CsrMatrix) -> tuple[Placed, Neighbors]:
+        index = self._loaded.index
+        if self._expression is not None:
+            space = self._expression.space
+            placed = place_expression(cells, self._expression_columns, space)
+            return placed, self._expression.neighbors
+        means, empty = self._means(cells)
+        space = index.space if self._own is None else replace(index.space, center=self._own)
+        z = place_means(means, space)
+        z[empty] = 0
+        return Placed(z, np.empty((len(z), 0), np.float32), empty), index.neighbors
+
+    def _means(self, cells: CsrMatrix) -> tuple[np.ndarray, BoolVector]:
+        return weighted_means(cells, self._reader.columns, self._loaded.index.space)
 
 
 def _match_message(match: GeneMatch) -> wire.GeneMatch:

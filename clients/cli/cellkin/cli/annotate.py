@@ -12,6 +12,7 @@ from cellkin.wire.terms import UNKNOWN_LABEL
 
 if TYPE_CHECKING:
     from cellkin.client.annotate import Annotation
+    from cellkin.client.predictions import QueryReport
 
 
 @click.command()
@@ -22,7 +23,19 @@ if TYPE_CHECKING:
 )
 @taxon_option
 @click.option(
-    "--min-support", type=float, help="Least share of the vote a label may have, in (0, 1]."
+    "--min-probability", type=float, help="Least probability a label may have, in (0, 1]."
+)
+@click.option(
+    "--space",
+    type=click.Choice(["text", "expression"]),
+    help="What cells are compared by.  [default: by the genes that are shared]",
+)
+@click.option(
+    "--exclude-batch",
+    "exclude_batches",
+    multiple=True,
+    metavar="BATCH",
+    help="A batch of the reference that does not vote; may be repeated.",
 )
 @click.option("--layer", metavar="NAME", help="Read this layer instead of X.")
 @click.option("--raw", is_flag=True, help="Read .raw instead of X.")
@@ -33,7 +46,9 @@ def annotate(
     index: str,
     output: Path | None,
     taxon: int,
-    min_support: float | None,
+    min_probability: float | None,
+    space: str | None,
+    exclude_batches: tuple[str, ...],
     layer: str | None,
     raw: bool,
     server: str,
@@ -61,7 +76,9 @@ def annotate(
             query,
             index,
             taxon=taxon,
-            min_support=min_support,
+            min_probability=min_probability,
+            space=space,
+            exclude_batches=exclude_batches,
             layer=layer,
             raw=raw,
             progress=progress,
@@ -81,6 +98,15 @@ def _counts(annotation: "Annotation") -> dict[str, int]:
     }
 
 
+def _how(report: "QueryReport") -> str:
+    shared = f"{report.shared_expression:.0%} of the reference's expression is in shared genes"
+    mean = "the query's own mean" if report.own_mean else "the reference's mean"
+    off = f", {mean} taken off" if report.space == "text" else ""
+    error = report.calibration_error
+    sure = f"; probabilities were off by {error:.3f} on held-out cells" if error else ""
+    return f"compared by {report.space}{off}, for {shared}{sure}"
+
+
 def _print(annotation: "Annotation", output: Path | None) -> None:
     from cellkin.terminal.console import print_table
 
@@ -93,15 +119,17 @@ def _print(annotation: "Annotation", output: Path | None) -> None:
     )
     labels = annotation.labels
     rows = [
-        (name, n, f"{n / n_cells:.1%}", f"{found.supports[labels == name].mean():.2f}")
+        (name, n, f"{n / n_cells:.1%}", f"{found.probabilities[labels == name].mean():.2f}")
         for name, n in _counts(annotation).items()
     ]
     print_table(
         f"Labels of {n_cells} cells by {report.versions.index} ({report.recipe}; "
-        f"{UNKNOWN_LABEL} below support {report.min_support:g})",
-        ("label", "cells", "share", "mean support"),
+        f"{UNKNOWN_LABEL} below probability {report.min_probability:g} or above novelty "
+        f"{report.novelty_limit:.2f})",
+        ("label", "cells", "share", "mean probability"),
         rows,
     )
+    click.echo(_how(report))
     versions = report.versions
     click.echo(f"embedding {versions.embedding}, corpus {versions.corpus}")
     click.echo(

@@ -5,14 +5,9 @@
 ...     client.search_genes("INS", taxon=9606).neighbors[0]
 """
 
-from cellkin.client.client import (
-    Client,
-    Gene,
-    GeneNeighborhood,
-    Predictions,
-    QueryReport,
-    Versions,
-)
+from cellkin.client.client import Client, Gene, GeneNeighborhood
 from cellkin.client.connection import Tls
+from cellkin.client.predictions import Predictions, QueryReport
+from cellkin.client.versions import Versions
 
 __all__ = ["Client", "Gene", "GeneNeighborhood", "Predictions", "QueryReport", "Tls", "Versions"]

@@ -1,6 +1,6 @@
 """Label the cells of an AnnData file through a server."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,17 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 
-from cellkin.client.client import Client, Predictions, QueryReport
+from cellkin.client.client import Client
+from cellkin.client.predictions import Predictions, QueryReport
 from cellkin.matrices.annotated import write_annotated
 from cellkin.matrices.cells import CellFile, open_cells
 from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.terms import UNKNOWN_LABEL, ExpressionUnits, GeneRoute, TextRung, UnknownReason
+
+LEAST_BACKGROUND = 200
+"""Cells from which on a query's own mean is taken off where its genes are foreign."""
+_RUN_CELLS = 128
+_N_RUNS = 24
 
 
 @dataclass(frozen=True)
@@ -47,7 +53,7 @@ class Annotation:
 
     @property
     def winners(self) -> pd.Categorical:
-        """The subtype with the most votes, missing where no gene of a cell matched."""
+        """The most probable subtype, missing where no gene of a cell matched."""
         return pd.Categorical.from_codes(self.predictions.winners, categories=self.report.labels)
 
     @property
@@ -62,13 +68,24 @@ class Annotation:
         column = pd.Series(self.winners).astype(object).where(~self.unknown, UNKNOWN_LABEL)
         return pd.Categorical(column, categories=[*names, UNKNOWN_LABEL])
 
+    @property
+    def fallbacks(self) -> pd.Categorical:
+        """The deepest ancestor that is probable enough where the subtype is not, else missing."""
+        names = self.report.ancestors
+        return pd.Categorical.from_codes(self.predictions.fallbacks, categories=names)
+
     def manifest(self) -> dict[str, Any]:
         """Return every version and setting the labels come from, and the match report."""
         return {
             "versions": asdict(self.report.versions),
             "recipe": self.report.recipe,
             "k": self.report.k,
-            "min_support": float(self.report.min_support),
+            "space": self.report.space,
+            "own_mean": self.report.own_mean,
+            "shared_expression": float(self.report.shared_expression),
+            "min_probability": float(self.report.min_probability),
+            "novelty_limit": float(self.report.novelty_limit),
+            "calibration_error": float(self.report.calibration_error),
             "units": self.units.why,
             "gene_match": self.report.match.to_metadata(),
         }
@@ -80,7 +97,9 @@ def annotate_file(
     index: str,
     *,
     taxon: int = 0,
-    min_support: float | None = None,
+    min_probability: float | None = None,
+    space: str | None = None,
+    exclude_batches: Sequence[str] = (),
     layer: str | None = None,
     raw: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -97,8 +116,14 @@ def annotate_file(
         ``NAME[@VERSION_OR_ALIAS]`` of the cell index.
     taxon
         NCBI taxonomy id of the cells; 0 infers it from the gene names.
-    min_support
-        The least support of a label; None for the floor stored with the index.
+    min_probability
+        The least probability of a label; None for that stored with the index.
+    space
+        ``text`` or ``expression``; None chooses by the genes that are shared. Where that is text,
+        because the genes are foreign to the reference, and there are at least 200 cells, the
+        query's own mean is taken off and not the reference's.
+    exclude_batches
+        Batches of the reference that do not vote; then neighbors alone decide.
     layer, raw
         The matrix to read instead of X.
     progress
@@ -113,15 +138,26 @@ def annotate_file(
     """
     with open_cells(path, layer=layer, raw=raw) as cells:
         mass = np.zeros(len(cells.gene_names))
-        report, answers = client.predict_subtypes(
-            index,
-            cells.gene_names,
-            _weighed(cells, mass),
-            units=cells.units.units,
-            taxon=taxon,
-            min_support=min_support,
-            return_vectors=True,
-        )
+
+        def ask(background: sp.csr_matrix | None) -> tuple[QueryReport, Iterator[Predictions]]:
+            return client.predict_subtypes(
+                index,
+                cells.gene_names,
+                _weighed(cells, mass),
+                units=cells.units.units,
+                taxon=taxon,
+                min_probability=min_probability,
+                return_vectors=True,
+                space=space,
+                background=background,
+                exclude_batches=exclude_batches,
+            )
+
+        report, answers = ask(None)
+        foreign = report.space == "text" and report.shared_expression < 0.5
+        if foreign and cells.n_cells >= LEAST_BACKGROUND:
+            answers.close()
+            report, answers = ask(_background(cells))
         parts = []
         done = 0
         progress(0, cells.n_cells)
@@ -129,15 +165,18 @@ def annotate_file(
             parts.append(part)
             done += len(part.winners)
             progress(done, cells.n_cells)
-        return Annotation(report, cells.units, cells.cell_ids, _join(parts), mass, layer, raw)
+        return Annotation(
+            report, cells.units, cells.cell_ids, Predictions.join(parts), mass, layer, raw
+        )
 
 
 def write_annotation(annotation: Annotation, source: Path, target: Path) -> None:
     """Write an ``.h5ad`` copy of a file with the labels beside its cells.
 
-    Adds ``obs['cellkin_label']``, ``obs['cellkin_winner']``, ``obs['cellkin_support']``,
-    ``obs['cellkin_n_votes']``, ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``,
-    ``obsm['X_cellkin']``, ``var['cellkin_gene_id']``, ``var['cellkin_match']``,
+    Adds ``obs['cellkin_label']``, ``obs['cellkin_winner']``, ``obs['cellkin_probability']``,
+    ``obs['cellkin_support']``, ``obs['cellkin_n_votes']``, ``obs['cellkin_novelty']``,
+    ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``, where labels are paths
+    ``obs['cellkin_fallback']``, ``obsm['X_cellkin']``, ``var['cellkin_gene_id']``, ``var['cellkin_match']``,
     ``var['cellkin_text']`` and the manifest ``uns['cellkin']``.
 
     Raises
@@ -152,10 +191,13 @@ def write_annotation(annotation: Annotation, source: Path, target: Path) -> None
         obs={
             "cellkin_label": annotation.labels,
             "cellkin_winner": annotation.winners,
+            "cellkin_probability": found.probabilities,
             "cellkin_support": found.supports,
             "cellkin_n_votes": found.n_votes,
+            "cellkin_novelty": found.novelties,
             "cellkin_unknown": annotation.unknown,
             "cellkin_reason": _names(found.reasons, {int(r): r.label for r in UnknownReason}),
+            **({"cellkin_fallback": annotation.fallbacks} if annotation.report.ancestors else {}),
         },
         obsm={"X_cellkin": found.vectors},
         var={
@@ -177,22 +219,13 @@ def _weighed(cells: CellFile, mass: npt.NDArray[np.float64]) -> Iterator[sp.csr_
         yield block
 
 
-def _join(parts: list[Predictions]) -> Predictions:
-    if not parts:
-        return Predictions(
-            np.empty(0, np.int32),
-            np.empty(0, np.float32),
-            np.empty(0, np.uint8),
-            np.empty(0, np.uint8),
-            np.empty((0, 0), np.float32),
-        )
-    return Predictions(
-        np.concatenate([p.winners for p in parts]),
-        np.concatenate([p.supports for p in parts]),
-        np.concatenate([p.n_votes for p in parts]),
-        np.concatenate([p.reasons for p in parts]),
-        np.concatenate([p.vectors for p in parts]),
-    )
+def _background(cells: CellFile) -> sp.csr_matrix:
+    """Return cells drawn evenly from all of a file, in runs, for those are read fast."""
+    run = min(_RUN_CELLS, cells.n_cells)
+    starts = np.unique(np.linspace(0, cells.n_cells - run, _N_RUNS).astype(int))
+    ends = np.minimum(starts + run, np.append(starts[1:], cells.n_cells))
+    runs = zip(starts.tolist(), ends.tolist(), strict=True)
+    return sp.vstack([cells.matrix.rows(start, end) for start, end in runs], format="csr")
 
 
 def _names(codes: npt.NDArray[np.uint8], labels: dict[int, str]) -> pd.Categorical:

@@ -6,37 +6,24 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from cellkin.client.connection import Connection, Tls
+from cellkin.client.predictions import (
+    SPACES,
+    Predictions,
+    QueryReport,
+    read_predictions,
+    read_report,
+    to_message,
+)
+from cellkin.client.versions import Versions
 from cellkin.v1 import cell_service_pb2 as cell
-from cellkin.v1 import cell_service_pb2_grpc, gene_service_pb2_grpc, versions_pb2
+from cellkin.v1 import cell_service_pb2_grpc, gene_service_pb2_grpc
 from cellkin.v1 import gene_service_pb2 as gene
-from cellkin.wire import codec
-from cellkin.wire.errors import CellkinError
-from cellkin.wire.match import GeneMatch
+from cellkin.wire.errors import CellkinError, InvalidArgumentError
 from cellkin.wire.terms import ExpressionUnits, TextRung
 
 # Blocks sent and not yet answered: enough to keep the server busy while the next one is read.
 _MAX_IN_FLIGHT = 4
-
-
-@dataclass(frozen=True)
-class Versions:
-    """What an answer was made from, aliases resolved."""
-
-    index: str
-    space_digest: str
-    embedding: str
-    corpus: str
-    server: str
-
-    @classmethod
-    def _from_message(cls, message: versions_pb2.Versions) -> "Versions":
-        return cls(
-            message.index, message.space_digest, message.embedding, message.corpus, message.server
-        )
 
 
 @dataclass(frozen=True)
@@ -73,56 +60,6 @@ class GeneNeighborhood:
     gene: Gene
     neighbors: list[tuple[Gene, float]]
     versions: Versions
-
-
-@dataclass(frozen=True)
-class QueryReport:
-    """What a query met before any cell was labelled.
-
-    Parameters
-    ----------
-    labels
-        The subtypes that predictions refer to.
-    match
-        How each gene name met the corpus.
-    min_support
-        Below this support a cell is unknown.
-    k
-        Neighbors that vote.
-    """
-
-    versions: Versions
-    recipe: str
-    labels: list[str]
-    match: GeneMatch
-    min_support: float
-    k: int
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """The labels of a block of cells, in order.
-
-    Parameters
-    ----------
-    winners
-        (n_cells,) int32 into the report's labels, -1 where there was no vote.
-    supports
-        (n_cells,) float32 in [0, 1], the winner's share of the vote. No probability.
-    n_votes
-        (n_cells,) uint8, neighbors that carry the winning label.
-    reasons
-        (n_cells,) uint8, an `UnknownReason`; 0 where the winner is the label.
-    vectors
-        (n_cells, dim) float32, unit rows, zero where no gene matched; (n_cells, 0) unless asked
-        for.
-    """
-
-    winners: npt.NDArray[np.int32]
-    supports: npt.NDArray[np.float32]
-    n_votes: npt.NDArray[np.uint8]
-    reasons: npt.NDArray[np.uint8]
-    vectors: npt.NDArray[np.float32]
 
 
 class Client:
@@ -215,7 +152,7 @@ class Client:
         return GeneNeighborhood(
             Gene._from_message(answer.gene),
             [(Gene._from_message(hit.gene), hit.similarity) for hit in answer.hits],
-            Versions._from_message(answer.versions),
+            Versions.from_message(answer.versions),
         )
 
     def predict_subtypes(
@@ -226,8 +163,11 @@ class Client:
         *,
         units: ExpressionUnits,
         taxon: int = 0,
-        min_support: float | None = None,
+        min_probability: float | None = None,
         return_vectors: bool = False,
+        space: str | None = None,
+        background: Any = None,
+        exclude_batches: Sequence[str] = (),
     ) -> tuple[QueryReport, Iterator[Predictions]]:
         """Label a stream of cells.
 
@@ -243,10 +183,17 @@ class Client:
             What the values are.
         taxon
             NCBI taxonomy id; 0 infers it from the names.
-        min_support
-            The least support of a label; None for the floor stored with the index.
+        min_probability
+            The least probability of a label; None for that stored with the index.
         return_vectors
             Whether to bring the cells' vectors.
+        space
+            ``text`` or ``expression``; None lets the server choose by the genes that are shared.
+        background
+            CSR matrix (n_cells, n_genes) of cells drawn evenly from the query, at least 200, whose
+            mean is taken off in the text space; None for the reference's mean.
+        exclude_batches
+            Batches of the reference that do not vote; then neighbors alone decide.
 
         Returns
         -------
@@ -259,16 +206,23 @@ class Client:
         ------
         NotFoundError
             If there is no such index.
+        InvalidArgumentError
+            If there is no such space.
         GenesUnmatchedError
             If too few genes match; its metadata is the match report.
         """
+        if space not in SPACES:
+            raise InvalidArgumentError(f"space is {space!r}; give 'text' or 'expression'")
         header = cell.QueryHeader(
             index=index,
             genes=genes,
             taxon=taxon,
             units=int(units),  # type: ignore[arg-type]  # the enum's values are the proto's
-            min_support=min_support,
+            min_probability=min_probability,
             return_vectors=return_vectors,
+            space=SPACES[space],  # type: ignore[arg-type]  # the enum's values are the proto's
+            center=cell.CENTER_UNSPECIFIED if background is None else cell.CENTER_QUERY,
+            exclude_batches=exclude_batches,
         )
 
         # gRPC takes the requests from a thread of its own, which outlives a call that fails. The
@@ -281,6 +235,9 @@ class Client:
             waiting.put(None)
             waiting = SimpleQueue()
             waiting.put(cell.StreamPredictSubtypesRequest(header=header))
+            if background is not None:
+                cells = to_message(background)
+                waiting.put(cell.StreamPredictSubtypesRequest(background=cells))
             return iter(waiting.get, None)
 
         try:
@@ -288,7 +245,7 @@ class Client:
         except CellkinError:
             waiting.put(None)
             raise
-        return _read_report(first.report), self._predictions(blocks, waiting, responses)
+        return read_report(first.report), self._predictions(blocks, waiting, responses)
 
     def _predictions(
         self,
@@ -299,55 +256,16 @@ class Client:
         in_flight = 0
         try:
             for block in blocks:
-                waiting.put(cell.StreamPredictSubtypesRequest(cells=_to_message(block)))
+                waiting.put(cell.StreamPredictSubtypesRequest(cells=to_message(block)))
                 in_flight += 1
                 if in_flight == _MAX_IN_FLIGHT:
-                    yield _read_predictions(
+                    yield read_predictions(
                         self._connection.told(lambda: next(responses)).predictions
                     )
                     in_flight -= 1
             waiting.put(None)
             for _ in range(in_flight):
-                yield _read_predictions(self._connection.told(lambda: next(responses)).predictions)
+                yield read_predictions(self._connection.told(lambda: next(responses)).predictions)
         finally:
             waiting.put(None)
             responses.cancel()
-
-
-def _to_message(block: Any) -> cell.CellBlock:
-    return cell.CellBlock(
-        indptr=codec.encode(block.indptr.astype(np.int64, copy=False)),
-        columns=codec.encode(block.indices.astype(np.int32, copy=False)),
-        values=codec.encode(block.data.astype(np.float32, copy=False)),
-    )
-
-
-def _read_report(report: cell.QueryReport) -> QueryReport:
-    genes = report.genes
-    match = GeneMatch(
-        genes.taxon,
-        genes.taxon_inferred,
-        codec.decode(genes.gene_ids, np.int64, "gene_ids"),
-        codec.decode(genes.routes, np.uint8, "routes"),
-        codec.decode(genes.rungs, np.uint8, "rungs"),
-        codec.decode(genes.in_space, np.uint8, "in_space"),
-    )
-    return QueryReport(
-        Versions._from_message(report.versions),
-        report.recipe,
-        list(report.labels),
-        match,
-        report.min_support,
-        report.k,
-    )
-
-
-def _read_predictions(block: cell.PredictionBlock) -> Predictions:
-    winners = codec.decode(block.winners, np.int32, "winners")
-    return Predictions(
-        winners,
-        codec.decode(block.supports, np.float32, "supports"),
-        codec.decode(block.n_votes, np.uint8, "n_votes"),
-        codec.decode(block.unknown_reasons, np.uint8, "unknown_reasons"),
-        codec.decode(block.vectors, np.float32, "vectors").reshape(len(winners), block.dim),
-    )

@@ -84,6 +84,62 @@ GENE_ROUTE_AMBIGUOUS: GeneRoute.ValueType  # 6
 """Synonym of more than one gene: not used."""
 global___GeneRoute = GeneRoute
 
+class _SpaceKind:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _SpaceKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_SpaceKind.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    SPACE_KIND_UNSPECIFIED: _SpaceKind.ValueType  # 0
+    """In a query: expression where the query's genes have at least half of the reference's
+    expression, else text.
+    """
+    SPACE_KIND_TEXT: _SpaceKind.ValueType  # 1
+    """What is written about the genes that cells express: also without shared genes."""
+    SPACE_KIND_EXPRESSION: _SpaceKind.ValueType  # 2
+    """How much of each gene cells express: where genes are shared."""
+
+class SpaceKind(_SpaceKind, metaclass=_SpaceKindEnumTypeWrapper):
+    """SpaceKind says by what cells are compared."""
+
+SPACE_KIND_UNSPECIFIED: SpaceKind.ValueType  # 0
+"""In a query: expression where the query's genes have at least half of the reference's
+expression, else text.
+"""
+SPACE_KIND_TEXT: SpaceKind.ValueType  # 1
+"""What is written about the genes that cells express: also without shared genes."""
+SPACE_KIND_EXPRESSION: SpaceKind.ValueType  # 2
+"""How much of each gene cells express: where genes are shared."""
+global___SpaceKind = SpaceKind
+
+class _Center:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _CenterEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Center.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    CENTER_UNSPECIFIED: _Center.ValueType  # 0
+    """In a query: the reference's."""
+    CENTER_REFERENCE: _Center.ValueType  # 1
+    """The mean of the reference cells: right for single cells."""
+    CENTER_QUERY: _Center.ValueType  # 2
+    """The mean of the query's own cells, for another species or technology. A stream sends them first,
+    as its background; a unary query is its own. At least 200 cells.
+    """
+
+class Center(_Center, metaclass=_CenterEnumTypeWrapper):
+    """Center says which mean is taken off cells in the text space."""
+
+CENTER_UNSPECIFIED: Center.ValueType  # 0
+"""In a query: the reference's."""
+CENTER_REFERENCE: Center.ValueType  # 1
+"""The mean of the reference cells: right for single cells."""
+CENTER_QUERY: Center.ValueType  # 2
+"""The mean of the query's own cells, for another species or technology. A stream sends them first,
+as its background; a unary query is its own. At least 200 cells.
+"""
+global___Center = Center
+
 class _UnknownReason:
     ValueType = typing.NewType("ValueType", builtins.int)
     V: typing_extensions.TypeAlias = ValueType
@@ -96,6 +152,10 @@ class _UnknownReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     """No gene the cell expresses has a vector."""
     UNKNOWN_REASON_LOW_SUPPORT: _UnknownReason.ValueType  # 2
     """The vote of the winning subtype is below the floor."""
+    UNKNOWN_REASON_TOO_FAR: _UnknownReason.ValueType  # 3
+    """The cell is farther from the reference than cells of its subtype are."""
+    UNKNOWN_REASON_LOW_PROBABILITY: _UnknownReason.ValueType  # 4
+    """No subtype is probable enough."""
 
 class UnknownReason(_UnknownReason, metaclass=_UnknownReasonEnumTypeWrapper):
     """UnknownReason says why a cell has no label."""
@@ -106,6 +166,10 @@ UNKNOWN_REASON_NO_GENE_MATCHED: UnknownReason.ValueType  # 1
 """No gene the cell expresses has a vector."""
 UNKNOWN_REASON_LOW_SUPPORT: UnknownReason.ValueType  # 2
 """The vote of the winning subtype is below the floor."""
+UNKNOWN_REASON_TOO_FAR: UnknownReason.ValueType  # 3
+"""The cell is farther from the reference than cells of its subtype are."""
+UNKNOWN_REASON_LOW_PROBABILITY: UnknownReason.ValueType  # 4
+"""No subtype is probable enough."""
 global___UnknownReason = UnknownReason
 
 @typing.final
@@ -170,6 +234,7 @@ class StreamPredictSubtypesRequest(google.protobuf.message.Message):
 
     HEADER_FIELD_NUMBER: builtins.int
     CELLS_FIELD_NUMBER: builtins.int
+    BACKGROUND_FIELD_NUMBER: builtins.int
     @property
     def header(self) -> global___QueryHeader:
         """Required first. What is asked of which index."""
@@ -178,15 +243,22 @@ class StreamPredictSubtypesRequest(google.protobuf.message.Message):
     def cells(self) -> global___CellBlock:
         """A block of cells."""
 
+    @property
+    def background(self) -> global___CellBlock:
+        """Right after a header with CENTER_QUERY, and only there: cells drawn evenly from all of the
+        query, whose mean is taken off. They are not labelled.
+        """
+
     def __init__(
         self,
         *,
         header: global___QueryHeader | None = ...,
         cells: global___CellBlock | None = ...,
+        background: global___CellBlock | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["cells", b"cells", "header", b"header", "payload", b"payload"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cells", b"cells", "header", b"header", "payload", b"payload"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["payload", b"payload"]) -> typing.Literal["header", "cells"] | None: ...
+    def HasField(self, field_name: typing.Literal["background", b"background", "cells", b"cells", "header", b"header", "payload", b"payload"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["background", b"background", "cells", b"cells", "header", b"header", "payload", b"payload"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["payload", b"payload"]) -> typing.Literal["header", "cells", "background"] | None: ...
 
 global___StreamPredictSubtypesRequest = StreamPredictSubtypesRequest
 
@@ -200,21 +272,34 @@ class QueryHeader(google.protobuf.message.Message):
     GENES_FIELD_NUMBER: builtins.int
     TAXON_FIELD_NUMBER: builtins.int
     UNITS_FIELD_NUMBER: builtins.int
-    MIN_SUPPORT_FIELD_NUMBER: builtins.int
+    MIN_PROBABILITY_FIELD_NUMBER: builtins.int
     RETURN_VECTORS_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
+    CENTER_FIELD_NUMBER: builtins.int
+    EXCLUDE_BATCHES_FIELD_NUMBER: builtins.int
     index: builtins.str
     """Required. Format: `{name}[@{version or alias}]`."""
     taxon: builtins.int
     """NCBI taxonomy id of the cells; 0 infers it from the names."""
     units: global___ExpressionUnits.ValueType
     """Required. What the values are."""
-    min_support: builtins.float
-    """The least support a label may have, in (0, 1]; unset means the floor stored with the index."""
+    min_probability: builtins.float
+    """The least probability a label may have, in (0, 1]; unset means that stored with the index."""
     return_vectors: builtins.bool
     """Whether the answer carries the cells' vectors."""
+    space: global___SpaceKind.ValueType
+    """The space to compare cells in; unset chooses by the genes that are shared."""
+    center: global___Center.ValueType
+    """What is taken off the cells in the text space; unset means the reference's mean."""
     @property
     def genes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Required. The names of the matrix's columns, in their order."""
+
+    @property
+    def exclude_batches(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Reference cells of these batches do not vote, and nothing that was fitted to them is used: then
+        neighbors alone decide.
+        """
 
     def __init__(
         self,
@@ -223,12 +308,15 @@ class QueryHeader(google.protobuf.message.Message):
         genes: collections.abc.Iterable[builtins.str] | None = ...,
         taxon: builtins.int = ...,
         units: global___ExpressionUnits.ValueType = ...,
-        min_support: builtins.float | None = ...,
+        min_probability: builtins.float | None = ...,
         return_vectors: builtins.bool = ...,
+        space: global___SpaceKind.ValueType = ...,
+        center: global___Center.ValueType = ...,
+        exclude_batches: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_min_support", b"_min_support", "min_support", b"min_support"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_min_support", b"_min_support", "genes", b"genes", "index", b"index", "min_support", b"min_support", "return_vectors", b"return_vectors", "taxon", b"taxon", "units", b"units"]) -> None: ...
-    def WhichOneof(self, oneof_group: typing.Literal["_min_support", b"_min_support"]) -> typing.Literal["min_support"] | None: ...
+    def HasField(self, field_name: typing.Literal["_min_probability", b"_min_probability", "min_probability", b"min_probability"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_min_probability", b"_min_probability", "center", b"center", "exclude_batches", b"exclude_batches", "genes", b"genes", "index", b"index", "min_probability", b"min_probability", "return_vectors", b"return_vectors", "space", b"space", "taxon", b"taxon", "units", b"units"]) -> None: ...
+    def WhichOneof(self, oneof_group: typing.Literal["_min_probability", b"_min_probability"]) -> typing.Literal["min_probability"] | None: ...
 
 global___QueryHeader = QueryHeader
 
@@ -296,14 +384,32 @@ class QueryReport(google.protobuf.message.Message):
     RECIPE_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     GENES_FIELD_NUMBER: builtins.int
-    MIN_SUPPORT_FIELD_NUMBER: builtins.int
+    MIN_PROBABILITY_FIELD_NUMBER: builtins.int
     K_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
+    SHARED_EXPRESSION_FIELD_NUMBER: builtins.int
+    CENTER_FIELD_NUMBER: builtins.int
+    NOVELTY_LIMIT_FIELD_NUMBER: builtins.int
+    CALIBRATION_ERROR_FIELD_NUMBER: builtins.int
+    ANCESTORS_FIELD_NUMBER: builtins.int
     recipe: builtins.str
-    """Output only. Name of the recipe, such as `text-v1`."""
-    min_support: builtins.float
-    """Output only. Below this support a cell is unknown."""
+    """Output only. Name of the recipe of the text space, such as `text-v2`; `expression` for the other."""
+    min_probability: builtins.float
+    """Output only. A label less probable than this is not claimed."""
     k: builtins.int
     """Output only. Neighbors that vote."""
+    space: global___SpaceKind.ValueType
+    """Output only. The space cells are compared in."""
+    shared_expression: builtins.float
+    """Output only. The share of the reference's expression that the query's genes have, in [0, 1]."""
+    center: global___Center.ValueType
+    """Output only. What is taken off cells."""
+    novelty_limit: builtins.float
+    """Output only. A cell of more novelty than this is unknown."""
+    calibration_error: builtins.float
+    """Output only. The expected calibration error of the probabilities, on cells of the reference that
+    were held out; 0 where none could be.
+    """
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
         """Output only. What the answer is made from."""
@@ -316,6 +422,12 @@ class QueryReport(google.protobuf.message.Message):
     def genes(self) -> global___GeneMatch:
         """Output only. How each gene met the corpus."""
 
+    @property
+    def ancestors(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. The ancestors that fallbacks refer to, where labels are paths such as
+        `neuron/RGC/alpha`.
+        """
+
     def __init__(
         self,
         *,
@@ -323,11 +435,17 @@ class QueryReport(google.protobuf.message.Message):
         recipe: builtins.str = ...,
         labels: collections.abc.Iterable[builtins.str] | None = ...,
         genes: global___GeneMatch | None = ...,
-        min_support: builtins.float = ...,
+        min_probability: builtins.float = ...,
         k: builtins.int = ...,
+        space: global___SpaceKind.ValueType = ...,
+        shared_expression: builtins.float = ...,
+        center: global___Center.ValueType = ...,
+        novelty_limit: builtins.float = ...,
+        calibration_error: builtins.float = ...,
+        ancestors: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["genes", b"genes", "versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["genes", b"genes", "k", b"k", "labels", b"labels", "min_support", b"min_support", "recipe", b"recipe", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ancestors", b"ancestors", "calibration_error", b"calibration_error", "center", b"center", "genes", b"genes", "k", b"k", "labels", b"labels", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "recipe", b"recipe", "shared_expression", b"shared_expression", "space", b"space", "versions", b"versions"]) -> None: ...
 
 global___QueryReport = QueryReport
 
@@ -381,9 +499,12 @@ class PredictionBlock(google.protobuf.message.Message):
     UNKNOWN_REASONS_FIELD_NUMBER: builtins.int
     VECTORS_FIELD_NUMBER: builtins.int
     DIM_FIELD_NUMBER: builtins.int
+    PROBABILITIES_FIELD_NUMBER: builtins.int
+    NOVELTIES_FIELD_NUMBER: builtins.int
+    FALLBACKS_FIELD_NUMBER: builtins.int
     winners: builtins.bytes
-    """Output only. Little-endian int32 into the report's labels: the subtype with the most votes; -1
-    where there was no vote.
+    """Output only. Little-endian int32 into the report's labels: the most probable subtype; -1 where
+    no gene of the cell counts.
     """
     supports: builtins.bytes
     """Output only. Little-endian float32 in [0, 1]: the winner's share of the vote. It is not a
@@ -394,11 +515,21 @@ class PredictionBlock(google.protobuf.message.Message):
     unknown_reasons: builtins.bytes
     """Output only. One byte each: an UnknownReason; 0 where the winner is the label."""
     vectors: builtins.bytes
-    """Output only. Little-endian float32 (n_cells, dim), unit length, all zero where no gene matched;
-    empty unless asked for.
+    """Output only. Little-endian float32 (n_cells, dim), unit length in the text space, all zero where
+    no gene matched; empty unless asked for.
     """
     dim: builtins.int
     """Output only. Width of a vector; 0 where none were asked for."""
+    probabilities: builtins.bytes
+    """Output only. Little-endian float32 in [0, 1]: the winner's calibrated probability."""
+    novelties: builtins.bytes
+    """Output only. Little-endian float32: how much farther than its subtype's own cells the cell is, in
+    their standard deviations.
+    """
+    fallbacks: builtins.bytes
+    """Output only. Little-endian int32 into the report's ancestors: where the winner is not claimed for
+    its low probability, its deepest ancestor that is probable enough; -1 where there is none.
+    """
     def __init__(
         self,
         *,
@@ -408,8 +539,11 @@ class PredictionBlock(google.protobuf.message.Message):
         unknown_reasons: builtins.bytes = ...,
         vectors: builtins.bytes = ...,
         dim: builtins.int = ...,
+        probabilities: builtins.bytes = ...,
+        novelties: builtins.bytes = ...,
+        fallbacks: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dim", b"dim", "n_votes", b"n_votes", "supports", b"supports", "unknown_reasons", b"unknown_reasons", "vectors", b"vectors", "winners", b"winners"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dim", b"dim", "fallbacks", b"fallbacks", "n_votes", b"n_votes", "novelties", b"novelties", "probabilities", b"probabilities", "supports", b"supports", "unknown_reasons", b"unknown_reasons", "vectors", b"vectors", "winners", b"winners"]) -> None: ...
 
 global___PredictionBlock = PredictionBlock
 

@@ -1,0 +1,1 @@
+"""How well labels are: figures, splits, what they are compared with, and the report of it all."""

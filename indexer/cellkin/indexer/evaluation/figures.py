@@ -1,0 +1,342 @@
+"""The pictures of a report page: SVG with text as text, in the colors of the page's theme."""
+
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from cellkin.indexer.evaluation.measures import Counts, ReliabilityBin
+from cellkin.indexer.evaluation.rows import WEAK_AUROC, LeftOutType, Line
+
+# Every color is drawn once, as its light value, and then replaced by the page's variable of that
+# name; the value stays as the fallback of a picture taken out of the page.
+COLORS = {
+    "ink": "#1a2330",
+    "soft": "#5b6675",
+    "grid": "#dfe3e9",
+    "paper": "#fefefe",
+    "accent": "#1f5fbf",
+    "warn": "#b3401f",
+    "s1": "#1e5ebe",
+    "s2": "#c2570c",
+    "s3": "#0b7d6c",
+    "s4": "#7a3fb1",
+    "s5": "#b3234e",
+    "c1": "#48515d",
+    "c2": "#6b7480",
+    "c3": "#858e9a",
+    "c4": "#9aa2ad",
+    "c5": "#aab1bb",
+    "c6": "#b9bfc8",
+}
+"""Roles and their light values; `page.css` gives the dark ones."""
+
+_MODELS = ("s1", "s2", "s3", "s4", "s5")
+_CONTROLS = ("c1", "c2", "c3", "c4", "c5", "c6")
+_DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))
+# Numbers in the squares of a confusion matrix of more types would touch.
+_MOST_NUMBERED = 20
+_SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "font.size": 10.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": COLORS["soft"],
+    "axes.labelcolor": COLORS["ink"],
+    "text.color": COLORS["ink"],
+    "xtick.color": COLORS["soft"],
+    "ytick.color": COLORS["soft"],
+    "xtick.labelcolor": COLORS["ink"],
+    "ytick.labelcolor": COLORS["ink"],
+    "axes.grid": True,
+    "grid.color": COLORS["grid"],
+    "grid.linewidth": 0.8,
+    "axes.axisbelow": True,
+    "axes.linewidth": 0.8,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+    "savefig.facecolor": "none",
+    "legend.frameon": False,
+}
+
+
+@dataclass(frozen=True)
+class Stroke:
+    """How a method's curve is drawn: color role and dashes."""
+
+    role: str
+    dashes: str | tuple[int, tuple[int, ...]]
+    width: float
+
+
+def strokes(ordered: Sequence[Line]) -> list[Stroke]:
+    """Give each method a stroke: models in full colors, all others in greys, by dashes too."""
+    given: list[Stroke] = []
+    n_models = n_others = 0
+    for line in ordered:
+        if line.setting.is_model:
+            at, n_models = n_models, n_models + 1
+            dashes = _DASHES[at // len(_MODELS) % len(_DASHES)]
+            given.append(Stroke(_MODELS[at % len(_MODELS)], dashes, 2.2))
+        else:
+            at, n_others = n_others, n_others + 1
+            dashes = _DASHES[(at + 1) % len(_DASHES)]
+            given.append(Stroke(_CONTROLS[at % len(_CONTROLS)], dashes, 1.4))
+    return given
+
+
+def swatch(stroke: Stroke) -> str:
+    """Return a short line of a stroke, for a legend."""
+    dashes = {"-": "", "--": "6 3", "-.": "6 2 1.5 2", ":": "1.5 2.5"}
+    pattern = stroke.dashes if isinstance(stroke.dashes, tuple) else None
+    array = " ".join(str(2 * n) for n in pattern[1]) if pattern else dashes[str(stroke.dashes)]
+    return (
+        '<svg viewBox="0 0 34 10" aria-hidden="true"><line x1="1" x2="33" y1="5" y2="5" '
+        f'style="stroke: var(--{stroke.role}); stroke-width: {stroke.width}; '
+        f'stroke-dasharray: {array or "none"}"/></svg>'
+    )
+
+
+def draw_confusion(counts: Counts, types: Sequence[str], key: str) -> str:
+    """Draw what the cells of each type were taken for, as shares of the type.
+
+    Types without a cell have no row; labels that no cell got have no column but where they have a
+    row. A last column is of cells that got no label, where there are any.
+
+    Parameters
+    ----------
+    counts
+        (n_types, n_types + 1) int64, see `measures.confusion`.
+    types
+        Their names.
+    key
+        Sets this picture's identifiers apart from others of the page.
+
+    Returns
+    -------
+    str
+        An ``<svg>`` element.
+    """
+    sizes = counts.sum(axis=1)
+    order = [int(t) for t in np.argsort(-sizes, kind="stable") if sizes[t]]
+    extra = [t for t in range(len(types)) if not sizes[t] and counts[:, t].any()]
+    columns = order + extra + ([len(types)] if counts[:, -1].any() else [])
+    names = [*types, "no label"]
+    side = 0.36 if len(columns) <= _MOST_NUMBERED else 0.22
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(
+            figsize=(2.2 + side * len(columns), 1.6 + side * len(order)), layout="constrained"
+        )
+        axes = figure.subplots()
+        axes.grid(visible=False)
+        for row, true in enumerate(order):
+            for column, label in enumerate(columns):
+                share = counts[true, label] / sizes[true]
+                _square(axes, row, column, float(share), len(columns) <= _MOST_NUMBERED)
+        axes.set_xlim(-0.5, len(columns) - 0.5)
+        axes.set_ylim(len(order) - 0.5, -0.5)
+        axes.set_aspect("equal")
+        axes.set_xticks(range(len(columns)), [names[t] for t in columns], rotation=45, ha="right")
+        axes.set_yticks(range(len(order)), [f"{names[t]} ({sizes[t]:,})" for t in order])
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        axes.set_xlabel("label")
+        axes.set_ylabel("known type (cells)")
+        return _svg(figure, key)
+
+
+def _square(axes: Axes, row: int, column: int, share: float, numbered: bool) -> None:
+    diagonal = row == column
+    axes.add_patch(
+        Rectangle(
+            (column - 0.47, row - 0.47),
+            0.94,
+            0.94,
+            facecolor=COLORS["accent" if diagonal else "warn"],
+            # Squares of no cell stay visible as a faint lattice.
+            alpha=0.05 + 0.95 * share if share else 0.04,
+            linewidth=0,
+        )
+    )
+    if numbered and share >= 0.005:
+        text = "1" if share > 0.995 else f"{share:.2f}".removeprefix("0")
+        color = COLORS["paper" if share > 0.5 else "ink"]
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8.5)
+
+
+def draw_reliability(bins: Sequence[ReliabilityBin], ece: float, key: str) -> str:
+    """Draw how often labels are right beside how probable they were said to be.
+
+    Parameters
+    ----------
+    bins
+        See `measures.reliability`.
+    ece
+        Their expected calibration error.
+    key
+        As in `draw_confusion`.
+    """
+    filled = [b for b in bins if b.accuracy is not None and b.probability is not None]
+    most = max(b.n_cells for b in filled)
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(4.1, 4.3), layout="constrained")
+        axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
+        axes.plot([0, 1], [0, 1], color=COLORS["soft"], linestyle="--", linewidth=1)
+        for b in filled:
+            gap = (b.probability or 0.0) - (b.accuracy or 0.0)
+            axes.bar(
+                (b.low + b.high) / 2,
+                b.accuracy or 0.0,
+                width=(b.high - b.low) * 0.92,
+                color=COLORS["accent"],
+                alpha=0.25,
+                linewidth=0,
+            )
+            axes.plot([b.probability] * 2, [b.accuracy, (b.accuracy or 0.0) + gap], **_WHISKER)
+        axes.plot(
+            [b.probability for b in filled],
+            [b.accuracy for b in filled],
+            "o",
+            color=COLORS["accent"],
+            markersize=5,
+        )
+        axes.set_ylim(0, 1.02)
+        axes.set_xlim(0, 1)
+        axes.set_ylabel("share of right labels")
+        axes.text(0.04, 0.94, f"ECE {ece:.3f}", fontsize=12, weight="bold", va="top")
+        for b in filled:
+            center = (b.low + b.high) / 2
+            below.bar(center, b.n_cells, (b.high - b.low) * 0.92, color=COLORS["soft"], alpha=0.5)
+        below.set_ylabel("cells")
+        below.set_yticks([0, most], ["0", f"{most:,}"])
+        below.set_xlabel("stated probability")
+        figure.align_ylabels()
+        return _svg(figure, key)
+
+
+_WHISKER: dict[str, Any] = {"color": COLORS["warn"], "linewidth": 1.6, "alpha": 0.8}
+
+
+def draw_risk_coverage(ordered: Sequence[Line], key: str) -> str:
+    """Draw the error among the labels kept against the share kept, a curve a method.
+
+    Parameters
+    ----------
+    ordered
+        All lines; those without a curve are passed over.
+    key
+        As in `draw_confusion`.
+    """
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(5.4, 3.9), layout="constrained")
+        axes = figure.subplots()
+        top = 0.0
+        for line, stroke in zip(ordered, strokes(ordered), strict=True):
+            scores = line.first.scores
+            if scores is None or not scores.risk_coverage:
+                continue
+            risks = [point.risk for point in scores.risk_coverage]
+            _curve(axes, [p.coverage for p in scores.risk_coverage], risks, stroke)
+            if line.setting.control != "majority":
+                top = max(top, risks[-1])
+        axes.set_xlim(0, 1)
+        # The majority's curve is flat and far above: it may leave the picture.
+        axes.set_ylim(0, min(1.0, top * 1.15 + 0.005))
+        axes.set_xlabel("share of cells labeled, most probable first")
+        axes.set_ylabel("share of these labels that is wrong")
+        return _svg(figure, key)
+
+
+def draw_few_shot(ordered: Sequence[Line], key: str) -> str:
+    """Draw macro-F1 against the cells known of each type, a curve a method.
+
+    Parameters
+    ----------
+    ordered
+        All lines; those without a curve are passed over.
+    key
+        As in `draw_confusion`.
+    """
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(5.4, 3.9), layout="constrained")
+        axes = figure.subplots()
+        shots: set[int] = set()
+        for line, stroke in zip(ordered, strokes(ordered), strict=True):
+            points = line.first.few_shot
+            if not points:
+                continue
+            at = [point.n_shots for point in points]
+            _curve(axes, at, [point.macro_f1 for point in points], stroke)
+            axes.plot(at, [p.macro_f1 for p in points], "o", color=COLORS[stroke.role], ms=4)
+            for p in points:
+                if p.sd is not None:
+                    ends = [p.macro_f1 - p.sd, p.macro_f1 + p.sd]
+                    axes.plot([p.n_shots] * 2, ends, color=COLORS[stroke.role], linewidth=0.9)
+            shots |= set(at)
+        axes.set_xscale("log")
+        axes.set_xticks(sorted(shots), [str(n) for n in sorted(shots)])
+        axes.minorticks_off()
+        axes.set_xlabel("known cells of each type")
+        axes.set_ylabel("macro-F1")
+        return _svg(figure, key)
+
+
+def draw_unknown(left_out: Sequence[LeftOutType], key: str) -> str:
+    """Draw the AUROC of each type left out, those too weak to trust in another color.
+
+    Parameters
+    ----------
+    left_out
+        At least one type.
+    key
+        As in `draw_confusion`.
+    """
+    ranked = sorted(left_out, key=lambda t: t.auroc)
+    low = min(0.5, *(t.auroc for t in ranked))
+    with mpl.rc_context(_SETTINGS):
+        figure = Figure(figsize=(5.4, 0.9 + 0.27 * len(ranked)), layout="constrained")
+        axes = figure.subplots()
+        axes.grid(visible=False, axis="y")
+        for row, left in enumerate(ranked):
+            role = "warn" if left.auroc < WEAK_AUROC else "accent"
+            axes.plot([low, left.auroc], [row, row], color=COLORS[role], linewidth=1.4, alpha=0.5)
+            axes.plot(left.auroc, row, "o", color=COLORS[role], markersize=6)
+            axes.text(1.012, row, f"{left.auroc:.2f}", va="center", fontsize=9.5)
+        axes.axvline(WEAK_AUROC, color=COLORS["soft"], linestyle="--", linewidth=1)
+        axes.set_yticks(range(len(ranked)), [f"{t.name} ({t.n_cells:,})" for t in ranked])
+        axes.set_ylim(-0.6, len(ranked) - 0.4)
+        axes.set_xlim(low, 1.005)
+        axes.spines["left"].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel("AUROC of unknown when the type is left out")
+        return _svg(figure, key)
+
+
+def _curve(axes: Axes, x: Sequence[float], y: Sequence[float], stroke: Stroke) -> None:
+    axes.plot(
+        x, y, color=COLORS[stroke.role], linestyle=stroke.dashes, linewidth=stroke.width, zorder=3
+    )
+
+
+def _svg(figure: Figure, key: str) -> str:
+    """Return the figure as an element that can stand in a page beside others."""
+    buffer = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": key}):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', text)
+    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{key}-\1)", text)
+    text = re.sub(r'href="#([^"]+)"', rf'href="#{key}-\1"', text)
+    for role, value in COLORS.items():
+        text = text.replace(value, f"var(--{role}, {value})")
+    # The page's own font; matplotlib measured with a wider one, so nothing overlaps.
+    return re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans, sans-serif)", text)

@@ -1,0 +1,120 @@
+"""How sure a figure is: bootstrap intervals over batches, or over cells of a single batch."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cellkin.indexer.evaluation.measures import Counts, confusion
+from cellkin.space.arrays import Int32Vector
+
+N_REPLICATES = 1000
+_LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % percentile interval (Efron 1979).
+
+    Parameters
+    ----------
+    low, high
+        Its ends.
+    over
+        What was drawn with replacement: ``batches`` or ``cells``.
+    n
+        How many of them there are. An interval over a handful of batches is rough.
+    """
+
+    low: float
+    high: float
+    over: str
+    n: int
+
+
+def bootstrap(
+    truth: Int32Vector,
+    predicted: Int32Vector,
+    batches: Int32Vector | None,
+    n_types: int,
+    statistics: Mapping[str, Callable[[Counts], float]],
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """Draw batches (or cells) with replacement and see how figures spread.
+
+    Cells of a donor are alike, so drawing cells would make intervals too narrow: batches are drawn
+    whole. All figures here depend on the counts of true type by label alone, so a draw of batches
+    is a sum of their counts, and a draw of cells a multinomial one.
+
+    Parameters
+    ----------
+    truth, predicted, n_types
+        As in `confusion`; at least one cell is of a known type.
+    batches
+        (n_cells,) int32 batch of each cell, or None.
+    statistics
+        By name, a figure of the counts; NaN where a draw leaves it undefined.
+    seed
+        Fixes the draws.
+
+    Returns
+    -------
+    dict
+        One interval a statistic; none for one that no draw defines.
+    """
+    known = truth >= 0
+    truth, predicted = truth[known], predicted[known]
+    units = np.zeros(len(truth), np.int32) if batches is None else batches[known]
+    rng = np.random.default_rng(seed)
+    if len(np.unique(units)) > 1:
+        draws = _of_batches(truth, predicted, units, n_types, rng)
+        over, n = "batches", len(np.unique(units))
+    else:
+        draws = _of_cells(confusion(truth, predicted, n_types), rng)
+        over, n = "cells", len(truth)
+    values: dict[str, list[float]] = {name: [] for name in statistics}
+    for _ in range(N_REPLICATES):
+        counts = draws()
+        for name, statistic in statistics.items():
+            values[name].append(statistic(counts))
+    return {
+        name: Interval(*_ends(np.array(drawn)), over, n)
+        for name, drawn in values.items()
+        if not np.isnan(drawn).all()
+    }
+
+
+def _of_batches(
+    truth: Int32Vector,
+    predicted: Int32Vector,
+    units: Int32Vector,
+    n_types: int,
+    rng: np.random.Generator,
+) -> Callable[[], Counts]:
+    each = np.stack(
+        [confusion(truth[units == u], predicted[units == u], n_types) for u in np.unique(units)]
+    )
+
+    def draw() -> Counts:
+        times = np.bincount(rng.integers(0, len(each), len(each)), minlength=len(each))
+        counts: Counts = np.tensordot(times, each, axes=1)
+        return counts
+
+    return draw
+
+
+def _of_cells(counts: Counts, rng: np.random.Generator) -> Callable[[], Counts]:
+    n_cells = counts.sum()
+    share = counts.ravel() / n_cells
+
+    def draw() -> Counts:
+        drawn: Counts = rng.multinomial(n_cells, share).reshape(counts.shape)
+        return drawn
+
+    return draw
+
+
+def _ends(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.nanquantile(values, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
+    return float(low), float(high)

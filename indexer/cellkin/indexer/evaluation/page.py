@@ -1,0 +1,235 @@
+"""An evaluation as one static page: no script, no other file, nothing fetched."""
+
+import json
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+from cellkin.indexer.evaluation.page_table import html_table
+from cellkin.indexer.evaluation.report import label, to_json
+from cellkin.indexer.evaluation.rows import WEAK_AUROC, Line, Report, Row, lines
+from cellkin.indexer.evaluation.words import (
+    HOW_TO_READ,
+    absent_types,
+    intervals_over,
+    unknown_of,
+    verdict,
+)
+from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
+
+# A confusion matrix of more types takes the width of the page.
+_WIDE = 14
+
+
+def write_page(reports: Sequence[Report], path: Path) -> None:
+    """Write reports as a page.
+
+    Parameters
+    ----------
+    reports
+        One a question, at least one; each has its controls, or it could not have been made.
+    path
+        The ``.html`` file; written over.
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+    InvalidArgumentError
+        If there is no report.
+    """
+    path.write_text(page(reports), encoding="utf-8")
+
+
+def page(reports: Sequence[Report]) -> str:
+    """Return the page that `write_page` writes."""
+    if not reports:
+        raise InvalidArgumentError("a page of no reports; give at least one")
+    _require_matplotlib()
+    css = files("cellkin.indexer.evaluation").joinpath("page.css").read_text(encoding="utf-8")
+    title = escape(reports[0].title)
+    sections = "\n".join(_section(report, f"q{at}") for at, report in enumerate(reports))
+    # A closing tag inside the data would end it.
+    data = json.dumps(to_json(reports)).replace("</", "<\\/")
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}: evaluation</title>
+<style>
+{css}</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p class="soft">How well cells are labeled, each method beside its controls.</p>
+{sections}
+{_how_to_read()}
+</main>
+<script type="application/json" id="figures">{data}</script>
+</body>
+</html>
+"""
+
+
+def _section(report: Report, key: str) -> str:
+    ordered = lines(report)
+    parts = [
+        f"<h2>{escape(_capital(report.question))}</h2>",
+        f'<p class="soft">{_subject(report)}</p>',
+        f'<p class="verdict">{escape(verdict(report))}</p>',
+        html_table(report, ordered),
+        _notes(report, ordered),
+        _curves(ordered, key),
+        *_models(report, ordered, key),
+        _versions(report),
+    ]
+    return "<section>\n" + "\n".join(part for part in parts if part) + "\n</section>"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _subject(report: Report) -> str:
+    counts = f"{sum(report.reference_counts):,} cells of {len(report.types)} types"
+    query = f" Query: {escape(report.query)}." if report.query else ""
+    return f"Reference: {escape(report.reference)}, {counts}.{query}"
+
+
+def _notes(report: Report, ordered: Sequence[Line]) -> str:
+    sentences = [(s, False) for s in [*intervals_over(report), *absent_types(report)]]
+    for line in ordered:
+        if line.setting.is_model and line.first.left_out:
+            weak = any(left.auroc < WEAK_AUROC for left in line.first.left_out)
+            sentences += [(s, weak) for s in unknown_of(line)]
+    sentences += [(s, False) for s in report.notes]
+    items = "".join(
+        f'<li class="{"weak" if weak else "plain"}">{escape(sentence)}</li>'
+        for sentence, weak in sentences
+    )
+    return f'<ul class="notes">{items}</ul>' if items else ""
+
+
+def _curves(ordered: Sequence[Line], key: str) -> str:
+    """Return the pictures that set all methods side by side."""
+    from cellkin.indexer.evaluation.figures import draw_few_shot, draw_risk_coverage
+
+    drawn = []
+    if any(row.scores is not None and row.scores.risk_coverage for row in _firsts(ordered)):
+        drawn.append(
+            _drawing(
+                draw_risk_coverage(ordered, f"{key}-risk"),
+                "Risk and coverage. From the left, only the most probable labels are kept; at the "
+                "right edge all are. A low curve that stays low is a probability worth having.",
+            )
+        )
+    if any(row.few_shot for row in _firsts(ordered)):
+        drawn.append(
+            _drawing(
+                draw_few_shot(ordered, f"{key}-few"),
+                "Few cells. Macro-F1 when only so many cells of each type are known (fewer for a "
+                "type that has fewer); bars are a standard deviation over draws.",
+            )
+        )
+    if not drawn:
+        return ""
+    return f'<div class="grid">{"".join(drawn)}</div>{_legend(ordered)}'
+
+
+def _firsts(ordered: Sequence[Line]) -> list[Row]:
+    return [line.first for line in ordered]
+
+
+def _legend(ordered: Sequence[Line]) -> str:
+    from cellkin.indexer.evaluation.figures import strokes, swatch
+
+    items = [
+        f"<li>{swatch(stroke)}{escape(label(line))}</li>"
+        for line, stroke in zip(ordered, strokes(ordered), strict=True)
+        if line.first.few_shot or (line.first.scores is not None and line.first.scores.risk_area)
+    ]
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _drawing(svg: str, caption: str, extra: str = "") -> str:
+    return (
+        f'<figure class="{extra}"><div class="drawing">{svg}</div>'
+        f"<figcaption>{escape(caption)}</figcaption></figure>"
+    )
+
+
+def _models(report: Report, ordered: Sequence[Line], key: str) -> list[str]:
+    """Return the pictures of each method that has some; the first model's are open."""
+    parts: list[str] = []
+    for at, line in enumerate(ordered):
+        drawn = _of_line(report, line, f"{key}-m{at}")
+        if drawn:
+            start = "<details open>" if not parts else "<details>"
+            parts.append(
+                f"{start}<summary>{escape(label(line))}</summary>"
+                f'<div class="grid">{"".join(drawn)}</div></details>'
+            )
+    return parts
+
+
+def _of_line(report: Report, line: Line, key: str) -> list[str]:
+    from cellkin.indexer.evaluation.figures import draw_confusion, draw_reliability, draw_unknown
+
+    row = line.first
+    drawn: list[str] = []
+    if row.confusion is not None:
+        wide = "wide" if len(report.types) > _WIDE else ""
+        drawn.append(
+            _drawing(
+                draw_confusion(row.confusion, report.types, f"{key}-confusion"),
+                "Confusion. Each row is a known type; its squares add up to 1. Blue are right, "
+                "red are wrong.",
+                wide,
+            )
+        )
+    if row.scores is not None and row.scores.ece is not None:
+        drawn.append(
+            _drawing(
+                draw_reliability(row.scores.reliability, row.scores.ece, f"{key}-reliability"),
+                "Reliability. Points on the dashed line mean what they say; red bars are the gap. "
+                "Below are the cells at each probability.",
+            )
+        )
+    if row.left_out:
+        drawn.append(
+            _drawing(
+                draw_unknown(row.left_out, f"{key}-unknown"),
+                "Unknown. Each type was taken out of the reference in turn. Left of the dashed "
+                f"line ({WEAK_AUROC}), its cells are not told from known ones well enough to "
+                "trust.",
+            )
+        )
+    return drawn
+
+
+def _versions(report: Report) -> str:
+    if not report.versions:
+        return ""
+    items = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>"
+        for name, value in report.versions.items()
+    )
+    return f'<details><summary>Versions</summary><dl class="versions">{items}</dl></details>'
+
+
+def _how_to_read() -> str:
+    items = "".join(
+        f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in HOW_TO_READ.items()
+    )
+    return f"<section><h2>How to read this</h2><dl>{items}</dl></section>"
+
+
+def _require_matplotlib() -> None:
+    if find_spec("matplotlib") is None:
+        raise MissingDependencyError(
+            'a report page needs matplotlib; pip install "cellkin[evaluate]"'
+        )

@@ -1,0 +1,69 @@
+"""Labels that are paths, such as ``neuron/RGC/alpha``: their ancestors, and when to fall back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cellkin.space.arrays import BoolVector, Int32Vector
+
+SEPARATOR = "/"
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """The ancestors of labels.
+
+    Parameters
+    ----------
+    ancestors
+        Their paths, by depth and then by name; none where no label is a path.
+    below
+        (n_ancestors, n_labels) bool, whether a label is below an ancestor.
+    """
+
+    ancestors: list[str]
+    below: npt.NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, labels: list[str]) -> "Hierarchy":
+        """Read the ancestors of labels from their paths."""
+        found = {SEPARATOR.join(parts[:n]) for label in labels
+                 for parts in [label.split(SEPARATOR)] for n in range(1, len(parts))}  # fmt: skip
+        names = sorted(found, key=lambda name: (name.count(SEPARATOR), name))
+        below = [[label.startswith(name + SEPARATOR) for label in labels] for name in names]
+        return cls(names, np.array(below, bool).reshape(len(names), len(labels)))
+
+    def fall_back(
+        self, by_label: npt.NDArray[np.float64], where: BoolVector, least: float
+    ) -> Int32Vector:
+        """Return the deepest ancestor that is probable enough.
+
+        An ancestor is as probable as the labels below it together, so a parent is never less
+        probable than its child.
+
+        Parameters
+        ----------
+        by_label
+            (n_cells, n_labels) float64 probabilities.
+        where
+            (n_cells,) bool, cells to look at.
+        least
+            The least probability.
+
+        Returns
+        -------
+        Int32Vector
+            (n_cells,) int32 into ``ancestors``, among equally deep ones the most probable; -1 where
+            there is none.
+        """
+        fallen = np.full(len(by_label), -1, np.int32)
+        if not self.ancestors:
+            return fallen
+        chances = by_label @ self.below.T
+        depth = np.array([name.count(SEPARATOR) for name in self.ancestors])
+        rank = np.where(chances >= least, depth + np.minimum(chances, 1) / 2, -1.0)
+        best = rank.argmax(axis=1)
+        found = where & (rank[np.arange(len(rank)), best] >= 0)
+        fallen[found] = best[found]
+        return fallen
