@@ -193,13 +193,14 @@ class CellWorker:
         compute_s = clock.rest_s()
         kept = ~empty & pc.is_valid(shard.rows["label"]).to_numpy()
         started = time.perf_counter()
-        parts = self._write(shard.rows.filter(pa.array(kept)), means[kept]) if kept.any() else []
+        written = means if kept.all() else means[kept]
+        parts = self._write(shard.rows.filter(pa.array(kept)), written) if len(written) else []
         return Placed(
             parts,
             len(means),
-            int(kept.sum()),
+            len(written),
             int(empty.sum()),
-            means[kept].sum(axis=0, dtype=np.float64),
+            written.sum(axis=0, dtype=np.float64),
             clock.read_s,
             compute_s,
             time.perf_counter() - started,
