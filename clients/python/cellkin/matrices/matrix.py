@@ -299,7 +299,7 @@ def _within(
         if ascending
         else indices
     )
-    return not len(looked_at) or bool(0 <= looked_at.min() and looked_at.max() < n)
+    return not len(looked_at) or bool(looked_at.min() >= 0 and looked_at.max() < n)
 
 
 def _sparse(entries: npt.NDArray[Any]) -> sp.csr_matrix:
