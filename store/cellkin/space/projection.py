@@ -24,7 +24,7 @@ from cellkin.space.recipe import Recipe
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import InvalidArgumentError
 
-BLOCK_CELLS = 1024
+BLOCK_CELLS = 2048
 """About as many cells share one pass over the vectors."""
 DENSE_CELLS = 256
 """Cells of one matrix product."""
@@ -68,6 +68,11 @@ class CellSpace:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vectors", aligned(self.vectors))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What is unpickled begins anywhere, and every block would be projected with a copy.
+        self.__dict__.update(state)
+        self.__post_init__()
 
     @property
     def dim(self) -> int:

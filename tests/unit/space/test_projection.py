@@ -1,5 +1,6 @@
 """The projection against its definition, on awkward cells."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -233,6 +234,16 @@ def test_vectors_begin_on_a_line_and_are_copied_at_most_once() -> None:
     assert space.vectors.ctypes.data % 64 == 0
     np.testing.assert_array_equal(space.vectors, crooked)
     assert replace(space, center=np.ones(48, np.float32)).vectors is space.vectors
+
+
+def test_vectors_that_reach_another_process_begin_on_a_line() -> None:
+    kept: list[pickle.PickleBuffer] = []
+    packed = pickle.dumps(space_of(TEXT_V1), protocol=5, buffer_callback=kept.append)
+    # As a pickle holds them: anywhere.
+    moved = [memoryview(b"1234567" + buffer.raw())[7:] for buffer in kept]
+    space = pickle.loads(packed, buffers=moved)
+    assert space.vectors.ctypes.data % 64 == 0
+    np.testing.assert_array_equal(space.vectors, VECTORS)
 
 
 def test_a_cell_without_genes_is_zero_and_said_to_be() -> None:
