@@ -1,4 +1,4 @@
-"""One query for labels: from the genes and cells of its messages to the predictions in its answers."""
+"""One query for labels: from genes and cells as they come to predictions as they go."""
 
 from dataclasses import replace
 from importlib.metadata import version

@@ -25,12 +25,10 @@ from cellkin.space.recipe import Recipe
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import InvalidArgumentError
 
-BLOCK_CELLS = 1024
+BLOCK_CELLS = 2048
 """About as many cells share one pass over the vectors."""
 DENSE_CELLS = 256
 """Cells of one matrix product."""
-LEAST_DENSE = 0.45
-"""Share of the genes from which a product is faster, by benchmarks/project.py without AMX."""
 
 Float64Vector: TypeAlias = npt.NDArray[np.float64]
 Array = TypeVar("Array", bound=npt.NDArray[Any])
@@ -69,6 +67,11 @@ class CellSpace:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "vectors", aligned(self.vectors))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # What is unpickled begins anywhere, and every block would be projected with a copy.
+        self.__dict__.update(state)
+        self.__post_init__()
 
     @property
     def dim(self) -> int:
@@ -167,7 +170,9 @@ def weighted_means(
     empty
         (n_cells,) bool: those cells.
     """
-    return means_with(_sgemm(space), cells, columns, space, threads)
+    # BLAS would be faster for cells of nearly all genes, but on some CPUs the last bits of a row
+    # of its product depend on the row's place.
+    return means_with(None, cells, columns, space, threads)
 
 
 @dataclass(frozen=True)
@@ -188,19 +193,20 @@ class Dense:
 
 
 def means_with(
-    dense: Dense, cells: CsrMatrix, columns: GeneColumns, space: CellSpace, threads: int
+    dense: Dense | None, cells: CsrMatrix, columns: GeneColumns, space: CellSpace, threads: int
 ) -> tuple[Float32Matrix, BoolVector]:
-    """Return `weighted_means`, with another product for cells that use many genes."""
-    most = dense.least * len(space.vectors)
+    """Return `weighted_means`, with a product for cells that use many genes if one is given."""
+    most = dense.least * len(space.vectors) if dense else np.inf
     with _sharing(threads) as share:
         block = _Block.of(cells, columns, threads, share)
         work = _Means(block, columns, space)
         left = list(share(lambda part: work.gather(part, most), block.parts(threads)))
-    # BLAS has threads of its own. The product is always of as many rows, for the last bits of one
-    # depend on their number.
-    crowded = np.concatenate(left)
-    for start in range(0, len(crowded), DENSE_CELLS):
-        work.multiply(crowded[start : start + DENSE_CELLS], dense.product)
+    if dense:
+        # It has threads of its own. It is always of as many rows, for the last bits of one depend
+        # on their number.
+        crowded = np.concatenate(left)
+        for start in range(0, len(crowded), DENSE_CELLS):
+            work.multiply(crowded[start : start + DENSE_CELLS], dense.product)
     return work.means, work.empty
 
 
@@ -454,10 +460,6 @@ def _sharing(threads: int) -> Iterator[_Share]:
     else:
         with ThreadPoolExecutor(threads, "projection") as pool:
             yield pool.map
-
-
-def _sgemm(space: CellSpace) -> Dense:
-    return Dense(LEAST_DENSE, lambda dense: dense @ space.vectors)
 
 
 def _frozen(array: Array) -> Array:

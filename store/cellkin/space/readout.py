@@ -119,7 +119,11 @@ def neighbor_vectors(z: Float32Matrix, n_components: int) -> Float32Matrix:
 
 
 def vote_shares(
-    similarities: Float32Matrix, voted: Int32Vector, counts: Int64Vector, readout: Readout
+    similarities: Float32Matrix,
+    voted: Int32Vector,
+    counts: Int64Vector,
+    epsilon: float,
+    class_balance: float = 0.0,
 ) -> tuple[Float64Matrix, npt.NDArray[np.int32]]:
     """Let the neighbors vote.
 
@@ -131,8 +135,8 @@ def vote_shares(
         (n_cells, k) int32 labels of the neighbors; -1 where there is none.
     counts
         (n_labels,) int64 reference cells of each label.
-    readout
-        How votes count.
+    epsilon, class_balance
+        See `Readout`.
 
     Returns
     -------
@@ -142,10 +146,10 @@ def vote_shares(
         (n_cells, n_labels) int32 votes cast.
     """
     found = voted >= 0
-    weights = 1.0 / np.maximum(1.0 - similarities.astype(np.float64), readout.vote_epsilon)
+    weights = 1.0 / np.maximum(1.0 - similarities.astype(np.float64), epsilon)
     safe = np.where(found, voted, 0)
-    weights *= found * (np.maximum(counts, 1) ** -float(readout.class_balance))[safe]
-    n_cells, n_labels = len(voted), readout.n_labels
+    weights *= found * (np.maximum(counts, 1) ** -float(class_balance))[safe]
+    n_cells, n_labels = len(voted), len(counts)
     slot = (np.arange(n_cells)[:, None] * n_labels + safe).ravel()
     size = n_cells * n_labels
     totals = np.bincount(slot, weights.ravel(), size).reshape(n_cells, n_labels)
@@ -334,7 +338,9 @@ def read_labels(
         all other evidence.
     """
     k = readout.k
-    shares, n_votes = vote_shares(similarities[:, :k], voted[:, :k], counts, readout)
+    shares, n_votes = vote_shares(
+        similarities[:, :k], voted[:, :k], counts, readout.vote_epsilon, readout.class_balance
+    )
     kinds = evidence(placed.z, shares, readout)
     mix = np.array([1.0, 0, 0, 0]) if votes_only else readout.mix
     by_label = combine(kinds, mix, readout.votes_sharpness if votes_only else readout.sharpness)

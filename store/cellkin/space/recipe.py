@@ -40,9 +40,8 @@ class Recipe:
         Name of the recipe.
     expression
         ``f(x)``. ``linear``: ``x`` itself, counts or counts per 10,000, for the scale of a cell
-        cancels. ``log1p``: ``ln(1 + 10,000 x / sum of the cell's x)``. ``sqrt``: the square root of ``x``.
-        ``rank``: 1 plus the number
-        of the cell's genes with a smaller ``x``. ``binary``: 1.
+        cancels. ``log1p``: ``ln(1 + 10,000 x / sum of the cell's x)``. ``sqrt``: the square root of
+        ``x``. ``rank``: 1 plus the number of the cell's genes with a smaller ``x``. ``binary``: 1.
     gene_weighting
         ``weight_g``. ``idf``: ``ln((1 + n) / (1 + n_detected))`` over cells of the reference.
         ``eta2``: ``B / (B + W + 0.001)`` of log expression, ``B`` the variance of the labels' means

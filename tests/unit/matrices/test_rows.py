@@ -165,6 +165,28 @@ def test_ranges_of_compressed_chunks(tmp_path: Path, kind: str, shuffle: bool) -
             np.testing.assert_array_equal(reader.read(start, stop), values[start:stop])
 
 
+def test_ranges_across_uncompressed_chunks(tmp_path: Path) -> None:
+    values = np.arange(70 * 103, dtype=np.float32).reshape(70, 103)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        reader = hdf5_ranges(file.create_dataset("a", data=values, chunks=(16, 20)), axis=1)
+        for start, stop in ((0, 7), (7, 30), (30, 30), (30, 103), (5, 6)):
+            np.testing.assert_array_equal(reader.read(start, stop), values[:, start:stop])
+
+
+@pytest.mark.parametrize("wrong", [5, -1])
+@pytest.mark.parametrize("row", [[(1, 1.0), (2, 1.0)], [(2, 1.0), (0, 1.0), (1, 1.0)]])
+def test_a_column_beyond_the_genes_is_refused(
+    tmp_path: Path, row: list[tuple[int, float]], wrong: int
+) -> None:
+    rows = [[], row, [], [(0, 1.0)], []]
+    for at in range(len(row)):
+        path = write_csr(tmp_path / f"{at}.h5ad", rows, 5)
+        with h5py.File(path, "r+") as file:
+            file["X/indices"][at] = wrong
+        with pytest.raises(InputFileError, match="columns beyond the 5"):
+            open_cells(path).__enter__()
+
+
 def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
     path = made.write_h5ad(made.sample(), tmp_path / "a.h5ad", "gzip")
     with h5py.File(path, "r+") as file:

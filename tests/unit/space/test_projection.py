@@ -1,5 +1,6 @@
 """The projection against its definition, on awkward cells."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -23,8 +24,10 @@ from tests.unit.space.awkward import (
 
 from cellkin.space.projection import (
     CpuProjector,
+    Dense,
     count_detected,
     gene_columns,
+    means_with,
     project,
     weighted_means,
 )
@@ -112,7 +115,7 @@ def test_many_cells_on_many_threads(many: Case, expression: Expression) -> None:
     assert not empty.any()
 
 
-def test_crowded_cells_go_through_a_matrix_product(many: Case) -> None:
+def test_crowded_cells_may_go_through_a_matrix_product(many: Case) -> None:
     """Cells of a third of all genes or more, between others, few and many together."""
     rng = np.random.default_rng(7)
     space = replace(many.space, recipe=replace(many.space.recipe, top_n=0))
@@ -120,14 +123,23 @@ def test_crowded_cells_go_through_a_matrix_product(many: Case) -> None:
     counts = rng.integers(0, 4, (300, len(many.rows))) * (rng.random((300, 1)) < 0.9)
     counts[:, : len(many.rows) // 2] *= rng.random((300, 1)) < 0.5
     cells = sp.csr_matrix(counts)
-    got, _ = weighted_means(cells, columns, space, 2)
     want = reference.weighted_means(
         counts[::29], many.rows, space.weights, space.vectors, space.recipe
     )
-    np.testing.assert_allclose(got[::29], want, atol=TOLERANCE)
-    for few in (slice(0, 1), slice(5, 9), slice(40, 300)):
-        alone, _ = weighted_means(cells[few], columns, space)
-        assert alone.tobytes() == got[few].tobytes()
+    n_multiplied = 0
+
+    def product(shares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        nonlocal n_multiplied
+        n_multiplied += int(shares.any(axis=1).sum())
+        return np.einsum("cg,gd->cd", shares, space.vectors, optimize=False)
+
+    for dense in (None, Dense(0.45, product)):
+        got, _ = means_with(dense, cells, columns, space, 2)
+        np.testing.assert_allclose(got[::29], want, atol=TOLERANCE)
+        for few in (slice(0, 1), slice(5, 9), slice(40, 300)):
+            alone, _ = means_with(dense, cells[few], columns, space, 1)
+            assert alone.tobytes() == got[few].tobytes()
+    assert 0 < n_multiplied < 300 + 1 + 4 + 260
 
 
 def test_callers_on_several_threads_do_not_disturb_each_other(many: Case) -> None:
@@ -233,6 +245,16 @@ def test_vectors_begin_on_a_line_and_are_copied_at_most_once() -> None:
     assert space.vectors.ctypes.data % 64 == 0
     np.testing.assert_array_equal(space.vectors, crooked)
     assert replace(space, center=np.ones(48, np.float32)).vectors is space.vectors
+
+
+def test_vectors_that_reach_another_process_begin_on_a_line() -> None:
+    kept: list[pickle.PickleBuffer] = []
+    packed = pickle.dumps(space_of(TEXT_V1), protocol=5, buffer_callback=kept.append)
+    # As a pickle holds them: anywhere.
+    moved = [memoryview(b"1234567" + buffer.raw())[7:] for buffer in kept]
+    space = pickle.loads(packed, buffers=moved)
+    assert space.vectors.ctypes.data % 64 == 0
+    np.testing.assert_array_equal(space.vectors, VECTORS)
 
 
 def test_a_cell_without_genes_is_zero_and_said_to_be() -> None:

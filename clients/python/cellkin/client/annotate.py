@@ -176,8 +176,8 @@ def write_annotation(annotation: Annotation, source: Path, target: Path) -> None
     Adds ``obs['cellkin_label']``, ``obs['cellkin_winner']``, ``obs['cellkin_probability']``,
     ``obs['cellkin_support']``, ``obs['cellkin_n_votes']``, ``obs['cellkin_novelty']``,
     ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``, where labels are paths
-    ``obs['cellkin_fallback']``, ``obsm['X_cellkin']``, ``var['cellkin_gene_id']``, ``var['cellkin_match']``,
-    ``var['cellkin_text']`` and the manifest ``uns['cellkin']``.
+    ``obs['cellkin_fallback']``, ``obsm['X_cellkin']``, ``var['cellkin_gene_id']``,
+    ``var['cellkin_match']``, ``var['cellkin_text']`` and the manifest ``uns['cellkin']``.
 
     Raises
     ------

@@ -18,7 +18,9 @@ _SLOW = ("gzip", "lzf", "szip")
 
 def open_hdf5(path: Path, stack: ExitStack) -> h5py.File:
     """Open a file for reading until the stack ends."""
-    return stack.enter_context(h5py.File(path, "r"))
+    # No reader asks for a chunk twice (see `RangeReader`), and HDF5's cache of chunks would copy
+    # every value of an uncompressed file once more.
+    return stack.enter_context(h5py.File(path, "r", rdcc_nbytes=0))
 
 
 def compression(dataset: h5py.Dataset) -> str:
@@ -36,7 +38,8 @@ def is_slow(dataset: h5py.Dataset) -> bool:
 def hdf5_ranges(dataset: h5py.Dataset, axis: int = 0) -> RangeReader:
     """Return a reader of ranges of a dataset along one axis."""
     packed = compression(dataset) != "uncompressed"
-    return RangeReader(dataset, axis, whole_chunks=packed)
+    # Along the first axis a part of a chunk is one stretch of the file, along others many.
+    return RangeReader(dataset, axis, whole_chunks=packed or axis > 0)
 
 
 def _filters(dataset: h5py.Dataset) -> list[int]:

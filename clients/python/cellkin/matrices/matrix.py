@@ -220,18 +220,20 @@ class CompressedMatrix(Matrix):
     def _read(self, start: int, stop: int) -> sp.csr_matrix:
         first, last = int(self._indptr[start]), int(self._indptr[stop])
         indices = self._indices.read(first, last)
-        # As an unsigned number a negative index is a large one.
-        unsigned = indices.view(f"u{indices.dtype.itemsize}")
-        if len(indices) and unsigned.max() >= self.n_stored:
+        bounds = self._indptr[start : stop + 1] - first
+        ascending = _ascends(indices, bounds)
+        if not _within(indices, bounds, self.n_stored, ascending=ascending):
             raise InputFileError(
                 f"{self.path}: cells {start} to {stop} name columns beyond the {self.n_stored} "
                 "there are; the file is damaged"
             )
         block = sp.csr_matrix((stop - start, self.n_stored), dtype=np.float32)
         # Set, not passed: the constructor would check and convert them once more.
-        block.indptr = (self._indptr[start : stop + 1] - first).astype(np.int32)
+        block.indptr = bounds.astype(np.int32)
         block.indices = indices.astype(np.int32, copy=False)
         block.data = self._data.read(first, last).astype(np.float32, copy=False)
+        # What scipy would find out once more, value by value.
+        block.has_canonical_format = ascending
         return block
 
     def _block_stop(self, start: int, stop: int, max_values: int) -> int:
@@ -276,6 +278,28 @@ class DenseMatrix(Matrix):
             self._mean_values = max(1.0, self._read(0, n).nnz / n)
         most = min(max_values / self._mean_values, _MAX_DENSE_ENTRIES / max(1, self.n_stored))
         return int(np.clip(start + int(most), start + 1, stop))
+
+
+def _ascends(indices: npt.NDArray[np.integer], bounds: npt.NDArray[np.int64]) -> bool:
+    """Tell whether the columns of every row ascend, none twice."""
+    falls = indices[1:] <= indices[:-1]
+    starts = bounds[1:-1]
+    # From the last column of a row to the first of the next they may fall.
+    falls[starts[(starts > 0) & (starts < len(indices))] - 1] = False
+    return not falls.any()
+
+
+def _within(
+    indices: npt.NDArray[np.integer], bounds: npt.NDArray[np.int64], n: int, *, ascending: bool
+) -> bool:
+    """Tell whether all columns are of the n there are; of ascending ones the ends say it."""
+    filled = bounds[1:] > bounds[:-1]
+    looked_at = (
+        np.concatenate([indices[bounds[:-1][filled]], indices[bounds[1:][filled] - 1]])
+        if ascending
+        else indices
+    )
+    return not len(looked_at) or bool(looked_at.min() >= 0 and looked_at.max() < n)
 
 
 def _sparse(entries: npt.NDArray[Any]) -> sp.csr_matrix:

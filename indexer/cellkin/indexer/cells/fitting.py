@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -107,7 +108,7 @@ def read_sample(engine: Engine, work: Work, chosen: Sequence[Shard], finished: F
 
 
 def shared_genes(work: Work) -> Int64Vector:
-    """Return the GeneIDs, ascending, that every file has: an absent gene is no gene of no counts."""
+    """Return the GeneIDs, ascending, that every file has: what is not measured is not zero."""
     shared = np.unique(work.files[0].gene_ids)
     for file in work.files[1:]:
         shared = np.intersect1d(shared, file.gene_ids)

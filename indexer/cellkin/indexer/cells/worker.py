@@ -218,14 +218,16 @@ class CellWorker:
         compute_s = clock.rest_s()
         kept = ~empty & pc.is_valid(shard.rows["label"]).to_numpy()
         started = time.perf_counter()
-        vectors = [means[kept], *([np.concatenate(found)[kept]] if found else [])]
-        parts = self._write(shard.rows.filter(pa.array(kept)), vectors) if kept.any() else []
+        all_of = slice(None) if kept.all() else kept
+        written = [means[all_of], *([np.concatenate(found)[all_of]] if found else [])]
+        rows = shard.rows.filter(pa.array(kept))
+        parts = self._write(rows, written) if len(rows) else []
         return Placed(
             parts,
             len(means),
-            int(kept.sum()),
+            len(rows),
             int(empty.sum()),
-            means[kept].sum(axis=0, dtype=np.float64),
+            written[0].sum(axis=0, dtype=np.float64),
             clock.read_s,
             compute_s,
             time.perf_counter() - started,
@@ -237,7 +239,7 @@ class CellWorker:
         file: MatrixFile,
         found: list[npt.NDArray[np.float32]],
     ) -> Iterator[CsrMatrix]:
-        """Pass blocks on, and keep where their cells are in the expression space, if there is one."""
+        """Pass blocks on, and keep where cells are in the expression space, if there is one."""
         space = self._work.expression
         if space is None:
             yield from blocks

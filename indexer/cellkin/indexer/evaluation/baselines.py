@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from cellkin.space.votes import vote
 from scipy.sparse.linalg import eigsh
 from scipy.special import logsumexp, softmax
 
@@ -18,6 +17,7 @@ from cellkin.indexer.evaluation.measures import FloatVector
 from cellkin.indexer.evaluation.preprocess import Features
 from cellkin.indexer.neighbors.gpu import nearest
 from cellkin.space.arrays import CsrMatrix, Float32Matrix, Float32Vector, Int32Vector
+from cellkin.space.readout import vote_shares
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError, MissingDependencyError
 
@@ -203,16 +203,11 @@ class FittedPcaKnn:
         z = self.features.z_scores(counts, genes)
         queries = unit_rows(np.asarray((z - self.mean) @ self.axes, np.float32))
         cosines, rows = nearest(queries, self.cells, min(N_NEIGHBORS, len(self.cells)))
-        votes = vote(
-            similarities=cosines,
-            labels=self.labels,
-            neighbors=rows,
-            n_labels=int(self.labels.max()) + 1,
-            empty=np.zeros(len(queries), bool),
-            epsilon=_EPSILON,
-            min_support=0.0,
-        )
-        return Answer(votes.winners, votes.supports, 1.0 - cosines.mean(axis=1))
+        counts = np.bincount(self.labels)
+        shares, _ = vote_shares(cosines, self.labels[rows], counts, _EPSILON)
+        winners = shares.argmax(axis=1).astype(np.int32)
+        supports = shares.max(axis=1).astype(np.float32)
+        return Answer(winners, supports, 1.0 - cosines.mean(axis=1))
 
 
 def principal_axes(centered: Float32Matrix, n_components: int) -> Float32Matrix:

@@ -1,4 +1,4 @@
-"""Fit an expression space: highly variable genes, principal components, and what tells labels apart.
+"""Fit an expression space: variable genes, their components, and what tells labels apart.
 
 The loadings span the leading principal components of the genes' z-scores, the mean of every label,
 and the directions of a logistic regression on all those z-scores. So the same few numbers a cell

@@ -375,7 +375,11 @@ def _tell(
     similarities, neighbors = nearest(compared, reference, readout.n_neighbors)
     k = how.k
     shares, _ = vote_shares(
-        similarities[:, :k], train.labels[neighbors[:, :k]], train.counts(), readout
+        similarities[:, :k],
+        train.labels[neighbors[:, :k]],
+        train.counts(),
+        how.epsilon,
+        how.class_balance,
     )
     kinds = evidence(asked.z, shares, readout)
     return [*kinds, asked.fits, compared @ readout.prototypes.T, similarities[:, : how.n_novelty]]
