@@ -256,7 +256,7 @@ def _job(
     n_workers = workers or n_cores()
     where = RayEngine(address, n_workers, gpus) if engine == "ray" else LocalEngine(n_workers)
     with closing(where):
-        yield Job(where, device, _index_choice(wanted, recall, memory_gib), progress_bar)
+        yield Job(where, device, _index_choice(wanted, recall, memory_gib), stages=progress_bar)
 
 
 def _index_choice(wanted: str, recall: float, memory_gib: float | None) -> "IndexChoice":
