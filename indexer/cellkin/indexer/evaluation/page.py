@@ -19,6 +19,9 @@ from cellkin.indexer.evaluation.words import (
 )
 from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 
+# The confusion matrix of more types takes the width of the page.
+_WIDE = 20
+
 
 def write_page(reports: Sequence[Report], path: Path) -> None:
     """Write reports as a page.
@@ -162,6 +165,7 @@ def _drawing(svg: str, caption: str) -> str:
 
 def _models(report: Report, ordered: Sequence[Line], key: str) -> list[str]:
     """Return the pictures of each method that has some; the first model's are open."""
+    pair = "pair" if len(report.types) <= _WIDE else "stack"
     parts: list[str] = []
     for at, line in enumerate(ordered):
         left, right = _of_line(report, line, f"{key}-m{at}")
@@ -169,7 +173,7 @@ def _models(report: Report, ordered: Sequence[Line], key: str) -> list[str]:
             start = "<details open>" if not parts else "<details>"
             parts.append(
                 f"{start}<summary>{escape(label(line))}</summary>"
-                f'<div class="pair"><div>{left}</div><div>{right}</div></div></details>'
+                f'<div class="{pair}"><div>{left}</div><div>{right}</div></div></details>'
             )
     return parts
 
