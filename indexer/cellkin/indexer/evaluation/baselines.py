@@ -16,7 +16,13 @@ from scipy.special import logsumexp, softmax
 from cellkin.indexer.evaluation.measures import FloatVector
 from cellkin.indexer.evaluation.preprocess import Features
 from cellkin.indexer.neighbors.gpu import nearest
-from cellkin.space.arrays import CsrMatrix, Float32Matrix, Float32Vector, Int32Vector
+from cellkin.space.arrays import (
+    BoolVector,
+    CsrMatrix,
+    Float32Matrix,
+    Float32Vector,
+    Int32Vector,
+)
 from cellkin.space.readout import vote_shares
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError, MissingDependencyError
@@ -42,11 +48,14 @@ class Answer:
         (n_cells,) float in [0, 1] of the label; None for a method that states none.
     novelty
         (n_cells,) float, higher for cells unlike the reference; None for a method without.
+    unknown
+        (n_cells,) bool, cells called unknown; None for a method that calls none.
     """
 
     codes: Int32Vector
     probability: FloatVector | None
     novelty: FloatVector | None
+    unknown: BoolVector | None = None
 
 
 class Fitted(Protocol):
