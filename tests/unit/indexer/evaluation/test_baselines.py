@@ -108,8 +108,10 @@ def test_z_scores_are_of_the_reference_and_clipped() -> None:
     at = [GENES.index(name) for name in features.genes]
     expected = (logs[:, at] - logs[:, at].mean(axis=0)) / logs[:, at].std(axis=0, ddof=1)
     assert z == pytest.approx(np.clip(expected, -10, 10), abs=1e-4)
-    wild = sp.csr_matrix(np.eye(len(GENES), dtype=np.float32) * 1e6)
-    assert np.abs(features.z_scores(wild, GENES)).max() == 10
+    # Of a gene seen once in 400 cells, a cell that holds nothing else is far out.
+    rare = sp.csr_matrix(np.repeat([[0, 5], [1, 5]], [399, 1], axis=0).astype(np.float32))
+    alone = sp.csr_matrix(np.array([[9, 0]], np.float32))
+    assert Features.fit(rare, ["x", "y"]).z_scores(alone, ["x", "y"])[0, 0] == 10
 
 
 def test_a_cell_without_counts_is_no_error() -> None:
@@ -141,7 +143,7 @@ def test_variable_genes_are_those_of_scanpy() -> None:
     assert ours.tolist() == np.flatnonzero(cells.var["highly_variable"]).tolist()
 
 
-@pytest.mark.parametrize("shape", [(40, 200), (200, 40), (300, 250), (250, 300)])
+@pytest.mark.parametrize("shape", [(40, 200), (200, 40), (150, 90)])
 def test_principal_axes_are_those_of_a_full_decomposition(shape: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     low_rank = rng.standard_normal((shape[0], 12)) * np.arange(12, 0, -1)

@@ -38,9 +38,9 @@ def test_versions_that_break_a_peer_are_refused(monkeypatch: pytest.MonkeyPatch)
         "pynndescent": "0.7.0",
     }
     pretend(monkeypatch, broken)
-    with pytest.raises(MissingDependencyError, match="not work with scikit-learn 1.9.1"):
+    with pytest.raises(MissingDependencyError, match=r"not work with scikit-learn 1\.9\.1"):
         CellTypist.require()
-    with pytest.raises(MissingDependencyError, match="not work with pynndescent 0.7.0"):
+    with pytest.raises(MissingDependencyError, match=r"not work with pynndescent 0\.7\.0"):
         ScanpyIngest.require()
     pretend(monkeypatch, broken | {"scikit-learn": "1.7.2", "pynndescent": "0.6.0"})
     assert installed_peers() == ([CellTypist(), ScanpyIngest()], [])
@@ -73,7 +73,8 @@ def test_a_run_is_measured() -> None:
     assert run.seconds > 0
     if run.peak_bytes is None:
         pytest.skip("this system does not say how much memory a process held")
-    assert 40 * 2**20 <= run.peak_bytes < 200 * 2**20
+    # The kernel counts in batches of pages.
+    assert 39 * 2**20 <= run.peak_bytes < 200 * 2**20
     # A small run after a large one is small.
     after = measured(lambda: None).peak_bytes
     assert after is not None
