@@ -49,7 +49,7 @@ RECIPES = ("text-v2", "text-v1", "paper", "paper-refined")
 
 @dataclass(frozen=True)
 class Set:
-    """A data set: its file, its column of batches, and whether its ECE and unknowns have targets."""
+    """A data set: its file, its column of batches, and which figures have targets."""
 
     file: str
     batch: str | None = None
@@ -238,9 +238,16 @@ def foreign(folder: Path) -> list[Figure]:
         question = Question(by_id[0], "cell_type", None, by_id[1], "cell_type",
                             embeddings=["all-minilm-l6-v2"], recipes=RECIPES)  # fmt: skip
         figures += of_report(name, evaluate_cells(store, question).rows, targets[name])
-    halves = Question(ids_only(human, folder, store), "cell_type", "donor",
-                      embeddings=["all-minilm-l6-v2"], recipes=("text-v2",), other_genes=True)  # fmt: skip
-    return figures + of_report("halves of the genes", evaluate_cells(store, halves).rows, (0.53, 0))
+    halves = Question(
+        ids_only(human, folder, store),
+        "cell_type",
+        "donor",
+        embeddings=["all-minilm-l6-v2"],
+        recipes=("text-v2",),
+        other_genes=True,
+    )
+    rows = evaluate_cells(store, halves).rows
+    return figures + of_report("halves of the genes", rows, (0.53, 0))
 
 
 def of_report(name: str, rows: Iterable[Row], targets: tuple[float, float]) -> list[Figure]:

@@ -46,14 +46,14 @@ if TYPE_CHECKING:
 @click.option(
     "--other-genes",
     is_flag=True,
-    help="Give the reference one half of the genes, the query the other.",
+    help="Give the reference half of the genes, the query the rest.",
 )
 @taxon_option
 @click.option(
     "--page",
     type=click.Path(path_type=Path),
     metavar="OUT.html",
-    help="Write a page with pictures.",
+    help="Write a page.",
 )
 @json_option
 def evaluate(

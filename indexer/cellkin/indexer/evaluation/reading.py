@@ -1,4 +1,4 @@
-"""Read the cells of a file whole, over genes by their GeneID: an evaluation asks them many times."""
+"""Read the cells of a file whole, genes by GeneID: an evaluation asks them many times."""
 
 from collections.abc import Sequence
 from pathlib import Path
