@@ -106,18 +106,18 @@ class HeldOut:
     kinds
         By `KINDS`, (n_cells, n_labels) float64, or of 0 rows.
     fits, cosines
-        (n_cells, n_labels) float32, or 0 columns; and cosines to the labels' prototypes.
+        (n_cells, n_labels) float64, or 0 columns; and cosines to the labels' prototypes.
     nearest
-        (n_cells, n_novelty) float32 cosines to the nearest neighbors.
+        (n_cells, n_novelty) float64 cosines to the nearest neighbors.
     batches
         (n_cells,) int32.
     """
 
     truth: Int32Vector
     kinds: list[Float64Matrix]
-    fits: Float32Matrix
-    cosines: Float32Matrix
-    nearest: Float32Matrix
+    fits: Float64Matrix
+    cosines: Float64Matrix
+    nearest: Float64Matrix
     batches: Int32Vector
 
 
@@ -382,7 +382,8 @@ def _tell(
         how.class_balance,
     )
     kinds = evidence(asked.z, shares, readout)
-    return [*kinds, asked.fits, compared @ readout.prototypes.T, similarities[:, : how.n_novelty]]
+    more = (asked.fits, compared @ readout.prototypes.T, similarities[:, : how.n_novelty])
+    return [*kinds, *(np.asarray(table, np.float64) for table in more)]
 
 
 def nearest(
