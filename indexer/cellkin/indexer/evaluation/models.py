@@ -16,6 +16,7 @@ from cellkin.indexer.spaces.readout import (
     draft,
     hold_out,
     nearest,
+    with_novelty,
 )
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.indexer.spaces.text import FittedText, fit_text
@@ -99,8 +100,9 @@ class SpaceMethod:
 
     def _read(self, sample: Sample, fitted, fit, refine: bool) -> "_Space":  # type: ignore[no-untyped-def]  # two kinds
         how = Votes()
-        z = fitted.place(sample.cells).z
-        readout = draft(fitted, sample, z, how, refine)
+        placed = fitted.place(sample.cells)
+        z = placed.z
+        readout = with_novelty(draft(fitted, sample, z, how, refine), placed, sample)
         if self.calibrated and sample.n_labels > 1:
             held = hold_out(sample, fit, how, refine)
             if len(held.truth):
