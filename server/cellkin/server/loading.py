@@ -235,15 +235,11 @@ class IndexLoader:
         _warm(folder / name for name in entry.manifest["files"])
         test_index(entry, plain, vectors)
         wrapped = replace(plain, neighbors=self._shared(plain.neighbors, entry.full_name))
-<<<<<<< HEAD
         if plain.expression is not None:
             shared = self._shared(plain.expression.neighbors, entry.full_name)
             wrapped = replace(wrapped, expression=replace(plain.expression, neighbors=shared))
-        loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning)
-=======
         names = Strings(plain.cells.ids), Strings(plain.cells.batches)
         loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning, *names)
->>>>>>> wt-server
         self._metrics.index_loaded(entry.full_name, n_bytes, entry.manifest["n_cells"])
         expression = [plain.expression.neighbors] if plain.expression is not None else []
         gone = (entry.full_name, [plain.neighbors, *expression])
