@@ -43,7 +43,12 @@ class Fuzzer:
             messages = [provider.ConsumeBytes(provider.remaining_bytes())]
         else:
             messages = any_messages(method, lambda n: provider.ConsumeIntInRange(0, n - 1))
-        status = self._harness.send(method, messages)
+        try:
+            status = self._harness.send(method, messages)
+        except Exception:
+            # As text for a test: what the fuzzer keeps is its own encoding of it.
+            print(f"FAILED {method} {messages!r}", flush=True)
+            raise
         self.n_cases += 1
         self.n_refused += status is not None
         if self.n_cases == _WARM_CASES:

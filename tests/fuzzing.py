@@ -147,7 +147,7 @@ def _check_typed(status: Any) -> None:
     assert info.domain == "cellkin"
     assert info.reason
     code = grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN
-    assert status.code not in code, rich.message
+    assert status.code not in code, f"{rich.message} (the log has it)"
     assert len(packed) < 8000
 
 

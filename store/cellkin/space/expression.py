@@ -71,7 +71,7 @@ class ExpressionSpace:
     @property
     def dim(self) -> int:
         """Width of a cell vector."""
-        return self.loadings.shape[1]
+        return int(self.loadings.shape[1])
 
     def rows_of(self, gene_ids: Int64Vector) -> Int64Vector:
         """Return the rows of genes by GeneID, -1 for those the reference lacks.

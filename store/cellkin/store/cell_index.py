@@ -167,9 +167,10 @@ def read_cell_index(folder: Path) -> CellIndex:
     )
     text = read_neighbors(folder), read_readout(folder, TEXT)
     space = read_expression_space(folder)
-    expression = space and ExpressionIndex(
-        space, read_neighbors(folder, EXPRESSION), read_readout(folder, EXPRESSION)
-    )
+    expression = None
+    if space is not None:
+        neighbors, readout = read_neighbors(folder, EXPRESSION), read_readout(folder, EXPRESSION)
+        expression = ExpressionIndex(space, neighbors, readout)
     return CellIndex(read_space(folder), cells, *text, expression)
 
 

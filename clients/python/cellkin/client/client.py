@@ -220,7 +220,7 @@ class Client:
             units=int(units),  # type: ignore[arg-type]  # the enum's values are the proto's
             min_probability=min_probability,
             return_vectors=return_vectors,
-            space=SPACES[space],  # type: ignore[arg-type]  # the enum's values are the proto's
+            space=SPACES[space],
             center=cell.CENTER_UNSPECIFIED if background is None else cell.CENTER_QUERY,
             exclude_batches=exclude_batches,
         )

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -26,6 +26,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     # Not the table's own title: that is wrapped to the width of the table.
     console.print(title, style="bold", markup=False, soft_wrap=True)
     console.print(table)
+
+
+def print_rich(drawn: RenderableType) -> None:
+    """Print what rich can draw, such as a table of its own."""
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(drawn)
 
 
 @contextmanager

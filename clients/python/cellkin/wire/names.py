@@ -39,8 +39,8 @@ def check_name(name: str, what: str) -> str:
     """
     if not _NAME.fullmatch(name):
         raise InvalidArgumentError(
-            f"{what} {_shown(name)}: a name has up to 100 lower-case letters, digits, '.', '_' or '-' "
-            "and begins with a letter or digit"
+            f"{what} {_shown(name)}: a name has up to 100 lower-case letters, digits, '.', '_' or "
+            "'-' and begins with a letter or digit"
         )
     return name
 
@@ -55,8 +55,8 @@ def check_alias(alias: str) -> str:
     """
     if not _ALIAS.fullmatch(alias):
         raise InvalidArgumentError(
-            f"alias {_shown(alias)}: an alias has up to 40 lower-case letters, digits or '-' and begins "
-            "with a letter"
+            f"alias {_shown(alias)}: an alias has up to 40 lower-case letters, digits or '-' and "
+            "begins with a letter"
         )
     return alias
 

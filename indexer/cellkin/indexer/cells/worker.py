@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -78,6 +79,16 @@ class Shard:
     stop: int
     rows: pa.Table
     chosen: Int64Vector | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Arrow would pickle the whole table that the rows are a slice of.
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, self.rows.schema) as writer:
+            writer.write_table(self.rows)
+        return {**self.__dict__, "rows": sink.getvalue().to_pybytes()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, rows=pa.ipc.open_stream(state["rows"]).read_all())
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellkin.indexer.commands.convert import convert
+from cellkin.indexer.commands.evaluate import evaluate
 from cellkin.indexer.commands.options import store_option
 from cellkin.terminal.options import json_option, taxon_option
 from cellkin.wire.errors import InvalidArgumentError
@@ -106,6 +107,7 @@ def cells() -> None:
 
 
 cells.add_command(convert)
+cells.add_command(evaluate)
 
 
 @cells.command()

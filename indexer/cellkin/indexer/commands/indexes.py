@@ -1,7 +1,7 @@
 """``cellkin indexes``: look at cell indexes and what is certified of them."""
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from cellkin.store.store import Store
 
 _version = click.argument("version", metavar="NAME[@VERSION]")
+
+
+# Below it an unknown label is missed too often for "not called unknown" to mean anything.
+_WEAK_AUROC = 0.85
 
 
 @click.group()
@@ -74,10 +78,15 @@ def show(version: str, uri: str, as_json: bool) -> None:
 
     entry = _resolve(uri, version)[1]
     stored = _require_certificate(entry)
+    quality = entry.manifest.get("quality", {})
     if as_json:
-        click.echo(json.dumps({"name": entry.full_name, **stored.to_json()}))
+        said = {"name": entry.full_name, **stored.to_json(), "quality": quality}
+        click.echo(json.dumps(said))
         return
     print_table(f"Cell index {entry.full_name}", ("what", "value"), _lines(stored))
+    for space, found in quality.items():
+        if found:
+            _show_quality(space, found)
 
 
 @indexes.command()
@@ -88,16 +97,21 @@ def verify(version: str, uri: str, as_json: bool) -> None:
     """Measure the recall of a cell index again; exit code 2 where its certificate is wrong."""
     from cellkin.indexer.neighbors.certify import TOLERANCE
     from cellkin.indexer.neighbors.certify import verify as measure_again
-    from cellkin.store.cell_index import read_cell_index
-    from cellkin.store.cell_table import check_rows, read_vectors
+    from cellkin.store.cell_index import EXPRESSION, read_cell_index
+    from cellkin.store.cell_table import check_rows, read_expression_vectors, read_vectors
+    from cellkin.store.certificate import Certificate
     from cellkin.terminal.console import print_table
 
     store, entry = _resolve(uri, version)
     stored = _require_certificate(entry)
     check_rows(store, entry)
-    index = read_cell_index(store.index_folder(entry)).neighbors
+    index = read_cell_index(store.index_folder(entry))
     digest = entry.manifest.get("rows_digest", "")
-    found = measure_again(index, read_vectors(store, entry), stored, digest)
+    found = measure_again(index.neighbors, read_vectors(store, entry), stored, digest)
+    if index.expression is not None:
+        other = Certificate.from_json(entry.manifest["certificates"][EXPRESSION])
+        vectors = read_expression_vectors(store, entry)
+        measure_again(index.expression.neighbors, vectors, other, digest)
     if as_json:
         recall = {str(k): value for k, value in found.items()}
         click.echo(json.dumps({"name": entry.full_name, "recall": recall, "verified": True}))
@@ -135,6 +149,35 @@ def _require_certificate(entry: "Entry") -> "Certificate":
             "any; index its cells again"
         )
     return stored
+
+
+def _show_quality(space: str, found: dict[str, Any]) -> None:
+    """Say how well labels were found on cells that were held out, and what was called unknown."""
+    from cellkin.terminal.console import print_table
+
+    f1 = found["macro_f1"]
+    lines = [
+        ("held out", f"{found['held_out']}, {found['n_held_out']} cells"),
+        ("accuracy", f"{found['accuracy']:.3f}"),
+        *((f"macro-F1, {kind}", f"{value:.3f}") for kind, value in f1.items()),
+        ("calibration error", f"{found['ece']:.3f}"),
+        ("novelty limit", f"{found['novelty_limit']:.2f}"),
+    ]
+    print_table(f"Labels by {space}", ("what", "value"), lines)
+    left_out = found["left_out"]
+    if not left_out:
+        return
+    print_table(
+        f"Labels left out of the reference, by {space}",
+        ("label", "cells", "AUROC", "called too far"),
+        [(x["label"], x["n_cells"], f"{x['auroc']:.2f}", f"{x['found']:.0%}") for x in left_out],
+    )
+    weak = [x["label"] for x in left_out if x["auroc"] < _WEAK_AUROC]
+    if weak:
+        click.echo(
+            f"too weak to trust: if the reference lacked {', '.join(weak)}, many of their cells "
+            f"would be given another label (AUROC below {_WEAK_AUROC:g})"
+        )
 
 
 def _lines(stored: "Certificate") -> list[tuple[str, str]]:

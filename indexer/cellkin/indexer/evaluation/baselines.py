@@ -4,19 +4,26 @@ All of them see log1p of counts per 10,000 of the 2,000 most variable genes of t
 z-scored by the reference (`Features`).
 """
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse.linalg import eigsh
+from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from scipy.special import logsumexp, softmax
 
 from cellkin.indexer.evaluation.measures import FloatVector
 from cellkin.indexer.evaluation.preprocess import Features
 from cellkin.indexer.neighbors.gpu import nearest
-from cellkin.space.arrays import CsrMatrix, Float32Matrix, Float32Vector, Int32Vector
+from cellkin.space.arrays import (
+    BoolVector,
+    CsrMatrix,
+    Float32Matrix,
+    Float32Vector,
+    Int32Vector,
+)
 from cellkin.space.readout import vote_shares
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError, MissingDependencyError
@@ -28,6 +35,7 @@ TEMPERATURE = 0.1
 
 # The least distance of a vote, so that an identical cell does not outvote all others.
 _EPSILON = 1e-4
+_N_RESTARTS = 60
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,14 @@ class Answer:
         (n_cells,) float in [0, 1] of the label; None for a method that states none.
     novelty
         (n_cells,) float, higher for cells unlike the reference; None for a method without.
+    unknown
+        (n_cells,) bool, cells called unknown; None for a method that calls none.
     """
 
     codes: Int32Vector
     probability: FloatVector | None
     novelty: FloatVector | None
+    unknown: BoolVector | None = None
 
 
 class Fitted(Protocol):
@@ -231,12 +242,7 @@ def principal_axes(centered: Float32Matrix, n_components: int) -> Float32Matrix:
     n_cells, n_genes = centered.shape
     wide = n_cells < n_genes
     gram = centered @ centered.T if wide else centered.T @ centered
-    if len(gram) > 2 * n_components:
-        # Varied, for a constant start is at right angles to all axes of centered cells.
-        start = np.random.default_rng(0).standard_normal(len(gram), np.float32)
-        values, vectors = eigsh(gram, n_components, v0=start)
-    else:
-        values, vectors = np.linalg.eigh(gram)
+    values, vectors = _largest(gram, n_components)
     # Directions of no variance are noise of the arithmetic.
     order = np.argsort(-values)[:n_components]
     kept = order[values[order] > 1e-6 * max(values.max(), 1e-12)]
@@ -244,6 +250,19 @@ def principal_axes(centered: Float32Matrix, n_components: int) -> Float32Matrix:
     if wide:
         axes = centered.T @ axes / np.sqrt(values[kept])
     return np.ascontiguousarray(axes, np.float32)
+
+
+def _largest(gram: Float32Matrix, n: int) -> tuple[Float32Vector, Float32Matrix]:
+    """Return the largest eigenvalues of a symmetric matrix, and vectors; more where it is small."""
+    if len(gram) > 2 * n:
+        # Varied, for a constant start is at right angles to all axes of centered cells.
+        start = np.random.default_rng(0).standard_normal(len(gram), np.float32)
+        # Where less than n directions vary, the rest is noise on which the iteration never ends.
+        with contextlib.suppress(ArpackNoConvergence):
+            values, vectors = eigsh(gram, n, v0=start, maxiter=_N_RESTARTS)
+            return values, vectors
+    values, vectors = np.linalg.eigh(gram)
+    return values, vectors
 
 
 @dataclass(frozen=True)

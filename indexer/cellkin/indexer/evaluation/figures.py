@@ -29,12 +29,12 @@ COLORS = {
     "s3": "#0b7d6c",
     "s4": "#7a3fb1",
     "s5": "#b3234e",
-    "c1": "#48515d",
-    "c2": "#6b7480",
-    "c3": "#858e9a",
-    "c4": "#9aa2ad",
-    "c5": "#aab1bb",
-    "c6": "#b9bfc8",
+    "c1": "#465264",
+    "c2": "#8a6a2f",
+    "c3": "#4f7d55",
+    "c4": "#84608f",
+    "c5": "#2f7a8c",
+    "c6": "#8c5a4f",
 }
 """Roles and their light values; `page.css` gives the dark ones."""
 
@@ -87,7 +87,8 @@ def strokes(ordered: Sequence[Line]) -> list[Stroke]:
             given.append(Stroke(_MODELS[at % len(_MODELS)], dashes, 2.2))
         else:
             at, n_others = n_others, n_others + 1
-            dashes = _DASHES[(at + 1) % len(_DASHES)]
+            # Shifted at each turn through the colors, so that no pair comes twice.
+            dashes = _DASHES[(at + at // len(_CONTROLS) + 1) % len(_DASHES)]
             given.append(Stroke(_CONTROLS[at % len(_CONTROLS)], dashes, 1.4))
     return given
 
@@ -186,7 +187,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], ece: float, key: str) -> st
     filled = [b for b in bins if b.accuracy is not None and b.probability is not None]
     most = max(b.n_cells for b in filled)
     with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=(4.1, 4.3), layout="constrained")
+        figure = Figure(figsize=(4.6, 4.4), layout="constrained")
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         axes.plot([0, 1], [0, 1], color=COLORS["soft"], linestyle="--", linewidth=1)
         for b in filled:
@@ -210,7 +211,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], ece: float, key: str) -> st
         axes.set_ylim(0, 1.02)
         axes.set_xlim(0, 1)
         axes.set_ylabel("share of right labels")
-        axes.text(0.04, 0.94, f"ECE {ece:.3f}", fontsize=12, weight="bold", va="top")
+        axes.set_title(f"ECE {ece:.3f}", fontsize=12, weight="bold", loc="left")
         for b in filled:
             center = (b.low + b.high) / 2
             below.bar(center, b.n_cells, (b.high - b.low) * 0.92, color=COLORS["soft"], alpha=0.5)
@@ -230,7 +231,8 @@ def draw_risk_coverage(ordered: Sequence[Line], key: str) -> str:
     Parameters
     ----------
     ordered
-        All lines; those without a curve are passed over.
+        All lines; those without a curve are passed over, and the majority, whose curve is flat
+        and far above.
     key
         As in `draw_confusion`.
     """
@@ -240,14 +242,12 @@ def draw_risk_coverage(ordered: Sequence[Line], key: str) -> str:
         top = 0.0
         for line, stroke in zip(ordered, strokes(ordered), strict=True):
             scores = line.first.scores
-            if scores is None or not scores.risk_coverage:
+            if scores is None or not scores.risk_coverage or line.setting.control == "majority":
                 continue
             risks = [point.risk for point in scores.risk_coverage]
             _curve(axes, [p.coverage for p in scores.risk_coverage], risks, stroke)
-            if line.setting.control != "majority":
-                top = max(top, risks[-1])
+            top = max(top, risks[-1])
         axes.set_xlim(0, 1)
-        # The majority's curve is flat and far above: it may leave the picture.
         axes.set_ylim(0, min(1.0, top * 1.15 + 0.005))
         axes.set_xlabel("share of cells labeled, most probable first")
         axes.set_ylabel("share of these labels that is wrong")
@@ -301,7 +301,7 @@ def draw_unknown(left_out: Sequence[LeftOutType], key: str) -> str:
     ranked = sorted(left_out, key=lambda t: t.auroc)
     low = min(0.5, *(t.auroc for t in ranked))
     with mpl.rc_context(_SETTINGS):
-        figure = Figure(figsize=(5.4, 0.9 + 0.27 * len(ranked)), layout="constrained")
+        figure = Figure(figsize=(4.6, 0.9 + 0.27 * len(ranked)), layout="constrained")
         axes = figure.subplots()
         axes.grid(visible=False, axis="y")
         for row, left in enumerate(ranked):
@@ -332,6 +332,11 @@ def _svg(figure: Figure, key: str) -> str:
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
+    # As wide as its column, and no wider than drawn.
+    text = re.sub(
+        r'<svg ([^>]*?)width="([^"]+)pt"', r'<svg style="max-width: \2pt" \1', text, count=1
+    )
+    text = re.sub(r' height="[^"]+pt"', "", text, count=1)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', text)
     text = re.sub(r"url\(#([^)]+)\)", rf"url(#{key}-\1)", text)

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.indexer.evaluation.measures import Counts, confusion
+from cellkin.indexer.evaluation.measures import Counts, Figures, confusion
 from cellkin.space.arrays import Int32Vector
 
 N_REPLICATES = 1000
 _LEVEL = 0.95
+# A hundred draws of a hundred types take 8 MB.
+_AT_ONCE = 100
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def bootstrap(
     predicted: Int32Vector,
     batches: Int32Vector | None,
     n_types: int,
-    statistics: Mapping[str, Callable[[Counts], float]],
+    statistics: Mapping[str, Callable[[Counts], Figures]],
     seed: int = 0,
 ) -> dict[str, Interval]:
     """Draw batches (or cells) with replacement and see how figures spread.
@@ -54,7 +56,8 @@ def bootstrap(
     batches
         (n_cells,) int32 batch of each cell, or None.
     statistics
-        By name, a figure of the counts; NaN where a draw leaves it undefined.
+        By name, a figure of counts of many draws at once, such as `accuracy`; NaN where a draw
+        leaves it undefined.
     seed
         Fixes the draws.
 
@@ -73,13 +76,14 @@ def bootstrap(
     else:
         draws = _of_cells(confusion(truth, predicted, n_types), rng)
         over, n = "cells", len(truth)
-    values: dict[str, list[float]] = {name: [] for name in statistics}
-    for _ in range(N_REPLICATES):
-        counts = draws()
+    chunks: dict[str, list[Figures]] = {name: [] for name in statistics}
+    for _ in range(N_REPLICATES // _AT_ONCE):
+        counts = draws(_AT_ONCE)
         for name, statistic in statistics.items():
-            values[name].append(statistic(counts))
+            chunks[name].append(statistic(counts))
+    values = {name: np.concatenate(drawn) for name, drawn in chunks.items()}
     return {
-        name: Interval(*_ends(np.array(drawn)), over, n)
+        name: Interval(*_ends(drawn), over, n)
         for name, drawn in values.items()
         if not np.isnan(drawn).all()
     }
@@ -91,26 +95,29 @@ def _of_batches(
     units: Int32Vector,
     n_types: int,
     rng: np.random.Generator,
-) -> Callable[[], Counts]:
+) -> Callable[[int], Counts]:
     each = np.stack(
         [confusion(truth[units == u], predicted[units == u], n_types) for u in np.unique(units)]
     )
 
-    def draw() -> Counts:
-        times = np.bincount(rng.integers(0, len(each), len(each)), minlength=len(each))
+    def draw(n_draws: int) -> Counts:
+        times = rng.multinomial(len(each), np.full(len(each), 1 / len(each)), n_draws)
         counts: Counts = np.tensordot(times, each, axes=1)
         return counts
 
     return draw
 
 
-def _of_cells(counts: Counts, rng: np.random.Generator) -> Callable[[], Counts]:
+def _of_cells(counts: Counts, rng: np.random.Generator) -> Callable[[int], Counts]:
     n_cells = counts.sum()
-    share = counts.ravel() / n_cells
+    # Only squares that hold cells: most are empty.
+    held = np.flatnonzero(counts)
+    share = counts.ravel()[held] / n_cells
 
-    def draw() -> Counts:
-        drawn: Counts = rng.multinomial(n_cells, share).reshape(counts.shape)
-        return drawn
+    def draw(n_draws: int) -> Counts:
+        drawn = np.zeros((n_draws, counts.size), np.int64)
+        drawn[:, held] = rng.multinomial(n_cells, share, n_draws)
+        return drawn.reshape(n_draws, *counts.shape)
 
     return draw
 

@@ -1,5 +1,8 @@
 """What a run costs: seconds of the clock, and the most memory it took on top."""
 
+import contextlib
+import ctypes
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +56,10 @@ def measured(work: Callable[[], _T]) -> Measured[_T]:
 
 def _reset() -> int | None:
     """Forget the peak; return the memory held now, None where there is no telling."""
+    gc.collect()
+    # Memory that was freed and kept for reuse would hide what the work takes.
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)
     try:
         _CLEAR.write_text("5", encoding="ascii")
         return _field("VmRSS")

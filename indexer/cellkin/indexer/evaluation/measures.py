@@ -12,6 +12,7 @@ from cellkin.space.arrays import BoolVector, Int32Vector, Int64Vector
 
 FloatVector: TypeAlias = npt.NDArray[np.floating[Any]]
 Counts: TypeAlias = npt.NDArray[np.int64]
+Figures: TypeAlias = npt.NDArray[np.float64]
 
 
 def confusion(truth: Int32Vector, predicted: Int32Vector, n_types: int) -> Counts:
@@ -38,41 +39,58 @@ def confusion(truth: Int32Vector, predicted: Int32Vector, n_types: int) -> Count
     return counts.reshape(n_types, n_types + 1)
 
 
-def accuracy(counts: Counts) -> float:
-    """Return the share of cells labeled right; see `confusion` for the counts."""
-    return float(np.trace(counts[:, :-1]) / counts.sum())
-
-
-def f1_by_type(counts: Counts) -> npt.NDArray[np.float64]:
-    """Return ``2 tp / (cells of the type + cells labeled so)``.
-
-    Returns
-    -------
-    ndarray
-        (n_types,) float64, NaN for types of no cell.
-    """
-    there = counts.sum(axis=1)
-    labeled = counts[:, :-1].sum(axis=0)
-    right = 2.0 * np.diagonal(counts[:, :-1])
-    f1: npt.NDArray[np.float64] = np.divide(
-        right, there + labeled, out=np.full(len(there), np.nan), where=there > 0
-    )
-    return f1
-
-
-def macro_f1(counts: Counts, types: BoolVector | None = None) -> float:
-    """Return the mean F1 over the types that have a cell, NaN where none has.
+def accuracy(counts: Counts) -> Figures:
+    """Return the share of cells labeled right.
 
     Parameters
     ----------
     counts
-        See `confusion`.
+        (..., n_types, n_types + 1) int64, see `confusion`; of each draw where there are several.
+
+    Returns
+    -------
+    ndarray
+        (...) float64.
+    """
+    right = np.trace(counts[..., :-1], axis1=-2, axis2=-1)
+    return np.asarray(right / counts.sum(axis=(-2, -1)), np.float64)
+
+
+def f1_by_type(counts: Counts) -> Figures:
+    """Return ``2 tp / (cells of the type + cells labeled so)``; counts as in `accuracy`.
+
+    Returns
+    -------
+    ndarray
+        (..., n_types) float64, NaN for types of no cell.
+    """
+    there = counts.sum(axis=-1)
+    labeled = counts[..., :-1].sum(axis=-2)
+    right = 2.0 * np.diagonal(counts[..., :-1], axis1=-2, axis2=-1)
+    nothing = np.full(there.shape, np.nan)
+    return np.asarray(np.divide(right, there + labeled, out=nothing, where=there > 0))
+
+
+def macro_f1(counts: Counts, types: BoolVector | None = None) -> Figures:
+    """Return the mean F1 over the types that have a cell; counts as in `accuracy`.
+
+    Parameters
+    ----------
+    counts
+        See `accuracy`.
     types
         (n_types,) bool, those to count; all by default.
+
+    Returns
+    -------
+    ndarray
+        (...) float64, NaN where no type counts.
     """
     f1 = f1_by_type(counts)
-    f1 = f1[~np.isnan(f1) if types is None else ~np.isnan(f1) & types]
-    return float(f1.mean()) if len(f1) else float("nan")
+    counted = ~np.isnan(f1) & (True if types is None else types)
+    n = counted.sum(axis=-1)
+    total = np.where(counted, f1, 0.0).sum(axis=-1)
+    return np.asarray(np.divide(total, n, out=np.full(n.shape, np.nan), where=n > 0))
 
 
 def rarest_third(reference_counts: Int64Vector) -> BoolVector:
@@ -123,16 +141,17 @@ class Hierarchy:
             member[row, [column[prefix] for prefix in _prefixes(path)]] = 1
         return cls(member.sum(axis=1), member @ member.T)
 
-    def f1(self, counts: Counts) -> float:
+    def f1(self, counts: Counts) -> Figures:
         """Return the F1 of sets of ancestors, over all cells at once (Kiritchenko et al. 2006).
 
-        A label that is right at the coarse steps only is partly right; no label is no step.
+        A label that is right at the coarse steps only is partly right; no label is no step. Counts
+        and what is returned are as in `accuracy`.
         """
-        labeled = counts[:, :-1]
-        right = float((labeled * self.shared).sum())
-        given = float((labeled.sum(axis=0) * self.depth).sum())
-        there = float((counts.sum(axis=1) * self.depth).sum())
-        return 2 * right / (given + there)
+        labeled = counts[..., :-1]
+        right = 2.0 * (labeled * self.shared).sum(axis=(-2, -1))
+        given = labeled.sum(axis=-2) @ self.depth
+        there = counts.sum(axis=-1) @ self.depth
+        return np.asarray(right / (given + there))
 
 
 def _prefixes(path: Sequence[str]) -> list[tuple[str, ...]]:

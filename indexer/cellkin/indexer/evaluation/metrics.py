@@ -9,6 +9,7 @@ import numpy as np
 from cellkin.indexer.evaluation.intervals import Interval, bootstrap
 from cellkin.indexer.evaluation.measures import (
     Counts,
+    Figures,
     FloatVector,
     Hierarchy,
     ReliabilityBin,
@@ -190,14 +191,14 @@ def score(
     truth, predicted = predictions.truth, predictions.predicted
     counts = confusion(truth, predicted, n_types)
     rare = rarest_third(reference_counts)
-    statistics: dict[str, Callable[[Counts], float]] = {
+    statistics: dict[str, Callable[[Counts], Figures]] = {
         "accuracy": accuracy,
         "macro_f1": macro_f1,
         "rare_f1": lambda drawn: macro_f1(drawn, rare),
     }
     if paths is not None:
         statistics["hierarchical_f1"] = Hierarchy.of(paths).f1
-    figures = {name: statistic(counts) for name, statistic in statistics.items()}
+    figures = {name: float(statistic(counts)) for name, statistic in statistics.items()}
     known = truth >= 0
     right = known & (truth == predicted)
     bins, curve = _calibration(predictions, right, n_bins)

@@ -19,8 +19,8 @@ from cellkin.indexer.evaluation.words import (
 )
 from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 
-# A confusion matrix of more types takes the width of the page.
-_WIDE = 14
+# The confusion matrix of more types takes the width of the page.
+_WIDE = 20
 
 
 def write_page(reports: Sequence[Report], path: Path) -> None:
@@ -52,7 +52,7 @@ def page(reports: Sequence[Report]) -> str:
     title = escape(reports[0].title)
     sections = "\n".join(_section(report, f"q{at}") for at, report in enumerate(reports))
     # A closing tag inside the data would end it.
-    data = json.dumps(to_json(reports)).replace("</", "<\\/")
+    data = json.dumps(to_json(reports), separators=(",", ":")).replace("</", "<\\/")
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -150,65 +150,57 @@ def _legend(ordered: Sequence[Line]) -> str:
     items = [
         f"<li>{swatch(stroke)}{escape(label(line))}</li>"
         for line, stroke in zip(ordered, strokes(ordered), strict=True)
-        if line.first.few_shot or (line.first.scores is not None and line.first.scores.risk_area)
+        if line.first.few_shot or line.first.figure("risk_area") is not None
+        if line.setting.control != "majority"
     ]
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def _drawing(svg: str, caption: str, extra: str = "") -> str:
+def _drawing(svg: str, caption: str) -> str:
     return (
-        f'<figure class="{extra}"><div class="drawing">{svg}</div>'
-        f"<figcaption>{escape(caption)}</figcaption></figure>"
+        f'<figure><div class="drawing">{svg}</div><figcaption>{escape(caption)}</figcaption>'
+        "</figure>"
     )
 
 
 def _models(report: Report, ordered: Sequence[Line], key: str) -> list[str]:
     """Return the pictures of each method that has some; the first model's are open."""
+    pair = "pair" if len(report.types) <= _WIDE else "stack"
     parts: list[str] = []
     for at, line in enumerate(ordered):
-        drawn = _of_line(report, line, f"{key}-m{at}")
-        if drawn:
+        left, right = _of_line(report, line, f"{key}-m{at}")
+        if left or right:
             start = "<details open>" if not parts else "<details>"
             parts.append(
                 f"{start}<summary>{escape(label(line))}</summary>"
-                f'<div class="grid">{"".join(drawn)}</div></details>'
+                f'<div class="{pair}"><div>{left}</div><div>{right}</div></div></details>'
             )
     return parts
 
 
-def _of_line(report: Report, line: Line, key: str) -> list[str]:
+def _of_line(report: Report, line: Line, key: str) -> tuple[str, str]:
     from cellkin.indexer.evaluation.figures import draw_confusion, draw_reliability, draw_unknown
 
-    row = line.first
-    drawn: list[str] = []
+    row, left, right = line.first, "", ""
     if row.confusion is not None:
-        wide = "wide" if len(report.types) > _WIDE else ""
-        drawn.append(
-            _drawing(
-                draw_confusion(row.confusion, report.types, f"{key}-confusion"),
-                "Confusion. Each row is a known type; its squares add up to 1. Blue are right, "
-                "red are wrong.",
-                wide,
-            )
+        left = _drawing(
+            draw_confusion(row.confusion, report.types, f"{key}-confusion"),
+            "Confusion. Each row is a known type; its squares add up to 1. On the diagonal labels "
+            "are right, off it they are wrong.",
         )
-    if row.scores is not None and row.scores.ece is not None:
-        drawn.append(
-            _drawing(
+        if row.scores is not None and row.scores.ece is not None:
+            right += _drawing(
                 draw_reliability(row.scores.reliability, row.scores.ece, f"{key}-reliability"),
-                "Reliability. Points on the dashed line mean what they say; red bars are the gap. "
-                "Below are the cells at each probability.",
+                "Reliability. Points on the dashed line mean what they say; the upright bars are "
+                "the gap. Below are the cells at each probability.",
             )
-        )
     if row.left_out:
-        drawn.append(
-            _drawing(
-                draw_unknown(row.left_out, f"{key}-unknown"),
-                "Unknown. Each type was taken out of the reference in turn. Left of the dashed "
-                f"line ({WEAK_AUROC}), its cells are not told from known ones well enough to "
-                "trust.",
-            )
+        right += _drawing(
+            draw_unknown(row.left_out, f"{key}-unknown"),
+            "Unknown. Each type was taken out of the reference in turn. Left of the dashed line "
+            f"({WEAK_AUROC}), its cells are not told from known ones well enough to trust.",
         )
-    return drawn
+    return left, right
 
 
 def _versions(report: Report) -> str:

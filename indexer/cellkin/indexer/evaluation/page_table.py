@@ -25,7 +25,7 @@ def html_table(report: Report, ordered: Sequence[Line]) -> str:
     low, high = _axis(ordered)
     axis = f'<span class="axis"><span>{low:g}</span><span>{high:g}</span></span>'
     head = "".join(f"<th>{escape(COLUMNS[name])}</th>" for name in names)
-    head = f"<th>method</th>{head}<th>macro-F1, 95 %{axis}</th><th>to best control</th>"
+    head = f"<th>method</th>{head}<th>macro-F1, 95&nbsp;%{axis}</th><th>to best control</th>"
     best = {name: _best(ordered, name) for name in names}
     rows = []
     group = ""
@@ -87,6 +87,8 @@ def _figure(line: Line, name: str) -> str:
     mean, sd = line.mean(name), line.sd(name)
     if mean is None:
         return "&ndash;"
+    if name == "unknown_auroc" and line.first.left_out:
+        return f"{mean:.3f}<small>worst {min(t.auroc for t in line.first.left_out):.2f}</small>"
     if sd is not None:
         return f"{mean:.3f}<small>±{sd:.3f}</small>"
     scores = line.first.scores

@@ -27,11 +27,7 @@ COLUMNS = {
 
 def shown(report: Report) -> list[str]:
     """Return the figures that at least one row has."""
-    return [
-        name
-        for name in COLUMNS
-        if any(getattr(row.scores, name, None) is not None for row in report.rows)
-    ]
+    return [name for name in COLUMNS if any(row.figure(name) is not None for row in report.rows)]
 
 
 def summary_table(report: Report) -> Table:
@@ -46,14 +42,14 @@ def summary_table(report: Report) -> Table:
     -------
     rich.table.Table
         A line a method; means over seeds with the standard deviation behind. Lines of a model are
-        bold, those of its own controls set in.
+        bold, a plus marks its own controls.
     """
-    table = Table(caption_justify="left", caption=_caption(report))
-    table.add_column("method", no_wrap=True)
-    for name in shown(report):
-        table.add_column(COLUMNS[name], justify="right", no_wrap=True)
-    for title in ("to best control", "s", "MiB"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = Table(caption_justify="left", caption=_caption(report), caption_style="")
+    table.add_column("method", min_width=20)
+    for title in (*(COLUMNS[name] for name in shown(report)), "to best control", "s", "MiB"):
+        # The longest word, or a spread such as ±0.012: 110 characters hold a whole line.
+        width = max(5 if title in ("s", "MiB") else 6, *(len(word) for word in title.split()))
+        table.add_column(title, justify="right", width=width)
     ordered = lines(report)
     for at, line in enumerate(ordered):
         style = "bold" if line.setting.is_model else ""
@@ -73,7 +69,7 @@ def _kind(line: Line) -> str:
 
 
 def _cells(line: Line, report: Report, ordered: Sequence[Line]) -> list[str]:
-    name = escape(("  " if line.beside is not None else "") + label(line))
+    name = escape(("+ " if line.beside is not None else "") + label(line))
     if line.first.scores is None:
         return [name, f"not run: {escape(line.first.why_absent)}"]
     figures = [with_spread(line, figure) for figure in shown(report)]
@@ -93,11 +89,11 @@ def label(line: Line) -> str:
 
 
 def with_spread(line: Line, name: str) -> str:
-    """Write a figure, with its standard deviation over seeds; ``-`` where there is none."""
+    """Write a figure, and below it its standard deviation over seeds; ``-`` where there is none."""
     mean, sd = line.mean(name), line.sd(name)
     if mean is None:
         return "-"
-    return f"{mean:.3f}" if sd is None else f"{mean:.3f} ±{sd:.3f}".replace("±0.", "±.")
+    return f"{mean:.3f}" if sd is None else f"{mean:.3f}\n±{sd:.3f}"
 
 
 def ahead(line: Line, ordered: Sequence[Line]) -> str:

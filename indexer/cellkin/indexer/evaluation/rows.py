@@ -17,6 +17,9 @@ N_CONTROL_SEEDS = 3
 WEAK_AUROC = 0.85
 """Below it, an unknown type is missed too often for "not called unknown" to mean anything."""
 
+N_ABSENT = 10
+"""Of fewer cells of absent types an AUROC is noise and is not shown."""
+
 
 class Control(StrEnum):
     """What a model has to be set beside."""
@@ -174,6 +177,22 @@ class Row:
                 "absent, where model and query share no gene"
             )
 
+    @property
+    def unknown_auroc(self) -> float | None:
+        """The mean over types left out; without these that of absent types, if not too few."""
+        if self.left_out:
+            return float(np.mean([left.auroc for left in self.left_out]))
+        if self.scores is None or self.scores.n_absent < N_ABSENT:
+            return None
+        return self.scores.unknown_auroc
+
+    def figure(self, name: str) -> float | None:
+        """Return a figure of `Scores` as tables show it, None where the row has none."""
+        if name == "unknown_auroc":
+            return self.unknown_auroc
+        value: float | None = getattr(self.scores, name, None)
+        return value
+
     def to_json(self) -> dict[str, Any]:
         """Return the row as what `json` writes."""
         own = {
@@ -289,9 +308,8 @@ class Line:
         return self.rows[0]
 
     def figures(self, name: str) -> list[float]:
-        """Return a figure of `Scores` over the seeds that have it."""
-        values = [getattr(row.scores, name) for row in self.rows if row.scores is not None]
-        return [value for value in values if value is not None]
+        """Return a figure (`Row.figure`) over the seeds that have it."""
+        return [value for row in self.rows if (value := row.figure(name)) is not None]
 
     def mean(self, name: str) -> float | None:
         """Return the mean of a figure over seeds, None where no row has it."""

@@ -1,5 +1,6 @@
 """Shards cover every cell once; a sample takes from every shard."""
 
+import pickle
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,3 +38,15 @@ def test_a_sample_takes_its_share_of_every_shard(n_cells: int, wanted: int) -> N
     for whole, part in zip(shards, sample, strict=True):
         assert whole.start == part.start < part.stop <= whole.stop
         assert len(part.rows) == 0
+
+
+def test_a_shard_is_sent_without_the_rest_of_its_file() -> None:
+    shards = shards_of([source(20 * SHARD_CELLS)])
+    packed = pickle.dumps(shards[3])
+    assert len(packed) < 2 * shards[3].rows.nbytes
+    sent = pickle.loads(packed)
+    assert (sent.file, sent.start, sent.stop) == (0, 3 * SHARD_CELLS, 4 * SHARD_CELLS)
+    assert sent.rows.equals(shards[3].rows)
+    nothing = pickle.loads(pickle.dumps(sample_of(shards, 100)[3])).rows
+    assert nothing.schema == shards[3].rows.schema
+    assert len(nothing) == 0

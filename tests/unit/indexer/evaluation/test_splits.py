@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -18,6 +18,7 @@ from cellkin.indexer.evaluation.splits import (
 )
 from cellkin.wire.errors import InvalidArgumentError
 
+MANY = settings(max_examples=40, deadline=None)
 LABELS = hnp.arrays(np.int32, st.integers(10, 80), elements=st.integers(0, 5))
 
 
@@ -27,6 +28,7 @@ def is_partition(splits: list[Split], n_cells: int) -> bool:
     return sorted(asked) == list(range(n_cells)) and all(w == sorted(asked) for w in whole)
 
 
+@MANY
 @given(LABELS)
 def test_every_batch_is_asked_about_once(batches: np.ndarray) -> None:
     names = [f"donor {i}" for i in range(6)]
@@ -44,6 +46,7 @@ def test_every_batch_is_asked_about_once(batches: np.ndarray) -> None:
         assert not np.intersect1d(split.train, split.test).size
 
 
+@MANY
 @given(LABELS, st.integers(2, 10), st.integers(0, 3))
 def test_folds_are_even_in_size_and_types(labels: np.ndarray, n_folds: int, seed: int) -> None:
     splits = stratified_folds(labels, n_folds, seed)
@@ -63,6 +66,7 @@ def test_folds_are_fixed_by_the_seed() -> None:
         stratified_folds(labels, 1)
 
 
+@MANY
 @given(LABELS, st.integers(1, 12), st.integers(0, 3))
 def test_few_shots_leave_half_of_a_rare_type(labels: np.ndarray, n: int, seed: int) -> None:
     split = few_shot(labels, n, seed)

@@ -1,0 +1,186 @@
+"""A question of an evaluation as a user asks it: which cells, which methods, which splits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+
+from cellkin.indexer.evaluation.reading import read_labeled
+from cellkin.indexer.evaluation.rows import Report, Row
+from cellkin.indexer.evaluation.run import (
+    Cells,
+    Method,
+    ask,
+    default_model,
+    expression_controls,
+    expression_model,
+    few_shot_curve,
+    left_out_types,
+    text_models,
+)
+from cellkin.indexer.evaluation.splits import (
+    SHOTS,
+    Split,
+    across_files,
+    few_shot,
+    gene_halves,
+    leave_batch_out,
+    leave_type_out,
+    stratified_folds,
+)
+from cellkin.space.hierarchy import SEPARATOR
+from cellkin.space.recipe import RECIPES
+from cellkin.store.catalog import Entry, Kind
+from cellkin.store.corpus import GeneNames, read_gene_names
+from cellkin.store.store import GeneEmbedding, Store
+from cellkin.wire.errors import FailedPreconditionError
+from cellkin.wire.names import embedding_name, parse_version_name
+
+_N_DRAWS = 3
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked.
+
+    Parameters
+    ----------
+    reference, label, batch
+        The labeled cells, their column of types, and that of donors or None.
+    query, query_label
+        The cells asked about where they are another file.
+    taxon
+        NCBI taxonomy id of the reference; 0 infers it, as always of the query.
+    embeddings, recipes
+        Text spaces to ask: every recipe of every embedding.
+    few_shot, left_out
+        Whether the few-shot curve is drawn, and every type is left out.
+    other_genes
+        Whether the reference is given one random half of the genes and the query the other.
+    """
+
+    reference: Path
+    label: str
+    batch: str | None = None
+    query: Path | None = None
+    query_label: str = ""
+    taxon: int = 0
+    embeddings: Sequence[str] = ()
+    recipes: Sequence[str] = ("text-v2",)
+    few_shot: bool = False
+    left_out: bool = False
+    other_genes: bool = False
+
+
+def evaluate_cells(
+    store: Store,
+    question: Question,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Ask every method a question's splits.
+
+    Raises
+    ------
+    NotFoundError
+        If an embedding or a column does not exist.
+    FailedPreconditionError
+        If the embeddings are of different corpora, whose genes are not named alike.
+    """
+    entries, genes, vectors = _embeddings(store, question.embeddings)
+    cells, types, batches = read_labeled(
+        question.reference, genes, question.label, question.batch, question.taxon
+    )
+    query = None
+    if question.query is not None:
+        query, _, _ = read_labeled(question.query, genes, question.query_label, types=types)
+    splits, asked = _splits(question, cells, batches, query)
+    methods = _methods(entries, vectors, question.recipes)
+    counts = np.bincount(cells.labels, minlength=len(types))
+    paths = types if any(SEPARATOR in name for name in types) else None
+    total, done = len(methods) * len(splits), 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        progress(done, total)
+
+    rows = []
+    for method in methods:
+        row = ask(method, cells, splits, counts, query, paths, step)
+        rows.append(_more(row, method, question, cells, splits, types, counts))
+    return Report(
+        question.reference.stem,
+        asked,
+        question.reference.name,
+        tuple(types),
+        tuple(counts.tolist()),
+        tuple(rows),
+        query=question.query.name if question.query is not None else "",
+        versions={
+            "cellkin": version("cellkin"),
+            **{entry.name: entry.full_name for entry in entries},
+            "corpus": entries[0].manifest["corpus"] if entries else "",
+        },
+    )
+
+
+def _embeddings(
+    store: Store, names: Sequence[str]
+) -> tuple[list[Entry], GeneNames, list[GeneEmbedding]]:
+    parsed = [parse_version_name(embedding_name(name), "gene embedding") for name in names]
+    entries = [store.catalog.resolve(Kind.EMBEDDING, name) for name in parsed]
+    corpora = sorted({entry.manifest["corpus"] for entry in entries})
+    if len(corpora) != 1:
+        raise FailedPreconditionError(
+            f"embeddings of {len(corpora)} corpora ({', '.join(corpora)}); give embeddings of one"
+        )
+    corpus = store.catalog.version(Kind.CORPUS, parse_version_name(corpora[0], "corpus"))
+    genes = read_gene_names(store, corpus)
+    return entries, genes, [store.embedding(entry) for entry in entries]
+
+
+def _methods(
+    entries: Sequence[Entry], vectors: Sequence[GeneEmbedding], recipes: Sequence[str]
+) -> list[Method]:
+    methods = [expression_model(), *expression_controls()]
+    for entry, embedding in zip(entries, vectors, strict=True):
+        methods.append(default_model(entry.name, embedding, RECIPES[recipes[0]]))
+        for recipe in recipes:
+            methods += text_models(entry.name, embedding, RECIPES[recipe])
+    return methods
+
+
+def _splits(
+    question: Question, cells: Cells, batches: Sequence[str], query: Cells | None
+) -> tuple[list[Split], str]:
+    if query is not None:
+        split = across_files("all of the reference", len(cells.labels), len(query.labels))
+        return [split], f"{question.query.name if question.query else ''} labeled by the reference"
+    if len(batches) > 1:
+        splits = leave_batch_out(cells.batches, batches)
+        asked = f"each of {len(batches)} batches labeled by the others"
+    else:
+        splits = stratified_folds(cells.labels)
+        asked = "each fifth of the cells labeled by the others"
+    if question.other_genes:
+        splits = gene_halves(len(cells.genes), splits)
+        asked += ", with the other half of the genes"
+    return splits, asked
+
+
+def _more(
+    row: Row, method: Method, question: Question, cells: Cells, splits: Sequence[Split],
+    types: Sequence[str], counts: np.ndarray,
+) -> Row:  # fmt: skip
+    """Add the curves that were asked for; the types left out only of models, which call unknown."""
+    if row.scores is None or question.query is not None:
+        return row
+    if question.few_shot:
+        draws = [[few_shot(cells.labels, n, seed) for seed in range(_N_DRAWS)] for n in SHOTS]
+        row = replace(row, few_shot=few_shot_curve(method, cells, draws, SHOTS, counts))
+    if question.left_out and method.setting.is_model:
+        hidden = leave_type_out(cells.labels, types, splits)
+        row = replace(row, left_out=left_out_types(method, cells, hidden, types))
+    return row

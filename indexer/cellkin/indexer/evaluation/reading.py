@@ -1,0 +1,81 @@
+"""Read the cells of a file whole, genes by GeneID: an evaluation asks them many times."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellkin.indexer.evaluation.run import Cells
+from cellkin.indexer.evaluation.splits import label_codes
+from cellkin.matrices.cells import open_cells
+from cellkin.store.corpus import GeneNames
+from cellkin.wire.errors import GenesUnmatchedError
+from cellkin.wire.terms import ExpressionUnits
+
+
+def read_labeled(
+    path: Path,
+    genes: GeneNames,
+    label: str,
+    batch: str | None = None,
+    taxon: int = 0,
+    types: Sequence[str] | None = None,
+) -> tuple[Cells, list[str], list[str]]:
+    """Read labeled cells.
+
+    Parameters
+    ----------
+    path
+        A file of any format `cellkin.matrices` reads.
+    genes
+        The corpus that names are resolved in.
+    label, batch
+        Columns of obs; without a batch all cells are of one.
+    taxon
+        NCBI taxonomy id; 0 infers it.
+    types
+        The types of the reference, where this is a query; None to take those that occur. Cells of a
+        reference without a label are left out.
+
+    Returns
+    -------
+    cells
+        The cells, duplicate genes added up.
+    types, batches
+        Names by code.
+
+    Raises
+    ------
+    GenesUnmatchedError
+        If no gene is known.
+    """
+    with open_cells(path) as file:
+        labels = file.column(label, "labels")
+        batches = [b or "" for b in file.column(batch, "batch")] if batch else [""] * file.n_cells
+        counts = sp.vstack(list(file.blocks()), format="csr")
+        if file.units.units is ExpressionUnits.LOG1P:
+            counts = counts.expm1()
+        names = file.gene_names
+    resolution = genes.resolver.resolve(names, taxon)
+    met = np.flatnonzero(resolution.rows >= 0)
+    if not len(met):
+        raise GenesUnmatchedError(
+            f"{path}: none of {len(names)} gene names is known to the corpus; check var_names", {}
+        )
+    ids, column = np.unique(genes.gene_ids[resolution.rows[met]], return_inverse=True)
+    ones = np.ones(len(met), np.float32)
+    merged = counts @ sp.csr_matrix((ones, (met, column)), (len(names), len(ids)))
+    if types is None:
+        types = sorted({x for x in labels if x is not None})
+        kept = np.flatnonzero([x is not None for x in labels])
+        merged, labels = merged[kept], [labels[i] for i in kept]
+        batches = [batches[i] for i in kept]
+    batch_names = sorted(set(batches))
+    cells = Cells(
+        sp.csr_matrix(merged, dtype=np.float32),
+        [str(gene_id) for gene_id in ids],
+        label_codes(labels, types),
+        label_codes(batches, batch_names),
+    )
+    return cells, list(types), batch_names

@@ -1,0 +1,233 @@
+"""Ask methods the questions of an evaluation."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cellkin.indexer.evaluation.baselines import (
+    Baseline,
+    HvgPrototypes,
+    LogisticRegressionExpression,
+    Majority,
+    PcaKnn,
+)
+from cellkin.indexer.evaluation.measured import measured
+from cellkin.indexer.evaluation.measures import auroc, confusion
+from cellkin.indexer.evaluation.metrics import Predictions, score
+from cellkin.indexer.evaluation.models import SpaceMethod
+from cellkin.indexer.evaluation.peers import installed_peers
+from cellkin.indexer.evaluation.rows import (
+    N_CONTROL_SEEDS,
+    Control,
+    FewShotPoint,
+    LeftOutType,
+    Row,
+    Setting,
+)
+from cellkin.indexer.evaluation.splits import Split
+from cellkin.space.arrays import CsrMatrix, Float32Matrix, Int32Vector, Int64Vector
+from cellkin.space.recipe import Recipe
+from cellkin.space.vectors import unit_rows
+from cellkin.store.store import GeneEmbedding
+from cellkin.wire.errors import GenesUnmatchedError
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Cells of a file, their genes matched.
+
+    Parameters
+    ----------
+    counts
+        (n_cells, n_genes) CSR float32, linear expression.
+    genes
+        Their NCBI GeneIDs, as strings, each once.
+    labels
+        (n_cells,) int32; -1 for a type the reference lacks.
+    batches
+        (n_cells,) int32.
+    """
+
+    counts: CsrMatrix
+    genes: list[str]
+    labels: Int32Vector
+    batches: Int32Vector
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method, and the row it becomes."""
+
+    setting: Setting
+    baseline: Baseline
+    seed: int | None = None
+
+
+def expression_controls() -> list[Method]:
+    """Return what every model is set beside, and the peers that are installed."""
+    controls = [
+        Method(Setting("PCA-50, cosine 10-NN", control=Control.PCA_KNN), PcaKnn()),
+        Method(Setting("HVG z prototypes", control=Control.HVG_PROTOTYPES), HvgPrototypes()),
+        Method(
+            Setting("logistic regression", control=Control.LOGISTIC_REGRESSION),
+            LogisticRegressionExpression(),
+        ),
+        Method(Setting("majority", control=Control.MAJORITY), Majority()),
+    ]
+    peers, _ = installed_peers()
+    return controls + [Method(Setting(peer.name, peer=True), peer) for peer in peers]
+
+
+def expression_model() -> Method:
+    """Return the expression space."""
+    setting = Setting("expression", space="expression", refined=True)
+    return Method(setting, SpaceMethod("expression"))
+
+
+def default_model(model: str, embedding: GeneEmbedding, recipe: Recipe) -> Method:
+    """Return what a query gets that asks for no space; it has an expression space's controls."""
+    setting = Setting("default (space by shared genes)", "expression", recipe.name, model, True)
+    return Method(setting, SpaceMethod("default", embedding, recipe))
+
+
+def text_models(model: str, embedding: GeneEmbedding, recipe: Recipe) -> list[Method]:
+    """Return a text space, and its controls of random and of permuted gene vectors."""
+    setting = Setting(f"text, {recipe.name}", "text", recipe.name, model, recipe.refined)
+    methods = [Method(setting, SpaceMethod(setting.method, embedding, recipe, expression=False))]
+    for control, vectors in (
+        (Control.RANDOM_VECTORS, _random),
+        (Control.PERMUTED_VECTORS, _permuted),
+    ):
+        for seed in range(N_CONTROL_SEEDS):
+            drawn = replace(embedding, vectors=vectors(embedding, seed))
+            name = f"{control.value}, {recipe.name}"
+            beside = replace(setting, method=name, control=control)
+            space = SpaceMethod(name, drawn, recipe, expression=False, calibrated=False)
+            methods.append(Method(beside, space, seed))
+    return methods
+
+
+def _random(embedding: GeneEmbedding, seed: int) -> Float32Matrix:
+    drawn = np.random.default_rng(seed).standard_normal(embedding.vectors.shape)
+    return unit_rows(drawn.astype(np.float32))
+
+
+def _permuted(embedding: GeneEmbedding, seed: int) -> Float32Matrix:
+    """Shuffle the vectors among the genes of a species: a text stays one of that species."""
+    rng = np.random.default_rng(seed)
+    order = np.arange(len(embedding.taxa))
+    for taxon in np.unique(embedding.taxa):
+        rows = np.flatnonzero(embedding.taxa == taxon)
+        order[rows] = rng.permutation(rows)
+    return embedding.vectors[order]
+
+
+def ask(
+    method: Method,
+    reference: Cells,
+    splits: Sequence[Split],
+    counts: Int64Vector,
+    query: Cells | None = None,
+    paths: Sequence[str] | None = None,
+    done: Callable[[], None] = lambda: None,
+) -> Row:
+    """Ask a method about all splits, and score the pooled answers.
+
+    Parameters
+    ----------
+    method
+        The method.
+    reference
+        What it may learn from.
+    splits
+        Who is known and who is asked.
+    counts
+        (n_types,) int64 reference cells of each type.
+    query
+        The cells asked about where that is another file.
+    paths
+        The types as paths, where they form a hierarchy.
+    done
+        Called after every split.
+    """
+    parts, seconds, peak = [], 0.0, 0
+    for split in splits:
+        try:
+            run = measured(lambda split=split: predict(method, reference, split, query))  # type: ignore[misc]  # mypy has no lambda defaults
+        except GenesUnmatchedError as error:
+            return Row(method.setting, None, method.seed, why_absent=error.message)
+        parts.append(run.value)
+        seconds += run.seconds
+        peak = max(peak, run.peak_bytes or 0)
+        done()
+    pooled = Predictions.pooled(parts)
+    return Row(
+        method.setting,
+        score(pooled, counts, paths),
+        method.seed,
+        confusion=confusion(pooled.truth, pooled.predicted, len(counts)),
+        seconds=seconds,
+        peak_bytes=peak,
+    )
+
+
+def predict(
+    method: Method, reference: Cells, split: Split, query: Cells | None = None
+) -> Predictions:
+    """Return what a method says of the cells of one split."""
+    known = reference.counts[split.train]
+    genes, asked_genes = reference.genes, (query or reference).genes
+    asked = (query or reference).counts[split.test]
+    if split.reference_genes is not None:
+        known = known[:, split.reference_genes]
+        genes = [g for g, kept in zip(genes, split.reference_genes, strict=True) if kept]
+    if split.query_genes is not None:
+        asked = asked[:, split.query_genes]
+        asked_genes = [g for g, kept in zip(asked_genes, split.query_genes, strict=True) if kept]
+    train = reference.labels[split.train]
+    fitted = method.baseline.fit(known, genes, train, reference.batches[split.train])
+    answer = fitted.predict(asked, asked_genes)
+    truth = split.truth(reference.labels, query.labels if query is not None else None)
+    batches = (query or reference).batches[split.test]
+    return Predictions(
+        truth, answer.codes, answer.probability, answer.novelty, answer.unknown, batches
+    )
+
+
+def few_shot_curve(
+    method: Method, reference: Cells, draws: Sequence[Sequence[Split]], shots: Sequence[int],
+    counts: Int64Vector,
+) -> tuple[FewShotPoint, ...]:  # fmt: skip
+    """Return the macro-F1 at every number of cells a type: mean and deviation over the draws."""
+    points = []
+    for n_shots, splits in zip(shots, draws, strict=True):
+        f1 = [score(predict(method, reference, s), counts).macro_f1 for s in splits]
+        points.append(FewShotPoint(n_shots, float(np.mean(f1)), float(np.std(f1))))
+    return tuple(points)
+
+
+def left_out_types(
+    method: Method, reference: Cells, splits: Sequence[Split], names: Sequence[str]
+) -> tuple[LeftOutType, ...]:
+    """Return how well every type is called unknown by references without it: means over splits."""
+    found: dict[int, list[tuple[int, float, float]]] = {}
+    for split in splits:
+        said = predict(method, reference, split)
+        left = reference.labels[split.test] == split.hidden
+        asked = left | (said.truth >= 0)
+        if said.novelty is None or said.unknown is None or split.hidden is None:
+            continue
+        area = auroc(left[asked], said.novelty[asked])
+        if area is not None:
+            share = float(said.unknown[left].mean())
+            found.setdefault(split.hidden, []).append((int(left.sum()), area, share))
+    return tuple(
+        LeftOutType(
+            names[code],
+            sum(n for n, _, _ in each),
+            float(np.mean([area for _, area, _ in each])),
+            float(np.mean([share for _, _, share in each])),
+        )
+        for code, each in found.items()
+    )
