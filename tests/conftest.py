@@ -11,6 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import scipy.sparse as sp
+from hypothesis import settings
 
 from cellkin.indexer.embeddings.job import embed_genes
 from cellkin.space.recipe import TEXT_V1
@@ -21,6 +22,9 @@ from cellkin.wire.terms import TextRung
 
 # FAISS reads it when it is imported: waiting threads sleep, for others may need the core.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# A machine that is busy with other work is no failure.
+settings.register_profile("unhurried", deadline=None)
+settings.load_profile("unhurried")
 
 N_GENES = 120
 TYPES = ("alpha", "beta", "delta")

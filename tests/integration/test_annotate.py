@@ -19,7 +19,7 @@ from cellkin.wire.errors import (
     NotFoundError,
     UnavailableError,
 )
-from cellkin.wire.terms import ExpressionUnits, GeneRoute
+from cellkin.wire.terms import ExpressionUnits, GeneRoute, UnknownReason
 
 pytestmark = pytest.mark.integration
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -42,12 +42,23 @@ def test_annotate_writes_labels_vectors_and_every_version(
     labels = got.obs["cellkin_label"].astype(str)
     assert (labels == got.obs["cell_type"].astype(str))[known].all()
     assert (labels[~known] == "unknown").all()
-    support = got.obs["cellkin_support"]
-    assert support.between(0, 1).all()
-    assert ((support >= 0.5) == known).all()
+    assert got.obs["cellkin_support"].between(0, 1).all()
+    assert got.obs["cellkin_n_votes"].between(0, 10).all()
+    chances, novelties = got.obs["cellkin_probability"], got.obs["cellkin_novelty"]
+    assert chances.between(0, 1).all()
+    said = got.uns["cellkin"]
+    sure, near = chances >= said["min_probability"], novelties <= said["novelty_limit"]
+    assert said["min_probability"] == 0.5
+    assert np.isfinite(said["novelty_limit"])
+    assert ((sure & near) == known).all()
+    reasons = got.obs["cellkin_reason"].astype(str)
+    assert (reasons[~near] == "too far").all()
+    assert (said["space"], said["own_mean"]) == ("expression", False)
+    assert said["shared_expression"] == pytest.approx(1)
+    assert "cellkin_fallback" not in got.obs
     vectors = got.obsm["X_cellkin"]
-    assert vectors.shape == (60, 64)
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert vectors.shape[0] == 60
+    assert np.isfinite(vectors).all()
     versions = got.uns["cellkin"]["versions"]
     assert versions["index"].startswith("trio@")
     assert versions["embedding"].startswith("random-64-7@")
@@ -106,9 +117,10 @@ def test_an_empty_cell_is_unknown_and_the_others_are_not_disturbed(
     assert list(got.labels[others]) == list(was.labels[others])
 
 
+@pytest.mark.parametrize("space", ["text", "expression"])
 @pytest.mark.parametrize("form", ["csc", "dense", "log1p", "scaled to 10,000", "shuffled genes"])
 def test_the_form_of_a_file_does_not_change_its_labels(
-    server: str, make_cells: Callable[..., anndata.AnnData], tmp_path: Path, form: str
+    server: str, make_cells: Callable[..., anndata.AnnData], tmp_path: Path, form: str, space: str
 ) -> None:
     plain = make_cells(20, 5)
     other = plain.copy()
@@ -125,10 +137,16 @@ def test_the_form_of_a_file_does_not_change_its_labels(
     for name, data in (("plain", plain), ("other", other)):
         data.write_h5ad(tmp_path / f"{name}.h5ad")
         with Client(server) as client:
-            answers.append(annotate_file(client, tmp_path / f"{name}.h5ad", "trio"))
+            path = tmp_path / f"{name}.h5ad"
+            answers.append(annotate_file(client, path, "trio", space=space))
     was, got = answers
-    np.testing.assert_allclose(got.predictions.vectors, was.predictions.vectors, atol=2e-5)
+    lengths = np.linalg.norm(was.predictions.vectors, axis=1, keepdims=True)
+    change = (got.predictions.vectors - was.predictions.vectors) / lengths
+    np.testing.assert_allclose(change, 0, atol=2e-5)
     np.testing.assert_allclose(got.predictions.supports, was.predictions.supports, atol=2e-3)
+    found, before = got.predictions, was.predictions
+    np.testing.assert_allclose(found.probabilities, before.probabilities, atol=2e-3)
+    np.testing.assert_allclose(found.novelties, before.novelties, atol=2e-3)
     assert list(got.winners) == list(was.winners)
 
 
@@ -153,11 +171,18 @@ def test_the_floor_decides_what_is_unknown(
     data.write_h5ad(tmp_path / "doublets.h5ad")
     with Client(server) as client:
         usual = annotate_file(client, tmp_path / "doublets.h5ad", "trio")
-        strict = annotate_file(client, tmp_path / "doublets.h5ad", "trio", min_support=1.0)
-    supports = usual.predictions.supports
-    assert 0.4 < supports.min() < 0.9
-    assert list(usual.unknown) == list(supports < 0.5)
-    assert list(strict.unknown) == list(supports < 1.0)
+        strict = annotate_file(client, tmp_path / "doublets.h5ad", "trio", min_probability=0.9)
+    found = usual.predictions
+    chances, far = found.probabilities, found.novelties > usual.report.novelty_limit
+    assert 0.3 < chances.min() < 0.9
+    assert (usual.report.min_probability, strict.report.min_probability) == pytest.approx(
+        (0.5, 0.9)
+    )
+    assert list(usual.unknown) == list((chances < 0.5) | far)
+    assert list(strict.unknown) == list((chances < np.float32(0.9)) | far)
+    assert (strict.predictions.reasons[far] == UnknownReason.TOO_FAR).all()
+    low = strict.predictions.reasons[~far & (chances < np.float32(0.9))]
+    assert (low == UnknownReason.LOW_PROBABILITY).all()
     assert list(strict.winners) == list(usual.winners)
 
 
@@ -168,8 +193,8 @@ def test_the_floor_decides_what_is_unknown(
         (("QUERY", "--index", "trio@2020-01-01.1"), "has no version '2020-01-01.1'; there is: "),
         (("QUERY", "--index", "Bad Name"), "error: cell index 'Bad Name': a name has up to 100"),
         (
-            ("QUERY", "--index", "trio", "--min-support", "2"),
-            "error: min_support is 2; give a share",
+            ("QUERY", "--index", "trio", "--min-probability", "2"),
+            "error: min_probability is 2; give a number in (0, 1]",
         ),
         (("QUERY", "--index", "trio", "--taxon", "7"), "9606"),
         (("/no/such.h5ad", "--index", "trio"), "error: no file /no/such.h5ad"),

@@ -94,10 +94,13 @@ def test_a_search_finds_what_numpy_finds(
 def test_cells_and_their_vectors_have_the_same_kin(live: Live, counts: Any) -> None:
     predicted = live.cells.PredictSubtypes(
         wire.PredictSubtypesRequest(
-            header=wire.QueryHeader(index="trio", genes=GENES, units=LINEAR, return_vectors=True),
+            header=wire.QueryHeader(
+                index="trio", genes=GENES, units=LINEAR, return_vectors=True,
+                space=wire.SPACE_KIND_TEXT,
+            ),
             cells=block(counts),
         )
-    )
+    )  # fmt: skip
     by_cells = search(live, by_expression(), wire.SearchQueries(cells=block(counts)))
     by_vectors = search(live, header(), wire.SearchQueries(vectors=predicted.predictions.vectors))
     assert by_cells.hits == by_vectors.hits

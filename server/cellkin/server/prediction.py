@@ -2,11 +2,13 @@
 
 from dataclasses import replace
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
 from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
+from cellkin.server.limits import MOST_NAMED, check_names
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector
 from cellkin.space.expression import ExpressionColumns, place_expression
 from cellkin.space.hierarchy import Hierarchy
@@ -32,6 +34,9 @@ class PredictionQuery:
     """One query: its genes matched once, its blocks answered one by one."""
 
     def __init__(self, library: Library, header: wire.QueryHeader) -> None:
+        _require_known(wire.SpaceKind, header.space, "space")
+        _require_known(wire.Center, header.center, "center")
+        check_names(header.exclude_batches, MOST_NAMED, "header.exclude_batches")
         self._loaded = library.index(parse_version_name(header.index, "cell index"))
         index = self._loaded.index
         self._reader = CellReader(self._loaded, header.genes, header.taxon, header.units, "header")
@@ -169,6 +174,14 @@ class PredictionQuery:
 
     def _means(self, cells: CsrMatrix) -> tuple[np.ndarray, BoolVector]:
         return weighted_means(cells, self._reader.columns, self._loaded.index.space)
+
+
+def _require_known(kind: Any, number: int, field: str) -> None:
+    """Refuse a number that has no name: another release may mean anything by it."""
+    if number not in kind.values():
+        raise InvalidArgumentError(
+            f"{field} is {number}; give one of {', '.join(kind.keys())}", field=f"header.{field}"
+        )
 
 
 def _match_message(match: GeneMatch) -> wire.GeneMatch:

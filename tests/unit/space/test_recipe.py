@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from cellkin.space.recipe import TEXT_V1, Recipe
+from cellkin.space.recipe import RECIPES, TEXT_V1, TEXT_V2, Recipe
 from cellkin.wire.errors import InvalidArgumentError
 
 
 @pytest.mark.parametrize(
     "recipe",
     [
-        TEXT_V1,
+        *RECIPES.values(),
         replace(
             TEXT_V1,
             name="other",
@@ -34,17 +34,31 @@ def test_a_setting_of_another_release_is_refused() -> None:
         Recipe.from_json({**TEXT_V1.to_json(), "rotation": 1})
 
 
+def test_a_recipe_is_found_by_its_name_and_the_first_is_the_default() -> None:
+    assert all(name == recipe.name for name, recipe in RECIPES.items())
+    assert next(iter(RECIPES.values())) is TEXT_V2
+    assert TEXT_V2.refined
+    assert not TEXT_V1.refined
+
+
+@pytest.mark.parametrize("setting", ["k", "vote_epsilon", "min_support"])
+def test_how_labels_are_read_is_no_part_of_a_recipe(setting: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="this release knows"):
+        Recipe.from_json({**TEXT_V1.to_json(), setting: 1})
+
+
 @pytest.mark.parametrize(
     ("setting", "value", "listed"),
     [
-        ("expression", "sqrt", "linear, log1p, rank, binary"),
-        ("gene_weighting", "eta2", "idf, none"),
+        ("expression", "cube", "linear, log1p, sqrt, rank, binary"),
+        ("gene_weighting", "tfidf", "idf, eta2, none"),
         ("top_n", -1, "0 to inf"),
         ("top_n", "many", "0 to inf"),
         ("whitening_shrinkage", 1.5, "0 to 1"),
         ("statistics_cells", 0, "1 to inf"),
         ("statistics_cells", None, "1 to inf"),
-        ("k", 0, "1 to inf"),
+        ("carry_k", 0, "1 to inf"),
+        ("carry_temperature", 0, "1e-06 to inf"),
     ],
 )
 def test_an_unknown_choice_is_refused_and_the_known_are_listed(

@@ -174,6 +174,8 @@ class TorchProjector:
             return x
         if kind == "binary":
             return torch.ones_like(x)
+        if kind == "sqrt":
+            return x.double().sqrt().float()
         if kind == "log1p":
             totals = _sums(x, torch.bincount(entries.cell, minlength=entries.n_cells))
             return torch.log1p(x.double() * (_PER_CELL / totals)[entries.cell]).float()
