@@ -1,0 +1,133 @@
+"""Fitting an expression space: genes that vary, directions that tell labels apart."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from tests.unit.indexer.spaces.made import held_out, sample_of
+
+from cellkin.indexer.spaces.expression import N_VARIABLE, fit_expression, highly_variable
+from cellkin.indexer.spaces.sample import log_expression
+
+SAMPLE = sample_of([60, 50, 30])
+
+
+def test_genes_that_are_never_expressed_are_not_chosen() -> None:
+    counts = np.random.default_rng(0).poisson(0.5, (50, 40)).astype(np.float32)
+    counts[:, ::4] = 0
+    counts[:, 1] = 3  # the same everywhere before scaling
+    chosen = highly_variable(log_expression(sp.csr_matrix(counts)))
+    assert len(chosen) <= 30
+    assert not (chosen % 4 == 0).any()
+    assert (np.diff(chosen) > 0).all()
+    assert highly_variable(sp.csr_matrix((5, 8))).tolist() == []
+
+
+def test_the_genes_of_types_vary_most() -> None:
+    chosen = highly_variable(log_expression(SAMPLE.cells), 35)
+    assert len(chosen) == 35
+    assert np.isin(np.arange(30), chosen).mean() > 0.8
+
+
+def test_genes_are_those_of_the_definition() -> None:
+    logs = log_expression(SAMPLE.cells)
+    linear = np.expm1(logs.toarray())
+    mean, variance = linear.mean(axis=0), linear.var(axis=0, ddof=1)
+    dispersion, size = np.log(variance / mean), np.log1p(mean)
+    edges = np.linspace(size.min(), size.max(), 21)
+    bins = np.clip(np.searchsorted(edges, size, "right") - 1, 0, 19)
+    score = np.ones(len(mean))
+    for number in set(bins.tolist()):
+        inside = bins == number
+        if inside.sum() > 1:
+            part = dispersion[inside]
+            score[inside] = (part - part.mean()) / part.std(ddof=1)
+    assert highly_variable(logs, 20).tolist() == sorted(np.argsort(-score, kind="stable")[:20])
+
+
+def test_loadings_are_orthonormal_and_hold_what_labels_are_read_by() -> None:
+    fitted = fit_expression(SAMPLE)
+    space = fitted.space
+    np.testing.assert_allclose(space.loadings.T @ space.loadings, np.eye(space.dim), atol=1e-5)
+    assert len(space.variable) <= N_VARIABLE
+    assert space.shares.sum() == pytest.approx(1, abs=1e-5)
+    assert (space.deviations > 0).all()
+    placed = fitted.place(SAMPLE.cells)
+    np.testing.assert_allclose(placed.z.mean(axis=0), 0, atol=2e-3)
+    said = (placed.z @ fitted.coefficients.T + fitted.intercepts).argmax(axis=1)
+    assert (said == SAMPLE.labels).mean() > 0.97
+    assert (placed.fits.argmax(axis=1) == SAMPLE.labels).mean() > 0.9
+
+
+def test_leading_dimensions_are_principal_components() -> None:
+    fitted = fit_expression(SAMPLE)
+    spread = fitted.place(SAMPLE.cells).z[:, : fitted.n_unsupervised].std(axis=0)
+    assert (np.diff(spread) < 1e-3).all()
+    without = fit_expression(SAMPLE, regression=False)
+    n = without.n_unsupervised
+    assert n == fitted.n_unsupervised
+    np.testing.assert_allclose(without.space.loadings[:, :n], fitted.space.loadings[:, :n], atol=1e-4)
+    assert without.coefficients.shape == (0, without.space.dim)
+
+
+def test_cells_that_had_no_part_are_told_apart() -> None:
+    train, asked = held_out(sample_of([120, 90, 60]))
+    fitted = fit_expression(train)
+    z = fitted.place(asked.cells).z
+    said = (z @ fitted.coefficients.T + fitted.intercepts).argmax(axis=1)
+    assert (said == asked.labels).mean() > 0.95
+
+
+def test_the_order_of_cells_does_not_matter() -> None:
+    order = np.random.default_rng(1).permutation(SAMPLE.n_cells)
+    plain, shuffled = fit_expression(SAMPLE), fit_expression(SAMPLE.take(order))
+    assert np.array_equal(plain.space.variable, shuffled.space.variable)
+    np.testing.assert_allclose(shuffled.space.means, plain.space.means, rtol=1e-5)
+    np.testing.assert_allclose(shuffled.space.profiles, plain.space.profiles, atol=1e-5)
+    # Axes of nearly equal variance may turn; what is between cells may not change.
+    one, other = (f.place(SAMPLE.cells).z.astype(np.float64) for f in (plain, shuffled))
+    np.testing.assert_allclose(other @ other.T, one @ one.T, atol=1e-2 * np.abs(one @ one.T).max())
+    chances = [
+        f.place(SAMPLE.cells).z @ f.coefficients.T + f.intercepts for f in (plain, shuffled)
+    ]
+    np.testing.assert_allclose(chances[1], chances[0], atol=0.02)
+
+
+def test_the_same_sample_gives_the_same_bits() -> None:
+    one, other = fit_expression(SAMPLE), fit_expression(SAMPLE)
+    assert one.space.loadings.tobytes() == other.space.loadings.tobytes()
+    assert one.coefficients.tobytes() == other.coefficients.tobytes()
+
+
+def test_two_labels_are_read_as_two() -> None:
+    sample = sample_of([50, 40])
+    fitted = fit_expression(sample)
+    assert fitted.coefficients.shape == (2, fitted.space.dim)
+    np.testing.assert_allclose(fitted.coefficients[0], -fitted.coefficients[1], atol=1e-6)
+    z = fitted.place(sample.cells).z
+    said = (z @ fitted.coefficients.T + fitted.intercepts).argmax(axis=1)
+    assert (said == sample.labels).mean() > 0.97
+
+
+def test_one_label_is_no_error() -> None:
+    fitted = fit_expression(sample_of([40]))
+    assert not fitted.coefficients.any()
+    assert np.isfinite(fitted.place(sample_of([40]).cells).z).all()
+
+
+def test_a_handful_of_cells_and_genes_is_no_error() -> None:
+    tiny = sample_of([3, 2], n_genes=6)
+    fitted = fit_expression(tiny)
+    placed = fitted.place(tiny.cells)
+    assert np.isfinite(placed.z).all()
+    assert fitted.n_components <= 6
+
+
+def test_an_empty_cell_in_the_sample_is_no_error() -> None:
+    counts = SAMPLE.cells.tolil()
+    counts[3] = 0
+    fitted = fit_expression(replace(SAMPLE, cells=counts.tocsr()))
+    placed = fitted.place(counts.tocsr())
+    assert placed.empty.tolist() == [i == 3 for i in range(SAMPLE.n_cells)]
+    assert np.isfinite(fitted.space.profiles).all()

@@ -1,0 +1,270 @@
+"""Votes, evidence and what is read from them: beside loops, at the edges, and through storage."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellkin.space.readout import (
+    FLOOR,
+    KINDS,
+    Placed,
+    Readout,
+    closeness,
+    combine,
+    evidence,
+    neighbor_vectors,
+    novelty,
+    read_labels,
+    read_readout,
+    softmax,
+    vote_shares,
+)
+from cellkin.space.vectors import unit_rows
+from cellkin.wire.terms import UnknownReason
+
+N_LABELS, DIM = 3, 5
+
+
+def readout_of(**given: Any) -> Readout:
+    rng = np.random.default_rng(0)
+    fields: dict[str, Any] = {
+        "k": 4,
+        "n_novelty": 3,
+        "vote_epsilon": 1e-4,
+        "class_balance": 0.0,
+        "n_components": DIM,
+        "prototypes": np.eye(N_LABELS, DIM, dtype=np.float32),
+        "head": rng.standard_normal((2, DIM)).astype(np.float32),
+        "head_prototypes": unit_rows(rng.standard_normal((N_LABELS, 2)).astype(np.float32)),
+        "coefficients": rng.standard_normal((N_LABELS, DIM)).astype(np.float32),
+        "intercepts": rng.standard_normal(N_LABELS).astype(np.float32),
+        "mix": np.array([0.1, 0.1, 0.3, 0.5]),
+        "sharpness": 1.5,
+        "votes_sharpness": 0.8,
+        "novelty_means": np.array([[0.9, 0.8, 0.7], [0.6, 0.5, 0.4]], np.float32),
+        "novelty_deviations": np.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]], np.float32),
+        "novelty_limit": 3.0,
+        "min_probability": 0.5,
+    }
+    return Readout(**{**fields, **given})
+
+
+@given(
+    st.integers(1, 6), st.integers(1, 5), st.sampled_from([1e-4, 0.1, 2.0]),
+    st.sampled_from([0.0, 0.5, 1.0]), st.integers(0, 10**6),
+)  # fmt: skip
+def test_votes_are_those_of_a_loop(
+    n_cells: int, k: int, epsilon: float, balance: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    similarities = -np.sort(-rng.uniform(-1, 1, (n_cells, k)).astype(np.float32), axis=1)
+    similarities[0, 0] = 1
+    voted = rng.integers(-1, N_LABELS, (n_cells, k)).astype(np.int32)
+    counts = np.array([1, 10, 1000])
+    shares, n_votes = vote_shares(similarities, voted, counts, epsilon, balance)
+    for cell in range(n_cells):
+        totals, cast = [0.0] * N_LABELS, [0] * N_LABELS
+        for similarity, label in zip(similarities[cell], voted[cell], strict=True):
+            if label >= 0:
+                weight = 1 / max(1 - float(similarity), epsilon)
+                totals[label] += weight * counts[label] ** -balance
+                cast[label] += 1
+        whole = sum(totals) or 1.0
+        np.testing.assert_allclose(shares[cell], [t / whole for t in totals], atol=1e-12)
+        assert n_votes[cell].tolist() == cast
+
+
+def test_rare_labels_survive_many_neighbors_by_their_distance_alone() -> None:
+    # Five kin at the cell's side, and five hundred cells of a common label far away.
+    similarities = np.array([[0.999] * 5 + [0.5] * 500], np.float32)
+    voted = np.array([[1] * 5 + [0] * 500], np.int32)
+    counts = np.array([500_000, 5])
+    uniform, _ = vote_shares(similarities, voted, counts, epsilon=2.0)
+    assert uniform[0, 1] < 0.01
+    weighted, _ = vote_shares(similarities, voted, counts, epsilon=1e-4)
+    assert weighted[0, 1] > 0.8
+
+
+def probabilities(n: int, seed: int) -> npt.NDArray[np.float64]:
+    return np.random.default_rng(seed).dirichlet(np.full(N_LABELS, 0.3), n)
+
+
+@given(st.integers(0, 10**6), st.floats(0.2, 8), st.integers(0, 14))
+def test_combined_probabilities_add_up(seed: int, sharpness: float, without: int) -> None:
+    mix = np.array([0.1, 0.2, 0.3, 0.4]) * [not without & 1 << i for i in range(4)]
+    mix /= mix.sum()
+    kinds = [probabilities(7, seed + i) for i in range(4)]
+    chances = combine(kinds, mix, sharpness)
+    np.testing.assert_allclose(chances.sum(axis=1), 1, atol=1e-12)
+    assert ((chances >= 0) & (chances <= 1)).all()
+    logs = sum(w * np.log(np.maximum(kind, FLOOR)) for w, kind in zip(mix, kinds, strict=True))
+    assert (chances.argmax(axis=1) == np.asarray(logs).argmax(axis=1)).all()
+    sharper = combine(kinds, mix, 2 * sharpness)
+    assert (sharper.max(axis=1) >= chances.max(axis=1) - 1e-12).all()
+
+
+def test_a_kind_that_does_not_count_is_not_looked_at() -> None:
+    nothing = np.full((7, N_LABELS), np.nan)
+    votes = probabilities(7, 0)
+    for other in (nothing, np.empty((0, N_LABELS))):
+        alone = combine([votes, other, other, other], np.array([1.0, 0, 0, 0]), 1.0)
+        floored = np.maximum(votes, FLOOR)
+        np.testing.assert_allclose(alone, floored / floored.sum(axis=1, keepdims=True))
+
+
+def test_one_kind_cannot_veto_the_others() -> None:
+    votes = np.array([[1.0, 0.0, 0.0]])
+    others = np.array([[0.001, 0.998, 0.001]])
+    chances = combine([votes, others, others, others], np.array([0.1, 0.3, 0.3, 0.3]), 1.0)
+    assert chances.argmax() == 1
+    assert chances[0, 1] > 0.9
+
+
+def test_a_single_kind_is_given_back_by_sharpness_one() -> None:
+    given_back = softmax(np.log(np.array([[0.2, 0.3, 0.5]])))
+    np.testing.assert_allclose(given_back, [[0.2, 0.3, 0.5]])
+    assert softmax(np.array([[1e4, 0.0]])).tolist() == [[1.0, 0.0]]
+
+
+def cells(n: int = 6, seed: int = 0) -> npt.NDArray[np.float32]:
+    return np.random.default_rng(seed).standard_normal((n, DIM)).astype(np.float32)
+
+
+def test_evidence_is_linear_in_the_cell_before_the_softmax() -> None:
+    readout, z = readout_of(), cells()
+    shares = probabilities(6, 1)
+    votes, prototypes, contrast, logistic = evidence(z, shares, readout)
+    assert votes is shares
+    cosines = (z / np.linalg.norm(z, axis=1, keepdims=True)) @ readout.prototypes.T
+    np.testing.assert_allclose(prototypes, softmax(cosines / 0.1), atol=1e-5)
+    refined = z @ readout.head.T
+    refined /= np.linalg.norm(refined, axis=1, keepdims=True)
+    np.testing.assert_allclose(contrast, softmax(refined @ readout.head_prototypes.T / 0.1), 1e-4)
+    logits = z @ readout.coefficients.T + readout.intercepts
+    np.testing.assert_allclose(logistic, softmax(logits), atol=1e-6)
+
+
+def test_a_readout_without_head_and_regression_says_nothing_of_them() -> None:
+    bare = readout_of(
+        head=np.zeros((0, DIM), np.float32), head_prototypes=np.zeros((N_LABELS, 0), np.float32),
+        coefficients=np.zeros((0, DIM), np.float32), intercepts=np.zeros(0, np.float32),
+    )  # fmt: skip
+    kinds = evidence(cells(), probabilities(6, 1), bare)
+    assert [len(kind) for kind in kinds] == [6, 6, 0, 0]
+    assert len(kinds) == len(KINDS)
+
+
+def test_neighbors_are_compared_in_leading_dimensions() -> None:
+    z = cells()
+    compared = neighbor_vectors(z, 2)
+    np.testing.assert_allclose(np.linalg.norm(compared, axis=1), 1, atol=1e-6)
+    np.testing.assert_allclose(compared[:, 0] * z[:, 1], compared[:, 1] * z[:, 0], atol=1e-6)
+
+
+def test_novelty_counts_the_deviations_from_ones_own() -> None:
+    readout = readout_of()
+    close = np.array([[0.9, 0.4, 0.7], [0.6, 0.1, 0.9]])
+    found = novelty(close, np.array([0, 1, 2], np.int32), readout)
+    # Label 1: (0.8 - 0.4) / 0.2 = 2 and (0.5 - 0.1) / 0.2 = 2.  Label 2: 0 and -5.
+    np.testing.assert_allclose(found, [0, 2, -2.5], atol=1e-5)
+
+
+def test_closeness_is_to_the_label_and_to_the_neighbors_there_are() -> None:
+    readout = readout_of()
+    similarities = np.array([[0.9, 0.6, 0.3, 0.1], [0.9, 0.6, 0.3, 0.1]], np.float32)
+    found = np.array([[True] * 4, [True, False, False, True]])
+    winners = np.array([1, 0], np.int32)
+    fits = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    placed = Placed(cells(2), fits, np.zeros(2, bool))
+    np.testing.assert_allclose(
+        closeness(placed, similarities, found, winners, readout), [[2, 4], [0.6, 0.9]], atol=1e-6
+    )
+    without = replace(placed, fits=np.empty((2, 0), np.float32))
+    none = closeness(without, similarities, np.zeros((2, 4), bool), winners, readout)
+    unit = placed.z / np.linalg.norm(placed.z, axis=1, keepdims=True)
+    np.testing.assert_allclose(none[0], [unit[0, 1], unit[1, 0]], atol=1e-6)
+    assert none[1].tolist() == [-1, -1]
+
+
+def read(readout: Readout, votes_only: bool = False, **changed: Any) -> Any:
+    z = np.array([[5, 0, 0, 0, 0], [0, 5, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]], np.float32)
+    given: dict[str, Any] = {
+        "placed": Placed(z, np.empty((4, 0), np.float32), np.array([False, False, False, True])),
+        "similarities": np.full((4, 4), 0.9, np.float32),
+        "voted": np.array([[0] * 4, [1] * 4, [0, 1, 2, 2], [-1] * 4], np.int32),
+        **changed,
+    }
+    return read_labels(**given, counts=np.array([5, 5, 5]), readout=readout, votes_only=votes_only)
+
+
+PLAIN = readout_of(
+    mix=np.array([0.5, 0.5, 0, 0]), sharpness=1.0, votes_sharpness=1.0,
+    novelty_means=np.full((2, 3), 0.9, np.float32),
+    novelty_deviations=np.full((2, 3), 0.1, np.float32),
+)  # fmt: skip
+
+
+def test_labels_are_read_with_their_reasons() -> None:
+    labels = read(PLAIN)
+    assert labels.winners.tolist() == [0, 1, 2, -1]
+    np.testing.assert_allclose(labels.by_label.sum(axis=1), 1)
+    assert labels.probabilities[:2].min() > 0.9
+    np.testing.assert_allclose(labels.probabilities[:3], labels.by_label.max(axis=1)[:3])
+    assert labels.supports.tolist() == pytest.approx([1, 1, 0.5, 0])
+    assert labels.n_votes.tolist() == [4, 4, 2, 0]
+    known, low, none = (
+        UnknownReason.KNOWN, UnknownReason.LOW_PROBABILITY, UnknownReason.NO_GENE_MATCHED,
+    )  # fmt: skip
+    assert labels.reasons.tolist() == [known, known, low, none]
+    assert labels.probabilities[3] == 0
+    sure = read(replace(PLAIN, min_probability=float(labels.probabilities[2])))
+    assert sure.reasons[2] == known
+
+
+def test_a_cell_that_is_far_is_unknown_however_probable() -> None:
+    similarities = np.array([[0.9] * 4, [0.1] * 4, [0.1] * 4, [0.9] * 4], np.float32)
+    labels = read(replace(PLAIN, novelty_limit=3.0), similarities=similarities)
+    assert labels.reasons[:3].tolist() == [0, UnknownReason.TOO_FAR, UnknownReason.TOO_FAR]
+    assert labels.probabilities[1] > 0.9
+    assert (labels.novelties[:3] > 3).tolist() == [False, True, True]
+    assert not read(replace(PLAIN, novelty_limit=np.inf), similarities=similarities).reasons[1]
+
+
+def test_votes_alone_decide_where_the_rest_has_seen_what_is_excluded() -> None:
+    # All that was fitted says label 0 of the first cell; its neighbors say 2.
+    voted = np.array([[2] * 4, [-1] * 4, [0, 1, 2, 2], [0] * 4], np.int32)
+    fitted = replace(PLAIN, mix=np.array([0.1, 0.9, 0, 0]))
+    assert read(fitted, voted=voted).winners[0] == 0
+    labels = read(fitted, votes_only=True, voted=voted)
+    assert labels.winners.tolist() == [2, -1, 2, -1]
+    assert labels.reasons[1] == UnknownReason.NO_GENE_MATCHED, "nobody voted"
+    np.testing.assert_allclose(labels.by_label[2], [0.25, 0.25, 0.5])
+    softer = read(replace(fitted, votes_sharpness=0.5), votes_only=True, voted=voted)
+    assert softer.probabilities[0] < labels.probabilities[0]
+
+
+def test_no_cells() -> None:
+    nothing = Placed(np.empty((0, DIM), np.float32), np.empty((0, 0), np.float32), np.empty(0, bool))
+    labels = read(
+        PLAIN, placed=nothing, similarities=np.empty((0, 4), np.float32),
+        voted=np.empty((0, 4), np.int32),
+    )  # fmt: skip
+    assert len(labels.winners) == len(labels.reasons) == 0
+
+
+def test_what_is_stored_is_what_was_fitted() -> None:
+    readout = readout_of(novelty_limit=np.inf)
+    numbers = json.loads(json.dumps(readout.numbers()))
+    again = read_readout(readout.arrays(), numbers)
+    assert set(readout.arrays()) | set(readout.numbers()) == set(vars(readout))
+    for name, value in vars(readout).items():
+        stored = getattr(again, name)
+        assert np.array_equal(stored, value), name
+        assert type(stored) is type(value), name
+    assert (again.n_labels, again.n_neighbors) == (N_LABELS, 4)
