@@ -155,7 +155,7 @@ def vote_shares(
     totals = np.bincount(slot, weights.ravel(), size).reshape(n_cells, n_labels)
     n_votes = np.bincount(slot, found.ravel(), size).reshape(n_cells, n_labels)
     cast = totals.sum(axis=1, keepdims=True)
-    shares = np.divide(totals, cast, out=np.zeros_like(totals), where=cast > 0)
+    shares = np.divide(totals, cast, out=np.zeros(totals.shape), where=cast > 0)
     return shares, n_votes.astype(np.int32)
 
 

@@ -140,9 +140,7 @@ def annotate_file(
     with open_cells(path, layer=layer, raw=raw) as cells:
         mass = np.zeros(len(cells.gene_names))
 
-        def ask(
-            background: sp.csr_matrix | None,
-        ) -> tuple[QueryReport, Generator[Predictions, None, None]]:
+        def ask(background: sp.csr_matrix | None) -> tuple[QueryReport, _Answers]:
             return client.predict_subtypes(
                 index,
                 cells.gene_names,
