@@ -108,7 +108,7 @@ class Harness:
                 gene_service_pb2_grpc.add_GeneServiceServicer_to_server,
             ),
         ):
-            add(service, self)  # type: ignore[no-untyped-call]  # generated
+            add(service, self)
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         for handler in handlers:

@@ -16,6 +16,10 @@ from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.terms import ExpressionUnits
 
+# Sums over all genes of a cell stay within single precision.
+_MOST_LINEAR = 1e30
+_MOST_LOG = 60.0
+
 
 class CellReader:
     """Reads the cells of a query into the cell space of an index; its genes are matched once.
@@ -63,6 +67,13 @@ class CellReader:
     def read(self, block: wire.CellBlock) -> CsrMatrix:
         """Return the (n_cells, n_genes) CSR float32 linear expression of a block."""
         cells = read_block(block, self.match.n_given)
+        most = _MOST_LOG if self._log else _MOST_LINEAR
+        if cells.nnz and cells.data.max() > most:
+            raise InvalidArgumentError(
+                f"values up to {cells.data.max():g}; no expression is above {most:g} in these "
+                "units, check which they are",
+                field="cells.values",
+            )
         return linear_expression(cells) if self._log else cells
 
     def place(self, block: wire.CellBlock) -> tuple[Float32Matrix, BoolVector]:

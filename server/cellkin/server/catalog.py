@@ -1,6 +1,8 @@
 """The catalog service: which versions there are, and what may be moved."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 import grpc
@@ -111,7 +113,8 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         kind = _kind(request.kind)
         catalog = self._library.store.catalog
         entry = catalog.resolve(kind, parse_version_name(request.version, kind.noun))
-        catalog.set_alias(entry, request.alias)
+        with _writing():
+            catalog.set_alias(entry, request.alias)
         self._reload()
         return _describe_alias(kind, entry.name, request.alias, entry.version)
 
@@ -127,7 +130,8 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         if request.replacement:
             wanted = _exact_version(request.replacement, kind, "replacement")
             other = catalog.version(kind, wanted)
-        catalog.retract(entry, request.reason, other)
+        with _writing():
+            catalog.retract(entry, request.reason, other)
         self._reload()
         retraction = Retraction(request.reason, other.full_name if other else "")
         return wire.RetractVersionResponse(
@@ -138,14 +142,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         self, request: wire.ReloadRequest, context: grpc.ServicerContext
     ) -> wire.ReloadResponse:
         """Read the catalog now."""
-        try:
-            changes = self._library.refresh(again=True)
-        except CellkinError:
-            raise
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UnavailableError(
-                f"the store cannot be read ({error}); what is loaded stays in use"
-            ) from error
+        changes = self._library.refresh(again=True)
         return wire.ReloadResponse(
             switched_versions=sorted(set(changes.switched)),
             refused_versions=[
@@ -175,6 +172,17 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
             certificate=_describe_certificate(certificate) if certificate else None,
             loaded=self._library.is_loaded(entry),
         )
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Say in our own words that the store cannot be written now."""
+    try:
+        yield
+    except CellkinError:
+        raise
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UnavailableError(f"the store cannot be written ({error}); ask again") from error
 
 
 def _kind(number: int) -> Kind:

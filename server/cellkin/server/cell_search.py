@@ -10,6 +10,7 @@ from cellkin.server import calls
 from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
 from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names, read_vectors, wanted
+from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import match_message
 from cellkin.server.prediction import index_versions
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
@@ -78,6 +79,8 @@ class CellSearch:
                 f"{len(batches)} batches to exclude for {len(z)} queries; give none or one each",
                 field="queries.exclude_batches",
             )
+        if not batches and not empty.any() and len(z):
+            return _message(self._loaded, *self._search(z, self._passing))
         similarities = np.full((len(z), self._k), -np.inf, np.float32)
         ids = np.full((len(z), self._k), -1, np.int64)
         for batch in sorted(set(batches)) or [""]:
@@ -86,7 +89,7 @@ class CellSearch:
             if len(rows):
                 calls.check()
                 similarities[rows], ids[rows] = self._search(z[rows], self._without(batch))
-        return _message(self._loaded.index.cells, similarities, ids)
+        return _message(self._loaded, similarities, ids)
 
     def _place(self, queries: wire.SearchQueries) -> tuple[Float32Matrix, BoolVector]:
         kind = queries.WhichOneof("queries")
@@ -145,15 +148,16 @@ def _passing(cells: ReferenceCells, wanted_cells: wire.CellFilter, field: str) -
     return ~passing if wanted_cells.exclude else passing
 
 
-def _message(cells: ReferenceCells, similarities: Float32Matrix, ids: Int64Vector) -> wire.CellHits:
+def _message(loaded: LoadedIndex, similarities: Float32Matrix, ids: Int64Vector) -> wire.CellHits:
+    cells = loaded.index.cells
     there = ids >= 0
     rows = ids[there]
     names = cells.label_names
     return wire.CellHits(
         counts=there.sum(axis=1).tolist(),
-        cell_ids=cells.ids.take(rows).to_pylist(),
+        cell_ids=loaded.ids.at(rows),
         labels=[names[code] for code in cells.labels[rows].tolist()],
-        batches=cells.batches.take(rows).to_pylist(),
+        batches=loaded.batches.at(rows),
         similarities=similarities[there].tolist(),
         rows=rows.tolist(),
     )
@@ -173,7 +177,7 @@ def get_cells(library: Library, request: wire.GetCellsRequest) -> wire.GetCellsR
     # The names asked for make the small table, so that a million cells are read past it once.
     met = pc.index_in(cells.ids, value_set=pa.array(sorted(set(given)), pa.string()))
     found = np.flatnonzero(met.is_valid().to_numpy())
-    row_of = dict(zip(cells.ids.take(found).to_pylist(), found.tolist(), strict=True))
+    row_of = dict(zip(loaded.ids.at(found), found.tolist(), strict=True))
     lost = [name for name in given if name not in row_of]
     if lost:
         raise NotFoundError(
@@ -184,7 +188,7 @@ def get_cells(library: Library, request: wire.GetCellsRequest) -> wire.GetCellsR
     rows = np.array([row_of[name] for name in given], np.int64)
     ascending, place = np.unique(rows, return_inverse=True)
     vectors = loaded.vectors.take(ascending)[place] if request.return_vectors and given else None
-    batches = cells.batches.take(rows).to_pylist()
+    batches = loaded.batches.at(rows)
     return wire.GetCellsResponse(
         cells=[
             wire.Cell(

@@ -25,7 +25,13 @@ from cellkin.server.metrics import Metrics
 from cellkin.store.catalog import CatalogView, Entry, Kind
 from cellkin.store.corpus import read_gene_names
 from cellkin.store.store import Store
-from cellkin.wire.errors import CellkinError, InternalError, NotFoundError, RetractedError
+from cellkin.wire.errors import (
+    CellkinError,
+    InternalError,
+    NotFoundError,
+    RetractedError,
+    UnavailableError,
+)
 from cellkin.wire.names import VersionName, parse_version_name
 
 _log = structlog.get_logger("cellkin.server")
@@ -226,7 +232,12 @@ class Library:
             return look(self._view)
 
     def _read(self) -> None:
-        self._view = self._store.catalog.view()
+        try:
+            self._view = self._store.catalog.view()
+        except (OSError, ValueError, RuntimeError) as error:
+            raise UnavailableError(
+                f"the store cannot be read ({error}); what is loaded stays in use, ask again"
+            ) from error
         self._read_at = time.monotonic()
 
     def _load(self, entry: Entry) -> Loaded:

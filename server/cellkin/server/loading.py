@@ -25,6 +25,7 @@ from cellkin.store.corpus import GeneNames
 from cellkin.store.exact_search import class_means, search_exactly
 from cellkin.store.neighbors import Found, NeighborIndex
 from cellkin.store.store import Store
+from cellkin.store.strings import Strings
 from cellkin.wire.errors import IntegrityError
 
 _PROBES = 64
@@ -57,6 +58,8 @@ class LoadedIndex:
         What its genes are named by.
     vectors
         The cells' own vectors, on disk.
+    ids, batches
+        Names of the cells, and their donors or batches, by row.
     scanning
         Held by the one request of the process that reads through all vectors of an index.
     """
@@ -66,6 +69,8 @@ class LoadedIndex:
     corpus: LoadedCorpus
     vectors: CellVectors
     scanning: threading.Lock
+    ids: Strings
+    batches: Strings
     _means: list[Float32Matrix] = field(default_factory=list, repr=False)
 
     @property
@@ -233,7 +238,8 @@ class IndexLoader:
         if plain.expression is not None:
             shared = self._shared(plain.expression.neighbors, entry.full_name)
             wrapped = replace(wrapped, expression=replace(plain.expression, neighbors=shared))
-        loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning)
+        names = Strings(plain.cells.ids), Strings(plain.cells.batches)
+        loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning, *names)
         self._metrics.index_loaded(entry.full_name, n_bytes, entry.manifest["n_cells"])
         expression = [plain.expression.neighbors] if plain.expression is not None else []
         gone = (entry.full_name, [plain.neighbors, *expression])

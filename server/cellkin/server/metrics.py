@@ -26,6 +26,9 @@ class Metrics:
 
     def __init__(self) -> None:
         self.n_answered = 0
+        # To find a counter by its labels takes longer than to count.
+        self._of_index: dict[str, tuple[Counter, Counter, Counter, Histogram]] = {}
+        self._of_method: dict[str, tuple[Histogram, Histogram, Histogram]] = {}
         self._lock = threading.Lock()
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
@@ -86,9 +89,13 @@ class Metrics:
         with self._lock:
             self.n_answered += 1
         self._requests.labels(method, code).inc()
-        self._whole.labels(method).observe(whole_s)
-        self._queue.labels(method).observe(queue_s)
-        self._compute.labels(method).observe(compute_s)
+        known = self._of_method.get(method)
+        if known is None:
+            times = self._whole, self._queue, self._compute
+            whole, queue, compute = (histogram.labels(method) for histogram in times)
+            known = self._of_method[method] = whole, queue, compute
+        for histogram, seconds in zip(known, (whole_s, queue_s, compute_s), strict=True):
+            histogram.observe(seconds)
 
     def message_answered(self, method: str) -> None:
         """Count one message of a stream."""
@@ -96,10 +103,17 @@ class Metrics:
 
     def searched(self, index: str, n_queries: int, n_requests: int, search_s: float) -> None:
         """Count one search of an index."""
-        self._queries.labels(index).inc(n_queries)
-        self._search.labels(index).inc(search_s)
-        self._batch.labels(index).observe(n_queries)
-        self._joined.labels(index).inc(n_requests - 1)
+        known = self._of_index.get(index)
+        if known is None:
+            queries, search, joined = (
+                counter.labels(index) for counter in (self._queries, self._search, self._joined)
+            )
+            known = self._of_index[index] = queries, search, joined, self._batch.labels(index)
+        queries, search, joined, batch = known
+        queries.inc(n_queries)
+        search.inc(search_s)
+        joined.inc(n_requests - 1)
+        batch.observe(n_queries)
 
     def index_loaded(self, index: str, n_bytes: int, n_cells: int) -> None:
         """Note that an index is in memory."""
@@ -108,6 +122,7 @@ class Metrics:
 
     def index_unloaded(self, index: str) -> None:
         """Note that an index is not in memory any more; its counts go with it."""
+        self._of_index.pop(index, None)
         for metric in (
             self._bytes, self._cells, self._queries, self._search, self._batch, self._joined,
         ):  # fmt: skip

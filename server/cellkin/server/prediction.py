@@ -57,7 +57,7 @@ class PredictionQuery:
             )
         self._readout: Readout = readout
         self._return_vectors = header.return_vectors
-        self._center = int(header.center) or wire.CENTER_REFERENCE
+        self._center = header.center or wire.CENTER_REFERENCE
         if self._center == wire.CENTER_QUERY and self._expression is not None:
             raise InvalidArgumentError(
                 "the query's own mean is taken off in the text space alone; leave center unset, or "
@@ -163,8 +163,8 @@ class PredictionQuery:
     def _place(self, cells: CsrMatrix) -> tuple[Placed, Neighbors]:
         index = self._loaded.index
         if self._expression is not None:
-            space = self._expression.space
-            placed = place_expression(cells, self._expression_columns, space)
+            columns = self._expression_columns
+            placed = place_expression(cells, columns, self._expression.space)
             return placed, self._expression.neighbors
         means, empty = self._means(cells)
         space = index.space if self._own is None else replace(index.space, center=self._own)

@@ -68,8 +68,8 @@ class Readout:
         What the averaged logarithms are multiplied by, and those of the votes where they are asked
         for alone; above 1 for more certain answers.
     novelty_means, novelty_deviations
-        (2, n_labels) float32 of the two rows of `closeness`, by label, of reference cells seen
-        from other donors.
+        (2, n_labels) float32 of the two rows of `closeness`, by label, of the reference's own
+        cells.
     novelty_limit
         A cell whose novelty is above this is unknown.
     min_probability

@@ -59,7 +59,7 @@ def a_call(left_s: float | None = None, active: bool = True) -> Call:
     return Call("/test", time.perf_counter(), context)
 
 
-def at_once(n: int, work: Callable[[int], None]) -> list[threading.Thread]:
+def at_once(n: int, work: Callable[[int], object]) -> list[threading.Thread]:
     threads = [threading.Thread(target=work, args=(i,)) for i in range(n)]
     for thread in threads:
         thread.start()

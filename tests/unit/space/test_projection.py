@@ -131,7 +131,10 @@ def test_crowded_cells_may_go_through_a_matrix_product(many: Case) -> None:
     def product(shares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         nonlocal n_multiplied
         n_multiplied += int(shares.any(axis=1).sum())
-        return np.einsum("cg,gd->cd", shares, space.vectors, optimize=False)
+        means: npt.NDArray[np.float32] = np.einsum(
+            "cg,gd->cd", shares, space.vectors, optimize=False
+        )
+        return means
 
     for dense in (None, Dense(0.45, product)):
         got, _ = means_with(dense, cells, columns, space, 2)

@@ -7,6 +7,7 @@ import pytest
 from cellkin.store import files
 from cellkin.store.catalog import Entry
 from cellkin.store.checked import was_checked
+from cellkin.store.digest import file_digest
 from cellkin.store.store import Store
 from cellkin.wire.errors import IntegrityError
 
@@ -28,8 +29,13 @@ def test_a_file_is_read_once(
 ) -> None:
     store, entry, path = published
     read: list[Path] = []
-    digest = files.file_digest
-    monkeypatch.setattr(files, "file_digest", lambda p: read.append(p) or digest(p))
+    digest = file_digest
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return digest(path)
+
+    monkeypatch.setattr(files, "file_digest", counted)
     store.index_folder(entry, again=False)
     assert read == []
     store.index_folder(entry)

@@ -1,9 +1,9 @@
 """Label the cells of an AnnData file through a server."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from cellkin.wire.terms import UNKNOWN_LABEL, ExpressionUnits, GeneRoute, TextRu
 LEAST_BACKGROUND = 200
 """Cells from which on a query's own mean is taken off where its genes are foreign."""
 _RUN_CELLS = 128
+_Answers: TypeAlias = Generator[Predictions, None, None]
 _N_RUNS = 24
 
 
@@ -139,7 +140,9 @@ def annotate_file(
     with open_cells(path, layer=layer, raw=raw) as cells:
         mass = np.zeros(len(cells.gene_names))
 
-        def ask(background: sp.csr_matrix | None) -> tuple[QueryReport, Iterator[Predictions]]:
+        def ask(
+            background: sp.csr_matrix | None,
+        ) -> tuple[QueryReport, Generator[Predictions, None, None]]:
             return client.predict_subtypes(
                 index,
                 cells.gene_names,

@@ -1,6 +1,6 @@
 """The connection to a cellkin server."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 from types import TracebackType
@@ -168,7 +168,7 @@ class Client:
         space: str | None = None,
         background: Any = None,
         exclude_batches: Sequence[str] = (),
-    ) -> tuple[QueryReport, Iterator[Predictions]]:
+    ) -> tuple[QueryReport, Generator[Predictions, None, None]]:
         """Label a stream of cells.
 
         Parameters
@@ -252,7 +252,7 @@ class Client:
         blocks: Iterable[Any],
         waiting: "SimpleQueue[cell.StreamPredictSubtypesRequest | None]",
         responses: Any,
-    ) -> Iterator[Predictions]:
+    ) -> Generator[Predictions, None, None]:
         in_flight = 0
         try:
             for block in blocks:

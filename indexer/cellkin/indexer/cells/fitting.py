@@ -23,6 +23,7 @@ from cellkin.indexer.spaces.readout import (
     hold_out,
     leave_labels_out,
     probability_report,
+    with_novelty,
 )
 from cellkin.indexer.spaces.sample import Sample, balanced
 from cellkin.indexer.spaces.text import fit_text
@@ -164,7 +165,7 @@ def _read(
     """Draft a readout, and calibrate it on cells that are held out."""
     progress(0, 3)
     placed = fitted.place(sample.cells)
-    readout = draft(fitted, sample, placed.z, how, refine)
+    readout = with_novelty(draft(fitted, sample, placed.z, how, refine), placed, sample)
     part = sample.take(balanced(sample.labels, _HELD_OUT_CELLS))
     if part.n_labels < 2:
         return readout, {}

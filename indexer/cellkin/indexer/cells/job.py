@@ -290,8 +290,8 @@ def merge_indexes(
         "batch": entries[0].manifest["batch"],
         "merged_from": [entry.full_name for entry in entries],
     }
-    spaces = Spaces.of(store.index_folder(entries[0]))
-    return publish_index(store, name, cells, spaces, job.index, made_from, job.stages)
+    shared = Spaces.of(store.index_folder(entries[0]))
+    return publish_index(store, name, cells, shared, job.index, made_from, job.stages)
 
 
 def _place_in(
@@ -375,8 +375,8 @@ def _work(
     return Work(
         matrix_files(matched, reference.layer, reference.raw, n_genes),
         n_genes,
-        spaces and spaces.text,
-        spaces and spaces.expression,
+        spaces.text if spaces is not None else None,
+        spaces.expression if spaces is not None else None,
         store.table_uri(table_name(name)),
         job.device,
     )

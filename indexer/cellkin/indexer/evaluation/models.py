@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
 import numpy as np
 import scipy.sparse as sp
@@ -10,12 +11,14 @@ from cellkin.indexer.cells.fit import GeneStatistics, fit_space
 from cellkin.indexer.evaluation.baselines import Answer, check_reference
 from cellkin.indexer.spaces.expression import FittedExpression, fit_expression
 from cellkin.indexer.spaces.readout import (
+    FitSpace,
     FittedSpace,
     Votes,
     calibrate,
     draft,
     hold_out,
     nearest,
+    with_novelty,
 )
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.indexer.spaces.text import FittedText, fit_text
@@ -85,11 +88,11 @@ class SpaceMethod:
         text = self._text(sample) if self.embedding is not None else None
         return FittedMethod(codes.astype(np.int32), sample, text, expression)
 
-    def _expression(self, sample: Sample) -> "_Space":
+    def _expression(self, sample: Sample) -> "_Space[FittedExpression]":
         fitted = fit_expression(sample)
         return self._read(sample, fitted, fit_expression, True)
 
-    def _text(self, sample: Sample) -> "_Space":
+    def _text(self, sample: Sample) -> "_Space[FittedText]":
         space = unfitted_text(self.embedding, self.recipe, sample)
 
         def refit(part: Sample, refine: bool) -> FittedSpace:
@@ -97,10 +100,11 @@ class SpaceMethod:
 
         return self._read(sample, fit_text(space, sample), refit, False)
 
-    def _read(self, sample: Sample, fitted, fit, refine: bool) -> "_Space":  # type: ignore[no-untyped-def]  # two kinds
+    def _read(self, sample: Sample, fitted: "Kind", fit: FitSpace, refine: bool) -> "_Space[Kind]":
         how = Votes()
-        z = fitted.place(sample.cells).z
-        readout = draft(fitted, sample, z, how, refine)
+        placed = fitted.place(sample.cells)
+        z = placed.z
+        readout = with_novelty(draft(fitted, sample, z, how, refine), placed, sample)
         if self.calibrated and sample.n_labels > 1:
             held = hold_out(sample, fit, how, refine)
             if len(held.truth):
@@ -129,9 +133,12 @@ def unfitted_text(
     )
 
 
+Kind = TypeVar("Kind", FittedText, FittedExpression)
+
+
 @dataclass(frozen=True)
-class _Space:
-    fitted: FittedText | FittedExpression
+class _Space(Generic[Kind]):
+    fitted: Kind
     reference: Float32Matrix
     readout: Readout
 
@@ -142,8 +149,8 @@ class FittedMethod:
 
     codes: Int32Vector
     sample: Sample
-    text: _Space | None
-    expression: _Space | None
+    text: _Space[FittedText] | None
+    expression: _Space[FittedExpression] | None
 
     def predict(self, counts: CsrMatrix, genes: Sequence[str]) -> Answer:
         """Label cells as a server does; see `baselines.Fitted.predict`."""
@@ -168,7 +175,7 @@ class FittedMethod:
         totals = np.asarray(self.sample.cells.sum(axis=0)).ravel()
         return float(totals[np.isin(self.sample.gene_ids, ids)].sum() / totals.sum())
 
-    def _answer(self, placed: Placed, space: _Space) -> Answer:
+    def _answer(self, placed: Placed, space: _Space[Kind]) -> Answer:
         readout = space.readout
         compared = neighbor_vectors(placed.z, readout.n_components)
         similarities, rows = nearest(compared, space.reference, readout.n_neighbors)

@@ -18,9 +18,11 @@ from cellkin.indexer.spaces.sample import Sample, balanced, folds
 from cellkin.space.arrays import CsrMatrix, Float32Matrix, Float32Vector, Int32Vector, Int64Vector
 from cellkin.space.kernels import keep_best
 from cellkin.space.readout import (
+    KINDS,
     Float64Matrix,
     Placed,
     Readout,
+    closeness,
     combine,
     evidence,
     neighbor_vectors,
@@ -106,19 +108,15 @@ class HeldOut:
         (n_cells,) int32 labels.
     kinds
         By `KINDS`, (n_cells, n_labels) float64, or of 0 rows.
-    fits, cosines
-        (n_cells, n_labels) float64, or 0 columns; and cosines to the labels' prototypes.
-    nearest
-        (n_cells, n_novelty) float64 cosines to the nearest neighbors.
+    far
+        (n_cells,) float64 novelty, by the statistics of the part each was read by.
     batches
         (n_cells,) int32.
     """
 
     truth: Int32Vector
     kinds: list[Float64Matrix]
-    fits: Float64Matrix
-    cosines: Float64Matrix
-    nearest: Float64Matrix
+    far: npt.NDArray[np.float64]
     batches: Int32Vector
 
 
@@ -162,15 +160,18 @@ def hold_out(sample: Sample, fit: FitSpace, how: Votes, refine: bool = True) -> 
         held = held[known[sample.labels[held]]]
         if train.n_labels < 2 or not len(held):
             continue
-        told = _tell(train, sample, held, fit, how, refine)
+        kinds, far = _tell(train, sample, held, fit, how, refine)
         names = {name: code for code, name in enumerate(sample.label_names)}
         columns = np.array([names[name] for name in train.label_names])
-        tables.append([_spread(table, columns, sample.n_labels) for table in told[:6]] + [told[6]])
+        tables.append([*(_spread(kind, columns, sample.n_labels) for kind in kinds), far])
         truth.append(sample.labels[held])
         batches.append(sample.batches[held])
+    if not tables:
+        none = np.empty((0, sample.n_labels))
+        tables = [[none] * len(KINDS) + [np.empty(0)]]
     joined = [np.concatenate(parts) for parts in zip(*tables, strict=True)]
     return HeldOut(
-        np.concatenate(truth), joined[:4], joined[4], joined[5], joined[6], np.concatenate(batches)
+        np.concatenate(truth), joined[: len(KINDS)], joined[len(KINDS)], np.concatenate(batches)
     )
 
 
@@ -220,7 +221,8 @@ def calibrate(
         sharpness=_sharpness(held, readout.mix),
         votes_sharpness=_sharpness(held, only_votes),
     )
-    return _limit(readout, held, how), macro_f1
+    limit = float(np.quantile(held.far, 1 - how.false_alarms))
+    return replace(readout, novelty_limit=limit), macro_f1
 
 
 def macro_f1_of(truth: Int32Vector, winners: Int64Vector, n_labels: int) -> float:
@@ -242,37 +244,6 @@ def _sharpness(held: HeldOut, mix: npt.NDArray[np.float64]) -> float:
 
     found = minimize_scalar(loss, bounds=tuple(np.log(_SHARPNESS)), method="bounded")
     return float(np.exp(found.x))
-
-
-def _limit(readout: Readout, held: HeldOut, how: Votes) -> Readout:
-    """Learn how near cells of each label are, and the novelty that few known cells exceed."""
-    n_labels = readout.n_labels
-    close = _closeness(held, held.truth)
-    counts = np.bincount(held.truth, minlength=n_labels)
-    seen = counts > 0
-    sums = np.stack([np.bincount(held.truth, row, n_labels) for row in close])
-    means = sums / np.maximum(counts, 1)
-    overall = means[:, seen].mean(axis=1, keepdims=True)
-    # A label of few cells takes part of its mean and deviation from the others.
-    means = (counts * means + overall) / (counts + 1)
-    squares = np.stack(
-        [np.bincount(held.truth, row, n_labels) for row in (close - means[:, held.truth]) ** 2]
-    )
-    pooled = squares.sum(axis=1, keepdims=True) / counts.sum()
-    deviations = np.sqrt((squares + _SHRINKAGE * pooled) / (counts + _SHRINKAGE))
-    readout = replace(
-        readout,
-        novelty_means=means.astype(np.float32),
-        novelty_deviations=np.maximum(deviations, 1e-6).astype(np.float32),
-    )
-    winners = combine(held.kinds, readout.mix, 1.0).argmax(axis=1).astype(np.int32)
-    far = novelty(_closeness(held, winners), winners, readout)
-    return replace(readout, novelty_limit=float(np.quantile(far, 1 - how.false_alarms)))
-
-
-def _closeness(held: HeldOut, winners: Int32Vector) -> Float64Matrix:
-    own = (held.fits if held.fits.shape[1] else held.cosines)[np.arange(len(winners)), winners]
-    return np.stack([own.astype(np.float64), held.nearest.mean(axis=1, dtype=np.float64)])
 
 
 def probability_report(held: HeldOut, readout: Readout, n_bins: int = 15) -> dict[str, Any]:
@@ -337,13 +308,13 @@ def leave_labels_out(sample: Sample, fit: FitSpace, readout: Readout, how: Votes
         left = small.labels[asked] == code
         if train.n_labels < 2 or not 0 < left.sum() < len(left):
             continue
-        far = _novelty_without(train, small, asked, fit, readout, how, sample.label_names)
+        _, far = _tell(train, small, asked, fit, how, refine=False)
         found.append(LeftOut(name, int(left.sum()), auroc(left, far),
                              float((far[left] > readout.novelty_limit).mean())))  # fmt: skip
     return found
 
 
-def auroc(positive: npt.NDArray[np.bool_], scores: Float32Vector) -> float:
+def auroc(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float:
     """Return the chance that a positive scores above a negative, ties counting half."""
     order = np.argsort(scores, kind="stable")
     _, first, count = np.unique(scores[order], return_index=True, return_counts=True)
@@ -353,47 +324,51 @@ def auroc(positive: npt.NDArray[np.bool_], scores: Float32Vector) -> float:
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(scores) - n)))
 
 
-def _novelty_without(
-    train: Sample,
-    sample: Sample,
-    asked: Int64Vector,
-    fit: FitSpace,
-    readout: Readout,
-    how: Votes,
-    label_names: list[str],
-) -> Float32Vector:
-    told = _tell(train, sample, asked, fit, how, refine=False)
-    names = {name: code for code, name in enumerate(label_names)}
-    columns = np.array([names[name] for name in train.label_names])
-    mix = np.array(MIXES["combined"]) * [len(kind) > 0 for kind in told[:4]]
-    winners = combine(told[:4], mix / mix.sum(), 1.0).argmax(axis=1)
-    own = (told[4] if told[4].shape[1] else told[5])[np.arange(len(asked)), winners]
-    close = np.stack([own.astype(np.float64), told[6].mean(axis=1, dtype=np.float64)])
-    return novelty(close, columns[winners].astype(np.int32), readout)
-
-
 def _tell(
     train: Sample, sample: Sample, held: Int64Vector, fit: FitSpace, how: Votes, refine: bool
-) -> list[npt.NDArray[np.float64]]:
-    """Fit to some cells and read the labels of others: four kinds, fits, cosines, nearest."""
+) -> tuple[list[Float64Matrix], npt.NDArray[np.float64]]:
+    """Fit to some cells, read the labels of others by all kinds, and say how far they are."""
     fitted = fit(train, refine)
     placed = fitted.place(train.cells)
-    readout = draft(fitted, train, placed.z, how, refine)
+    readout = with_novelty(draft(fitted, train, placed.z, how, refine), placed, train)
     asked = fitted.place(sample.cells[held])
     reference = neighbor_vectors(placed.z, readout.n_components)
     compared = neighbor_vectors(asked.z, readout.n_components)
     similarities, neighbors = nearest(compared, reference, readout.n_neighbors)
     k = how.k
     shares, _ = vote_shares(
-        similarities[:, :k],
-        train.labels[neighbors[:, :k]],
-        train.counts(),
-        how.epsilon,
+        similarities[:, :k], train.labels[neighbors[:, :k]], train.counts(), how.epsilon,
         how.class_balance,
-    )
+    )  # fmt: skip
     kinds = evidence(asked.z, shares, readout)
-    more = (asked.fits, compared @ readout.prototypes.T, similarities[:, : how.n_novelty])
-    return [*kinds, *(np.asarray(table, np.float64) for table in more)]
+    winners = combine(kinds, readout.mix, 1.0).argmax(axis=1).astype(np.int32)
+    close = closeness(asked, similarities, neighbors >= 0, winners, readout)
+    return kinds, novelty(close, winners, readout).astype(np.float64)
+
+
+def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> Readout:
+    """Learn how well cells of each label fit it, and how near others are, from the sample itself.
+
+    Cells know their own profile, and fit it the better the fewer they are. That is wanted: seen
+    from other donors a label of a few cells would fit badly and vary much, and whatever is unknown
+    would pass for it.
+    """
+    compared = neighbor_vectors(placed.z, readout.n_components)
+    similarities, _ = nearest(compared, compared, readout.n_novelty + 1)
+    # The nearest of a cell of the sample is itself.
+    others = similarities[:, 1:]
+    close = closeness(placed, others, np.ones(others.shape, bool), sample.labels, readout)
+    counts = sample.counts()
+    means = np.stack([np.bincount(sample.labels, row, sample.n_labels) for row in close]) / counts
+    off = (close - means[:, sample.labels]) ** 2
+    squares = np.stack([np.bincount(sample.labels, row, sample.n_labels) for row in off])
+    pooled = squares.sum(axis=1, keepdims=True) / counts.sum()
+    deviations = np.sqrt((squares + _SHRINKAGE * pooled) / (counts + _SHRINKAGE))
+    return replace(
+        readout,
+        novelty_means=means.astype(np.float32),
+        novelty_deviations=np.maximum(deviations, 1e-6).astype(np.float32),
+    )
 
 
 def nearest(
