@@ -152,7 +152,9 @@ def vote_shares(
     n_cells, n_labels = len(voted), len(counts)
     slot = (np.arange(n_cells)[:, None] * n_labels + safe).ravel()
     size = n_cells * n_labels
-    totals = np.bincount(slot, weights.ravel(), size).reshape(n_cells, n_labels)
+    # Of no cells at all it would count whole numbers.
+    totals = np.bincount(slot, weights.ravel(), size).astype(np.float64)
+    totals = totals.reshape(n_cells, n_labels)
     n_votes = np.bincount(slot, found.ravel(), size).reshape(n_cells, n_labels)
     cast = totals.sum(axis=1, keepdims=True)
     shares = np.divide(totals, cast, out=np.zeros(totals.shape), where=cast > 0)

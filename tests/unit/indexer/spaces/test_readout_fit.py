@@ -1,0 +1,255 @@
+"""Readouts are judged by cells that had no part in them, and calibrated to what is measured."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import f1_score, roc_auc_score
+from tests.unit.indexer.spaces.made import held_out, sample_of
+
+from cellkin.indexer.spaces.expression import fit_expression
+from cellkin.indexer.spaces.readout import (
+    MIXES,
+    HeldOut,
+    Votes,
+    auroc,
+    calibrate,
+    draft,
+    hold_out,
+    leave_labels_out,
+    macro_f1_of,
+    nearest,
+    probability_report,
+)
+from cellkin.space.readout import KINDS, Readout, closeness, combine, novelty
+from cellkin.space.vectors import unit_rows
+
+N_LABELS = 4
+HOW = Votes()
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=40))
+def test_the_area_under_the_curve_is_that_of_scikit_learn(pairs: list[tuple[bool, int]]) -> None:
+    positive = np.array([p for p, _ in pairs])
+    if positive.all() or not positive.any():
+        return
+    scores = np.array([s for _, s in pairs], np.float32)
+    assert auroc(positive, scores) == pytest.approx(roc_auc_score(positive, scores))
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_the_f1_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
+    truth, said = np.array(pairs).T
+    want = f1_score(truth, said, labels=np.unique(truth), average="macro", zero_division=0)
+    assert macro_f1_of(truth.astype(np.int32), said, 4) == pytest.approx(want)
+
+
+def test_the_nearest_are_those_of_a_sort() -> None:
+    rng = np.random.default_rng(0)
+    reference = unit_rows(rng.standard_normal((50, 6)).astype(np.float32))
+    queries = unit_rows(rng.standard_normal((1100, 6)).astype(np.float32))
+    similarities, rows = nearest(queries, reference, 7)
+    cosines = queries @ reference.T
+    want = np.argsort(-cosines, axis=1, kind="stable")[:, :7]
+    np.testing.assert_allclose(similarities, np.take_along_axis(cosines, want, 1), atol=1e-6)
+    assert (rows == want).mean() > 0.999
+    assert nearest(queries[:3], reference[:2], 7)[1].shape == (3, 2)
+
+
+def chances(
+    truth: npt.NDArray[np.int32], accuracy: float, sure: float, seed: int
+) -> npt.NDArray[np.float64]:
+    """Return probabilities whose first is right so often, and that say to be so sure."""
+    rng = np.random.default_rng(seed)
+    wrong = (truth + rng.integers(1, N_LABELS, len(truth))) % N_LABELS
+    said = np.where(rng.random(len(truth)) < accuracy, truth, wrong)
+    found = np.full((len(truth), N_LABELS), (1 - sure) / (N_LABELS - 1))
+    found[np.arange(len(truth)), said] = sure
+    return found
+
+
+def told(accuracy: dict[str, float], n: int = 2000, sure: float = 0.7, **changed: Any) -> HeldOut:
+    truth = (np.arange(n) % N_LABELS).astype(np.int32)
+    rng = np.random.default_rng(3)
+    cosines = rng.normal(0.2, 0.1, (n, N_LABELS))
+    cosines[np.arange(n), truth] += 0.5
+    fields: dict[str, Any] = {
+        "truth": truth,
+        "kinds": [chances(truth, accuracy[kind], sure, i) for i, kind in enumerate(KINDS)],
+        "fits": np.empty((n, 0)),
+        "cosines": cosines,
+        "nearest": rng.normal(0.6, 0.05, (n, 10)),
+        "batches": np.zeros(n, np.int32),
+    }
+    return HeldOut(**{**fields, **changed})
+
+
+def plain() -> Readout:
+    sample = sample_of([20] * N_LABELS)
+    fitted = fit_expression(sample)
+    return draft(fitted, sample, fitted.place(sample.cells).z, HOW, refine=False)
+
+
+PLAIN = replace(plain(), mix=np.array(MIXES["combined"]))
+COUNTS = np.full(N_LABELS, 500)
+
+
+def test_the_usual_mix_is_taken_unless_another_is_clearly_better() -> None:
+    alike = told({"votes": 0.9, "prototypes": 0.9, "contrast": 0.9, "logistic": 0.915})
+    readout, macro_f1 = calibrate(PLAIN, alike, COUNTS, HOW)
+    assert readout.mix.tolist() == list(MIXES["combined"])
+    assert set(macro_f1) == set(MIXES)
+    worse = told({"votes": 0.99, "prototypes": 0.3, "contrast": 0.3, "logistic": 0.3})
+    readout, macro_f1 = calibrate(PLAIN, worse, COUNTS, HOW)
+    assert readout.mix.tolist() == [1, 0, 0, 0]
+    assert macro_f1["votes"] == max(macro_f1.values())
+
+
+def test_a_mix_that_is_better_for_rare_labels_alone_is_not_taken() -> None:
+    # Votes find the ten cells of a rare label, and err in a tenth of all others.
+    truth = np.array([0] * 1000 + [1] * 10 + [2] * 500 + [3] * 490, np.int32)
+    rare = truth == 1
+    good = chances(truth, 1.0, 0.9, 0)
+    good[rare] = np.roll(good[rare], 1, axis=1)
+    votes = chances(truth, 0.9, 0.9, 1)
+    votes[rare] = np.eye(N_LABELS)[1]
+    held = replace(told(dict.fromkeys(KINDS, 0.9)), truth=truth, kinds=[votes, good, good, good])
+    readout, macro_f1 = calibrate(PLAIN, held, np.bincount(truth), HOW)
+    assert macro_f1["votes"] > macro_f1["combined"] + 0.03
+    assert readout.mix.tolist() == list(MIXES["combined"])
+
+
+def test_a_kind_that_was_not_fitted_takes_no_part() -> None:
+    held = told(dict.fromkeys(KINDS, 0.9))
+    none = np.empty((0, N_LABELS))
+    held = replace(held, kinds=[held.kinds[0], held.kinds[1], none, none])
+    readout, macro_f1 = calibrate(replace(PLAIN, mix=np.array([0.5, 0.5, 0, 0])), held, COUNTS, HOW)
+    assert set(macro_f1) == {"combined", "votes", "prototypes"}
+    assert readout.mix.tolist() == [0.5, 0.5, 0, 0]
+
+
+@pytest.mark.parametrize(("sure", "softer"), [(0.97, True), (0.45, False)])
+def test_probabilities_become_shares_of_right_answers(sure: float, softer: bool) -> None:
+    # Every kind says the same and is right in 80 %, and says to be surer than that, or less sure.
+    held = told(dict.fromkeys(KINDS, 0.8))
+    one = chances(held.truth, 0.8, sure, 5)
+    held = replace(held, kinds=[one] * 4)
+    before = probability_report(held, PLAIN)
+    readout, _ = calibrate(PLAIN, held, COUNTS, HOW)
+    assert (readout.sharpness < 1) == softer
+    assert (readout.votes_sharpness < 1) == softer
+    after = probability_report(held, readout)
+    assert before["ece"] > 0.1
+    assert after["ece"] < 0.02
+    assert after["accuracy"] == before["accuracy"] == pytest.approx(0.8, abs=0.03)
+    assert sum(n for n, _, _ in after["reliability"]) == 2000
+    assert after["ece"] == pytest.approx(
+        sum(n / 2000 * abs(mean - share) for n, mean, share in after["reliability"])
+    )
+    fresh = replace(held, kinds=[chances(held.truth, 0.8, sure, 6)] * 4)
+    assert probability_report(fresh, readout)["ece"] < 0.05
+
+
+@pytest.mark.parametrize("false_alarms", [0.05, 0.2])
+def test_the_limit_keeps_false_alarms_at_what_was_asked(false_alarms: float) -> None:
+    held = told(dict.fromkeys(KINDS, 1.0), n=4000)
+    readout, _ = calibrate(PLAIN, held, COUNTS, replace(HOW, false_alarms=false_alarms))
+    rng = np.random.default_rng(9)
+    own = rng.normal(0.7, 0.1, 4000)
+    near = rng.normal(0.6, 0.05, (4000, 10)).mean(axis=1)
+    fresh = novelty(np.stack([own, near]), held.truth, readout)
+    assert (fresh > readout.novelty_limit).mean() == pytest.approx(false_alarms, abs=0.015)
+    assert (readout.novelty_deviations > 0).all()
+
+
+def test_a_label_nobody_was_asked_about_has_the_limits_of_the_others() -> None:
+    held = told(dict.fromkeys(KINDS, 1.0))
+    seen = held.truth != 2
+    kinds = [kind[seen] for kind in held.kinds]
+    some = HeldOut(
+        held.truth[seen], kinds, held.fits[seen], held.cosines[seen], held.nearest[seen],
+        held.batches[seen],
+    )  # fmt: skip
+    readout, _ = calibrate(PLAIN, some, COUNTS, HOW)
+    others = np.delete(readout.novelty_means, 2, axis=1)
+    np.testing.assert_allclose(readout.novelty_means[:, 2], others.mean(axis=1), atol=1e-4)
+    assert np.isfinite(readout.novelty_deviations).all()
+
+
+SAMPLE = sample_of([80, 70, 60, 50], seed=4, n_batches=2)
+
+
+def test_held_out_cells_are_asked_once_and_named_right() -> None:
+    held = hold_out(SAMPLE, fit_expression, HOW, refine=False)
+    assert len(held.truth) == SAMPLE.n_cells
+    assert sorted(held.truth.tolist()) == sorted(SAMPLE.labels.tolist())
+    assert [kind.shape for kind in held.kinds] == [(260, 4), (260, 4), (0, 4), (260, 4)]
+    for kind in (0, 1, 3):
+        assert (held.kinds[kind].argmax(axis=1) == held.truth).mean() > 0.9
+    assert held.fits.shape == held.cosines.shape == (260, 4)
+    assert held.nearest.shape == (260, 10)
+
+
+def test_labels_hardly_any_other_donor_has_are_not_asked() -> None:
+    # Label a is in batch 0 alone but for two cells.
+    alone = (SAMPLE.labels == 0) & (SAMPLE.batches == 1)
+    keep = np.flatnonzero(~alone | (np.cumsum(alone) <= 2))
+    sample = SAMPLE.take(keep)
+    held = hold_out(sample, fit_expression, HOW, refine=False)
+    of_a = held.batches[held.truth == 0]
+    assert set(of_a.tolist()) == {1}, "cells of the other donor had all but two of their kin"
+    assert (held.truth > 0).sum() == (sample.labels > 0).sum()
+
+
+def test_donors_without_a_label_in_common_leave_nothing_to_judge_by() -> None:
+    apart = SAMPLE.take(np.flatnonzero(SAMPLE.labels % 2 == SAMPLE.batches))
+    held = hold_out(apart, fit_expression, HOW, refine=False)
+    assert len(held.truth) == 0
+    assert [kind.shape for kind in held.kinds] == [(0, 4)] * 4
+
+
+def test_a_label_that_was_left_out_is_found_unknown() -> None:
+    fitted = fit_expression(SAMPLE)
+    readout = draft(fitted, SAMPLE, fitted.place(SAMPLE.cells).z, HOW, refine=False)
+    held = hold_out(SAMPLE, fit_expression, HOW, refine=False)
+    readout, _ = calibrate(readout, held, SAMPLE.counts(), HOW)
+    found = leave_labels_out(SAMPLE, fit_expression, readout, HOW)
+    assert [left.label for left in found] == SAMPLE.label_names
+    for left in found:
+        assert left.n_cells >= 20
+        assert left.auroc > 0.95
+        assert left.found > 0.8
+
+
+def test_of_two_labels_none_can_be_left_out() -> None:
+    two = sample_of([40, 40], n_batches=2)
+    fitted = fit_expression(two)
+    readout = draft(fitted, two, fitted.place(two.cells).z, HOW, refine=False)
+    assert leave_labels_out(two, fit_expression, readout, HOW) == []
+
+
+def test_a_draft_has_all_it_reads_labels_by() -> None:
+    train, asked = held_out(SAMPLE)
+    fitted = fit_expression(train)
+    z = fitted.place(train.cells).z
+    readout = draft(fitted, train, z, HOW, refine=True)
+    assert readout.mix.tolist() == list(MIXES["combined"])
+    # The head sees no direction that was fitted to labels.
+    assert not readout.head[:, fitted.n_unsupervised :].any()
+    assert readout.head[:, : fitted.n_unsupervised].any()
+    placed = fitted.place(asked.cells)
+    refined = unit_rows(placed.z @ readout.head.T)
+    said = (refined @ readout.head_prototypes.T).argmax(axis=1)
+    assert (said == asked.labels).mean() > 0.9
+    assert readout.novelty_limit == np.inf
+    close = closeness(
+        placed, np.ones((len(z[: asked.n_cells]), 10), np.float32)[: asked.n_cells],
+        np.ones((asked.n_cells, 10), bool), asked.labels, readout,
+    )  # fmt: skip
+    assert not (novelty(close, asked.labels, readout) > readout.novelty_limit).any()
+    shares = combine([np.eye(4)[asked.labels]] * 4, readout.mix, readout.sharpness)
+    assert (shares.argmax(axis=1) == asked.labels).all()
