@@ -67,7 +67,9 @@ def test_leading_dimensions_are_principal_components() -> None:
     without = fit_expression(SAMPLE, regression=False)
     n = without.n_unsupervised
     assert n == fitted.n_unsupervised
-    np.testing.assert_allclose(without.space.loadings[:, :n], fitted.space.loadings[:, :n], atol=1e-4)
+    np.testing.assert_allclose(
+        without.space.loadings[:, :n], fitted.space.loadings[:, :n], atol=1e-4
+    )
     assert without.coefficients.shape == (0, without.space.dim)
 
 
@@ -88,9 +90,7 @@ def test_the_order_of_cells_does_not_matter() -> None:
     # Axes of nearly equal variance may turn; what is between cells may not change.
     one, other = (f.place(SAMPLE.cells).z.astype(np.float64) for f in (plain, shuffled))
     np.testing.assert_allclose(other @ other.T, one @ one.T, atol=1e-2 * np.abs(one @ one.T).max())
-    chances = [
-        f.place(SAMPLE.cells).z @ f.coefficients.T + f.intercepts for f in (plain, shuffled)
-    ]
+    chances = [f.place(SAMPLE.cells).z @ f.coefficients.T + f.intercepts for f in (plain, shuffled)]
     np.testing.assert_allclose(chances[1], chances[0], atol=0.02)
 
 
