@@ -160,12 +160,14 @@ def test_a_panel_of_fewer_genes_stays_comparable() -> None:
     space = space_of(60, 60, 60)
     counts = np.tile(space.shares.astype(np.float64) * 1e6, (1, 1))
     kept = np.arange(0, 60, 3)
-    whole = place_expression(
-        sp.csr_matrix(counts), ExpressionColumns.of(np.arange(60)), space
-    ).z + space.center
-    part = place_expression(
-        sp.csr_matrix(counts[:, kept]), ExpressionColumns.of(kept), space
-    ).z + space.center
+    whole = (
+        place_expression(sp.csr_matrix(counts), ExpressionColumns.of(np.arange(60)), space).z
+        + space.center
+    )
+    part = (
+        place_expression(sp.csr_matrix(counts[:, kept]), ExpressionColumns.of(kept), space).z
+        + space.center
+    )
     scores = whole @ space.loadings.T
     there = part @ space.loadings.T
     np.testing.assert_allclose(there[0, kept], scores[0, kept], atol=1e-3)

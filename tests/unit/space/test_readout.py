@@ -250,7 +250,9 @@ def test_votes_alone_decide_where_the_rest_has_seen_what_is_excluded() -> None:
 
 
 def test_no_cells() -> None:
-    nothing = Placed(np.empty((0, DIM), np.float32), np.empty((0, 0), np.float32), np.empty(0, bool))
+    nothing = Placed(
+        np.empty((0, DIM), np.float32), np.empty((0, 0), np.float32), np.empty(0, bool)
+    )
     labels = read(
         PLAIN, placed=nothing, similarities=np.empty((0, 4), np.float32),
         voted=np.empty((0, 4), np.int32),

@@ -39,9 +39,7 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.mark.parametrize("widths", [(6, 0), (4, 5), (9, 3)])
-def test_a_version_may_have_vectors_of_other_widths(
-    store: Store, widths: tuple[int, int]
-) -> None:
+def test_a_version_may_have_vectors_of_other_widths(store: Store, widths: tuple[int, int]) -> None:
     first = commit(store, rows(5, (4, 3)), rows(2, (4, 3), 5))
     digest = first.digest
     other = commit(store, rows(7, widths))

@@ -9,7 +9,11 @@ N_GENES = 90
 
 
 def sample_of(
-    sizes: list[int], seed: int = 0, n_batches: int = 3, markers: float = 3.0, n_genes: int = N_GENES
+    sizes: list[int],
+    seed: int = 0,
+    n_batches: int = 3,
+    markers: float = 3.0,
+    n_genes: int = N_GENES,
 ) -> Sample:
     """Make cells of labels ``a``, ``b`` and so on, each with ten genes of its own."""
     rng = np.random.default_rng(seed)
