@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -233,7 +234,7 @@ def test_blocks_and_the_order_of_cells_do_not_change_labels(
     order = np.random.default_rng(0).permutation(60)
     for cuts in ([0, 60], [0, 1, 8, 8, 41, 60]):
         shuffled = counts[order]
-        blocks = [{"cells": block(shuffled[a:b])} for a, b in zip(cuts, cuts[1:], strict=False)]
+        blocks = [{"cells": block(shuffled[a:b])} for a, b in pairwise(cuts)]
         head = {"header": header(space=space, return_vectors=True)}
         _, *answers = stream(live, head, *blocks)
         found = Predictions.join([read_predictions(answer.predictions) for answer in answers])

@@ -36,7 +36,7 @@ def test_labels_are_drawn_apart_in_cells_it_has_not_seen() -> None:
     head = fit_head(vectors, labels)
     asked, truth = made(seed=1)
     assert apart(asked, truth) < 0.1
-    assert apart(asked @ head.T, truth) > 0.8
+    assert apart(asked @ head.T, truth) > 0.6
 
 
 def test_the_same_seed_is_the_same_head() -> None:
