@@ -94,23 +94,28 @@ def test_genes_that_do_not_match_are_never_labelled(
     assert caught.value.metadata["genes_used"] == "0"
 
 
+@pytest.mark.parametrize("space", ["text", "expression"])
 def test_an_empty_cell_is_unknown_and_the_others_are_not_disturbed(
-    server: str, make_cells: Callable[..., anndata.AnnData], tmp_path: Path
+    server: str, make_cells: Callable[..., anndata.AnnData], tmp_path: Path, space: str
 ) -> None:
     full = make_cells(12, 4)
     hollow = full.copy()
     counts = hollow.X.toarray()
     counts[5] = 0
-    counts[5, 9] = 3  # GENE10 has no text
+    if space == "text":
+        counts[5, 9] = 3  # GENE10 has no text
     hollow.X = sp.csr_matrix(counts)
     answers = []
     for name, data in (("full", full), ("hollow", hollow)):
         data.write_h5ad(tmp_path / f"{name}.h5ad")
         with Client(server) as client:
-            answers.append(annotate_file(client, tmp_path / f"{name}.h5ad", "trio"))
+            path = tmp_path / f"{name}.h5ad"
+            answers.append(annotate_file(client, path, "trio", space=space))
     was, got = answers
     assert got.unknown[5]
     assert got.labels[5] == "unknown"
+    assert got.predictions.reasons[5] == UnknownReason.NO_GENE_MATCHED
+    assert (got.predictions.winners[5], got.predictions.probabilities[5]) == (-1, 0)
     assert not got.predictions.vectors[5].any()
     others = np.arange(12) != 5
     assert got.predictions.vectors[others].tobytes() == was.predictions.vectors[others].tobytes()

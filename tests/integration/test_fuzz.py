@@ -58,7 +58,7 @@ def test_any_values(harness: Harness, method: str) -> None:
         ({"genes": GENES, "center": 77}, "center is 77; give one of CENTER_UNSPECIFIED, "),
         ({"genes": GENES, "exclude_batches": ["x"] * 100_000}, "100000 names in header.exclude"),
         ({"genes": GENES, "index": "trio" * 100_000}, "a name has up to 100"),
-        ({"genes": GENES, "taxon": -5}, "no gene of species -5"),
+        ({"genes": GENES, "taxon": -5}, "taxon is -5; give 0 or more"),
         ({"genes": GENES, "units": 77}, "units are not given"),
     ],
 )

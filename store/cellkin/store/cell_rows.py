@@ -32,7 +32,9 @@ def write_rows(uri: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -
         The files written, in row order, as JSON for `commit_rows`.
     """
     reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
-    return [json.dumps(part.to_json()) for part in write_fragments(reader, uri, schema=schema)]
+    # Not "append": a version may have vectors of other widths than the one before.
+    parts = write_fragments(reader, uri, schema=schema, mode="overwrite")
+    return [json.dumps(part.to_json()) for part in parts]
 
 
 def vector_matrix(column: pa.FixedSizeListArray) -> Float32Matrix:

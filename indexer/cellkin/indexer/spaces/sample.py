@@ -82,7 +82,7 @@ def balanced(labels: Int32Vector, n_cells: int, seed: int = 0) -> Int64Vector:
     sizes = np.sort(counts[counts > 0])
     kept = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     quotas = (n_cells - kept) // np.arange(len(sizes), 0, -1)
-    quota = int(quotas[quotas <= sizes][0]) if (quotas <= sizes).any() else int(sizes[-1])
+    quota = int(quotas[quotas < sizes][0])
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     order = shuffled[np.argsort(labels[shuffled], kind="stable")]
     starts = np.cumsum(counts) - counts

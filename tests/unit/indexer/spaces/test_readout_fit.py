@@ -24,9 +24,19 @@ from cellkin.indexer.spaces.readout import (
     macro_f1_of,
     nearest,
     probability_report,
+    with_novelty,
 )
-from cellkin.space.readout import KINDS, Readout, closeness, combine, novelty
+from cellkin.space.readout import (
+    KINDS,
+    Readout,
+    closeness,
+    combine,
+    neighbor_vectors,
+    novelty,
+    read_labels,
+)
 from cellkin.space.vectors import unit_rows
+from cellkin.wire.terms import UnknownReason
 
 N_LABELS = 4
 HOW = Votes()
@@ -74,15 +84,10 @@ def chances(
 
 def told(accuracy: dict[str, float], n: int = 2000, sure: float = 0.7, **changed: Any) -> HeldOut:
     truth = (np.arange(n) % N_LABELS).astype(np.int32)
-    rng = np.random.default_rng(3)
-    cosines = rng.normal(0.2, 0.1, (n, N_LABELS))
-    cosines[np.arange(n), truth] += 0.5
     fields: dict[str, Any] = {
         "truth": truth,
         "kinds": [chances(truth, accuracy[kind], sure, i) for i, kind in enumerate(KINDS)],
-        "fits": np.empty((n, 0)),
-        "cosines": cosines,
-        "nearest": rng.normal(0.6, 0.05, (n, 10)),
+        "far": np.random.default_rng(3).normal(0, 1, n),
         "batches": np.zeros(n, np.int32),
     }
     return HeldOut(**{**fields, **changed})
@@ -110,14 +115,12 @@ def test_the_usual_mix_is_taken_unless_another_is_clearly_better() -> None:
 
 
 def test_a_mix_that_is_better_for_rare_labels_alone_is_not_taken() -> None:
-    # Votes find the ten cells of a rare label, and err in a tenth of all others.
+    # Votes find the ten cells of a rare label, and call a tenth of a common one another.
     truth = np.array([0] * 1000 + [1] * 10 + [2] * 500 + [3] * 490, np.int32)
-    rare = truth == 1
-    good = chances(truth, 1.0, 0.9, 0)
-    good[rare] = np.roll(good[rare], 1, axis=1)
-    votes = chances(truth, 0.9, 0.9, 1)
-    votes[rare] = np.eye(N_LABELS)[1]
-    held = replace(told(dict.fromkeys(KINDS, 0.9)), truth=truth, kinds=[votes, good, good, good])
+    said = np.where(np.arange(2000) < 100, 2, truth)
+    votes = np.eye(N_LABELS)[said]
+    others = np.eye(N_LABELS)[np.where(truth == 1, 0, truth)]
+    held = replace(told(dict.fromkeys(KINDS, 0.9)), truth=truth, kinds=[votes, *[others] * 3])
     readout, macro_f1 = calibrate(PLAIN, held, np.bincount(truth), HOW)
     assert macro_f1["votes"] > macro_f1["combined"] + 0.03
     assert readout.mix.tolist() == list(MIXES["combined"])
@@ -158,47 +161,36 @@ def test_probabilities_become_shares_of_right_answers(sure: float, softer: bool)
 def test_the_limit_keeps_false_alarms_at_what_was_asked(false_alarms: float) -> None:
     held = told(dict.fromkeys(KINDS, 1.0), n=4000)
     readout, _ = calibrate(PLAIN, held, COUNTS, replace(HOW, false_alarms=false_alarms))
-    rng = np.random.default_rng(9)
-    own = rng.normal(0.7, 0.1, 4000)
-    near = rng.normal(0.6, 0.05, (4000, 10)).mean(axis=1)
-    fresh = novelty(np.stack([own, near]), held.truth, readout)
+    fresh = np.random.default_rng(9).normal(0, 1, 4000)
     assert (fresh > readout.novelty_limit).mean() == pytest.approx(false_alarms, abs=0.015)
-    assert (readout.novelty_deviations > 0).all()
-
-
-def test_a_label_nobody_was_asked_about_has_the_limits_of_the_others() -> None:
-    held = told(dict.fromkeys(KINDS, 1.0))
-    seen = held.truth != 2
-    kinds = [kind[seen] for kind in held.kinds]
-    some = HeldOut(
-        held.truth[seen], kinds, held.fits[seen], held.cosines[seen], held.nearest[seen],
-        held.batches[seen],
-    )  # fmt: skip
-    readout, _ = calibrate(PLAIN, some, COUNTS, HOW)
-    others = np.delete(readout.novelty_means, 2, axis=1)
-    np.testing.assert_allclose(readout.novelty_means[:, 2], others.mean(axis=1), atol=1e-4)
-    assert np.isfinite(readout.novelty_deviations).all()
 
 
 SAMPLE = sample_of([80, 70, 60, 50], seed=4, n_batches=2)
 
 
-def test_held_out_cells_are_asked_once_and_named_right() -> None:
-    held = hold_out(SAMPLE, fit_expression, HOW, refine=False)
-    assert len(held.truth) == SAMPLE.n_cells
+@pytest.fixture(scope="module")
+def held() -> HeldOut:
+    return hold_out(SAMPLE, fit_expression, HOW)
+
+
+def test_held_out_cells_are_asked_once_and_named_right(held: HeldOut) -> None:
     assert sorted(held.truth.tolist()) == sorted(SAMPLE.labels.tolist())
-    assert [kind.shape for kind in held.kinds] == [(260, 4), (260, 4), (0, 4), (260, 4)]
-    for kind in (0, 1, 3):
-        assert (held.kinds[kind].argmax(axis=1) == held.truth).mean() > 0.9
-    assert held.fits.shape == held.cosines.shape == (260, 4)
-    assert held.nearest.shape == (260, 10)
+    assert [kind.shape for kind in held.kinds] == [(260, 4)] * 4
+    for kind in held.kinds:
+        np.testing.assert_allclose(kind.sum(axis=1), 1, atol=1e-6)
+        assert (kind.argmax(axis=1) == held.truth).mean() > 0.9
+    assert held.far.shape == held.batches.shape == (260,)
+
+
+def test_what_is_not_refined_is_fitted_without_head_and_regression() -> None:
+    plain = hold_out(SAMPLE, fit_expression, HOW, refine=False)
+    assert [len(kind) for kind in plain.kinds] == [260, 260, 0, 0]
 
 
 def test_labels_hardly_any_other_donor_has_are_not_asked() -> None:
     # Label a is in batch 0 alone but for two cells.
     alone = (SAMPLE.labels == 0) & (SAMPLE.batches == 1)
-    keep = np.flatnonzero(~alone | (np.cumsum(alone) <= 2))
-    sample = SAMPLE.take(keep)
+    sample = SAMPLE.take(np.flatnonzero(~alone | (np.cumsum(alone) <= 2)))
     held = hold_out(sample, fit_expression, HOW, refine=False)
     of_a = held.batches[held.truth == 0]
     assert set(of_a.tolist()) == {1}, "cells of the other donor had all but two of their kin"
@@ -208,21 +200,60 @@ def test_labels_hardly_any_other_donor_has_are_not_asked() -> None:
 def test_donors_without_a_label_in_common_leave_nothing_to_judge_by() -> None:
     apart = SAMPLE.take(np.flatnonzero(SAMPLE.labels % 2 == SAMPLE.batches))
     held = hold_out(apart, fit_expression, HOW, refine=False)
-    assert len(held.truth) == 0
+    assert len(held.truth) == len(held.far) == 0
     assert [kind.shape for kind in held.kinds] == [(0, 4)] * 4
 
 
-def test_a_label_that_was_left_out_is_found_unknown() -> None:
+def test_novelty_is_in_the_deviations_of_the_labels_own_cells() -> None:
     fitted = fit_expression(SAMPLE)
-    readout = draft(fitted, SAMPLE, fitted.place(SAMPLE.cells).z, HOW, refine=False)
-    held = hold_out(SAMPLE, fit_expression, HOW, refine=False)
+    placed = fitted.place(SAMPLE.cells)
+    readout = with_novelty(draft(fitted, SAMPLE, placed.z, HOW, False), placed, SAMPLE)
+    compared = unit_rows(np.ascontiguousarray(placed.z[:, : readout.n_components]))
+    cosines = compared @ compared.T
+    np.fill_diagonal(cosines, -2)
+    near = -np.sort(-cosines, axis=1)[:, :10]
+    close = closeness(placed, near, np.ones(near.shape, bool), SAMPLE.labels, readout)
+    for label in range(4):
+        own = close[:, SAMPLE.labels == label]
+        np.testing.assert_allclose(readout.novelty_means[:, label], own.mean(axis=1), atol=1e-4)
+        pooled = [np.var(row - readout.novelty_means[i][SAMPLE.labels])
+                  for i, row in enumerate(close)]  # fmt: skip
+        n = own.shape[1]
+        want = np.sqrt((n * own.var(axis=1) + 10 * np.array(pooled)) / (n + 10))
+        np.testing.assert_allclose(readout.novelty_deviations[:, label], want, rtol=1e-3)
+    assert novelty(close, SAMPLE.labels, readout).mean() == pytest.approx(0, abs=1e-3)
+
+
+def test_a_label_of_one_cell_takes_its_deviation_from_the_others() -> None:
+    sample = sample_of([40, 40, 1])
+    fitted = fit_expression(sample, regression=False)
+    placed = fitted.place(sample.cells)
+    readout = with_novelty(draft(fitted, sample, placed.z, HOW, False), placed, sample)
+    assert (readout.novelty_deviations > 1e-3).all()
+
+
+def test_known_cells_are_seldom_and_labels_left_out_are_mostly_called_unknown(
+    held: HeldOut,
+) -> None:
+    fitted = fit_expression(SAMPLE)
+    placed = fitted.place(SAMPLE.cells)
+    readout = draft(fitted, SAMPLE, placed.z, HOW, refine=True)
     readout, _ = calibrate(readout, held, SAMPLE.counts(), HOW)
+    readout = with_novelty(readout, placed, SAMPLE)
     found = leave_labels_out(SAMPLE, fit_expression, readout, HOW)
     assert [left.label for left in found] == SAMPLE.label_names
     for left in found:
         assert left.n_cells >= 20
         assert left.auroc > 0.95
         assert left.found > 0.8
+    # Cells that nothing has seen.
+    fresh = sample_of([80, 70, 60, 50], seed=5, n_batches=2)
+    asked = fitted.place(fresh.cells)
+    compared, reference = (neighbor_vectors(z, readout.n_components) for z in (asked.z, placed.z))
+    similarities, rows = nearest(compared, reference, 10)
+    labels = read_labels(asked, similarities, SAMPLE.labels[rows], SAMPLE.counts(), readout)
+    assert (labels.winners == fresh.labels).mean() > 0.95
+    assert (labels.reasons == UnknownReason.TOO_FAR).mean() < 0.12
 
 
 def test_of_two_labels_none_can_be_left_out() -> None:

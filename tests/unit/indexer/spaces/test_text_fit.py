@@ -122,7 +122,16 @@ def test_an_empty_cell_is_nowhere_and_moves_no_centre() -> None:
 def test_one_label_needs_no_head() -> None:
     fitted = fit_text(space_of(TEXT_V2), sample_of([30]))
     assert fitted.space.head is None
+    assert (fitted.space.weights == 1).all()
     assert np.isfinite(fitted.place(SAMPLE.cells).z).all()
+
+
+def test_cells_without_a_gene_that_has_text_leave_the_centre() -> None:
+    space = space_of(TEXT_V2)
+    strangers = replace(SAMPLE, gene_ids=SAMPLE.gene_ids + 1000)
+    fitted = fit_text(replace(space, weights=np.zeros_like(space.weights)), sample_of([9]))
+    assert not fitted.space.center.any()
+    assert fit_text(replace(space, recipe=TEXT_V1), strangers).place(SAMPLE.cells).empty.all()
 
 
 def test_the_mean_of_the_paper_is_left_where_it_is() -> None:
