@@ -1,7 +1,7 @@
 """Pages: each item once, whatever the size, while the list changes."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellkin.server.pages import MOST, page_of
@@ -12,6 +12,7 @@ NAMES = st.sets(
 )
 
 
+@settings(deadline=None)
 @given(NAMES, st.integers(0, 7))
 def test_pages_together_are_the_list(names: set[str], size: int) -> None:
     items, found, token = sorted(names), [], ""
@@ -25,6 +26,7 @@ def test_pages_together_are_the_list(names: set[str], size: int) -> None:
     assert found == items
 
 
+@settings(deadline=None)
 @given(NAMES, NAMES, st.integers(1, 5))
 def test_what_stays_is_listed_once_while_others_come_and_go(
     names: set[str], later: set[str], size: int

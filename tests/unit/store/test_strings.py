@@ -3,7 +3,7 @@
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellkin.store.strings import Strings
@@ -11,6 +11,7 @@ from cellkin.store.strings import Strings
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=1, max_size=12)
 
 
+@settings(deadline=None)
 @given(TEXTS, st.sampled_from([pa.string(), pa.large_string()]), st.integers(1, 4), st.data())
 def test_they_are_those_of_the_column(
     texts: list[str], kind: pa.DataType, n_chunks: int, data: st.DataObject
