@@ -57,7 +57,8 @@ def defined(
     # What was not measured has the mean of the reference.
     scores = np.where(measured[space.variable], np.minimum(scores, CLIP), 0)
     z = scores @ space.loadings.astype(np.float64) - space.center
-    return z, logs @ space.profiles.astype(np.float64) / logs.sum(), False
+    fits = logs @ space.profiles.astype(np.float64) / logs.sum()
+    return np.asarray(z, np.float64), np.asarray(fits, np.float64), False
 
 
 @dataclass(frozen=True)

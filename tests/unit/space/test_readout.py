@@ -182,8 +182,9 @@ def test_closeness_is_to_the_label_and_to_the_neighbors_there_are() -> None:
     winners = np.array([1, 0], np.int32)
     fits = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
     placed = Placed(cells(2), fits, np.zeros(2, bool))
+    expected = np.array([[2, 4], [0.6, 0.9]])
     np.testing.assert_allclose(
-        closeness(placed, similarities, found, winners, readout), [[2, 4], [0.6, 0.9]], atol=1e-6
+        closeness(placed, similarities, found, winners, readout), expected, atol=1e-6
     )
     without = replace(placed, fits=np.empty((2, 0), np.float32))
     none = closeness(without, similarities, np.zeros((2, 4), bool), winners, readout)

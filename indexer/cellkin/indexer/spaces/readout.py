@@ -317,7 +317,7 @@ def leave_labels_out(sample: Sample, fit: FitSpace, readout: Readout, how: Votes
     return found
 
 
-def auroc(positive: npt.NDArray[np.bool_], scores: npt.NDArray[np.float64]) -> float:
+def auroc(positive: npt.NDArray[np.bool_], scores: npt.NDArray[Any]) -> float:
     """Return the chance that a positive scores above a negative, ties counting half."""
     order = np.argsort(scores, kind="stable")
     _, first, count = np.unique(scores[order], return_index=True, return_counts=True)
