@@ -73,7 +73,13 @@ def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     scratch = Path(tempfile.mkdtemp(prefix="cellkin-fuzz-"))
     fuzzer = Fuzzer(Harness(Path(shutil.copytree(arguments.store, scratch / "store"))))
-    argv = [sys.argv[0], f"-atheris_runs={arguments.cases}", "-max_len=4096", "-verbosity=0"]
+    argv = [
+        sys.argv[0],
+        f"-atheris_runs={arguments.cases}",
+        f"-artifact_prefix={scratch}/",
+        "-max_len=4096",
+        "-verbosity=0",
+    ]
     atheris.Setup(argv, fuzzer.one)
 
     def report() -> None:
