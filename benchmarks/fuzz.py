@@ -75,9 +75,12 @@ def main() -> None:
     fuzzer = Fuzzer(Harness(Path(shutil.copytree(arguments.store, scratch / "store"))))
     # A slow case is kept where the run is, not where it was started.
     argv = [
-        sys.argv[0], f"-atheris_runs={arguments.cases}", "-max_len=4096", "-verbosity=0",
+        sys.argv[0],
+        f"-atheris_runs={arguments.cases}",
         f"-artifact_prefix={scratch}/",
-    ]  # fmt: skip
+        "-max_len=4096",
+        "-verbosity=0",
+    ]
     atheris.Setup(argv, fuzzer.one)
 
     def report() -> None:

@@ -48,6 +48,7 @@ _HERE = Path(__file__).parent
 _N_QUERIES = 2048
 _ROUNDS = 3
 _HEAVY = 64
+_MOST_START_S = 120
 
 
 # ---- the store ----------------------------------------------------------------------------------
@@ -323,7 +324,8 @@ def start(store: Path) -> list[Figure]:
 
 def _wait_serving(address: str) -> None:
     request = health_pb2.HealthCheckRequest(service="cellkin.v1.CellService")
-    while True:
+    until = time.monotonic() + _MOST_START_S
+    while time.monotonic() < until:
         with grpc.insecure_channel(address) as channel:
             try:
                 found = health_pb2_grpc.HealthStub(channel).Check(request, timeout=1)
@@ -332,6 +334,7 @@ def _wait_serving(address: str) -> None:
         if found is not None and found.status == health_pb2.HealthCheckResponse.SERVING:
             return
         time.sleep(0.02)
+    raise TimeoutError(f"the server does not serve after {_MOST_START_S} s")
 
 
 def milvus(store: Path, seconds: float) -> list[Figure]:
