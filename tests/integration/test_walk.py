@@ -78,7 +78,7 @@ def walk(tables: Path, folder: Path, run: Run, serve: Serve) -> dict[str, float]
     assert (again["n_embedded"], again["n_reused"]) == (0, embedded["n_texts"])
     ask(
         "cells", "index", HUMAN, "--store", store, "--name", "pancreas",
-        "--label", "cell_type", "--batch", "donor",
+        "--label", "cell_type", "--batch", "donor", "--recipe", "text-v1",
     )  # fmt: skip
     with serve(store) as (address, _):
         table = ask("annotate", MOUSE, "--index", "pancreas", "--server", address, "-o", out)
