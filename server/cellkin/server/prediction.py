@@ -22,12 +22,7 @@ from cellkin.wire import codec
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.names import parse_version_name
-from cellkin.wire.terms import UnknownReason
-
-ENOUGH_SHARED = 0.5
-"""The share of the reference's expression, in genes of the query, from which expression is used."""
-BACKGROUND_CELLS = 200
-"""A mean of fewer cells says too little to be taken off."""
+from cellkin.wire.terms import BACKGROUND_CELLS, ENOUGH_SHARED, UnknownReason
 
 
 class PredictionQuery:

@@ -15,10 +15,16 @@ from cellkin.client.predictions import Predictions, QueryReport
 from cellkin.matrices.annotated import write_annotated
 from cellkin.matrices.cells import CellFile, open_cells
 from cellkin.matrices.units import UnitsFinding
-from cellkin.wire.terms import UNKNOWN_LABEL, ExpressionUnits, GeneRoute, TextRung, UnknownReason
+from cellkin.wire.terms import (
+    BACKGROUND_CELLS,
+    ENOUGH_SHARED,
+    UNKNOWN_LABEL,
+    ExpressionUnits,
+    GeneRoute,
+    TextRung,
+    UnknownReason,
+)
 
-LEAST_BACKGROUND = 200
-"""Cells from which on a query's own mean is taken off where its genes are foreign."""
 _RUN_CELLS = 128
 _Answers: TypeAlias = Generator[Predictions, None, None]
 _N_RUNS = 24
@@ -155,8 +161,8 @@ def annotate_file(
             )
 
         report, answers = ask(None)
-        foreign = report.space == "text" and report.shared_expression < 0.5
-        if foreign and cells.n_cells >= LEAST_BACKGROUND:
+        foreign = report.space == "text" and report.shared_expression < ENOUGH_SHARED
+        if foreign and cells.n_cells >= BACKGROUND_CELLS:
             answers.close()
             report, answers = ask(_background(cells))
         parts = []

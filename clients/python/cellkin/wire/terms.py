@@ -5,6 +5,12 @@ from enum import IntEnum
 DEFAULT_MODEL = "all-minilm-l6-v2"
 """Name of the embedding model used where none is named."""
 
+ENOUGH_SHARED = 0.5
+"""The share of the reference's expression, in genes of the query, from which expression is used."""
+
+BACKGROUND_CELLS = 200
+"""Foreign queries of at least so many cells have their own mean taken off."""
+
 UNKNOWN_LABEL = "unknown"
 """What a cell is called that no reference label can be claimed for."""
 

@@ -29,12 +29,7 @@ from cellkin.space.readout import Placed, Readout, neighbor_vectors, read_labels
 from cellkin.space.recipe import Recipe
 from cellkin.store.store import GeneEmbedding
 from cellkin.wire.errors import GenesUnmatchedError
-from cellkin.wire.terms import UnknownReason
-
-ENOUGH_SHARED = 0.5
-"""The share of the reference's expression, in genes of the query, from which expression is used."""
-OWN_MEAN_CELLS = 200
-"""Foreign queries of at least so many cells have their own mean taken off."""
+from cellkin.wire.terms import BACKGROUND_CELLS, ENOUGH_SHARED, UnknownReason
 
 
 @dataclass(frozen=True)
@@ -196,7 +191,7 @@ class FittedMethod:
 def _place_text(space: CellSpace, counts: CsrMatrix, ids: Int64Vector, foreign: bool) -> Placed:
     columns = gene_columns(space.rows_of(ids), len(space.gene_ids))
     means, empty = weighted_means(counts, columns, space)
-    if foreign and space.recipe.centered and (~empty).sum() >= OWN_MEAN_CELLS:
+    if foreign and space.recipe.centered and (~empty).sum() >= BACKGROUND_CELLS:
         own = means[~empty].mean(axis=0, dtype=np.float64).astype(np.float32)
         space = replace(space, center=own)
     z = place_means(means, space)
