@@ -22,7 +22,7 @@ from cellkin.store.cell_index import CellIndex, read_cell_index
 from cellkin.store.cell_table import CellVectors, cell_table
 from cellkin.store.certificate import Certificate
 from cellkin.store.corpus import GeneNames
-from cellkin.store.exact_search import class_means, search_exactly
+from cellkin.store.exact_search import search_exactly
 from cellkin.store.neighbors import Found, NeighborIndex
 from cellkin.store.store import Store
 from cellkin.store.strings import Strings
@@ -71,7 +71,6 @@ class LoadedIndex:
     scanning: threading.Lock
     ids: Strings
     batches: Strings
-    _means: list[Float32Matrix] = field(default_factory=list, repr=False)
 
     @property
     def genes(self) -> GeneNames:
@@ -83,23 +82,6 @@ class LoadedIndex:
         """Whether a search compares every cell anyway."""
         inner = getattr(self.index.neighbors, "inner", None)
         return isinstance(inner, NeighborIndex) and inner.exact
-
-    def prototypes(self) -> Float32Matrix:
-        """Return the (n_labels, dim) float32 directions of the labels' means; reads all cells once.
-
-        Raises
-        ------
-        DeadlineExceededError, CancelledError
-            If nobody waits for the answer any more.
-        """
-        if not self._means:
-            with self._scan():
-                if not self._means:
-                    cells = self.index.cells
-                    n_labels = len(cells.label_names)
-                    means = class_means(self.vectors, cells.labels, n_labels, calls.check)
-                    self._means.append(means)
-        return self._means[0]
 
     def search_exactly(self, queries: Float32Matrix, k: int, passing: BoolVector | None) -> Found:
         """Compare every cell that passes with every query; see `cellkin.store.exact_search`."""

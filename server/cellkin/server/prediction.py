@@ -1,6 +1,6 @@
 """One query for labels: from genes and cells as they come to predictions as they go."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
 from cellkin.server.limits import MOST_NAMED, check_names
+from cellkin.server.loading import LoadedIndex
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector
 from cellkin.space.expression import ExpressionColumns, place_expression
 from cellkin.space.hierarchy import Hierarchy
@@ -29,19 +30,14 @@ class PredictionQuery:
     """One query: its genes matched once, its blocks answered one by one."""
 
     def __init__(self, library: Library, header: wire.QueryHeader) -> None:
-        _require_known(wire.SpaceKind, header.space, "space")
-        _require_known(wire.Center, header.center, "center")
+        require_known(wire.SpaceKind, header.space, "space")
+        require_known(wire.Center, header.center, "center")
         check_names(header.exclude_batches, MOST_NAMED, "header.exclude_batches")
         self._loaded = library.index(parse_version_name(header.index, "cell index"))
         index = self._loaded.index
         self._reader = CellReader(self._loaded, header.genes, header.taxon, header.units, "header")
-        self._shared = 0.0
-        if index.expression is not None:
-            rows = index.expression.space.rows_of(self._reader.match.gene_ids)
-            self._expression_columns = ExpressionColumns.of(rows)
-            met = np.unique(rows[rows >= 0])
-            self._shared = float(index.expression.space.shares[met].sum(dtype=np.float64))
-        self._expression = self._choose(header)
+        self._shared = SharedGenes.of(index.expression, self._reader.match)
+        self._expression = self._shared.choose(self._loaded, header.space)
         readout = index.readout if self._expression is None else self._expression.readout
         if header.HasField("min_probability"):
             readout = replace(readout, min_probability=header.min_probability)
@@ -82,7 +78,7 @@ class PredictionQuery:
             min_probability=self._readout.min_probability,
             k=self._readout.k,
             space=wire.SPACE_KIND_TEXT if in_text else wire.SPACE_KIND_EXPRESSION,
-            shared_expression=self._shared,
+            shared_expression=self._shared.share,
             center=self._center,
             novelty_limit=self._readout.novelty_limit,
             calibration_error=(quality or {}).get("ece", 0.0),
@@ -134,19 +130,6 @@ class PredictionQuery:
             fallbacks=codec.encode(fallbacks),
         )
 
-    def _choose(self, header: wire.QueryHeader) -> ExpressionIndex | None:
-        expression = self._loaded.index.expression
-        wanted = int(header.space)
-        if wanted == wire.SPACE_KIND_EXPRESSION and not self._shared:
-            raise FailedPreconditionError(
-                f"{self._loaded.entry.full_name} and the query share no gene by identifier, or the "
-                "index has no expression space; ask for the text space",
-                {"shared_expression": f"{self._shared:.3f}"},
-            )
-        if wanted == wire.SPACE_KIND_TEXT or (not wanted and self._shared < ENOUGH_SHARED):
-            return None
-        return expression
-
     def _passing(self, header: wire.QueryHeader) -> BoolVector | None:
         """Return which reference cells vote, None for all."""
         if not header.exclude_batches:
@@ -158,20 +141,63 @@ class PredictionQuery:
     def _place(self, cells: CsrMatrix) -> tuple[Placed, Neighbors]:
         index = self._loaded.index
         if self._expression is not None:
-            columns = self._expression_columns
-            placed = place_expression(cells, columns, self._expression.space)
+            placed = place_expression(cells, self._shared.columns, self._expression.space)
             return placed, self._expression.neighbors
         means, empty = self._means(cells)
         space = index.space if self._own is None else replace(index.space, center=self._own)
         z = place_means(means, space)
         z[empty] = 0
-        return Placed(z, np.empty((len(z), 0), np.float32), empty), index.neighbors
+        return Placed(z, np.zeros(len(z), np.float32), empty), index.neighbors
 
     def _means(self, cells: CsrMatrix) -> tuple[np.ndarray, BoolVector]:
         return weighted_means(cells, self._reader.columns, self._loaded.index.space)
 
 
-def _require_known(kind: Any, number: int, field: str) -> None:
+@dataclass(frozen=True)
+class SharedGenes:
+    """How a query's genes meet those of an expression space.
+
+    Parameters
+    ----------
+    columns
+        The genes that meet one.
+    share
+        The share of the reference's expression that these have, in [0, 1]; 0 without a space.
+    """
+
+    columns: ExpressionColumns
+    share: float
+
+    @classmethod
+    def of(cls, expression: ExpressionIndex | None, match: GeneMatch) -> "SharedGenes":
+        """Meet the genes of a query, if there is a space to meet them in."""
+        if expression is None:
+            return cls(ExpressionColumns.of(np.full(len(match.gene_ids), -1)), 0.0)
+        rows = expression.space.rows_of(match.gene_ids)
+        met = np.unique(rows[rows >= 0])
+        share = float(expression.space.shares[met].sum(dtype=np.float64))
+        return cls(ExpressionColumns.of(rows), share)
+
+    def choose(self, loaded: LoadedIndex, wanted: int) -> ExpressionIndex | None:
+        """Return the expression space of an index where cells are to be compared there.
+
+        Raises
+        ------
+        FailedPreconditionError
+            If it is asked for and no gene is shared.
+        """
+        if wanted == wire.SPACE_KIND_EXPRESSION and not self.share:
+            raise FailedPreconditionError(
+                f"{loaded.entry.full_name} and the query share no gene by identifier, or the "
+                "index has no expression space; ask for the text space",
+                {"shared_expression": f"{self.share:.3f}"},
+            )
+        if wanted == wire.SPACE_KIND_TEXT or (not wanted and self.share < ENOUGH_SHARED):
+            return None
+        return loaded.index.expression
+
+
+def require_known(kind: Any, number: int, field: str) -> None:
     """Refuse a number that has no name: another release may mean anything by it."""
     if number not in kind.values():
         raise InvalidArgumentError(

@@ -868,7 +868,7 @@ class ExplainCellRequest(google.protobuf.message.Message):
     """Genes to name of each cell, 1 to 1000, the largest contributions of either sign; 0 means 20."""
     @property
     def header(self) -> global___QueryHeader:
-        """Required. The index, the genes and the units; the rest of it does not matter."""
+        """Required. The index, the genes, their taxon, the units and the space; the rest does not matter."""
 
     @property
     def cells(self) -> global___CellBlock:
@@ -895,6 +895,9 @@ class ExplainCellResponse(google.protobuf.message.Message):
 
     VERSIONS_FIELD_NUMBER: builtins.int
     EXPLANATIONS_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
+    space: global___SpaceKind.ValueType
+    """Output only. The space that is explained."""
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
         """Output only. What the answer is made from."""
@@ -908,9 +911,10 @@ class ExplainCellResponse(google.protobuf.message.Message):
         *,
         versions: cellkin.v1.versions_pb2.Versions | None = ...,
         explanations: collections.abc.Iterable[global___CellExplanation] | None = ...,
+        space: global___SpaceKind.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["explanations", b"explanations", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["explanations", b"explanations", "space", b"space", "versions", b"versions"]) -> None: ...
 
 global___ExplainCellResponse = ExplainCellResponse
 
@@ -931,11 +935,13 @@ class CellExplanation(google.protobuf.message.Message):
     label: builtins.str
     """Output only. The subtype explained; empty where no gene of the cell matched."""
     score: builtins.float
-    """Output only. `<H (sum_g w_g v_g - m), p_c>`: how far the cell lies in the direction of the class."""
+    """Output only. `<z, p_c>`, with `z` the cell's place: how far it lies in the direction of the class."""
     similarity: builtins.float
     """Output only. Cosine of the cell and the class mean, in [-1, 1]: the score by the cell's length."""
     remainder: builtins.float
-    """Output only. The sum of the contributions of all genes that are not named."""
+    """Output only. The sum of the contributions of all genes that are not named, and of what is no
+    gene's: the score less the contributions that are.
+    """
     n_remaining: builtins.int
     """Output only. How many these are."""
     @property
@@ -971,7 +977,9 @@ class GeneContribution(google.protobuf.message.Message):
     symbol: builtins.str
     """Output only. Current symbol."""
     weight: builtins.float
-    """Output only. `w_g`: its share of the cell's weight, in [0, 1]."""
+    """Output only. `w_g`: its share of the cell's weight, in [0, 1]; in the expression space its
+    z-score.
+    """
     contribution: builtins.float
     """Output only. Its part of the score."""
     def __init__(
