@@ -185,7 +185,8 @@ def test_closeness_is_by_regression_where_there_is_one_else_by_neighbors() -> No
     own = [(unit @ readout.prototypes.T)[at] for at in ((0, 1), (1, 0))]
     logits = placed.z @ readout.coefficients.T + readout.intercepts
     above = np.sort(logits, axis=1)[:, 2] - np.sort(logits, axis=1)[:, 1]
-    expected = [own, [logits[0, 1], logits[1, 0]], above, [-np.log(4), -np.log(0.05)]]
+    own_logits, outside = [logits[0, 1], logits[1, 0]], [-np.log(4), -np.log(0.05)]
+    expected = np.array([own, own_logits, above, outside])
     np.testing.assert_allclose(
         closeness(placed, similarities, found, winners, readout), expected, atol=1e-5
     )
