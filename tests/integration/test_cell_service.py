@@ -101,11 +101,13 @@ def test_cells_and_their_vectors_have_the_same_kin(live: Live, counts: Any) -> N
             cells=block(counts),
         )
     )  # fmt: skip
-    by_cells = search(live, by_expression(), wire.SearchQueries(cells=block(counts)))
+    in_text = by_expression(space=wire.SPACE_KIND_TEXT)
+    by_cells = search(live, in_text, wire.SearchQueries(cells=block(counts)))
     by_vectors = search(live, header(), wire.SearchQueries(vectors=predicted.predictions.vectors))
     assert by_cells.hits == by_vectors.hits
     assert by_cells.genes.taxon == 9606
-    exact = search(live, by_expression(exact=True), wire.SearchQueries(cells=block(counts)))
+    in_text.exact = True
+    exact = search(live, in_text, wire.SearchQueries(cells=block(counts)))
     assert exact.hits == by_cells.hits
 
 
@@ -188,6 +190,34 @@ def test_labels_in_one_request_are_those_of_a_stream(live: Live, counts: Any) ->
     ]
     report, predictions = live.cells.StreamPredictSubtypes(iter(messages))
     assert (one.report, one.predictions) == (report.report, predictions.predictions)
+
+
+def test_cells_are_searched_by_expression_where_genes_are_shared(live: Live, counts: Any) -> None:
+    header = wire.SearchHeader(index="trio", k=5, genes=GENES, units=LINEAR)
+    cells = wire.SearchQueries(cells=block(counts))
+    by_cells = live.cells.SearchCells(wire.SearchCellsRequest(header=header, queries=cells))
+    assert by_cells.space == wire.SPACE_KIND_EXPRESSION
+    own = np.repeat(["alpha", "beta", "delta"] * 2, 5).tolist()
+    assert by_cells.hits.labels == own
+    query = wire.QueryHeader(index="trio", genes=GENES, units=LINEAR, return_vectors=True)
+    placed = live.cells.PredictSubtypes(
+        wire.PredictSubtypesRequest(header=query, cells=block(counts))
+    ).predictions
+    vectors = wire.SearchQueries(vectors=placed.vectors)
+    by_place = wire.SearchHeader(index="trio", k=5, space=wire.SPACE_KIND_EXPRESSION)
+    by_vectors = live.cells.SearchCells(wire.SearchCellsRequest(header=by_place, queries=vectors))
+    assert by_vectors.hits.rows == by_cells.hits.rows
+    np.testing.assert_allclose(by_vectors.hits.similarities, by_cells.hits.similarities, atol=1e-6)
+    by_place.exact = True
+    assert (
+        live.cells.SearchCells(wire.SearchCellsRequest(header=by_place, queries=vectors)).hits.rows
+        == by_cells.hits.rows
+    )
+    header.space = wire.SPACE_KIND_TEXT
+    by_text = live.cells.SearchCells(wire.SearchCellsRequest(header=header, queries=cells))
+    assert by_text.space == wire.SPACE_KIND_TEXT
+    assert by_text.hits.labels == own
+    assert by_text.hits.similarities != by_cells.hits.similarities
 
 
 @pytest.mark.parametrize("space", [wire.SPACE_KIND_TEXT, wire.SPACE_KIND_EXPRESSION])

@@ -4,7 +4,8 @@ from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
 from cellkin.server.limits import MOST_GENES, check_names, wanted
 from cellkin.server.loading import LoadedIndex
-from cellkin.server.prediction import SharedGenes, index_versions, require_known
+from cellkin.server.prediction import index_versions
+from cellkin.server.shared_genes import SharedGenes, require_known
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.attribution import Attribution, attribute, attribute_expression
 from cellkin.v1 import cell_service_pb2 as wire

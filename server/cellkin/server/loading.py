@@ -56,8 +56,8 @@ class LoadedIndex:
         Its space, cells and neighbors; the neighbors may be searched by many requests at once.
     corpus
         What its genes are named by.
-    vectors
-        The cells' own vectors, on disk.
+    vectors, expression_vectors
+        The cells' own vectors in either space, on disk; None where there is no expression space.
     ids, batches
         Names of the cells, and their donors or batches, by row.
     scanning
@@ -68,6 +68,7 @@ class LoadedIndex:
     index: CellIndex
     corpus: LoadedCorpus
     vectors: CellVectors
+    expression_vectors: CellVectors | None
     scanning: threading.Lock
     ids: Strings
     batches: Strings
@@ -77,16 +78,12 @@ class LoadedIndex:
         """The names of the corpus."""
         return self.corpus.genes
 
-    @property
-    def exact(self) -> bool:
-        """Whether a search compares every cell anyway."""
-        inner = getattr(self.index.neighbors, "inner", None)
-        return isinstance(inner, NeighborIndex) and inner.exact
-
-    def search_exactly(self, queries: Float32Matrix, k: int, passing: BoolVector | None) -> Found:
+    def search_exactly(
+        self, vectors: CellVectors, queries: Float32Matrix, k: int, passing: BoolVector | None
+    ) -> Found:
         """Compare every cell that passes with every query; see `cellkin.store.exact_search`."""
         with self._scan():
-            return search_exactly(self.vectors, queries, k, passing, calls.check)
+            return search_exactly(vectors, queries, k, passing, calls.check)
 
     @contextmanager
     def _scan(self) -> Iterator[None]:
@@ -212,7 +209,11 @@ class IndexLoader:
         """
         folder = self._store.index_folder(entry, again=False)
         plain = read_cell_index(folder)
-        vectors = CellVectors.of_text(cell_table(self._store, entry), plain.space)
+        table = cell_table(self._store, entry)
+        vectors, by_expression = CellVectors.of_text(table, plain.space), None
+        if plain.expression is not None:
+            n_components = plain.expression.readout.n_components
+            by_expression = CellVectors.of_expression(table, n_components)
         n_bytes = sum((folder / name).stat().st_size for name in entry.manifest["files"])
         _warm(folder / name for name in entry.manifest["files"])
         test_index(entry, plain, vectors)
@@ -221,7 +222,9 @@ class IndexLoader:
             shared = self._shared(plain.expression.neighbors, entry.full_name)
             wrapped = replace(wrapped, expression=replace(plain.expression, neighbors=shared))
         names = Strings(plain.cells.ids), Strings(plain.cells.batches)
-        loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning, *names)
+        loaded = LoadedIndex(
+            entry, wrapped, corpus(), vectors, by_expression, self._scanning, *names
+        )
         self._metrics.index_loaded(entry.full_name, n_bytes, entry.manifest["n_cells"])
         expression = [plain.expression.neighbors] if plain.expression is not None else []
         gone = (entry.full_name, [plain.neighbors, *expression])

@@ -1,29 +1,28 @@
 """One query for labels: from genes and cells as they come to predictions as they go."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
 from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
 from cellkin.server.limits import MOST_NAMED, check_names
-from cellkin.server.loading import LoadedIndex
+from cellkin.server.shared_genes import SharedGenes, require_known
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector
-from cellkin.space.expression import ExpressionColumns, place_expression
+from cellkin.space.expression import place_expression
 from cellkin.space.hierarchy import Hierarchy
 from cellkin.space.projection import place_means, weighted_means
 from cellkin.space.readout import Placed, Readout, neighbor_vectors, read_labels
 from cellkin.store.catalog import Entry
-from cellkin.store.cell_index import ExpressionIndex, Neighbors
+from cellkin.store.cell_index import Neighbors
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.v1 import versions_pb2
 from cellkin.wire import codec
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.names import parse_version_name
-from cellkin.wire.terms import BACKGROUND_CELLS, ENOUGH_SHARED, UnknownReason
+from cellkin.wire.terms import BACKGROUND_CELLS, UnknownReason
 
 
 class PredictionQuery:
@@ -151,58 +150,6 @@ class PredictionQuery:
 
     def _means(self, cells: CsrMatrix) -> tuple[np.ndarray, BoolVector]:
         return weighted_means(cells, self._reader.columns, self._loaded.index.space)
-
-
-@dataclass(frozen=True)
-class SharedGenes:
-    """How a query's genes meet those of an expression space.
-
-    Parameters
-    ----------
-    columns
-        The genes that meet one.
-    share
-        The share of the reference's expression that these have, in [0, 1]; 0 without a space.
-    """
-
-    columns: ExpressionColumns
-    share: float
-
-    @classmethod
-    def of(cls, expression: ExpressionIndex | None, match: GeneMatch) -> "SharedGenes":
-        """Meet the genes of a query, if there is a space to meet them in."""
-        if expression is None:
-            return cls(ExpressionColumns.of(np.full(len(match.gene_ids), -1)), 0.0)
-        rows = expression.space.rows_of(match.gene_ids)
-        met = np.unique(rows[rows >= 0])
-        share = float(expression.space.shares[met].sum(dtype=np.float64))
-        return cls(ExpressionColumns.of(rows), share)
-
-    def choose(self, loaded: LoadedIndex, wanted: int) -> ExpressionIndex | None:
-        """Return the expression space of an index where cells are to be compared there.
-
-        Raises
-        ------
-        FailedPreconditionError
-            If it is asked for and no gene is shared.
-        """
-        if wanted == wire.SPACE_KIND_EXPRESSION and not self.share:
-            raise FailedPreconditionError(
-                f"{loaded.entry.full_name} and the query share no gene by identifier, or the "
-                "index has no expression space; ask for the text space",
-                {"shared_expression": f"{self.share:.3f}"},
-            )
-        if wanted == wire.SPACE_KIND_TEXT or (not wanted and self.share < ENOUGH_SHARED):
-            return None
-        return loaded.index.expression
-
-
-def require_known(kind: Any, number: int, field: str) -> None:
-    """Refuse a number that has no name: another release may mean anything by it."""
-    if number not in kind.values():
-        raise InvalidArgumentError(
-            f"{field} is {number}; give one of {', '.join(kind.keys())}", field=f"header.{field}"
-        )
 
 
 def _match_message(match: GeneMatch) -> wire.GeneMatch:
