@@ -38,10 +38,12 @@ $(PROTOC_VENV)/.ready: pyproject.toml .ci/constraints.txt $(VENV)/.ready
 	$(UV) pip install -p $(PROTOC_VENV)/bin/python --group protos
 	@touch $@
 
-protos: $(PROTOC_VENV)/.ready  ## Lint the protos and generate the Python stubs.
+protos: $(PROTOC_VENV)/.ready  ## Lint the protos, generate the Python stubs and the descriptor set.
 	cd protos && ../$(PROTOC_VENV)/bin/buf lint && ../$(PROTOC_VENV)/bin/buf format -d --exit-code
+	for kept in protos/releases/*.binpb; do $(PROTOC_VENV)/bin/buf breaking protos --against $$kept || exit 1; done
 	find $(STUBS)/cellkin/v1 -name '*_pb2*' -delete
 	PATH=$(CURDIR)/$(PROTOC_VENV)/bin:$$PATH $(PROTOC_VENV)/bin/python -m grpc_tools.protoc -I protos \
+	  --include_imports --descriptor_set_out=$(STUBS)/cellkin/v1/descriptor_set.binpb \
 	  --python_out=$(STUBS) --grpc_python_out=$(STUBS) --mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
 
 fmt: dev  ## Format, and fix what can be fixed.
