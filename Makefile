@@ -53,7 +53,7 @@ check: dev protos  ## Format, lint, types, import contracts, protos, stubs fresh
 	git diff --exit-code --stat -- $(STUBS)/cellkin/v1
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	PATH=$(CURDIR)/$(BIN):$$PATH PYTHONPATH=store:indexer:server:clients/python:clients/cli $(BIN)/lint-imports
-	$(BIN)/mypy store indexer server clients/python clients/cli tests docs/demo
+	$(BIN)/mypy store indexer server clients/python clients/cli tests
 
 test: dev  ## Run the tests that take no GPU and no many minutes.
 	$(BIN)/pytest -m "not gpu and not slow"
@@ -65,7 +65,7 @@ bench-%: dev  ## Run benchmarks/%.py, which writes its part of docs/benchmarks.m
 	$(BIN)/python benchmarks/$*.py
 
 demo: dev  ## Label mouse cells from a human reference by gene text alone.
-	$(BIN)/python docs/demo/demo.py
+	$(BIN)/cellkin demo
 
 lock: | $(BIN)/uv  ## Choose the newest versions that fit together, into .ci/constraints.txt.
 	{ echo '# The versions that are tested, for every supported Python. Made by: make lock'; \

@@ -10,8 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+import click
+
 WORK = Path(".demo")
-"""Where the demo keeps everything, seen from the root of the repository."""
+"""Where the demo keeps everything, seen from where the command was called."""
 CELLKIN = Path(sys.executable).with_name("cellkin")
 STORE = ["--store", str(WORK / "store")]
 SERVER_START_S = 60.0
@@ -35,15 +37,15 @@ class Steps:
         detail
             Shown behind the seconds when it is done.
         """
-        print(f"{title:<15}", end="", flush=True)
+        click.echo(f"{title:<15}", nl=False)
         start = time.monotonic()
         try:
             yield
         except BaseException:
-            print("failed")
+            click.echo("failed")
             raise
         self.seconds[title] = round(time.monotonic() - start, 2)
-        print(f"{self.seconds[title]:6.1f} s  {detail}", flush=True)
+        click.echo(f"{self.seconds[title]:6.1f} s  {detail}")
 
     def run(self, title: str, *arguments: str) -> str:
         """Run a ``cellkin`` command as a step.
@@ -91,8 +93,8 @@ def stop(arguments: tuple[str, ...], code: int, stderr: str) -> NoReturn:
     SystemExit
         Always.
     """
-    print(f"{shlex.join(['cellkin', *arguments])}\nfailed (exit code {code}):", file=sys.stderr)
-    print(stderr.strip() or "(nothing on standard error)", file=sys.stderr)
+    click.echo(f"{shlex.join(['cellkin', *arguments])}\nfailed (exit code {code}):", err=True)
+    click.echo(stderr.strip() or "(nothing on standard error)", err=True)
     raise SystemExit(code if code > 0 else 128 - code)
 
 

@@ -3,9 +3,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import commands
 import pytest
-from commands import Steps, serving
+
+from cellkin.indexer.demo import steps as demo_steps
+from cellkin.indexer.demo.steps import Steps, serving
 
 FakeCommand = Callable[[str], None]
 
@@ -19,10 +20,10 @@ def cellkin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakeCommand:
         # -S -E: no site packages are needed, and starting without them is quick.
         path.write_text(f"#!{sys.executable} -SE\nimport os, signal, sys, time\n{script}\n")
         path.chmod(0o755)
-        monkeypatch.setattr(commands, "CELLKIN", path)
+        monkeypatch.setattr(demo_steps, "CELLKIN", path)
 
     monkeypatch.chdir(tmp_path)
-    commands.WORK.mkdir()
+    demo_steps.WORK.mkdir()
     return put
 
 
@@ -105,7 +106,7 @@ def test_a_server_that_hangs_does_not_hang_the_demo(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     cellkin(serve_script(tmp_path).replace("print", "# print"))
-    monkeypatch.setattr(commands, "SERVER_START_S", 0.25)
+    monkeypatch.setattr(demo_steps, "SERVER_START_S", 0.25)
     with pytest.raises(SystemExit) as caught, serving(Steps()):
         pytest.fail("it did not start")
     assert caught.value.code == 1
@@ -117,7 +118,7 @@ def test_a_server_deaf_to_the_first_signal_is_killed(
     cellkin: FakeCommand, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cellkin("signal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + serve_script(tmp_path))
-    monkeypatch.setattr(commands, "SERVER_END_S", 0.1)
+    monkeypatch.setattr(demo_steps, "SERVER_END_S", 0.1)
     with serving(Steps()):
         pass
     assert_ended(tmp_path)

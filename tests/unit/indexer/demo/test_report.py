@@ -2,7 +2,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report import Evaluation, absent_sentence, by_size, confusion, draw_confusion, evaluate
+
+from cellkin.indexer.demo.report import (
+    Evaluation,
+    absent_sentence,
+    by_size,
+    confusion,
+    draw_confusion,
+    evaluate,
+)
 
 TRUTH = np.array(["beta", "beta", "beta", "beta", "alpha", "alpha", "B_cell", "other"])
 WINNER = np.array(["beta", "beta", "beta", "alpha", "alpha", "mast", "beta", "alpha"])

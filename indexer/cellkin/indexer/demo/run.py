@@ -1,44 +1,44 @@
 """Label mouse cells from a human reference by nothing but what is written about their genes.
 
-Run by ``make demo``. The steps are the commands a user would type, and they are printed as they
+Run by ``cellkin demo``. The steps are the commands a user would type, and they are printed as they
 run: import the genes of both species, embed their texts with a language model, index the human
 pancreas, serve it, annotate the mouse pancreas through the server. No table says which mouse gene
 is which human gene, and ``cellkin annotate`` does not read the types the mouse cells came with:
 they are compared with its answer afterwards. The control does the same with a random vector in
 place of each gene's text, so it shows what the labels are worth without any text.
 
-Everything is kept in ``.demo/``; downloads are made once.
+Everything is kept in ``.demo/`` of the working folder; downloads are made once.
 """
 
 import json
-import os
 import resource
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import Any, NoReturn
 
-from commands import STORE, WORK, Steps, serving
+import anndata as ad
+import click
 from rich.console import Console
 
-from cellkin.wire.errors import CellkinError
+from cellkin.indexer.demo import report
+from cellkin.indexer.demo.data import DemoFiles, prepare
+from cellkin.indexer.demo.report import Evaluation
+from cellkin.indexer.demo.steps import STORE, WORK, Steps, serving
 
-if TYPE_CHECKING:
-    from data import DemoFiles
-    from report import Evaluation
-
-ROOT = Path(__file__).resolve().parents[2]
 INDEXES = {"text": "pancreas", "random": "pancreas-random"}
 MODELS = {"text": "all-minilm-l6-v2", "random": "random:384:0"}
 REQUIRED_MARGIN = 0.15
 """By how much text must beat the control in accuracy; less means that something is broken."""
 
 
-def label_mouse(steps: Steps, files: "DemoFiles") -> tuple[dict[str, Path], str]:
+def label_mouse(steps: Steps, files: DemoFiles) -> tuple[dict[str, Path], str]:
     """Run the commands of the demo.
 
     Parameters
@@ -75,8 +75,8 @@ def label_mouse(steps: Steps, files: "DemoFiles") -> tuple[dict[str, Path], str]
 
 
 def compare(
-    steps: Steps, files: "DemoFiles", outputs: dict[str, Path], console: Console
-) -> "dict[str, Evaluation]":
+    steps: Steps, files: DemoFiles, outputs: dict[str, Path], console: Console
+) -> dict[str, Evaluation]:
     """Compare the labels with the known types, print the tables and draw the picture.
 
     Parameters
@@ -97,9 +97,6 @@ def compare(
     """
     picture = WORK / "confusion.png"
     with steps.step("evaluate", "mouse labels against the authors' own"):
-        import anndata as ad
-        import report
-
         reference = ad.read_h5ad(files.human).obs["cell_type"].to_numpy(dtype=str)
         types = sorted(set(reference))
         annotated = {method: ad.read_h5ad(path).obs for method, path in outputs.items()}
@@ -119,58 +116,64 @@ def compare(
     console.print(report.absent_sentence(evaluations), highlight=False)
     console.print()
     console.print(report.recall_table(evaluations, truth, reference))
-    print(f"\nWho was taken for whom: {picture}")
+    click.echo(f"\nWho was taken for whom: {picture}")
     return evaluations
 
 
-def main() -> int:
-    """Run the demo.
+def run_demo() -> dict[str, Any]:
+    """Run the demo in the working folder.
 
     Returns
     -------
-    int
-        The exit code: 0, or 1 where text does not beat the control.
+    dict
+        The figures by method, the seconds of every step, and the most memory used. Where text does
+        not beat its control, ``as_expected`` is false.
+
+    Raises
+    ------
+    UnavailableError
+        If the data cannot be fetched.
+    SystemExit
+        If a command failed; with its exit code, after its standard error was shown.
     """
     started = time.monotonic()
-    os.chdir(ROOT)  # so that the printed commands can be pasted in the root of the repository
+    WORK.mkdir(exist_ok=True)
     for leftover in ("result.json", "confusion.png"):
         (WORK / leftover).unlink(missing_ok=True)
     if (WORK / "store").exists():
         shutil.rmtree(WORK / "store")
     steps, console = Steps(), Console()
-
     with steps.step("data", "mouse and human pancreas, NCBI genes (fetched once, digests checked)"):
-        from data import prepare  # here, since anndata takes seconds to load: they count
-
         files = prepare(WORK)
-    outputs, genes = label_mouse(steps, files)
+    with _ended_by_signals():
+        outputs, genes = label_mouse(steps, files)
     evaluations = compare(steps, files, outputs, console)
-    print(f"\nThe ten genes nearest to INS:\n{genes.rstrip()}\n")
-
+    click.echo(f"\nThe ten genes nearest to INS:\n{genes.rstrip()}\n")
     total_s = time.monotonic() - started
     own_mib, command_mib = peak_memory_mib()
+    margin = evaluations["text"].accuracy - evaluations["random"].accuracy
     result = {
         **{method: asdict(figures) for method, figures in evaluations.items()},
         "n_genes": files.n_genes,
         "n_cells": files.n_cells,
         "seconds": steps.seconds | {"total": round(total_s, 2)},
-        "peak_memory_mib": {"script": own_mib, "largest_command": command_mib},
+        "peak_memory_mib": {"demo": own_mib, "largest_command": command_mib},
+        "as_expected": margin >= REQUIRED_MARGIN,
     }
     (WORK / "result.json").write_text(json.dumps(result, indent=2) + "\n")
-    print(
-        f"{total_s:.0f} s in total; peak memory {own_mib:,} MiB of this script, "
+    click.echo(
+        f"{total_s:.0f} s in total; peak memory {own_mib:,} MiB of the demo itself, "
         f"{command_mib:,} MiB of the largest command"
     )
-    margin = evaluations["text"].accuracy - evaluations["random"].accuracy
     if margin < REQUIRED_MARGIN:
-        print(
+        click.echo(
             f"The accuracy of text is {margin:+.3f} above that of random gene vectors; at least "
             f"+{REQUIRED_MARGIN} is expected: something is broken.",
-            file=sys.stderr,
+            err=True,
         )
     for method, figures in evaluations.items():
-        print(f"{method:<7} accuracy {figures.accuracy:.3f}  macro-F1 {figures.macro_f1:.3f}")
-    return int(margin < REQUIRED_MARGIN)
+        click.echo(f"{method:<7} accuracy {figures.accuracy:.3f}  macro-F1 {figures.macro_f1:.3f}")
+    return result
 
 
 def peak_memory_mib() -> tuple[int, int]:
@@ -189,18 +192,16 @@ def peak_memory_mib() -> tuple[int, int]:
     return own, children
 
 
-def _end_on_signal(number: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + number)
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let signals that by default end Python at once end the server first."""
 
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
 
-if __name__ == "__main__":
-    # By default these end Python at once, and would leave the server running.
-    signal.signal(signal.SIGTERM, _end_on_signal)
-    signal.signal(signal.SIGHUP, _end_on_signal)
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
     try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
-    except CellkinError as error:
-        sys.exit(f"error: {error}")
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

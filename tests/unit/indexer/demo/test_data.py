@@ -6,8 +6,15 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from data import GENES, Wheel, _convert_genes, fetch, gene_info_line, parse_genes
 
+from cellkin.indexer.demo.data import (
+    GENES,
+    Wheel,
+    _convert_genes,
+    fetch,
+    gene_info_line,
+    parse_genes,
+)
 from cellkin.wire.errors import InputFileError, IntegrityError, UnavailableError
 
 ROW = (
