@@ -12,7 +12,7 @@ from cellkin.wire.terms import UNKNOWN_LABEL
 
 if TYPE_CHECKING:
     from cellkin.client.annotate import Annotation
-    from cellkin.client.predictions import QueryReport
+    from cellkin.client.results.predictions import QueryReport
 
 
 @click.command()

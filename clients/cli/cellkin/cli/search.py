@@ -35,7 +35,12 @@ def genes(
             gene, taxon=taxon, k=k, embedding=embedding, target_taxon=target_taxon
         )
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=1))
+        answer = {
+            "gene": asdict(found.gene),
+            "neighbors": [(asdict(hit), similarity) for hit, similarity in found.neighbors],
+            "versions": asdict(found.versions),
+        }
+        click.echo(json.dumps(answer, indent=1))
         return
     from cellkin.terminal.console import print_table
 

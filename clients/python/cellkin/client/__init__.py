@@ -1,13 +1,61 @@
 """The Python client of a cellkin server.
 
 >>> from cellkin.client import Client
->>> with Client("127.0.0.1:50051") as client:                  # doctest: +SKIP
+>>> with Client() as client:                                   # doctest: +SKIP
 ...     client.search_genes("INS", taxon=9606).neighbors[0]
 """
 
-from cellkin.client.client import Client, Gene, GeneNeighborhood
-from cellkin.client.connection import Tls
-from cellkin.client.predictions import Predictions, QueryReport
-from cellkin.client.versions import Versions
+from cellkin.client.aio import AsyncClient
+from cellkin.client.calls.cells import CellFilter
+from cellkin.client.client import Client
+from cellkin.client.results.catalog import (
+    Alias,
+    CellIndex,
+    Certificate,
+    EmbeddingModel,
+    EmbeddingVersion,
+    Reloaded,
+    RetractedVersion,
+    Retraction,
+)
+from cellkin.client.results.cells import (
+    CellExplanation,
+    CellHits,
+    Cells,
+    Explanations,
+    FoundCells,
+    SearchReport,
+)
+from cellkin.client.results.genes import Gene, GeneNeighborhood, GeneRecord, ResolvedGenes
+from cellkin.client.results.predictions import Prediction, Predictions, QueryReport
+from cellkin.client.results.versions import Versions
+from cellkin.client.tls import Tls
 
-__all__ = ["Client", "Gene", "GeneNeighborhood", "Predictions", "QueryReport", "Tls", "Versions"]
+__all__ = [
+    "Alias",
+    "AsyncClient",
+    "CellExplanation",
+    "CellFilter",
+    "CellHits",
+    "CellIndex",
+    "Cells",
+    "Certificate",
+    "Client",
+    "EmbeddingModel",
+    "EmbeddingVersion",
+    "Explanations",
+    "FoundCells",
+    "Gene",
+    "GeneNeighborhood",
+    "GeneRecord",
+    "Prediction",
+    "Predictions",
+    "QueryReport",
+    "Reloaded",
+    "ResolvedGenes",
+    "RetractedVersion",
+    "Retraction",
+    "SearchReport",
+    "Tls",
+    "Versions",
+]

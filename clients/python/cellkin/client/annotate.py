@@ -11,7 +11,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellkin.client.client import Client
-from cellkin.client.predictions import Predictions, QueryReport
+from cellkin.client.results.predictions import Predictions, QueryReport
 from cellkin.matrices.annotated import write_annotated
 from cellkin.matrices.cells import CellFile, open_cells
 from cellkin.matrices.units import UnitsFinding
@@ -147,7 +147,7 @@ def annotate_file(
         mass = np.zeros(len(cells.gene_names))
 
         def ask(background: sp.csr_matrix | None) -> tuple[QueryReport, _Answers]:
-            return client.predict_subtypes(
+            return client.stream_predict_subtypes(
                 index,
                 cells.gene_names,
                 _weighed(cells, mass),

@@ -11,6 +11,7 @@
     +-- FailedPreconditionError                 right request, wrong state of the world
     |   +-- GenesUnmatchedError                 too few genes match for any answer to mean something
     |   +-- RetractedError                      the version was withdrawn
+    |   +-- VersionMismatchError                the answer is of another version than is pinned
     |   +-- MissingDependencyError              an optional package is not installed
     |   +-- ModelNotLoadedError                 the server has no language model for a free text
     +-- ConflictError                           another writer was first
@@ -120,6 +121,12 @@ class RetractedError(FailedPreconditionError):
     """The version was withdrawn; ``metadata`` carries the reason and the replacement."""
 
     reason = "RETRACTED"
+
+
+class VersionMismatchError(FailedPreconditionError):
+    """The answer was made from another version than the one pinned; ``metadata`` has both."""
+
+    reason = "VERSION_MISMATCH"
 
 
 class MissingDependencyError(FailedPreconditionError, ImportError):

@@ -1,4 +1,4 @@
-"""Labels as they come over the wire, and cells as they go."""
+"""Labels as they come over the wire."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -6,17 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.client.versions import Versions
+from cellkin.client.results.tables import Tabular
+from cellkin.client.results.versions import Versions
 from cellkin.v1 import cell_service_pb2 as cell
 from cellkin.wire import codec
 from cellkin.wire.match import GeneMatch
-
-SPACES = {
-    None: cell.SPACE_KIND_UNSPECIFIED,
-    "text": cell.SPACE_KIND_TEXT,
-    "expression": cell.SPACE_KIND_EXPRESSION,
-}
-"""What cells may be compared by; None lets the server choose."""
+from cellkin.wire.terms import UNKNOWN_LABEL, UnknownReason
 
 
 @dataclass(frozen=True)
@@ -67,7 +62,7 @@ class QueryReport:
 
 
 @dataclass(frozen=True)
-class Predictions:
+class Predictions(Tabular):
     """The labels of a block of cells, in order.
 
     Parameters
@@ -102,6 +97,10 @@ class Predictions:
     fallbacks: npt.NDArray[np.int32]
     vectors: npt.NDArray[np.float32]
 
+    def columns(self) -> dict[str, Any]:
+        """Return one row a cell, without the vectors."""
+        return {name: getattr(self, name) for name in _PER_CELL}
+
     @classmethod
     def join(cls, parts: "list[Predictions]") -> "Predictions":
         """Return the predictions of several blocks as one; of none, those of no cells."""
@@ -110,19 +109,50 @@ class Predictions:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-def to_message(block: Any) -> cell.CellBlock:
-    """Return a CSR matrix of cells as it is sent."""
-    return cell.CellBlock(
-        indptr=codec.encode(block.indptr.astype(np.int64, copy=False)),
-        columns=codec.encode(block.indices.astype(np.int32, copy=False)),
-        values=codec.encode(block.data.astype(np.float32, copy=False)),
-    )
+@dataclass(frozen=True)
+class Prediction(Tabular):
+    """The answer to one block of cells.
+
+    Parameters
+    ----------
+    report
+        What the query met.
+    predictions
+        One row a cell.
+    """
+
+    report: QueryReport
+    predictions: Predictions
+
+    @property
+    def versions(self) -> Versions:
+        """What the answer is made from."""
+        return self.report.versions
+
+    def columns(self) -> dict[str, Any]:
+        """Return one row a cell; ``label`` is ``unknown`` where none can be claimed."""
+        found = self.predictions
+        winners = [self.report.labels[at] if at >= 0 else "" for at in found.winners.tolist()]
+        known = (found.reasons == UnknownReason.KNOWN).tolist()
+        return {
+            "label": [w if k else UNKNOWN_LABEL for w, k in zip(winners, known, strict=True)],
+            "winner": winners,
+            "probability": found.probabilities,
+            "support": found.supports,
+            "n_votes": found.n_votes,
+            "novelty": found.novelties,
+            "reason": [UnknownReason(reason).label for reason in found.reasons.tolist()],
+        }
 
 
-def read_report(report: cell.QueryReport) -> QueryReport:
-    """Read the report of a query."""
-    genes = report.genes
-    match = GeneMatch(
+_PER_CELL = (
+    "winners", "probabilities", "supports", "n_votes", "novelties", "reasons", "fallbacks",
+)  # fmt: skip
+
+
+def read_match(genes: cell.GeneMatch) -> GeneMatch:
+    """Read how gene names met the corpus."""
+    return GeneMatch(
         genes.taxon,
         genes.taxon_inferred,
         codec.decode(genes.gene_ids, np.int64, "gene_ids"),
@@ -130,11 +160,15 @@ def read_report(report: cell.QueryReport) -> QueryReport:
         codec.decode(genes.rungs, np.uint8, "rungs"),
         codec.decode(genes.in_space, np.uint8, "in_space"),
     )
+
+
+def read_report(report: cell.QueryReport) -> QueryReport:
+    """Read the report of a query."""
     return QueryReport(
         Versions.from_message(report.versions),
         report.recipe,
         list(report.labels),
-        match,
+        read_match(report.genes),
         report.min_probability,
         report.k,
         "expression" if report.space == cell.SPACE_KIND_EXPRESSION else "text",
@@ -159,3 +193,8 @@ def read_predictions(block: cell.PredictionBlock) -> Predictions:
         codec.decode(block.fallbacks, np.int32, "fallbacks"),
         codec.decode(block.vectors, np.float32, "vectors").reshape(len(winners), block.dim),
     )
+
+
+def read_prediction(message: cell.PredictSubtypesResponse) -> Prediction:
+    """Read the answer to one block of cells."""
+    return Prediction(read_report(message.report), read_predictions(message.predictions))
