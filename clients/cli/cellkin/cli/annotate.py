@@ -51,7 +51,7 @@ def annotate(
     exclude_batches: tuple[str, ...],
     layer: str | None,
     raw: bool,
-    server: str,
+    server: str | None,
     as_json: bool,
 ) -> None:
     """Label the cells of QUERY by their nearest reference cells.
