@@ -35,7 +35,10 @@ def genes(
     server: str | None,
     as_json: bool,
 ) -> None:
-    """Find the genes whose texts are nearest to that of GENE, a symbol or an identifier."""
+    """Find the genes whose texts are nearest to that of GENE.
+
+    GENE is a symbol, a synonym, an Ensembl id or an NCBI GeneID.
+    """
     from cellkin.cli.connection import connect
 
     with connect(server) as client:

@@ -13,7 +13,7 @@ from cellkin.wire.errors import FailedPreconditionError, MissingDependencyError
 @click.command()
 @json_option
 def demo(as_json: bool) -> None:
-    """Label mouse pancreas cells from human ones by gene text.
+    """See what gene text is worth: mouse cells labelled from human ones.
 
     Fetches two wheels for their data, then runs the commands a user would type and prints them.
     No table of orthologues is used; the control has a random vector in place of every text.

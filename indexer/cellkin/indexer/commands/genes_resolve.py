@@ -23,9 +23,10 @@ if TYPE_CHECKING:
 @store_option
 @json_option
 def resolve(names: tuple[str, ...], taxon: int, corpus: str, uri: str, as_json: bool) -> None:
-    """Say which gene each NAME means, and by what; - reads names from standard input, one a line.
+    """Say which gene each NAME means, and by what.
 
-    Names are read as those of one species, as the columns of a matrix are.
+    A - reads names from standard input, one a line. Names are read as those of one species, as the
+    columns of a matrix are.
     """
     from cellkin.space.matching import match_texts
     from cellkin.store.catalog import Kind
