@@ -35,6 +35,11 @@ def get_embedding_model(name: str) -> Call[results.EmbeddingModel]:
     name
         Its name.
 
+    Returns
+    -------
+    EmbeddingModel
+        Its width and how many versions there are.
+
     Raises
     ------
     NotFoundError
@@ -76,6 +81,11 @@ def get_embedding_version(name: str) -> Call[results.EmbeddingVersion]:
     name
         ``MODEL[@VERSION_OR_ALIAS]``.
 
+    Returns
+    -------
+    EmbeddingVersion
+        With its manifest: everything it was made from and by.
+
     Raises
     ------
     NotFoundError
@@ -99,6 +109,11 @@ def list_cell_indexes(*, all_versions: bool = False) -> Pages[results.CellIndex]
     -------
     iterator of CellIndex
         Asks for a page when the one before it is used up.
+
+    Raises
+    ------
+    UnavailableError
+        If the server does not answer; when a page is asked for.
     """
     make = partial(wire.ListCellIndexesRequest, all_versions=all_versions)
     return _pages("ListCellIndexes", make, "cell_indexes", results.read_index)
@@ -111,6 +126,11 @@ def get_cell_index(name: str) -> Call[results.CellIndex]:
     ----------
     name
         ``NAME[@VERSION_OR_ALIAS]``.
+
+    Returns
+    -------
+    CellIndex
+        What it holds, what it was made from, and what was measured of it.
 
     Raises
     ------
@@ -148,6 +168,11 @@ def set_alias(kind: VersionKind, version: str, alias: str) -> Call[results.Alias
     alias
         Such as ``stable``: up to 40 lower-case letters, digits or ``-``.
 
+    Returns
+    -------
+    Alias
+        What it means now.
+
     Raises
     ------
     NotFoundError
@@ -183,6 +208,11 @@ def retract_version(
     replacement
         What to use instead, ``NAME@DATE.N``; empty where there is nothing.
 
+    Returns
+    -------
+    RetractedVersion
+        What was withdrawn, and why.
+
     Raises
     ------
     NotFoundError
@@ -203,6 +233,11 @@ def retract_version(
 
 def reload() -> Call[results.Reloaded]:
     """Let the server read the catalog now; answers when what changed is loaded, or refused.
+
+    Returns
+    -------
+    Reloaded
+        The versions that are used from now on, and those that were refused.
 
     Raises
     ------

@@ -16,7 +16,15 @@ from cellkin.wire.terms import VersionKind
 
 @dataclass(frozen=True)
 class Retraction:
-    """Why a version was withdrawn, and what to use instead (empty for nothing)."""
+    """Why a version was withdrawn.
+
+    Parameters
+    ----------
+    reason
+        In words.
+    replacement
+        The version to use instead; empty where there is none.
+    """
 
     reason: str
     replacement: str
@@ -24,7 +32,15 @@ class Retraction:
 
 @dataclass(frozen=True)
 class RetractedVersion:
-    """A version that was withdrawn, ``NAME@DATE.N``, and why."""
+    """A version that was withdrawn.
+
+    Parameters
+    ----------
+    version
+        ``NAME@DATE.N``.
+    retraction
+        Why.
+    """
 
     version: str
     retraction: Retraction
