@@ -8,6 +8,7 @@ Real data is not so clear.
 """
 
 import csv
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,19 +18,21 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+GENES = Path(__file__).with_name("genes.tsv")
 TYPES = ("alpha", "beta", "delta", "acinar", "ductal", "endothelial", "stellate")
 """The cell types of the reference. Macrophages are in the sample alone."""
 INFO = (
-    "#tax_id GeneID Symbol LocusTag Synonyms dbXrefs chromosome map_location description "
-    "type_of_gene Symbol_from_nomenclature_authority Full_name_from_nomenclature_authority "
-    "Nomenclature_status Other_designations Modification_date Feature_type"
-).split()
+    "#tax_id", "GeneID", "Symbol", "LocusTag", "Synonyms", "dbXrefs", "chromosome", "map_location",
+    "description", "type_of_gene", "Symbol_from_nomenclature_authority",
+    "Full_name_from_nomenclature_authority", "Nomenclature_status", "Other_designations",
+    "Modification_date", "Feature_type",
+)  # fmt: skip
+"""The columns of NCBI's ``gene_info``."""
 
 
 def read_genes() -> pd.DataFrame:
     """Return the genes: which type each marks, its names and what is said about it."""
-    path = Path(__file__).with_name("genes.tsv")
-    return pd.read_csv(path, sep="\t", quoting=csv.QUOTE_NONE)
+    return pd.read_csv(GENES, sep="\t", quoting=csv.QUOTE_NONE)
 
 
 def make_cells(types: list[str], seed: int, donors: int = 3) -> anndata.AnnData:
@@ -73,6 +76,7 @@ def make_data(folder: Path) -> None:
     cells of other donors.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(GENES, folder)
     genes = read_genes()
     info = pd.DataFrame("-", index=genes.index, columns=INFO)
     info["#tax_id"] = 9606

@@ -19,7 +19,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         numbers = bool(cells) and all(
             row[at][:1].isdigit() or row[at] in ("", "-") for row in cells
         )
-        table.add_column(name, justify="right" if numbers else "left")
+        # The first column names the row: a name cut short is none.
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=at == 0)
     for row in cells:
         table.add_row(*map(escape, row))
     width = None if sys.stdout.isatty() else 110
