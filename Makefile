@@ -61,6 +61,9 @@ test: dev  ## Run the tests that take no GPU and no many minutes.
 test-gpu: dev  ## Run the tests that need a CUDA device; without one they are skipped, with the reason.
 	$(BIN)/pytest -m gpu -rs
 
+test-client: dev  ## Build the client's wheel, and label a sample with it in a fresh environment.
+	$(BIN)/pytest -m slow tests/packaging/test_fresh_client.py
+
 bench-%: dev  ## Run benchmarks/%.py, which writes its part of docs/benchmarks.md.
 	$(BIN)/python benchmarks/$*.py
 
@@ -80,4 +83,4 @@ wheels: dev  ## Build both distributions into dist/.
 clean:  ## Remove what the targets made.
 	rm -rf $(VENV) $(PROTOC_VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help dev lock protos fmt check test test-gpu demo wheels clean
+.PHONY: help dev lock protos fmt check test test-gpu test-client demo wheels clean
