@@ -352,6 +352,23 @@ def test_pictures(client: ck.Client, adata: anndata.AnnData) -> None:
     matplotlib.pyplot.close("all")
 
 
+def test_no_cells_have_no_labels(client: ck.Client, adata: anndata.AnnData) -> None:
+    none = adata[:0].copy()
+    ck.tl.annotate(none, "trio", client=client)
+    assert list(none.obs["cellkin_label"].cat.categories) == ["alpha", "beta", "delta", "unknown"]
+    assert ck.reproduce(none, client=client).same
+    ck.tl.search_cells(none, "trio", k=3, client=client)
+    assert none.obsm["cellkin_hits"].shape == (0, 3)
+
+
+def test_the_environment_says_which_server(
+    live: Live, adata: anndata.AnnData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELLKIN_ADDRESS", live.address)
+    ck.tl.annotate(adata, "trio")
+    assert ck.reproduce(adata).same
+
+
 def test_blocks_that_do_not_belong_together_are_refused(
     client: ck.Client, adata: anndata.AnnData
 ) -> None:
