@@ -161,6 +161,18 @@ def test_a_library_that_is_missing_is_named(
         client.get_cells("trio", ["cell1-1"]).to_pandas()
 
 
+def test_the_tools_say_which_extra_they_need() -> None:
+    code = (
+        "import sys; sys.modules['anndata'] = None\n"
+        "import cellkin.client as ck\n"
+        "try: ck.tl\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cellkin.client.tl needs anndata, which is not installed" in done.stdout
+    assert "pip install 'cellkin-client[anndata]'" in done.stdout
+
+
 def test_both_clients_read_blocks_as_answers_come(live: Live) -> None:
     taken = 0
 

@@ -1,5 +1,6 @@
 """AnnData in scanpy's manner: one answer whatever holds the cells, resumed or not, and again."""
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -231,8 +232,8 @@ def test_an_interrupted_run_goes_on(
     whole = run(client)
     with pytest.raises(Interrupted):
         run(client, stop=7, resume=folder)
-    n_done = sum(p["n_cells"] for p in checkpoint.json.loads(
-        (folder / "manifest.json").read_text())["parts"])  # fmt: skip
+    state = json.loads((folder / "manifest.json").read_text())
+    n_done = sum(part["n_cells"] for part in state["parts"])
     assert 0 < n_done < 90
     with pytest.raises(CheckpointError, match="min_probability was"):
         run(client, resume=folder, min_probability=0.7)

@@ -81,7 +81,7 @@ def test_a_run_that_is_killed_anywhere_ends_the_same(
 ) -> None:
     with TemporaryDirectory() as scratch, pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpoint, "PART_CELLS", part)
-        patch.setattr(checkpoint.os, "fsync", lambda _: None)  # no machine crashes here
+        patch.setattr("os.fsync", lambda _: None)  # no machine crashes here
         whole, broken = Path(scratch) / "whole", Path(scratch) / "broken"
         right = run(whole, sizes, dim)
         for stop in stops:
