@@ -3,6 +3,8 @@
 import asyncio
 import inspect
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -161,6 +163,18 @@ def test_a_library_that_is_missing_is_named(
         client.get_cells("trio", ["cell1-1"]).to_pandas()
 
 
+def test_the_tools_say_which_extra_they_need() -> None:
+    code = (
+        "import sys; sys.modules['anndata'] = None\n"
+        "import cellkin.client as ck\n"
+        "try: ck.tl\n"
+        "except ImportError as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "cellkin.client.tl needs anndata, which is not installed" in done.stdout
+    assert "pip install 'cellkin-client[anndata]'" in done.stdout
+
+
 def test_both_clients_read_blocks_as_answers_come(live: Live) -> None:
     taken = 0
 
@@ -196,6 +210,51 @@ def test_both_clients_read_blocks_as_answers_come(live: Live) -> None:
 
     with Client(live.address) as client, pytest.raises(InvalidArgumentError, match="AsyncClient"):
         client.stream_predict_subtypes("trio", GENES, empty(), units=LINEAR)
+
+
+def test_errors_of_a_stream_come_awaited_too(live: Live) -> None:
+    bad = sp.csr_matrix(np.full((1, 120), -1, np.float32))
+    good = sp.csr_matrix(np.ones((1, 120), np.float32))
+
+    async def awaited() -> None:
+        async with AsyncClient(live.address) as client:
+            with pytest.raises(NotFoundError, match="no cell index 'nope'"):
+                await client.stream_predict_subtypes("nope", GENES, [good], units=LINEAR)
+            _, answers = await client.stream_predict_subtypes(
+                "trio", GENES, [good, bad, good], units=LINEAR
+            )
+            with pytest.raises(InvalidArgumentError, match="finite and not negative"):
+                _ = [part async for part in answers]
+            # One that is left in the middle disturbs no other.
+            _, answers = await client.stream_predict_subtypes(
+                "trio", GENES, [good] * 20, units=LINEAR
+            )
+            await anext(answers)
+            await answers.aclose()
+            alone = await client.predict_subtypes("trio", GENES, good, units=LINEAR)
+            assert len(alone.to_pandas()) == 1
+
+    asyncio.run(awaited())
+
+
+def test_who_awaits_is_as_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+
+    async def quickly(delay_s: float) -> None:
+        slept.append(delay_s)
+
+    async def awaited() -> None:
+        async with AsyncClient("127.0.0.1:9", attempts=3) as client:
+            with pytest.raises(UnavailableError):
+                await client.get_cell_index("trio")
+            with pytest.raises(UnavailableError):
+                await client.stream_search_cells("trio", [])
+            with pytest.raises(UnavailableError):
+                await client.set_alias(VersionKind.INDEX, "trio", "stable")
+
+    monkeypatch.setattr("cellkin.client.aio.asyncio.sleep", quickly)
+    asyncio.run(awaited())
+    assert len(slept) == 4
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,10 @@ EVERY = [
 ]
 CLASSES = [public for public in EVERY if inspect.isclass(public.thing)]
 FUNCTIONS = [public for public in EVERY if inspect.isfunction(inspect.unwrap(public.thing))]
-REQUESTS = [public for public in FUNCTIONS if public.name.rpartition(".")[2] in vars(Surface)]
+REQUESTS = [
+    public for public in FUNCTIONS
+    if "Client." in public.name and public.name.rpartition(".")[2] in vars(Surface)
+]  # fmt: skip
 
 
 def sections(text: str) -> dict[str, str]:
@@ -102,18 +105,24 @@ def test_a_function_describes_what_it_takes_and_gives(public: Public) -> None:
 
 
 @pytest.mark.parametrize("public", REQUESTS, ids=names(REQUESTS))
-def test_a_request_says_what_it_returns_and_what_it_raises(public: Public) -> None:
+def test_a_request_says_what_it_returns_what_it_raises_and_its_source(public: Public) -> None:
     text = sections(public.thing.__doc__ or "")
     assert "Returns" in text
     if parameters(public.thing):
-        assert "Raises" in text
+        assert "Error" in text["Raises"]
+    assert re.search(rf"\w+Service\.{rpc_of(public.name)}``", public.thing.__doc__ or "")
 
 
 def test_every_request_is_of_one_rpc_its_source() -> None:
     protos = FileDescriptorSet.FromString(descriptor_set_path().read_bytes())
     rpcs = {rpc.name for file in protos.file for service in file.service for rpc in service.method}
     methods = {name for name in vars(Surface) if not name.startswith("_")}
-    assert {"".join(map(str.capitalize, name.split("_"))) for name in methods} == rpcs
+    assert set(map(rpc_of, methods)) == rpcs
+
+
+def rpc_of(method: str) -> str:
+    """Return the RPC that a method of the client asks, its source."""
+    return "".join(map(str.capitalize, method.rpartition(".")[2].split("_")))
 
 
 def test_the_examination_finds_what_is_missing() -> None:

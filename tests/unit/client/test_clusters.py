@@ -22,7 +22,12 @@ def test_the_votes_of_a_cluster_add_up() -> None:
     assert found.split_labels == ("alpha", "beta", "unknown")
     assert found.split.tolist() == [[1, 2, 1], [1, 0, 1], [0, 0, 0]]
     frame = found.to_pandas()
-    assert list(frame["cells: beta"]) == [2, 0, 0]
+    assert list(frame["split"]) == [
+        "beta 50.0%, alpha 25.0%, unknown 25.0%", "alpha 50.0%, unknown 50.0%", "",
+    ]  # fmt: skip
+    split = pd.DataFrame(found.split_columns())
+    assert split["n_cells"].tolist() == [1, 2, 1, 1, 1]
+    assert split["share"].tolist() == [0.25, 0.5, 0.25, 0.5, 0.5]
     assert list(frame["n_cells"]) == [4, 2, 0]
     cells = found.of_cells(clusters)
     assert list(cells.astype(object)[:5]) == ["unknown"] * 3 + ["alpha"] * 2

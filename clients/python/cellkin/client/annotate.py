@@ -67,8 +67,7 @@ class Annotation(Labelled, Tabular):
 
     def columns(self) -> dict[str, Any]:
         """Return one row a cell: what `obs` has, and the cells' names as ``cell_id``."""
-        obs = {name: np.asarray(values) for name, values in self.obs("").items()}
-        return {"cell_id": self.cell_ids, **obs}
+        return {"cell_id": self.cell_ids, **{n: _plain(c) for n, c in self.obs("").items()}}
 
     def obs(self, prefix: str) -> dict[str, Any]:
         """Return the columns that say what each cell is, each name with a prefix."""
@@ -214,6 +213,14 @@ def write_annotation(
         layer=annotation.layer,
         raw=annotation.raw,
     )
+
+
+def _plain(column: Any) -> Any:
+    """Return a column as an array; missing names are None."""
+    if not isinstance(column, pd.Categorical):
+        return column
+    names = np.array([*column.categories, None], object)
+    return names[column.codes]
 
 
 def _names(codes: npt.NDArray[np.uint8], labels: dict[int, str]) -> pd.Categorical:

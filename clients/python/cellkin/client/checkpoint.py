@@ -23,6 +23,7 @@ from cellkin.wire.errors import CheckpointError, InputFileError
 PART_CELLS = 16_384
 _FORMAT = 1
 _MANIFEST = "manifest.json"
+_PARTIAL = ".manifest.json.partial"
 _COLUMNS = tuple(Predictions.__dataclass_fields__)
 _MASS = "mass"
 """The summed linear expression of each column of the matrix, a row a part."""
@@ -157,7 +158,7 @@ class Checkpoint:
         path = self._folder / _MANIFEST
         if not path.exists():
             self._folder.mkdir(parents=True, exist_ok=True)
-            if any(self._folder.iterdir()):
+            if any(file.name != _PARTIAL for file in self._folder.iterdir()):
                 raise CheckpointError(
                     f"{self._folder} holds something that is no checkpoint; give an empty folder"
                 )
@@ -198,10 +199,14 @@ class Checkpoint:
             )  # fmt: skip
 
     def _cut(self, state: dict[str, Any]) -> None:
-        for name in state["columns"]:
-            size = self._row_bytes(state, name) * self._n_rows(state, name)
+        """Cut off what was written after the manifest."""
+        for name in (*_COLUMNS, _MASS):
             path = self._folder / f"{name}.bin"
-            if path.stat().st_size < size:
+            if name not in state["columns"]:
+                path.unlink(missing_ok=True)
+                continue
+            size = self._row_bytes(state, name) * self._n_rows(state, name)
+            if not path.exists() or path.stat().st_size < size:
                 raise CheckpointError(
                     f"checkpoint {self._folder}: {path.name} is cut short; begin anew"
                 )
@@ -229,7 +234,7 @@ class Checkpoint:
                 self._flush(file)
 
     def _save(self, state: dict[str, Any]) -> None:
-        partial = self._folder / f".{_MANIFEST}.partial"
+        partial = self._folder / _PARTIAL
         with partial.open("w", encoding="utf-8") as file:
             json.dump(state, file, indent=1)
             self._flush(file)

@@ -45,14 +45,24 @@ class Clusters(Tabular):
     min_probability: float
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a cluster: label, confidence, and the cells of each label."""
-        cells = {f"cells: {name}": self.split[:, at] for at, name in enumerate(self.split_labels)}
+        """Return one row a cluster: its label, confidence, cells, and how these are split."""
         return {
             "cluster": list(self.names),
             "label": list(self.labels),
             "confidence": self.confidences,
             "n_cells": self.n_cells,
-            **cells,
+            "split": [self._described(cells) for cells in self.split],
+        }
+
+    def split_columns(self) -> dict[str, Any]:
+        """Return one row a label of a cluster that has cells: how many, and their share."""
+        cluster, label = np.nonzero(self.split)
+        cells = self.split[cluster, label]
+        return {
+            "cluster": [self.names[at] for at in cluster.tolist()],
+            "label": [self.split_labels[at] for at in label.tolist()],
+            "n_cells": cells,
+            "share": cells / self.n_cells[cluster],
         }
 
     def of_cells(self, clusters: Any) -> pd.Categorical:
@@ -60,6 +70,11 @@ class Clusters(Tabular):
         of = dict(zip(self.names, self.labels, strict=True))
         labels = [of.get(str(name)) for name in clusters]
         return pd.Categorical(labels, categories=sorted(set(self.labels)))
+
+    def _described(self, cells: npt.NDArray[np.int64]) -> str:
+        most_first = [at for at in np.argsort(-cells, kind="stable").tolist() if cells[at]]
+        shares = cells / max(1, cells.sum())
+        return ", ".join(f"{self.split_labels[at]} {shares[at]:.1%}" for at in most_first)
 
 
 def vote(

@@ -176,7 +176,8 @@ def label(
     if background is not None:
         background = genes.of(background)
     report = replace(report, match=genes.match, own_mean=background is not None)
-    with TemporaryDirectory(prefix="cellkin-") as scratch:
+    # What is mapped stays readable when the folder is gone; where it cannot go, it stays.
+    with TemporaryDirectory(prefix="cellkin-", ignore_cleanup_errors=True) as scratch:
         checkpoint = Checkpoint(
             resume or Path(scratch),
             _identity(query, settings, report, background),
@@ -194,7 +195,6 @@ def label(
             names += block.names
             progress(len(names), query.n_cells or len(names))
         checkpoint.write()
-        # What is mapped stays readable when the folder is gone.
         return Labelled(
             settings, report, query.units, names, checkpoint.answers(),
             checkpoint.mass(len(query.gene_names)),

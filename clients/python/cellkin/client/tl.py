@@ -100,8 +100,9 @@ def annotate(
         ``obs['cellkin_fallback']``
             categorical, an ancestor, where labels are paths.
         ``obs['cellkin_cluster_label']``, ``uns['cellkin']['clusters']``
-            with ``clusters``: the label of each cell's cluster, and the table of
-            `cellkin.client.clusters.Clusters`.
+            with ``clusters``: the label of each cell's cluster; and a table of each cluster's
+            label, confidence in [0, 1], cells and split, see `cellkin.client.clusters.Clusters`.
+            ``uns['cellkin']['cluster_split']`` has a row a label of a cluster.
         ``var['cellkin_gene_id']``, ``var['cellkin_match']``, ``var['cellkin_text']``
             how each gene was read.
         ``uns['cellkin']``
@@ -154,7 +155,11 @@ def annotate(
             annotation.report.min_probability,
         )  # fmt: skip
         target.obs[f"{key_added}_cluster_label"] = voted.of_cells(target.obs[clusters])
-        manifest |= {"clusters": voted.to_pandas(), "clustered_by": clusters}
+        manifest |= {
+            "clustered_by": clusters,
+            "clusters": _frame(voted.columns()),
+            "cluster_split": _frame(voted.split_columns()),
+        }
     target.uns[key_added] = manifest
     return target if copy else None
 
@@ -266,9 +271,8 @@ def search_cells(
     found = CellHits.join(parts)
     rows, similarities = _rectangles(found, k)
     target.obsm[key_added], target.obsm[f"{key_added}_similarity"] = rows, similarities
-    cells = pd.DataFrame(found.columns())[["row", "cell_id", "label", "batch"]]
-    cells = cells.drop_duplicates("row").sort_values("row").reset_index(drop=True)
-    cells.index = cells.index.astype(str)
+    cells = _frame(found.columns())[["row", "cell_id", "label", "batch"]]
+    cells = cells.drop_duplicates("row").sort_values("row")
     target.uns[key_added] = {
         "versions": asdict(report.versions), "k": k, "cells": cells,
         "gene_match": genes.match.to_metadata(),
@@ -334,9 +338,8 @@ def explain(
             progress(len(explained), target.n_obs)
     found = Explanations(genes.versions, tuple(explained))
     names = target.obs_names.to_numpy()
-    of_genes = pd.DataFrame(found.columns())
+    of_genes = _frame(found.columns())
     of_genes["cell"] = names[of_genes["cell"]]
-    of_genes.index = of_genes.index.astype(str)
     of_cells = pd.DataFrame(
         {
             what: [getattr(cell, what) for cell in found.cells]
@@ -369,6 +372,13 @@ def _target(adata: Any, copy: bool) -> Any:
             "a backed AnnData is not copied; give copy=False, the file's matrix stays as it is"
         )
     return adata.copy() if copy else adata
+
+
+def _frame(columns: dict[str, Any]) -> pd.DataFrame:
+    """Return a table as ``.h5ad`` files hold them, its rows named."""
+    frame = pd.DataFrame(columns)
+    frame.index = frame.index.astype(str)
+    return frame
 
 
 def _rectangles(hits: CellHits, k: int) -> tuple[Any, Any]:

@@ -16,6 +16,8 @@ Item = TypeVar("Item")
 def list_embedding_models() -> Pages[results.EmbeddingModel]:
     """List the embedding models, by name.
 
+    Source: ``CatalogService.ListEmbeddingModels``.
+
     Returns
     -------
     iterator of EmbeddingModel
@@ -29,6 +31,8 @@ def list_embedding_models() -> Pages[results.EmbeddingModel]:
 
 def get_embedding_model(name: str) -> Call[results.EmbeddingModel]:
     """Describe one embedding model.
+
+    Source: ``CatalogService.GetEmbeddingModel``.
 
     Parameters
     ----------
@@ -54,6 +58,8 @@ def get_embedding_model(name: str) -> Call[results.EmbeddingModel]:
 def list_embedding_versions(model: str) -> Pages[results.EmbeddingVersion]:
     """List the versions of one embedding model, oldest first.
 
+    Source: ``CatalogService.ListEmbeddingVersions``.
+
     Parameters
     ----------
     model
@@ -75,6 +81,8 @@ def list_embedding_versions(model: str) -> Pages[results.EmbeddingVersion]:
 
 def get_embedding_version(name: str) -> Call[results.EmbeddingVersion]:
     """Describe one version of an embedding model, retracted or not.
+
+    Source: ``CatalogService.GetEmbeddingVersion``.
 
     Parameters
     ----------
@@ -100,6 +108,8 @@ def get_embedding_version(name: str) -> Call[results.EmbeddingVersion]:
 def list_cell_indexes(*, all_versions: bool = False) -> Pages[results.CellIndex]:
     """List the newest version of every cell index by name, or every version.
 
+    Source: ``CatalogService.ListCellIndexes``.
+
     Parameters
     ----------
     all_versions
@@ -121,6 +131,8 @@ def list_cell_indexes(*, all_versions: bool = False) -> Pages[results.CellIndex]
 
 def get_cell_index(name: str) -> Call[results.CellIndex]:
     """Describe one version of a cell index with its certificate, retracted or not.
+
+    Source: ``CatalogService.GetCellIndex``.
 
     Parameters
     ----------
@@ -146,6 +158,8 @@ def get_cell_index(name: str) -> Call[results.CellIndex]:
 def list_aliases() -> Pages[results.Alias]:
     """List what aliases mean, by kind and name; not ``latest``.
 
+    Source: ``CatalogService.ListAliases``.
+
     Returns
     -------
     iterator of Alias
@@ -156,6 +170,8 @@ def list_aliases() -> Pages[results.Alias]:
 
 def set_alias(kind: VersionKind, version: str, alias: str) -> Call[results.Alias]:
     """Let an alias mean a version from now on, whatever it meant before.
+
+    Source: ``CatalogService.SetAlias``.
 
     It is not sent again where the server does not answer: another may have moved it meanwhile.
 
@@ -197,6 +213,8 @@ def retract_version(
 ) -> Call[results.RetractedVersion]:
     """Withdraw a version: it is refused from now on, and kept for what was made from it.
 
+    Source: ``CatalogService.RetractVersion``.
+
     Parameters
     ----------
     kind
@@ -233,6 +251,8 @@ def retract_version(
 
 def reload() -> Call[results.Reloaded]:
     """Let the server read the catalog now; answers when what changed is loaded, or refused.
+
+    Source: ``CatalogService.Reload``.
 
     Returns
     -------

@@ -56,6 +56,8 @@ def predict_subtypes(
 ) -> Call[predictions.Prediction]:
     """Label one block of cells.
 
+    Source: ``CellService.PredictSubtypes``. The answer's ``versions`` name the data.
+
     Parameters
     ----------
     index
@@ -124,6 +126,8 @@ def stream_predict_subtypes(
 ) -> Stream[predictions.QueryReport, predictions.Predictions]:
     """Label a stream of cells, all from one version.
 
+    Source: ``CellService.StreamPredictSubtypes``. The report's ``versions`` name the data.
+
     Parameters
     ----------
     index, genes, units, taxon, min_probability, return_vectors, space, exclude_batches
@@ -180,6 +184,8 @@ def search_cells(
     exclude_batches: Sequence[str] = (),
 ) -> Call[results.FoundCells]:
     """Find the reference cells nearest to vectors, or to cells by their expression.
+
+    Source: ``CellService.SearchCells``. The answer's ``versions`` name the data.
 
     Parameters
     ----------
@@ -239,6 +245,8 @@ def stream_search_cells(
 ) -> Stream[results.SearchReport, results.CellHits]:
     """Search for a stream of queries, all in one version.
 
+    Source: ``CellService.StreamSearchCells``. The report's ``versions`` name the data.
+
     Parameters
     ----------
     index, k, filters, exact, genes, units, taxon
@@ -283,6 +291,8 @@ def explain_cell(
 ) -> Call[results.Explanations]:
     """Say which genes pull cells to a label; exact and additive.
 
+    Source: ``CellService.ExplainCell``. The answer's ``versions`` name the data.
+
     Parameters
     ----------
     index, genes, units, taxon
@@ -326,6 +336,8 @@ def get_cells(
     index: str, cell_ids: Sequence[str], *, return_vectors: bool = False
 ) -> Call[results.Cells]:
     """Describe up to 1000 reference cells by their names.
+
+    Source: ``CellService.GetCells``. The answer's ``versions`` name the data.
 
     Parameters
     ----------

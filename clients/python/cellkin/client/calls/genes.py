@@ -27,6 +27,8 @@ def search_genes(
 ) -> Call[results.GeneNeighborhood]:
     """Find the genes whose texts are nearest to those of genes, to a vector or to a free text.
 
+    Source: ``GeneService.SearchGenes``. The answer's ``versions`` name the data.
+
     Parameters
     ----------
     name
@@ -95,6 +97,8 @@ def search_genes(
 def get_gene(name: str, *, taxon: int = 0, corpus: str = "") -> Call[results.Gene]:
     """Describe one gene with its text.
 
+    Source: ``GeneService.GetGene``. The answer's ``versions`` name the data.
+
     Parameters
     ----------
     name
@@ -127,6 +131,8 @@ def batch_get_genes(
 ) -> Call[list[results.Gene]]:
     """Describe up to 1000 genes, all of them or none, in the order asked for.
 
+    Source: ``GeneService.BatchGetGenes``. Each gene's ``versions`` name the data.
+
     Parameters
     ----------
     names
@@ -158,6 +164,8 @@ def resolve_genes(
     names: Sequence[str], *, taxon: int = 0, corpus: str = "", index: str = ""
 ) -> Call[results.ResolvedGenes]:
     """Say of each gene name of a matrix what it means.
+
+    Source: ``GeneService.ResolveGenes``. The answer's ``versions`` name the data.
 
     Parameters
     ----------
