@@ -38,10 +38,12 @@ $(PROTOC_VENV)/.ready: pyproject.toml .ci/constraints.txt $(VENV)/.ready
 	$(UV) pip install -p $(PROTOC_VENV)/bin/python --group protos
 	@touch $@
 
-protos: $(PROTOC_VENV)/.ready  ## Lint the protos and generate the Python stubs.
+protos: $(PROTOC_VENV)/.ready  ## Lint the protos, generate the Python stubs and the descriptor set.
 	cd protos && ../$(PROTOC_VENV)/bin/buf lint && ../$(PROTOC_VENV)/bin/buf format -d --exit-code
+	for kept in protos/releases/*.binpb; do $(PROTOC_VENV)/bin/buf breaking protos --against $$kept || exit 1; done
 	find $(STUBS)/cellkin/v1 -name '*_pb2*' -delete
 	PATH=$(CURDIR)/$(PROTOC_VENV)/bin:$$PATH $(PROTOC_VENV)/bin/python -m grpc_tools.protoc -I protos \
+	  --include_imports --descriptor_set_out=$(STUBS)/cellkin/v1/descriptor_set.binpb \
 	  --python_out=$(STUBS) --grpc_python_out=$(STUBS) --mypy_out=quiet:$(STUBS) --mypy_grpc_out=quiet:$(STUBS) $(PROTOS)
 
 fmt: dev  ## Format, and fix what can be fixed.
@@ -51,7 +53,7 @@ check: dev protos  ## Format, lint, types, import contracts, protos, stubs fresh
 	git diff --exit-code --stat -- $(STUBS)/cellkin/v1
 	$(BIN)/ruff format --check . && $(BIN)/ruff check .
 	PATH=$(CURDIR)/$(BIN):$$PATH PYTHONPATH=store:indexer:server:clients/python:clients/cli $(BIN)/lint-imports
-	$(BIN)/mypy store indexer server clients/python clients/cli tests docs/demo
+	$(BIN)/mypy store indexer server clients/python clients/cli tests
 
 test: dev  ## Run the tests that take no GPU and no many minutes.
 	$(BIN)/pytest -m "not gpu and not slow"
@@ -59,16 +61,19 @@ test: dev  ## Run the tests that take no GPU and no many minutes.
 test-gpu: dev  ## Run the tests that need a CUDA device; without one they are skipped, with the reason.
 	$(BIN)/pytest -m gpu -rs
 
+test-client: dev  ## Build the client's wheel, and label a sample with it in a fresh environment.
+	$(BIN)/pytest -m slow tests/packaging/test_fresh_client.py
+
 bench-%: dev  ## Run benchmarks/%.py, which writes its part of docs/benchmarks.md.
 	$(BIN)/python benchmarks/$*.py
 
 demo: dev  ## Label mouse cells from a human reference by gene text alone.
-	$(BIN)/python docs/demo/demo.py
+	$(BIN)/cellkin demo
 
 lock: | $(BIN)/uv  ## Choose the newest versions that fit together, into .ci/constraints.txt.
 	{ echo '# The versions that are tested, for every supported Python. Made by: make lock'; \
 	  echo 'torch==$(TORCH)' | $(UV) pip compile -c - --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --no-emit-index-url \
-	    --extra cpu --extra cells --extra embed --extra milvus --extra ray --extra server --extra traces --extra anndata --group dev \
+	    --extra cpu --extra cells --extra embed --extra milvus --extra ray --extra server --extra traces --extra anndata --extra arrow --extra pandas --extra plot --group dev \
 	    pyproject.toml clients/pyproject.toml | grep -vE '^(-e|cellkin|nvidia-|cuda-|triton|torch==)'; echo 'torch==$(TORCH)'; } > .ci/constraints.tmp
 	mv .ci/constraints.tmp .ci/constraints.txt
 
@@ -78,4 +83,4 @@ wheels: dev  ## Build both distributions into dist/.
 clean:  ## Remove what the targets made.
 	rm -rf $(VENV) $(PROTOC_VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help dev lock protos fmt check test test-gpu demo wheels clean
+.PHONY: help dev lock protos fmt check test test-gpu test-client demo wheels clean

@@ -278,7 +278,7 @@ def test_blocks_that_are_no_matrix_are_refused(
 ) -> None:
     genes = [f"GENE{i}" for i in range(1, 121)]
     with Client(server) as client:
-        _, answers = client.predict_subtypes(
+        _, answers = client.stream_predict_subtypes(
             "trio", genes, blocks(part), units=ExpressionUnits.LINEAR
         )
         with pytest.raises(InvalidArgumentError, match=message):
@@ -348,7 +348,9 @@ def test_blocks_are_read_in_the_callers_thread_and_only_as_answers_come(server: 
 
     genes = [f"GENE{i}" for i in range(1, 121)]
     with Client(server) as client:
-        _, answers = client.predict_subtypes("trio", genes, reading(), units=ExpressionUnits.LINEAR)
+        _, answers = client.stream_predict_subtypes(
+            "trio", genes, reading(), units=ExpressionUnits.LINEAR
+        )
         assert taken == 0
         next(answers)
         assert 0 < taken < 10

@@ -18,16 +18,19 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 def test_the_certificate_is_shown_and_holds(store_path: Path, run_cellkin: Run) -> None:
     store = "--store", store_path
     listed = json.loads(run_cellkin("indexes", "list", *store, "--json").stdout)
-    assert [(i["name"].split("@")[0], i["n_cells"]) for i in listed] == [("trio", 150)]
+    assert [(i["version"].split("@")[0], i["manifest"]["n_cells"]) for i in listed] == [
+        ("trio", 150)
+    ]
     shown = run_cellkin("indexes", "show", "trio", *store).stdout
     assert "recall@10" in shown
-    certificate = json.loads(run_cellkin("indexes", "show", "trio", *store, "--json").stdout)
+    shown = json.loads(run_cellkin("indexes", "show", "trio", *store, "--json").stdout)
+    certificate = shown["manifest"]["certificate"]
     assert certificate["recall"] == {"1": 1.0, "10": 1.0, "30": 1.0, "100": 1.0}
     assert certificate["factory"] == "Flat"
     assert set(certificate["versions"]) == {"faiss", "numpy", "cellkin"}
     verified = run_cellkin("indexes", "verify", "trio", *store)
     assert verified.returncode == 0, verified.stderr
-    assert "as certified" in verified.stdout
+    assert "recall@10 now" in verified.stdout
 
 
 def test_an_index_that_is_not_what_was_certified_is_refused(

@@ -129,7 +129,9 @@ def test_a_store_in_a_bucket_serves_like_one_on_disk(
             "cells", "index", reference_path, "--store", bucket, "--name", "trio", "--label",
             "cell_type", "--embedding", "random:32:1",
         ),
-        ("store", "verify", "--store", bucket),
+        ("corpora", "verify", "--store", bucket),
+        ("embeddings", "verify", "--store", bucket),
+        ("indexes", "verify", "--store", bucket),
     ):  # fmt: skip
         done = run_cellkin(*arguments)
         assert done.returncode == 0, done.stderr

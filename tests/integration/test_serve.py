@@ -125,4 +125,4 @@ def test_damage_is_refused_and_not_served(serve: Serve, tmp_path: Path, store_pa
         Client(address) as client,
         pytest.raises(IntegrityError, match=r"file cells\.arrow does not have the digest"),
     ):
-        client.predict_subtypes("trio", genes, [], units=ExpressionUnits.LINEAR)
+        client.stream_predict_subtypes("trio", genes, [], units=ExpressionUnits.LINEAR)

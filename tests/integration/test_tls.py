@@ -1,5 +1,6 @@
 """TLS, client certificates, renewal without a restart, tokens and roles: with real certificates."""
 
+import asyncio
 import datetime as dt
 import hashlib
 import ipaddress
@@ -19,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from structlog.testing import capture_logs
 
-from cellkin.client import Client, Tls
+from cellkin.client import AsyncClient, Client, Tls
 from cellkin.client.errors import error_from_rpc
 from cellkin.server.process import running
 from cellkin.server.settings import ServerSettings
@@ -114,10 +115,17 @@ def serving(store: Path, **settings: Any) -> Iterator[str]:
 
 
 def asked(address: str, **given: Any) -> str:
-    """Ask a question as a client does; return the symbol found."""
+    """Ask a question as both clients do; return the symbol found."""
+    question: dict[str, Any] = {"taxon": 9606, "embedding": "random:64:7", "k": 1}
+
+    async def awaited() -> str:
+        async with AsyncClient(address, attempts=1, timeout_s=10, **given) as client:
+            return (await client.search_genes("GENE5", **question)).gene.symbol
+
     with Client(address, attempts=1, timeout_s=10, **given) as client:
-        found = client.search_genes("GENE5", taxon=9606, embedding="random:64:7", k=1)
-        return found.gene.symbol
+        symbol = client.search_genes("GENE5", **question).gene.symbol
+    assert asyncio.run(awaited()) == symbol
+    return symbol
 
 
 def test_tls(store_path: Path, authority: Authority, tmp_path: Path) -> None:

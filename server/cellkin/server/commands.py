@@ -1,8 +1,11 @@
 """``cellkin serve``: run the server."""
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from cellkin.terminal.options import json_option
 
 if TYPE_CHECKING:
     from cellkin.server.settings import ServerSettings
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
 @click.option("--traces", metavar="URL", help="Send OpenTelemetry traces there by OTLP over HTTP.")
 @click.option("--json-logs", is_flag=True, default=None, help="Log a JSON object a line.")
 @click.option("--print-config", is_flag=True, help="Print the settings as JSON and stop.")
-def serve(print_config: bool, **given: Any) -> None:
+@json_option
+def serve(print_config: bool, as_json: bool, **given: Any) -> None:
     """Answer gRPC queries from a store until told to stop.
 
     Every setting, those of limits among them, can be given as CELLKIN_SERVER__NAME in the
@@ -69,7 +73,7 @@ def serve(print_config: bool, **given: Any) -> None:
 
         server = running(settings)
     with server as address:
-        click.echo(f"serving on {address}")
+        click.echo(json.dumps({"serving": address}) if as_json else f"serving on {address}")
         sys.stdout.flush()
         stop.wait()
 

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import grpc
-import numpy as np
 
 from cellkin.server.gene_search import GeneSearch
 from cellkin.server.library import Library
@@ -13,14 +12,13 @@ from cellkin.server.messages import corpus_versions, gene_record, match_message
 from cellkin.server.prediction import index_versions
 from cellkin.server.text_models import TextModels
 from cellkin.space.genes import Resolution
-from cellkin.space.matching import match_genes
+from cellkin.space.matching import match_genes, match_texts
 from cellkin.store.corpus import GeneNames, find_gene
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.v1 import gene_service_pb2_grpc, versions_pb2
 from cellkin.wire.errors import CellkinError, InvalidArgumentError
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.names import parse_version_name
-from cellkin.wire.terms import TextRung
 
 _CORPUS = "genes"
 
@@ -127,23 +125,5 @@ class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
         corpus = self._corpus(request.corpus)
         genes = corpus.genes
         resolution = genes.resolver.resolve(request.genes, request.taxon)
-        match = _match_texts(resolution, genes)
+        match = match_texts(resolution, genes.gene_ids, genes.rungs)
         return _Looked(genes, resolution, match, corpus_versions(corpus.entry))
-
-
-def _match_texts(resolution: Resolution, genes: GeneNames) -> GeneMatch:
-    """Return the report of names where every gene with a text counts."""
-    met = resolution.rows >= 0
-    safe = np.where(met, resolution.rows, 0)
-    n = len(met)
-    ids = np.where(met, genes.gene_ids[safe], 0) if len(genes.gene_ids) else np.zeros(n, np.int64)
-    rungs = np.where(met, genes.rungs[safe], 0) if len(genes.rungs) else np.zeros(n, np.uint8)
-    has_text = met & (rungs != TextRung.NONE)
-    return GeneMatch(
-        resolution.taxon,
-        resolution.taxon_inferred,
-        ids.astype(np.int64),
-        resolution.routes,
-        rungs.astype(np.uint8),
-        has_text.astype(np.uint8),
-    )

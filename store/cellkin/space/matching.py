@@ -1,11 +1,14 @@
 """From the names of a matrix to the genes of a cell space."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from cellkin.space.arrays import Int64Vector, UInt8Vector
 from cellkin.space.genes import Resolution
 from cellkin.space.projection import CellSpace
 from cellkin.wire.match import GeneMatch
+from cellkin.wire.terms import TextRung
 
 
 def match_genes(
@@ -29,18 +32,35 @@ def match_genes(
     rows
         (n_names,) int64 rows of the space, -1 where a name does not count.
     """
+    match = match_texts(resolution, gene_ids, rungs)
+    rows = space.rows_of(match.gene_ids)
+    return replace(match, in_space=(rows >= 0).astype(np.uint8)), rows
+
+
+def match_texts(resolution: Resolution, gene_ids: Int64Vector, rungs: UInt8Vector) -> GeneMatch:
+    """Say of each name what it met, where every gene with a text counts.
+
+    Parameters
+    ----------
+    resolution
+        The names as `GeneResolver.resolve` read them.
+    gene_ids, rungs
+        (n_genes,) of the corpus: int64 NCBI GeneIDs, uint8 `TextRung`.
+
+    Returns
+    -------
+    GeneMatch
+        The report; ``in_space`` says which genes have a text.
+    """
     met = resolution.rows >= 0
-    safe = np.where(met, resolution.rows, 0)
-    ids = np.where(met, gene_ids[safe], 0) if len(gene_ids) else np.zeros(len(met), np.int64)
-    rows = space.rows_of(ids)
-    match = GeneMatch(
+    ids, texts = np.zeros(len(met), np.int64), np.zeros(len(met), np.uint8)
+    ids[met], texts[met] = gene_ids[resolution.rows[met]], rungs[resolution.rows[met]]
+    has_text = met & (texts != TextRung.NONE)
+    return GeneMatch(
         resolution.taxon,
         resolution.taxon_inferred,
-        ids.astype(np.int64),
+        ids,
         resolution.routes,
-        np.where(met, rungs[safe], 0).astype(np.uint8)
-        if len(rungs)
-        else np.zeros(len(met), np.uint8),
-        (rows >= 0).astype(np.uint8),
+        texts,
+        has_text.astype(np.uint8),
     )
-    return match, rows

@@ -2,7 +2,7 @@
 
 A note of a file is its size, inode and times; a file that was written, replaced or touched since
 has others. Notes are of one machine and one path. What damages a disk without a write is found by
-`cellkin store verify`, which never looks at them.
+`cellkin indexes verify`, which never looks at them.
 """
 
 import hashlib

@@ -61,8 +61,16 @@ def damage(store: Store, entry: Entry) -> str:
     return ""
 
 
-def orphans(store: Store) -> list[Orphan]:
-    """Find what no version refers to, by kind and place."""
+def orphans(store: Store, kind: Kind | None = None) -> list[Orphan]:
+    """Find what no version refers to, by kind and place.
+
+    Parameters
+    ----------
+    store
+        The store.
+    kind
+        Only what versions of this kind are made of, where given.
+    """
     entries = store.catalog.entries()
     used = {
         (e.manifest["table"], e.manifest["table_version"]) for e in entries if "table" in e.manifest
@@ -71,15 +79,25 @@ def orphans(store: Store) -> list[Orphan]:
     found = [
         Orphan("folder", folder.path, 0, folder.n_bytes, folder.modified)
         for folder in store.files.found("indexes")
-        if folder.path not in paths
+        if kind in (None, Kind.INDEX) and folder.path not in paths
     ]
     for name in store.tables():
+        if kind not in (None, _kind_of(name)):
+            continue
         if name.startswith(STAGING):
             when = _when(_versions(store, name)[-1])
             found.append(Orphan("staging table", name, 0, 0, when))
-        elif name.startswith((f"{Kind.CORPUS}-", f"{Kind.EMBEDDING}-", CELLS)):
+        elif _kind_of(name):
             found += _orphans_of(store, name, {version for table, version in used if table == name})
     return found
+
+
+def _kind_of(table: str) -> Kind | None:
+    """Return the kind whose versions a table is for; None where it is for none."""
+    # What is staged are the vectors of an embedding run.
+    parts = {f"{Kind.CORPUS}-": Kind.CORPUS, f"{Kind.EMBEDDING}-": Kind.EMBEDDING}
+    parts |= {STAGING: Kind.EMBEDDING, CELLS: Kind.INDEX}
+    return next((kind for start, kind in parts.items() if table.startswith(start)), None)
 
 
 def _orphans_of(store: Store, name: str, used: set[int]) -> list[Orphan]:
@@ -102,7 +120,7 @@ def _orphans_of(store: Store, name: str, used: set[int]) -> list[Orphan]:
     ]
 
 
-def collect(store: Store, older_than: timedelta) -> list[Orphan]:
+def collect(store: Store, older_than: timedelta, kind: Kind | None = None) -> list[Orphan]:
     """Remove the orphans of a certain age; what a version refers to is never touched.
 
     Parameters
@@ -111,6 +129,8 @@ def collect(store: Store, older_than: timedelta) -> list[Orphan]:
         The store.
     older_than
         Younger orphans stay: they may belong to a run that is at work.
+    kind
+        Only what versions of this kind are made of, where given.
 
     Returns
     -------
@@ -118,7 +138,7 @@ def collect(store: Store, older_than: timedelta) -> list[Orphan]:
         What was removed.
     """
     limit = datetime.now(UTC) - older_than
-    old = [orphan for orphan in orphans(store) if orphan.modified <= limit]
+    old = [orphan for orphan in orphans(store, kind) if orphan.modified <= limit]
     tables = {orphan.where for orphan in old if orphan.what == "table version"}
     for orphan in old:
         if orphan.what == "folder":

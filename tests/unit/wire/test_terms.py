@@ -4,8 +4,15 @@ from enum import IntEnum
 
 import pytest
 
-from cellkin.v1 import cell_service_pb2, gene_service_pb2
-from cellkin.wire.terms import ExpressionUnits, GeneRoute, TextRung, UnknownReason, taxon_name
+from cellkin.v1 import catalog_service_pb2, cell_service_pb2, gene_service_pb2
+from cellkin.wire.terms import (
+    ExpressionUnits,
+    GeneRoute,
+    TextRung,
+    UnknownReason,
+    VersionKind,
+    taxon_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -14,6 +21,7 @@ from cellkin.wire.terms import ExpressionUnits, GeneRoute, TextRung, UnknownReas
         (TextRung, gene_service_pb2.TextRung, "TEXT_RUNG_"),
         (GeneRoute, cell_service_pb2.GeneRoute, "GENE_ROUTE_"),
         (ExpressionUnits, cell_service_pb2.ExpressionUnits, "EXPRESSION_UNITS_"),
+        (VersionKind, catalog_service_pb2.VersionKind, "VERSION_KIND_"),
         (UnknownReason, cell_service_pb2.UnknownReason, "UNKNOWN_REASON_"),
     ],
 )

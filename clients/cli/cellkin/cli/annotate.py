@@ -12,7 +12,7 @@ from cellkin.wire.terms import UNKNOWN_LABEL
 
 if TYPE_CHECKING:
     from cellkin.client.annotate import Annotation
-    from cellkin.client.predictions import QueryReport
+    from cellkin.client.results.predictions import QueryReport
 
 
 @click.command()
@@ -51,7 +51,7 @@ def annotate(
     exclude_batches: tuple[str, ...],
     layer: str | None,
     raw: bool,
-    server: str,
+    server: str | None,
     as_json: bool,
 ) -> None:
     """Label the cells of QUERY by their nearest reference cells.

@@ -1,4 +1,4 @@
-"""How the commands connect: by what the environment says of tokens and certificates."""
+"""How the commands connect: by what the environment or a profile says."""
 
 import os
 from pathlib import Path
@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cellkin.client import Client
+    from cellkin.client.profile import Endpoint
 
 
-def connect(server: str) -> "Client":
-    """Connect to a server.
+def endpoint_of(server: str | None) -> "Endpoint":
+    """Return the server to ask and what it is shown.
 
     ``CELLKIN_TOKEN`` is sent with every request. TLS is used where ``CELLKIN_TLS_CA`` names the
     authorities that may vouch for the server, or is ``system`` for those of the system;
@@ -18,13 +19,24 @@ def connect(server: str) -> "Client":
     Parameters
     ----------
     server
-        ``host:port``.
+        ``host:port``; None for ``CELLKIN_ADDRESS``, or a profile of `cellkin.client.profile`.
     """
-    from cellkin.client import Client, Tls
+    from cellkin.client.profile import Endpoint, find_endpoint
+    from cellkin.client.tls import Tls
 
+    if server is None:
+        return find_endpoint()
     ca, cert, key = (os.environ.get(f"CELLKIN_TLS_{name}") for name in ("CA", "CERT", "KEY"))
     tls = None
     if ca or cert:
         paths = (None if ca == "system" else ca, cert, key)
         tls = Tls(*(Path(path) if path else None for path in paths))
-    return Client(server, token=os.environ.get("CELLKIN_TOKEN"), tls=tls)
+    return Endpoint(server, os.environ.get("CELLKIN_TOKEN"), tls)
+
+
+def connect(server: str | None) -> "Client":
+    """Connect to a server; see `endpoint_of`."""
+    from cellkin.client import Client
+
+    found = endpoint_of(server)
+    return Client(found.address, token=found.token, tls=found.tls)

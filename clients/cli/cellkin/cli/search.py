@@ -2,9 +2,11 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 import click
 
+from cellkin.cli.cells import named, opened, query_options
 from cellkin.terminal.options import json_option, server_option, taxon_option
 from cellkin.wire.terms import taxon_name
 
@@ -25,9 +27,18 @@ def search() -> None:
 @server_option
 @json_option
 def genes(
-    gene: str, taxon: int, k: int, embedding: str, target_taxon: int, server: str, as_json: bool
+    gene: str,
+    taxon: int,
+    k: int,
+    embedding: str,
+    target_taxon: int,
+    server: str | None,
+    as_json: bool,
 ) -> None:
-    """Find the genes whose texts are nearest to that of GENE, a symbol or an identifier."""
+    """Find the genes whose texts are nearest to that of GENE.
+
+    GENE is a symbol, a synonym, an Ensembl id or an NCBI GeneID.
+    """
     from cellkin.cli.connection import connect
 
     with connect(server) as client:
@@ -35,7 +46,12 @@ def genes(
             gene, taxon=taxon, k=k, embedding=embedding, target_taxon=target_taxon
         )
     if as_json:
-        click.echo(json.dumps(asdict(found), indent=1))
+        answer = {
+            "gene": asdict(found.gene),
+            "neighbors": [(asdict(hit), similarity) for hit, similarity in found.neighbors],
+            "versions": asdict(found.versions),
+        }
+        click.echo(json.dumps(answer, indent=1))
         return
     from cellkin.terminal.console import print_table
 
@@ -47,4 +63,72 @@ def genes(
             (hit.symbol, hit.gene_id, f"{similarity:.3f}", hit.name, hit.rung.label)
             for hit, similarity in found.neighbors
         ],
+    )
+
+
+@search.command()
+@query_options
+@click.option(
+    "--cell", "cell_ids", multiple=True, metavar="ID",
+    help="A cell of QUERY; may be repeated.  [default: all]",
+)  # fmt: skip
+@taxon_option
+@click.option("-k", type=int, default=10, show_default=True, help="Neighbors, 1 to 1000.")
+@click.option("--exact", is_flag=True, help="Compare every reference cell; slow on many.")
+@server_option
+@json_option
+def cells(
+    query: Path,
+    index: str,
+    cell_ids: tuple[str, ...],
+    taxon: int,
+    k: int,
+    exact: bool,
+    layer: str | None,
+    raw: bool,
+    server: str | None,
+    as_json: bool,
+) -> None:
+    """Find the reference cells nearest to those of QUERY, in the text space."""
+    from cellkin.cli.connection import connect
+    from cellkin.client import CellHits
+    from cellkin.terminal.console import print_table, progress_bar
+
+    with opened(query, layer=layer, raw=raw) as file, connect(server) as client:
+        names = list(cell_ids) or file.cell_ids
+        blocks = iter([named(file, cell_ids)]) if cell_ids else file.blocks()
+        report, answers = client.stream_search_cells(
+            index,
+            blocks,
+            k=k,
+            exact=exact,
+            genes=file.gene_names,
+            units=file.units.units,
+            taxon=taxon,
+        )
+        parts, done = [], 0
+        with progress_bar("searching cells") as progress:
+            for part in answers:
+                parts.append(part)
+                done += len(part.counts)
+                progress(done, len(names))
+    columns = CellHits.join(parts).columns()
+    hits = [
+        {
+            "cell": names[columns["query"][i]],
+            "rank": int(columns["rank"][i]),
+            "neighbor": columns["cell_id"][i],
+            "label": columns["label"][i],
+            "batch": columns["batch"][i],
+            "similarity": float(columns["similarity"][i]),
+        }
+        for i in range(len(columns["row"]))
+    ]
+    if as_json:
+        click.echo(json.dumps({"versions": asdict(report.versions), "hits": hits}, indent=1))
+        return
+    print_table(
+        f"Cells of {report.versions.index} nearest to {len(names)} of {query.name}",
+        ("cell", "rank", "neighbor", "label", "batch", "cosine"),
+        [(*list(hit.values())[:-1], f"{hit['similarity']:.3f}") for hit in hits],
     )

@@ -1,13 +1,100 @@
 """The Python client of a cellkin server.
 
 >>> from cellkin.client import Client
->>> with Client("127.0.0.1:50051") as client:                  # doctest: +SKIP
+>>> with Client() as client:                                   # doctest: +SKIP
 ...     client.search_genes("INS", taxon=9606).neighbors[0]
+
+``tl``, ``pl`` and ``reproduce`` are for AnnData, in scanpy's manner, and need the extra
+``anndata``; they are imported when used.
 """
 
-from cellkin.client.client import Client, Gene, GeneNeighborhood
-from cellkin.client.connection import Tls
-from cellkin.client.predictions import Predictions, QueryReport
-from cellkin.client.versions import Versions
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["Client", "Gene", "GeneNeighborhood", "Predictions", "QueryReport", "Tls", "Versions"]
+from cellkin.client.aio import AsyncClient
+from cellkin.client.calls.cells import CellFilter
+from cellkin.client.client import Client
+from cellkin.client.results.catalog import (
+    Alias,
+    CellIndex,
+    Certificate,
+    EmbeddingModel,
+    EmbeddingVersion,
+    Reloaded,
+    RetractedVersion,
+    Retraction,
+)
+from cellkin.client.results.cells import (
+    CellExplanation,
+    CellHits,
+    Cells,
+    Explanations,
+    FoundCells,
+    SearchReport,
+)
+from cellkin.client.results.genes import Gene, GeneNeighborhood, GeneRecord, ResolvedGenes
+from cellkin.client.results.predictions import Prediction, Predictions, QueryReport
+from cellkin.client.results.versions import Versions
+from cellkin.client.tls import Tls
+from cellkin.wire.errors import MissingDependencyError
+
+if TYPE_CHECKING:
+    from cellkin.client import pl, tl
+    from cellkin.client.reproduction import Reproduction, reproduce
+
+__all__ = [
+    "Alias",
+    "AsyncClient",
+    "CellExplanation",
+    "CellFilter",
+    "CellHits",
+    "CellIndex",
+    "Cells",
+    "Certificate",
+    "Client",
+    "EmbeddingModel",
+    "EmbeddingVersion",
+    "Explanations",
+    "FoundCells",
+    "Gene",
+    "GeneNeighborhood",
+    "GeneRecord",
+    "Prediction",
+    "Predictions",
+    "QueryReport",
+    "Reloaded",
+    "Reproduction",
+    "ResolvedGenes",
+    "RetractedVersion",
+    "Retraction",
+    "SearchReport",
+    "Tls",
+    "Versions",
+    "pl",
+    "reproduce",
+    "tl",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs more than the client itself when it is used."""
+    if name not in _NEEDS_ANNDATA:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(f"{__name__}.{_NEEDS_ANNDATA[name]}")
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{__name__}.{name} needs {error.name}, which is not installed; "
+            "pip install 'cellkin-client[anndata]'"
+        ) from error
+    found = module if name in ("pl", "tl") else getattr(module, name)
+    globals()[name] = found
+    return found
+
+
+_NEEDS_ANNDATA = {
+    "Reproduction": "reproduction",
+    "pl": "pl",
+    "reproduce": "reproduction",
+    "tl": "tl",
+}

@@ -1,62 +1,42 @@
-"""Label the cells of an AnnData file through a server."""
+"""Labels of cells as they are shown and written."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import scipy.sparse as sp
 
 from cellkin.client.client import Client
-from cellkin.client.predictions import Predictions, QueryReport
+from cellkin.client.labelling import Labelled, Progress, Settings, label
+from cellkin.client.queries import WholeQuery
+from cellkin.client.results.tables import Tabular
 from cellkin.matrices.annotated import write_annotated
-from cellkin.matrices.cells import CellFile, open_cells
-from cellkin.matrices.units import UnitsFinding
-from cellkin.wire.terms import (
-    BACKGROUND_CELLS,
-    ENOUGH_SHARED,
-    UNKNOWN_LABEL,
-    ExpressionUnits,
-    GeneRoute,
-    TextRung,
-    UnknownReason,
-)
-
-_RUN_CELLS = 128
-_Answers: TypeAlias = Generator[Predictions, None, None]
-_N_RUNS = 24
+from cellkin.matrices.cells import open_cells
+from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute, TextRung, UnknownReason
 
 
 @dataclass(frozen=True)
-class Annotation:
-    """The labels of a file's cells.
+class Annotation(Labelled, Tabular):
+    """The labels of cells.
 
     Parameters
     ----------
-    report
-        What the query met.
-    units
-        What the file's values were found to be.
-    cell_ids
-        Names of the cells, the order of everything else.
-    predictions
-        One row a cell.
-    mass
-        (n_genes,) float64, the summed linear expression of each column.
+    settings, report, units, cell_ids, predictions, mass
+        As `Labelled`.
     layer, raw
         The matrix that was read; X if neither.
     """
 
-    report: QueryReport
-    units: UnitsFinding
-    cell_ids: list[str]
-    predictions: Predictions
-    mass: npt.NDArray[np.float64]
     layer: str | None = None
     raw: bool = False
+
+    @classmethod
+    def of(cls, found: Labelled, layer: str | None, raw: bool) -> "Annotation":
+        """Return answers as labels."""
+        return cls(**vars(found), layer=layer, raw=raw)
 
     @property
     def winners(self) -> pd.Categorical:
@@ -72,14 +52,47 @@ class Annotation:
     def labels(self) -> pd.Categorical:
         """The label of each cell, ``unknown`` where none can be claimed."""
         names = [n for n in self.report.labels if n != UNKNOWN_LABEL]
-        column = pd.Series(self.winners).astype(object).where(~self.unknown, UNKNOWN_LABEL)
-        return pd.Categorical(column, categories=[*names, UNKNOWN_LABEL])
+        categories = [*names, UNKNOWN_LABEL]
+        place = np.array([categories.index(name) for name in self.report.labels], np.int32)
+        codes = np.full(len(self.cell_ids), len(names), np.int32)
+        known = ~self.unknown
+        codes[known] = place[self.predictions.winners[known]]
+        return pd.Categorical.from_codes(codes, categories=categories)
 
     @property
     def fallbacks(self) -> pd.Categorical:
         """The deepest ancestor that is probable enough where the subtype is not, else missing."""
         names = self.report.ancestors
         return pd.Categorical.from_codes(self.predictions.fallbacks, categories=names)
+
+    def columns(self) -> dict[str, Any]:
+        """Return one row a cell: what `obs` has, and the cells' names as ``cell_id``."""
+        return {"cell_id": self.cell_ids, **{n: _plain(c) for n, c in self.obs("").items()}}
+
+    def obs(self, prefix: str) -> dict[str, Any]:
+        """Return the columns that say what each cell is, each name with a prefix."""
+        found = self.predictions
+        columns = {
+            "label": self.labels,
+            "winner": self.winners,
+            "probability": np.array(found.probabilities),
+            "support": np.array(found.supports),
+            "n_votes": np.array(found.n_votes),
+            "novelty": np.array(found.novelties),
+            "unknown": self.unknown,
+            "reason": _names(found.reasons, {int(r): r.label for r in UnknownReason}),
+            **({"fallback": self.fallbacks} if self.report.ancestors else {}),
+        }
+        return {prefix + name: values for name, values in columns.items()}
+
+    def var(self, prefix: str) -> dict[str, Any]:
+        """Return the columns that say how each gene was read, each name with a prefix."""
+        match = self.report.match
+        return {
+            f"{prefix}gene_id": match.gene_ids,
+            f"{prefix}match": _names(match.routes, {int(r): r.label for r in GeneRoute}),
+            f"{prefix}text": _names(match.rungs, {0: "", **{int(r): r.label for r in TextRung}}),
+        }
 
     def manifest(self) -> dict[str, Any]:
         """Return every version and setting the labels come from, and the match report."""
@@ -93,6 +106,10 @@ class Annotation:
             "min_probability": float(self.report.min_probability),
             "novelty_limit": float(self.report.novelty_limit),
             "calibration_error": float(self.report.calibration_error),
+            "taxon": self.report.match.taxon,
+            "exclude_batches": list(self.settings.exclude_batches),
+            "layer": self.layer or "",
+            "raw": self.raw,
             "units": self.units.why,
             "gene_match": self.report.match.to_metadata(),
         }
@@ -107,9 +124,11 @@ def annotate_file(
     min_probability: float | None = None,
     space: str | None = None,
     exclude_batches: Sequence[str] = (),
+    vectors: bool = True,
     layer: str | None = None,
     raw: bool = False,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    resume: Path | None = None,
+    progress: Progress = lambda done, total: None,
 ) -> Annotation:
     """Label the cells of a file, reading and sending them in blocks.
 
@@ -131,8 +150,12 @@ def annotate_file(
         query's own mean is taken off and not the reference's.
     exclude_batches
         Batches of the reference that do not vote; then neighbors alone decide.
+    vectors
+        Whether the cells' vectors are wanted.
     layer, raw
         The matrix to read instead of X.
+    resume
+        Folder in which answers are kept, so that an interrupted run can be gone on with.
     progress
         Called with the cells done and the cells there are.
 
@@ -142,100 +165,65 @@ def annotate_file(
         If the file cannot be read.
     GenesUnmatchedError
         If too few genes match; no cell is labelled then.
+    CheckpointError
+        If the folder is of another query, of other versions or settings.
     """
+    settings = Settings(index, taxon, min_probability, space, tuple(exclude_batches), vectors)
     with open_cells(path, layer=layer, raw=raw) as cells:
-        mass = np.zeros(len(cells.gene_names))
-
-        def ask(background: sp.csr_matrix | None) -> tuple[QueryReport, _Answers]:
-            return client.predict_subtypes(
-                index,
-                cells.gene_names,
-                _weighed(cells, mass),
-                units=cells.units.units,
-                taxon=taxon,
-                min_probability=min_probability,
-                return_vectors=True,
-                space=space,
-                background=background,
-                exclude_batches=exclude_batches,
-            )
-
-        report, answers = ask(None)
-        foreign = report.space == "text" and report.shared_expression < ENOUGH_SHARED
-        if foreign and cells.n_cells >= BACKGROUND_CELLS:
-            answers.close()
-            report, answers = ask(_background(cells))
-        parts = []
-        done = 0
-        progress(0, cells.n_cells)
-        for part in answers:
-            parts.append(part)
-            done += len(part.winners)
-            progress(done, cells.n_cells)
-        return Annotation(
-            report, cells.units, cells.cell_ids, Predictions.join(parts), mass, layer, raw
-        )
+        found = label(client, WholeQuery(cells), settings, resume=resume, progress=progress)
+    return Annotation.of(found, layer, raw)
 
 
-def write_annotation(annotation: Annotation, source: Path, target: Path) -> None:
+def write_annotation(
+    annotation: Annotation, source: Path, target: Path, key_added: str = "cellkin"
+) -> None:
     """Write an ``.h5ad`` copy of a file with the labels beside its cells.
 
     Adds ``obs['cellkin_label']``, ``obs['cellkin_winner']``, ``obs['cellkin_probability']``,
     ``obs['cellkin_support']``, ``obs['cellkin_n_votes']``, ``obs['cellkin_novelty']``,
     ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``, where labels are paths
-    ``obs['cellkin_fallback']``, ``obsm['X_cellkin']``, ``var['cellkin_gene_id']``,
-    ``var['cellkin_match']``, ``var['cellkin_text']`` and the manifest ``uns['cellkin']``.
+    ``obs['cellkin_fallback']``, where there are vectors ``obsm['X_cellkin']``,
+    ``var['cellkin_gene_id']``, ``var['cellkin_match']``, ``var['cellkin_text']`` and the manifest
+    ``uns['cellkin']``.
+
+    Parameters
+    ----------
+    annotation
+        The labels.
+    source
+        The file that was labelled; stays as it is.
+    target
+        Written whole or not at all.
+    key_added
+        What stands for ``cellkin`` in the names.
 
     Raises
     ------
     InputFileError
         If the target cannot be written, or is the source.
     """
-    found, match = annotation.predictions, annotation.report.match
+    vectors = annotation.predictions.vectors
     write_annotated(
         source,
         target,
-        obs={
-            "cellkin_label": annotation.labels,
-            "cellkin_winner": annotation.winners,
-            "cellkin_probability": found.probabilities,
-            "cellkin_support": found.supports,
-            "cellkin_n_votes": found.n_votes,
-            "cellkin_novelty": found.novelties,
-            "cellkin_unknown": annotation.unknown,
-            "cellkin_reason": _names(found.reasons, {int(r): r.label for r in UnknownReason}),
-            **({"cellkin_fallback": annotation.fallbacks} if annotation.report.ancestors else {}),
-        },
-        obsm={"X_cellkin": found.vectors},
-        var={
-            "cellkin_gene_id": match.gene_ids,
-            "cellkin_match": _names(match.routes, {int(r): r.label for r in GeneRoute}),
-            "cellkin_text": _names(match.rungs, {0: "", **{int(r): r.label for r in TextRung}}),
-        },
-        uns={"cellkin": annotation.manifest()},
+        obs=annotation.obs(f"{key_added}_"),
+        obsm={f"X_{key_added}": vectors} if vectors.shape[1] else {},
+        var=annotation.var(f"{key_added}_"),
+        uns={key_added: annotation.manifest()},
         layer=annotation.layer,
         raw=annotation.raw,
     )
 
 
-def _weighed(cells: CellFile, mass: npt.NDArray[np.float64]) -> Iterator[sp.csr_matrix]:
-    """Pass the blocks on, adding up the linear expression of each gene on the way."""
-    for block in cells.blocks():
-        linear = block.expm1() if cells.units.units is ExpressionUnits.LOG1P else block
-        mass += np.asarray(linear.sum(axis=0)).ravel()
-        yield block
-
-
-def _background(cells: CellFile) -> sp.csr_matrix:
-    """Return cells drawn evenly from all of a file, in runs, for those are read fast."""
-    run = min(_RUN_CELLS, cells.n_cells)
-    starts = np.unique(np.linspace(0, cells.n_cells - run, _N_RUNS).astype(int))
-    ends = np.minimum(starts + run, np.append(starts[1:], cells.n_cells))
-    runs = zip(starts.tolist(), ends.tolist(), strict=True)
-    return sp.vstack([cells.matrix.rows(start, end) for start, end in runs], format="csr")
+def _plain(column: Any) -> Any:
+    """Return a column as an array; missing names are None."""
+    if not isinstance(column, pd.Categorical):
+        return column
+    names = np.array([*column.categories, None], object)
+    return names[column.codes]
 
 
 def _names(codes: npt.NDArray[np.uint8], labels: dict[int, str]) -> pd.Categorical:
-    categories = list(labels.values())
-    position = {code: at for at, code in enumerate(labels)}
-    return pd.Categorical.from_codes([position[int(c)] for c in codes], categories=categories)
+    position = np.zeros(max(labels) + 1, np.int8)
+    position[list(labels)] = np.arange(len(labels))
+    return pd.Categorical.from_codes(position[codes], categories=list(labels.values()))

@@ -1,271 +1,187 @@
-"""The connection to a cellkin server."""
+"""The client whose methods wait for their answers."""
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import AsyncIterable, Generator, Iterable, Iterator, Mapping
+from dataclasses import replace
 from queue import SimpleQueue
-from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
-from cellkin.client.connection import Connection, Tls
-from cellkin.client.predictions import (
-    SPACES,
-    Predictions,
-    QueryReport,
-    read_predictions,
-    read_report,
-    to_message,
-)
-from cellkin.client.versions import Versions
-from cellkin.v1 import cell_service_pb2 as cell
-from cellkin.v1 import cell_service_pb2_grpc, gene_service_pb2_grpc
-from cellkin.v1 import gene_service_pb2 as gene
+import grpc
+
+from cellkin.client.connection import MAX_IN_FLIGHT, Channel, Patience, Rules
+from cellkin.client.core import Answer, BlockingSender, Blocks, Call, First, Item, Pages, Stream
+from cellkin.client.profile import Endpoint, find_endpoint
+from cellkin.client.surface import Surface
+from cellkin.client.tls import Tls
 from cellkin.wire.errors import CellkinError, InvalidArgumentError
-from cellkin.wire.terms import ExpressionUnits, TextRung
-
-# Blocks sent and not yet answered: enough to keep the server busy while the next one is read.
-_MAX_IN_FLIGHT = 4
 
 
-@dataclass(frozen=True)
-class Gene:
-    """One gene of a corpus."""
-
-    gene_id: int
-    taxon: int
-    symbol: str
-    name: str
-    rung: TextRung
-
-    @classmethod
-    def _from_message(cls, message: gene.GeneRecord) -> "Gene":
-        return cls(
-            message.gene_id, message.taxon, message.symbol, message.name, TextRung(message.rung)
-        )
-
-
-@dataclass(frozen=True)
-class GeneNeighborhood:
-    """The genes nearest to a gene in what is written about them.
-
-    Parameters
-    ----------
-    gene
-        The gene that was meant.
-    neighbors
-        Genes and cosine similarities in [-1, 1], best first, ties by ascending GeneID.
-    versions
-        What the answer was made from.
-    """
-
-    gene: Gene
-    neighbors: list[tuple[Gene, float]]
-    versions: Versions
+def rules_of(
+    server: str | None,
+    profile: str | None,
+    token: str | None,
+    tls: Tls | None,
+    timeout_s: float,
+    attempts: int,
+    pins: Mapping[str, str] | None,
+) -> Rules:
+    """Return the rules that a client's arguments make; see `Client`."""
+    if server is not None and profile is not None:
+        raise InvalidArgumentError(f"server {server!r} and profile {profile!r}; give one of them")
+    endpoint = find_endpoint(profile) if server is None else Endpoint(server)
+    given = {"token": token, "tls": tls}
+    endpoint = replace(endpoint, **{what: to for what, to in given.items() if to is not None})  # type: ignore[arg-type]
+    return Rules(endpoint, timeout_s, attempts, pins or {})
 
 
-class Client:
+class Client(Surface, BlockingSender):
     """A connection to a cellkin server; close it, or use it in a ``with`` block.
 
     Parameters
     ----------
     server
-        ``host:port``.
+        ``host:port``; None for what the environment or a profile says, see
+        `cellkin.client.profile`. What these say of a token and of TLS is for their own server
+        alone.
+    profile
+        A profile of the user's file instead.
     token
         Sent with every request; only over TLS, or to this machine.
     tls
         How the connection is encrypted; None for not at all.
     timeout_s
-        Seconds a single answer may take; streams of cells may take longer.
+        Seconds a single answer may take, waiting for a busy server among them; streams of cells may
+        take longer. `using` sets another for some requests.
     attempts
         How often a request is sent in all while the server has too much to do or does not answer.
         A busy server says how long to wait.
+    pins
+        What every answer must be made from: any of ``index``, ``embedding``, ``corpus`` by full
+        name ``NAME@DATE.N``, and ``space_digest``. An answer from another version is refused.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a token would be readable on its way, a bound is out of range, or a pin is none.
+    InputFileError
+        If a file of the profile or of TLS cannot be read.
     """
 
     def __init__(
         self,
-        server: str = "127.0.0.1:50051",
+        server: str | None = None,
         *,
+        profile: str | None = None,
         token: str | None = None,
         tls: Tls | None = None,
         timeout_s: float = 60.0,
         attempts: int = 4,
+        pins: Mapping[str, str] | None = None,
     ) -> None:
-        self._connection = Connection(server, token, tls, timeout_s, attempts)
-        channel = self._connection.channel
-        self._cells = cell_service_pb2_grpc.CellServiceStub(channel)
-        self._genes = gene_service_pb2_grpc.GeneServiceStub(channel)
+        self._rules = rules_of(server, profile, token, tls, timeout_s, attempts, pins)
+        self._channel = Channel(self._rules.endpoint, grpc)
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Self:
         """Return the client."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Close the connection."""
         self.close()
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self._channel.channel.close()
 
-    def search_genes(
-        self,
-        name: str,
-        *,
-        taxon: int = 0,
-        k: int = 10,
-        embedding: str = "",
-        target_taxon: int = 0,
-    ) -> GeneNeighborhood:
-        """Find the genes whose texts are nearest to that of a gene.
+    def using(
+        self, *, timeout_s: float | None = None, pins: Mapping[str, str] | None = None
+    ) -> Self:
+        """Return a client on the same connection with another deadline or other pins.
 
         Parameters
         ----------
-        name
-            Symbol, synonym, Ensembl id or NCBI GeneID.
-        taxon
-            NCBI taxonomy id; 0 takes the species that has the name, and is refused where several
-            have.
-        k
-            Neighbors, 1 to 1000.
-        embedding
-            ``MODEL[@VERSION_OR_ALIAS]``; empty for the default model.
-        target_taxon
-            Species to search in; 0 for that of the gene.
-
-        Raises
-        ------
-        NotFoundError
-            If there is no such gene or embedding.
-        InvalidArgumentError
-            If the name is ambiguous or k out of range.
-        FailedPreconditionError
-            If the gene has no text.
+        timeout_s, pins
+            As for the client; None for the same as here.
         """
-        request = gene.SearchGenesRequest(
-            gene=name, taxon=taxon, k=k, embedding=embedding, target_taxon=target_taxon
-        )
-        answer: gene.SearchGenesResponse = self._connection.ask(self._genes.SearchGenes, request)
-        return GeneNeighborhood(
-            Gene._from_message(answer.gene),
-            [(Gene._from_message(hit.gene), hit.similarity) for hit in answer.hits],
-            Versions.from_message(answer.versions),
-        )
+        other = type(self).__new__(type(self))
+        other._rules = self._rules.changed(timeout_s=timeout_s, pins=pins)
+        other._channel = self._channel
+        return other
 
-    def predict_subtypes(
-        self,
-        index: str,
-        genes: Sequence[str],
-        blocks: Iterable[Any],
-        *,
-        units: ExpressionUnits,
-        taxon: int = 0,
-        min_probability: float | None = None,
-        return_vectors: bool = False,
-        space: str | None = None,
-        background: Any = None,
-        exclude_batches: Sequence[str] = (),
-    ) -> tuple[QueryReport, Generator[Predictions, None, None]]:
-        """Label a stream of cells.
+    def _ask(self, call: Call[Answer]) -> Answer:
+        rules, method = self._rules, self._channel.method(call.method)
+        patience = Patience(rules, again=call.again)
+        while True:
+            try:
+                with rules.told():
+                    message = method(call.request, timeout=patience.left_s, metadata=rules.metadata)
+                break
+            except CellkinError as error:
+                time.sleep(patience.delay_s(error))
+        answer = call.read(message)
+        call.versions(answer).require({**rules.pins, **call.pins})
+        return answer
 
-        Parameters
-        ----------
-        index
-            ``NAME[@VERSION_OR_ALIAS]``.
-        genes
-            Names of the columns.
-        blocks
-            CSR matrices (n_cells, n_genes) float32, taken one by one as answers come.
-        units
-            What the values are.
-        taxon
-            NCBI taxonomy id; 0 infers it from the names.
-        min_probability
-            The least probability of a label; None for that stored with the index.
-        return_vectors
-            Whether to bring the cells' vectors.
-        space
-            ``text`` or ``expression``; None lets the server choose by the genes that are shared.
-        background
-            CSR matrix (n_cells, n_genes) of cells drawn evenly from the query, at least 200, whose
-            mean is taken off in the text space; None for the reference's mean.
-        exclude_batches
-            Batches of the reference that do not vote; then neighbors alone decide.
+    def _list(self, pages: Pages[Item]) -> Iterator[Item]:
+        token = ""
+        while True:
+            items, token = self._ask(pages.page(token))
+            yield from items
+            if not token:
+                return
 
-        Returns
-        -------
-        report
-            What the query met.
-        predictions
-            One item a block, in order; take them to keep the stream going.
+    def _open(self, stream: Stream[First, Item]) -> tuple[First, Generator[Item, None, None]]:
+        _blocking(stream.blocks)
+        rules, method = self._rules, self._channel.method(stream.method)
+        patience = Patience(rules)
+        while True:
+            # gRPC takes the messages from a thread of its own, which outlives a call that fails.
+            # The blocks are read in the caller's thread: a file library whose lock a dying thread
+            # holds would hang the process at its end.
+            waiting: SimpleQueue[Any] = SimpleQueue()
+            for message in stream.opening:
+                waiting.put(message)
+            answers = method(iter(waiting.get, None), metadata=rules.metadata)
+            try:
+                with rules.told():
+                    first = stream.read_first(next(answers))
+                stream.versions(first).require({**rules.pins, **stream.pins})
+            except BaseException as error:
+                waiting.put(None)
+                answers.cancel()
+                if not isinstance(error, CellkinError):
+                    raise
+                time.sleep(patience.delay_s(error))
+            else:
+                return first, self._exchange(stream, waiting, answers)
 
-        Raises
-        ------
-        NotFoundError
-            If there is no such index.
-        InvalidArgumentError
-            If there is no such space.
-        GenesUnmatchedError
-            If too few genes match; its metadata is the match report.
-        """
-        if space not in SPACES:
-            raise InvalidArgumentError(f"space is {space!r}; give 'text' or 'expression'")
-        header = cell.QueryHeader(
-            index=index,
-            genes=genes,
-            taxon=taxon,
-            units=int(units),  # type: ignore[arg-type]  # the enum's values are the proto's
-            min_probability=min_probability,
-            return_vectors=return_vectors,
-            space=SPACES[space],
-            center=cell.CENTER_UNSPECIFIED if background is None else cell.CENTER_QUERY,
-            exclude_batches=exclude_batches,
-        )
+    def _exchange(
+        self, stream: Stream[First, Item], waiting: Any, answers: Any
+    ) -> Generator[Item, None, None]:
+        def answer() -> Item:
+            with self._rules.told():
+                message = next(answers, None)
+            if message is None:
+                raise self._rules.ended()
+            return stream.read(message)
 
-        # gRPC takes the requests from a thread of its own, which outlives a call that fails. The
-        # blocks are read here, in the caller's thread: a file library whose lock a dying thread
-        # holds would hang the process at its end.
-        waiting: SimpleQueue[cell.StreamPredictSubtypesRequest | None] = SimpleQueue()
-
-        def requests() -> Iterator[cell.StreamPredictSubtypesRequest]:
-            nonlocal waiting
-            waiting.put(None)
-            waiting = SimpleQueue()
-            waiting.put(cell.StreamPredictSubtypesRequest(header=header))
-            if background is not None:
-                cells = to_message(background)
-                waiting.put(cell.StreamPredictSubtypesRequest(background=cells))
-            return iter(waiting.get, None)
-
-        try:
-            first, responses = self._connection.open(self._cells.StreamPredictSubtypes, requests)
-        except CellkinError:
-            waiting.put(None)
-            raise
-        return read_report(first.report), self._predictions(blocks, waiting, responses)
-
-    def _predictions(
-        self,
-        blocks: Iterable[Any],
-        waiting: "SimpleQueue[cell.StreamPredictSubtypesRequest | None]",
-        responses: Any,
-    ) -> Generator[Predictions, None, None]:
         in_flight = 0
         try:
-            for block in blocks:
-                waiting.put(cell.StreamPredictSubtypesRequest(cells=to_message(block)))
+            for block in _blocking(stream.blocks):
+                waiting.put(stream.message(block))
                 in_flight += 1
-                if in_flight == _MAX_IN_FLIGHT:
-                    yield read_predictions(
-                        self._connection.told(lambda: next(responses)).predictions
-                    )
+                if in_flight == MAX_IN_FLIGHT:
+                    yield answer()
                     in_flight -= 1
             waiting.put(None)
             for _ in range(in_flight):
-                yield read_predictions(self._connection.told(lambda: next(responses)).predictions)
+                yield answer()
         finally:
             waiting.put(None)
-            responses.cancel()
+            answers.cancel()
+
+
+def _blocking(blocks: Blocks) -> Iterable[Any]:
+    if isinstance(blocks, AsyncIterable):
+        raise InvalidArgumentError("the blocks are asynchronous; give them to an AsyncClient")
+    return blocks

@@ -135,7 +135,7 @@ class Tree:
     def _table(self, name: str) -> Table:
         group = self.root[name]
         if str(group.attrs.get("encoding-version", "")) != "0.2.0":
-            return _of_frame(self._old_frame(name))
+            return table_of(self._old_frame(name))
         columns = texts(list(group.attrs["column-order"]))
         index = str(group.attrs["_index"])
         return Table(
@@ -172,7 +172,8 @@ class HeldRanges:
         return self._values[start:stop].copy()
 
 
-def _of_frame(frame: pd.DataFrame) -> Table:
+def table_of(frame: pd.DataFrame) -> Table:
+    """Return annotation that is in memory."""
     return Table(
         [str(c) for c in frame.columns], lambda: frame.index, lambda name: frame[name].array
     )

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
@@ -18,7 +19,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         numbers = bool(cells) and all(
             row[at][:1].isdigit() or row[at] in ("", "-") for row in cells
         )
-        table.add_column(name, justify="right" if numbers else "left")
+        # The first column names the row: a name cut short is none.
+        table.add_column(name, justify="right" if numbers else "left", no_wrap=at == 0)
     for row in cells:
         table.add_row(*map(escape, row))
     width = None if sys.stdout.isatty() else 110
@@ -35,7 +37,7 @@ def print_rich(drawn: RenderableType) -> None:
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how much of a long work is done, on standard error.
+    """Show how much of a long work is done, how fast it goes and the time left, on standard error.
 
     Yields a function of the steps done and the steps there are. Where standard error is no
     terminal, a line is printed at every tenth.
@@ -48,22 +50,33 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        task, start_s = progress.add_task(what, total=None, rate=""), monotonic()
+        yield lambda done, total: progress.update(
+            task, completed=done, total=total, rate=_rate(done, monotonic() - start_s)
+        )
 
 
 def _log_lines(what: str) -> Callable[[int, int], None]:
-    shown = -1
+    shown, start_s = -1, monotonic()
 
     def show(done: int, total: int) -> None:
         nonlocal shown
         tenth = 10 * done // max(1, total)
         if tenth > shown:
             shown = tenth
-            sys.stderr.write(f"{what}: {done} of {total}\n")
+            taken_s = monotonic() - start_s
+            left = f", {(total - done) * taken_s / done:.0f} s left" if 0 < done < total else ""
+            rate = f", {_rate(done, taken_s)}" if done else ""
+            sys.stderr.write(f"{what}: {done} of {total}{rate}{left}\n")
             sys.stderr.flush()
 
     return show
+
+
+def _rate(done: int, taken_s: float) -> str:
+    rate = done / taken_s if taken_s else 0.0
+    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"

@@ -4,11 +4,8 @@ import click
 
 server_option = click.option(
     "--server",
-    default="127.0.0.1:50051",
-    envvar="CELLKIN_SERVER",
-    show_default=True,
     metavar="HOST:PORT",
-    help="The cellkin server.",
+    help="The cellkin server.  [default: CELLKIN_ADDRESS, a profile, or 127.0.0.1:50051]",
 )
 taxon_option = click.option(
     "--taxon", type=int, default=0, metavar="ID", help="NCBI taxonomy id: 9606 human, 10090 mouse."

@@ -11,6 +11,8 @@
     +-- FailedPreconditionError                 right request, wrong state of the world
     |   +-- GenesUnmatchedError                 too few genes match for any answer to mean something
     |   +-- RetractedError                      the version was withdrawn
+    |   +-- VersionMismatchError                the answer is of another version than is pinned
+    |   +-- CheckpointError                     what was done before is of another query
     |   +-- MissingDependencyError              an optional package is not installed
     |   +-- ModelNotLoadedError                 the server has no language model for a free text
     +-- ConflictError                           another writer was first
@@ -120,6 +122,18 @@ class RetractedError(FailedPreconditionError):
     """The version was withdrawn; ``metadata`` carries the reason and the replacement."""
 
     reason = "RETRACTED"
+
+
+class VersionMismatchError(FailedPreconditionError):
+    """The answer was made from another version than the one pinned; ``metadata`` has both."""
+
+    reason = "VERSION_MISMATCH"
+
+
+class CheckpointError(FailedPreconditionError):
+    """What an interrupted run left is of another query, of other versions or settings."""
+
+    reason = "CHECKPOINT"
 
 
 class MissingDependencyError(FailedPreconditionError, ImportError):

@@ -81,6 +81,17 @@ class ExpressionUnits(IntEnum):
     """ln(1 + linear), such as scanpy's ``normalize_total`` then ``log1p``."""
 
 
+class VersionKind(IntEnum):
+    """What a version is a version of."""
+
+    CORPUS = 1
+    """Gene texts."""
+    EMBEDDING = 2
+    """Gene vectors of one language model."""
+    INDEX = 3
+    """Reference cells in a cell space."""
+
+
 class UnknownReason(IntEnum):
     """Why a cell has no label; 0 where it has one."""
 

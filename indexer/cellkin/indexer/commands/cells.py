@@ -118,7 +118,13 @@ cells.add_command(evaluate)
 @store_option
 @click.option("--name", required=True, help="Name of the index.")
 @_reference_options
-@click.option("--embedding", default=DEFAULT_MODEL, show_default=True, metavar="MODEL[@VERSION]")
+@click.option(
+    "--embedding",
+    default=DEFAULT_MODEL,
+    show_default=True,
+    metavar="MODEL[@VERSION]",
+    help="The gene vectors of the text space.",
+)
 @click.option(
     "--recipe",
     type=click.Choice(["text-v2", "text-v1", "paper", "paper-refined"]),

@@ -17,10 +17,10 @@ from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 @click.option("--raw", is_flag=True, help="Take .raw as the matrix, with its genes.")
 @json_option
 def convert(source: Path, target: Path, layer: str | None, raw: bool, as_json: bool) -> None:
-    """Write the cells of SOURCE, of any readable format, to TARGET.zarr: AnnData, zarr v3, zstd.
+    """Write the cells of SOURCE to TARGET.zarr, which is read fast.
 
-    It is read faster than gzip and is about as small. X, obs and var are written;
-    other layers, obsm and uns are not.
+    SOURCE is of any readable format, TARGET AnnData, zarr v3, zstd: it is read faster than gzip and
+    is about as small. X, obs and var are written; other layers, obsm and uns are not.
     """
     from time import perf_counter
 

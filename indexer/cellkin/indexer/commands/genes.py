@@ -6,13 +6,14 @@ from cellkin.indexer.commands.genes_embed import embed
 from cellkin.indexer.commands.genes_fetch import fetch
 from cellkin.indexer.commands.genes_import import import_
 from cellkin.indexer.commands.genes_load import load
+from cellkin.indexer.commands.genes_resolve import resolve
 from cellkin.indexer.commands.genes_show import show
 
 
 @click.group()
 def genes() -> None:
-    """Import gene texts and embed them."""
+    """Import gene texts, look genes up, and embed the texts."""
 
 
-for command in (fetch, import_, show, embed, load):
+for command in (fetch, import_, show, resolve, embed, load):
     genes.add_command(command)

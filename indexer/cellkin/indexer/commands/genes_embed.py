@@ -40,7 +40,10 @@ def embed(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Embed the texts of a corpus by a language model; goes on where it was interrupted."""
+    """Embed the texts of a corpus by a language model.
+
+    It goes on where it was interrupted.
+    """
     from time import perf_counter
 
     from cellkin.indexer.embeddings.job import embed_genes

@@ -17,7 +17,10 @@ from cellkin.wire.terms import TextRung, taxon_name
 @store_option
 @json_option
 def show(gene: str, taxon: int, corpus: str, uri: str, as_json: bool) -> None:
-    """Show GENE, a symbol or an identifier, as the corpus has it: its text and where from."""
+    """Show GENE as the corpus has it: its text and where that is from.
+
+    GENE is a symbol, a synonym, an Ensembl id or an NCBI GeneID.
+    """
     import pyarrow.compute as pc
 
     from cellkin.store.catalog import Kind

@@ -1,11 +1,20 @@
 """``cellkin indexes``: look at cell indexes and what is certified of them."""
 
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cellkin.indexer.commands.options import store_option
+from cellkin.indexer.commands.versions import (
+    add_verify,
+    add_version_commands,
+    described,
+    print_versions,
+    resolve,
+    version_argument,
+)
 from cellkin.terminal.options import json_option
 
 if TYPE_CHECKING:
@@ -13,98 +22,74 @@ if TYPE_CHECKING:
     from cellkin.store.certificate import Certificate
     from cellkin.store.store import Store
 
-_version = click.argument("version", metavar="NAME[@VERSION]")
-
-
+_KIND = "index"
 # Below it an unknown label is missed too often for "not called unknown" to mean anything.
 _WEAK_AUROC = 0.85
 
 
 @click.group()
 def indexes() -> None:
-    """Look at cell indexes and what is certified of them."""
+    """Look after cell indexes and their certificates."""
 
 
 @indexes.command("list")
 @store_option
 @json_option
 def list_(uri: str, as_json: bool) -> None:
-    """List the cell indexes, how much each finds and how fast."""
-    from cellkin.store.catalog import Kind
-    from cellkin.store.store import Store
-    from cellkin.terminal.console import print_table
+    """List all versions: how much each finds, how fast."""
 
-    entries = Store.open(uri).catalog.entries(Kind.INDEX)
-    if as_json:
-        fields = [
-            {
-                "name": entry.full_name,
-                "n_cells": entry.manifest["n_cells"],
-                "certificate": entry.manifest.get("certificate"),
-            }
-            for entry in entries
-        ]
-        click.echo(json.dumps(fields, indent=1))
-        return
-    rows = []
-    for entry in entries:
-        stored = _certificate(entry)
-        # Speed is never told without what was found at it.
-        measured = (
-            (
-                stored.factory,
-                f"{stored.recall[10]:.4f}",
-                f"{stored.qps_batch:.0f}",
-                f"{stored.bytes_per_cell:.0f}",
-            )
-            if stored
-            else ("Flat", "", "", "")
-        )
-        rows.append((entry.full_name, entry.manifest["n_cells"], *measured))
-    print_table(
-        f"Cell indexes in {uri}",
-        ("version", "cells", "index", "recall@10", "queries/s", "bytes/cell"),
-        rows,
-    )
+    def certified(read: "Callable[[Certificate], object]") -> "Callable[[Entry], object]":
+        return lambda entry: read(stored) if (stored := _certificate(entry)) else ""
+
+    # Speed is never told without what was found at it.
+    columns = {
+        "cells": lambda entry: entry.manifest["n_cells"],
+        "index": certified(lambda stored: stored.factory),
+        "recall@10": certified(lambda stored: f"{stored.recall[10]:.4f}"),
+        "queries/s": certified(lambda stored: f"{stored.qps_batch:.0f}"),
+        "bytes/cell": certified(lambda stored: f"{stored.bytes_per_cell:.0f}"),
+    }
+    print_versions(uri, _KIND, columns, as_json)
 
 
 @indexes.command()
-@_version
+@version_argument
 @store_option
 @json_option
 def show(version: str, uri: str, as_json: bool) -> None:
-    """Show what is certified of a cell index."""
+    """Show what is certified of an index."""
     from cellkin.terminal.console import print_table
 
-    entry = _resolve(uri, version)[1]
-    stored = _require_certificate(entry)
-    quality = entry.manifest.get("quality", {})
+    store, entry = resolve(uri, _KIND, version)
+    view = store.catalog.view()
     if as_json:
-        said = {"name": entry.full_name, **stored.to_json(), "quality": quality}
-        click.echo(json.dumps(said))
+        click.echo(json.dumps(described(view, entry), indent=1))
         return
-    print_table(f"Cell index {entry.full_name}", ("what", "value"), _lines(stored))
-    for space, found in quality.items():
+    why, stored = view.retraction(entry), _certificate(entry)
+    rows = [
+        ("made", entry.created_at),
+        ("embedding", entry.manifest.get("embedding", "")),
+        ("corpus", entry.manifest.get("corpus", "")),
+        ("aliases", ", ".join(view.aliases_of(entry)) or "none"),
+        *([("retracted", why.reason)] if why else []),
+        *(_lines(stored) if stored else [("certificate", "none: older than certificates are")]),
+    ]
+    print_table(f"Cell index {entry.full_name}", ("what", "value"), rows)
+    for space, found in entry.manifest.get("quality", {}).items():
         if found:
             _show_quality(space, found)
 
 
-@indexes.command()
-@_version
-@store_option
-@json_option
-def verify(version: str, uri: str, as_json: bool) -> None:
-    """Measure the recall of a cell index again; exit code 2 where its certificate is wrong."""
-    from cellkin.indexer.neighbors.certify import TOLERANCE
+def _recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
+    """Measure the recall of a cell index again, in every space it has."""
     from cellkin.indexer.neighbors.certify import verify as measure_again
     from cellkin.store.cell_index import EXPRESSION, read_cell_index
-    from cellkin.store.cell_table import check_rows, read_expression_vectors, read_vectors
+    from cellkin.store.cell_table import read_expression_vectors, read_vectors
     from cellkin.store.certificate import Certificate
-    from cellkin.terminal.console import print_table
 
-    store, entry = _resolve(uri, version)
-    stored = _require_certificate(entry)
-    check_rows(store, entry)
+    stored = _certificate(entry)
+    if stored is None:
+        return {}
     index = read_cell_index(store.index_folder(entry))
     digest = entry.manifest.get("rows_digest", "")
     found = measure_again(index.neighbors, read_vectors(store, entry), stored, digest)
@@ -112,24 +97,11 @@ def verify(version: str, uri: str, as_json: bool) -> None:
         other = Certificate.from_json(entry.manifest["certificates"][EXPRESSION])
         vectors = read_expression_vectors(store, entry)
         measure_again(index.expression.neighbors, vectors, other, digest)
-    if as_json:
-        recall = {str(k): value for k, value in found.items()}
-        click.echo(json.dumps({"name": entry.full_name, "recall": recall, "verified": True}))
-        return
-    print_table(
-        f"Cell index {entry.full_name}: as certified, within {TOLERANCE:g}",
-        ("neighbors", "recall certified", "recall now"),
-        [(k, f"{stored.recall[k]:.4f}", f"{now:.4f}") for k, now in found.items()],
-    )
+    return {"recall@10 certified": f"{stored.recall[10]:.4f}", "recall@10 now": f"{found[10]:.4f}"}
 
 
-def _resolve(uri: str, version: str) -> "tuple[Store, Entry]":
-    from cellkin.store.catalog import Kind
-    from cellkin.store.store import Store
-    from cellkin.wire.names import parse_version_name
-
-    opened = Store.open(uri)
-    return opened, opened.catalog.version(Kind.INDEX, parse_version_name(version, "cell index"))
+add_verify(indexes, _KIND, _recall_now)
+add_version_commands(indexes, _KIND)
 
 
 def _certificate(entry: "Entry") -> "Certificate | None":
@@ -137,18 +109,6 @@ def _certificate(entry: "Entry") -> "Certificate | None":
 
     stored = entry.manifest.get("certificate")
     return Certificate.from_json(stored) if stored else None
-
-
-def _require_certificate(entry: "Entry") -> "Certificate":
-    from cellkin.wire.errors import FailedPreconditionError
-
-    stored = _certificate(entry)
-    if stored is None:
-        raise FailedPreconditionError(
-            f"cell index {entry.full_name} has no certificate: it was published before there were "
-            "any; index its cells again"
-        )
-    return stored
 
 
 def _show_quality(space: str, found: dict[str, Any]) -> None:

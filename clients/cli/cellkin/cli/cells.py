@@ -1,0 +1,73 @@
+"""Cells of a file, as the commands that ask about them take them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellkin.wire.errors import MissingDependencyError, NotFoundError
+
+if TYPE_CHECKING:
+    import scipy.sparse as sp
+
+    from cellkin.matrices.cells import CellFile
+
+Command = Callable[..., None]
+
+
+def query_options(command: Command) -> Command:
+    """Add what every command about the cells of a file takes."""
+    for option in (
+        click.argument("query", type=click.Path(path_type=Path)),
+        click.option(
+            "--index", required=True, metavar="NAME[@VERSION]", help="The cell index to ask."
+        ),
+        click.option("--layer", metavar="NAME", help="Read this layer instead of X."),
+        click.option("--raw", is_flag=True, help="Read .raw instead of X."),
+    ):
+        command = option(command)
+    return command
+
+
+@contextmanager
+def opened(query: Path, **how: Any) -> "Iterator[CellFile]":
+    """Open a file of cells.
+
+    Raises
+    ------
+    MissingDependencyError
+        If what reads files of cells is not installed.
+    """
+    try:
+        from cellkin.matrices.cells import open_cells
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"to read files of cells, {error.name} is needed, which is not installed; "
+            "pip install 'cellkin-client[anndata]'"
+        ) from error
+    with open_cells(query, **how) as cells:
+        yield cells
+
+
+def named(cells: "CellFile", names: Sequence[str]) -> "sp.csr_matrix":
+    """Read the cells of these names, in this order.
+
+    Raises
+    ------
+    NotFoundError
+        If the file has no cell of a name.
+    """
+    import scipy.sparse as sp
+
+    at = {name: row for row, name in enumerate(cells.cell_ids)}
+    missing = [name for name in names if name not in at]
+    if missing:
+        raise NotFoundError(
+            f"{cells.path} has no cell {missing[0]!r}; its first is {cells.cell_ids[0]!r}"
+            if cells.cell_ids
+            else f"{cells.path} has no cells"
+        )
+    rows = [cells.matrix.rows(at[name], at[name] + 1) for name in names]
+    return sp.vstack(rows, format="csr")

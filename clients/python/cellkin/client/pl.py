@@ -1,0 +1,160 @@
+"""Pictures of results, in scanpy's manner: each function draws on axes and returns them.
+
+They need matplotlib (extra ``plot``), which is imported when one is drawn.
+"""
+
+from typing import Any
+
+import anndata
+import numpy as np
+
+from cellkin.client.results.genes import GeneNeighborhood
+from cellkin.client.results.tables import needed
+from cellkin.wire.errors import NotFoundError
+from cellkin.wire.terms import UNKNOWN_LABEL, taxon_name
+
+_BINS = 40
+_BASES = ("X_umap", "X_tsne", "X_pca", "X_cellkin")
+_UNKNOWN_COLOR = "lightgray"
+
+
+def confidence(adata: anndata.AnnData, *, key: str = "cellkin", ax: Any = None) -> Any:
+    """Draw how probable the labels are: a histogram of known and of unknown cells.
+
+    Parameters
+    ----------
+    adata
+        With the results of `cellkin.client.tl.annotate`.
+    key
+        What the names of the results begin with.
+    ax
+        matplotlib axes to draw on; None for new ones.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Calibrated probability in [0, 1] against cells, with the least probability of a label.
+
+    Raises
+    ------
+    NotFoundError
+        If there are no such results.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    chances = _column(adata, f"{key}_probability").to_numpy()
+    unknown = _column(adata, f"{key}_unknown").to_numpy(bool)
+    ax = _axes(ax)
+    ax.hist(
+        [chances[~unknown], chances[unknown]], bins=_BINS, range=(0, 1), stacked=True,
+        label=[f"known ({(~unknown).sum()})", f"unknown ({unknown.sum()})"],
+        color=["C0", _UNKNOWN_COLOR],
+    )  # fmt: skip
+    if key in adata.uns:
+        least = float(adata.uns[key]["min_probability"])
+        ax.axvline(least, color="black", linewidth=0.8, linestyle=":")
+    ax.set(xlabel="calibrated probability of the label", ylabel="cells", xlim=(0, 1))
+    ax.legend()
+    return ax
+
+
+def gene_neighborhood(found: GeneNeighborhood, *, ax: Any = None) -> Any:
+    """Draw the neighbors of a gene, best at the top.
+
+    Parameters
+    ----------
+    found
+        What `cellkin.client.Client.search_genes` returned.
+    ax
+        matplotlib axes to draw on; None for new ones.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        A bar a neighbor, as long as its cosine in [-1, 1].
+
+    Raises
+    ------
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    ax = _axes(ax)
+    places = np.arange(len(found.hits))
+    ax.barh(places, found.similarities)
+    ax.set_yticks(places, [hit.symbol or str(hit.gene_id) for hit in found.hits])
+    ax.invert_yaxis()
+    asked = ", ".join(f"{gene.symbol} ({taxon_name(gene.taxon)})" for gene in found.genes)
+    ax.set(xlabel="cosine", title=f"{asked or 'query'} in {found.versions.embedding}")
+    return ax
+
+
+def labels(
+    adata: anndata.AnnData, *, key: str = "cellkin", basis: str | None = None, ax: Any = None
+) -> Any:
+    """Draw the labels of cells in two dimensions.
+
+    Parameters
+    ----------
+    adata
+        With the results of `cellkin.client.tl.annotate`.
+    key
+        What the names of the results begin with.
+    basis
+        The coordinates: ``obsm[basis]`` or ``obsm['X_' + basis]``, of which the first two columns
+        are drawn; None for the first there is of UMAP, t-SNE, PCA and ``X_cellkin``.
+    ax
+        matplotlib axes to draw on; None for new ones.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        A point a cell; unknown cells are gray and behind the others.
+
+    Raises
+    ------
+    NotFoundError
+        If there are no such results or coordinates.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    called = _column(adata, f"{key}_label").astype(str).to_numpy()
+    name = _basis(adata, basis)
+    at = np.asarray(adata.obsm[name])[:, :2]
+    ax = _axes(ax)
+    known = sorted(set(called) - {UNKNOWN_LABEL})
+    size = np.clip(120_000 / max(1, len(at)), 0.5, 20)
+    for place, label in enumerate([UNKNOWN_LABEL, *known]):
+        here = called == label
+        color = _UNKNOWN_COLOR if label == UNKNOWN_LABEL else f"C{(place - 1) % 10}"
+        if here.any():
+            ax.scatter(*at[here].T, s=size, color=color, label=label, linewidths=0)
+    short = name.removeprefix("X_")
+    ax.set(xlabel=f"{short} 1", ylabel=f"{short} 2", xticks=[], yticks=[])
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    return ax
+
+
+def _column(adata: Any, name: str) -> Any:
+    if name not in adata.obs:
+        raise NotFoundError(
+            f"no obs[{name!r}]; run cellkin.client.tl.annotate first. There is: "
+            + (", ".join(map(str, adata.obs)) or "none")
+        )
+    return adata.obs[name]
+
+
+def _basis(adata: Any, basis: str | None) -> str:
+    wanted = _BASES if basis is None else (basis, f"X_{basis}")
+    for name in wanted:
+        if name in adata.obsm:
+            return name
+    raise NotFoundError(
+        f"no coordinates {' or '.join(wanted)} in obsm; compute some, such as by scanpy.tl.umap. "
+        f"There is: {', '.join(adata.obsm) or 'none'}"
+    )
+
+
+def _axes(ax: Any) -> Any:
+    if ax is not None:
+        return ax
+    return needed("matplotlib.pyplot", "plot").subplots()[1]

@@ -1,0 +1,127 @@
+"""Where the server is, by the environment or a file in the user's configuration.
+
+``CELLKIN_ADDRESS`` is the server, ``CELLKIN_TOKEN`` a token, ``CELLKIN_TLS_CA`` a PEM file of the
+authorities that may vouch for it (or ``system``), ``CELLKIN_TLS_CERT`` and ``CELLKIN_TLS_KEY`` the
+client's own certificate. Where there is no ``CELLKIN_ADDRESS``, the file
+``~/.config/cellkin/client.toml`` (under ``XDG_CONFIG_HOME`` or ``APPDATA`` where that is set) is
+read, if there is one: a table a profile, of which ``CELLKIN_PROFILE`` names one other than
+``default``.
+
+::
+
+    [default]
+    address = "127.0.0.1:50051"
+
+    [lab]
+    address = "cells.example.org:443"
+    token_file = "~/.config/cellkin/token"
+    tls_ca = "system"
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cellkin.client.tls import Tls
+from cellkin.wire.errors import InputFileError, InvalidArgumentError, NotFoundError
+
+DEFAULT_ADDRESS = "127.0.0.1:50051"
+_KEYS = ("address", "token", "token_file", "tls_ca", "tls_cert", "tls_key")
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server and what it is shown.
+
+    Parameters
+    ----------
+    address
+        ``host:port``.
+    token
+        Sent with every request; only over TLS, or to this machine.
+    tls
+        How the connection is encrypted; None for not at all.
+    """
+
+    address: str = DEFAULT_ADDRESS
+    token: str | None = None
+    tls: Tls | None = None
+
+
+def find_endpoint(profile: str | None = None) -> Endpoint:
+    """Return the server of a profile, of the environment, or of the profile ``default``.
+
+    Parameters
+    ----------
+    profile
+        A table of the file; None for what the environment says.
+
+    Raises
+    ------
+    NotFoundError
+        If a profile is named and not there.
+    InputFileError
+        If the file, or the token's, cannot be read.
+    InvalidArgumentError
+        If a profile has a key that there is none of, or no address.
+    """
+    if profile is None and os.environ.get("CELLKIN_ADDRESS"):
+        found = {
+            key: os.environ.get(f"CELLKIN_{key.upper()}", "") for key in _KEYS if "file" not in key
+        }
+        return _endpoint(found)
+    wanted = profile or os.environ.get("CELLKIN_PROFILE", "")
+    path = profile_file()
+    profiles = _read(path) if path.is_file() else {}
+    if wanted and wanted not in profiles:
+        raise NotFoundError(
+            f"no profile {wanted!r} in {path}; it has: {', '.join(profiles) or 'none'}"
+        )
+    given = profiles.get(wanted or "default")
+    if given is None:
+        return Endpoint()
+    unknown = sorted(set(given) - set(_KEYS))
+    if unknown or "address" not in given:
+        raise InvalidArgumentError(
+            f"profile {wanted or 'default'} in {path} has "
+            + (f"{', '.join(unknown)}; give any of " if unknown else "no address; give ")
+            + ", ".join(_KEYS)
+        )
+    return _endpoint(given)
+
+
+def profile_file() -> Path:
+    """Return where profiles are kept."""
+    home = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA")
+    return (Path(home) if home else Path("~/.config").expanduser()) / "cellkin" / "client.toml"
+
+
+def _read(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        profiles = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputFileError(f"{path} cannot be read ({error}); it is TOML") from error
+    if not all(
+        isinstance(table, dict) and all(isinstance(value, str) for value in table.values())
+        for table in profiles.values()
+    ):
+        raise InputFileError(f"{path}: each profile is a table of strings, such as [default]")
+    return profiles
+
+
+def _endpoint(given: Mapping[str, str]) -> Endpoint:
+    token = given.get("token") or None
+    if given.get("token_file"):
+        path = Path(given["token_file"]).expanduser()
+        try:
+            token = path.read_text(encoding="utf-8").strip()
+        except (OSError, ValueError) as error:
+            raise InputFileError(f"token file {path} cannot be read ({error})") from error
+    ca, cert, key = (given.get(f"tls_{name}", "") for name in ("ca", "cert", "key"))
+    tls = None
+    if ca or cert or key:
+        files = ("" if ca == "system" else ca, cert, key)
+        tls = Tls(*(Path(file).expanduser() if file else None for file in files))
+    return Endpoint(given["address"], token, tls)

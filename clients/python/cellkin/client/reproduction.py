@@ -1,0 +1,145 @@
+"""Asking again what was asked before, of the same versions, and comparing the labels."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import numpy.typing as npt
+
+from cellkin.client.annotate import Annotation
+from cellkin.client.client import Client
+from cellkin.client.labelling import Settings, label
+from cellkin.client.queries import WholeQuery
+from cellkin.client.results.tables import Tabular
+from cellkin.client.results.versions import PINNED, Versions
+from cellkin.client.session import connected, shown_progress
+from cellkin.matrices.held import held_cells
+from cellkin.wire.errors import InvalidArgumentError, NotFoundError
+
+
+@dataclass(frozen=True)
+class Reproduction(Tabular):
+    """Labels that were written before, beside those of today.
+
+    Parameters
+    ----------
+    n_cells
+        Cells compared.
+    cell_ids
+        Names of the n cells whose labels differ, in order.
+    before, now
+        Their labels.
+    largest_change
+        The largest absolute difference of a probability, over all cells, in [0, 1].
+    versions
+        What both were made from.
+    server_before
+        The cellkin release that answered then; `versions` has that of now.
+    """
+
+    n_cells: int
+    cell_ids: tuple[str, ...]
+    before: tuple[str, ...]
+    now: tuple[str, ...]
+    largest_change: float
+    versions: Versions
+    server_before: str
+
+    @property
+    def same(self) -> bool:
+        """Whether every cell has the label it had."""
+        return not self.cell_ids
+
+    def columns(self) -> dict[str, Any]:
+        """Return one row a cell whose label differs."""
+        return {
+            "cell_id": list(self.cell_ids),
+            "before": list(self.before),
+            "now": list(self.now),
+        }
+
+
+def reproduce(
+    adata: anndata.AnnData | str | Path, *, client: Client | None = None, key: str = "cellkin"
+) -> Reproduction:
+    """Ask again for labels that were written before, of the same versions by the same settings.
+
+    Parameters
+    ----------
+    adata
+        AnnData with the results of `cellkin.client.tl.annotate` and the expression they were made
+        from; or the path of such an ``.h5ad`` file.
+    client
+        The connection; None for one by the environment. An answer of other versions is refused.
+    key
+        What the names of the results begin with.
+
+    Returns
+    -------
+    Reproduction
+        Whether the labels are the same, how many cells were compared and which differ.
+
+    Raises
+    ------
+    NotFoundError
+        If there are no such results, or the server has a version no more.
+    RetractedError
+        If a version was withdrawn; the metadata names its replacement.
+    VersionMismatchError
+        If the server's data under that name is another.
+    InvalidArgumentError
+        If the expression is no expression any more.
+    """
+    if isinstance(adata, str | Path):
+        backed = anndata.read_h5ad(adata, backed="r")
+        try:
+            return reproduce(backed, client=client, key=key)
+        finally:
+            backed.file.close()
+    column, chance = f"{key}_label", f"{key}_probability"
+    if key not in adata.uns or column not in adata.obs:
+        raise NotFoundError(
+            f"the AnnData has no uns[{key!r}] or no obs[{column!r}]; tl.annotate writes both. "
+            f"It has uns: {', '.join(adata.uns) or 'none'}"
+        )
+    said = adata.uns[key]
+    settings, pins, layer, raw = _asked(said, key)
+    query = WholeQuery(held_cells(adata, layer=layer, raw=raw))
+    with connected(client) as asked, shown_progress("labelling cells again") as progress:
+        found = label(asked.using(pins=pins), query, settings, progress=progress)
+    now = Annotation.of(found, layer, raw)
+    before, labels = (np.asarray(c, object) for c in (adata.obs[column], now.labels))
+    differ = np.flatnonzero(before != labels)
+    changes: npt.NDArray[np.float32] = np.abs(
+        adata.obs[chance].to_numpy(np.float32) - now.predictions.probabilities
+    )
+    return Reproduction(
+        n_cells=len(labels),
+        cell_ids=tuple(now.cell_ids[at] for at in differ.tolist()),
+        before=tuple(map(str, before[differ])),
+        now=tuple(map(str, labels[differ])),
+        largest_change=float(changes.max(initial=0)),
+        versions=now.report.versions,
+        server_before=str(said["versions"]["server"]),
+    )
+
+
+def _asked(said: dict[str, Any], key: str) -> tuple[Settings, dict[str, str], str | None, bool]:
+    """Return what was asked, what the answers must be made from, and the matrix that was read."""
+    try:
+        versions = said["versions"]
+        settings = Settings(
+            index=str(versions["index"]),
+            taxon=int(said["taxon"]),
+            min_probability=float(said["min_probability"]),
+            space=str(said["space"]),
+            exclude_batches=tuple(map(str, said["exclude_batches"])),
+        )
+        pins = {kind: str(versions[kind]) for kind in PINNED}
+        return settings, pins, str(said["layer"]) or None, bool(said["raw"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidArgumentError(
+            f"uns[{key!r}] is no manifest of tl.annotate ({error!r}); label the cells again"
+        ) from error

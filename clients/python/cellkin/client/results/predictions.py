@@ -1,0 +1,200 @@
+"""Labels as they come over the wire."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cellkin.client.results.tables import Tabular
+from cellkin.client.results.versions import Versions
+from cellkin.v1 import cell_service_pb2 as cell
+from cellkin.wire import codec
+from cellkin.wire.match import GeneMatch
+from cellkin.wire.terms import UNKNOWN_LABEL, UnknownReason
+
+
+@dataclass(frozen=True)
+class QueryReport:
+    """What a query met before any cell was labelled.
+
+    Parameters
+    ----------
+    versions
+        What the answer is made from.
+    recipe
+        Name of the recipe.
+    labels
+        The subtypes that predictions refer to.
+    match
+        How each gene name met the corpus.
+    min_probability
+        A label less probable than this is not claimed.
+    k
+        Neighbors that vote.
+    space
+        ``text`` or ``expression``.
+    shared_expression
+        The share of the reference's expression that the query's genes have, in [0, 1].
+    own_mean
+        Whether the query's own mean is taken off, and not the reference's.
+    novelty_limit
+        A cell of more novelty than this is unknown.
+    calibration_error
+        Expected calibration error of the probabilities on cells of the reference that were held
+        out; 0 where none could be.
+    ancestors
+        What fallbacks refer to, where labels are paths.
+    """
+
+    versions: Versions
+    recipe: str
+    labels: list[str]
+    match: GeneMatch
+    min_probability: float
+    k: int
+    space: str
+    shared_expression: float
+    own_mean: bool
+    novelty_limit: float
+    calibration_error: float
+    ancestors: list[str]
+
+
+@dataclass(frozen=True)
+class Predictions(Tabular):
+    """The labels of a block of cells, in order.
+
+    Parameters
+    ----------
+    winners
+        (n_cells,) int32 into the report's labels, the most probable one; -1 where no gene of the
+        cell counts.
+    probabilities
+        (n_cells,) float32 in [0, 1], the winner's, calibrated on the reference.
+    supports
+        (n_cells,) float32 in [0, 1], the winner's share of the neighbors' vote. No probability.
+    n_votes
+        (n_cells,) uint8, neighbors that carry the winning label.
+    novelties
+        (n_cells,) float32, how much farther than its label's own cells the cell is, in their
+        standard deviations.
+    reasons
+        (n_cells,) uint8, an `UnknownReason`; 0 where the winner is the label.
+    fallbacks
+        (n_cells,) int32 into the report's ancestors, the deepest one that is probable enough where
+        the winner is not; -1 elsewhere.
+    vectors
+        (n_cells, dim) float32, zero where no gene matched; (n_cells, 0) unless asked for.
+    """
+
+    winners: npt.NDArray[np.int32]
+    probabilities: npt.NDArray[np.float32]
+    supports: npt.NDArray[np.float32]
+    n_votes: npt.NDArray[np.uint8]
+    novelties: npt.NDArray[np.float32]
+    reasons: npt.NDArray[np.uint8]
+    fallbacks: npt.NDArray[np.int32]
+    vectors: npt.NDArray[np.float32]
+
+    def columns(self) -> dict[str, Any]:
+        """Return one row a cell, without the vectors."""
+        return {name: getattr(self, name) for name in _PER_CELL}
+
+    @classmethod
+    def join(cls, parts: "list[Predictions]") -> "Predictions":
+        """Return the predictions of several blocks as one; of none, those of no cells."""
+        parts = parts or [read_predictions(cell.PredictionBlock())]
+        names = cls.__dataclass_fields__
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+
+@dataclass(frozen=True)
+class Prediction(Tabular):
+    """The answer to one block of cells.
+
+    Parameters
+    ----------
+    report
+        What the query met.
+    predictions
+        One row a cell.
+    """
+
+    report: QueryReport
+    predictions: Predictions
+
+    @property
+    def versions(self) -> Versions:
+        """What the answer is made from."""
+        return self.report.versions
+
+    def columns(self) -> dict[str, Any]:
+        """Return one row a cell; ``label`` is ``unknown`` where none can be claimed."""
+        found = self.predictions
+        winners = [self.report.labels[at] if at >= 0 else "" for at in found.winners.tolist()]
+        known = (found.reasons == UnknownReason.KNOWN).tolist()
+        return {
+            "label": [w if k else UNKNOWN_LABEL for w, k in zip(winners, known, strict=True)],
+            "winner": winners,
+            "probability": found.probabilities,
+            "support": found.supports,
+            "n_votes": found.n_votes,
+            "novelty": found.novelties,
+            "reason": [UnknownReason(reason).label for reason in found.reasons.tolist()],
+        }
+
+
+_PER_CELL = (
+    "winners", "probabilities", "supports", "n_votes", "novelties", "reasons", "fallbacks",
+)  # fmt: skip
+
+
+def read_match(genes: cell.GeneMatch) -> GeneMatch:
+    """Read how gene names met the corpus."""
+    return GeneMatch(
+        genes.taxon,
+        genes.taxon_inferred,
+        codec.decode(genes.gene_ids, np.int64, "gene_ids"),
+        codec.decode(genes.routes, np.uint8, "routes"),
+        codec.decode(genes.rungs, np.uint8, "rungs"),
+        codec.decode(genes.in_space, np.uint8, "in_space"),
+    )
+
+
+def read_report(report: cell.QueryReport) -> QueryReport:
+    """Read the report of a query."""
+    return QueryReport(
+        Versions.from_message(report.versions),
+        report.recipe,
+        list(report.labels),
+        read_match(report.genes),
+        report.min_probability,
+        report.k,
+        "expression" if report.space == cell.SPACE_KIND_EXPRESSION else "text",
+        report.shared_expression,
+        report.center == cell.CENTER_QUERY,
+        report.novelty_limit,
+        report.calibration_error,
+        list(report.ancestors),
+    )
+
+
+def read_predictions(block: cell.PredictionBlock) -> Predictions:
+    """Read the predictions of a block."""
+    winners = codec.decode(block.winners, np.int32, "winners")
+    return Predictions(
+        winners,
+        codec.decode(block.probabilities, np.float32, "probabilities"),
+        codec.decode(block.supports, np.float32, "supports"),
+        codec.decode(block.n_votes, np.uint8, "n_votes"),
+        codec.decode(block.novelties, np.float32, "novelties"),
+        codec.decode(block.unknown_reasons, np.uint8, "unknown_reasons"),
+        codec.decode(block.fallbacks, np.int32, "fallbacks"),
+        codec.decode(block.vectors, np.float32, "vectors").reshape(len(winners), block.dim),
+    )
+
+
+def read_prediction(message: cell.PredictSubtypesResponse) -> Prediction:
+    """Read the answer to one block of cells."""
+    return Prediction(read_report(message.report), read_predictions(message.predictions))

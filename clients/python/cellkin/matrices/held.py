@@ -1,0 +1,82 @@
+"""AnnData that a program holds, in memory or backed by a file, read as files of cells are."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellkin.matrices.anndata_tree import HeldRanges, Tree, table_of
+from cellkin.matrices.cells import CellFile
+from cellkin.matrices.hdf5 import compression, hdf5_ranges, is_slow
+from cellkin.matrices.matrix import CompressedMatrix, DenseMatrix, Matrix, Storage
+from cellkin.matrices.table import Opened
+from cellkin.wire.errors import InvalidArgumentError
+
+_HELD = Path("AnnData")
+"""What errors call it in place of a file."""
+
+
+def held_cells(adata: Any, *, layer: str | None = None, raw: bool = False) -> CellFile:
+    """Read an AnnData object in blocks; of a backed one no more than a block is in memory.
+
+    Parameters
+    ----------
+    adata
+        (n_cells, n_genes) AnnData; a view of a backed one is read whole.
+    layer
+        The layer to read instead of X.
+    raw
+        Whether to read ``.raw`` instead of X, with its genes.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no such matrix, or its values are no expression.
+    InputFileError
+        If the file behind it is damaged.
+    """
+    matrix = _matrix(adata, layer, raw)
+    var = adata.raw.var if raw else adata.var
+    return CellFile(matrix.path, Opened(matrix, lambda: table_of(adata.obs), lambda: table_of(var)))
+
+
+def _matrix(adata: Any, layer: str | None, raw: bool) -> Matrix:
+    if adata.isbacked and not adata.is_view:
+        path = Path(adata.filename)
+        root = adata.file._file  # the file is open already, maybe for writing
+        tree = Tree(path, root, "h5ad", hdf5_ranges, compression, is_slow)
+        return tree.opened(layer, raw=raw).matrix
+    elsewhere = _elsewhere(adata, layer, raw)
+    x = _values(adata, layer, raw, elsewhere)
+    storage = Storage(_HELD, "in memory", in_memory=True, elsewhere=elsewhere)
+    if sp.issparse(x):
+        rows = x.tocsr()
+        return CompressedMatrix(
+            storage, x.shape[1], rows.indptr, HeldRanges(rows.indices), HeldRanges(rows.data)
+        )
+    if isinstance(x, np.ndarray) and x.ndim == 2:
+        return DenseMatrix(storage, x.shape[0], x.shape[1], HeldRanges(x))
+    raise InvalidArgumentError(
+        f"the matrix is a {type(x).__name__}; give a dense numpy or a scipy sparse one"
+    )
+
+
+def _values(adata: Any, layer: str | None, raw: bool, elsewhere: Sequence[str]) -> Any:
+    has = f"; it has {', '.join(elsewhere) or 'no other matrix'}"
+    if layer is not None and raw:
+        raise InvalidArgumentError("a layer and raw were asked for; give one of them")
+    if raw and adata.raw is None:
+        raise InvalidArgumentError(f"the AnnData has no raw{has}")
+    if layer is not None and layer not in adata.layers:
+        raise InvalidArgumentError(f"the AnnData has no layer {layer!r}{has}")
+    x = adata.raw.X if raw else adata.X if layer is None else adata.layers[layer]
+    if x is None:
+        raise InvalidArgumentError(f"the AnnData has no X{has}")
+    return x
+
+
+def _elsewhere(adata: Any, layer: str | None, raw: bool) -> list[str]:
+    found = [f"layer={name!r}" for name in sorted(adata.layers) if name != layer]
+    return found + (["raw"] if adata.raw is not None and not raw else [])

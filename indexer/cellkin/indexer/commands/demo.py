@@ -1,0 +1,34 @@
+"""``cellkin demo``: see what text is worth, on real cells."""
+
+import json
+import sys
+from contextlib import nullcontext, redirect_stdout
+
+import click
+
+from cellkin.terminal.options import json_option
+from cellkin.wire.errors import FailedPreconditionError, MissingDependencyError
+
+
+@click.command()
+@json_option
+def demo(as_json: bool) -> None:
+    """See what gene text is worth: mouse cells labelled from human ones.
+
+    Fetches two wheels for their data, then runs the commands a user would type and prints them.
+    No table of orthologues is used; the control has a random vector in place of every text.
+    It takes some minutes. Everything is kept in .demo of the working folder.
+    """
+    try:
+        from cellkin.indexer.demo.run import run_demo
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"the demo needs {error.name}, which is not installed; "
+            "pip install 'cellkin[cells,cpu,embed,evaluate,server]' 'cellkin-client[anndata]'"
+        ) from error
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        result = run_demo()
+    if as_json:
+        click.echo(json.dumps(result))
+    if not result["as_expected"]:
+        raise FailedPreconditionError("text did not beat its control")

@@ -1,0 +1,283 @@
+"""What corpora, embeddings and indexes have in common: they are versions, looked after alike."""
+
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellkin.indexer.commands.options import store_option
+from cellkin.terminal.options import json_option
+
+if TYPE_CHECKING:
+    from cellkin.store.catalog import CatalogView, Entry
+    from cellkin.store.store import Store
+
+_MOST_SHOWN = 200
+version_argument = click.argument("version", metavar="NAME[@VERSION]")
+
+
+def add_version_commands(group: click.Group, kind: str) -> None:
+    """Add the commands that do the same for every kind of version.
+
+    Parameters
+    ----------
+    group
+        The group of the kind.
+    kind
+        Value of a `cellkin.store.catalog.Kind`; that module is not imported before it is needed.
+    """
+
+    @group.command()
+    @version_argument
+    @click.argument("alias")
+    @store_option
+    @json_option
+    def alias(version: str, alias: str, uri: str, as_json: bool) -> None:
+        """Let ALIAS, such as stable, mean a version."""
+        store, entry = resolve(uri, kind, version)
+        store.catalog.set_alias(entry, alias)
+        if as_json:
+            click.echo(json.dumps({"alias": f"{entry.name}@{alias}", "version": entry.full_name}))
+            return
+        click.echo(f"{entry.name}@{alias} is now {entry.full_name}")
+
+    @group.command()
+    @click.argument("version", metavar="NAME@VERSION")
+    @click.option("--reason", required=True, help="What is wrong with it.")
+    @click.option("--replacement", metavar="NAME@VERSION", help="What to use instead.")
+    @store_option
+    @json_option
+    def retract(
+        version: str, reason: str, replacement: str | None, uri: str, as_json: bool
+    ) -> None:
+        """Withdraw a version.
+
+        It is refused from now on, but kept for what was made from it.
+        """
+        store, entry = resolve(uri, kind, version)
+        other = resolve(uri, kind, replacement)[1] if replacement else None
+        store.catalog.retract(entry, reason, other)
+        if as_json:
+            instead = other.full_name if other else ""
+            said = {"version": entry.full_name, "reason": reason, "replacement": instead}
+            click.echo(json.dumps(said))
+            return
+        click.echo(f"{entry.kind.noun} {entry.full_name} is retracted: {reason}")
+
+    @group.command()
+    @store_option
+    @click.option(
+        "--older-than-h",
+        type=click.FloatRange(min=0),
+        default=24.0,
+        show_default=True,
+        metavar="HOURS",
+        help="Leave what is younger: it may belong to a run at work.",
+    )
+    @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+    @json_option
+    def gc(uri: str, older_than_h: float, dry_run: bool, as_json: bool) -> None:
+        """Remove what interrupted runs left."""
+        from cellkin.store.catalog import Kind
+        from cellkin.store.maintenance import collect, orphans
+        from cellkin.store.store import Store
+        from cellkin.terminal.console import print_table
+
+        store, age = Store.open(uri), timedelta(hours=older_than_h)
+        if dry_run:
+            limit = datetime.now(UTC) - age
+            found = [each for each in orphans(store, Kind(kind)) if each.modified <= limit]
+        else:
+            found = collect(store, age, Kind(kind))
+        if as_json:
+            said = [vars(each) | {"modified": each.modified.isoformat()} for each in found]
+            click.echo(json.dumps({"removed": not dry_run, "found": said}))
+            return
+        print_table(
+            "Would be removed" if dry_run else "Removed",
+            ("what", "where", "version", "bytes", "written"),
+            [
+                (o.what, o.where, o.table_version or "", o.n_bytes or "", f"{o.modified:%F %T}")
+                for o in found
+            ],
+        )
+
+
+def add_verify(
+    group: click.Group,
+    kind: str,
+    examine: "Callable[[Store, Entry], dict[str, Any]]" = lambda store, entry: {},
+) -> None:
+    """Add the command that reads versions and says which are damaged.
+
+    Parameters
+    ----------
+    group
+        The group of the kind.
+    kind
+        As in `add_version_commands`.
+    examine
+        What else to look at where the digests are right; returns more columns, by name, and raises
+        a `CellkinError` where something is wrong.
+    """
+
+    @group.command()
+    @click.argument("version", required=False, metavar="[NAME[@VERSION]]")
+    @store_option
+    @json_option
+    def verify(version: str | None, uri: str, as_json: bool) -> None:
+        """Find damage: read a version, or all, and compare.
+
+        All that belongs to a version is compared with its digest, and the recall of an index with
+        its certificate. The exit code is 2 where one is damaged.
+        """
+        from cellkin.store.catalog import Kind
+        from cellkin.store.maintenance import orphans
+        from cellkin.store.store import Store
+        from cellkin.terminal.console import print_table, progress_bar
+        from cellkin.wire.errors import IntegrityError
+
+        store = Store.open(uri)
+        entries = [resolve(uri, kind, version)[1]] if version else store.catalog.entries(Kind(kind))
+        rows: list[dict[str, Any]] = []
+        with progress_bar("verifying versions") as progress:
+            for done, entry in enumerate(entries, 1):
+                rows.append({"version": entry.full_name} | _state(store, entry, examine))
+                progress(done, len(entries))
+        noun, left = Kind(kind).noun, orphans(store, Kind(kind))
+        if as_json:
+            click.echo(json.dumps({"versions": rows, "n_orphans": len(left)}))
+        else:
+            columns = tuple(dict.fromkeys(name for row in rows for name in row))
+            lines = [[row.get(name, "") for name in columns] for row in rows]
+            print_table(f"{noun.capitalize()} versions in {uri}", columns, lines)
+            if left:
+                click.echo(f"{len(left)} things no {noun} refers to; gc removes them")
+        bad = [f"{row['version']}: {row['state']}" for row in rows if row["state"] != WHOLE]
+        if bad:
+            raise IntegrityError(
+                f"{len(bad)} of {len(rows)} versions are damaged: {'; '.join(bad)}"
+            )
+
+
+WHOLE = "whole"
+"""The state of a version that is what its digest says."""
+
+
+def _state(
+    store: "Store", entry: "Entry", examine: "Callable[[Store, Entry], dict[str, Any]]"
+) -> dict[str, Any]:
+    from cellkin.store.maintenance import damage
+    from cellkin.wire.errors import CellkinError
+
+    wrong = damage(store, entry)
+    if wrong:
+        return {"state": wrong}
+    try:
+        return {"state": WHOLE} | examine(store, entry)
+    except CellkinError as error:
+        return {"state": error.message}
+
+
+def print_versions(
+    uri: str, kind: str, columns: "dict[str, Callable[[Entry], object]]", as_json: bool
+) -> None:
+    """Print the versions of a kind, the aliases that mean them, and which were retracted.
+
+    Parameters
+    ----------
+    uri
+        The store.
+    kind
+        As in `add_version_commands`.
+    columns
+        What else to say of each, by title.
+    as_json
+        Print JSON, with the whole manifests.
+    """
+    from cellkin.store.catalog import Kind
+    from cellkin.store.store import Store
+    from cellkin.terminal.console import print_table
+
+    view = Store.open(uri).catalog.view()
+    entries = view.entries(Kind(kind))
+    if as_json:
+        click.echo(json.dumps([described(view, entry) for entry in entries], indent=1))
+        return
+    rows: list[Sequence[object]] = []
+    for entry in entries:
+        why = view.retraction(entry)
+        marks = ", ".join(view.aliases_of(entry)), why.reason if why else ""
+        rows.append((entry.full_name, *(read(entry) for read in columns.values()), *marks))
+    title = f"{Kind(kind).noun.capitalize()} versions in {uri}"
+    print_table(title, ("version", *columns, "aliases", "retracted"), rows)
+
+
+def described(view: "CatalogView", entry: "Entry") -> dict[str, Any]:
+    """Return all the catalog says of a version, for JSON."""
+    why = view.retraction(entry)
+    return {
+        "version": entry.full_name,
+        "created_at": entry.created_at,
+        "digest": entry.digest,
+        "aliases": view.aliases_of(entry),
+        "retracted": vars(why) if why else None,
+        "manifest": dict(entry.manifest),
+    }
+
+
+def print_version(uri: str, kind: str, version: str, as_json: bool) -> None:
+    """Print everything the catalog says of one version.
+
+    Parameters
+    ----------
+    uri
+        The store.
+    kind
+        As in `add_version_commands`.
+    version
+        ``NAME[@VERSION_OR_ALIAS]``.
+    as_json
+        Print JSON.
+    """
+    from cellkin.terminal.console import print_table
+
+    store, entry = resolve(uri, kind, version)
+    said = described(store.catalog.view(), entry)
+    if as_json:
+        click.echo(json.dumps(said, indent=1))
+        return
+    manifest, retracted = said.pop("manifest"), said.pop("retracted")
+    rows = [
+        (what, ", ".join(value) if what == "aliases" else value) for what, value in said.items()
+    ]
+    if retracted:
+        rows.append(("retracted", retracted["reason"]))
+        rows.append(("replacement", retracted["replacement"] or "none"))
+    rows += [(what, _short(value)) for what, value in manifest.items()]
+    print_table(f"{entry.kind.noun.capitalize()} {entry.full_name}", ("what", "value"), rows)
+
+
+def _short(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}... (--json shows all)"
+
+
+def resolve(uri: str, kind: str, version: str) -> "tuple[Store, Entry]":
+    """Open a store and find a version in it, retracted or not.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such store or version.
+    """
+    from cellkin.store.catalog import Kind
+    from cellkin.store.store import Store
+    from cellkin.wire.names import embedding_name, parse_version_name
+
+    wanted = Kind(kind)
+    store = Store.open(uri)
+    name = embedding_name(version) if wanted is Kind.EMBEDDING else version
+    return store, store.catalog.version(wanted, parse_version_name(name, wanted.noun))

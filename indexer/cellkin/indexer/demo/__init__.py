@@ -1,0 +1,1 @@
+"""The demo: mouse cells labelled from human ones by nothing but what is written about genes."""

@@ -1,0 +1,207 @@
+"""Label mouse cells from a human reference by nothing but what is written about their genes.
+
+Run by ``cellkin demo``. The steps are the commands a user would type, and they are printed as they
+run: import the genes of both species, embed their texts with a language model, index the human
+pancreas, serve it, annotate the mouse pancreas through the server. No table says which mouse gene
+is which human gene, and ``cellkin annotate`` does not read the types the mouse cells came with:
+they are compared with its answer afterwards. The control does the same with a random vector in
+place of each gene's text, so it shows what the labels are worth without any text.
+
+Everything is kept in ``.demo/`` of the working folder; downloads are made once.
+"""
+
+import json
+import resource
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import anndata as ad
+import click
+from rich.console import Console
+
+from cellkin.indexer.demo import report
+from cellkin.indexer.demo.data import DemoFiles, prepare
+from cellkin.indexer.demo.report import Evaluation
+from cellkin.indexer.demo.steps import STORE, WORK, Steps, serving
+
+INDEXES = {"text": "pancreas", "random": "pancreas-random"}
+MODELS = {"text": "all-minilm-l6-v2", "random": "random:384:0"}
+REQUIRED_MARGIN = 0.15
+"""By how much text must beat the control in accuracy; less means that something is broken."""
+
+
+def label_mouse(steps: Steps, files: DemoFiles) -> tuple[dict[str, Path], str]:
+    """Run the commands of the demo.
+
+    Parameters
+    ----------
+    steps
+        Where to print and time them.
+    files
+        Their input.
+
+    Returns
+    -------
+    tuple
+        The annotated mouse cells by method, and the printed neighbors of INS.
+    """
+    steps.run("import genes", "genes", "import", *STORE, "--gene-info", str(files.gene_info))
+    for method, model in MODELS.items():
+        steps.run(f"embed {method}", "genes", "embed", *STORE, "--model", model)
+    columns = ["--label", "cell_type", "--batch", "donor"]
+    for method, index in INDEXES.items():
+        # The text model is the default, so only the control names its gene vectors.
+        control = ["--embedding", MODELS[method]] if method == "random" else []
+        where = [str(files.human), *STORE, "--name", index]
+        steps.run(f"index {method}", "cells", "index", *where, *columns, *control)
+    outputs = {method: WORK / f"mouse-{method}.h5ad" for method in INDEXES}
+    with serving(steps) as address:
+        server = ["--server", address]
+        for method, index in INDEXES.items():
+            where = [str(files.mouse), "--index", index, *server, "-o", str(outputs[method])]
+            steps.run(f"annotate {method}", "annotate", *where)
+        genes = steps.run(
+            "search genes", "search", "genes", "INS", "--taxon", "9606", "-k", "10", *server
+        )
+    return outputs, genes
+
+
+def compare(
+    steps: Steps, files: DemoFiles, outputs: dict[str, Path], console: Console
+) -> dict[str, Evaluation]:
+    """Compare the labels with the known types, print the tables and draw the picture.
+
+    Parameters
+    ----------
+    steps
+        Where to print and time it.
+    files
+        The reference.
+    outputs
+        The annotated mouse cells by method.
+    console
+        Where the tables go.
+
+    Returns
+    -------
+    dict
+        The figures by method.
+    """
+    picture = WORK / "confusion.png"
+    with steps.step("evaluate", "mouse labels against the authors' own"):
+        reference = ad.read_h5ad(files.human).obs["cell_type"].to_numpy(dtype=str)
+        types = sorted(set(reference))
+        annotated = {method: ad.read_h5ad(path).obs for method, path in outputs.items()}
+        truth = annotated["text"]["cell_type"].to_numpy(dtype=str)
+        winners = {
+            method: obs["cellkin_winner"].to_numpy(dtype=str) for method, obs in annotated.items()
+        }
+        evaluations = {
+            method: report.evaluate(
+                truth, winners[method], obs["cellkin_unknown"].to_numpy(bool), types
+            )
+            for method, obs in annotated.items()
+        }
+        report.draw_confusion(winners, truth, types, picture)
+    console.print()
+    console.print(report.summary_table(evaluations))
+    console.print(report.absent_sentence(evaluations), highlight=False)
+    console.print()
+    console.print(report.recall_table(evaluations, truth, reference))
+    click.echo(f"\nWho was taken for whom: {picture}")
+    return evaluations
+
+
+def run_demo() -> dict[str, Any]:
+    """Run the demo in the working folder.
+
+    Returns
+    -------
+    dict
+        The figures by method, the seconds of every step, and the most memory used. Where text does
+        not beat its control, ``as_expected`` is false.
+
+    Raises
+    ------
+    UnavailableError
+        If the data cannot be fetched.
+    SystemExit
+        If a command failed; with its exit code, after its standard error was shown.
+    """
+    started = time.monotonic()
+    WORK.mkdir(exist_ok=True)
+    for leftover in ("result.json", "confusion.png"):
+        (WORK / leftover).unlink(missing_ok=True)
+    if (WORK / "store").exists():
+        shutil.rmtree(WORK / "store")
+    steps, console = Steps(), Console()
+    with steps.step("data", "mouse and human pancreas, NCBI genes (fetched once, digests checked)"):
+        files = prepare(WORK)
+    with _ended_by_signals():
+        outputs, genes = label_mouse(steps, files)
+    evaluations = compare(steps, files, outputs, console)
+    click.echo(f"\nThe ten genes nearest to INS:\n{genes.rstrip()}\n")
+    total_s = time.monotonic() - started
+    own_mib, command_mib = peak_memory_mib()
+    margin = evaluations["text"].accuracy - evaluations["random"].accuracy
+    result = {
+        **{method: asdict(figures) for method, figures in evaluations.items()},
+        "n_genes": files.n_genes,
+        "n_cells": files.n_cells,
+        "seconds": steps.seconds | {"total": round(total_s, 2)},
+        "peak_memory_mib": {"demo": own_mib, "largest_command": command_mib},
+        "as_expected": margin >= REQUIRED_MARGIN,
+    }
+    (WORK / "result.json").write_text(json.dumps(result, indent=2) + "\n")
+    click.echo(
+        f"{total_s:.0f} s in total; peak memory {own_mib:,} MiB of the demo itself, "
+        f"{command_mib:,} MiB of the largest command"
+    )
+    if margin < REQUIRED_MARGIN:
+        click.echo(
+            f"The accuracy of text is {margin:+.3f} above that of random gene vectors; at least "
+            f"+{REQUIRED_MARGIN} is expected: something is broken.",
+            err=True,
+        )
+    for method, figures in evaluations.items():
+        click.echo(f"{method:<7} accuracy {figures.accuracy:.3f}  macro-F1 {figures.macro_f1:.3f}")
+    return result
+
+
+def peak_memory_mib() -> tuple[int, int]:
+    """Ask the system for the most resident memory used so far.
+
+    Returns
+    -------
+    tuple
+        Of this process, and of its largest finished child; MiB.
+    """
+    unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
+    own, children = (
+        resource.getrusage(who).ru_maxrss // unit
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    )
+    return own, children
+
+
+@contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Let signals that by default end Python at once end the server first."""
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

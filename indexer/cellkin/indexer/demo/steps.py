@@ -1,0 +1,152 @@
+"""The ``cellkin`` command, run as a user would run it: step by step, timed, stopped at an error."""
+
+import select
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+WORK = Path(".demo")
+"""Where the demo keeps everything, seen from where the command was called."""
+CELLKIN = Path(sys.executable).with_name("cellkin")
+STORE = ["--store", str(WORK / "store")]
+SERVER_START_S = 60.0
+SERVER_END_S = 20.0
+
+
+class Steps:
+    """Prints one line a step, and keeps the seconds each took."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def step(self, title: str, detail: str) -> Iterator[None]:
+        """Time what runs inside.
+
+        Parameters
+        ----------
+        title
+            Shown while it runs.
+        detail
+            Shown behind the seconds when it is done.
+        """
+        click.echo(f"{title:<15}", nl=False)
+        start = time.monotonic()
+        try:
+            yield
+        except BaseException:
+            click.echo("failed")
+            raise
+        self.seconds[title] = round(time.monotonic() - start, 2)
+        click.echo(f"{self.seconds[title]:6.1f} s  {detail}")
+
+    def run(self, title: str, *arguments: str) -> str:
+        """Run a ``cellkin`` command as a step.
+
+        Parameters
+        ----------
+        title
+            Name of the step.
+        arguments
+            What follows ``cellkin``.
+
+        Returns
+        -------
+        str
+            What it wrote to standard output.
+
+        Raises
+        ------
+        SystemExit
+            The command failed; with its exit code, after its standard error was shown.
+        """
+        with self.step(title, shlex.join(["cellkin", *arguments])):
+            done = subprocess.run(
+                [str(CELLKIN), *arguments], capture_output=True, text=True, check=False
+            )
+        if done.returncode:
+            stop(arguments, done.returncode, done.stderr)
+        return done.stdout
+
+
+def stop(arguments: tuple[str, ...], code: int, stderr: str) -> NoReturn:
+    """Show why a ``cellkin`` command failed, and end with its exit code.
+
+    Parameters
+    ----------
+    arguments
+        What followed ``cellkin``.
+    code
+        Its exit code, as `subprocess` gives it: negative where a signal ended it.
+    stderr
+        What it wrote to standard error.
+
+    Raises
+    ------
+    SystemExit
+        Always.
+    """
+    click.echo(f"{shlex.join(['cellkin', *arguments])}\nfailed (exit code {code}):", err=True)
+    click.echo(stderr.strip() or "(nothing on standard error)", err=True)
+    raise SystemExit(code if code > 0 else 128 - code)
+
+
+@contextmanager
+def serving(steps: Steps) -> Iterator[str]:
+    """Run the server while the block runs, and end it whatever happens.
+
+    Parameters
+    ----------
+    steps
+        Where to print and time its start.
+
+    Yields
+    ------
+    str
+        The address it listens on, ``127.0.0.1:PORT``.
+
+    Raises
+    ------
+    SystemExit
+        It did not start.
+    """
+    arguments = ("serve", *STORE, "--listen", "127.0.0.1:0")
+    log = WORK / "server.log"
+    with (
+        log.open("w") as stderr,
+        subprocess.Popen(
+            [str(CELLKIN), *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True
+        ) as server,
+    ):
+        try:
+            with steps.step("serve", shlex.join(["cellkin", *arguments])):
+                address = _wait_for_address(server, arguments, log)
+            yield address
+        finally:
+            server.terminate()
+            try:
+                server.wait(timeout=SERVER_END_S)
+            except subprocess.TimeoutExpired:
+                server.kill()
+
+
+def _wait_for_address(server: subprocess.Popen[str], arguments: tuple[str, ...], log: Path) -> str:
+    assert server.stdout is not None  # it is a pipe
+    # select() rather than a plain read: a server that hangs must not hang the demo.
+    ready, _, _ = select.select([server.stdout], [], [], SERVER_START_S)
+    line = server.stdout.readline() if ready else ""
+    _, announced, address = line.strip().partition("serving on ")
+    if not announced:
+        if not ready:
+            stop(arguments, 1, f"it did not say where it serves within {SERVER_START_S:g} s")
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(timeout=SERVER_END_S)
+        stop(arguments, server.returncode or 1, log.read_text())
+    return address

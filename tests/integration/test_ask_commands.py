@@ -1,0 +1,56 @@
+"""`cellkin search cells`, `explain` and `status` as a user runs them."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.integration
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_cells_find_their_kin(server: str, query_path: Path, run_cellkin: Run) -> None:
+    asked = ("search", "cells", query_path, "--index", "trio", "-k", "3", "--server", server)
+    done = run_cellkin(*asked, "--cell", "cell2-4", "--cell", "cell2-0", "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["versions"]["index"].startswith("trio@")
+    hits = [(hit["cell"], hit["rank"], hit["label"]) for hit in found["hits"]]
+    assert hits == [
+        *(("cell2-4", rank, "beta") for rank in (1, 2, 3)),
+        *(("cell2-0", rank, "alpha") for rank in (1, 2, 3)),
+    ]
+    everything = run_cellkin(*asked, "--json")
+    assert len(json.loads(everything.stdout)["hits"]) == 3 * 60
+    assert "searching cells: 60 of 60" in everything.stderr
+    missing = run_cellkin(*asked, "--cell", "nobody")
+    assert (missing.returncode, "has no cell 'nobody'" in missing.stderr) == (2, True)
+
+
+def test_a_label_is_explained(server: str, query_path: Path, run_cellkin: Run) -> None:
+    asked = ("explain", query_path, "--index", "trio", "--cell", "cell2-1", "--server", server)
+    done = run_cellkin(*asked, "--genes", "5", "--json")
+    assert done.returncode == 0, done.stderr
+    (cell,) = json.loads(done.stdout)["cells"]
+    assert (cell["cell"], cell["label"], len(cell["genes"])) == ("cell2-1", "beta", 5)
+    parts = sum(gene["contribution"] for gene in cell["genes"]) + cell["remainder"]
+    assert parts == pytest.approx(cell["score"], abs=1e-5)
+    assert "share of the cell" in run_cellkin(*asked, "--label", "alpha").stdout
+
+
+def test_status_says_what_a_server_is(server: str, run_cellkin: Run) -> None:
+    said = json.loads(run_cellkin("status", "--server", server, "--json").stdout)
+    assert said["health"]["cellkin.v1.CellService"] == "SERVING"
+    assert said["latency_ms"] > 0
+    assert [(i["n_cells"], i["n_labels"], i["loaded"]) for i in said["indexes"]] == [(150, 3, True)]
+    assert said["embeddings"][0]["name"] == "random-64-7"
+    assert said["release"]
+    assert "SERVING" in run_cellkin("status", "--server", server).stdout
+
+
+def test_status_fails_where_nobody_answers(run_cellkin: Run) -> None:
+    done = run_cellkin("status", "--server", "127.0.0.1:9", "--json")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "error: " in done.stderr

@@ -1,0 +1,397 @@
+"""AnnData in scanpy's manner: one answer whatever holds the cells, resumed or not, and again."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+from tests.integration.live import GENES, Live
+
+import cellkin.client as ck
+from cellkin.client import checkpoint, labelling
+from cellkin.client.annotate import Annotation, annotate_file, write_annotation
+from cellkin.matrices.cells import open_cells
+from cellkin.wire.errors import (
+    CheckpointError,
+    GenesUnmatchedError,
+    InvalidArgumentError,
+    NotFoundError,
+    VersionMismatchError,
+)
+from cellkin.wire.terms import ExpressionUnits
+
+pytestmark = pytest.mark.integration
+MakeCells = Callable[..., anndata.AnnData]
+
+
+@pytest.fixture(scope="module")
+def client(live: Live) -> Iterator[ck.Client]:
+    with ck.Client(live.address) as client:
+        yield client
+
+
+@pytest.fixture
+def adata(make_cells: MakeCells) -> anndata.AnnData:
+    return make_cells(90, 41)
+
+
+@pytest.fixture
+def path(adata: anndata.AnnData, tmp_path: Path) -> Path:
+    adata.write_h5ad(tmp_path / "query.h5ad")
+    return tmp_path / "query.h5ad"
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks of 8 cells, parts of 16."""
+    monkeypatch.setattr(labelling, "MAX_CELLS", 8)
+    monkeypatch.setattr(checkpoint, "PART_CELLS", 16)
+
+
+def assert_same(found: pd.DataFrame, right: pd.DataFrame, atol: float = 0) -> None:
+    assert list(found.columns) == list(right.columns)
+    for name in right:
+        left, other = (
+            c.astype(object).fillna("") if c.dtype == object or c.dtype.name == "category" else c
+            for c in (found[name], right[name])
+        )
+        if atol and left.dtype.kind == "f":
+            np.testing.assert_allclose(left, other, atol=atol, err_msg=name)
+        else:
+            np.testing.assert_array_equal(left.to_numpy(), other.to_numpy(), name)
+
+
+def results(adata: anndata.AnnData) -> pd.DataFrame:
+    columns = [name for name in adata.obs if name.startswith("cellkin_")]
+    frame = adata.obs[columns].rename(columns=lambda name: name.removeprefix("cellkin_"))
+    frame.insert(0, "cell_id", adata.obs_names)
+    return frame
+
+
+@pytest.mark.parametrize("space", [None, "text"])
+@pytest.mark.usefixtures("small_blocks")
+def test_one_answer_whatever_holds_the_cells(
+    client: ck.Client, adata: anndata.AnnData, path: Path, space: str | None
+) -> None:
+    given: dict[str, Any] = {"client": client, "space": space}
+    right = annotate_file(client, path, "trio", space=space)
+    frame = right.to_pandas()
+    assert (frame["winner"] == adata.obs["cell_type"].to_numpy()).mean() > 0.9
+    in_memory = ck.tl.annotate(adata, "trio", copy=True, **given)
+    assert "cellkin" not in adata.uns
+    assert_same(results(in_memory), frame)
+    assert in_memory.uns["cellkin"] == right.manifest()
+    by_path = ck.tl.annotate(path, "trio", **given)
+    assert by_path.predictions.vectors.shape == (90, 0)
+    assert_same(by_path.to_pandas(), frame)
+    backed = anndata.read_h5ad(path, backed="r")
+    assert ck.tl.annotate(backed, "trio", **given) is None
+    assert_same(results(backed), frame)
+    backed.file.close()
+    # Cut into other blocks, probabilities and novelties may differ in their last bits.
+    parts = (adata[start : start + 35].copy() for start in range(0, 90, 35))
+    assert_same(ck.tl.annotate(parts, "trio", **given).to_pandas(), frame, atol=1e-5)
+    for form in (sp.csc_matrix(adata.X), adata.X.toarray(), sp.csr_array(adata.X)):
+        other = anndata.AnnData(form, obs=adata.obs.copy(), var=adata.var.copy())
+        ck.tl.annotate(other, "trio", **given)
+        assert_same(results(other), frame)
+    part = ck.tl.annotate(adata[10:40], "trio", copy=True, **given)
+    assert_same(results(part), frame[10:40], atol=1e-5)
+
+
+def test_layers_and_raw_are_read(client: ck.Client, adata: anndata.AnnData) -> None:
+    right = ck.tl.annotate(adata, "trio", client=client, copy=True)
+    adata.layers["counts"] = adata.X.copy()
+    adata.raw = adata
+    counts = adata.X.toarray()
+    adata.X = counts - counts.mean(axis=0)
+    with (
+        ck.Client("127.0.0.1:9") as nobody,
+        pytest.raises(
+            InvalidArgumentError, match=r"centred or scaled data .* has layer='counts', raw"
+        ),
+    ):
+        # Refused before anything is sent.
+        ck.tl.annotate(adata, "trio", client=nobody)
+    by_layer = ck.tl.annotate(adata, "trio", client=client, layer="counts", copy=True)
+    assert_same(results(by_layer), results(right))
+    assert by_layer.uns["cellkin"]["layer"] == "counts"
+    by_raw = ck.tl.annotate(adata, "trio", client=client, use_raw=True, copy=True)
+    assert_same(results(by_raw), results(right))
+    assert "cellkin_gene_id" in by_raw.raw.var
+    for wrong in ({"layer": "x"}, {"layer": "counts", "use_raw": True}):
+        with pytest.raises(InvalidArgumentError):
+            ck.tl.annotate(adata, "trio", client=client, **wrong)
+
+
+class Listening(ck.Client):
+    """A client that remembers which messages it sent."""
+
+    sent: list[Any]
+
+    def _ask(self, call: Any) -> Any:
+        self.sent.append(call.request)
+        return super()._ask(call)
+
+    def _open(self, stream: Any) -> Any:
+        self.sent += stream.opening
+        return super()._open(stream)
+
+
+def test_only_known_genes_are_sent_and_all_are_reported(
+    live: Live, client: ck.Client, adata: anndata.AnnData, tmp_path: Path
+) -> None:
+    strange = anndata.AnnData(
+        sp.csr_matrix(np.full((90, 30), 5, np.float32)),
+        obs=adata.obs,
+        var=pd.DataFrame(index=[f"probe{i}" for i in range(29)] + ["SHARED"]),
+    )
+    mixed = anndata.concat([adata, strange], axis=1, merge="same")
+    mixed = mixed[:, np.random.default_rng(1).permutation(mixed.n_vars)].copy()
+    with Listening(live.address) as listening:
+        listening.sent = []
+        ck.tl.annotate(mixed, "trio", client=listening)
+    headers = [m.header for m in listening.sent if hasattr(m, "header")]
+    assert len(headers) == 2
+    for header in headers:
+        assert sorted(header.genes) == sorted(GENES)
+        assert header.taxon == 9606
+    assert mixed.uns["cellkin"]["gene_match"]["genes_given"] == "150"
+    assert (mixed.var["cellkin_match"] == "unmatched").sum() == 29
+    assert (mixed.var["cellkin_match"] == "ambiguous, not used").sum() == 1
+    # What is left out on the way changes nothing.
+    mixed.write_h5ad(tmp_path / "mixed.h5ad")
+    with open_cells(tmp_path / "mixed.h5ad") as cells:
+        _, answers = client.stream_predict_subtypes(
+            "trio", cells.gene_names, cells.blocks(), units=ExpressionUnits.LINEAR
+        )
+        (whole,) = answers
+    assert mixed.obs["cellkin_probability"].to_numpy().tobytes() == whole.probabilities.tobytes()
+    assert mixed.obs["cellkin_novelty"].to_numpy().tobytes() == whole.novelties.tobytes()
+    alien = anndata.AnnData(strange.X, var=pd.DataFrame(index=[f"q{i}" for i in range(30)]))
+    with pytest.raises(GenesUnmatchedError):
+        ck.tl.annotate(alien, "trio", client=client)
+
+
+def test_foreign_cells_have_their_own_mean_taken_off(
+    client: ck.Client, make_cells: MakeCells, tmp_path: Path
+) -> None:
+    mouse = make_cells(260, 43, [f"Gene{i}" for i in range(1, 121)])
+    mouse.write_h5ad(tmp_path / "mouse.h5ad")
+    ck.tl.annotate(mouse, "trio", client=client)
+    assert (mouse.uns["cellkin"]["space"], mouse.uns["cellkin"]["own_mean"]) == ("text", True)
+    by_path = ck.tl.annotate(tmp_path / "mouse.h5ad", "trio", client=client)
+    assert_same(results(mouse), by_path.to_pandas())
+    few = mouse[:150].copy()
+    ck.tl.annotate(few, "trio", client=client)
+    assert not few.uns["cellkin"]["own_mean"]
+    # Of cells that come one by one the mean is not known.
+    assert not ck.tl.annotate([mouse], "trio", client=client).report.own_mean
+
+
+class Interrupted(Exception):
+    """What ends a run."""
+
+
+def interrupted(blocks: Iterator[Any], after: int) -> Iterator[Any]:
+    for at, block in enumerate(blocks):
+        if at == after:
+            raise Interrupted
+        yield block
+
+
+@pytest.mark.parametrize("holder", ["AnnData", "path", "blocks"])
+@pytest.mark.usefixtures("small_blocks")
+def test_an_interrupted_run_goes_on(
+    live: Live,
+    client: ck.Client,
+    adata: anndata.AnnData,
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    holder: str,
+) -> None:
+    folder = tmp_path / "kept"
+
+    def run(asked: ck.Client, stop: int | None = None, **given: Any) -> pd.DataFrame:
+        held = {"AnnData": adata, "path": path, "blocks": [adata[:50].copy(), adata[50:].copy()]}
+        with pytest.MonkeyPatch.context() as patch:
+            if stop is not None:
+                blocks = labelling._Sent.__iter__
+                patch.setattr(
+                    labelling._Sent, "__iter__", lambda self: interrupted(blocks(self), stop)
+                )
+            found = ck.tl.annotate(held[holder], "trio", client=asked, **given)
+        return found.to_pandas() if isinstance(found, Annotation) else results(adata)
+
+    whole = run(client)
+    with pytest.raises(Interrupted):
+        run(client, stop=7, resume=folder)
+    state = json.loads((folder / "manifest.json").read_text())
+    n_done = sum(part["n_cells"] for part in state["parts"])
+    assert 0 < n_done < 90
+    with pytest.raises(CheckpointError, match="min_probability was"):
+        run(client, resume=folder, min_probability=0.7)
+    sent = 0
+    count = labelling.KnownGenes.of
+
+    def counted(self: Any, cells: Any) -> Any:
+        nonlocal sent
+        sent += cells.shape[0]
+        return count(self, cells)
+
+    monkeypatch.setattr(labelling.KnownGenes, "of", counted)
+    assert_same(run(client, resume=str(folder)), whole)
+    assert sent == 90 - n_done
+    assert_same(run(client, resume=folder), whole)
+    assert sent == 90 - n_done, "what is finished is not asked again"
+    adata.X.data[0] += 1
+    if holder != "path":
+        with pytest.raises(CheckpointError, match="is of other cells"):
+            run(client, resume=folder)
+
+
+def test_clusters_get_a_label_each(
+    client: ck.Client, adata: anndata.AnnData, tmp_path: Path
+) -> None:
+    adata.obs["leiden"] = pd.Categorical([str(i % 3) for i in range(90)])
+    adata.obs.loc[adata.obs_names[0], "leiden"] = None
+    ck.tl.annotate(adata, "trio", client=client, clusters="leiden", key_added="ck")
+    table = adata.uns["ck"]["clusters"]
+    assert list(table["label"]) == ["alpha", "beta", "delta"]
+    assert table["n_cells"].sum() == 89
+    assert table["confidence"].between(0.5, 1).all()
+    split = adata.uns["ck"]["cluster_split"]
+    assert list(split.groupby("cluster")["n_cells"].sum()) == list(table["n_cells"])
+    adata.write_h5ad(tmp_path / "out.h5ad")
+    back = anndata.read_h5ad(tmp_path / "out.h5ad").uns["ck"]["clusters"]
+    assert list(back["split"]) == list(table["split"])
+    labels = adata.obs["ck_cluster_label"]
+    assert pd.isna(labels.iloc[0])
+    assert (labels.iloc[1:].astype(str) == adata.obs["cell_type"].iloc[1:]).all()
+    with pytest.raises(NotFoundError, match="no obs column 'louvain'; there is: cell_type"):
+        ck.tl.annotate(adata, "trio", client=client, clusters="louvain")
+    with pytest.raises(InvalidArgumentError, match="clusters and copy are for AnnData"):
+        ck.tl.annotate([adata], "trio", client=client, clusters="leiden")
+
+
+def test_vectors_hits_and_explanations(
+    client: ck.Client, adata: anndata.AnnData, tmp_path: Path
+) -> None:
+    ck.tl.embed(adata, "trio", client=client, space="text", resume=tmp_path / "kept")
+    vectors = adata.obsm["X_cellkin"]
+    assert vectors.shape == (90, 64)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert adata.uns["X_cellkin"]["space"] == "text"
+    ck.tl.search_cells(adata, "trio", k=4, client=client)
+    right = client.search_cells("trio", vectors, k=4).hits
+    assert adata.obsm["cellkin_hits"].ravel().tolist() == right.rows.tolist()
+    np.testing.assert_array_equal(adata.obsm["cellkin_hits_similarity"].ravel(), right.similarities)
+    met = adata.uns["cellkin_hits"]["cells"].set_index("row")
+    assert list(met.loc[right.rows, "cell_id"]) == list(right.cell_ids)
+    only = [ck.CellFilter("id", ["cell1-4"])]
+    ck.tl.search_cells(adata, "trio", k=2, filters=only, key_added="one", client=client)
+    assert adata.obsm["one"].tolist() == [[4, -1]] * 90
+    assert np.isnan(adata.obsm["one_similarity"][:, 1]).all()
+    ck.tl.explain(adata, "trio", n_genes=5, client=client)
+    told = adata.uns["cellkin_explained"]
+    assert list(told["cells"].index) == list(adata.obs_names)
+    parts = told["genes"].groupby("cell")["contribution"].sum()[adata.obs_names]
+    cells = told["cells"]
+    np.testing.assert_allclose(parts + cells["remainder"], cells["score"], atol=1e-5)
+    assert list(told["genes"]["cell"].unique()) == list(adata.obs_names)
+    adata.write_h5ad(tmp_path / "out.h5ad")
+    back = anndata.read_h5ad(tmp_path / "out.h5ad")
+    assert back.uns["cellkin_hits"]["versions"] == adata.uns["cellkin_hits"]["versions"]
+
+
+def test_labels_are_reproduced(
+    client: ck.Client, adata: anndata.AnnData, path: Path, tmp_path: Path
+) -> None:
+    given: dict[str, Any] = {"min_probability": 0.8, "space": "text", "exclude_batches": ["d1"]}
+    ck.tl.annotate(adata, "trio", client=client, **given)
+    again = ck.reproduce(adata, client=client)
+    assert again.same
+    assert (again.n_cells, again.largest_change, again.cell_ids) == (90, 0, ())
+    assert again.versions.server == again.server_before
+    write_annotation(annotate_file(client, path, "trio"), path, tmp_path / "out.h5ad")
+    assert ck.reproduce(tmp_path / "out.h5ad", client=client).same
+    other = adata.copy()
+    was = str(other.obs["cellkin_label"].iloc[4])
+    other.obs["cellkin_label"] = other.obs["cellkin_label"].astype(str)
+    other.obs.iloc[4, other.obs.columns.get_loc("cellkin_label")] = "gamma"
+    changed = ck.reproduce(other, client=client)
+    assert not changed.same
+    assert changed.to_pandas().to_numpy().tolist() == [["cell41-4", "gamma", was]]
+    moved = adata.copy()
+    moved.uns["cellkin"]["versions"]["corpus"] = "genes@2001-01-01.1"
+    with pytest.raises(VersionMismatchError):
+        ck.reproduce(moved, client=client)
+    with pytest.raises(NotFoundError, match=r"no uns\['x'\]"):
+        ck.reproduce(adata, client=client, key="x")
+    del moved.uns["cellkin"]["taxon"]
+    with pytest.raises(InvalidArgumentError, match="is no manifest of"):
+        ck.reproduce(moved, client=client)
+
+
+def test_pictures(client: ck.Client, adata: anndata.AnnData) -> None:
+    matplotlib = pytest.importorskip("matplotlib")
+    matplotlib.use("Agg")
+    with pytest.raises(NotFoundError, match=r"run cellkin\.client\.tl\.annotate first"):
+        ck.pl.labels(adata)
+    ck.tl.annotate(adata, "trio", client=client)
+    with pytest.raises(NotFoundError, match="no coordinates X_umap or X_tsne"):
+        ck.pl.labels(adata)
+    ck.tl.embed(adata, "trio", client=client)
+    ax = ck.pl.labels(adata)
+    assert sum(len(points.get_offsets()) for points in ax.collections) == 90
+    assert ck.pl.labels(adata, basis="cellkin", ax=ax) is ax
+    assert sum(patch.get_height() for patch in ck.pl.confidence(adata).patches) == 90
+    found = client.search_genes("GENE5", taxon=9606, embedding="random:64:7", k=3)
+    bars = ck.pl.gene_neighborhood(found)
+    assert [bar.get_width() for bar in bars.patches] == pytest.approx(found.similarities.tolist())
+    matplotlib.pyplot.close("all")
+
+
+def test_labels_are_tables(client: ck.Client, adata: anndata.AnnData) -> None:
+    adata.X.data[adata.X.indptr[4] : adata.X.indptr[5]] = 0
+    found = ck.tl.annotate([adata], "trio", client=client)
+    table = found.to_arrow()
+    assert table.column_names == list(found.to_pandas().columns)
+    assert table["winner"].null_count == 1
+    assert table["reason"][4].as_py() == "no gene matched"
+
+
+def test_no_cells_have_no_labels(client: ck.Client, adata: anndata.AnnData) -> None:
+    none = adata[:0].copy()
+    ck.tl.annotate(none, "trio", client=client)
+    assert list(none.obs["cellkin_label"].cat.categories) == ["alpha", "beta", "delta", "unknown"]
+    assert ck.reproduce(none, client=client).same
+    ck.tl.search_cells(none, "trio", k=3, client=client)
+    assert none.obsm["cellkin_hits"].shape == (0, 3)
+
+
+def test_the_environment_says_which_server(
+    live: Live, adata: anndata.AnnData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CELLKIN_ADDRESS", live.address)
+    ck.tl.annotate(adata, "trio")
+    assert ck.reproduce(adata).same
+
+
+def test_blocks_that_do_not_belong_together_are_refused(
+    client: ck.Client, adata: anndata.AnnData
+) -> None:
+    with pytest.raises(InvalidArgumentError, match="no block of cells was given"):
+        ck.tl.annotate([], "trio", client=client)
+    with pytest.raises(InvalidArgumentError, match="the block after 90 cells has other genes"):
+        ck.tl.annotate([adata, adata[:, ::-1].copy()], "trio", client=client)
+    logged = adata.copy()
+    logged.X = adata.X.log1p()
+    with pytest.raises(InvalidArgumentError, match="the block after 90 cells has log1p of"):
+        ck.tl.annotate([adata, logged], "trio", client=client)

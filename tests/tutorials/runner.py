@@ -1,0 +1,185 @@
+"""Runs the tutorials: what their blocks print must be what the page says.
+
+A block of Python is executed, all of a page in one namespace; the block of text after it is what it
+prints. In a block of console every ``$ `` line is a command and what follows is what it prints to
+standard output; ``&`` starts a server and waits until it says where it serves. ``...`` stands for
+anything, dates of versions for any date, and white space does not count.
+
+To write what is printed into the pages: python -m tests.tutorials.runner docs/tutorials/*.md
+"""
+
+import doctest
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cellkin.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "docs" / "tutorials").glob("[0-9]-*.md"))
+BLOCK = re.compile(r"^```(python|console|text)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
+DATE = re.compile(r"@\d{4}-\d\d-\d\d\.")
+SERVER_END_S = 20
+_FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+
+
+@dataclass
+class Page:
+    """A tutorial as it is run.
+
+    Parameters
+    ----------
+    text
+        The page.
+    namespace
+        What its Python blocks have defined so far.
+    differences
+        What was printed otherwise than the page says.
+    servers
+        Ends the servers that the page started.
+    """
+
+    text: str
+    servers: ExitStack
+    namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "tutorial"})
+    differences: list[str] = field(default_factory=list)
+
+    def run(self) -> str:
+        """Run all blocks in the working folder; return the page with what they print."""
+        pieces, end, printed = [], 0, ""
+        for match in BLOCK.finditer(self.text):
+            language, body = match.groups()
+            if language == "python":
+                printed = self._python(body)
+                follows = BLOCK.match(self.text, match.end() + 1)
+                if follows is None or follows[1] != "text":
+                    self._compare(body, "", printed)
+            elif language == "text":
+                self._compare("the Python before it", body, printed)
+                body = body if same(body, printed) else printed
+            else:
+                body = "".join(map(self._console, commands(body)))
+            pieces += [self.text[end : match.start()], f"```{language}\n{body}```\n"]
+            end = match.end()
+        return "".join([*pieces, self.text[end:]])
+
+    def _python(self, body: str) -> str:
+        with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()):
+            exec(compile(body, "tutorial", "exec"), self.namespace)
+        return printed.getvalue()
+
+    def _console(self, of: tuple[str, str]) -> str:
+        line, wanted = of
+        words = shlex.split(line.replace("\\\n", " "))
+        assert words[0] == "cellkin", f"only cellkin is run: {line}"
+        if words[-1] == "&":
+            printed = self.serve(words[1:-1])
+        else:
+            with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as log:
+                code = main(words[1:])
+            printed = out.getvalue()
+            if code:
+                printed += "".join(
+                    line for line in log.getvalue().splitlines(True) if line.startswith("error: ")
+                )
+        self._compare(line, wanted, printed)
+        return f"$ {line}\n" + (wanted if same(wanted, printed) else printed)
+
+    def serve(self, words: list[str]) -> str:
+        """Start a server; returns what it says, with the usual address."""
+        command = [
+            str(Path(sys.executable).with_name("cellkin")),
+            *words,
+            "--listen",
+            "127.0.0.1:0",
+        ]
+        server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.servers.callback(server.wait, SERVER_END_S)
+        self.servers.callback(server.terminate)
+        assert server.stdout is not None
+        self.servers.callback(server.stdout.close)
+        said: str = server.stdout.readline()
+        address = said.removeprefix("serving on ").strip()
+        os.environ["CELLKIN_ADDRESS"] = address
+        return said.replace(address, "127.0.0.1:50051")
+
+    def _compare(self, what: str, wanted: str, printed: str) -> None:
+        if not same(wanted, printed):
+            self.differences.append(f"{what}\nshould print\n{wanted}\nand prints\n{printed}")
+
+
+def same(wanted: str, printed: str) -> bool:
+    """Tell whether something else was printed than the page says."""
+    wanted, printed = (DATE.sub("@DATE.", text) for text in (wanted, printed))
+    return wanted == printed or doctest.OutputChecker().check_output(wanted, printed, _FLAGS)
+
+
+def commands(body: str) -> Iterator[tuple[str, str]]:
+    """Yield the commands of a console block and what they should print."""
+    for part in re.split(r"^\$ ", body, flags=re.MULTILINE)[1:]:
+        lines = part.splitlines(keepends=True)
+        n = 1 + next(i for i, line in enumerate(lines) if not line.endswith("\\\n"))
+        yield "".join(lines[:n]).rstrip("\n"), "".join(lines[n:])
+
+
+@contextmanager
+def working_in(folder: Path) -> Iterator[None]:
+    """Work in a folder, and give the folder and the environment back as they were."""
+    before, environment = Path.cwd(), dict(os.environ)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        os.environ.clear()
+        os.environ.update(environment)
+
+
+def run_page(path: Path, folder: Path) -> tuple[str, list[str]]:
+    """Run a page in a practice folder.
+
+    Where the page asks for the address of a server and starts none itself, there is to be one in
+    the environment, or one of the folder's store is started.
+
+    Returns
+    -------
+    text
+        The page with what its blocks print now.
+    differences
+        What was printed otherwise than the page says.
+    """
+    with working_in(folder), ExitStack() as servers:
+        page = Page(path.read_text(), servers)
+        if "CELLKIN_ADDRESS" in page.text and not os.environ.get("CELLKIN_ADDRESS"):
+            page.serve(["serve", "--store", "store"])
+        return page.run(), page.differences
+
+
+def write_pages(paths: list[Path]) -> None:
+    """Write what is printed into pages."""
+    from tests.tutorials.practice_store import make_practice
+
+    with tempfile.TemporaryDirectory() as scratch:
+        made = Path(scratch) / "made"
+        make_practice(made)
+        for path in paths:
+            folder = Path(shutil.copytree(made, Path(scratch) / path.stem))
+            text, differences = run_page(path, folder)
+            path.write_text(text)
+            sys.stdout.write(
+                "\n".join([f"{path.name}: {len(differences)} changes\n", *differences])
+            )
+
+
+if __name__ == "__main__":
+    write_pages([Path(name).resolve() for name in sys.argv[1:]])

@@ -1,0 +1,91 @@
+"""Results beside the messages they are read from."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cellkin.client.results.catalog import read_embedding, read_index
+from cellkin.client.results.cells import CellHits, Explanations, read_cells, read_hits
+from cellkin.client.results.genes import read_neighborhood
+from cellkin.client.results.versions import Versions
+from cellkin.v1 import catalog_service_pb2, cell_service_pb2, gene_service_pb2
+from cellkin.wire import codec
+
+FLOATS = st.floats(-1, 1, width=32)
+HIT = st.tuples(st.text(max_size=5), st.text(max_size=5), FLOATS, st.integers(0, 2**40))
+
+
+@given(st.lists(st.lists(HIT, max_size=4), max_size=6), st.integers(0, 6))
+def test_hits_are_read_and_joined_as_they_were(queries: list[list[Any]], cut: int) -> None:
+    def message(part: list[list[Any]]) -> CellHits:
+        hits = [hit for query in part for hit in query]
+        sent = cell_service_pb2.CellHits(
+            counts=[len(query) for query in part],
+            cell_ids=[hit[0] for hit in hits],
+            labels=[hit[1] for hit in hits],
+            batches=["" for _ in hits],
+            similarities=[hit[2] for hit in hits],
+            rows=[hit[3] for hit in hits],
+        )
+        return read_hits(cell_service_pb2.CellHits.FromString(sent.SerializeToString()))
+
+    whole, parts = message(queries), CellHits.join([message(queries[:cut]), message(queries[cut:])])
+    for name in CellHits.__dataclass_fields__:
+        np.testing.assert_array_equal(getattr(whole, name), getattr(parts, name))
+    columns = whole.columns()
+    assert len({len(column) for column in columns.values()}) == 1
+    back: list[list[Any]] = [[] for _ in queries]
+    rows = zip(*(columns[n] for n in ("query", "rank", "cell_id", "label", "similarity", "row")),
+               strict=True)  # fmt: skip
+    for query, rank, *hit in rows:
+        back[query].append(tuple(hit))
+        assert rank == len(back[query])
+    assert back == queries
+    assert whole.rows.dtype == np.int64
+    assert whole.similarities.dtype == np.float32
+
+
+@given(st.integers(0, 4), st.integers(0, 3))
+def test_vectors_of_cells(n: int, dim: int) -> None:
+    vectors = np.arange(n * dim, dtype=np.float32).reshape(n, dim)
+    cells = [cell_service_pb2.Cell(cell_id="x", vector=codec.encode(row)) for row in vectors]
+    found = read_cells(cell_service_pb2.GetCellsResponse(cells=cells))
+    assert found.vectors.shape == ((n, dim) if n else (0, 0))
+    np.testing.assert_array_equal(found.vectors.ravel(), vectors.ravel())
+
+
+def test_neighborhoods_of_nothing_and_of_several() -> None:
+    empty = read_neighborhood(gene_service_pb2.SearchGenesResponse())
+    assert (empty.genes, empty.neighbors, empty.compared_ranks.shape) == ((), [], (0, 0))
+    record = gene_service_pb2.GeneRecord(
+        gene_id=7, symbol="INS", rung=gene_service_pb2.TEXT_RUNG_OWN_SUMMARY
+    )
+    hit = gene_service_pb2.GeneHit(
+        gene=record,
+        similarity=0.5,
+        compared=[gene_service_pb2.ComparedHit(rank=r, similarity=0.25) for r in (3, 0)],
+    )
+    answer = gene_service_pb2.SearchGenesResponse(
+        gene_set=[record, record], hits=[hit], compared_embeddings=["a@1", "b@2"]
+    )
+    found = read_neighborhood(answer)
+    assert len(found.genes) == 2
+    assert found.compared_ranks.tolist() == [[3, 0]]
+    assert found.columns()["rank in b@2"].tolist() == [0]
+    assert found.neighbors[0][1] == 0.5
+
+
+def test_what_is_not_there_is_none() -> None:
+    index = read_index(catalog_service_pb2.CellIndex(name="a"))
+    assert (index.retraction, index.certificate) == (None, None)
+    retracted = catalog_service_pb2.EmbeddingVersion(
+        retraction=catalog_service_pb2.Retraction(reason="wrong"), manifest_json='{"a": 1}'
+    )
+    found = read_embedding(retracted)
+    assert found.retraction is not None
+    assert (found.retraction.reason, found.manifest) == ("wrong", {"a": 1})
+    assert found.create_time.utcoffset() is not None
+    columns = Explanations(Versions(), ()).columns()
+    assert {len(column) for column in columns.values()} == {0}
