@@ -14,7 +14,7 @@ import numpy as np
 
 from cellkin.server import calls
 from cellkin.server.metrics import Metrics
-from cellkin.server.searching import SideBySide, Together
+from cellkin.server.searching import SMALL, Alone, SideBySide, Together
 from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64Vector
 from cellkin.space.vectors import unit_rows
 from cellkin.store.catalog import Entry
@@ -244,6 +244,8 @@ class IndexLoader:
 
     def _shared(self, neighbors: Any, name: str) -> Any:
         if isinstance(neighbors, NeighborIndex) and neighbors.exact:
+            if len(neighbors) * neighbors.dim <= SMALL:
+                return Alone(neighbors, name, self._metrics)
             return Together(neighbors, name, self._metrics)
         return SideBySide(neighbors, name, self._metrics, self._cores)
 
