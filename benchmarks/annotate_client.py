@@ -229,7 +229,7 @@ def measure(place: Path, n_cells: int, say: Callable[[str], None]) -> list[Figur
     make_query(query, n_cells)
     with serving(place / "store") as server:
         header, ready, sizes = messages(query, server.address)
-        n_bare = max(N_READY, n_cells // 8)
+        n_bare = max(N_READY, n_cells // 2)
         bare(server.address, header, ready, sizes, N_READY // 4)
         rates = []
         say("the bare stub, before")

@@ -158,7 +158,7 @@ def test_results_are_tables(client: Client) -> None:
 def test_a_library_that_is_missing_is_named(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "pandas", None)
+    monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(MissingDependencyError, match=r"pip install 'cellkin-client\[pandas\]'"):
         client.get_cells("trio", ["cell1-1"]).to_pandas()
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cellkin.client import checkpoint
-from cellkin.client.calls.cells import to_message
+from cellkin.client.calls.messages import to_message
 from cellkin.client.checkpoint import Checkpoint
 from cellkin.client.queries import Block
 from cellkin.client.results.predictions import Predictions, read_predictions

@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cellkin.client.aio import AsyncClient
-from cellkin.client.calls.cells import CellFilter
+from cellkin.client.calls.messages import CellFilter
 from cellkin.client.client import Client
 from cellkin.client.results.catalog import (
     Alias,

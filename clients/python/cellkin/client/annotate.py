@@ -11,10 +11,9 @@ import pandas as pd
 
 from cellkin.client.client import Client
 from cellkin.client.labelling import Labelled, Progress, Settings, label
-from cellkin.client.queries import WholeQuery
+from cellkin.client.queries import open_query
 from cellkin.client.results.tables import Tabular
 from cellkin.matrices.annotated import write_annotated
-from cellkin.matrices.cells import open_cells
 from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute, TextRung, UnknownReason
 
 
@@ -169,8 +168,8 @@ def annotate_file(
         If the folder is of another query, of other versions or settings.
     """
     settings = Settings(index, taxon, min_probability, space, tuple(exclude_batches), vectors)
-    with open_cells(path, layer=layer, raw=raw) as cells:
-        found = label(client, WholeQuery(cells), settings, resume=resume, progress=progress)
+    with open_query(path, layer=layer, raw=raw) as query:
+        found = label(client, query, settings, resume=resume, progress=progress)
     return Annotation.of(found, layer, raw)
 
 

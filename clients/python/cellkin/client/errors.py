@@ -64,7 +64,8 @@ def _of_the_transport(error: grpc.RpcError, server: str) -> CellkinError:
     if code is grpc.StatusCode.UNAVAILABLE:
         return UnavailableError(
             f"no cellkin server answers at {server}; start one with "
-            f"`cellkin serve --store URI --listen {server}`, or name another with --server",
+            f"`cellkin serve --store URI --listen {server}`, or name another by "
+            "CELLKIN_ADDRESS or --server",
             {"transport": said},
         )
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -1,14 +1,17 @@
 """Cells to ask about, whatever holds them: a file, AnnData, or blocks that come one by one."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any, Protocol
 
+import anndata
 import numpy as np
 import scipy.sparse as sp
 
-from cellkin.matrices.cells import CellFile
+from cellkin.matrices.cells import CellFile, open_cells
 from cellkin.matrices.held import held_cells
 from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.errors import InvalidArgumentError
@@ -139,3 +142,30 @@ class BlockwiseQuery:
 
     def _open(self, part: Any) -> CellFile:
         return held_cells(part, layer=self._layer, raw=self._raw)
+
+
+@contextmanager
+def open_query(cells: Any, *, layer: str | None = None, raw: bool = False) -> Iterator[Query]:
+    """Open cells for reading, whatever holds them.
+
+    Parameters
+    ----------
+    cells
+        A path, AnnData, or an iterable of AnnData blocks.
+    layer, raw
+        The matrix to read instead of X.
+
+    Raises
+    ------
+    InputFileError
+        If a file cannot be read.
+    InvalidArgumentError
+        If values are no expression, or there is no such matrix.
+    """
+    if isinstance(cells, str | Path):
+        with open_cells(cells, layer=layer, raw=raw) as file:
+            yield WholeQuery(file)
+    elif isinstance(cells, anndata.AnnData):
+        yield WholeQuery(held_cells(cells, layer=layer, raw=raw))
+    else:
+        yield BlockwiseQuery(cells, layer, raw)

@@ -11,11 +11,10 @@ import numpy.typing as npt
 from cellkin.client.annotate import Annotation
 from cellkin.client.client import Client
 from cellkin.client.labelling import Settings, label
-from cellkin.client.queries import WholeQuery
+from cellkin.client.queries import open_query
 from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import PINNED, Versions
 from cellkin.client.session import connected, shown_progress
-from cellkin.matrices.held import held_cells
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
 
@@ -106,8 +105,11 @@ def reproduce(
         )
     said = adata.uns[key]
     settings, pins, layer, raw = _asked(said, key)
-    query = WholeQuery(held_cells(adata, layer=layer, raw=raw))
-    with connected(client) as asked, shown_progress("labelling cells again") as progress:
+    with (
+        open_query(adata, layer=layer, raw=raw) as query,
+        connected(client) as asked,
+        shown_progress("labelling cells again") as progress,
+    ):
         found = label(asked.using(pins=pins), query, settings, progress=progress)
     now = Annotation.of(found, layer, raw)
     before, labels = (np.asarray(c, object) for c in (adata.obs[column], now.labels))

@@ -14,15 +14,14 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from cellkin.client.annotate import Annotation, annotate_file
-from cellkin.client.calls.cells import CellFilter
+from cellkin.client.annotate import Annotation
+from cellkin.client.calls.messages import CellFilter
 from cellkin.client.client import Client
 from cellkin.client.clusters import vote
-from cellkin.client.labelling import Labelled, Settings, known_genes, label
-from cellkin.client.queries import BlockwiseQuery, WholeQuery
+from cellkin.client.labelling import Settings, known_genes, label
+from cellkin.client.queries import open_query
 from cellkin.client.results.cells import CellExplanation, CellHits, Explanations
 from cellkin.client.session import connected, shown_progress
-from cellkin.matrices.held import held_cells
 from cellkin.matrices.matrix import MAX_CELLS
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
@@ -119,48 +118,21 @@ def annotate(
     CheckpointError
         If ``resume`` is of another query, of other versions or settings.
     """
-    settings = Settings(index, taxon, min_probability, space, tuple(exclude_batches))
-    kept = Path(resume) if resume is not None else None
-    if not isinstance(adata, anndata.AnnData):
-        if clusters is not None or copy:
-            raise InvalidArgumentError(
-                "clusters and copy are for AnnData; a path or blocks give an Annotation"
-            )
-        with connected(client) as asked, shown_progress("labelling cells") as progress:
-            if isinstance(adata, str | Path):
-                return annotate_file(
-                    asked, Path(adata), index, taxon=taxon, min_probability=min_probability,
-                    space=space, exclude_batches=exclude_batches, vectors=False, layer=layer,
-                    raw=use_raw, resume=kept, progress=progress,
-                )  # fmt: skip
-            blocks = BlockwiseQuery(adata, layer, use_raw)
-            found = label(asked, blocks, settings, resume=kept, progress=progress)
-            return Annotation.of(found, layer, use_raw)
+    held = isinstance(adata, anndata.AnnData)
+    if not held and (clusters is not None or copy):
+        raise InvalidArgumentError(
+            "clusters and copy are for AnnData; a path or blocks give an Annotation"
+        )
     if clusters is not None and clusters not in adata.obs:
         raise NotFoundError(
             f"no obs column {clusters!r}; there is: {', '.join(adata.obs) or 'none'}"
         )
-    target = _target(adata, copy)
-    found = _label(target, client, settings, layer, use_raw, kept)
-    annotation = Annotation.of(found, layer, use_raw)
-    manifest = annotation.manifest()
-    for name, values in annotation.obs(f"{key_added}_").items():
-        target.obs[name] = values
-    var = target.raw.var if use_raw else target.var
-    for name, values in annotation.var(f"{key_added}_").items():
-        var[name] = values
-    if clusters is not None:
-        voted = vote(
-            target.obs[clusters], annotation.labels, annotation.predictions.probabilities,
-            annotation.report.min_probability,
-        )  # fmt: skip
-        target.obs[f"{key_added}_cluster_label"] = voted.of_cells(target.obs[clusters])
-        manifest |= {
-            "clustered_by": clusters,
-            "clusters": _frame(voted.columns()),
-            "cluster_split": _frame(voted.split_columns()),
-        }
-    target.uns[key_added] = manifest
+    target = _target(adata, copy) if held else adata
+    settings = Settings(index, taxon, min_probability, space, tuple(exclude_batches))
+    annotation = _annotation(target, client, settings, layer, use_raw, resume)
+    if not held:
+        return annotation
+    _write(target, annotation, key_added, clusters)
     return target if copy else None
 
 
@@ -200,10 +172,9 @@ def embed(
     """
     target = _target(adata, copy)
     settings = Settings(index, taxon, space=space, vectors=True)
-    kept = Path(resume) if resume is not None else None
-    found = _label(target, client, settings, layer, use_raw, kept)
+    found = _annotation(target, client, settings, layer, use_raw, resume)
     target.obsm[key_added] = np.array(found.predictions.vectors)
-    target.uns[key_added] = Annotation.of(found, layer, use_raw).manifest()
+    target.uns[key_added] = found.manifest()
     return target if copy else None
 
 
@@ -252,9 +223,12 @@ def search_cells(
         As `annotate`.
     """
     target = _target(adata, copy)
-    query = WholeQuery(held_cells(target, layer=layer, raw=use_raw))
     size = max(1, min(MAX_CELLS, _MOST_HITS // max(1, k)))
-    with connected(client) as asked, shown_progress("searching cells") as progress:
+    with (
+        open_query(target, layer=layer, raw=use_raw) as query,
+        connected(client) as asked,
+        shown_progress("searching cells") as progress,
+    ):
         genes = known_genes(asked, query, index, taxon)
         report, answers = asked.stream_search_cells(
             genes.versions.index,
@@ -325,9 +299,12 @@ def explain(
         As `annotate`.
     """
     target = _target(adata, copy)
-    query = WholeQuery(held_cells(target, layer=layer, raw=use_raw))
     explained: list[CellExplanation] = []
-    with connected(client) as asked, shown_progress("explaining cells") as progress:
+    with (
+        open_query(target, layer=layer, raw=use_raw) as query,
+        connected(client) as asked,
+        shown_progress("explaining cells") as progress,
+    ):
         genes = known_genes(asked, query, index, taxon)
         for block in query.blocks(_EXPLAINED):
             answer = asked.explain_cell(
@@ -353,17 +330,41 @@ def explain(
     return target if copy else None
 
 
-def _label(
-    adata: Any,
+def _annotation(
+    cells: Any,
     client: Client | None,
     settings: Settings,
     layer: str | None,
     raw: bool,
-    resume: Path | None,
-) -> Labelled:
-    query = WholeQuery(held_cells(adata, layer=layer, raw=raw))
-    with connected(client) as asked, shown_progress("labelling cells") as progress:
-        return label(asked, query, settings, resume=resume, progress=progress)
+    resume: str | Path | None,
+) -> Annotation:
+    kept = Path(resume) if resume is not None else None
+    with (
+        open_query(cells, layer=layer, raw=raw) as query,
+        connected(client) as asked,
+        shown_progress("labelling cells") as progress,
+    ):
+        found = label(asked, query, settings, resume=kept, progress=progress)
+    return Annotation.of(found, layer, raw)
+
+
+def _write(target: Any, found: Annotation, key: str, clusters: str | None) -> None:
+    for name, values in found.obs(f"{key}_").items():
+        target.obs[name] = values
+    var = target.raw.var if found.raw else target.var
+    for name, values in found.var(f"{key}_").items():
+        var[name] = values
+    manifest = found.manifest()
+    if clusters is not None:
+        groups, chances = target.obs[clusters], found.predictions.probabilities
+        voted = vote(groups, found.labels, chances, found.report.min_probability)
+        target.obs[f"{key}_cluster_label"] = voted.of_cells(groups)
+        manifest |= {
+            "clustered_by": clusters,
+            "clusters": _frame(voted.columns()),
+            "cluster_split": _frame(voted.split_columns()),
+        }
+    target.uns[key] = manifest
 
 
 def _target(adata: Any, copy: bool) -> Any:

@@ -1,44 +1,21 @@
 """The requests of CellService."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from cellkin.client.calls.messages import (
+    CellFilter,
+    queries_message,
+    query_header,
+    search_header,
+    to_message,
+)
 from cellkin.client.core import Blocks, Call, Stream, of_answer
 from cellkin.client.results import cells as results
 from cellkin.client.results import predictions
 from cellkin.client.results.versions import exactly
 from cellkin.v1 import cell_service_pb2 as wire
-from cellkin.wire import codec
-from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import ExpressionUnits
-
-_SPACES = {
-    None: wire.SPACE_KIND_UNSPECIFIED,
-    "text": wire.SPACE_KIND_TEXT,
-    "expression": wire.SPACE_KIND_EXPRESSION,
-}
-
-
-@dataclass(frozen=True)
-class CellFilter:
-    """Passes reference cells by a column.
-
-    Parameters
-    ----------
-    column
-        ``label``, ``batch`` or ``id``.
-    values
-        The values that pass, up to 10,000.
-    exclude
-        Whether cells with one of the values are left out instead.
-    """
-
-    column: str
-    values: Sequence[str]
-    exclude: bool = False
 
 
 def predict_subtypes(
@@ -98,7 +75,7 @@ def predict_subtypes(
     VersionMismatchError
         If the answer is of another version than is pinned.
     """
-    header = _header(
+    header = query_header(
         index, genes, units, taxon, min_probability, return_vectors, space, own_mean,
         exclude_batches,
     )  # fmt: skip
@@ -152,7 +129,7 @@ def stream_predict_subtypes(
         As `predict_subtypes`; errors in a block when its answer is taken.
     """
     own_mean = background is not None
-    header = _header(
+    header = query_header(
         index, genes, units, taxon, min_probability, return_vectors, space, own_mean,
         exclude_batches,
     )  # fmt: skip
@@ -221,8 +198,8 @@ def search_cells(
     VersionMismatchError
         If the answer is of another version than is pinned.
     """
-    header = _search_header(index, k, filters, exact, genes, units, taxon)
-    message = _queries_message((queries, exclude_batches))
+    header = search_header(index, k, filters, exact, genes, units, taxon)
+    message = queries_message((queries, exclude_batches))
     return Call(
         "CellService/SearchCells",
         wire.SearchCellsRequest(header=header, queries=message),
@@ -270,9 +247,9 @@ def stream_search_cells(
     request = wire.StreamSearchCellsRequest
     return Stream(
         "CellService/StreamSearchCells",
-        [request(header=_search_header(index, k, filters, exact, genes, units, taxon))],
+        [request(header=search_header(index, k, filters, exact, genes, units, taxon))],
         blocks,
-        lambda block: request(queries=_queries_message(block)),
+        lambda block: request(queries=queries_message(block)),
         lambda first: results.read_search_report(first.report),
         lambda answer: results.read_hits(answer.hits),
         pins=exactly(index=index),
@@ -321,7 +298,7 @@ def explain_cell(
         If the answer is of another version than is pinned.
     """
     request = wire.ExplainCellRequest(
-        header=_header(index, genes, units, taxon),
+        header=query_header(index, genes, units, taxon),
         cells=to_message(cells),
         label=label,
         n_genes=n_genes,
@@ -366,80 +343,3 @@ def get_cells(
     return Call(
         "CellService/GetCells", request, results.read_cells, of_answer, exactly(index=index)
     )
-
-
-def to_message(block: Any) -> wire.CellBlock:
-    """Return a CSR matrix of cells as it is sent.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If it is no CSR matrix.
-    """
-    if getattr(block, "format", None) != "csr":
-        raise InvalidArgumentError(
-            f"cells are given as {type(block).__name__}; give a CSR matrix, such as "
-            "scipy.sparse.csr_matrix(counts)",
-            field="cells",
-        )
-    return wire.CellBlock(
-        indptr=codec.encode(block.indptr.astype(np.int64, copy=False)),
-        columns=codec.encode(block.indices.astype(np.int32, copy=False)),
-        values=codec.encode(block.data.astype(np.float32, copy=False)),
-    )
-
-
-def _header(
-    index: str,
-    genes: Sequence[str],
-    units: ExpressionUnits,
-    taxon: int,
-    min_probability: float | None = None,
-    return_vectors: bool = False,
-    space: str | None = None,
-    own_mean: bool = False,
-    exclude_batches: Sequence[str] = (),
-) -> wire.QueryHeader:
-    if space not in _SPACES:
-        raise InvalidArgumentError(f"space is {space!r}; give 'text' or 'expression'")
-    return wire.QueryHeader(
-        index=index,
-        genes=genes,
-        taxon=taxon,
-        units=int(units),  # type: ignore[arg-type]  # the enum's values are the proto's
-        min_probability=min_probability,
-        return_vectors=return_vectors,
-        space=_SPACES[space],
-        center=wire.CENTER_QUERY if own_mean else wire.CENTER_UNSPECIFIED,
-        exclude_batches=exclude_batches,
-    )
-
-
-def _search_header(
-    index: str,
-    k: int,
-    filters: Sequence[CellFilter],
-    exact: bool,
-    genes: Sequence[str],
-    units: ExpressionUnits | None,
-    taxon: int,
-) -> wire.SearchHeader:
-    return wire.SearchHeader(
-        index=index,
-        k=k,
-        filters=[
-            wire.CellFilter(column=f.column, values=f.values, exclude=f.exclude) for f in filters
-        ],
-        exact=exact,
-        genes=genes,
-        taxon=taxon,
-        units=int(units or 0),  # type: ignore[arg-type]  # the enum's values are the proto's
-    )
-
-
-def _queries_message(block: Any) -> wire.SearchQueries:
-    queries, batches = block if isinstance(block, tuple) else (block, ())
-    if hasattr(queries, "indptr"):
-        return wire.SearchQueries(cells=to_message(queries), exclude_batches=batches)
-    vectors = codec.encode(np.asarray(queries, np.float32))
-    return wire.SearchQueries(vectors=vectors, exclude_batches=batches)

@@ -1,0 +1,117 @@
+"""The parts that messages of CellService are made of."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cellkin.v1 import cell_service_pb2 as wire
+from cellkin.wire import codec
+from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.terms import ExpressionUnits
+
+_SPACES = {
+    None: wire.SPACE_KIND_UNSPECIFIED,
+    "text": wire.SPACE_KIND_TEXT,
+    "expression": wire.SPACE_KIND_EXPRESSION,
+}
+
+
+@dataclass(frozen=True)
+class CellFilter:
+    """Passes reference cells by a column.
+
+    Parameters
+    ----------
+    column
+        ``label``, ``batch`` or ``id``.
+    values
+        The values that pass, up to 10,000.
+    exclude
+        Whether cells with one of the values are left out instead.
+    """
+
+    column: str
+    values: Sequence[str]
+    exclude: bool = False
+
+
+def to_message(block: Any) -> wire.CellBlock:
+    """Return a CSR matrix of cells as it is sent.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is no CSR matrix.
+    """
+    if getattr(block, "format", None) != "csr":
+        raise InvalidArgumentError(
+            f"cells are given as {type(block).__name__}; give a CSR matrix, such as "
+            "scipy.sparse.csr_matrix(counts)",
+            field="cells",
+        )
+    return wire.CellBlock(
+        indptr=codec.encode(block.indptr.astype(np.int64, copy=False)),
+        columns=codec.encode(block.indices.astype(np.int32, copy=False)),
+        values=codec.encode(block.data.astype(np.float32, copy=False)),
+    )
+
+
+def query_header(
+    index: str,
+    genes: Sequence[str],
+    units: ExpressionUnits,
+    taxon: int,
+    min_probability: float | None = None,
+    return_vectors: bool = False,
+    space: str | None = None,
+    own_mean: bool = False,
+    exclude_batches: Sequence[str] = (),
+) -> wire.QueryHeader:
+    """Return what opens a query for labels or explanations."""
+    if space not in _SPACES:
+        raise InvalidArgumentError(f"space is {space!r}; give 'text' or 'expression'")
+    return wire.QueryHeader(
+        index=index,
+        genes=genes,
+        taxon=taxon,
+        units=int(units),  # type: ignore[arg-type]  # the enum's values are the proto's
+        min_probability=min_probability,
+        return_vectors=return_vectors,
+        space=_SPACES[space],
+        center=wire.CENTER_QUERY if own_mean else wire.CENTER_UNSPECIFIED,
+        exclude_batches=exclude_batches,
+    )
+
+
+def search_header(
+    index: str,
+    k: int,
+    filters: Sequence[CellFilter],
+    exact: bool,
+    genes: Sequence[str],
+    units: ExpressionUnits | None,
+    taxon: int,
+) -> wire.SearchHeader:
+    """Return what opens a search."""
+    return wire.SearchHeader(
+        index=index,
+        k=k,
+        filters=[
+            wire.CellFilter(column=f.column, values=f.values, exclude=f.exclude) for f in filters
+        ],
+        exact=exact,
+        genes=genes,
+        taxon=taxon,
+        units=int(units or 0),  # type: ignore[arg-type]  # the enum's values are the proto's
+    )
+
+
+def queries_message(block: Any) -> wire.SearchQueries:
+    """Return vectors or cells as they are searched for; a pair has the batches to exclude, too."""
+    queries, batches = block if isinstance(block, tuple) else (block, ())
+    if hasattr(queries, "indptr"):
+        return wire.SearchQueries(cells=to_message(queries), exclude_batches=batches)
+    vectors = codec.encode(np.asarray(queries, np.float32))
+    return wire.SearchQueries(vectors=vectors, exclude_batches=batches)
