@@ -30,8 +30,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from index import DIM, N_TYPES, mixture
 from report import Figure, add_options, at_least, at_most, finish, machine
 
-from cellkin.indexer.cells.publish import IndexChoice, publish_index
+from cellkin.indexer.cells.publish import IndexChoice, Spaces, publish_index
 from cellkin.space.projection import CellSpace
+from cellkin.space.readout import Readout
 from cellkin.space.recipe import TEXT_V1
 from cellkin.space.vectors import unit_rows
 from cellkin.store import schema
@@ -69,6 +70,7 @@ def make_store(place: Path, n_cells: int) -> None:
         measured=np.ones(2000, bool),
         center=np.zeros(DIM, np.float32),
     )
+    spaces = Spaces(space, _readout())
     made_from = {
         "recipe": TEXT_V1.name, "corpus": corpus.full_name, "embedding": "random@2020-01-01.1",
     }  # fmt: skip
@@ -76,12 +78,25 @@ def make_store(place: Path, n_cells: int) -> None:
         (TINY, 256, "Flat"), (FLAT, min(100_000, n_cells), "Flat"), (LISTS, n_cells, FACTORY),
     ):  # fmt: skip
         print(f"indexing {n} cells as {factory}", flush=True)
-        rows = write_rows(store.table_uri(table_name(name)), DIM, _rows(n))
-        cells = commit_rows(store, name, DIM, rows)
+        columns = schema.cells_schema(DIM, 0)
+        rows = write_rows(store.table_uri(table_name(name)), columns, _rows(n))
+        cells = commit_rows(store, name, columns, rows)
         choice = IndexChoice(factory, 0.95)
-        publish_index(store, name, cells, space, choice, made_from, lambda _: nullcontext(_ignore))
+        publish_index(store, name, cells, spaces, choice, made_from, lambda _: nullcontext(_ignore))
     queries = np.concatenate([*mixture(_N_QUERIES, 77)])[:_N_QUERIES]
     np.save(place / "queries.npy", queries)
+
+
+def _readout() -> Readout:
+    """Return a readout of votes alone: no label is asked for here."""
+    prototypes = unit_rows(np.random.default_rng(2).standard_normal((N_TYPES, DIM)))
+    none = np.zeros((0, DIM), np.float32)
+    deviations = np.ones((2, N_TYPES), np.float32)
+    return Readout(
+        K, K, 1e-4, 0.0, DIM, prototypes.astype(np.float32), none,
+        np.zeros((N_TYPES, 0), np.float32), none, np.zeros(0, np.float32),
+        np.array([1.0, 0, 0, 0]), 1.0, 1.0, np.zeros_like(deviations), deviations, np.inf, 0.5,
+    )  # fmt: skip
 
 
 def _ignore(done: int, total: int) -> None:
@@ -110,7 +125,7 @@ def _rows(n: int) -> Iterator[pa.RecordBatch]:
         flat = pa.array(np.ascontiguousarray(block).reshape(-1))
         vectors = pa.FixedSizeListArray.from_arrays(flat, DIM)
         columns = [pa.array(ids), pa.array(labels), pa.array(batches), vectors]
-        yield pa.RecordBatch.from_arrays(columns, schema=schema.cells_schema(DIM))
+        yield pa.RecordBatch.from_arrays(columns, schema=schema.cells_schema(DIM, 0))
         done += len(block)
 
 

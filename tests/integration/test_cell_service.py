@@ -101,11 +101,13 @@ def test_cells_and_their_vectors_have_the_same_kin(live: Live, counts: Any) -> N
             cells=block(counts),
         )
     )  # fmt: skip
-    by_cells = search(live, by_expression(), wire.SearchQueries(cells=block(counts)))
+    in_text = by_expression(space=wire.SPACE_KIND_TEXT)
+    by_cells = search(live, in_text, wire.SearchQueries(cells=block(counts)))
     by_vectors = search(live, header(), wire.SearchQueries(vectors=predicted.predictions.vectors))
     assert by_cells.hits == by_vectors.hits
     assert by_cells.genes.taxon == 9606
-    exact = search(live, by_expression(exact=True), wire.SearchQueries(cells=block(counts)))
+    in_text.exact = True
+    exact = search(live, in_text, wire.SearchQueries(cells=block(counts)))
     assert exact.hits == by_cells.hits
 
 
@@ -190,13 +192,44 @@ def test_labels_in_one_request_are_those_of_a_stream(live: Live, counts: Any) ->
     assert (one.report, one.predictions) == (report.report, predictions.predictions)
 
 
-def test_an_explanation_adds_up(live: Live, counts: Any) -> None:
+def test_cells_are_searched_by_expression_where_genes_are_shared(live: Live, counts: Any) -> None:
+    header = wire.SearchHeader(index="trio", k=5, genes=GENES, units=LINEAR)
+    cells = wire.SearchQueries(cells=block(counts))
+    by_cells = live.cells.SearchCells(wire.SearchCellsRequest(header=header, queries=cells))
+    assert by_cells.space == wire.SPACE_KIND_EXPRESSION
+    own = np.repeat(["alpha", "beta", "delta"] * 2, 5).tolist()
+    assert by_cells.hits.labels == own
+    query = wire.QueryHeader(index="trio", genes=GENES, units=LINEAR, return_vectors=True)
+    placed = live.cells.PredictSubtypes(
+        wire.PredictSubtypesRequest(header=query, cells=block(counts))
+    ).predictions
+    vectors = wire.SearchQueries(vectors=placed.vectors)
+    by_place = wire.SearchHeader(index="trio", k=5, space=wire.SPACE_KIND_EXPRESSION)
+    by_vectors = live.cells.SearchCells(wire.SearchCellsRequest(header=by_place, queries=vectors))
+    assert by_vectors.hits.rows == by_cells.hits.rows
+    np.testing.assert_allclose(by_vectors.hits.similarities, by_cells.hits.similarities, atol=1e-6)
+    by_place.exact = True
+    assert (
+        live.cells.SearchCells(wire.SearchCellsRequest(header=by_place, queries=vectors)).hits.rows
+        == by_cells.hits.rows
+    )
+    header.space = wire.SPACE_KIND_TEXT
+    by_text = live.cells.SearchCells(wire.SearchCellsRequest(header=header, queries=cells))
+    assert by_text.space == wire.SPACE_KIND_TEXT
+    assert by_text.hits.labels == own
+    assert by_text.hits.similarities != by_cells.hits.similarities
+
+
+@pytest.mark.parametrize("space", [wire.SPACE_KIND_TEXT, wire.SPACE_KIND_EXPRESSION])
+def test_an_explanation_adds_up(live: Live, counts: Any, space: "wire.SpaceKind.ValueType") -> None:
     request = wire.ExplainCellRequest(
-        header=wire.QueryHeader(index="trio", genes=GENES, units=LINEAR),
+        header=wire.QueryHeader(index="trio", genes=GENES, units=LINEAR, space=space),
         cells=block(counts),
         n_genes=8,
     )
-    explained = live.cells.ExplainCell(request).explanations
+    answer = live.cells.ExplainCell(request)
+    assert answer.space == space
+    explained = answer.explanations
     assert [e.label for e in explained] == ["alpha", "beta", "delta"] * 2
     for explanation in explained:
         parts = [g.contribution for g in explanation.contributions]
@@ -204,8 +237,12 @@ def test_an_explanation_adds_up(live: Live, counts: Any) -> None:
         assert sum(parts) + explanation.remainder == pytest.approx(explanation.score, abs=1e-5)
         assert np.abs(parts).tolist() == sorted(np.abs(parts), reverse=True)
         own = {"alpha": 0, "beta": 40, "delta": 80}[explanation.label]
-        markers = [g for g in explanation.contributions if own < g.gene_id <= own + 40]
-        assert len(markers) >= 7, "the genes of a type pull its cells to it"
+        markers = [
+            g
+            for g in explanation.contributions
+            if g.contribution > 0 and (own < g.gene_id <= own + 40) == (g.weight > 0)
+        ]
+        assert len(markers) >= 7, "its own genes, and the lack of others', pull a cell to its type"
         assert all(g.symbol == f"GENE{g.gene_id}" for g in explanation.contributions)
     request.label = "beta"
     other = live.cells.ExplainCell(request).explanations
@@ -214,7 +251,7 @@ def test_an_explanation_adds_up(live: Live, counts: Any) -> None:
     everything = wire.ExplainCellRequest(header=request.header, cells=request.cells, n_genes=1000)
     whole = live.cells.ExplainCell(everything).explanations[0]
     assert whole.n_remaining == 0
-    assert whole.remainder == pytest.approx(0, abs=1e-6)
+    assert whole.remainder == pytest.approx(0, abs=1e-6 if space == wire.SPACE_KIND_TEXT else 0.01)
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,12 @@ from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names, read_vect
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import match_message
 from cellkin.server.prediction import index_versions
+from cellkin.server.shared_genes import SharedGenes, require_expression, require_known
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
+from cellkin.space.expression import place_expression
+from cellkin.space.readout import neighbor_vectors
 from cellkin.store.cell_index import ReferenceCells
-from cellkin.store.neighbors import Found
+from cellkin.store.neighbors import Found, NeighborIndex
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.v1 import versions_pb2
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
@@ -49,15 +52,33 @@ class CellSearch:
         self._loaded = library.index(parse_version_name(header.index, "cell index"))
         self._exact = header.exact
         self._passing = self._mask(header)
+        require_known(wire.SpaceKind, header.space, "space")
         self._reader = None
+        index = self._loaded.index
+        self._expression = None
         if header.genes:
             self._reader = CellReader(
                 self._loaded, header.genes, header.taxon, int(header.units), "header"
             )
+            self._shared = SharedGenes.of(index.expression, self._reader.match)
+            self._expression = self._shared.choose(self._loaded, header.space)
+        elif header.space == wire.SPACE_KIND_EXPRESSION:
+            self._expression = require_expression(self._loaded)
+        if self._expression is None:
+            self._neighbors, self._vectors = index.neighbors, self._loaded.vectors
+        else:
+            assert self._loaded.expression_vectors is not None  # with its space
+            self._neighbors = self._expression.neighbors
+            self._vectors = self._loaded.expression_vectors
 
     def versions(self) -> versions_pb2.Versions:
         """Name what the answers are made from."""
         return index_versions(self._loaded.entry)
+
+    @property
+    def space(self) -> "wire.SpaceKind.ValueType":
+        """The space that is searched."""
+        return wire.SPACE_KIND_TEXT if self._expression is None else wire.SPACE_KIND_EXPRESSION
 
     def match(self) -> wire.GeneMatch | None:
         """Say how the genes met the corpus, None where the header has none."""
@@ -94,10 +115,15 @@ class CellSearch:
     def _place(self, queries: wire.SearchQueries) -> tuple[Float32Matrix, BoolVector]:
         kind = queries.WhichOneof("queries")
         if kind == "vectors":
-            z = read_vectors(queries.vectors, self._loaded.index.space.dim, "queries.vectors")
-            return z, np.zeros(len(z), bool)
+            space = self._expression or self._loaded.index
+            z = read_vectors(queries.vectors, space.space.dim, "queries.vectors")
+            return self._compared(z), np.zeros(len(z), bool)
         if kind == "cells" and self._reader is not None:
-            return self._reader.place(queries.cells)
+            if self._expression is None:
+                return self._reader.place(queries.cells)
+            cells = self._reader.read(queries.cells)
+            placed = place_expression(cells, self._shared.columns, self._expression.space)
+            return self._compared(placed.z), placed.empty
         if kind == "cells":
             raise InvalidArgumentError(
                 "cells are given and the header has no genes; name the columns of the matrix",
@@ -105,11 +131,19 @@ class CellSearch:
             )
         raise InvalidArgumentError("no queries are given; give vectors or cells", field="queries")
 
+    def _compared(self, z: Float32Matrix) -> Float32Matrix:
+        """Return what neighbors are looked for by."""
+        if self._expression is None:
+            return z
+        return neighbor_vectors(z, self._expression.readout.n_components)
+
     def _search(self, z: Float32Matrix, passing: BoolVector | None) -> Found:
         few = passing is not None and int(passing.sum()) <= _FEW
-        if not self._loaded.exact and (self._exact or few):
-            return self._loaded.search_exactly(z, self._k, passing)
-        return self._loaded.index.neighbors.search(z, self._k, passing)
+        inner = getattr(self._neighbors, "inner", None)
+        compares_all = isinstance(inner, NeighborIndex) and inner.exact
+        if not compares_all and (self._exact or few):
+            return self._loaded.search_exactly(self._vectors, z, self._k, passing)
+        return self._neighbors.search(z, self._k, passing)
 
     def _mask(self, header: wire.SearchHeader) -> BoolVector | None:
         if len(header.filters) > _MOST_FILTERS:

@@ -62,7 +62,10 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
         """Find the reference cells nearest to a block of queries."""
         search = CellSearch(self._library, self._max_k, request.header)
         return wire.SearchCellsResponse(
-            versions=search.versions(), hits=search.hits(request.queries), genes=search.match()
+            versions=search.versions(),
+            hits=search.hits(request.queries),
+            genes=search.match(),
+            space=search.space,
         )
 
     def StreamSearchCells(  # the name of the RPC
@@ -76,7 +79,9 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
             first.WhichOneof("payload") == "header", "the first message of a search is its header"
         )
         search = CellSearch(self._library, self._max_k, first.header)
-        report = wire.SearchReport(versions=search.versions(), genes=search.match())
+        report = wire.SearchReport(
+            versions=search.versions(), genes=search.match(), space=search.space
+        )
         yield wire.StreamSearchCellsResponse(report=report)
         for request in request_iterator:
             _require(

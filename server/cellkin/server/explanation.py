@@ -5,7 +5,9 @@ from cellkin.server.library import Library
 from cellkin.server.limits import MOST_GENES, check_names, wanted
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.prediction import index_versions
-from cellkin.space.attribution import Attribution, attribute
+from cellkin.server.shared_genes import SharedGenes, require_known
+from cellkin.space.arrays import Int64Vector
+from cellkin.space.attribution import Attribution, attribute, attribute_expression
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.names import parse_version_name
@@ -29,6 +31,7 @@ def explain(library: Library, request: wire.ExplainCellRequest) -> wire.ExplainC
     n_genes = wanted(request.n_genes, _DEFAULT_GENES, _MOST_GENES, "n_genes")
     check_names(header.genes, MOST_GENES, "header.genes")
     loaded = library.index(parse_version_name(header.index, "cell index"))
+    require_known(wire.SpaceKind, header.space, "space")
     label = _label_row(loaded, request.label)
     reader = CellReader(loaded, header.genes, header.taxon, int(header.units), "header")
     cells = reader.read(request.cells)
@@ -38,11 +41,20 @@ def explain(library: Library, request: wire.ExplainCellRequest) -> wire.ExplainC
             {"limit": str(_MOST_CELLS)},
             field="cells",
         )
-    prototypes = loaded.prototypes()
-    explained = attribute(cells, reader.columns, loaded.index.space, prototypes, label)
+    index = loaded.index
+    shared = SharedGenes.of(index.expression, reader.match)
+    expression = shared.choose(loaded, header.space)
+    if expression is None:
+        prototypes, gene_ids = index.readout.prototypes, index.space.gene_ids
+        explained = attribute(cells, reader.columns, index.space, prototypes, label)
+    else:
+        space, prototypes = expression.space, expression.readout.prototypes
+        gene_ids = space.gene_ids
+        explained = attribute_expression(cells, shared.columns, space, prototypes, label)
     return wire.ExplainCellResponse(
         versions=index_versions(loaded.entry),
-        explanations=[_message(loaded, attribution, n_genes) for attribution in explained],
+        explanations=[_message(loaded, gene_ids, found, n_genes) for found in explained],
+        space=wire.SPACE_KIND_TEXT if expression is None else wire.SPACE_KIND_EXPRESSION,
     )
 
 
@@ -59,12 +71,14 @@ def _label_row(loaded: LoadedIndex, label: str) -> int | None:
     return names.index(label)
 
 
-def _message(loaded: LoadedIndex, found: Attribution, n_genes: int) -> wire.CellExplanation:
+def _message(
+    loaded: LoadedIndex, gene_ids: Int64Vector, found: Attribution, n_genes: int
+) -> wire.CellExplanation:
     if found.class_row < 0:
         return wire.CellExplanation()
     largest = found.largest(n_genes)
-    space, names = loaded.index.space, loaded.genes
-    gene_ids = space.gene_ids[found.genes[largest]]
+    names = loaded.genes
+    gene_ids = gene_ids[found.genes[largest]]
     symbols = names.table["symbol"].take(names.gene_ids.searchsorted(gene_ids)).to_pylist()
     named = [
         wire.GeneContribution(

@@ -14,7 +14,7 @@ import numpy as np
 
 from cellkin.server import calls
 from cellkin.server.metrics import Metrics
-from cellkin.server.searching import SideBySide, Together
+from cellkin.server.searching import SMALL, Alone, SideBySide, Together
 from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64Vector
 from cellkin.space.vectors import unit_rows
 from cellkin.store.catalog import Entry
@@ -22,7 +22,7 @@ from cellkin.store.cell_index import CellIndex, read_cell_index
 from cellkin.store.cell_table import CellVectors, cell_table
 from cellkin.store.certificate import Certificate
 from cellkin.store.corpus import GeneNames
-from cellkin.store.exact_search import class_means, search_exactly
+from cellkin.store.exact_search import search_exactly
 from cellkin.store.neighbors import Found, NeighborIndex
 from cellkin.store.store import Store
 from cellkin.store.strings import Strings
@@ -56,8 +56,8 @@ class LoadedIndex:
         Its space, cells and neighbors; the neighbors may be searched by many requests at once.
     corpus
         What its genes are named by.
-    vectors
-        The cells' own vectors, on disk.
+    vectors, expression_vectors
+        The cells' own vectors in either space, on disk; None where there is no expression space.
     ids, batches
         Names of the cells, and their donors or batches, by row.
     scanning
@@ -68,43 +68,22 @@ class LoadedIndex:
     index: CellIndex
     corpus: LoadedCorpus
     vectors: CellVectors
+    expression_vectors: CellVectors | None
     scanning: threading.Lock
     ids: Strings
     batches: Strings
-    _means: list[Float32Matrix] = field(default_factory=list, repr=False)
 
     @property
     def genes(self) -> GeneNames:
         """The names of the corpus."""
         return self.corpus.genes
 
-    @property
-    def exact(self) -> bool:
-        """Whether a search compares every cell anyway."""
-        inner = getattr(self.index.neighbors, "inner", None)
-        return isinstance(inner, NeighborIndex) and inner.exact
-
-    def prototypes(self) -> Float32Matrix:
-        """Return the (n_labels, dim) float32 directions of the labels' means; reads all cells once.
-
-        Raises
-        ------
-        DeadlineExceededError, CancelledError
-            If nobody waits for the answer any more.
-        """
-        if not self._means:
-            with self._scan():
-                if not self._means:
-                    cells = self.index.cells
-                    n_labels = len(cells.label_names)
-                    means = class_means(self.vectors, cells.labels, n_labels, calls.check)
-                    self._means.append(means)
-        return self._means[0]
-
-    def search_exactly(self, queries: Float32Matrix, k: int, passing: BoolVector | None) -> Found:
+    def search_exactly(
+        self, vectors: CellVectors, queries: Float32Matrix, k: int, passing: BoolVector | None
+    ) -> Found:
         """Compare every cell that passes with every query; see `cellkin.store.exact_search`."""
         with self._scan():
-            return search_exactly(self.vectors, queries, k, passing, calls.check)
+            return search_exactly(vectors, queries, k, passing, calls.check)
 
     @contextmanager
     def _scan(self) -> Iterator[None]:
@@ -230,7 +209,11 @@ class IndexLoader:
         """
         folder = self._store.index_folder(entry, again=False)
         plain = read_cell_index(folder)
-        vectors = CellVectors.of_text(cell_table(self._store, entry), plain.space)
+        table = cell_table(self._store, entry)
+        vectors, by_expression = CellVectors.of_text(table, plain.space), None
+        if plain.expression is not None:
+            n_components = plain.expression.readout.n_components
+            by_expression = CellVectors.of_expression(table, n_components)
         n_bytes = sum((folder / name).stat().st_size for name in entry.manifest["files"])
         _warm(folder / name for name in entry.manifest["files"])
         test_index(entry, plain, vectors)
@@ -239,7 +222,9 @@ class IndexLoader:
             shared = self._shared(plain.expression.neighbors, entry.full_name)
             wrapped = replace(wrapped, expression=replace(plain.expression, neighbors=shared))
         names = Strings(plain.cells.ids), Strings(plain.cells.batches)
-        loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning, *names)
+        loaded = LoadedIndex(
+            entry, wrapped, corpus(), vectors, by_expression, self._scanning, *names
+        )
         self._metrics.index_loaded(entry.full_name, n_bytes, entry.manifest["n_cells"])
         expression = [plain.expression.neighbors] if plain.expression is not None else []
         gone = (entry.full_name, [plain.neighbors, *expression])
@@ -259,6 +244,8 @@ class IndexLoader:
 
     def _shared(self, neighbors: Any, name: str) -> Any:
         if isinstance(neighbors, NeighborIndex) and neighbors.exact:
+            if len(neighbors) * neighbors.dim <= SMALL:
+                return Alone(neighbors, name, self._metrics)
             return Together(neighbors, name, self._metrics)
         return SideBySide(neighbors, name, self._metrics, self._cores)
 

@@ -2,46 +2,41 @@
 
 from dataclasses import replace
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
 from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
 from cellkin.server.limits import MOST_NAMED, check_names
+from cellkin.server.shared_genes import SharedGenes, require_known
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector
-from cellkin.space.expression import ExpressionColumns, place_expression
+from cellkin.space.expression import place_expression
 from cellkin.space.hierarchy import Hierarchy
 from cellkin.space.projection import place_means, weighted_means
 from cellkin.space.readout import Placed, Readout, neighbor_vectors, read_labels
 from cellkin.store.catalog import Entry
-from cellkin.store.cell_index import ExpressionIndex, Neighbors
+from cellkin.store.cell_index import Neighbors
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.v1 import versions_pb2
 from cellkin.wire import codec
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.names import parse_version_name
-from cellkin.wire.terms import BACKGROUND_CELLS, ENOUGH_SHARED, UnknownReason
+from cellkin.wire.terms import BACKGROUND_CELLS, UnknownReason
 
 
 class PredictionQuery:
     """One query: its genes matched once, its blocks answered one by one."""
 
     def __init__(self, library: Library, header: wire.QueryHeader) -> None:
-        _require_known(wire.SpaceKind, header.space, "space")
-        _require_known(wire.Center, header.center, "center")
+        require_known(wire.SpaceKind, header.space, "space")
+        require_known(wire.Center, header.center, "center")
         check_names(header.exclude_batches, MOST_NAMED, "header.exclude_batches")
         self._loaded = library.index(parse_version_name(header.index, "cell index"))
         index = self._loaded.index
         self._reader = CellReader(self._loaded, header.genes, header.taxon, header.units, "header")
-        self._shared = 0.0
-        if index.expression is not None:
-            rows = index.expression.space.rows_of(self._reader.match.gene_ids)
-            self._expression_columns = ExpressionColumns.of(rows)
-            met = np.unique(rows[rows >= 0])
-            self._shared = float(index.expression.space.shares[met].sum(dtype=np.float64))
-        self._expression = self._choose(header)
+        self._shared = SharedGenes.of(index.expression, self._reader.match)
+        self._expression = self._shared.choose(self._loaded, header.space)
         readout = index.readout if self._expression is None else self._expression.readout
         if header.HasField("min_probability"):
             readout = replace(readout, min_probability=header.min_probability)
@@ -82,7 +77,7 @@ class PredictionQuery:
             min_probability=self._readout.min_probability,
             k=self._readout.k,
             space=wire.SPACE_KIND_TEXT if in_text else wire.SPACE_KIND_EXPRESSION,
-            shared_expression=self._shared,
+            shared_expression=self._shared.share,
             center=self._center,
             novelty_limit=self._readout.novelty_limit,
             calibration_error=(quality or {}).get("ece", 0.0),
@@ -134,19 +129,6 @@ class PredictionQuery:
             fallbacks=codec.encode(fallbacks),
         )
 
-    def _choose(self, header: wire.QueryHeader) -> ExpressionIndex | None:
-        expression = self._loaded.index.expression
-        wanted = int(header.space)
-        if wanted == wire.SPACE_KIND_EXPRESSION and not self._shared:
-            raise FailedPreconditionError(
-                f"{self._loaded.entry.full_name} and the query share no gene by identifier, or the "
-                "index has no expression space; ask for the text space",
-                {"shared_expression": f"{self._shared:.3f}"},
-            )
-        if wanted == wire.SPACE_KIND_TEXT or (not wanted and self._shared < ENOUGH_SHARED):
-            return None
-        return expression
-
     def _passing(self, header: wire.QueryHeader) -> BoolVector | None:
         """Return which reference cells vote, None for all."""
         if not header.exclude_batches:
@@ -158,25 +140,16 @@ class PredictionQuery:
     def _place(self, cells: CsrMatrix) -> tuple[Placed, Neighbors]:
         index = self._loaded.index
         if self._expression is not None:
-            columns = self._expression_columns
-            placed = place_expression(cells, columns, self._expression.space)
+            placed = place_expression(cells, self._shared.columns, self._expression.space)
             return placed, self._expression.neighbors
         means, empty = self._means(cells)
         space = index.space if self._own is None else replace(index.space, center=self._own)
         z = place_means(means, space)
         z[empty] = 0
-        return Placed(z, np.empty((len(z), 0), np.float32), empty), index.neighbors
+        return Placed(z, np.zeros(len(z), np.float32), empty), index.neighbors
 
     def _means(self, cells: CsrMatrix) -> tuple[np.ndarray, BoolVector]:
         return weighted_means(cells, self._reader.columns, self._loaded.index.space)
-
-
-def _require_known(kind: Any, number: int, field: str) -> None:
-    """Refuse a number that has no name: another release may mean anything by it."""
-    if number not in kind.values():
-        raise InvalidArgumentError(
-            f"{field} is {number}; give one of {', '.join(kind.keys())}", field=f"header.{field}"
-        )
 
 
 def _match_message(match: GeneMatch) -> wire.GeneMatch:

@@ -20,6 +20,8 @@ from cellkin.store.neighbors import Found, Searchable
 
 MOST_TOGETHER = 1024
 """Queries of one search together; a block of more is searched in turns of its own."""
+SMALL = 1 << 20
+"""Floats of a flat index that is searched sooner than threads could agree to do it together."""
 _TURN_S = 0.05
 """How often a waiting request looks whether somebody still waits for it."""
 
@@ -153,6 +155,33 @@ class Together:
         finally:
             for waiting in batch[1:]:
                 waiting.done.set()
+
+
+class Alone:
+    """Searches a small index at once; see `SMALL`.
+
+    Parameters
+    ----------
+    inner, name, meter
+        As of `Together`.
+    """
+
+    def __init__(self, inner: Searchable, name: str, meter: Meter) -> None:
+        self.inner = inner
+        self._name, self._meter = name, meter
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return len(self.inner)
+
+    def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
+        """Find the nearest vectors of each query; see `Together.search`."""
+        began = time.perf_counter()
+        found = _in_parts(self.inner, queries, k, passing)
+        search_s = time.perf_counter() - began
+        calls.current().compute_s += search_s
+        self._meter.searched(self._name, len(queries), 1, search_s)
+        return found
 
 
 class SideBySide:

@@ -11,6 +11,7 @@ from cellkin.space.arrays import (
     Float32Vector,
     Int64Vector,
 )
+from cellkin.space.expression import ExpressionColumns, ExpressionSpace, z_scores
 from cellkin.space.projection import CellSpace, Float64Vector, GeneColumns, chosen_genes
 
 
@@ -26,13 +27,13 @@ class Attribution:
     class_row
         The class, a row of the prototypes; -1 where no gene of the cell has a vector.
     genes
-        (n,) int64, rows of the space, ascending: the genes of the cell that count.
+        (n,) int64, rows of the space's genes, ascending: those of the cell that count.
     weights
-        (n,) float32, their shares of the cell; they sum to 1.
+        (n,) float32, their shares of the cell, which sum to 1; or their z-scores.
     contributions
         (n,) float32, their parts of the score.
     score
-        The sum of all contributions.
+        The sum of all contributions; in an expression space, and what the mean cell has.
     similarity
         Cosine of the cell and the class, in [-1, 1].
     """
@@ -95,6 +96,59 @@ def attribute(
                 genes,
                 weights.astype(np.float32),
                 contributions.astype(np.float32),
+                score,
+                score / length if length else 0.0,
+            )
+        )
+    return explained
+
+
+def attribute_expression(
+    cells: CsrMatrix,
+    columns: ExpressionColumns,
+    space: ExpressionSpace,
+    prototypes: Float32Matrix,
+    class_row: int | None = None,
+) -> list[Attribution]:
+    """Explain cells of an expression space by their genes.
+
+    There the weight of a gene is its z-score, of either sign: that a cell lacks a gene speaks too.
+    The mean of the reference, which is no gene's, is part of the score and of no contribution.
+
+    Parameters
+    ----------
+    cells, columns, space
+        As in `cellkin.space.expression.place_expression`.
+    prototypes
+        (n_classes, n_components) float32, unit rows, over the leading dimensions of the space.
+    class_row
+        As in `attribute`.
+
+    Returns
+    -------
+    list
+        One a cell; its genes are rows of ``space.gene_ids``, those that vary and were measured.
+    """
+    scores, measured = z_scores(cells, columns, space)
+    n = prototypes.shape[1]
+    parts = space.loadings[:, :n].astype(np.float64)
+    genes = space.variable[measured].astype(np.int64)
+    explained = []
+    for cell in scores:
+        if not cell.any():
+            explained.append(_nothing())
+            continue
+        z = cell @ parts - space.center[:n]
+        row = int(np.argmax(z @ prototypes.T)) if class_row is None else class_row
+        direction = prototypes[row].astype(np.float64)
+        contributions = cell * (parts @ direction)
+        score, length = float(z @ direction), float(np.linalg.norm(z))
+        explained.append(
+            Attribution(
+                row,
+                genes,
+                cell[measured].astype(np.float32),
+                contributions[measured].astype(np.float32),
                 score,
                 score / length if length else 0.0,
             )

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from cellkin.space.arrays import (
+    BoolVector,
     CsrMatrix,
     Float32Matrix,
     Float32Vector,
@@ -53,10 +54,6 @@ class ExpressionSpace:
         (n_variable, dim) float32 with orthonormal columns.
     center
         (dim,) float32, the mean of the reference cells before centring.
-    profiles
-        (n_genes, n_labels) float32: the logarithm of each label's mean share of log expression in a
-        gene over that of the mean label. A cell's own shares, summed over these, say how much
-        better the label explains its genes than the mean label does.
     """
 
     gene_ids: Int64Vector
@@ -66,7 +63,6 @@ class ExpressionSpace:
     deviations: Float32Vector
     loadings: Float32Matrix
     center: Float32Vector
-    profiles: Float32Matrix
 
     @property
     def dim(self) -> int:
@@ -155,7 +151,7 @@ def place_expression(
     zeros = (space.means / space.deviations).astype(np.float64)
     base = zeros[met] @ space.loadings[met].astype(np.float64) + space.center
     z = np.zeros((cells.shape[0], space.dim), np.float32)
-    fits = np.zeros((cells.shape[0], space.profiles.shape[1]), np.float32)
+    outside = np.zeros(cells.shape[0], np.float32)
     empty = np.zeros(cells.shape[0], bool)
     arrays = (
         np.ascontiguousarray(ours.indptr, np.int64),
@@ -166,13 +162,16 @@ def place_expression(
         CLIP + zeros,
         np.ascontiguousarray(space.loadings, np.float32),
         base,
+        float(zeros[met] @ zeros[met]),
+        max(len(met), 1),
+        zeros,
+        space.center.astype(np.float64),
         PER_CELL * float(space.shares[rows].sum(dtype=np.float64)),
-        np.ascontiguousarray(space.profiles[rows], np.float32),
     )
 
     def place(start: int) -> None:
         stop = min(start + _PART_CELLS, len(z))
-        _place(start, stop, *arrays, z, fits, empty)
+        _place(start, stop, *arrays, z, outside, empty)
 
     starts = range(0, len(z), _PART_CELLS)
     if threads == 1:
@@ -181,7 +180,36 @@ def place_expression(
     else:
         with ThreadPoolExecutor(threads, "expression") as pool:
             list(pool.map(place, starts))
-    return Placed(z, fits, empty)
+    return Placed(z, outside, empty)
+
+
+def z_scores(
+    cells: CsrMatrix, columns: ExpressionColumns, space: ExpressionSpace
+) -> tuple[npt.NDArray[np.float64], BoolVector]:
+    """Return what `place_expression` projects, gene by gene: for a few cells to be explained.
+
+    Parameters
+    ----------
+    cells, columns, space
+        As there.
+
+    Returns
+    -------
+    scores
+        (n_cells, n_variable) float64, 0 where a gene was not measured or a cell is empty.
+    measured
+        (n_variable,) bool.
+    """
+    ours, rows = _in_order(cells, columns)
+    linear = np.zeros((cells.shape[0], len(space.gene_ids)))
+    linear[:, rows] = ours.toarray()
+    totals = linear.sum(axis=1, keepdims=True)
+    per_cell = PER_CELL * space.shares[rows].sum(dtype=np.float64)
+    factor = np.divide(per_cell, totals, out=np.zeros_like(totals), where=totals > 0)
+    measured = np.isin(space.variable, rows)
+    scores = np.log1p(linear[:, space.variable] * factor) - space.means
+    scores = np.minimum(scores / space.deviations, CLIP)
+    return np.where(measured & (totals > 0), scores, 0.0), measured
 
 
 def _in_order(cells: CsrMatrix, columns: ExpressionColumns) -> tuple[CsrMatrix, Int64Vector]:
@@ -203,11 +231,10 @@ def _in_order(cells: CsrMatrix, columns: ExpressionColumns) -> tuple[CsrMatrix, 
 
 
 @compiled
-def _place(start, stop, indptr, indices, values, variable, scales, caps, loadings, base, per_cell,
-           profiles, z, fits, empty):  # fmt: skip
-    dim, n_labels = loadings.shape[1], profiles.shape[1]
+def _place(start, stop, indptr, indices, values, variable, scales, caps, loadings, base, square,
+           n_met, zeros, center, per_cell, z, outside, empty):  # fmt: skip
+    dim = loadings.shape[1]
     sums = np.empty(dim, np.float64)
-    likely = np.empty(n_labels, np.float64)
     for cell in range(start, stop):
         begin, end = indptr[cell], indptr[cell + 1]
         total = 0.0
@@ -219,22 +246,17 @@ def _place(start, stop, indptr, indices, values, variable, scales, caps, loading
         factor = per_cell / total
         for j in range(dim):
             sums[j] = -base[j]
-        likely[:] = 0.0
-        log_total = 0.0
+        squares = square
         for i in range(begin, end):
             if not values[i] > 0.0:
                 continue
-            gene = indices[i]
-            expression = np.log1p(values[i] * factor)
-            log_total += expression
-            for j in range(n_labels):
-                likely[j] += expression * profiles[gene, j]
-            row = variable[gene]
+            row = variable[indices[i]]
             if row >= 0:
-                weight = min(expression * scales[row], caps[row])
+                weight = min(np.log1p(values[i] * factor) * scales[row], caps[row])
+                squares += weight * (weight - 2.0 * zeros[row])
                 for j in range(dim):
                     sums[j] += weight * loadings[row, j]
         for j in range(dim):
             z[cell, j] = sums[j]
-        for j in range(n_labels):
-            fits[cell, j] = likely[j] / log_total
+            squares -= (sums[j] + center[j]) ** 2
+        outside[cell] = max(squares, 0.0) / n_met

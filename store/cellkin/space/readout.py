@@ -37,6 +37,9 @@ TEMPERATURE = 0.1
 FLOOR = 1e-3
 """No evidence makes a label less likely than this: one kind cannot veto what the others say."""
 
+# Where a reference is so small that its cells lie wholly inside, others do not; that is no news.
+_LEAST_OUTSIDE = 0.05
+
 Float64Matrix: TypeAlias = npt.NDArray[np.float64]
 BoolMatrix: TypeAlias = npt.NDArray[np.bool_]
 
@@ -68,7 +71,7 @@ class Readout:
         What the averaged logarithms are multiplied by, and those of the votes where they are asked
         for alone; above 1 for more certain answers.
     novelty_means, novelty_deviations
-        (2, n_labels) float32 of the two rows of `closeness`, by label, of the reference's own
+        (n_ways, n_labels) float32 of the rows of `closeness`, by label, of the reference's own
         cells.
     novelty_limit
         A cell whose novelty is above this is unknown.
@@ -210,7 +213,7 @@ def closeness(
     winners: Int32Vector,
     readout: Readout,
 ) -> Float64Matrix:
-    """Return how well cells fit their labels and how near the reference is.
+    """Return in several ways how well cells fit their labels.
 
     Parameters
     ----------
@@ -226,15 +229,19 @@ def closeness(
     Returns
     -------
     Float64Matrix
-        (2, n_cells): how much better the label's profile explains the cell's genes than the mean
-        profile does, or where there are no profiles the cosine to the label's prototype; and the
-        mean cosine to the `Readout.n_novelty` nearest neighbors, -1 where there are none.
+        (n_ways, n_cells). Where there is a logistic regression: the cosine to the label's
+        prototype, the label's logit, by how much the greatest logit is above the next, and minus
+        the logarithm of what of the cell lies outside the space. Else that cosine, and the mean
+        cosine to the `Readout.n_novelty` nearest neighbors, -1 where there are none.
     """
     at = np.arange(len(winners)), winners
-    if placed.fits.shape[1]:
-        own = placed.fits[at]
-    else:
-        own = (neighbor_vectors(placed.z, readout.n_components) @ readout.prototypes.T)[at]
+    own = (neighbor_vectors(placed.z, readout.n_components) @ readout.prototypes.T)[at]
+    if len(readout.coefficients):
+        logits = placed.z @ readout.coefficients.T + readout.intercepts
+        highest = np.partition(logits, -2, axis=1)[:, -2:] if logits.shape[1] > 1 else logits
+        outside = -np.log(np.maximum(placed.outside, _LEAST_OUTSIDE))
+        ways = own, logits[at], highest[:, -1] - highest[:, 0], outside
+        return np.stack(ways).astype(np.float64)
     near = found[:, : readout.n_novelty]
     total = np.where(near, similarities[:, : readout.n_novelty], 0).sum(axis=1, dtype=np.float64)
     n_found = near.sum(axis=1)
@@ -248,7 +255,7 @@ def novelty(close: Float64Matrix, winners: Int32Vector, readout: Readout) -> Flo
     Parameters
     ----------
     close
-        (2, n_cells) from `closeness`.
+        (n_ways, n_cells) from `closeness`.
     winners
         (n_cells,) int32, the most probable label.
     readout
@@ -257,7 +264,7 @@ def novelty(close: Float64Matrix, winners: Int32Vector, readout: Readout) -> Flo
     Returns
     -------
     Float32Vector
-        (n_cells,) float32; the mean of both ways.
+        (n_cells,) float32; the mean over the ways.
     """
     means, deviations = readout.novelty_means[:, winners], readout.novelty_deviations[:, winners]
     return np.asarray(((means - close) / deviations).mean(axis=0), np.float32)
@@ -271,15 +278,15 @@ class Placed:
     ----------
     z
         (n_cells, dim) float32.
-    fits
-        (n_cells, n_labels) float32, how much better each label's profile explains the cell's genes
-        than the mean profile does; (n_cells, 0) in a space without profiles.
+    outside
+        (n_cells,) float32, the mean square of the cell's z-scores that is outside of the space; 0
+        in a space without z-scores.
     empty
         (n_cells,) bool, cells none of whose genes has a vector.
     """
 
     z: Float32Matrix
-    fits: Float32Matrix
+    outside: Float32Vector
     empty: BoolVector
 
 

@@ -4,8 +4,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from cellkin.space.arrays import BoolVector, Float32Matrix, Int32Vector, Int64Vector
-from cellkin.space.vectors import unit_rows
+from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
 from cellkin.store.cell_table import CellVectors
 from cellkin.store.neighbors import Found
 
@@ -70,36 +69,3 @@ def _blocks(
     for begin in range(0, len(rows), _TAKEN):
         part = rows[begin : begin + _TAKEN]
         yield part, vectors.take(part)
-
-
-def class_means(
-    vectors: CellVectors,
-    labels: Int32Vector,
-    n_labels: int,
-    check: Callable[[], None] = lambda: None,
-) -> Float32Matrix:
-    """Return the direction of the mean of each class's cells.
-
-    Parameters
-    ----------
-    vectors
-        The reference.
-    labels
-        (n,) int32, the class of each cell.
-    n_labels
-        Classes there are.
-    check
-        As in `search_exactly`.
-
-    Returns
-    -------
-    Float32Matrix
-        (n_labels, dim) float32, unit rows; zero where a class has no cell.
-    """
-    sums = np.zeros((n_labels, vectors.dim))
-    start = 0
-    for block in vectors.batches():
-        check()
-        np.add.at(sums, labels[start : start + len(block)], block)
-        start += len(block)
-    return unit_rows(sums.astype(np.float32))

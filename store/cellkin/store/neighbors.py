@@ -165,7 +165,8 @@ class NeighborIndex:
         exact = np.einsum("qd,qkd->qk", queries, candidates, optimize=False)
         exact[found < 0] = -np.inf
         best = np.argsort(-exact, axis=1, kind="stable")
-        return np.take_along_axis(exact, best, axis=1), np.take_along_axis(found, best, axis=1)
+        rows = np.arange(len(best))[:, None]
+        return exact[rows, best], found[rows, best]
 
 
 def _in_order(similarities: Float32Matrix, ids: Int64Vector) -> Found:

@@ -116,6 +116,21 @@ def test_columns(form: str, data: anndata.AnnData, make_form: Make) -> None:
             cells.column("x", "labels")
 
 
+@pytest.mark.parametrize("form", ["h5ad", "zarr v3"])
+def test_labels_of_several_columns_are_paths(
+    form: str, data: anndata.AnnData, make_form: Make
+) -> None:
+    types = [None if t != t else t for t in data.obs["cell_type"]]
+    depths = [str(v) for v in data.obs["depth"]]
+    with open_cells(make_form(form, data)) as cells:
+        assert cells.labels("cell_type") == types
+        assert cells.labels("cell_type, depth") == [
+            t and f"{t}/{d}" for t, d in zip(types, depths, strict=True)
+        ]
+        with pytest.raises(NotFoundError, match="no obs column 'x'"):
+            cells.labels("cell_type,x")
+
+
 def test_10x_has_no_columns(data: anndata.AnnData, make_form: Make) -> None:
     with open_cells(make_form("10x h5", data)) as cells:
         assert cells.columns == []

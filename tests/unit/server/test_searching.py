@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cellkin.server import calls
 from cellkin.server.calls import Call
-from cellkin.server.searching import SideBySide, Together
+from cellkin.server.searching import Alone, SideBySide, Together
 from cellkin.space.arrays import BoolVector, Float32Matrix
 from cellkin.space.vectors import unit_rows
 from cellkin.store.neighbors import Found, NeighborIndex
@@ -64,6 +64,19 @@ def at_once(n: int, work: Callable[[int], object]) -> list[threading.Thread]:
     for thread in threads:
         thread.start()
     return threads
+
+
+def test_a_small_index_is_searched_at_once_and_counted() -> None:
+    index, counts = NeighborIndex.build(VECTORS), Counts()
+    alone = Alone(index, "x@1", counts)
+    assert len(alone) == 300
+    calls.work_on(a_call())
+    for part in (QUERIES[:1], QUERIES, QUERIES[:0]):
+        for got, want in zip(alone.search(part, 5), index.search(part, 5), strict=True):
+            np.testing.assert_array_equal(got, want)
+    assert counts.searches == [(1, 1), (64, 1), (0, 1)]
+    assert calls.current().compute_s > 0
+    calls.work_on(None)
 
 
 def test_what_came_during_a_search_is_searched_in_one_batch() -> None:

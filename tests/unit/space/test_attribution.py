@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellkin.space.arrays import Float32Matrix
-from cellkin.space.attribution import attribute
+from cellkin.space.attribution import attribute, attribute_expression
+from cellkin.space.expression import ExpressionColumns, ExpressionSpace, place_expression
 from cellkin.space.projection import CellSpace, gene_columns, project
 from cellkin.space.recipe import TEXT_V1, Recipe
 from cellkin.space.vectors import unit_rows
@@ -93,3 +94,33 @@ def test_a_cell_of_no_gene_has_nothing_to_explain() -> None:
     )
     assert (found.class_row, len(found.genes)) == (-1, 0)
     assert found.score == pytest.approx(0)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 99), st.integers(2, 30))
+def test_z_scores_add_up_to_the_place_in_an_expression_space(seed: int, n_columns: int) -> None:
+    rng = np.random.default_rng(seed)
+    n_variable, dim, n_components = 25, 6, 4
+    made = ExpressionSpace(
+        gene_ids=np.arange(1, N_GENES + 1),
+        shares=rng.dirichlet(np.ones(N_GENES)).astype(np.float32),
+        variable=np.sort(rng.permutation(N_GENES)[:n_variable]).astype(np.int32),
+        means=rng.uniform(0, 4, n_variable).astype(np.float32),
+        deviations=rng.uniform(0.5, 3, n_variable).astype(np.float32),
+        loadings=np.linalg.qr(rng.standard_normal((n_variable, dim)))[0].astype(np.float32),
+        center=rng.normal(0, 0.1, dim).astype(np.float32),
+    )
+    counts = sp.csr_matrix(rng.poisson(0.9, (3, n_columns)), dtype=np.float32)
+    columns = ExpressionColumns.of(rng.integers(-1, N_GENES, n_columns))
+    classes = prototypes(n_components)
+    placed = place_expression(counts, columns, made)
+    for row, found in enumerate(attribute_expression(counts, columns, made, classes)):
+        if found.class_row < 0:
+            assert placed.empty[row] or not np.isin(made.variable, columns.rows).any()
+            continue
+        scores = placed.z[row, :n_components] @ classes.T
+        assert found.class_row == int(np.argmax(scores))
+        assert found.score == pytest.approx(float(scores.max()), abs=1e-4)
+        mean_cell = -float(made.center[:n_components] @ classes[found.class_row])
+        assert found.contributions.sum() + mean_cell == pytest.approx(found.score, abs=1e-4)
+        assert set(found.genes) <= set(made.variable.tolist())

@@ -175,28 +175,34 @@ def test_novelty_counts_the_deviations_from_ones_own() -> None:
     np.testing.assert_allclose(found, [0, 2, -2.5], atol=1e-5)
 
 
-def test_closeness_is_to_the_label_and_to_the_neighbors_there_are() -> None:
+def test_closeness_is_by_regression_where_there_is_one_else_by_neighbors() -> None:
     readout = readout_of()
     similarities = np.array([[0.9, 0.6, 0.3, 0.1], [0.9, 0.6, 0.3, 0.1]], np.float32)
     found = np.array([[True] * 4, [True, False, False, True]])
     winners = np.array([1, 0], np.int32)
-    fits = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
-    placed = Placed(cells(2), fits, np.zeros(2, bool))
-    expected = np.array([[2, 4], [0.6, 0.9]])
-    np.testing.assert_allclose(
-        closeness(placed, similarities, found, winners, readout), expected, atol=1e-6
-    )
-    without = replace(placed, fits=np.empty((2, 0), np.float32))
-    none = closeness(without, similarities, np.zeros((2, 4), bool), winners, readout)
+    placed = Placed(cells(2), np.array([4, 0], np.float32), np.zeros(2, bool))
     unit = placed.z / np.linalg.norm(placed.z, axis=1, keepdims=True)
-    np.testing.assert_allclose(none[0], [unit[0, 1], unit[1, 0]], atol=1e-6)
+    own = [(unit @ readout.prototypes.T)[at] for at in ((0, 1), (1, 0))]
+    logits = placed.z @ readout.coefficients.T + readout.intercepts
+    above = np.sort(logits, axis=1)[:, 2] - np.sort(logits, axis=1)[:, 1]
+    own_logits, outside = [logits[0, 1], logits[1, 0]], [-np.log(4), -np.log(0.05)]
+    expected = np.array([own, own_logits, above, outside])
+    np.testing.assert_allclose(
+        closeness(placed, similarities, found, winners, readout), expected, atol=1e-5
+    )
+    bare = replace(
+        readout, coefficients=np.zeros((0, DIM), np.float32), intercepts=np.zeros(0, np.float32)
+    )
+    near = closeness(placed, similarities, found, winners, bare)
+    np.testing.assert_allclose(near, np.array([own, [0.6, 0.9]]), atol=1e-6)
+    none = closeness(placed, similarities, np.zeros((2, 4), bool), winners, bare)
     assert none[1].tolist() == [-1, -1]
 
 
 def read(readout: Readout, votes_only: bool = False, **changed: Any) -> Any:
     z = np.array([[5, 0, 0, 0, 0], [0, 5, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]], np.float32)
     given: dict[str, Any] = {
-        "placed": Placed(z, np.empty((4, 0), np.float32), np.array([False, False, False, True])),
+        "placed": Placed(z, np.zeros(4, np.float32), np.array([False, False, False, True])),
         "similarities": np.full((4, 4), 0.9, np.float32),
         "voted": np.array([[0] * 4, [1] * 4, [0, 1, 2, 2], [-1] * 4], np.int32),
         **changed,
@@ -206,6 +212,7 @@ def read(readout: Readout, votes_only: bool = False, **changed: Any) -> Any:
 
 PLAIN = readout_of(
     mix=np.array([0.5, 0.5, 0, 0]), sharpness=1.0, votes_sharpness=1.0,
+    coefficients=np.zeros((0, DIM), np.float32), intercepts=np.zeros(0, np.float32),
     novelty_means=np.full((2, 3), 0.9, np.float32),
     novelty_deviations=np.full((2, 3), 0.1, np.float32),
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Exact search by the cells' table: as numpy has it, whatever passes."""
 
 from collections.abc import Iterator
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ import pytest
 from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.space.vectors import unit_rows
 from cellkin.store.cell_table import CellVectors
-from cellkin.store.exact_search import class_means, search_exactly
+from cellkin.store.exact_search import search_exactly
 
 RNG = np.random.default_rng(8)
 VECTORS = unit_rows(RNG.standard_normal((1000, 16)).astype(np.float32))
@@ -61,18 +61,5 @@ def test_it_stops_when_told() -> None:
     def stop() -> None:
         raise TimeoutError
 
-    for work in (
-        lambda: search_exactly(STORED, QUERIES, 3, None, stop),
-        lambda: class_means(STORED, np.zeros(1000, np.int32), 1, stop),
-    ):
-        with pytest.raises(TimeoutError):
-            cast("Any", work)()
-
-
-def test_means_of_classes() -> None:
-    labels = np.arange(1000, dtype=np.int32) % 3
-    means = class_means(STORED, labels, 4)
-    for label in range(3):
-        expected = VECTORS[labels == label].mean(axis=0)
-        np.testing.assert_allclose(means[label], expected / np.linalg.norm(expected), atol=1e-5)
-    assert not means[3].any()
+    with pytest.raises(TimeoutError):
+        search_exactly(STORED, QUERIES, 3, None, stop)

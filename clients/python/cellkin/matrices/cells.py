@@ -115,6 +115,29 @@ class CellFile:
             None if missing else str(v) for v, missing in zip(values, pd.isna(values), strict=True)
         ]
 
+    def labels(self, columns: str) -> list[str | None]:
+        """Return the labels of the cells.
+
+        Parameters
+        ----------
+        columns
+            The column of ``obs``, or several from class to subtype with commas between, whose
+            values make paths: ``neuron/RGC/alpha``.
+
+        Returns
+        -------
+        list
+            One string a cell, None where a value is missing.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such column; the message lists those there are.
+        """
+        names = [columns] if columns in self.columns else columns.split(",")
+        levels = zip(*(self.column(name.strip(), "labels") for name in names), strict=True)
+        return [None if None in path else "/".join(path) for path in levels]
+
     def blocks(
         self,
         start: int = 0,

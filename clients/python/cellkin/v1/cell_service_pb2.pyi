@@ -560,6 +560,7 @@ class SearchHeader(google.protobuf.message.Message):
     GENES_FIELD_NUMBER: builtins.int
     TAXON_FIELD_NUMBER: builtins.int
     UNITS_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
     index: builtins.str
     """Required. Format: `{name}[@{version or alias}]`."""
     k: builtins.int
@@ -570,6 +571,10 @@ class SearchHeader(google.protobuf.message.Message):
     """NCBI taxonomy id of the cells; 0 infers it from the names."""
     units: global___ExpressionUnits.ValueType
     """For queries by expression: what the values are."""
+    space: global___SpaceKind.ValueType
+    """The space to compare cells in. Unset: for cells chosen by the genes that are shared, for vectors
+    the text space.
+    """
     @property
     def filters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CellFilter]:
         """Only cells that pass all of these are hits."""
@@ -588,8 +593,9 @@ class SearchHeader(google.protobuf.message.Message):
         genes: collections.abc.Iterable[builtins.str] | None = ...,
         taxon: builtins.int = ...,
         units: global___ExpressionUnits.ValueType = ...,
+        space: global___SpaceKind.ValueType = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["exact", b"exact", "filters", b"filters", "genes", b"genes", "index", b"index", "k", b"k", "taxon", b"taxon", "units", b"units"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["exact", b"exact", "filters", b"filters", "genes", b"genes", "index", b"index", "k", b"k", "space", b"space", "taxon", b"taxon", "units", b"units"]) -> None: ...
 
 global___SearchHeader = SearchHeader
 
@@ -631,7 +637,7 @@ class SearchQueries(google.protobuf.message.Message):
     CELLS_FIELD_NUMBER: builtins.int
     EXCLUDE_BATCHES_FIELD_NUMBER: builtins.int
     vectors: builtins.bytes
-    """Little-endian float32 (n_queries, dim of the index): places in its cell space, such as those
+    """Little-endian float32 (n_queries, dim of the space): places in the cell space, such as those
     that PredictSubtypes returns. Their length does not matter.
     """
     @property
@@ -693,6 +699,9 @@ class SearchCellsResponse(google.protobuf.message.Message):
     VERSIONS_FIELD_NUMBER: builtins.int
     HITS_FIELD_NUMBER: builtins.int
     GENES_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
+    space: global___SpaceKind.ValueType
+    """Output only. The space that was searched."""
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
         """Output only. What the answer was made from."""
@@ -711,9 +720,10 @@ class SearchCellsResponse(google.protobuf.message.Message):
         versions: cellkin.v1.versions_pb2.Versions | None = ...,
         hits: global___CellHits | None = ...,
         genes: global___GeneMatch | None = ...,
+        space: global___SpaceKind.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["genes", b"genes", "hits", b"hits", "versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["genes", b"genes", "hits", b"hits", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["genes", b"genes", "hits", b"hits", "space", b"space", "versions", b"versions"]) -> None: ...
 
 global___SearchCellsResponse = SearchCellsResponse
 
@@ -781,6 +791,9 @@ class SearchReport(google.protobuf.message.Message):
 
     VERSIONS_FIELD_NUMBER: builtins.int
     GENES_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
+    space: global___SpaceKind.ValueType
+    """Output only. The space that is searched."""
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
         """Output only. What the answer is made from."""
@@ -794,9 +807,10 @@ class SearchReport(google.protobuf.message.Message):
         *,
         versions: cellkin.v1.versions_pb2.Versions | None = ...,
         genes: global___GeneMatch | None = ...,
+        space: global___SpaceKind.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["genes", b"genes", "versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["genes", b"genes", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["genes", b"genes", "space", b"space", "versions", b"versions"]) -> None: ...
 
 global___SearchReport = SearchReport
 
@@ -868,7 +882,7 @@ class ExplainCellRequest(google.protobuf.message.Message):
     """Genes to name of each cell, 1 to 1000, the largest contributions of either sign; 0 means 20."""
     @property
     def header(self) -> global___QueryHeader:
-        """Required. The index, the genes and the units; the rest of it does not matter."""
+        """Required. The index, the genes, their taxon, the units and the space; the rest does not matter."""
 
     @property
     def cells(self) -> global___CellBlock:
@@ -895,6 +909,9 @@ class ExplainCellResponse(google.protobuf.message.Message):
 
     VERSIONS_FIELD_NUMBER: builtins.int
     EXPLANATIONS_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
+    space: global___SpaceKind.ValueType
+    """Output only. The space that is explained."""
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
         """Output only. What the answer is made from."""
@@ -908,9 +925,10 @@ class ExplainCellResponse(google.protobuf.message.Message):
         *,
         versions: cellkin.v1.versions_pb2.Versions | None = ...,
         explanations: collections.abc.Iterable[global___CellExplanation] | None = ...,
+        space: global___SpaceKind.ValueType = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["explanations", b"explanations", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["explanations", b"explanations", "space", b"space", "versions", b"versions"]) -> None: ...
 
 global___ExplainCellResponse = ExplainCellResponse
 
@@ -931,11 +949,13 @@ class CellExplanation(google.protobuf.message.Message):
     label: builtins.str
     """Output only. The subtype explained; empty where no gene of the cell matched."""
     score: builtins.float
-    """Output only. `<H (sum_g w_g v_g - m), p_c>`: how far the cell lies in the direction of the class."""
+    """Output only. `<z, p_c>`, with `z` the cell's place: how far it lies in the direction of the class."""
     similarity: builtins.float
     """Output only. Cosine of the cell and the class mean, in [-1, 1]: the score by the cell's length."""
     remainder: builtins.float
-    """Output only. The sum of the contributions of all genes that are not named."""
+    """Output only. The sum of the contributions of all genes that are not named, and of what is no
+    gene's: the score less the contributions that are.
+    """
     n_remaining: builtins.int
     """Output only. How many these are."""
     @property
@@ -971,7 +991,9 @@ class GeneContribution(google.protobuf.message.Message):
     symbol: builtins.str
     """Output only. Current symbol."""
     weight: builtins.float
-    """Output only. `w_g`: its share of the cell's weight, in [0, 1]."""
+    """Output only. `w_g`: its share of the cell's weight, in [0, 1]; in the expression space its
+    z-score.
+    """
     contribution: builtins.float
     """Output only. Its part of the score."""
     def __init__(
@@ -998,7 +1020,7 @@ class GetCellsRequest(google.protobuf.message.Message):
     index: builtins.str
     """Required. Format: `{name}[@{version or alias}]`."""
     return_vectors: builtins.bool
-    """Whether to bring the cells' vectors."""
+    """Whether to bring the cells' vectors, of the text space."""
     @property
     def cell_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Required. Names of cells, at most 1000."""

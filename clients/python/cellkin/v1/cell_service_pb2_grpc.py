@@ -134,9 +134,10 @@ class CellServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExplainCell(self, request, context):
-        """ExplainCell says which genes pull a cell to a label: the contribution of gene g to class c is
-        `w_g <H (v_g - m), p_c>`, exact and additive, where `p_c` is the mean of the class's reference
-        cells at unit length.
+        """ExplainCell says which genes pull a cell to a label, in the space its label was read in. In the
+        text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact and additive,
+        where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
+        is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
 
         As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
         """

@@ -81,9 +81,10 @@ class CellServiceStub:
         cellkin.v1.cell_service_pb2.ExplainCellRequest,
         cellkin.v1.cell_service_pb2.ExplainCellResponse,
     ]
-    """ExplainCell says which genes pull a cell to a label: the contribution of gene g to class c is
-    `w_g <H (v_g - m), p_c>`, exact and additive, where `p_c` is the mean of the class's reference
-    cells at unit length.
+    """ExplainCell says which genes pull a cell to a label, in the space its label was read in. In the
+    text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact and additive,
+    where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
+    is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
 
     As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
     """
@@ -160,9 +161,10 @@ class CellServiceAsyncStub:
         cellkin.v1.cell_service_pb2.ExplainCellRequest,
         cellkin.v1.cell_service_pb2.ExplainCellResponse,
     ]
-    """ExplainCell says which genes pull a cell to a label: the contribution of gene g to class c is
-    `w_g <H (v_g - m), p_c>`, exact and additive, where `p_c` is the mean of the class's reference
-    cells at unit length.
+    """ExplainCell says which genes pull a cell to a label, in the space its label was read in. In the
+    text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact and additive,
+    where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
+    is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
 
     As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
     """
@@ -249,9 +251,10 @@ class CellServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.cell_service_pb2.ExplainCellRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.cell_service_pb2.ExplainCellResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.ExplainCellResponse]]:
-        """ExplainCell says which genes pull a cell to a label: the contribution of gene g to class c is
-        `w_g <H (v_g - m), p_c>`, exact and additive, where `p_c` is the mean of the class's reference
-        cells at unit length.
+        """ExplainCell says which genes pull a cell to a label, in the space its label was read in. In the
+        text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact and additive,
+        where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
+        is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
 
         As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
         """

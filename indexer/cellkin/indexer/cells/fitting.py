@@ -140,7 +140,7 @@ def fit_spaces(
     with stages("fitting the text space") as progress:
         fitted_text = fit_text(text, sample, counts)
 
-        def refit(part: Sample, refine: bool) -> FittedSpace:
+        def refit(part: Sample) -> FittedSpace:
             return fit_text(text, part)
 
         text_readout, text_quality = _read(refit, fitted_text, sample, counts, how, False, progress)

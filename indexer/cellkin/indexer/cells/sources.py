@@ -140,7 +140,7 @@ def _read_source(reference: Reference, path: Path) -> SourceFile:
         rows = pa.table(
             {
                 "id": pa.chunked_array([pa.array(cells.cell_ids, pa.string())]),
-                "label": pa.array(cells.column(reference.label, "labels"), pa.string()),
+                "label": pa.array(cells.labels(reference.label), pa.string()),
                 "batch": pa.array(batches, pa.string()),
             }
         )

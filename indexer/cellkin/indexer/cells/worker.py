@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -255,8 +255,6 @@ class CellWorker:
         if space is None:
             yield from blocks
             return
-        # The profiles are for cells that are asked about.
-        space = replace(space, profiles=space.profiles[:, :0])
         columns = ExpressionColumns.of(space.rows_of(file.gene_ids))
         for block in blocks:
             found.append(place_expression(block, columns, space, self._n_threads).z)

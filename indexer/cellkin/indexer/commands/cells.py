@@ -27,7 +27,10 @@ _files = click.argument("files", nargs=-1, required=True, metavar="FILE...")
 def _reference_options(command: Command) -> Command:
     for option in (
         click.option(
-            "--label", required=True, metavar="COLUMN", help="The obs column of subtypes."
+            "--label",
+            required=True,
+            metavar="COLUMN",
+            help="The obs column of subtypes, or several from class to subtype: class,subtype.",
         ),
         click.option(
             "--batch",

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("reference", type=click.Path(path_type=Path))
 @store_option
-@click.option("--label", required=True, metavar="COLUMN", help="The obs column of subtypes.")
+@click.option(
+    "--label", required=True, metavar="COLUMN", help="The obs column of subtypes, or class,subtype."
+)
 @click.option(
     "--batch", metavar="COLUMN", help="Leave out each donor or batch in turn; else fifths of cells."
 )

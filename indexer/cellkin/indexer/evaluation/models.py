@@ -90,7 +90,7 @@ class SpaceMethod:
     def _text(self, sample: Sample) -> "_Space[FittedText]":
         space = unfitted_text(self.embedding, self.recipe, sample)
 
-        def refit(part: Sample, refine: bool) -> FittedSpace:
+        def refit(part: Sample) -> FittedSpace:
             return fit_text(space, part)
 
         return self._read(sample, fit_text(space, sample), refit, False)
@@ -196,4 +196,4 @@ def _place_text(space: CellSpace, counts: CsrMatrix, ids: Int64Vector, foreign: 
         space = replace(space, center=own)
     z = place_means(means, space)
     z[empty] = 0
-    return Placed(z, np.empty((len(z), 0), np.float32), empty)
+    return Placed(z, np.zeros(len(z), np.float32), empty)

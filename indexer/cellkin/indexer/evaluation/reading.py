@@ -51,7 +51,7 @@ def read_labeled(
         If no gene is known.
     """
     with open_cells(path) as file:
-        labels = file.column(label, "labels")
+        labels = file.labels(label)
         batches = [b or "" for b in file.column(batch, "batch")] if batch else [""] * file.n_cells
         counts = sp.vstack(list(file.blocks()), format="csr")
         if file.units.units is ExpressionUnits.LOG1P:

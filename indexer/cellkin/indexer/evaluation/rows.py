@@ -77,6 +77,11 @@ class Setting:
         """Whether it is a method of this project, which needs controls."""
         return self.control is None and not self.peer
 
+    @property
+    def by_expression(self) -> bool:
+        """Whether it compares cells by genes that both sides measure, and so may be absent."""
+        return self.peer or self.control in _BY_EXPRESSION or self.space == "expression"
+
     def controls(self, model: "Setting") -> bool:
         """Say whether this is a control of a model: all but the gene vectors are the same."""
         if self.control in _BY_EXPRESSION:
@@ -171,10 +176,10 @@ class Row:
                 f"row {self.setting.method!r} has {'no' if self.scores is None else 'its'} scores "
                 f"and the reason {self.why_absent!r}; give either"
             )
-        if self.scores is None and self.setting.control not in _BY_EXPRESSION:
+        if self.scores is None and not self.setting.by_expression:
             raise FailedPreconditionError(
-                f"row {self.setting.method!r} has no scores; only controls by expression may be "
-                "absent, where model and query share no gene"
+                f"row {self.setting.method!r} has no scores; only methods by expression may be "
+                "absent, where reference and query share no gene"
             )
 
     @property

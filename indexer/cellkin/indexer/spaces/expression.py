@@ -10,7 +10,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -32,8 +31,6 @@ _MORE_COMPONENTS = 100
 _N_BINS = 20
 _PENALTY = 0.1
 _STEPS = 100
-# A gene no cell of a label expresses has this share of its profile rather than none.
-_RARE = 1e-5
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ def highly_variable(logs: CsrMatrix, n: int = N_VARIABLE) -> Int64Vector:
     return np.sort(varies[np.argsort(-score, kind="stable")[:n]])
 
 
-def fit_expression(sample: Sample, regression: bool = True) -> FittedExpression:
+def fit_expression(sample: Sample) -> FittedExpression:
     """Fit an expression space to labelled cells.
 
     Parameters
@@ -112,8 +109,6 @@ def fit_expression(sample: Sample, regression: bool = True) -> FittedExpression:
     sample
         The cells; what they are labelled shapes the space, so cells that are to judge it may not
         be among them.
-    regression
-        Whether the logistic regression is fitted too, which takes most of the time.
     """
     logs = log_expression(sample.cells)
     variable = highly_variable(logs)
@@ -122,7 +117,7 @@ def fit_expression(sample: Sample, regression: bool = True) -> FittedExpression:
     deviations = values.std(axis=0, ddof=1)
     deviations[deviations == 0] = 1.0
     z = np.minimum((values - means) / deviations, CLIP).astype(np.float32)
-    coefficients, intercepts = _regression(z, sample) if regression else _no_regression(z)
+    coefficients, intercepts = _regression(z, sample)
     center = z.mean(axis=0, dtype=np.float64)
     z -= center.astype(np.float32)
     components = _principal(z, min(_MORE_COMPONENTS, len(z) - 1, z.shape[1]))
@@ -139,7 +134,6 @@ def fit_expression(sample: Sample, regression: bool = True) -> FittedExpression:
         deviations.astype(np.float32),
         np.ascontiguousarray(basis.T, np.float32),
         np.asarray(basis @ center, np.float32),
-        _profiles(logs, sample),
     )
     return FittedExpression(
         space,
@@ -148,10 +142,6 @@ def fit_expression(sample: Sample, regression: bool = True) -> FittedExpression:
         np.asarray(coefficients @ basis.T, np.float32),
         np.asarray(intercepts + coefficients @ center, np.float32),
     )
-
-
-def _no_regression(z: Float32Matrix) -> tuple[Float64Matrix, Float64Matrix]:
-    return np.empty((0, z.shape[1])), np.empty(0)
 
 
 def _regression(z: Float32Matrix, sample: Sample) -> tuple[Float64Matrix, Float64Matrix]:
@@ -166,19 +156,6 @@ def _regression(z: Float32Matrix, sample: Sample) -> tuple[Float64Matrix, Float6
         half = coefficients / 2
         return np.concatenate([-half, half]), np.concatenate([-intercepts / 2, intercepts / 2])
     return coefficients, intercepts
-
-
-def _profiles(logs: CsrMatrix, sample: Sample) -> Float32Matrix:
-    totals = np.asarray(logs.sum(axis=1)).ravel()
-    weights = 1.0 / np.where(totals > 0, totals, 1.0) / sample.counts()[sample.labels]
-    one_hot = sp.csr_matrix(
-        (weights, (sample.labels, np.arange(sample.n_cells))),
-        shape=(sample.n_labels, sample.n_cells),
-    )
-    profiles = (one_hot @ logs).toarray()
-    return np.asarray(
-        np.log(profiles + _RARE) - np.log(profiles.mean(axis=0) + _RARE), np.float32
-    ).T
 
 
 def _principal(z: Float32Matrix, n: int) -> Float64Matrix:

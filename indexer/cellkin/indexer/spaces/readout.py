@@ -42,9 +42,13 @@ MIXES = {
 _CLEARLY = 0.03
 _SHARPNESS = (0.2, 8.0)
 _SHRINKAGE = 10
+_LEAST_DEVIATION = 0.02
 _ENOUGH_CELLS = 5
-_ONE_BATCH = 5
-_NOVELTY_CELLS = 4000
+_NOVELTY_CELLS = 2000
+# How many times the wanted share of false alarms is beyond the limit among cells held out: donors
+# are held out from fewer donors than a query meets, parts of one donor from that very donor.
+_SEVERAL_BATCHES = 1.7
+_ONE_BATCH = 0.4
 _BLOCK = 1024
 
 
@@ -71,8 +75,7 @@ class FittedSpace(Protocol):
         """Place cells over the genes of the sample."""
 
 
-FitSpace = Callable[[Sample, bool], FittedSpace]
-"""Fits a space; the flag says whether what only labels are read by is fitted too."""
+FitSpace = Callable[[Sample], FittedSpace]
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Votes:
     n_novelty: int = 10
     epsilon: float = 1e-4
     class_balance: float = 0.0
-    false_alarms: float = 0.05
+    false_alarms: float = 0.07
     min_probability: float = 0.5
 
 
@@ -136,13 +139,15 @@ def draft(
         inner = fit_head(z[:, :plain], sample.labels)
         head = np.pad(inner, ((0, 0), (0, dim - plain)))
         refined = _means(unit_rows(z @ head.T), sample)
+    n_ways = 4 if len(fitted.coefficients) else 2
     mix = np.array(MIXES["combined"])
     mix[2] *= refine
     mix[3] *= len(fitted.coefficients) > 0
     return Readout(
         how.k, how.n_novelty, how.epsilon, how.class_balance, fitted.n_components, prototypes, head,
         refined, fitted.coefficients, fitted.intercepts, mix / mix.sum(), 1.0, 1.0,
-        np.zeros((2, n), np.float32), np.ones((2, n), np.float32), np.inf, how.min_probability,
+        np.zeros((n_ways, n), np.float32), np.ones((n_ways, n), np.float32), np.inf,
+        how.min_probability,
     )  # fmt: skip
 
 
@@ -222,9 +227,9 @@ def calibrate(
         sharpness=_sharpness(held, readout.mix),
         votes_sharpness=_sharpness(held, only_votes),
     )
-    # Parts of one donor say nothing of how far cells of another lie.
-    alarms = how.false_alarms if held.batches.any() else how.false_alarms / _ONE_BATCH
-    limit = float(np.quantile(held.far, 1 - alarms))
+    several = held.batches.any()
+    beyond = how.false_alarms * (_SEVERAL_BATCHES if several else _ONE_BATCH)
+    limit = float(np.quantile(held.far, 1 - beyond))
     return replace(readout, novelty_limit=limit), macro_f1
 
 
@@ -331,7 +336,7 @@ def _tell(
     train: Sample, sample: Sample, held: Int64Vector, fit: FitSpace, how: Votes, refine: bool
 ) -> tuple[list[Float64Matrix], npt.NDArray[np.float64]]:
     """Fit to some cells, read the labels of others by all kinds, and say how far they are."""
-    fitted = fit(train, refine)
+    fitted = fit(train)
     placed = fitted.place(train.cells)
     readout = with_novelty(draft(fitted, train, placed.z, how, refine), placed, train)
     asked = fitted.place(sample.cells[held])
@@ -352,9 +357,9 @@ def _tell(
 def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> Readout:
     """Learn how well cells of each label fit it, and how near others are, from the sample itself.
 
-    Cells know their own profile, and fit it the better the fewer they are. That is wanted: seen
-    from other donors a label of a few cells would fit badly and vary much, and whatever is unknown
-    would pass for it.
+    Cells know their own label, and fit it the better the fewer they are. That is wanted: seen from
+    other donors a label of a few cells would fit badly and vary much, and whatever is unknown would
+    pass for it.
     """
     compared = neighbor_vectors(placed.z, readout.n_components)
     similarities, _ = nearest(compared, compared, readout.n_novelty + 1)
@@ -370,7 +375,7 @@ def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> Readout:
     return replace(
         readout,
         novelty_means=means.astype(np.float32),
-        novelty_deviations=np.maximum(deviations, 1e-6).astype(np.float32),
+        novelty_deviations=np.maximum(deviations, _LEAST_DEVIATION).astype(np.float32),
     )
 
 

@@ -80,7 +80,7 @@ class FittedText:
         means, empty = self._means(cells)
         z = place_means(means, self.space)
         z[empty] = 0
-        return Placed(z, np.empty((len(z), 0), np.float32), empty)
+        return Placed(z, np.zeros(len(z), np.float32), empty)
 
     def _means(self, cells: CsrMatrix) -> tuple[Float32Matrix, np.ndarray]:
         columns = gene_columns(self.space.rows_of(self.gene_ids), len(self.space.gene_ids))

@@ -37,6 +37,11 @@ COLUMNS = gene_columns(np.arange(N_GENES), N_GENES)
 
 
 class TestCpu(ProjectorTests):
+    @pytest.fixture(autouse=True)
+    def without_tiles(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What a CPU with tiles of bfloat16 does is less exact, and has a test of its own."""
+        monkeypatch.setattr(devices, "_cpu_has_amx", lambda: False)
+
     def projector(self, space: CellSpace, columns: GeneColumns) -> Projector:
         return devices.projector("cpu", space, columns, 2)
 

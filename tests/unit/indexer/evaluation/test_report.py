@@ -75,17 +75,19 @@ def test_controls_of_another_recipe_are_none(other: Setting) -> None:
         a_report([a_row(TEXT), *expression_controls(), *vector_controls(other)])
 
 
-def test_only_controls_by_expression_may_be_absent_and_say_why() -> None:
+def test_only_methods_by_expression_may_be_absent_and_say_why() -> None:
     absent = Row(
         Setting("PCA-50, cosine 10-NN", control=Control.PCA_KNN), None, why_absent="no shared gene"
     )
-    report = a_report([a_row(TEXT), absent, *expression_controls()[1:], *vector_controls(TEXT)])
-    assert "not run: no shared gene" in page([report])
+    ours = Row(Setting("expression", "expression"), None, why_absent="no shared gene")
+    rows = [a_row(TEXT), ours, absent, *expression_controls()[1:], *vector_controls(TEXT)]
+    report = a_report(rows)
+    assert page([report]).count("not run: no shared gene") == 2
     console = Console(width=110, record=True, file=io.StringIO())
     console.print(summary_table(report))
     assert "not run" in console.export_text()
     for setting in (TEXT, vector_controls(TEXT)[0].setting):
-        with pytest.raises(FailedPreconditionError, match="only controls by expression"):
+        with pytest.raises(FailedPreconditionError, match="only methods by expression"):
             Row(setting, None, why_absent="too slow")
     with pytest.raises(FailedPreconditionError, match="give either"):
         Row(Setting("majority", control=Control.MAJORITY), None)

@@ -158,11 +158,11 @@ def test_probabilities_become_shares_of_right_answers(sure: float, softer: bool)
 
 
 @pytest.mark.parametrize("false_alarms", [0.05, 0.2])
-@pytest.mark.parametrize(("n_batches", "of_them"), [(2, 1.0), (1, 0.2)])
+@pytest.mark.parametrize(("n_batches", "of_them"), [(2, 1.7), (1, 0.4)])
 def test_the_limit_keeps_false_alarms_at_what_was_asked(
     false_alarms: float, n_batches: int, of_them: float
 ) -> None:
-    """A fifth of them where one batch says nothing of how far others lie."""
+    """Donors are read by fewer donors than a query is; parts of one by that very donor."""
     held = told(dict.fromkeys(KINDS, 1.0), n=4000)
     held = replace(held, batches=np.arange(4000, dtype=np.int32) % n_batches)
     readout, _ = calibrate(PLAIN, held, COUNTS, replace(HOW, false_alarms=false_alarms))
@@ -188,9 +188,9 @@ def test_held_out_cells_are_asked_once_and_named_right(held: HeldOut) -> None:
     assert held.far.shape == held.batches.shape == (260,)
 
 
-def test_what_is_not_refined_is_fitted_without_head_and_regression() -> None:
+def test_what_is_not_refined_is_read_without_a_head() -> None:
     plain = hold_out(SAMPLE, fit_expression, HOW, refine=False)
-    assert [len(kind) for kind in plain.kinds] == [260, 260, 0, 0]
+    assert [len(kind) for kind in plain.kinds] == [260, 260, 0, 260]
 
 
 def test_labels_hardly_any_other_donor_has_are_not_asked() -> None:
@@ -225,17 +225,17 @@ def test_novelty_is_in_the_deviations_of_the_labels_own_cells() -> None:
         pooled = [np.var(row - readout.novelty_means[i][SAMPLE.labels])
                   for i, row in enumerate(close)]  # fmt: skip
         n = own.shape[1]
-        want = np.sqrt((n * own.var(axis=1) + 10 * np.array(pooled)) / (n + 10))
+        want = np.sqrt((n * own.var(axis=1) + 10 * np.array(pooled)) / (n + 10)).clip(0.02)
         np.testing.assert_allclose(readout.novelty_deviations[:, label], want, rtol=1e-3)
     assert novelty(close, SAMPLE.labels, readout).mean() == pytest.approx(0, abs=1e-3)
 
 
 def test_a_label_of_one_cell_takes_its_deviation_from_the_others() -> None:
     sample = sample_of([40, 40, 1])
-    fitted = fit_expression(sample, regression=False)
+    fitted = fit_expression(sample)
     placed = fitted.place(sample.cells)
     readout = with_novelty(draft(fitted, sample, placed.z, HOW, False), placed, sample)
-    assert (readout.novelty_deviations > 1e-3).all()
+    assert (readout.novelty_deviations >= 0.02).all()
 
 
 def test_known_cells_are_seldom_and_labels_left_out_are_mostly_called_unknown(

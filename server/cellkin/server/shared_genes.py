@@ -1,0 +1,83 @@
+"""Which space a query is compared in: expression where genes are shared, else text."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cellkin.server.loading import LoadedIndex
+from cellkin.space.expression import ExpressionColumns
+from cellkin.store.cell_index import ExpressionIndex
+from cellkin.v1 import cell_service_pb2 as wire
+from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
+from cellkin.wire.match import GeneMatch
+from cellkin.wire.terms import ENOUGH_SHARED
+
+
+@dataclass(frozen=True)
+class SharedGenes:
+    """How a query's genes meet those of an expression space.
+
+    Parameters
+    ----------
+    columns
+        The genes that meet one.
+    share
+        The share of the reference's expression that these have, in [0, 1]; 0 without a space.
+    """
+
+    columns: ExpressionColumns
+    share: float
+
+    @classmethod
+    def of(cls, expression: ExpressionIndex | None, match: GeneMatch) -> "SharedGenes":
+        """Meet the genes of a query, if there is a space to meet them in."""
+        if expression is None:
+            return cls(ExpressionColumns.of(np.full(len(match.gene_ids), -1)), 0.0)
+        rows = expression.space.rows_of(match.gene_ids)
+        met = np.unique(rows[rows >= 0])
+        share = float(expression.space.shares[met].sum(dtype=np.float64))
+        return cls(ExpressionColumns.of(rows), share)
+
+    def choose(self, loaded: LoadedIndex, wanted: int) -> ExpressionIndex | None:
+        """Return the expression space of an index where cells are to be compared there.
+
+        Raises
+        ------
+        FailedPreconditionError
+            If it is asked for and no gene is shared.
+        """
+        if wanted == wire.SPACE_KIND_EXPRESSION and not self.share:
+            require_expression(loaded)
+            raise FailedPreconditionError(
+                f"{loaded.entry.full_name} and the query share no gene by identifier; ask for the "
+                "text space",
+                {"shared_expression": f"{self.share:.3f}"},
+            )
+        if wanted == wire.SPACE_KIND_TEXT or (not wanted and self.share < ENOUGH_SHARED):
+            return None
+        return loaded.index.expression
+
+
+def require_expression(loaded: LoadedIndex) -> ExpressionIndex:
+    """Return the expression space of an index.
+
+    Raises
+    ------
+    FailedPreconditionError
+        If it has none.
+    """
+    if loaded.index.expression is None:
+        raise FailedPreconditionError(
+            f"{loaded.entry.full_name} has no expression space; ask for the text space",
+            {"shared_expression": "0"},
+        )
+    return loaded.index.expression
+
+
+def require_known(kind: Any, number: int, field: str) -> None:
+    """Refuse a number that has no name: another release may mean anything by it."""
+    if number not in kind.values():
+        raise InvalidArgumentError(
+            f"{field} is {number}; give one of {', '.join(kind.keys())}", field=f"header.{field}"
+        )
