@@ -44,8 +44,8 @@ def explain(
 ) -> None:
     """Say which genes make cells of QUERY look like a label.
 
-    The contributions add up to how far the cell lies towards the mean of the label's cells, in the
-    text space.
+    The contributions add up to how far the cell lies towards the mean of the label's cells. A
+    weight is the gene's share of the cell where cells are compared by text, else its z-score.
     """
     from cellkin.cli.connection import connect
     from cellkin.terminal.console import print_table
@@ -77,13 +77,13 @@ def explain(
         return
     for name, cell in zip(cell_ids, found.cells, strict=True):
         rows = [
-            (g["symbol"], g["gene_id"], f"{g['weight']:.1%}", f"{g['contribution']:+.4f}")
+            (g["symbol"], g["gene_id"], f"{g['weight']:.3f}", f"{g['contribution']:+.4f}")
             for g in _genes(cell)
         ]
         print_table(
             f"{name}: {cell.label or 'no gene matched'}, cosine {cell.similarity:.3f}; score "
             f"{cell.score:.4f} = genes below {cell.remainder:+.4f} of {cell.n_remaining} others",
-            ("symbol", "GeneID", "share of the cell", "contribution"),
+            ("symbol", "GeneID", "weight", "contribution"),
             rows,
         )
     click.echo(f"index {found.versions.index}, embedding {found.versions.embedding}")

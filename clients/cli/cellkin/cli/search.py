@@ -89,7 +89,7 @@ def cells(
     server: str | None,
     as_json: bool,
 ) -> None:
-    """Find the reference cells nearest to those of QUERY, in the text space."""
+    """Find the reference cells nearest to those of QUERY."""
     from cellkin.cli.connection import connect
     from cellkin.client import CellHits
     from cellkin.terminal.console import print_table, progress_bar
