@@ -288,7 +288,7 @@ def test_vectors_hits_and_explanations(
     assert vectors.shape == (90, 64)
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert adata.uns["X_cellkin"]["space"] == "text"
-    ck.tl.search_cells(adata, "trio", k=4, client=client)
+    ck.tl.search_cells(adata, "trio", k=4, client=client, space="text")
     right = client.search_cells("trio", vectors, k=4).hits
     assert adata.obsm["cellkin_hits"].ravel().tolist() == right.rows.tolist()
     np.testing.assert_array_equal(adata.obsm["cellkin_hits_similarity"].ravel(), right.similarities)
@@ -305,6 +305,9 @@ def test_vectors_hits_and_explanations(
     cells = told["cells"]
     np.testing.assert_allclose(parts + cells["remainder"], cells["score"], atol=1e-5)
     assert list(told["genes"]["cell"].unique()) == list(adata.obs_names)
+    assert told["space"] == "expression"
+    ck.tl.search_cells(adata, "trio", k=4, key_added="shared", client=client)
+    assert adata.uns["shared"]["space"] == "expression"
     adata.write_h5ad(tmp_path / "out.h5ad")
     back = anndata.read_h5ad(tmp_path / "out.h5ad")
     assert back.uns["cellkin_hits"]["versions"] == adata.uns["cellkin_hits"]["versions"]

@@ -87,5 +87,5 @@ def test_what_is_not_there_is_none() -> None:
     assert found.retraction is not None
     assert (found.retraction.reason, found.manifest) == ("wrong", {"a": 1})
     assert found.create_time.utcoffset() is not None
-    columns = Explanations(Versions(), ()).columns()
+    columns = Explanations(Versions(), (), "text").columns()
     assert {len(column) for column in columns.values()} == {0}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cellkin.cli.cells import query_options
 from cellkin.terminal.options import json_option, server_option, taxon_option
 from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 from cellkin.wire.terms import UNKNOWN_LABEL
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("query", type=click.Path(path_type=Path))
-@click.option("--index", required=True, metavar="NAME[@VERSION]", help="The cell index to ask.")
+@query_options
 @click.option(
     "-o", "--output", type=click.Path(path_type=Path), help="Write QUERY with the labels here."
 )
@@ -26,19 +26,12 @@ if TYPE_CHECKING:
     "--min-probability", type=float, help="Least probability a label may have, in (0, 1]."
 )
 @click.option(
-    "--space",
-    type=click.Choice(["text", "expression"]),
-    help="What cells are compared by.  [default: by the genes that are shared]",
-)
-@click.option(
     "--exclude-batch",
     "exclude_batches",
     multiple=True,
     metavar="BATCH",
     help="A batch of the reference that does not vote; may be repeated.",
 )
-@click.option("--layer", metavar="NAME", help="Read this layer instead of X.")
-@click.option("--raw", is_flag=True, help="Read .raw instead of X.")
 @server_option
 @json_option
 def annotate(

@@ -26,6 +26,11 @@ def query_options(command: Command) -> Command:
         ),
         click.option("--layer", metavar="NAME", help="Read this layer instead of X."),
         click.option("--raw", is_flag=True, help="Read .raw instead of X."),
+        click.option(
+            "--space",
+            type=click.Choice(["text", "expression"]),
+            help="What cells are compared by.  [default: by the genes that are shared]",
+        ),
     ):
         command = option(command)
     return command

@@ -39,13 +39,15 @@ def explain(
     taxon: int,
     layer: str | None,
     raw: bool,
+    space: str | None,
     server: str | None,
     as_json: bool,
 ) -> None:
     """Say which genes make cells of QUERY look like a label.
 
-    The contributions add up to how far the cell lies towards the mean of the label's cells. A
-    weight is the gene's share of the cell where cells are compared by text, else its z-score.
+    The contributions add up to how far the cell lies towards the mean of the label's cells. In the
+    text space a gene weighs as much as its share of the cell; in the expression space by its
+    z-score, so that lacking a gene speaks too.
     """
     from cellkin.cli.connection import connect
     from cellkin.terminal.console import print_table
@@ -59,6 +61,7 @@ def explain(
             taxon=taxon,
             label=label,
             n_genes=n_genes,
+            space=space,
         )
     if as_json:
         told = [
@@ -73,20 +76,26 @@ def explain(
             }
             for name, cell in zip(cell_ids, found.cells, strict=True)
         ]
-        click.echo(json.dumps({"versions": asdict(found.versions), "cells": told}, indent=1))
+        click.echo(
+            json.dumps(
+                {"versions": asdict(found.versions), "space": found.space, "cells": told}, indent=1
+            )
+        )
         return
+    in_text = found.space == "text"
+    weight, weighs = ("share of the cell", "{:.1%}") if in_text else ("z-score", "{:+.2f}")
     for name, cell in zip(cell_ids, found.cells, strict=True):
         rows = [
-            (g["symbol"], g["gene_id"], f"{g['weight']:.3f}", f"{g['contribution']:+.4f}")
+            (g["symbol"], g["gene_id"], weighs.format(g["weight"]), f"{g['contribution']:+.4f}")
             for g in _genes(cell)
         ]
         print_table(
             f"{name}: {cell.label or 'no gene matched'}, cosine {cell.similarity:.3f}; score "
             f"{cell.score:.4f} = genes below {cell.remainder:+.4f} of {cell.n_remaining} others",
-            ("symbol", "GeneID", "weight", "contribution"),
+            ("symbol", "GeneID", weight, "contribution"),
             rows,
         )
-    click.echo(f"index {found.versions.index}, embedding {found.versions.embedding}")
+    click.echo(f"by {found.space} in index {found.versions.index}")
 
 
 def _genes(cell: "CellExplanation") -> list[dict[str, Any]]:

@@ -86,6 +86,7 @@ def cells(
     exact: bool,
     layer: str | None,
     raw: bool,
+    space: str | None,
     server: str | None,
     as_json: bool,
 ) -> None:
@@ -105,6 +106,7 @@ def cells(
             genes=file.gene_names,
             units=file.units.units,
             taxon=taxon,
+            space=space,
         )
         parts, done = [], 0
         with progress_bar("searching cells") as progress:
@@ -125,10 +127,12 @@ def cells(
         for i in range(len(columns["row"]))
     ]
     if as_json:
-        click.echo(json.dumps({"versions": asdict(report.versions), "hits": hits}, indent=1))
+        told = {"versions": asdict(report.versions), "space": report.space, "hits": hits}
+        click.echo(json.dumps(told, indent=1))
         return
     print_table(
-        f"Cells of {report.versions.index} nearest to {len(names)} of {query.name}",
+        f"Cells of {report.versions.index} nearest to {len(names)} of {query.name}, by "
+        f"{report.space}",
         ("cell", "rank", "neighbor", "label", "batch", "cosine"),
         [(*list(hit.values())[:-1], f"{hit['similarity']:.3f}") for hit in hits],
     )

@@ -185,6 +185,7 @@ def search_cells(
     k: int = 10,
     filters: Sequence[CellFilter] = (),
     exact: bool = False,
+    space: str | None = None,
     client: Client | None = None,
     key_added: str = "cellkin_hits",
     layer: str | None = None,
@@ -192,7 +193,7 @@ def search_cells(
     taxon: int = 0,
     copy: bool = False,
 ) -> anndata.AnnData | None:
-    """Find the reference cells nearest to each cell, in the text space.
+    """Find the reference cells nearest to each cell.
 
     Parameters
     ----------
@@ -204,6 +205,8 @@ def search_cells(
         Only reference cells that pass all of these are hits.
     exact
         Whether to compare every cell, whatever the index.
+    space
+        ``text`` or ``expression``; None lets the server choose by the genes that are shared.
     key_added
         Name of the results.
 
@@ -213,7 +216,7 @@ def search_cells(
         The copy if one was asked for. ``obsm['cellkin_hits']`` is (n_cells, k) int64, rows of the
         reference, best first, -1 where there are fewer; ``obsm['cellkin_hits_similarity']``
         (n_cells, k) float32 cosines in [-1, 1], NaN there. ``uns['cellkin_hits']`` has the
-        versions and, as ``cells``, a table of the reference cells met, by row.
+        versions, the space and, as ``cells``, a table of the reference cells met, by row.
 
     Raises
     ------
@@ -234,7 +237,7 @@ def search_cells(
             genes.versions.index,
             (genes.of(block.cells) for block in query.blocks(size)),
             k=k, filters=filters, exact=exact, genes=genes.names, units=query.units.units,
-            taxon=genes.match.taxon,
+            taxon=genes.match.taxon, space=space,
         )  # fmt: skip
         parts = []
         done = 0
@@ -248,7 +251,7 @@ def search_cells(
     cells = _frame(found.columns())[["row", "cell_id", "label", "batch"]]
     cells = cells.drop_duplicates("row").sort_values("row")
     target.uns[key_added] = {
-        "versions": asdict(report.versions), "k": k, "cells": cells,
+        "versions": asdict(report.versions), "k": k, "space": report.space, "cells": cells,
         "gene_match": genes.match.to_metadata(),
     }  # fmt: skip
     return target if copy else None
@@ -260,6 +263,7 @@ def explain(
     *,
     label: str = "",
     n_genes: int = 20,
+    space: str | None = None,
     client: Client | None = None,
     key_added: str = "cellkin_explained",
     layer: str | None = None,
@@ -267,7 +271,7 @@ def explain(
     taxon: int = 0,
     copy: bool = False,
 ) -> anndata.AnnData | None:
-    """Say which genes pull each cell to a label, exactly and additively, in the text space.
+    """Say which genes pull each cell to a label, exactly and additively.
 
     Parameters
     ----------
@@ -279,17 +283,19 @@ def explain(
         The subtype to explain; empty for the one whose mean is nearest to each cell.
     n_genes
         Genes to name of each cell, 1 to 1000.
+    space
+        As for `annotate`: the space that the label was read in.
     key_added
         Name of the results.
 
     Returns
     -------
     AnnData or None
-        The copy if one was asked for. ``uns['cellkin_explained']`` has the versions; ``genes``, a
-        table of one row a gene of a cell (``cell``, ``label``, ``gene_id``, ``symbol``, ``weight``,
-        ``contribution``); and ``cells``, one row a cell with what the contributions add up to
-        (``score``), the cosine to the label's mean (``similarity``) and the sum of the
-        contributions of all other genes (``remainder``).
+        The copy if one was asked for. ``uns['cellkin_explained']`` has the versions; ``space``;
+        ``genes``, a table of one row a gene of a cell (``cell``, ``label``, ``gene_id``,
+        ``symbol``, ``weight``, ``contribution``); and ``cells``, one row a cell with what the
+        contributions add up to (``score``), the cosine to the label's mean (``similarity``) and
+        the sum of the contributions of all other genes (``remainder``).
 
     Raises
     ------
@@ -300,6 +306,7 @@ def explain(
     """
     target = _target(adata, copy)
     explained: list[CellExplanation] = []
+    explained_in = ""
     with (
         open_query(target, layer=layer, raw=use_raw) as query,
         connected(client) as asked,
@@ -309,11 +316,12 @@ def explain(
         for block in query.blocks(_EXPLAINED):
             answer = asked.explain_cell(
                 genes.versions.index, genes.names, genes.of(block.cells), units=query.units.units,
-                taxon=genes.match.taxon, label=label, n_genes=n_genes,
+                taxon=genes.match.taxon, label=label, n_genes=n_genes, space=space,
             )  # fmt: skip
             explained += answer.cells
+            explained_in = answer.space
             progress(len(explained), target.n_obs)
-    found = Explanations(genes.versions, tuple(explained))
+    found = Explanations(genes.versions, tuple(explained), explained_in)
     names = target.obs_names.to_numpy()
     of_genes = _frame(found.columns())
     of_genes["cell"] = names[of_genes["cell"]]
@@ -325,7 +333,8 @@ def explain(
         index=names,
     )
     target.uns[key_added] = {
-        "versions": asdict(found.versions), "genes": of_genes, "cells": of_cells,
+        "versions": asdict(found.versions), "space": found.space, "genes": of_genes,
+        "cells": of_cells,
     }  # fmt: skip
     return target if copy else None
 

@@ -158,6 +158,7 @@ def search_cells(
     genes: Sequence[str] = (),
     units: ExpressionUnits | None = None,
     taxon: int = 0,
+    space: str | None = None,
     exclude_batches: Sequence[str] = (),
 ) -> Call[results.FoundCells]:
     """Find the reference cells nearest to vectors, or to cells by their expression.
@@ -169,8 +170,8 @@ def search_cells(
     index
         ``NAME[@VERSION_OR_ALIAS]``; of exactly one version, the answer must be of it.
     queries
-        (n_queries, dim) float32 vectors of the index's text space, of any length but 0; or a CSR
-        matrix (n_cells, n_genes) of expression. Up to 4096.
+        (n_queries, dim) float32 vectors of the space, of any length but 0; or a CSR matrix
+        (n_cells, n_genes) of expression. Up to 4096.
     k
         Neighbors of each, 1 to 1000.
     filters
@@ -179,6 +180,9 @@ def search_cells(
         Whether to compare every cell, whatever the index; slow on a large reference.
     genes, units, taxon
         Of expression: names of the columns, what the values are, and the species (0 infers it).
+    space
+        ``text`` or ``expression``; None means text for vectors, and for cells lets the server
+        choose by the genes that are shared.
     exclude_batches
         One a query: the batch whose own cells are no hits, or an empty string.
 
@@ -198,7 +202,7 @@ def search_cells(
     VersionMismatchError
         If the answer is of another version than is pinned.
     """
-    header = search_header(index, k, filters, exact, genes, units, taxon)
+    header = search_header(index, k, filters, exact, genes, units, taxon, space)
     message = queries_message((queries, exclude_batches))
     return Call(
         "CellService/SearchCells",
@@ -219,6 +223,7 @@ def stream_search_cells(
     genes: Sequence[str] = (),
     units: ExpressionUnits | None = None,
     taxon: int = 0,
+    space: str | None = None,
 ) -> Stream[results.SearchReport, results.CellHits]:
     """Search for a stream of queries, all in one version.
 
@@ -226,7 +231,7 @@ def stream_search_cells(
 
     Parameters
     ----------
-    index, k, filters, exact, genes, units, taxon
+    index, k, filters, exact, genes, units, taxon, space
         As for `search_cells`.
     blocks
         Queries as `search_cells` takes them, or pairs of queries and their ``exclude_batches``;
@@ -247,7 +252,7 @@ def stream_search_cells(
     request = wire.StreamSearchCellsRequest
     return Stream(
         "CellService/StreamSearchCells",
-        [request(header=search_header(index, k, filters, exact, genes, units, taxon))],
+        [request(header=search_header(index, k, filters, exact, genes, units, taxon, space))],
         blocks,
         lambda block: request(queries=queries_message(block)),
         lambda first: results.read_search_report(first.report),
@@ -263,6 +268,7 @@ def explain_cell(
     *,
     units: ExpressionUnits,
     taxon: int = 0,
+    space: str | None = None,
     label: str = "",
     n_genes: int = 20,
 ) -> Call[results.Explanations]:
@@ -272,7 +278,7 @@ def explain_cell(
 
     Parameters
     ----------
-    index, genes, units, taxon
+    index, genes, units, taxon, space
         As for `predict_subtypes`.
     cells
         CSR matrix (n_cells, n_genes), up to 64 cells.
@@ -298,7 +304,7 @@ def explain_cell(
         If the answer is of another version than is pinned.
     """
     request = wire.ExplainCellRequest(
-        header=query_header(index, genes, units, taxon),
+        header=query_header(index, genes, units, taxon, space=space),
         cells=to_message(cells),
         label=label,
         n_genes=n_genes,

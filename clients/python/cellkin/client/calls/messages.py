@@ -70,8 +70,6 @@ def query_header(
     exclude_batches: Sequence[str] = (),
 ) -> wire.QueryHeader:
     """Return what opens a query for labels or explanations."""
-    if space not in _SPACES:
-        raise InvalidArgumentError(f"space is {space!r}; give 'text' or 'expression'")
     return wire.QueryHeader(
         index=index,
         genes=genes,
@@ -79,7 +77,7 @@ def query_header(
         units=int(units),  # type: ignore[arg-type]  # the enum's values are the proto's
         min_probability=min_probability,
         return_vectors=return_vectors,
-        space=_SPACES[space],
+        space=_space(space),
         center=wire.CENTER_QUERY if own_mean else wire.CENTER_UNSPECIFIED,
         exclude_batches=exclude_batches,
     )
@@ -93,6 +91,7 @@ def search_header(
     genes: Sequence[str],
     units: ExpressionUnits | None,
     taxon: int,
+    space: str | None,
 ) -> wire.SearchHeader:
     """Return what opens a search."""
     return wire.SearchHeader(
@@ -105,7 +104,14 @@ def search_header(
         genes=genes,
         taxon=taxon,
         units=int(units or 0),  # type: ignore[arg-type]  # the enum's values are the proto's
+        space=_space(space),
     )
+
+
+def _space(name: str | None) -> "wire.SpaceKind.ValueType":
+    if name not in _SPACES:
+        raise InvalidArgumentError(f"space is {name!r}; give 'text' or 'expression'")
+    return _SPACES[name]
 
 
 def queries_message(block: Any) -> wire.SearchQueries:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.client.results.predictions import read_match
+from cellkin.client.results.predictions import read_match, space_name
 from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import cell_service_pb2 as wire
@@ -78,10 +78,13 @@ class SearchReport:
         What the answer is made from.
     match
         How each gene met the corpus; None where vectors are given.
+    space
+        ``text`` or ``expression``: what cells are compared in.
     """
 
     versions: Versions
     match: GeneMatch | None
+    space: str
 
 
 @dataclass(frozen=True)
@@ -96,11 +99,14 @@ class FoundCells:
         The nearest cells.
     match
         How each gene met the corpus; None where vectors were given.
+    space
+        ``text`` or ``expression``: what cells are compared in.
     """
 
     versions: Versions
     hits: CellHits
     match: GeneMatch | None
+    space: str
 
 
 @dataclass(frozen=True)
@@ -114,7 +120,7 @@ class Cells(Tabular):
     rows
         (n_cells,) int64 rows of the reference.
     vectors
-        (n_cells, dim) float32, unit length; (n_cells, 0) unless asked for.
+        (n_cells, dim) float32 of the text space, unit length; (n_cells, 0) unless asked for.
     versions
         What the answer is made from.
     """
@@ -140,21 +146,23 @@ class Cells(Tabular):
 class CellExplanation(Tabular):
     """The sum that one cell's closeness to a label is made of.
 
-    ``score`` is the sum of ``contributions`` and of ``remainder``, but for rounding.
+    ``score`` is the sum of ``contributions`` and of ``remainder``, but for rounding. In the
+    expression space the remainder also has what the mean cell of the reference has.
 
     Parameters
     ----------
     label
         The subtype explained; empty where no gene of the cell matched.
     score
-        ``<H (sum_g w_g v_g - m), p_c>``: how far the cell lies in the direction of the class.
+        ``<z, p_c>``, with ``z`` the cell's place: how far it lies in the direction of the class.
     similarity
         Cosine of the cell and the class mean, in [-1, 1].
     gene_ids, symbols
         (n_genes,) int64 and their symbols: those of the largest contributions of either sign,
         largest first.
     weights
-        (n_genes,) float32 in [0, 1], each gene's share of the cell's weight.
+        (n_genes,) float32 in [0, 1], each gene's share of the cell's weight; in the expression
+        space its z-score.
     contributions
         (n_genes,) float32, each gene's part of the score.
     remainder, n_remaining
@@ -191,10 +199,13 @@ class Explanations(Tabular):
         What the answer is made from.
     cells
         One a cell, in order.
+    space
+        ``text`` or ``expression``: what is explained.
     """
 
     versions: Versions
     cells: tuple[CellExplanation, ...]
+    space: str
 
     def columns(self) -> dict[str, Any]:
         """Return one row a gene of a cell; ``cell`` is the cell's place."""
@@ -226,13 +237,18 @@ def read_hits(message: wire.CellHits) -> CellHits:
 def read_found(message: wire.SearchCellsResponse) -> FoundCells:
     """Read the answer to a block of queries."""
     match = read_match(message.genes) if message.HasField("genes") else None
-    return FoundCells(Versions.from_message(message.versions), read_hits(message.hits), match)
+    return FoundCells(
+        Versions.from_message(message.versions),
+        read_hits(message.hits),
+        match,
+        space_name(message.space),
+    )
 
 
 def read_search_report(message: wire.SearchReport) -> SearchReport:
     """Read the report of a search."""
     match = read_match(message.genes) if message.HasField("genes") else None
-    return SearchReport(Versions.from_message(message.versions), match)
+    return SearchReport(Versions.from_message(message.versions), match, space_name(message.space))
 
 
 def read_cells(message: wire.GetCellsResponse) -> Cells:
@@ -252,7 +268,9 @@ def read_cells(message: wire.GetCellsResponse) -> Cells:
 def read_explanations(message: wire.ExplainCellResponse) -> Explanations:
     """Read why cells have their labels."""
     return Explanations(
-        Versions.from_message(message.versions), tuple(map(_explanation, message.explanations))
+        Versions.from_message(message.versions),
+        tuple(map(_explanation, message.explanations)),
+        space_name(message.space),
     )
 
 

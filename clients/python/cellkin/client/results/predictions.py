@@ -150,6 +150,11 @@ _PER_CELL = (
 )  # fmt: skip
 
 
+def space_name(kind: int) -> str:
+    """Return what a space is called in a client: ``text`` or ``expression``."""
+    return "expression" if kind == cell.SPACE_KIND_EXPRESSION else "text"
+
+
 def read_match(genes: cell.GeneMatch) -> GeneMatch:
     """Read how gene names met the corpus."""
     return GeneMatch(
@@ -171,7 +176,7 @@ def read_report(report: cell.QueryReport) -> QueryReport:
         read_match(report.genes),
         report.min_probability,
         report.k,
-        "expression" if report.space == cell.SPACE_KIND_EXPRESSION else "text",
+        space_name(report.space),
         report.shared_expression,
         report.center == cell.CENTER_QUERY,
         report.novelty_limit,
