@@ -37,7 +37,7 @@ def test_a_label_is_explained(server: str, query_path: Path, run_cellkin: Run) -
     assert (cell["cell"], cell["label"], len(cell["genes"])) == ("cell2-1", "beta", 5)
     parts = sum(gene["contribution"] for gene in cell["genes"]) + cell["remainder"]
     assert parts == pytest.approx(cell["score"], abs=1e-5)
-    assert "share of the cell" in run_cellkin(*asked, "--label", "alpha").stdout
+    assert "contribution" in run_cellkin(*asked, "--label", "alpha").stdout
 
 
 def test_status_says_what_a_server_is(server: str, run_cellkin: Run) -> None:

@@ -90,7 +90,7 @@ def test_an_old_client_finds_genes_and_versions(release: Release, live: Live) ->
 # What the client calls the fields that the older release lacks.
 NEWEST = {
     "background_percentiles", "compared_embeddings", "compared_ranks", "compared_similarities",
-    "calibration_error", "ancestors", "fallbacks", "loaded",
+    "calibration_error", "ancestors", "fallbacks", "loaded", "space",
 }  # fmt: skip
 ASKED: dict[str, Callable[[Client, Any], Any]] = {
     "search_genes": lambda c, x: c.search_genes("GENE1", taxon=9606, k=3, embedding=MODEL),

@@ -85,10 +85,9 @@ def annotate(
 
 
 def _counts(annotation: "Annotation") -> dict[str, int]:
-    counts = annotation.labels.value_counts()
-    return {
-        str(name): int(n) for name, n in counts[counts > 0].sort_values(ascending=False).items()
-    }
+    """Return the labels there are and the cells of each, most first, ties by name."""
+    counts = [(str(name), int(n)) for name, n in annotation.labels.value_counts().items() if n]
+    return dict(sorted(counts, key=lambda of: (-of[1], of[0])))
 
 
 def _how(report: "QueryReport") -> str:

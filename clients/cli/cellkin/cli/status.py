@@ -3,7 +3,6 @@
 import json
 import time
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -60,6 +59,8 @@ def status(server: str | None, as_json: bool) -> None:
 
 def _check(endpoint: "Endpoint") -> _Health:
     """Ask ``grpc.health.v1.Health``, whose two messages are small enough to write by hand."""
+    from statistics import median
+
     import grpc
 
     from cellkin.client.connection import Channel

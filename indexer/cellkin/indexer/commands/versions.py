@@ -28,7 +28,11 @@ def add_version_commands(group: click.Group, kind: str) -> None:
     kind
         Value of a `cellkin.store.catalog.Kind`; that module is not imported before it is needed.
     """
+    for add in (_add_alias, _add_retract, _add_gc):
+        add(group, kind)
 
+
+def _add_alias(group: click.Group, kind: str) -> None:
     @group.command()
     @version_argument
     @click.argument("alias")
@@ -43,6 +47,8 @@ def add_version_commands(group: click.Group, kind: str) -> None:
             return
         click.echo(f"{entry.name}@{alias} is now {entry.full_name}")
 
+
+def _add_retract(group: click.Group, kind: str) -> None:
     @group.command()
     @click.argument("version", metavar="NAME@VERSION")
     @click.option("--reason", required=True, help="What is wrong with it.")
@@ -66,6 +72,8 @@ def add_version_commands(group: click.Group, kind: str) -> None:
             return
         click.echo(f"{entry.kind.noun} {entry.full_name} is retracted: {reason}")
 
+
+def _add_gc(group: click.Group, kind: str) -> None:
     @group.command()
     @store_option
     @click.option(
