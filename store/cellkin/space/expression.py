@@ -24,6 +24,7 @@ from cellkin.space.arrays import (
     Int64Vector,
 )
 from cellkin.space.compiled import compiled
+from cellkin.space.gather import add_vectors
 from cellkin.space.readout import Placed
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -32,6 +33,9 @@ PER_CELL = 10_000.0
 CLIP = 10.0
 """Z-scores above this count as this."""
 _PART_CELLS = 1024
+# Dimensions that are added together; see `cellkin.space.gather`.
+_LANES = 32
+_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -149,29 +153,35 @@ def place_expression(
     variable = where[rows]
     met = variable[variable >= 0]
     zeros = (space.means / space.deviations).astype(np.float64)
-    base = zeros[met] @ space.loadings[met].astype(np.float64) + space.center
+    offset = zeros[met] @ space.loadings[met].astype(np.float64)
+    loadings = _padded(space.loadings)
+    choosing = (
+        np.ascontiguousarray(ours.indptr, np.int64),
+        np.ascontiguousarray(ours.indices, np.int32),
+        np.ascontiguousarray(ours.data, None if ours.data.dtype == np.float32 else np.float64),
+        np.ascontiguousarray(variable, np.int32),
+        1.0 / space.deviations.astype(np.float64),
+        zeros,
+        float(zeros[met] @ zeros[met]),
+        PER_CELL * float(space.shares[rows].sum(dtype=np.float64)),
+    )
     z = np.zeros((cells.shape[0], space.dim), np.float32)
     outside = np.zeros(cells.shape[0], np.float32)
     empty = np.zeros(cells.shape[0], bool)
-    arrays = (
-        np.ascontiguousarray(ours.indptr, np.int64),
-        np.ascontiguousarray(ours.indices, np.int32),
-        np.ascontiguousarray(ours.data, np.float64),
-        np.ascontiguousarray(variable, np.int32),
-        1.0 / space.deviations.astype(np.float64),
-        CLIP + zeros,
-        np.ascontiguousarray(space.loadings, np.float32),
-        base,
-        float(zeros[met] @ zeros[met]),
-        max(len(met), 1),
-        zeros,
-        space.center.astype(np.float64),
-        PER_CELL * float(space.shares[rows].sum(dtype=np.float64)),
-    )
 
     def place(start: int) -> None:
         stop = min(start + _PART_CELLS, len(z))
-        _place(start, stop, *arrays, z, outside, empty)
+        bounds, chosen, weights, squares = _choose(start, stop, *choosing, empty)
+        sums = np.empty((stop - start, loadings.shape[1]), np.float32)
+        add_vectors(
+            bounds[:-1], bounds[1:], chosen, weights, loadings.reshape(-1), len(loadings),
+            loadings.shape[1], sums.reshape(-1),
+        )  # fmt: skip
+        inside = sums[:, : space.dim] - offset
+        some = ~empty[start:stop]
+        z[start:stop][some] = (inside - space.center)[some]
+        left = squares - np.einsum("cd,cd->c", inside, inside)
+        outside[start:stop][some] = np.maximum(left[some], 0) / max(len(met), 1)
 
     starts = range(0, len(z), _PART_CELLS)
     if threads == 1:
@@ -181,6 +191,14 @@ def place_expression(
         with ThreadPoolExecutor(threads, "expression") as pool:
             list(pool.map(place, starts))
     return Placed(z, outside, empty)
+
+
+def _padded(loadings: Float32Matrix) -> Float32Matrix:
+    """Return loadings with columns of zeros, so that rows are whole vectors of the machine."""
+    n, dim = loadings.shape
+    padded = np.zeros((n, -(-dim // _LANES) * _LANES), np.float32)
+    padded[:, :dim] = loadings
+    return padded
 
 
 def z_scores(
@@ -231,32 +249,42 @@ def _in_order(cells: CsrMatrix, columns: ExpressionColumns) -> tuple[CsrMatrix, 
 
 
 @compiled
-def _place(start, stop, indptr, indices, values, variable, scales, caps, loadings, base, square,
-           n_met, zeros, center, per_cell, z, outside, empty):  # fmt: skip
-    dim = loadings.shape[1]
-    sums = np.empty(dim, np.float64)
+def _choose(start, stop, indptr, indices, values, variable, scales, zeros, square, per_cell, empty):
+    """Return what `add_vectors` adds up for some cells, and their sums of squared z-scores."""
+    bounds = np.zeros(stop - start + 1, np.int64)
+    most = indptr[stop] - indptr[start]
+    chosen = np.empty(most, np.int32)
+    weights = np.empty(most, np.float32)
+    squares = np.empty(stop - start, np.float64)
+    logs = np.empty(_FEW + 1, np.float64)
+    n = 0
     for cell in range(start, stop):
         begin, end = indptr[cell], indptr[cell + 1]
-        total = 0.0
+        squares[cell - start] = square
+        # Four sums at once: one would wait for itself at every value.
+        parts = np.zeros(4, np.float64)
         for i in range(begin, end):
-            total += values[i]
-        if not total > 0.0:
+            parts[(i - begin) & 3] += values[i]
+        total = (parts[0] + parts[1]) + (parts[2] + parts[3])
+        if total > 0.0:
+            factor = per_cell / total
+            # Most values of a cell are a few small counts: a logarithm of each is enough.
+            logs[:] = 0.0
+            for i in range(begin, end):
+                row = variable[indices[i]]
+                if row >= 0 and values[i] > 0.0:
+                    count = int(min(values[i], _FEW))
+                    if count == values[i]:
+                        if logs[count] == 0.0:
+                            logs[count] = np.log(1.0 + count * factor)
+                        expression = logs[count]
+                    else:
+                        expression = np.log(1.0 + values[i] * factor)
+                    weight = min(expression * scales[row], CLIP + zeros[row])
+                    squares[cell - start] += weight * (weight - 2.0 * zeros[row])
+                    chosen[n], weights[n] = row, weight
+                    n += 1
+        else:
             empty[cell] = True
-            continue
-        factor = per_cell / total
-        for j in range(dim):
-            sums[j] = -base[j]
-        squares = square
-        for i in range(begin, end):
-            if not values[i] > 0.0:
-                continue
-            row = variable[indices[i]]
-            if row >= 0:
-                weight = min(np.log1p(values[i] * factor) * scales[row], caps[row])
-                squares += weight * (weight - 2.0 * zeros[row])
-                for j in range(dim):
-                    sums[j] += weight * loadings[row, j]
-        for j in range(dim):
-            z[cell, j] = sums[j]
-            squares -= (sums[j] + center[j]) ** 2
-        outside[cell] = max(squares, 0.0) / n_met
+        bounds[cell - start + 1] = n
+    return bounds, chosen[:n], weights[:n], squares
