@@ -8,8 +8,11 @@ is lost by the projection.
 
 import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
@@ -21,6 +24,7 @@ from cellkin.space.expression import (
     ExpressionSpace,
     place_expression,
 )
+from cellkin.space.projection import Float64Vector
 from cellkin.space.readout import Float64Matrix, Placed
 
 N_VARIABLE = 2000
@@ -79,11 +83,10 @@ def highly_variable(logs: CsrMatrix, n: int = N_VARIABLE) -> Int64Vector:
     Int64Vector
         (at most n,) int64 columns, ascending; genes that are never expressed are not among them.
     """
-    linear = logs.copy()
-    linear.data = np.expm1(linear.data)
     n_cells = max(logs.shape[0], 2)
-    mean = np.asarray(linear.mean(axis=0)).ravel()
-    square = np.asarray(linear.multiply(linear).mean(axis=0)).ravel()
+    linear = np.expm1(logs.data)
+    mean = _column_sums(logs, linear) / logs.shape[0]
+    square = _column_sums(logs, linear * linear) / logs.shape[0]
     variance = (square - mean**2) * n_cells / (n_cells - 1)
     varies = np.flatnonzero((mean > 0) & (variance > 0))
     dispersion = np.log(variance[varies] / mean[varies])
@@ -99,6 +102,12 @@ def highly_variable(logs: CsrMatrix, n: int = N_VARIABLE) -> Int64Vector:
             (dispersion[inside] - dispersion[inside].mean()) / spread if spread > 0 else 1.0
         )
     return np.sort(varies[np.argsort(-score, kind="stable")[:n]])
+
+
+def _column_sums(pattern: CsrMatrix, values: npt.NDArray[Any]) -> Float64Vector:
+    """Add up values in the columns of a matrix, whose indices are not copied."""
+    matrix = sp.csr_matrix((values, pattern.indices, pattern.indptr), shape=pattern.shape)
+    return np.asarray(matrix.T @ np.ones(pattern.shape[0]))
 
 
 def fit_expression(sample: Sample) -> FittedExpression:
@@ -124,8 +133,7 @@ def fit_expression(sample: Sample) -> FittedExpression:
     mean_of = np.stack([z[sample.labels == i].mean(axis=0) for i in range(sample.n_labels)])
     basis = _orthonormal(np.concatenate([components, mean_of, coefficients]))
     totals = np.asarray(sample.cells.sum(axis=1)).ravel().astype(np.float64)
-    share_of = sample.cells.multiply(1.0 / np.where(totals > 0, totals, 1.0)[:, None])
-    shares = np.asarray(share_of.sum(axis=0)).ravel()
+    shares = sample.cells.T @ (1.0 / np.where(totals > 0, totals, 1.0))
     space = ExpressionSpace(
         sample.gene_ids,
         (shares / shares.sum()).astype(np.float32),
