@@ -117,6 +117,9 @@ def test_a_foreign_file_has_its_own_mean_taken_off_where_it_has_enough_cells(
     assert (found.report.space, found.report.own_mean) == ("text", own_mean)
     assert len(found.predictions.winners) == n_cells
     assert found.manifest()["own_mean"] == own_mean
+    # All of them are farther than the reference's own cells: that alone makes nothing unknown.
+    assert np.isfinite(found.manifest()["novelty_limit"]) == own_mean
+    assert (found.predictions.reasons == UnknownReason.TOO_FAR).mean() < 0.5
 
 
 def test_too_few_cells_have_no_mean_of_their_own(live: Live, make_cells: Make) -> None:

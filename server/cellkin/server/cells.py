@@ -41,7 +41,6 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
             first.WhichOneof("payload") == "header", "the first message of a query is its header"
         )
         query = self._predict(first.header)
-        yield wire.StreamPredictSubtypesResponse(report=query.report())
         if query.wants_background:
             second = next(request_iterator, wire.StreamPredictSubtypesRequest())
             _require(
@@ -49,6 +48,7 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
                 "after a header with CENTER_QUERY comes the background",
             )
             query.set_background(second.background)
+        yield wire.StreamPredictSubtypesResponse(report=query.report())
         for request in request_iterator:
             _require(
                 request.WhichOneof("payload") == "cells",

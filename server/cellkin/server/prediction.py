@@ -13,7 +13,14 @@ from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector
 from cellkin.space.expression import place_expression
 from cellkin.space.hierarchy import Hierarchy
 from cellkin.space.projection import place_means, weighted_means
-from cellkin.space.readout import Placed, Readout, neighbor_vectors, read_labels
+from cellkin.space.readout import (
+    Labels,
+    Placed,
+    Readout,
+    foreign_limit,
+    neighbor_vectors,
+    read_labels,
+)
 from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import Neighbors
 from cellkin.v1 import cell_service_pb2 as wire
@@ -23,6 +30,8 @@ from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.names import parse_version_name
 from cellkin.wire.terms import BACKGROUND_CELLS, UnknownReason
+
+_NO_CELLS = np.empty(0, np.float32)
 
 
 class PredictionQuery:
@@ -45,6 +54,9 @@ class PredictionQuery:
                 f"min_probability is {readout.min_probability:g}; give a number in (0, 1]",
                 field="header.min_probability",
             )
+        self._limit = readout.novelty_limit
+        if self._expression is None and self._shared.are_foreign:
+            readout = replace(readout, novelty_limit=foreign_limit(self._limit, _NO_CELLS))
         self._readout: Readout = readout
         self._return_vectors = header.return_vectors
         self._center = header.center or wire.CENTER_REFERENCE
@@ -92,7 +104,8 @@ class PredictionQuery:
         FailedPreconditionError
             If there are too few.
         """
-        means, empty = self._means(self._reader.read(block))
+        cells = self._reader.read(block)
+        means, empty = self._means(cells)
         n = int((~empty).sum())
         if n < BACKGROUND_CELLS:
             raise FailedPreconditionError(
@@ -101,19 +114,17 @@ class PredictionQuery:
                 {"n_cells": str(n), "least": str(BACKGROUND_CELLS)},
             )
         self._own = means[~empty].mean(axis=0, dtype=np.float64).astype(np.float32)
+        if self._shared.are_foreign:
+            _, labels = self._label(cells)
+            limit = foreign_limit(self._limit, labels.novelties[~empty])
+            self._readout = replace(self._readout, novelty_limit=limit)
 
     def predict(self, block: wire.CellBlock) -> wire.PredictionBlock:
         """Label a block of cells."""
         if self.wants_background:
             raise InvalidArgumentError("with CENTER_QUERY the background is sent before any cells")
-        index, readout = self._loaded.index, self._readout
-        placed, neighbors = self._place(self._reader.read(block))
-        compared = neighbor_vectors(placed.z, readout.n_components)
-        similarities, rows = neighbors.search(compared, readout.n_neighbors, self._voters)
-        voted = np.where(rows >= 0, index.cells.labels[np.maximum(rows, 0)], -1).astype(np.int32)
-        voted[placed.empty] = -1
-        only_votes = self._voters is not None
-        labels = read_labels(placed, similarities, voted, self._counts, readout, only_votes)
+        readout = self._readout
+        placed, labels = self._label(self._reader.read(block))
         unsure = labels.reasons == UnknownReason.LOW_PROBABILITY
         fallbacks = self._hierarchy.fall_back(labels.by_label, unsure, readout.min_probability)
         z = placed.z
@@ -128,6 +139,17 @@ class PredictionQuery:
             novelties=codec.encode(labels.novelties),
             fallbacks=codec.encode(fallbacks),
         )
+
+    def _label(self, cells: CsrMatrix) -> tuple[Placed, Labels]:
+        index, readout = self._loaded.index, self._readout
+        placed, neighbors = self._place(cells)
+        compared = neighbor_vectors(placed.z, readout.n_components)
+        similarities, rows = neighbors.search(compared, readout.n_neighbors, self._voters)
+        voted = np.where(rows >= 0, index.cells.labels[np.maximum(rows, 0)], -1).astype(np.int32)
+        voted[placed.empty] = -1
+        only_votes = self._voters is not None
+        labels = read_labels(placed, similarities, voted, self._counts, readout, only_votes)
+        return placed, labels
 
     def _passing(self, header: wire.QueryHeader) -> BoolVector | None:
         """Return which reference cells vote, None for all."""

@@ -24,20 +24,23 @@ class SharedGenes:
         The genes that meet one.
     share
         The share of the reference's expression that these have, in [0, 1]; 0 without a space.
+    are_foreign
+        Whether there is a space, and the share is too small for it.
     """
 
     columns: ExpressionColumns
     share: float
+    are_foreign: bool
 
     @classmethod
     def of(cls, expression: ExpressionIndex | None, match: GeneMatch) -> "SharedGenes":
         """Meet the genes of a query, if there is a space to meet them in."""
         if expression is None:
-            return cls(ExpressionColumns.of(np.full(len(match.gene_ids), -1)), 0.0)
+            return cls(ExpressionColumns.of(np.full(len(match.gene_ids), -1)), 0.0, False)
         rows = expression.space.rows_of(match.gene_ids)
         met = np.unique(rows[rows >= 0])
         share = float(expression.space.shares[met].sum(dtype=np.float64))
-        return cls(ExpressionColumns.of(rows), share)
+        return cls(ExpressionColumns.of(rows), share, share < ENOUGH_SHARED)
 
     def choose(self, loaded: LoadedIndex, wanted: int) -> ExpressionIndex | None:
         """Return the expression space of an index where cells are to be compared there.

@@ -371,6 +371,27 @@ def read_labels(
     )  # fmt: skip
 
 
+def foreign_limit(limit: float, novelties: Float32Vector) -> float:
+    """Return the limit of novelty for cells of foreign genes.
+
+    All cells of another species or technology are farther from the reference than its own. Most of
+    a sample is taken to be of known labels, so the limit moves by the median of the sample.
+
+    Parameters
+    ----------
+    limit
+        That of the reference.
+    novelties
+        (n,) float32 of cells drawn evenly from the query, none of them empty.
+
+    Returns
+    -------
+    float
+        Infinite where there are no cells: nothing can then be called too far.
+    """
+    return limit + max(0.0, float(np.median(novelties))) if len(novelties) else float("inf")
+
+
 def softmax(logits: npt.NDArray[Any]) -> Float64Matrix:
     """Return (n, n_labels) float64 rows that add up to 1."""
     logits = np.asarray(logits, np.float64)

@@ -18,6 +18,7 @@ from cellkin.space.readout import (
     closeness,
     combine,
     evidence,
+    foreign_limit,
     neighbor_vectors,
     novelty,
     read_labels,
@@ -278,3 +279,10 @@ def test_what_is_stored_is_what_was_fitted() -> None:
         assert np.array_equal(stored, value), name
         assert type(stored) is type(value), name
     assert (again.n_labels, again.n_neighbors) == (N_LABELS, 4)
+
+
+def test_the_limit_of_foreign_cells_moves_by_the_median_of_the_sample() -> None:
+    far = np.array([3.0, 4.0, 9.0], np.float32)
+    assert foreign_limit(1.5, far) == 5.5
+    assert foreign_limit(1.5, -far) == 1.5, "no nearer than the reference's own"
+    assert foreign_limit(1.5, far[:0]) == np.inf

@@ -1,6 +1,7 @@
 """``cellkin annotate``: label the cells of a file through a server."""
 
 import json
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,10 @@ def annotate(
     if output is not None:
         write_annotation(annotation, query, output)
     if as_json:
-        click.echo(json.dumps({**annotation.manifest(), "labels": _counts(annotation)}, indent=1))
+        told = {**annotation.manifest(), "labels": _counts(annotation)}
+        if math.isinf(told["novelty_limit"]):  # which JSON has no word for
+            told["novelty_limit"] = None
+        click.echo(json.dumps(told, indent=1))
     else:
         _print(annotation, output)
 
@@ -114,10 +118,11 @@ def _print(annotation: "Annotation", output: Path | None) -> None:
         (name, n, f"{n / n_cells:.1%}", f"{found.probabilities[labels == name].mean():.2f}")
         for name, n in _counts(annotation).items()
     ]
+    limit = report.novelty_limit
+    far = f" or above novelty {limit:.2f}" if math.isfinite(limit) else ""
     print_table(
         f"Labels of {n_cells} cells by {report.versions.index} ({report.recipe}; "
-        f"{UNKNOWN_LABEL} below probability {report.min_probability:g} or above novelty "
-        f"{report.novelty_limit:.2f})",
+        f"{UNKNOWN_LABEL} below probability {report.min_probability:g}{far})",
         ("label", "cells", "share", "mean probability"),
         rows,
     )

@@ -185,9 +185,11 @@ def label(
         )
         blocks = query.blocks(MAX_CELLS)
         names = checkpoint.skip(blocks)
-        _, answers = client.stream_predict_subtypes(
+        opened, answers = client.stream_predict_subtypes(
             index, genes.names, (sent := _Sent(blocks, genes)), background=background, **asked
         )
+        # The background moves it.
+        report = replace(report, novelty_limit=opened.novelty_limit)
         progress(len(names), query.n_cells or len(names))
         for answer in answers:
             block = sent.answered()

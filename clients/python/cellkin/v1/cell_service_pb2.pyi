@@ -245,8 +245,8 @@ class StreamPredictSubtypesRequest(google.protobuf.message.Message):
 
     @property
     def background(self) -> global___CellBlock:
-        """Right after a header with CENTER_QUERY, and only there: cells drawn evenly from all of the
-        query, whose mean is taken off. They are not labelled.
+        """Right after a header with CENTER_QUERY, and only there; the report comes after it. Cells drawn
+        evenly from all of the query, whose mean is taken off. They are not labelled.
         """
 
     def __init__(
@@ -405,7 +405,9 @@ class QueryReport(google.protobuf.message.Message):
     center: global___Center.ValueType
     """Output only. What is taken off cells."""
     novelty_limit: builtins.float
-    """Output only. A cell of more novelty than this is unknown."""
+    """Output only. A cell of more novelty than this is unknown. Of foreign genes it is moved by the
+    median of the background, and infinite without one.
+    """
     calibration_error: builtins.float
     """Output only. The expected calibration error of the probabilities, on cells of the reference that
     were held out; 0 where none could be.

@@ -25,7 +25,7 @@ from cellkin.indexer.spaces.text import FittedText, fit_text
 from cellkin.space.arrays import CsrMatrix, Float32Matrix, Int32Vector, Int64Vector
 from cellkin.space.expression import ExpressionColumns, place_expression
 from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
-from cellkin.space.readout import Placed, Readout, neighbor_vectors, read_labels
+from cellkin.space.readout import Placed, Readout, foreign_limit, neighbor_vectors, read_labels
 from cellkin.space.recipe import Recipe
 from cellkin.store.store import GeneEmbedding
 from cellkin.wire.errors import GenesUnmatchedError
@@ -164,13 +164,14 @@ class FittedMethod:
         if self.text is None:
             raise GenesUnmatchedError("no gene is shared", {})
         foreign = self._share_of(ids) < ENOUGH_SHARED
-        return self._answer(_place_text(self.text.fitted.space, counts, ids, foreign), self.text)
+        placed = _place_text(self.text.fitted.space, counts, ids, foreign)
+        return self._answer(placed, self.text, foreign)
 
     def _share_of(self, ids: Int64Vector) -> float:
         totals = np.asarray(self.sample.cells.sum(axis=0)).ravel()
         return float(totals[np.isin(self.sample.gene_ids, ids)].sum() / totals.sum())
 
-    def _answer(self, placed: Placed, space: _Space[Kind]) -> Answer:
+    def _answer(self, placed: Placed, space: _Space[Kind], foreign: bool = False) -> Answer:
         readout = space.readout
         compared = neighbor_vectors(placed.z, readout.n_components)
         similarities, rows = nearest(compared, space.reference, readout.n_neighbors)
@@ -178,8 +179,13 @@ class FittedMethod:
             placed, similarities, self.sample.labels[rows], self.sample.counts(), readout
         )
         calibrated = np.isfinite(readout.novelty_limit)
+        too_far = labels.reasons == UnknownReason.TOO_FAR
+        if foreign:
+            some = labels.novelties[~placed.empty]
+            sample = some if len(some) >= BACKGROUND_CELLS else some[:0]
+            too_far = labels.novelties > foreign_limit(readout.novelty_limit, sample)
         winners = np.where(labels.winners >= 0, self.codes[labels.winners], -1)
-        unknown = np.isin(labels.reasons, (UnknownReason.TOO_FAR, UnknownReason.NO_GENE_MATCHED))
+        unknown = too_far | (labels.reasons == UnknownReason.NO_GENE_MATCHED)
         return Answer(
             winners.astype(np.int32),
             labels.probabilities if calibrated else None,
