@@ -141,7 +141,7 @@ def fit_spaces(
         fitted_text = fit_text(text, sample, counts)
 
         def refit(part: Sample) -> FittedSpace:
-            return fit_text(text, part)
+            return fit_text(text, part, carry=False)
 
         text_readout, text_quality = _read(refit, fitted_text, sample, counts, how, False, progress)
     spaces = Spaces(fitted_text.space, text_readout)

@@ -91,7 +91,7 @@ class SpaceMethod:
         space = unfitted_text(self.embedding, self.recipe, sample)
 
         def refit(part: Sample) -> FittedSpace:
-            return fit_text(space, part)
+            return fit_text(space, part, carry=False)
 
         return self._read(sample, fit_text(space, sample), refit, False)
 

@@ -87,7 +87,9 @@ class FittedText:
         return weighted_means(cells, columns, self.space)
 
 
-def fit_text(space: CellSpace, sample: Sample, counts: Int64Vector | None = None) -> FittedText:
+def fit_text(
+    space: CellSpace, sample: Sample, counts: Int64Vector | None = None, carry: bool = True
+) -> FittedText:
     """Fit the weights, centre and head that the recipe of a space asks for.
 
     Parameters
@@ -99,16 +101,23 @@ def fit_text(space: CellSpace, sample: Sample, counts: Int64Vector | None = None
     counts
         (n_labels,) int64 cells of each label in the whole reference, which the centre is the mean
         of; None where the sample is all of it.
+    carry
+        Whether genes that the sample lacks get the weights of others, which takes most of the time
+        and is for nothing where only cells of the same genes are placed.
     """
     recipe = space.recipe
     # Of one label no gene tells anything: all weigh alike.
     if recipe.gene_weighting == "eta2" and sample.n_labels > 1:
         rows = space.rows_of(sample.gene_ids)
         met = np.flatnonzero(rows >= 0)
-        weights = carry_weights(
-            space.vectors, rows[met], label_dispersion(sample)[met], recipe.carry_k,
-            recipe.carry_temperature,
-        )  # fmt: skip
+        own = label_dispersion(sample)[met]
+        if carry:
+            weights = carry_weights(
+                space.vectors, rows[met], own, recipe.carry_k, recipe.carry_temperature
+            )
+        else:
+            weights = np.zeros(len(space.vectors), np.float32)
+            weights[rows[met]] = own
         space = replace(space, weights=weights)
     fitted = FittedText(space, sample.gene_ids)
     means, empty = fitted._means(sample.cells)

@@ -72,6 +72,14 @@ def test_the_weights_are_the_dispersions_and_other_genes_borrow_them() -> None:
     assert (borrowed < 1).all()
 
 
+def test_without_carrying_cells_of_the_same_genes_lie_where_they_would() -> None:
+    carried, plain = (fit_text(space_of(TEXT_V2), SAMPLE, carry=carry) for carry in (True, False))
+    assert not plain.space.weights[N_GENES:].any()
+    np.testing.assert_array_equal(
+        plain.place(SAMPLE.cells).z, carried.place(SAMPLE.cells).z, strict=True
+    )
+
+
 def test_weights_that_no_label_had_part_in_are_left() -> None:
     fitted = fit_text(space_of(TEXT_V1), SAMPLE)
     assert (fitted.space.weights == 1).all()
