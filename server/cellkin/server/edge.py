@@ -27,6 +27,7 @@ from cellkin.wire.errors import (
     InternalError,
     InvalidArgumentError,
     PermissionDeniedError,
+    UnavailableError,
 )
 
 Handler: TypeAlias = Any
@@ -87,6 +88,14 @@ class Edge(grpc.ServerInterceptor):
     ) -> None:
         self._lanes, self._turnstile, self._tokens = lanes, turnstile, tokens
         self._metrics, self._tracer = metrics, tracer
+        self._draining = False
+
+    def drain(self) -> None:
+        """Turn away what comes from now on, by a code that says to ask again.
+
+        What has come and was not looked at when a server stops, gRPC cancels.
+        """
+        self._draining = True
 
     def intercept_service(
         self,
@@ -99,6 +108,11 @@ class Edge(grpc.ServerInterceptor):
         if handler is None or method.startswith(_HEALTH):
             # Health has no secrets, and answers from threads of its own.
             return handler
+        make: Any = _MAKERS[bool(handler.request_streaming), bool(handler.response_streaming)]
+        if self._draining:
+            away: Any = _turn_away_stream if handler.response_streaming else _turn_away
+            turned: Handler = make(_on(self._lanes.control, away), None, None)
+            return turned
         lane = self._lane(method, handler)
         refused = lane.refusal() if lane.is_full else None
         metadata = dict(handler_call_details.invocation_metadata)
@@ -106,7 +120,6 @@ class Edge(grpc.ServerInterceptor):
         wrapped: Any = answering.stream if handler.response_streaming else answering.unary
         # grpc runs a method on the pool that its function names.
         behavior = _on(self._lanes.control if refused else lane, wrapped)
-        make: Any = _MAKERS[bool(handler.request_streaming), bool(handler.response_streaming)]
         made: Handler = make(behavior, None, handler.response_serializer)
         return made
 
@@ -213,6 +226,14 @@ class _Answering:
                 f"a message of {len(message)} bytes is no request of {self._call.method}; "
                 "use the stubs of this server's protos"
             ) from error
+
+
+def _turn_away(request: Any, context: grpc.ServicerContext) -> NoReturn:
+    _abort(context, UnavailableError("the server drains and takes no more requests; ask again"))
+
+
+def _turn_away_stream(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+    yield _turn_away(requests, context)
 
 
 def _on(lane: Lane, behavior: Callable[..., Any]) -> Callable[..., Any]:

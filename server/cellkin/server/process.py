@@ -1,5 +1,6 @@
 """The server process: listen, load, answer, drain, stop."""
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -32,6 +33,8 @@ from cellkin.wire.errors import AlreadyExistsError, NotFoundError
 _log = structlog.get_logger("cellkin.server")
 _CONTROL_THREADS = 8
 _REFUSALS = 512
+# So long who comes is told to ask again, before the door is shut.
+_TURNED_AWAY_S = 0.5
 """Requests beyond all lanes that are still told when to ask again; more are told only no."""
 
 
@@ -88,7 +91,7 @@ def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str
             stack.callback(metrics.serve(host, metrics_port + (worker or 0)))
         stack.callback(library.stop)
         server.start()
-        stack.callback(_drain, server, readiness, metrics, settings.grace_s)
+        stack.callback(_drain, server, edge, readiness, metrics, settings.grace_s)
         _load(library, settings.indexes)
         readiness.follow(library)
         library.start(lambda: _follow(library, readiness, settings.indexes))
@@ -152,9 +155,13 @@ def _follow(library: Library, readiness: Readiness, names: tuple[str, ...]) -> N
     readiness.follow(library)
 
 
-def _drain(server: grpc.Server, readiness: Readiness, metrics: Metrics, grace_s: float) -> None:
+def _drain(
+    server: grpc.Server, edge: Edge, readiness: Readiness, metrics: Metrics, grace_s: float
+) -> None:
     """Take no more requests, and finish those that were taken."""
     _log.info("draining", grace_s=grace_s)
     readiness.drain()
+    edge.drain()
+    time.sleep(_TURNED_AWAY_S)
     server.stop(grace_s).wait()
     _log.info("stopped", n_answered=metrics.n_answered)
