@@ -8,6 +8,7 @@ meanwhile; numba keeps no array in registers, so that one loop spells out its ve
 # numba infers types, and reads the parameters of an intrinsic; neither has annotations.
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
+import os
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,20 @@ from cellkin.space.compiled import compiled
 _LANES = 16
 # Vectors of _LANES that fit the registers at once, with a few left over for what is added.
 _WIDE = 24 if binding.get_host_cpu_features().get("avx512f", False) else 6
-# A tile leaves some of a second-level cache of 1 MiB to the sums; but a cell should find a few
-# genes in a tile, for its sums are loaded and stored once a tile.
-_TILE_BYTES = 3 << 18
+
+
+def _cache_bytes() -> int:
+    """Return the size of a core's second-level cache, 1 MiB where nobody says."""
+    try:
+        known = os.sysconf("SC_LEVEL2_CACHE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        known = 0
+    return min(max(known or 1 << 20, 1 << 19), 4 << 20)
+
+
+# A tile leaves a quarter of the second-level cache to the sums; but a cell should find a few genes
+# in a tile, for its sums are loaded and stored once a tile. No sum depends on it.
+_TILE_BYTES = _cache_bytes() // 4 * 3
 _GENES_PER_TILE = 8
 _MOST_TILES = 4
 _WIDE_DIMS = _WIDE * _LANES
