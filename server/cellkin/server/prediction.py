@@ -31,8 +31,6 @@ from cellkin.wire.match import GeneMatch
 from cellkin.wire.names import parse_version_name
 from cellkin.wire.terms import BACKGROUND_CELLS, UnknownReason
 
-_NO_CELLS = np.empty(0, np.float32)
-
 
 class PredictionQuery:
     """One query: its genes matched once, its blocks answered one by one."""
@@ -56,7 +54,8 @@ class PredictionQuery:
             )
         self._limit = readout.novelty_limit
         if self._expression is None and self._shared.are_foreign:
-            readout = replace(readout, novelty_limit=foreign_limit(self._limit, _NO_CELLS))
+            # By what is known so far nothing can be called too far.
+            readout = replace(readout, novelty_limit=np.inf)
         self._readout: Readout = readout
         self._return_vectors = header.return_vectors
         self._center = header.center or wire.CENTER_REFERENCE

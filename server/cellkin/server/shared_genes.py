@@ -24,23 +24,25 @@ class SharedGenes:
         The genes that meet one.
     share
         The share of the reference's expression that these have, in [0, 1]; 0 without a space.
-    are_foreign
-        Whether there is a space, and the share is too small for it.
     """
 
     columns: ExpressionColumns
     share: float
-    are_foreign: bool
+
+    @property
+    def are_foreign(self) -> bool:
+        """Whether they are too few to compare cells by expression."""
+        return self.share < ENOUGH_SHARED
 
     @classmethod
     def of(cls, expression: ExpressionIndex | None, match: GeneMatch) -> "SharedGenes":
         """Meet the genes of a query, if there is a space to meet them in."""
         if expression is None:
-            return cls(ExpressionColumns.of(np.full(len(match.gene_ids), -1)), 0.0, False)
+            return cls(ExpressionColumns.of(np.full(len(match.gene_ids), -1)), 0.0)
         rows = expression.space.rows_of(match.gene_ids)
         met = np.unique(rows[rows >= 0])
         share = float(expression.space.shares[met].sum(dtype=np.float64))
-        return cls(ExpressionColumns.of(rows), share, share < ENOUGH_SHARED)
+        return cls(ExpressionColumns.of(rows), share)
 
     def choose(self, loaded: LoadedIndex, wanted: int) -> ExpressionIndex | None:
         """Return the expression space of an index where cells are to be compared there.
@@ -57,7 +59,7 @@ class SharedGenes:
                 "text space",
                 {"shared_expression": f"{self.share:.3f}"},
             )
-        if wanted == wire.SPACE_KIND_TEXT or (not wanted and self.share < ENOUGH_SHARED):
+        if wanted == wire.SPACE_KIND_TEXT or (not wanted and self.are_foreign):
             return None
         return loaded.index.expression
 

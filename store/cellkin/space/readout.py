@@ -382,14 +382,9 @@ def foreign_limit(limit: float, novelties: Float32Vector) -> float:
     limit
         That of the reference.
     novelties
-        (n,) float32 of cells drawn evenly from the query, none of them empty.
-
-    Returns
-    -------
-    float
-        Infinite where there are no cells: nothing can then be called too far.
+        (n,) float32 of cells drawn evenly from the query, none of them empty; at least one.
     """
-    return limit + max(0.0, float(np.median(novelties))) if len(novelties) else float("inf")
+    return limit + max(0.0, float(np.median(novelties)))
 
 
 def softmax(logits: npt.NDArray[Any]) -> Float64Matrix:

@@ -285,4 +285,3 @@ def test_the_limit_of_foreign_cells_moves_by_the_median_of_the_sample() -> None:
     far = np.array([3.0, 4.0, 9.0], np.float32)
     assert foreign_limit(1.5, far) == 5.5
     assert foreign_limit(1.5, -far) == 1.5, "no nearer than the reference's own"
-    assert foreign_limit(1.5, far[:0]) == np.inf

@@ -142,7 +142,7 @@ class AwaitedSender(ABC):
     async def _open(self, stream: Stream[First, Item]) -> tuple[First, AsyncGenerator[Item]]: ...
 
 
-class _Method(Generic[Given]):
+class _Method(ABC, Generic[Given]):
     """What all methods share: the parameters and the documentation of a function."""
 
     def __init__(self, make: Callable[Given, Any]) -> None:
@@ -159,8 +159,8 @@ class _Method(Generic[Given]):
         """Call the method of a client, as functions of a class can be."""
         return self.__get__(client, type(client))(*given, **named)
 
-    def __get__(self, client: Any, owner: type) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def __get__(self, client: Any, owner: type) -> Any: ...
 
 
 class asks(_Method[Given], Generic[Given, Answer]):

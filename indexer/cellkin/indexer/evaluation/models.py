@@ -182,8 +182,9 @@ class FittedMethod:
         too_far = labels.reasons == UnknownReason.TOO_FAR
         if foreign:
             some = labels.novelties[~placed.empty]
-            sample = some if len(some) >= BACKGROUND_CELLS else some[:0]
-            too_far = labels.novelties > foreign_limit(readout.novelty_limit, sample)
+            enough = len(some) >= BACKGROUND_CELLS
+            limit = foreign_limit(readout.novelty_limit, some) if enough else np.inf
+            too_far = labels.novelties > limit
         winners = np.where(labels.winners >= 0, self.codes[labels.winners], -1)
         unknown = too_far | (labels.reasons == UnknownReason.NO_GENE_MATCHED)
         return Answer(

@@ -1,5 +1,6 @@
 """Results as tables, by libraries that need not be installed."""
 
+from abc import ABC, abstractmethod
 from importlib import import_module
 from typing import Any
 
@@ -30,12 +31,12 @@ def needed(module: str, extra: str) -> Any:
         ) from error
 
 
-class Tabular:
+class Tabular(ABC):
     """A result with one row an item."""
 
+    @abstractmethod
     def columns(self) -> dict[str, Any]:
         """Return the columns by name: arrays or lists of one length."""
-        raise NotImplementedError
 
     def to_pandas(self) -> Any:
         """Return a ``pandas.DataFrame`` of the `columns`.
