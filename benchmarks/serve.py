@@ -230,23 +230,18 @@ def small_requests(store: Path, seconds: float) -> list[Figure]:
 def lists(store: Path, seconds: float) -> list[Figure]:
     """Measure what the server adds to a search of inverted lists."""
     asked = {"index": LISTS, "queries": store / "queries.npy", "k": K, "clients": 8}
-    alone, crowded, served, added = [], [], [], []
-    n_cores = os.cpu_count() or 1
+    alone, served, added = [], [], []
     with (
         serving(store, "--index", LISTS) as server,
-        ProcessPoolExecutor(n_cores, get_context("spawn")) as pool,
+        ProcessPoolExecutor(1, get_context("spawn")) as pool,
     ):
         load(server, "search", seconds=2, **asked)
         for _ in range(_ROUNDS):
             alone.append(pool.submit(bare, str(store), LISTS, seconds).result()[1])
-            # The server searches on all cores, which share caches and memory.
-            side = [pool.submit(bare, str(store), LISTS, seconds) for _ in range(n_cores)]
-            crowded.append(statistics.mean(future.result()[1] for future in side))
             served.append(load(server, "search", seconds=seconds, **asked))
             added.append(served[-1]["cpu_ms"] - alone[-1])
     return [
-        Figure(f"{FACTORY}: bare FAISS, one process: CPU", statistics.median(alone), "ms/query"),
-        Figure("bare FAISS, a process a core: CPU", statistics.median(crowded), "ms/query"),
+        Figure(f"{FACTORY}: bare FAISS, single: CPU", statistics.median(alone), "ms/query"),
         Figure("served, 8 clients: CPU", _median(served, "cpu_ms"), "ms/query"),
         at_most("served: CPU beyond bare FAISS", statistics.median(added), "ms/query", 0.5),
         Figure("served, 8 clients", _median(served, "rate"), "queries/s"),
