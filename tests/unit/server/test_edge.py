@@ -1,5 +1,6 @@
 """The edge of a server that drains: whoever comes is told to ask again."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,12 +51,18 @@ def test_what_comes_while_a_server_drains_is_unavailable_and_what_runs_goes_on(
     talk: Any = channel.stream_stream("/t.T/Stream")
     assert ask(b"a", timeout=20) == b"a"
 
+    answered = threading.Event()
+
     def messages() -> Iterator[bytes]:
         yield b"before"
-        edge.drain()
+        assert answered.wait(20)
         yield b"after"
 
-    assert list(talk(messages(), timeout=20)) == [b"before", b"after"]
+    running = talk(messages(), timeout=20)
+    assert next(running) == b"before"
+    edge.drain()
+    answered.set()
+    assert list(running) == [b"after"]
     for call in (lambda: ask(b"a", timeout=20), lambda: next(talk(iter([b"a"]), timeout=20))):
         with pytest.raises(grpc.RpcError) as refused:
             call()  # type: ignore[no-untyped-call]
