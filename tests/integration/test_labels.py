@@ -255,6 +255,26 @@ def test_blocks_and_the_order_of_cells_do_not_change_labels(
         assert found.vectors.tobytes() == whole.vectors[order].tobytes()
 
 
+def test_an_index_by_text_alone_answers_by_text(
+    store_path: Path, make_cells: Make, counts: Any, tmp_path: Path
+) -> None:
+    store = Path(shutil.copytree(store_path, tmp_path / "store"))
+    make_cells(90, 52).write_h5ad(tmp_path / "cells.h5ad")
+    reference = Reference([tmp_path / "cells.h5ad"], "cell_type", "donor")
+    embedding = VersionName("random-64-7")
+    index_cells(Store.open(str(store)), "plain", reference, embedding, TEXT_V2, expression=False)
+    with live_server(store) as live:
+        report, found = predict(live, counts, index="plain")
+        with pytest.raises(grpc.RpcError) as caught:
+            predict(live, counts, index="plain", space=EXPRESSION)
+    assert report.space == "text"
+    # The genes are those of the reference, so cells may be too far from it.
+    assert report.shared_expression > 0.9
+    assert np.isfinite(report.novelty_limit)
+    assert len(found.winners) == counts.shape[0]
+    assert caught.value.code() == grpc.StatusCode.FAILED_PRECONDITION
+
+
 @pytest.fixture(scope="module")
 def paths(store_path: Path, make_cells: Make, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with an index whose labels are paths: two that nothing tells apart, and one more."""

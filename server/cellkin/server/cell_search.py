@@ -60,7 +60,7 @@ class CellSearch:
             self._reader = CellReader(
                 self._loaded, header.genes, header.taxon, int(header.units), "header"
             )
-            self._shared = SharedGenes.of(index.expression, self._reader.match)
+            self._shared = SharedGenes.of(index, self._reader.match)
             self._expression = self._shared.choose(self._loaded, header.space)
         elif header.space == wire.SPACE_KIND_EXPRESSION:
             self._expression = require_expression(self._loaded)

@@ -42,7 +42,7 @@ def explain(library: Library, request: wire.ExplainCellRequest) -> wire.ExplainC
             field="cells",
         )
     index = loaded.index
-    shared = SharedGenes.of(index.expression, reader.match)
+    shared = SharedGenes.of(index, reader.match)
     expression = shared.choose(loaded, header.space)
     if expression is None:
         prototypes, gene_ids = index.readout.prototypes, index.space.gene_ids

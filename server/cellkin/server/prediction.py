@@ -42,7 +42,7 @@ class PredictionQuery:
         self._loaded = library.index(parse_version_name(header.index, "cell index"))
         index = self._loaded.index
         self._reader = CellReader(self._loaded, header.genes, header.taxon, header.units, "header")
-        self._shared = SharedGenes.of(index.expression, self._reader.match)
+        self._shared = SharedGenes.of(index, self._reader.match)
         self._expression = self._shared.choose(self._loaded, header.space)
         readout = index.readout if self._expression is None else self._expression.readout
         if header.HasField("min_probability"):

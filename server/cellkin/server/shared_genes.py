@@ -7,7 +7,7 @@ import numpy as np
 
 from cellkin.server.loading import LoadedIndex
 from cellkin.space.expression import ExpressionColumns
-from cellkin.store.cell_index import ExpressionIndex
+from cellkin.store.cell_index import CellIndex, ExpressionIndex
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.match import GeneMatch
@@ -16,14 +16,15 @@ from cellkin.wire.terms import ENOUGH_SHARED
 
 @dataclass(frozen=True)
 class SharedGenes:
-    """How a query's genes meet those of an expression space.
+    """How a query's genes meet those that the cells of an index were measured for.
 
     Parameters
     ----------
     columns
-        The genes that meet one.
+        The genes that meet one of the expression space.
     share
-        The share of the reference's expression that these have, in [0, 1]; 0 without a space.
+        The share of the reference's expression that these have, in [0, 1]; where there is no
+        expression space, the share of the genes the text space was fitted to.
     """
 
     columns: ExpressionColumns
@@ -35,13 +36,15 @@ class SharedGenes:
         return self.share < ENOUGH_SHARED
 
     @classmethod
-    def of(cls, expression: ExpressionIndex | None, match: GeneMatch) -> "SharedGenes":
-        """Meet the genes of a query, if there is a space to meet them in."""
-        if expression is None:
-            return cls(ExpressionColumns.of(np.full(len(match.gene_ids), -1)), 0.0)
-        rows = expression.space.rows_of(match.gene_ids)
+    def of(cls, index: CellIndex, match: GeneMatch) -> "SharedGenes":
+        """Meet the genes of a query."""
+        if index.expression is None:
+            none = ExpressionColumns.of(np.full(len(match.gene_ids), -1))
+            fitted = index.space.gene_ids[index.space.measured]
+            return cls(none, float(np.isin(fitted, match.gene_ids).sum()) / max(len(fitted), 1))
+        rows = index.expression.space.rows_of(match.gene_ids)
         met = np.unique(rows[rows >= 0])
-        share = float(expression.space.shares[met].sum(dtype=np.float64))
+        share = float(index.expression.space.shares[met].sum(dtype=np.float64))
         return cls(ExpressionColumns.of(rows), share)
 
     def choose(self, loaded: LoadedIndex, wanted: int) -> ExpressionIndex | None:
@@ -52,8 +55,7 @@ class SharedGenes:
         FailedPreconditionError
             If it is asked for and no gene is shared.
         """
-        if wanted == wire.SPACE_KIND_EXPRESSION and not self.share:
-            require_expression(loaded)
+        if wanted == wire.SPACE_KIND_EXPRESSION and not (require_expression(loaded) and self.share):
             raise FailedPreconditionError(
                 f"{loaded.entry.full_name} and the query share no gene by identifier; ask for the "
                 "text space",

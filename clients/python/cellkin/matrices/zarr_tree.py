@@ -1,7 +1,8 @@
 """AnnData as zarr, versions 2 and 3, in a folder or a zip archive."""
 
 import zipfile
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,18 @@ def open_zarr(path: Path, layer: str | None, raw: bool, stack: ExitStack) -> Ope
     root = zarr.open_group(store, mode="r", use_consolidated=False)
     container = f"zarr v{root.metadata.zarr_format}"
     opened = Tree(path, root, container, _ranges, _compression, _is_slow)
-    return opened.opened(layer, raw=raw)
+    with _decoding(path):
+        return opened.opened(layer, raw=raw)
+
+
+def _decoding(path: Path) -> AbstractContextManager[object]:
+    """Have arrays that are opened meanwhile decoded by zarrs, where it is installed.
+
+    It takes two thirds of the CPU time of zarr's own codecs, but reads folders alone.
+    """
+    if not path.is_dir() or find_spec("zarrs") is None:
+        return nullcontext()
+    return zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
 
 
 def _ranges(array: Any) -> RangeReader:

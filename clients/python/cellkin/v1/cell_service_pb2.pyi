@@ -401,7 +401,9 @@ class QueryReport(google.protobuf.message.Message):
     space: global___SpaceKind.ValueType
     """Output only. The space cells are compared in."""
     shared_expression: builtins.float
-    """Output only. The share of the reference's expression that the query's genes have, in [0, 1]."""
+    """Output only. The share of the reference's expression that the query's genes have, in [0, 1]; of
+    an index without an expression space, the share of the genes it was fitted to.
+    """
     center: global___Center.ValueType
     """Output only. What is taken off cells."""
     novelty_limit: builtins.float

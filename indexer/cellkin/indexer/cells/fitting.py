@@ -120,7 +120,7 @@ def fit_spaces(
     text: CellSpace, sample: Sample, counts: Int64Vector, shared: Int64Vector, how: Votes,
     stages: Stages,
 ) -> Fitted:  # fmt: skip
-    """Fit both spaces and what is read in them.
+    """Fit the spaces and what is read in them.
 
     Parameters
     ----------
@@ -131,7 +131,8 @@ def fit_spaces(
     counts
         (n_labels,) int64 cells of each label in the whole reference.
     shared
-        Genes that every file measures: the expression space is fitted to these.
+        Genes that every file measures: the expression space is fitted to these, and left out if
+        there are none.
     how
         How neighbors vote and what is asked of a label.
     stages

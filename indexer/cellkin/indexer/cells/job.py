@@ -131,8 +131,10 @@ def index_cells(
     embedding: VersionName,
     recipe: Recipe,
     job: Job | None = None,
+    *,
+    expression: bool = True,
 ) -> IndexReport:
-    """Fit a cell space to a reference, and publish its cells as an index.
+    """Fit cell spaces to a reference, and publish its cells as an index.
 
     Parameters
     ----------
@@ -148,6 +150,8 @@ def index_cells(
         The choices.
     job
         How it is run.
+    expression
+        Whether cells are placed in an expression space beside the text space.
 
     Raises
     ------
@@ -184,7 +188,8 @@ def index_cells(
     with job.stages("reading a sample") as progress:
         cells_to_fit = read_sample(job.engine, work, chosen, _counting(chosen, progress))
     counts = _label_counts(sources, cells_to_fit.label_names)
-    fitted = fit_spaces(space, cells_to_fit, counts, shared_genes(work), job.votes, job.stages)
+    shared = shared_genes(work) if expression else np.empty(0, np.int64)
+    fitted = fit_spaces(space, cells_to_fit, counts, shared, job.votes, job.stages)
     spaces = fitted.spaces
     matched = match_files(sources, resolutions, genes, spaces.text)
 

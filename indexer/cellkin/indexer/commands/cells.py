@@ -133,6 +133,13 @@ cells.add_command(evaluate)
     help="How the text space is made; see docs/method.md.",
 )
 @click.option(
+    "--space",
+    type=click.Choice(["both", "text"]),
+    default="both",
+    show_default=True,
+    help="Where cells are placed: by text and by expression, or by text alone.",
+)
+@click.option(
     "--like",
     metavar="INDEX[@VERSION]",
     help="Use the cell space of this index instead of fitting one, so that both can be merged.",
@@ -151,6 +158,7 @@ def index(
     raw: bool,
     embedding: str,
     recipe: str,
+    space: str,
     like: str | None,
     as_json: bool,
     **job: Any,
@@ -175,7 +183,9 @@ def index(
             report = place_like(store, name, reference, model, how)
         else:
             wanted = parse_version_name(embedding_name(embedding), "gene embedding")
-            report = index_cells(store, name, reference, wanted, RECIPES[recipe], how)
+            report = index_cells(
+                store, name, reference, wanted, RECIPES[recipe], how, expression=space == "both"
+            )
     _show(report, as_json)
 
 
