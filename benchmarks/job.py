@@ -1,11 +1,11 @@
 """Measure the cell job end to end: against the rate at which its files can be read, and in memory.
 
 Counts are those of `project.py`, written uncompressed and as zarr. The plain rate is anndata's own:
-one process that takes slices of a backed file. The job reads with two processes and projects in
-the same two, so it is set beside two processes of its reader as well. The target is asked of the
-projection of `project.py`; what a job does by default, which is both spaces, is beside it. Memory is the peak of the
-largest process while cells are read and placed; ten times the cells are ten times the files, which
-share their values on disk.
+one process that takes slices of a backed file. The job reads with two processes and projects in the
+same two, so it is set beside two processes of its reader as well. The target is asked of the
+projection of `project.py`; what a job does by default, which is both spaces, is beside it. Memory
+is the peak of the largest process while cells are read and placed; ten times the cells are ten
+times the files, which share their values on disk.
 """
 
 import argparse
@@ -155,9 +155,7 @@ def _fit(store: Store, path: Path, way: _Way) -> None:
     index_cells(store, way.index, reference, wanted, way.recipe, expression=way.expression)
 
 
-def _place(
-    store: Store, path: Path, way: _Way, engine: LocalEngine, placing: list[Timing]
-) -> None:
+def _place(store: Store, path: Path, way: _Way, engine: LocalEngine, placing: list[Timing]) -> None:
     """Place the cells of a file in spaces that are fitted, and add what that took."""
 
     @contextmanager

@@ -55,12 +55,14 @@ class SharedGenes:
         FailedPreconditionError
             If it is asked for and no gene is shared.
         """
-        if wanted == wire.SPACE_KIND_EXPRESSION and not (require_expression(loaded) and self.share):
-            raise FailedPreconditionError(
-                f"{loaded.entry.full_name} and the query share no gene by identifier; ask for the "
-                "text space",
-                {"shared_expression": f"{self.share:.3f}"},
-            )
+        if wanted == wire.SPACE_KIND_EXPRESSION:
+            require_expression(loaded)
+            if not self.share:
+                raise FailedPreconditionError(
+                    f"{loaded.entry.full_name} and the query share no gene by identifier; ask for "
+                    "the text space",
+                    {"shared_expression": f"{self.share:.3f}"},
+                )
         if wanted == wire.SPACE_KIND_TEXT or (not wanted and self.are_foreign):
             return None
         return loaded.index.expression

@@ -38,7 +38,10 @@ def _decoding(path: Path) -> AbstractContextManager[object]:
     """
     if not path.is_dir() or find_spec("zarrs") is None:
         return nullcontext()
-    return zarr.config.set({"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"})
+    chosen: AbstractContextManager[object] = zarr.config.set(
+        {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
+    )
+    return chosen
 
 
 def _ranges(array: Any) -> RangeReader:
