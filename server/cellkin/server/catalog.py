@@ -10,8 +10,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from cellkin.server import calls
 from cellkin.server.library import Library
+from cellkin.server.messages import index_versions
 from cellkin.server.pages import page_of
-from cellkin.server.prediction import index_versions
 from cellkin.store.catalog import CatalogView, Entry, Kind, Retraction
 from cellkin.store.certificate import Certificate
 from cellkin.v1 import catalog_service_pb2 as wire

@@ -11,8 +11,7 @@ from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
 from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names, read_vectors, wanted
 from cellkin.server.loading import LoadedIndex
-from cellkin.server.messages import match_message
-from cellkin.server.prediction import index_versions
+from cellkin.server.messages import index_versions, match_message
 from cellkin.server.shared_genes import SharedGenes, require_expression, require_known
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
 from cellkin.space.expression import place_expression

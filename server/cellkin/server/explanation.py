@@ -4,7 +4,7 @@ from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
 from cellkin.server.limits import MOST_GENES, check_names, wanted
 from cellkin.server.loading import LoadedIndex
-from cellkin.server.prediction import index_versions
+from cellkin.server.messages import index_versions
 from cellkin.server.shared_genes import SharedGenes, require_known
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.attribution import Attribution, attribute, attribute_expression

@@ -8,8 +8,7 @@ from cellkin.server.gene_search import GeneSearch
 from cellkin.server.library import Library
 from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names
 from cellkin.server.loading import LoadedCorpus
-from cellkin.server.messages import corpus_versions, gene_record, match_message
-from cellkin.server.prediction import index_versions
+from cellkin.server.messages import corpus_versions, gene_record, index_versions, match_message
 from cellkin.server.text_models import TextModels
 from cellkin.space.genes import Resolution
 from cellkin.space.matching import match_genes, match_texts

@@ -18,6 +18,17 @@ def embedding_versions(entry: Entry) -> versions_pb2.Versions:
     )
 
 
+def index_versions(entry: Entry) -> versions_pb2.Versions:
+    """Name what a cell index was made from."""
+    return versions_pb2.Versions(
+        index=entry.full_name,
+        space_digest=entry.manifest["files"]["space.safetensors"],
+        embedding=entry.manifest["embedding"],
+        corpus=entry.manifest["corpus"],
+        server=SERVER,
+    )
+
+
 def corpus_versions(entry: Entry) -> versions_pb2.Versions:
     """Name a corpus."""
     return versions_pb2.Versions(corpus=entry.full_name, server=SERVER)

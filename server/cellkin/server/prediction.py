@@ -1,13 +1,13 @@
 """One query for labels: from genes and cells as they come to predictions as they go."""
 
 from dataclasses import replace
-from importlib.metadata import version
 
 import numpy as np
 
 from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
 from cellkin.server.limits import MOST_NAMED, check_names
+from cellkin.server.messages import index_versions, match_message
 from cellkin.server.shared_genes import SharedGenes, require_known
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector
 from cellkin.space.expression import place_expression
@@ -21,13 +21,10 @@ from cellkin.space.readout import (
     neighbor_vectors,
     read_labels,
 )
-from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import Neighbors
 from cellkin.v1 import cell_service_pb2 as wire
-from cellkin.v1 import versions_pb2
 from cellkin.wire import codec
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
-from cellkin.wire.match import GeneMatch
 from cellkin.wire.names import parse_version_name
 from cellkin.wire.terms import BACKGROUND_CELLS, UnknownReason
 
@@ -84,7 +81,7 @@ class PredictionQuery:
             versions=index_versions(loaded.entry),
             recipe=loaded.index.space.recipe.name if in_text else "expression",
             labels=loaded.index.cells.label_names,
-            genes=_match_message(self._reader.match),
+            genes=match_message(self._reader.match),
             min_probability=self._readout.min_probability,
             k=self._readout.k,
             space=wire.SPACE_KIND_TEXT if in_text else wire.SPACE_KIND_EXPRESSION,
@@ -171,25 +168,3 @@ class PredictionQuery:
 
     def _means(self, cells: CsrMatrix) -> tuple[np.ndarray, BoolVector]:
         return weighted_means(cells, self._reader.columns, self._loaded.index.space)
-
-
-def _match_message(match: GeneMatch) -> wire.GeneMatch:
-    return wire.GeneMatch(
-        taxon=match.taxon,
-        taxon_inferred=match.taxon_inferred,
-        gene_ids=codec.encode(match.gene_ids),
-        routes=codec.encode(match.routes),
-        rungs=codec.encode(match.rungs),
-        in_space=codec.encode(match.in_space),
-    )
-
-
-def index_versions(entry: Entry) -> versions_pb2.Versions:
-    """Name what a cell index was made from."""
-    return versions_pb2.Versions(
-        index=entry.full_name,
-        space_digest=entry.manifest["files"]["space.safetensors"],
-        embedding=entry.manifest["embedding"],
-        corpus=entry.manifest["corpus"],
-        server=version("cellkin"),
-    )

@@ -12,17 +12,17 @@ import os
 from typing import Any
 
 import numpy as np
-from llvmlite import binding, ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from cellkin.space.compiled import compiled
+from cellkin.space.vector_code import HAS_AVX512, VectorCode
 
 # Floats that are summed together: an AVX-512 register, two of AVX2, four of NEON.
 _LANES = 16
 # Vectors of _LANES that fit the registers at once, with a few left over for what is added.
-_WIDE = 24 if binding.get_host_cpu_features().get("avx512f", False) else 6
+_WIDE = 24 if HAS_AVX512 else 6
 
 
 def _cache_bytes() -> int:
@@ -61,57 +61,23 @@ def _row_sum(n_vectors: int) -> Any:
                     context, builder, arguments[number]
                 ).data
 
-            emit = _Emitter(builder, n_vectors)
+            emit = VectorCode(builder, _LANES, n_vectors)
             _, _, begin, end, _, stride, first, _, at = arguments
             target = builder.gep(data(7), [at])
             sums = emit.load(target)
             slots = [cgutils.alloca_once_value(builder, value) for value in sums]
-            step = ir.Constant(emit.index, 1)
-            with cgutils.for_range_slice(builder, begin, end, step, emit.index) as (i, _):
+            with cgutils.for_range_slice(builder, begin, end, emit.number(1), emit.index) as (i, _):
                 row = builder.sext(builder.load(builder.gep(data(0), [i])), emit.index)
                 share = emit.spread(builder.load(builder.gep(data(1), [i])))
                 source = builder.gep(data(4), [builder.add(builder.mul(row, stride), first)])
                 for slot, part in zip(slots, emit.load(source), strict=True):
-                    product = builder.fmul(part, share, flags=("contract",))
-                    total = builder.fadd(builder.load(slot), product, flags=("contract",))
-                    builder.store(total, slot)
+                    builder.store(emit.add_product(builder.load(slot), part, share), slot)
             emit.store([builder.load(slot) for slot in slots], target)
             return context.get_dummy_value()
 
         return signature, generate
 
     return add
-
-
-class _Emitter:
-    """Writes loads and stores of several vectors in a row."""
-
-    def __init__(self, builder: Any, n_vectors: int) -> None:
-        self.index = ir.IntType(64)
-        self._builder = builder
-        self._vector = ir.VectorType(ir.FloatType(), _LANES)
-        self._offsets = [ir.Constant(self.index, _LANES * k) for k in range(n_vectors)]
-
-    def _parts(self, pointer: Any) -> list[Any]:
-        builder, kind = self._builder, self._vector.as_pointer()
-        return [builder.bitcast(builder.gep(pointer, [o]), kind) for o in self._offsets]
-
-    def load(self, pointer: Any) -> list[Any]:
-        values = [self._builder.load(part) for part in self._parts(pointer)]
-        for value in values:
-            value.align = 4
-        return values
-
-    def store(self, values: list[Any], pointer: Any) -> None:
-        for value, part in zip(values, self._parts(pointer), strict=True):
-            self._builder.store(value, part).align = 4
-
-    def spread(self, value: Any) -> Any:
-        """Fill a vector with one value."""
-        blank = ir.Constant(self._vector, ir.Undefined)
-        zeros = ir.Constant(ir.VectorType(ir.IntType(32), _LANES), [0] * _LANES)
-        one = self._builder.insert_element(blank, value, ir.Constant(ir.IntType(32), 0))
-        return self._builder.shuffle_vector(one, blank, zeros)
 
 
 _add_wide = _row_sum(_WIDE)

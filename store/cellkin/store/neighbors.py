@@ -6,7 +6,8 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
-from cellkin.store.neighbors_faiss import faiss, only_among, require_one_faiss
+from cellkin.space.products import largest_products
+from cellkin.store.neighbors_faiss import faiss, flat_vectors, only_among, require_one_faiss
 from cellkin.wire.errors import DimensionMismatchError
 
 Found: TypeAlias = tuple[Float32Matrix, Int64Vector]
@@ -17,6 +18,10 @@ _SPARE = 16
 _LEAST = 10
 # From this many queries on, a batch is faster by BLAS than query by query: measured.
 _BLAS_QUERIES = 3
+# So many queries, for so many neighbors, are compared with all vectors in half the time by our own
+# kernel; one query alone, and far more, are not: measured.
+_OWN_QUERIES = range(2, 129)
+_OWN_NEIGHBORS = 256
 _widest = 0
 
 
@@ -145,8 +150,16 @@ class NeighborIndex:
         if not len(queries) or k < 1 or not wide:
             return _nothing(len(queries), k)
         queries = np.ascontiguousarray(queries, np.float32)
-        only = None if passing is None else only_among(self._index, passing)
-        similarities, ids = self._index.search(queries, wide, params=only)
+        if (
+            self._exact
+            and passing is None
+            and len(queries) in _OWN_QUERIES
+            and wide <= _OWN_NEIGHBORS
+        ):
+            similarities, ids = largest_products(flat_vectors(self._index), queries, wide)
+        else:
+            only = None if passing is None else only_among(self._index, passing)
+            similarities, ids = self._index.search(queries, wide, params=only)
         if self._exact:
             similarities, ids = self._rescore(queries, ids)
         else:

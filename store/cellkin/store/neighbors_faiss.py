@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from cellkin.space.arrays import BoolVector
+from cellkin.space.arrays import BoolVector, Float32Matrix
 from cellkin.wire.errors import FailedPreconditionError, MissingDependencyError
 
 try:
@@ -24,7 +24,8 @@ except ImportError as error:
     ) from error
 
 __all__ = [
-    "faiss", "knobs", "layers", "n_lists", "only_among", "require_one_faiss", "set_knobs", "shape",
+    "faiss", "flat_vectors", "knobs", "layers", "n_lists", "only_among", "require_one_faiss",
+    "set_knobs", "shape",
 ]  # fmt: skip
 
 DISTRIBUTIONS = (
@@ -39,6 +40,7 @@ DISTRIBUTIONS = (
 )
 """The distributions that bring the module ``faiss``."""
 
+_made: Any = faiss  # Its classes take arrays and keywords, which its own types do not know.
 _KNOBS = {"nprobe": "nprobe", "efSearch": "efSearch", "k_factor": "k_factor_rf"}
 
 
@@ -104,6 +106,13 @@ def set_knobs(index: faiss.Index, values: Mapping[str, int]) -> None:
         space.set_index_parameter(index, _KNOBS[name], value)
 
 
+def flat_vectors(index: Any) -> Float32Matrix:
+    """Return the (n, dim) float32 vectors of a flat index where they lie; good as long as it is."""
+    n, dim = int(index.ntotal), int(index.d)
+    vectors: Float32Matrix = _made.rev_swig_ptr(index.get_xb(), n * dim).reshape(n, dim)
+    return vectors
+
+
 def n_lists(index: faiss.Index) -> int:
     """Return the inverted lists of an index, 0 where it has none."""
     return next((int(layer.nlist) for layer in layers(index) if hasattr(layer, "nlist")), 0)
@@ -124,7 +133,6 @@ def shape(index: faiss.Index) -> tuple[tuple[object, ...], ...]:
 
 
 _FARTHEST = 20
-_made: Any = faiss  # Its classes take arrays and keywords, which its own types do not know.
 
 
 def only_among(index: faiss.Index, passing: BoolVector) -> Any:

@@ -1,0 +1,181 @@
+"""The largest products of a few queries with many vectors, each of which is read once.
+
+What a few queries cost is the reading of the vectors. A product of matrices first copies them into
+an order of its own, which takes as long again; here some vectors are multiplied from where they
+lie, while the next are on their way. Queries lie in the lanes of the machine's vectors, so that a
+vector's products with all of them are sums in registers, and nothing is added across lanes.
+"""
+
+# numba infers types, and reads the parameters of an intrinsic; neither has annotations.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from cellkin.space.arrays import Float32Matrix, Int64Vector
+from cellkin.space.compiled import compiled
+from cellkin.space.vector_code import HAS_AVX512, VectorCode
+
+_LANES = 16 if HAS_AVX512 else 8
+_TOGETHER = 2 * _LANES
+# Vectors multiplied at once with one and with two vectors of queries, as registers allow.
+_ROWS_ONE, _ROWS_TWO = (16, 12) if HAS_AVX512 else (8, 5)
+# Of the cache; no fewer than the rows above.
+_FLOATS_A_LINE = 16
+# Vectors that all queries meet before the next: they stay in the second-level cache, and either
+# number of rows divides them.
+_BLOCK = 240
+
+
+def _products(n_rows: int, n_vectors: int) -> Any:
+    """Return an intrinsic that multiplies ``n_rows`` vectors with ``n_vectors * _LANES`` queries.
+
+    ``multiply(vectors, row, dim, queries, at, out, to)`` writes the product of vector ``row + r``
+    with query q to ``out[to + r * _TOGETHER + q]``. Queries lie as (dim, _TOGETHER) from
+    ``queries[at]`` on.
+    """
+
+    @intrinsic
+    def multiply(typing_context, vectors, row, dim, queries, at, out, to):
+        signature = types.void(vectors, row, dim, queries, at, out, to)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def data(number: int) -> Any:
+                return context.make_array(signature.args[number])(
+                    context, builder, arguments[number]
+                ).data
+
+            emit = VectorCode(builder, _LANES, n_vectors)
+            _, row, dim, _, at, _, to = arguments
+            rows = [
+                builder.gep(data(0), [builder.mul(builder.add(row, emit.number(r)), dim)])
+                for r in range(n_rows + 1)
+            ]
+            slots = [
+                [cgutils.alloca_once_value(builder, emit.zero) for _ in range(n_vectors)]
+                for _ in range(n_rows)
+            ]
+            for slot in (slot for line in slots for slot in line):
+                # The zero above is stored on entry to the function, and this may be in a loop.
+                builder.store(emit.zero, slot)
+            first = builder.gep(data(3), [at])
+            ends = emit.number(0), dim, emit.number(1), emit.index
+            with cgutils.for_range_slice(builder, *ends) as (j, _):
+                # A line of the rows after these for every float of these, and so all of them.
+                if n_rows > 1:
+                    ahead = builder.mul(j, emit.number(_FLOATS_A_LINE))
+                    emit.prefetch(builder.gep(rows[n_rows], [ahead]))
+                asked = emit.load(builder.gep(first, [builder.mul(j, emit.number(_TOGETHER))]))
+                for r, line in enumerate(slots):
+                    value = emit.spread(builder.load(builder.gep(rows[r], [j])))
+                    for slot, query in zip(line, asked, strict=True):
+                        builder.store(emit.add_product(builder.load(slot), value, query), slot)
+            target = builder.gep(data(5), [to])
+            for r, line in enumerate(slots):
+                out = builder.gep(target, [emit.number(r * _TOGETHER)])
+                emit.store([builder.load(slot) for slot in line], out)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return multiply
+
+
+_many_by_one, _one_by_one = _products(_ROWS_ONE, 1), _products(1, 1)
+_many_by_two, _one_by_two = _products(_ROWS_TWO, 2), _products(1, 2)
+
+
+@compiled
+def _keep(scores, n_queries, first, begin, end, limits, best, ids):
+    """Keep the largest of the products of some vectors with the queries from ``first`` on."""
+    k = best.shape[1]
+    for row in range(begin, end):
+        line = scores[(row - begin) * _TOGETHER : (row - begin + 1) * _TOGETHER]
+        # Nearly no vector has anything to keep, and a count has no branches.
+        n_better = np.int32(0)
+        for i in range(_TOGETHER):
+            n_better += np.int32(line[i] > limits[first + i])
+        if n_better == 0:
+            continue
+        for i in range(n_queries):
+            value, query = line[i], first + i
+            if not value > limits[query]:
+                continue
+            at = k - 1
+            while at > 0 and best[query, at - 1] < value:
+                best[query, at] = best[query, at - 1]
+                ids[query, at] = ids[query, at - 1]
+                at -= 1
+            best[query, at], ids[query, at] = value, row
+            limits[query] = best[query, k - 1]
+
+
+@compiled
+def _scan(vectors, n_vectors, dim, queries, n_queries, best, ids):
+    scores = np.zeros(_BLOCK * _TOGETHER, np.float32)
+    limits = np.full(len(queries) // dim, np.inf, np.float32)
+    limits[:n_queries] = -np.inf
+    for begin in range(0, n_vectors, _BLOCK):
+        end = min(begin + _BLOCK, n_vectors)
+        for first in range(0, n_queries, _TOGETHER):
+            row, to, at = begin, 0, first * dim
+            if n_queries - first > _LANES:
+                while row + _ROWS_TWO <= end:
+                    _many_by_two(vectors, row, dim, queries, at, scores, to)
+                    row += _ROWS_TWO
+                    to += _ROWS_TWO * _TOGETHER
+                while row < end:
+                    _one_by_two(vectors, row, dim, queries, at, scores, to)
+                    row += 1
+                    to += _TOGETHER
+            else:
+                while row + _ROWS_ONE <= end:
+                    _many_by_one(vectors, row, dim, queries, at, scores, to)
+                    row += _ROWS_ONE
+                    to += _ROWS_ONE * _TOGETHER
+                while row < end:
+                    _one_by_one(vectors, row, dim, queries, at, scores, to)
+                    row += 1
+                    to += _TOGETHER
+            n = min(n_queries - first, _TOGETHER)
+            _keep(scores, n, first, begin, end, limits, best, ids)
+
+
+def largest_products(
+    vectors: Float32Matrix, queries: Float32Matrix, k: int
+) -> tuple[Float32Matrix, Int64Vector]:
+    """Find the vectors of the largest products with each query.
+
+    A product is the same to the bit whatever the other queries are.
+
+    Parameters
+    ----------
+    vectors
+        (n, dim) float32, C-contiguous, mapped from a file or in memory.
+    queries
+        (n_queries, dim) float32.
+    k
+        How many; at most n.
+
+    Returns
+    -------
+    products
+        (n_queries, k) float32, descending; of equal ones the lower row first.
+    rows
+        (n_queries, k) int64.
+    """
+    n_queries, dim = queries.shape
+    n_groups = -(-n_queries // _TOGETHER)
+    padded = np.zeros((n_groups * _TOGETHER, dim), np.float32)
+    padded[:n_queries] = queries
+    lanes = padded.reshape(n_groups, _TOGETHER, dim).transpose(0, 2, 1)
+    best = np.full((n_queries, k), -np.inf, np.float32)
+    rows = np.full((n_queries, k), -1, np.int64)
+    flat = vectors.reshape(-1).view()
+    flat.flags.writeable = False
+    _scan(flat, len(vectors), dim, np.ascontiguousarray(lanes).reshape(-1), n_queries, best, rows)
+    return best, rows
