@@ -16,6 +16,11 @@ from pathlib import Path
 import atheris
 import structlog
 
+# What is compiled must not be instrumented, and whatever is imported below is.
+import cellkin.space.expression
+import cellkin.space.products
+import cellkin.space.projection  # noqa: F401
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 with atheris.instrument_imports(include=["cellkin.server", "cellkin.wire"]):
     from tests.fuzzing import METHODS, Harness, any_messages
@@ -70,7 +75,13 @@ def main() -> None:
     parser.add_argument("--cases", type=int, default=100_000)
     arguments = parser.parse_args()
     logging.disable()
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    # Why an answer is INTERNAL, only the log says.
+    structlog.configure(
+        processors=[
+            structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR),
+    )
     scratch = Path(tempfile.mkdtemp(prefix="cellkin-fuzz-"))
     fuzzer = Fuzzer(Harness(Path(shutil.copytree(arguments.store, scratch / "store"))))
     # A slow case is kept where the run is, not where it was started.
@@ -84,7 +95,7 @@ def main() -> None:
     atheris.Setup(argv, fuzzer.one)
 
     def report() -> None:
-        grown = resident_bytes() - fuzzer.warm_bytes
+        grown = resident_bytes() - fuzzer.warm_bytes if fuzzer.warm_bytes else 0
         print(f"{fuzzer.n_cases} cases, {fuzzer.n_refused} refused with a reason")
         print(f"memory grew by {grown >> 20} MiB since case {_WARM_CASES}", flush=True)
         shutil.rmtree(scratch, ignore_errors=True)

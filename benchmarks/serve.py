@@ -20,6 +20,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ from cellkin.store.catalog import Kind
 from cellkin.store.cell_rows import write_rows
 from cellkin.store.cell_table import commit_rows, table_name
 from cellkin.store.store import Store
+from cellkin.v1 import cell_service_pb2, cell_service_pb2_grpc
 from cellkin.wire.terms import TextRung
 
 FLAT, LISTS, TINY = "flat", "lists", "tiny"
@@ -207,14 +209,49 @@ def bare(store: str, name: str, seconds: float, n: int = 1) -> tuple[float, floa
 # ---- what is measured ---------------------------------------------------------------------------
 
 
+class _Echo(cell_service_pb2_grpc.CellServiceServicer):
+    """Answers every message of a stream with nothing."""
+
+    def StreamSearchCells(self, request_iterator: Any, context: Any) -> Iterator[Any]:
+        """Answer."""
+        for _ in request_iterator:
+            yield cell_service_pb2.StreamSearchCellsResponse()
+
+
+def _echo(connection: Connection) -> None:
+    """Serve nothing, by gRPC alone."""
+    server = grpc.server(ThreadPoolExecutor(16))
+    cell_service_pb2_grpc.add_CellServiceServicer_to_server(_Echo(), server)
+    connection.send(server.add_insecure_port("127.0.0.1:0"))
+    server.start()
+    connection.recv()
+
+
+@contextmanager
+def echoing() -> Iterator[Server]:
+    """Run a server that does nothing: what gRPC itself takes."""
+    context = get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_echo, args=(theirs,), daemon=True)
+    process.start()
+    try:
+        yield Server(f"127.0.0.1:{ours.recv()}", process.pid or 0)
+    finally:
+        process.terminate()
+        process.join()
+
+
 def small_requests(store: Path, seconds: float) -> list[Figure]:
     """Measure requests and messages that ask for next to nothing."""
     queries = store / "queries.npy"
+    tiny = {"index": TINY, "queries": queries, "k": 1, "clients": 8, "seconds": seconds}
+    with echoing() as server:
+        load(server, "stream", **tiny)
+        nothing = [load(server, "stream", **tiny) for _ in range(_ROUNDS)]
     with serving(store, "--index", TINY) as server:
         load(server, "null", seconds=1)
         null = [load(server, "null", seconds=seconds) for _ in range(_ROUNDS)]
         many = [load(server, "null", clients=8, seconds=seconds) for _ in range(_ROUNDS)]
-        tiny = {"index": TINY, "queries": queries, "k": 1, "clients": 8, "seconds": seconds}
         stream = [load(server, "stream", **tiny) for _ in range(_ROUNDS)]
     return [
         at_most("nothing asked, 1 client: median", _median(null, "p50_ms"), "ms", 1.0),
@@ -224,6 +261,7 @@ def small_requests(store: Path, seconds: float) -> list[Figure]:
             "streams of 1 query, 256 cells: CPU", _median(stream, "cpu_ms"), "ms/message", 0.12
         ),
         Figure("streams of 1 query, 256 cells", _median(stream, "rate"), "messages/s"),
+        Figure("streams of gRPC alone: CPU", _median(nothing, "cpu_ms"), "ms/message"),
     ]
 
 

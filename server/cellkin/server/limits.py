@@ -85,10 +85,10 @@ def read_vectors(data: bytes, dim: int, field: str) -> Float32Matrix:
     # Squares of the largest float32 stay finite in double precision.
     if not np.isfinite(lengths).all():
         raise InvalidArgumentError(f"{field}: some values are not finite", field=field)
-    if not (lengths > 0).all():
+    if not lengths.all():
         raise InvalidArgumentError(
             f"{field}: vector {int(np.argmin(lengths))} is all zero and has no direction",
             field=field,
         )
-    unit: Float32Matrix = (vectors / lengths[:, None]).astype(np.float32)
-    return unit
+    vectors /= lengths[:, None]
+    return vectors.astype(np.float32)
