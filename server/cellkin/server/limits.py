@@ -74,7 +74,8 @@ def read_vectors(data: bytes, dim: int, field: str) -> Float32Matrix:
             {"dim": str(dim)},
             field=field,
         )
-    vectors = values.reshape(-1, dim).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        vectors = values.reshape(-1, dim).astype(np.float64)
     if len(vectors) > MOST_CELLS:
         raise InvalidArgumentError(
             f"{field}: {len(vectors)} vectors; send at most {MOST_CELLS} in one message",

@@ -10,6 +10,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import scipy.sparse as sp
 
 from cellkin.space import gather, kernels
 from cellkin.space.aligned import aligned, empty_aligned
@@ -470,5 +471,6 @@ def _frozen(array: Array) -> Array:
 
 
 def linear_expression(cells: CsrMatrix) -> CsrMatrix:
-    """Undo ``log1p``: return ``expm1`` of the values, zeros kept."""
-    return cells.expm1()
+    """Undo ``log1p``: return ``expm1`` of the values, zeros kept; what is stored twice adds up."""
+    # scipy's own would add up logarithms, in arrays that may not be the caller's to write.
+    return sp.csr_matrix((np.expm1(cells.data), cells.indices, cells.indptr), shape=cells.shape)

@@ -27,6 +27,7 @@ from cellkin.space.projection import (
     Dense,
     count_detected,
     gene_columns,
+    linear_expression,
     means_with,
     project,
     weighted_means,
@@ -219,6 +220,14 @@ def test_arrays_that_may_not_be_written_and_wide_indices_are_read() -> None:
         array.flags.writeable = False
     got, _ = weighted_means(cells, columns, space_of(TEXT_V1))
     assert got.tobytes() == want.tobytes()
+
+
+def test_logarithms_given_twice_are_undone_before_they_add_up() -> None:
+    values = np.log1p(np.array([3, 1, 2], np.float32))
+    for array in (values, columns := np.array([1, 0, 1]), bounds := np.array([0, 3])):
+        array.flags.writeable = False
+    linear = linear_expression(sp.csr_matrix((values, columns, bounds), shape=(1, 2)))
+    np.testing.assert_allclose(linear.toarray(), [[1, 5]], rtol=1e-6)
 
 
 def test_counts_of_genes() -> None:
