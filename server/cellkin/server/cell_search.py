@@ -187,7 +187,7 @@ def _message(loaded: LoadedIndex, similarities: Float32Matrix, ids: Int64Vector)
     rows = ids[there]
     names = cells.label_names
     return wire.CellHits(
-        counts=np.count_nonzero(there, axis=1).tolist(),
+        counts=there.sum(axis=1).tolist(),
         cell_ids=loaded.ids.at(rows),
         labels=[names[code] for code in cells.labels[rows].tolist()],
         batches=loaded.batches.at(rows),

@@ -45,7 +45,7 @@ class NeighborIndex:
     Parameters
     ----------
     index
-        The FAISS index, of metric inner product, with its search settings.
+        The FAISS index, of metric inner product, with its search settings; complete.
 
     Raises
     ------
@@ -57,6 +57,7 @@ class NeighborIndex:
         require_one_faiss()
         self._index = index
         self._exact = isinstance(index, faiss.IndexFlat)
+        self._vectors = flat_vectors(index) if self._exact else None
         _choose_blas_from(index.d)
 
     @classmethod
@@ -151,17 +152,17 @@ class NeighborIndex:
             return _nothing(len(queries), k)
         queries = np.ascontiguousarray(queries, np.float32)
         if (
-            self._exact
+            self._vectors is not None
             and passing is None
             and len(queries) in _OWN_QUERIES
             and wide <= _OWN_NEIGHBORS
         ):
-            similarities, ids = largest_products(flat_vectors(self._index), queries, wide)
+            similarities, ids = largest_products(self._vectors, queries, wide)
         else:
             only = None if passing is None else only_among(self._index, passing)
             similarities, ids = self._index.search(queries, wide, params=only)
-        if self._exact:
-            similarities, ids = self._rescore(queries, ids)
+        if self._vectors is not None:
+            similarities, ids = _rescored(self._vectors, queries, ids)
         else:
             similarities, ids = _in_order(similarities, ids)
         if wide >= k:
@@ -170,16 +171,17 @@ class NeighborIndex:
         padded[0][:, :wide], padded[1][:, :wide] = similarities, ids
         return padded
 
-    def _rescore(self, queries: Float32Matrix, found: Int64Vector) -> Found:
-        found = np.sort(found, axis=1)
-        # Taken from where they lie: FAISS's own copy has a cost a call, and lets other threads in.
-        candidates = flat_vectors(self._index)[np.maximum(found, 0)]
-        # One query's products are summed the same way whatever else is in the batch.
-        exact = np.einsum("qd,qkd->qk", queries, candidates, optimize=False)
-        exact[found < 0] = -np.inf
-        best = np.argsort(-exact, axis=1, kind="stable")
-        rows = np.arange(len(best))[:, None]
-        return exact[rows, best], found[rows, best]
+
+def _rescored(vectors: Float32Matrix, queries: Float32Matrix, found: Int64Vector) -> Found:
+    """Order what was found by products that are summed the same way whatever the batch."""
+    found = np.sort(found, axis=1)
+    # Taken from where they lie: FAISS's own copy has a cost a call, and lets other threads in.
+    candidates = vectors[np.maximum(found, 0)]
+    exact = np.einsum("qd,qkd->qk", queries, candidates, optimize=False)
+    exact[found < 0] = -np.inf
+    best = np.argsort(-exact, axis=1, kind="stable")
+    rows = np.arange(len(best))[:, None]
+    return exact[rows, best], found[rows, best]
 
 
 def _in_order(similarities: Float32Matrix, ids: Int64Vector) -> Found:
