@@ -273,3 +273,31 @@ def test_a_reference_in_milvus_answers_like_one_in_faiss(
     assert np.array_equal(there.winners, same.winners)
     np.testing.assert_allclose(there.supports, same.supports, atol=1e-4)
     assert np.array_equal(there.reasons, same.reasons)
+
+
+def test_terms_of_an_ontology_become_paths_and_stay_so(
+    store: Store, make_cells: Make, tmp_path: Path
+) -> None:
+    obo = tmp_path / "toy.obo"
+    terms = [("C:0", "cell", ""), ("C:1", "endocrine cell", "C:0"), ("C:2", "alpha", "C:1")]
+    terms += [("C:3", "beta", "C:1"), ("C:4", "duct cell", "C:0")]
+    stanzas = [
+        f"[Term]\nid: {i}\nname: {n}\n" + (f"is_a: {up}\n" if up else "") for i, n, up in terms
+    ]
+    obo.write_text("ontology: toy\n\n" + "\n".join(stanzas))
+    first, second = make_cells(90, 21), make_cells(60, 22)
+    for cells, name in ((first, "first"), (second, "second")):
+        known = sorted(cells.obs["cell_type"].unique())
+        ids = dict(zip(known, ["C:2", "C:3", "C:4"], strict=True))
+        cells.obs["term"] = [ids[t] for t in cells.obs["cell_type"]]
+        cells.write_h5ad(tmp_path / f"{name}.h5ad")
+    reference = Reference([tmp_path / "first.h5ad"], "term", "donor", ontology=obo)
+    entry = index_cells(store, "terms", reference, EMBEDDING, TEXT_V1).entry
+    paths = {"C:2": "endocrine cell/alpha", "C:3": "endocrine cell/beta", "C:4": "duct cell"}
+    assert entry.manifest["terms"] == paths
+    assert set(entry.manifest["label_counts"]) == set(paths.values())
+    # The file is not needed any more: an index knows its terms.
+    more = Reference([tmp_path / "second.h5ad"], "term", "donor")
+    grown = append_cells(store, VersionName("terms"), more).entry
+    assert grown.manifest["terms"] == paths
+    assert sum(grown.manifest["label_counts"].values()) == 150

@@ -19,7 +19,7 @@ class Hierarchy:
     ancestors
         Their paths, by depth and then by name; none where no label is a path.
     below
-        (n_ancestors, n_labels) bool, whether a label is below an ancestor.
+        (n_ancestors, n_labels) bool, whether a label is an ancestor or below it.
     """
 
     ancestors: list[str]
@@ -31,7 +31,10 @@ class Hierarchy:
         found = {SEPARATOR.join(parts[:n]) for label in labels
                  for parts in [label.split(SEPARATOR)] for n in range(1, len(parts))}  # fmt: skip
         names = sorted(found, key=lambda name: (name.count(SEPARATOR), name))
-        below = [[label.startswith(name + SEPARATOR) for label in labels] for name in names]
+        # A label that is itself an ancestor of others counts for it.
+        below = [
+            [(label + SEPARATOR).startswith(name + SEPARATOR) for label in labels] for name in names
+        ]
         return cls(names, np.array(below, bool).reshape(len(names), len(labels)))
 
     def fall_back(

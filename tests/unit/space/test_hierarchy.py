@@ -23,7 +23,7 @@ def test_ancestors_are_the_parts_of_paths() -> None:
 def test_a_name_that_begins_like_another_is_not_below_it() -> None:
     found = Hierarchy.of(["T/a", "T2/a", "T"])
     assert found.ancestors == ["T", "T2"]
-    assert found.below.tolist() == [[True, False, False], [False, True, False]]
+    assert found.below.tolist() == [[True, False, True], [False, True, False]]
 
 
 def test_labels_that_are_no_paths_have_no_fallback() -> None:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from cellkin.indexer.cells.engines import Engine, LocalEngine
 from cellkin.indexer.cells.fit import deepest_rung, fit_space
 from cellkin.indexer.cells.fitting import choose_sample, fit_spaces, read_sample, shared_genes
+from cellkin.indexer.cells.ontology import Ontology
 from cellkin.indexer.cells.plan import (
     MatchedFile,
     count_genes,
@@ -168,6 +169,8 @@ def index_cells(
     check_name(name, "cell index")
     source = store.catalog.resolve(Kind.EMBEDDING, embedding)
     sources = read_sources(reference)
+    terms = _terms(reference, sources)
+    sources = [file.renamed(terms) for file in sources]
     vectors = store.embedding(source)
     corpus = _corpus(store, source)
     genes = read_gene_names(store, corpus)
@@ -202,6 +205,7 @@ def index_cells(
         "embedding_digest": source.digest,
         "corpus": corpus.full_name,
         "corpus_digest": corpus.digest,
+        "terms": terms,
         **_described(reference, matched),
     }
     entry = publish_index(store, name, cells, spaces, job.index, made_from, job.stages)
@@ -309,6 +313,7 @@ def _place_in(
 ) -> tuple[Spaces, list[MatchedFile], list[npt.NDArray[np.float64]], list[Placed]]:
     """Place a reference in the spaces of an index that exists."""
     spaces = Spaces.of(store.index_folder(model))
+    sources = [file.renamed(model.manifest.get("terms", {})) for file in sources]
     _require_labels(model, reference, sources)
     genes = read_gene_names(store, _corpus(store, model))
     resolutions = [genes.resolver.resolve(s.gene_names, reference.taxon) for s in sources]
@@ -345,6 +350,15 @@ def _nothing_to_place(reference: Reference) -> InvalidArgumentError:
     )
 
 
+def _terms(reference: Reference, sources: Sequence[SourceFile]) -> dict[str, str]:
+    """Return the paths of labels that are terms of an ontology; none if they are not."""
+    if reference.ontology is None:
+        return {}
+    return Ontology.read(reference.ontology).paths(
+        label for source in sources for label in source.labels
+    )
+
+
 def _label_counts(sources: Sequence[SourceFile], names: Sequence[str]) -> Int64Vector:
     labels = pa.chunked_array([c for s in sources for c in s.rows["label"].chunks], pa.string())
     codes = pc.drop_null(pc.index_in(labels, pa.array(names, pa.string())))
@@ -354,7 +368,7 @@ def _label_counts(sources: Sequence[SourceFile], names: Sequence[str]) -> Int64V
 def _require_labels(model: Entry, reference: Reference, sources: Sequence[SourceFile]) -> None:
     """Refuse labels that a space was not fitted to: nothing could ever be called by them."""
     known = set(model.manifest["label_counts"])
-    given = {label for s in sources for label in s.rows["label"].unique().to_pylist() if label}
+    given = {label for source in sources for label in source.labels}
     if new := sorted(given - known):
         raise InvalidArgumentError(
             f"labels in {reference.label!r} that {model.full_name} does not know: "
@@ -418,8 +432,16 @@ def _corpus(store: Store, made_from_it: Entry) -> Entry:
 
 
 def _inherited(entry: Entry) -> dict[str, Any]:
-    keys = ("recipe", "embedding", "embedding_digest", "corpus", "corpus_digest", "quality")
-    return {key: entry.manifest[key] for key in keys}
+    keys = (
+        "recipe",
+        "embedding",
+        "embedding_digest",
+        "corpus",
+        "corpus_digest",
+        "quality",
+        "terms",
+    )
+    return {key: entry.manifest[key] for key in keys if key in entry.manifest}
 
 
 def _described(reference: Reference, matched: Sequence[MatchedFile]) -> dict[str, Any]:

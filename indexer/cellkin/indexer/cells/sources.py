@@ -1,7 +1,7 @@
 """The files of a reference: whose cells, under which names and labels."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -32,6 +32,8 @@ class Reference:
         The layer to read, or None for X.
     raw
         Whether to read ``.raw``.
+    ontology
+        An OBO file whose terms the labels are, or None.
     """
 
     paths: Sequence[Path]
@@ -40,6 +42,7 @@ class Reference:
     taxon: int = 0
     layer: str | None = None
     raw: bool = False
+    ontology: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,21 @@ class SourceFile:
     def n_cells(self) -> int:
         """Cells of the file."""
         return len(self.rows)
+
+    @property
+    def labels(self) -> set[str]:
+        """The labels that occur."""
+        return set(self.rows["label"].unique().to_pylist()) - {None}
+
+    def renamed(self, labels: Mapping[str, str]) -> "SourceFile":
+        """Return the file with other names for some labels."""
+        if not labels:
+            return self
+        codes = self.rows["label"].combine_chunks().dictionary_encode()
+        names = [labels.get(name, name) for name in codes.dictionary.to_pylist()]
+        column = pa.array(names, pa.string()).take(codes.indices)
+        at = self.rows.schema.get_field_index("label")
+        return replace(self, rows=self.rows.set_column(at, "label", column))
 
 
 def read_sources(reference: Reference) -> list[SourceFile]:

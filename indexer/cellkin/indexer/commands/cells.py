@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -133,6 +134,12 @@ cells.add_command(evaluate)
     help="How the text space is made; see docs/method.md.",
 )
 @click.option(
+    "--ontology",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE.obo",
+    help="Labels are its terms, by id or name, such as those of the Cell Ontology.",
+)
+@click.option(
     "--space",
     type=click.Choice(["both", "text"]),
     default="both",
@@ -158,6 +165,7 @@ def index(
     raw: bool,
     embedding: str,
     recipe: str,
+    ontology: Path | None,
     space: str,
     like: str | None,
     as_json: bool,
@@ -175,8 +183,10 @@ def index(
     from cellkin.store.store import Store
     from cellkin.wire.names import embedding_name, parse_version_name
 
+    if like is not None and ontology is not None:
+        raise click.UsageError("--like takes the terms of its index; leave out --ontology")
     store = Store.open(uri)
-    reference = Reference(expand(files), label, batch, taxon, layer, raw)
+    reference = Reference(expand(files), label, batch, taxon, layer, raw, ontology)
     with _job(**job) as how:
         if like is not None:
             model = parse_version_name(like, "cell index")
