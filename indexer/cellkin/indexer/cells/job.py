@@ -30,6 +30,7 @@ from cellkin.indexer.cells.publish import (
     extend_index,
     publish_index,
 )
+from cellkin.indexer.cells.report import IndexReport, described, inherited
 from cellkin.indexer.cells.sources import Reference, SourceFile, read_sources, require_unique
 from cellkin.indexer.cells.worker import Placed, Shard, Work
 from cellkin.indexer.spaces.readout import Votes
@@ -44,7 +45,6 @@ from cellkin.store.corpus import read_gene_names
 from cellkin.store.schema import cells_schema
 from cellkin.store.store import GeneEmbedding, Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
-from cellkin.wire.match import GeneMatch
 from cellkin.wire.names import VersionName, check_name, parse_version_name
 
 _REPORT_CELLS = 2_000
@@ -78,51 +78,6 @@ class Job:
     index: IndexChoice = field(default_factory=IndexChoice)
     votes: Votes = field(default_factory=Votes)
     stages: Stages = _silent
-
-
-@dataclass(frozen=True)
-class FileReport:
-    """What became of one file.
-
-    Parameters
-    ----------
-    source
-        The file.
-    match
-        The report on its genes.
-    mass
-        (n_names,) float64, the summed linear expression of each name, in a sample of the cells.
-    """
-
-    source: SourceFile
-    match: GeneMatch
-    mass: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class IndexReport:
-    """What was indexed.
-
-    Parameters
-    ----------
-    entry
-        The published version.
-    files
-        The files, in the order given.
-    n_unlabeled, n_empty
-        Cells left out: without a label, and without a gene that has a vector.
-    n_cells, read_s, compute_s, write_s
-        Cells read to be placed, and the seconds of all workers this took.
-    """
-
-    entry: Entry
-    files: list[FileReport]
-    n_unlabeled: int
-    n_empty: int
-    n_cells: int
-    read_s: float
-    compute_s: float
-    write_s: float
 
 
 def index_cells(
@@ -206,10 +161,10 @@ def index_cells(
         "corpus": corpus.full_name,
         "corpus_digest": corpus.digest,
         "terms": terms,
-        **_described(reference, matched),
+        **described(reference, matched),
     }
     entry = publish_index(store, name, cells, spaces, job.index, made_from, job.stages)
-    return _report(entry, matched, counted.mass, placed)
+    return IndexReport.of(entry, matched, counted.mass, placed)
 
 
 def place_like(
@@ -231,9 +186,9 @@ def place_like(
     spaces, matched, mass, placed = _place_in(store, name, model, reference, sources, job)
     parts = [x for p in placed for x in p.parts]
     cells = commit_rows(store, name, _schema(spaces), parts)
-    made_from = {**_inherited(model), **_described(reference, matched), "like": model.full_name}
+    made_from = {**inherited(model), **described(reference, matched), "like": model.full_name}
     entry = publish_index(store, name, cells, spaces, job.index, made_from, job.stages)
-    return _report(entry, matched, mass, placed)
+    return IndexReport.of(entry, matched, mass, placed)
 
 
 def append_cells(
@@ -255,11 +210,11 @@ def append_cells(
     spaces, matched, mass, placed = _place_in(store, base.name, base, reference, sources, job)
     parts = before.parts() + [x for p in placed for x in p.parts]
     cells = commit_rows(store, base.name, before.schema, parts)
-    described = _described(reference, matched)
-    described["references"] = [*base.manifest["references"], *described["references"]]
-    made_from = {**_inherited(base), **described, "appended_to": base.full_name}
+    kept = described(reference, matched)
+    kept["references"] = [*base.manifest["references"], *kept["references"]]
+    made_from = {**inherited(base), **kept, "appended_to": base.full_name}
     entry = extend_index(store, base, cells, spaces, job.index, made_from, job.stages)
-    return _report(entry, matched, mass, placed)
+    return IndexReport.of(entry, matched, mass, placed)
 
 
 def merge_indexes(
@@ -293,7 +248,7 @@ def merge_indexes(
     schema = tables[0].schema
     cells = commit_rows(store, name, schema, write_rows(uri, schema, batches))
     made_from = {
-        **_inherited(entries[0]),
+        **inherited(entries[0]),
         "references": [r for e in entries for r in e.manifest["references"]],
         "label": entries[0].manifest["label"],
         "batch": entries[0].manifest["batch"],
@@ -429,52 +384,3 @@ def _unfitted(recipe: Recipe, embedding: GeneEmbedding) -> CellSpace:
 def _corpus(store: Store, made_from_it: Entry) -> Entry:
     name = parse_version_name(made_from_it.manifest["corpus"], "corpus")
     return store.catalog.version(Kind.CORPUS, name)
-
-
-def _inherited(entry: Entry) -> dict[str, Any]:
-    keys = (
-        "recipe",
-        "embedding",
-        "embedding_digest",
-        "corpus",
-        "corpus_digest",
-        "quality",
-        "terms",
-    )
-    return {key: entry.manifest[key] for key in keys if key in entry.manifest}
-
-
-def _described(reference: Reference, matched: Sequence[MatchedFile]) -> dict[str, Any]:
-    return {
-        "references": [
-            {
-                "file": file.source.path.name,
-                "format": file.source.format,
-                "n_cells": file.source.n_cells,
-                "units": file.source.units.why,
-                "gene_match": file.match.to_metadata(),
-            }
-            for file in matched
-        ],
-        "label": reference.label,
-        "batch": reference.batch or "",
-    }
-
-
-def _report(
-    entry: Entry,
-    matched: Sequence[MatchedFile],
-    masses: Sequence[npt.NDArray[np.float64]],
-    placed: Sequence[Placed],
-) -> IndexReport:
-    files = [FileReport(f.source, f.match, mass) for f, mass in zip(matched, masses, strict=True)]
-    return IndexReport(
-        entry,
-        files,
-        sum(f.source.rows["label"].null_count for f in files),
-        sum(p.n_empty for p in placed),
-        sum(p.n_cells for p in placed),
-        sum(p.read_s for p in placed),
-        sum(p.compute_s for p in placed),
-        sum(p.write_s for p in placed),
-    )

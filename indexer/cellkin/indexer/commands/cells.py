@@ -16,8 +16,9 @@ from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from cellkin.indexer.cells.job import IndexReport, Job
+    from cellkin.indexer.cells.job import Job
     from cellkin.indexer.cells.publish import IndexChoice
+    from cellkin.indexer.cells.report import IndexReport
     from cellkin.store.catalog import Entry
 
 Command = Callable[..., None]

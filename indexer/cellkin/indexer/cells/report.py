@@ -1,0 +1,114 @@
+"""What is said and kept of a cell job: a report for the user, and the manifest's account of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cellkin.indexer.cells.plan import MatchedFile
+from cellkin.indexer.cells.sources import Reference, SourceFile
+from cellkin.indexer.cells.worker import Placed
+from cellkin.store.catalog import Entry
+from cellkin.wire.match import GeneMatch
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """What became of one file.
+
+    Parameters
+    ----------
+    source
+        The file.
+    match
+        The report on its genes.
+    mass
+        (n_names,) float64, the summed linear expression of each name, in a sample of the cells.
+    """
+
+    source: SourceFile
+    match: GeneMatch
+    mass: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class IndexReport:
+    """What was indexed.
+
+    Parameters
+    ----------
+    entry
+        The published version.
+    files
+        The files, in the order given.
+    n_unlabeled, n_empty
+        Cells left out: without a label, and without a gene that has a vector.
+    n_cells, read_s, compute_s, write_s
+        Cells read to be placed, and the seconds of all workers this took.
+    """
+
+    entry: Entry
+    files: list[FileReport]
+    n_unlabeled: int
+    n_empty: int
+    n_cells: int
+    read_s: float
+    compute_s: float
+    write_s: float
+
+    @classmethod
+    def of(
+        cls,
+        entry: Entry,
+        matched: Sequence[MatchedFile],
+        masses: Sequence[npt.NDArray[np.float64]],
+        placed: Sequence[Placed],
+    ) -> "IndexReport":
+        """Sum up a job."""
+        files = [
+            FileReport(f.source, f.match, mass) for f, mass in zip(matched, masses, strict=True)
+        ]
+        return cls(
+            entry,
+            files,
+            sum(f.source.rows["label"].null_count for f in files),
+            sum(p.n_empty for p in placed),
+            sum(p.n_cells for p in placed),
+            sum(p.read_s for p in placed),
+            sum(p.compute_s for p in placed),
+            sum(p.write_s for p in placed),
+        )
+
+
+def inherited(entry: Entry) -> dict[str, Any]:
+    """Return what an index keeps of the one whose spaces it takes."""
+    keys = (
+        "recipe",
+        "embedding",
+        "embedding_digest",
+        "corpus",
+        "corpus_digest",
+        "quality",
+        "terms",
+    )
+    return {key: entry.manifest[key] for key in keys if key in entry.manifest}
+
+
+def described(reference: Reference, matched: Sequence[MatchedFile]) -> dict[str, Any]:
+    """Return what an index keeps of the files it was made from."""
+    return {
+        "references": [
+            {
+                "file": file.source.path.name,
+                "format": file.source.format,
+                "n_cells": file.source.n_cells,
+                "units": file.source.units.why,
+                "gene_match": file.match.to_metadata(),
+            }
+            for file in matched
+        ],
+        "label": reference.label,
+        "batch": reference.batch or "",
+    }
