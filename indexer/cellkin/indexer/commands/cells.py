@@ -10,7 +10,7 @@ import click
 
 from cellkin.indexer.commands.convert import convert
 from cellkin.indexer.commands.evaluate import evaluate
-from cellkin.indexer.commands.options import store_option
+from cellkin.indexer.commands.options import ontology_option, store_option
 from cellkin.terminal.options import json_option, taxon_option
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import DEFAULT_MODEL
@@ -134,12 +134,7 @@ cells.add_command(evaluate)
     show_default=True,
     help="How the text space is made; see docs/method.md.",
 )
-@click.option(
-    "--ontology",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="FILE.obo",
-    help="Labels are its terms, by id or name, such as those of the Cell Ontology.",
-)
+@ontology_option
 @click.option(
     "--space",
     type=click.Choice(["both", "text"]),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellkin.indexer.commands.options import store_option
+from cellkin.indexer.commands.options import ontology_option, store_option
 from cellkin.terminal.options import json_option, taxon_option
 from cellkin.wire.terms import DEFAULT_MODEL
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Of the text space; may be repeated.",
 )
+@ontology_option
 @click.option("--few-shot", is_flag=True, help="Also with 5, 10, 20 and 50 known cells a type.")
 @click.option("--left-out", is_flag=True, help="Also leave every type out: is it called unknown?")
 @click.option(
@@ -67,6 +68,7 @@ def evaluate(
     query_label: str | None,
     embeddings: tuple[str, ...],
     recipes: tuple[str, ...],
+    ontology: Path | None,
     few_shot: bool,
     left_out: bool,
     other_genes: bool,
@@ -87,7 +89,7 @@ def evaluate(
 
     question = Question(
         reference, label, batch, query, query_label or label, taxon, embeddings, recipes, few_shot,
-        left_out, other_genes,
+        left_out, other_genes, ontology,
     )  # fmt: skip
     with progress_bar("asking") as progress:
         report: Report = evaluate_cells(Store.open(uri), question, progress)

@@ -1,5 +1,7 @@
 """Options several commands of the indexer have."""
 
+from pathlib import Path
+
 import click
 
 store_option = click.option(
@@ -11,4 +13,10 @@ store_option = click.option(
 )
 corpus_option = click.option(
     "--corpus", default="genes", show_default=True, metavar="NAME[@VERSION]", help="The corpus."
+)
+ontology_option = click.option(
+    "--ontology",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE.obo",
+    help="Labels are its terms, by id or name, such as those of the Cell Ontology.",
 )

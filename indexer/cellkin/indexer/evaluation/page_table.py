@@ -112,7 +112,9 @@ def _axis(ordered: Sequence[Line]) -> tuple[float, float]:
     ends = [_ends(line) for line in ordered if line.setting.control != "majority"]
     low = min((e[0] for e in ends if e is not None), default=0.0)
     high = max((e[1] for e in ends if e is not None), default=1.0)
-    return math.floor(low * 10) / 10, math.ceil(high * 10) / 10
+    # A tenth at least, where all are equal.
+    bottom = min(math.floor(low * 10), 9)
+    return bottom / 10, max(math.ceil(high * 10), bottom + 1) / 10
 
 
 def _range(line: Line, axis: tuple[float, float]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cellkin.indexer.cells.ontology import Ontology
 from cellkin.indexer.evaluation.reading import read_labeled
 from cellkin.indexer.evaluation.rows import Report, Row
 from cellkin.indexer.evaluation.run import (
@@ -59,6 +60,8 @@ class Question:
         Whether the few-shot curve is drawn, and every type is left out.
     other_genes
         Whether the reference is given one random half of the genes and the query the other.
+    ontology
+        An OBO file whose terms the labels are, or None.
     """
 
     reference: Path
@@ -72,6 +75,7 @@ class Question:
     few_shot: bool = False
     left_out: bool = False
     other_genes: bool = False
+    ontology: Path | None = None
 
 
 def evaluate_cells(
@@ -95,6 +99,9 @@ def evaluate_cells(
     query = None
     if question.query is not None:
         query, _, _ = read_labeled(question.query, genes, question.query_label, types=types)
+    if question.ontology is not None:
+        terms = Ontology.read(question.ontology).paths(types)
+        types = [terms[name] for name in types]
     splits, asked = _splits(question, cells, batches, query)
     methods = _methods(entries, vectors, question.recipes)
     counts = np.bincount(cells.labels, minlength=len(types))

@@ -1,0 +1,41 @@
+"""``cellkin cells evaluate`` on a handful of cells: models beside their controls, in a process."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anndata
+import pytest
+
+pytestmark = pytest.mark.integration
+Run = Callable[..., Any]
+
+
+def test_terms_are_scored_as_paths_beside_controls(
+    store_path: Path, reference_path: Path, tmp_path: Path, run_cellkin: Run
+) -> None:
+    cells = anndata.read_h5ad(reference_path)
+    names = sorted(cells.obs["cell_type"].unique())
+    ids = dict(zip(names, ["C:2", "C:3", "C:4"], strict=True))
+    cells.obs["term"] = [ids[name] for name in cells.obs["cell_type"]]
+    cells.write_h5ad(tmp_path / "cells.h5ad")
+    terms = [("C:1", "endocrine", ""), ("C:2", "alpha", "is_a: C:1\n")]
+    terms += [("C:3", "beta", "is_a: C:1\n"), ("C:4", "duct", "")]
+    obo = tmp_path / "toy.obo"
+    obo.write_text(
+        "ontology: toy\n\n" + "\n".join(f"[Term]\nid: {i}\nname: {n}\n{up}" for i, n, up in terms)
+    )
+    done = run_cellkin(
+        "cells", "evaluate", str(tmp_path / "cells.h5ad"), "--store", str(store_path),
+        "--label", "term", "--batch", "donor", "--ontology", str(obo),
+        "--embedding", "random-64-7", "--page", str(tmp_path / "page.html"), "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (report,) = json.loads(done.stdout)["reports"]
+    assert set(report["types"]) == {"endocrine/alpha", "endocrine/beta", "duct"}
+    rows = {row["method"]: row["scores"] for row in report["rows"] if row["scores"]}
+    assert len(rows) > 5
+    for scores in rows.values():
+        assert scores["hierarchical_f1"] >= scores["accuracy"]
+    assert "endocrine/alpha" in (tmp_path / "page.html").read_text()
