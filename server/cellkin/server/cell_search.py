@@ -184,14 +184,17 @@ def _passing(cells: ReferenceCells, wanted_cells: wire.CellFilter, field: str) -
 def _message(loaded: LoadedIndex, similarities: Float32Matrix, ids: Int64Vector) -> wire.CellHits:
     cells = loaded.index.cells
     there = ids >= 0
-    rows = ids[there]
+    if there.all():
+        counts, rows, hits = [ids.shape[1]] * len(ids), ids.reshape(-1), similarities.reshape(-1)
+    else:
+        counts, rows, hits = there.sum(axis=1).tolist(), ids[there], similarities[there]
     names = cells.label_names
     return wire.CellHits(
-        counts=there.sum(axis=1).tolist(),
+        counts=counts,
         cell_ids=loaded.ids.at(rows),
         labels=[names[code] for code in cells.labels[rows].tolist()],
         batches=loaded.batches.at(rows),
-        similarities=similarities[there].tolist(),
+        similarities=hits.tolist(),
         rows=rows.tolist(),
     )
 

@@ -82,7 +82,7 @@ def read_vectors(data: bytes, dim: int, field: str) -> Float32Matrix:
             {"limit": str(MOST_CELLS)},
             field=field,
         )
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    lengths = np.sqrt(np.vecdot(vectors, vectors))
     # Squares of the largest float32 stay finite in double precision.
     if not np.isfinite(lengths).all():
         raise InvalidArgumentError(f"{field}: some values are not finite", field=field)

@@ -112,7 +112,8 @@ class Metrics:
         queries, search, joined, batch = known
         queries.inc(n_queries)
         search.inc(search_s)
-        joined.inc(n_requests - 1)
+        if n_requests > 1:
+            joined.inc(n_requests - 1)
         batch.observe(n_queries)
 
     def index_loaded(self, index: str, n_bytes: int, n_cells: int) -> None:
