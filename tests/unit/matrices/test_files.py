@@ -10,8 +10,10 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import zarr
 from tests.unit.matrices import conftest as made
 
+from cellkin.matrices import zarr_tree
 from cellkin.matrices.cells import expand, is_h5ad, open_cells, open_matrix
 from cellkin.wire.errors import InputFileError, InvalidArgumentError
 
@@ -51,7 +53,26 @@ def test_zarr_with_lost_chunks_is_refused(tmp_path: Path, array: str) -> None:
         open_matrix(path).__enter__()
 
 
-def test_a_damaged_chunk_is_refused_when_it_is_read(tmp_path: Path) -> None:
+@pytest.fixture(params=["zarrs", "zarr"])
+def decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decode with zarrs, and as where it is not installed."""
+    if request.param == "zarr":
+        monkeypatch.setattr(zarr_tree, "find_spec", lambda name: None)
+    else:
+        pytest.importorskip("zarrs")
+
+
+def test_chunks_are_the_same_whoever_decodes_them(tmp_path: Path, decoder: None) -> None:
+    data = made.sample()
+    path = made.write_zarr_in_chunks(data, tmp_path / "a.zarr", 500)
+    before = zarr.config.get("codec_pipeline.path")
+    with open_matrix(path) as matrix:
+        rows = matrix.rows(0, matrix.n_cells)
+    np.testing.assert_array_equal(rows.toarray(), data.X.toarray())
+    assert zarr.config.get("codec_pipeline.path") == before
+
+
+def test_a_damaged_chunk_is_refused_when_it_is_read(tmp_path: Path, decoder: None) -> None:
     path = made.write_zarr_in_chunks(made.sample(), tmp_path / "a.zarr", 500)
     chunk = max((path / "X/data/c").iterdir())
     chunk.write_bytes(chunk.read_bytes()[:20])

@@ -1,7 +1,10 @@
 """AnnData as zarr, versions 2 and 3, in a folder or a zip archive."""
 
+import threading
+import warnings
 import zipfile
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,8 @@ from cellkin.matrices.ranges import RangeReader
 from cellkin.matrices.table import Opened
 from cellkin.wire.errors import InputFileError
 
+_ZARRS = "zarrs.ZarrsCodecPipeline"
+_setting = threading.Lock()
 _SLOW = ("gzip", "zlib", "bz2", "lzma")
 
 
@@ -31,17 +36,20 @@ def open_zarr(path: Path, layer: str | None, raw: bool, stack: ExitStack) -> Ope
         return opened.opened(layer, raw=raw)
 
 
-def _decoding(path: Path) -> AbstractContextManager[object]:
+@contextmanager
+def _decoding(path: Path) -> Iterator[None]:
     """Have arrays that are opened meanwhile decoded by zarrs, where it is installed.
 
     It takes two thirds of the CPU time of zarr's own codecs, but reads folders alone.
     """
     if not path.is_dir() or find_spec("zarrs") is None:
-        return nullcontext()
-    chosen: AbstractContextManager[object] = zarr.config.set(
-        {"codec_pipeline.path": "zarrs.ZarrsCodecPipeline"}
-    )
-    return chosen
+        yield
+        return
+    # The setting is the process's: one at a time, or the last to leave would leave it set.
+    with _setting, zarr.config.set({"codec_pipeline.path": _ZARRS}), warnings.catch_warnings():
+        # What zarrs cannot decode, it has zarr decode, and says so.
+        warnings.filterwarnings("ignore", "Array is unsupported by")
+        yield
 
 
 def _ranges(array: Any) -> RangeReader:
