@@ -84,16 +84,8 @@ class IndexReport:
 
 def inherited(entry: Entry) -> dict[str, Any]:
     """Return what an index keeps of the one whose spaces it takes."""
-    keys = (
-        "recipe",
-        "embedding",
-        "embedding_digest",
-        "corpus",
-        "corpus_digest",
-        "quality",
-        "terms",
-    )
-    return {key: entry.manifest[key] for key in keys if key in entry.manifest}
+    keys = ("recipe", "embedding", "embedding_digest", "corpus", "corpus_digest", "quality")
+    return {key: entry.manifest[key] for key in keys} | {"terms": entry.manifest.get("terms", {})}
 
 
 def described(reference: Reference, matched: Sequence[MatchedFile]) -> dict[str, Any]:

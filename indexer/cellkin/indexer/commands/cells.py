@@ -179,8 +179,10 @@ def index(
     from cellkin.store.store import Store
     from cellkin.wire.names import embedding_name, parse_version_name
 
-    if like is not None and ontology is not None:
-        raise click.UsageError("--like takes the terms of its index; leave out --ontology")
+    if like is not None and (ontology is not None or space != "both"):
+        raise click.UsageError(
+            "--like takes the spaces and terms of its index; leave out --space and --ontology"
+        )
     store = Store.open(uri)
     reference = Reference(expand(files), label, batch, taxon, layer, raw, ontology)
     with _job(**job) as how:
