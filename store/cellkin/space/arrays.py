@@ -1,6 +1,6 @@
 """Names for the arrays that cross function borders."""
 
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,3 +13,12 @@ UInt8Vector: TypeAlias = npt.NDArray[np.uint8]
 BoolVector: TypeAlias = npt.NDArray[np.bool_]
 CsrMatrix: TypeAlias = Any
 """A scipy.sparse.csr_matrix or csr_array; scipy has no types."""
+
+Array = TypeVar("Array", bound=npt.NDArray[Any])
+
+
+def frozen(array: Array) -> Array:
+    """Return a read-only view: to numba an array that may be written is of another type."""
+    view = array.view()
+    view.flags.writeable = False
+    return view

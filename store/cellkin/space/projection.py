@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from threading import local
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ from cellkin.space.arrays import (
     Float32Vector,
     Int32Vector,
     Int64Vector,
+    frozen,
 )
 from cellkin.space.recipe import Recipe
 from cellkin.space.vectors import unit_rows
@@ -32,7 +33,6 @@ DENSE_CELLS = 256
 """Cells of one matrix product."""
 
 Float64Vector: TypeAlias = npt.NDArray[np.float64]
-Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 
 @dataclass(frozen=True)
@@ -300,7 +300,7 @@ def count_detected(
     """
     block = _Block.of(cells, columns, 1, map)
     kernels.count_columns(
-        *block.arrays, _frozen(columns.rows), _frozen(columns.shared), columns.n_genes,
+        *block.arrays, frozen(columns.rows), frozen(columns.shared), columns.n_genes,
         detected, mass,
     )  # fmt: skip
 
@@ -366,9 +366,9 @@ class _Block:
     @staticmethod
     def _arrays(cells: CsrMatrix) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
         return (
-            _frozen(np.ascontiguousarray(cells.indptr, np.int64)),
-            _frozen(np.ascontiguousarray(cells.indices, np.int32)),
-            _frozen(np.ascontiguousarray(cells.data, np.float32)),
+            frozen(np.ascontiguousarray(cells.indptr, np.int64)),
+            frozen(np.ascontiguousarray(cells.indices, np.int32)),
+            frozen(np.ascontiguousarray(cells.data, np.float32)),
         )
 
 
@@ -383,10 +383,10 @@ class _Means:
         matched = columns.rows >= 0
         weights[matched] = space.weights[columns.rows[matched]]
         self._columns = (
-            _frozen(columns.rows), _frozen(columns.shared), bool(columns.shared.any()),
-            columns.ordered, _frozen(weights), columns.n_genes,
+            frozen(columns.rows), frozen(columns.shared), bool(columns.shared.any()),
+            columns.ordered, frozen(weights), columns.n_genes,
         )  # fmt: skip
-        self._vectors = _frozen(aligned(space.vectors).reshape(-1))
+        self._vectors = frozen(aligned(space.vectors).reshape(-1))
 
     def n_entries(self, cells: Int64Vector) -> Int64Vector:
         """Return the most genes that some cells can use."""
@@ -406,7 +406,7 @@ class _Means:
         genes, shares = self._entries(int(self.n_entries(cells).sum()))
         rows, shared, n_shared, in_order, weights, n_genes = self._columns
         kernels.choose_genes(
-            *self._block.arrays, _frozen(cells), rows, shared, n_shared, in_order or not ordered,
+            *self._block.arrays, frozen(cells), rows, shared, n_shared, in_order or not ordered,
             weights, n_genes, kernels.EXPRESSIONS[recipe.expression], recipe.top_n,
             bounds, genes, shares,
         )  # fmt: skip
@@ -461,13 +461,6 @@ def _sharing(threads: int) -> Iterator[_Share]:
     else:
         with ThreadPoolExecutor(threads, "projection") as pool:
             yield pool.map
-
-
-def _frozen(array: Array) -> Array:
-    """Return a read-only view: to numba an array that may be written is of another type."""
-    view = array.view()
-    view.flags.writeable = False
-    return view
 
 
 def linear_expression(cells: CsrMatrix) -> CsrMatrix:

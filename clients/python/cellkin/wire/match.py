@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from cellkin.wire.errors import GenesUnmatchedError
-from cellkin.wire.terms import GeneRoute, TextRung, taxon_name
+from cellkin.wire.terms import MATCHED_ROUTES, GeneRoute, TextRung, taxon_name
 
 MIN_GENES = 20
 """Below this many genes with a vector nothing is labelled."""
@@ -56,6 +57,12 @@ class GeneMatch:
         """Names whose gene has a vector."""
         return int(np.count_nonzero(self.in_space))
 
+    @property
+    def counted_routes(self) -> npt.NDArray[np.uint8]:
+        """(n_names,) uint8, `routes`, but UNMATCHED where a name's gene has no vector."""
+        counts = (self.in_space > 0) | (self.routes == GeneRoute.AMBIGUOUS)
+        return np.where(counts, self.routes, np.uint8(GeneRoute.UNMATCHED))
+
     def require_enough(self, names: Sequence[str]) -> None:
         """Refuse a match on which no answer could rest.
 
@@ -101,6 +108,24 @@ class GeneMatch:
         """Return the number of matched names by rung of text, empty rungs left out."""
         return {r: n for r in TextRung if (n := int(np.count_nonzero(self.rungs == r)))}
 
+    def route_shares(self, cells: Any) -> npt.NDArray[np.float32]:
+        """Return the share of each cell's expression that came in by each route.
+
+        Parameters
+        ----------
+        cells
+            (n_cells, n_names) matrix, CSR or dense, of linear expression: finite and not negative.
+
+        Returns
+        -------
+        NDArray
+            (n_cells, n_routes) float32 in [0, 1], a column a `GeneRoute`, by `counted_routes`. Rows
+            add up to 1; they are zero where a cell expresses nothing.
+        """
+        members = np.zeros((self.n_given, len(GeneRoute)))
+        members[np.arange(self.n_given), self.counted_routes] = 1
+        return row_shares(cells @ members)
+
     def lines(self, mass: npt.NDArray[np.float64] | None = None) -> list[tuple[str, int, str]]:
         """Return the report as rows of what, number of names, share of expression.
 
@@ -121,7 +146,7 @@ class GeneMatch:
         species = taxon_name(self.taxon) if self.taxon else "none"
         rows = [row(f"given, read as {species}{inferred}", np.ones(self.n_given, bool))]
         rows += [
-            row(f"by {r.label}" if r in _MET else r.label, self.routes == r)
+            row(f"by {r.label}" if r in MATCHED_ROUTES else r.label, self.routes == r)
             for r in self.by_route()
         ]
         rows += [row(f"text: {r.label}", self.rungs == r) for r in self.by_rung()]
@@ -129,4 +154,20 @@ class GeneMatch:
         return rows
 
 
-_MET = frozenset(GeneRoute) - {GeneRoute.UNMATCHED, GeneRoute.AMBIGUOUS}
+def row_shares(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    """Return each number as a share of its row's sum.
+
+    Parameters
+    ----------
+    sums
+        (n_rows, n_columns) float64, not negative.
+
+    Returns
+    -------
+    NDArray
+        (n_rows, n_columns) float32 in [0, 1]; rows add up to 1, or are zero as they were.
+    """
+    totals = sums.sum(axis=1, keepdims=True)
+    shares = np.zeros(sums.shape, np.float32)
+    np.divide(sums, totals, out=shares, where=totals > 0)
+    return shares

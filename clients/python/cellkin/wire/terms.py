@@ -71,6 +71,9 @@ _ROUTE_LABELS = {
     GeneRoute.AMBIGUOUS: "ambiguous, not used",
 }
 
+MATCHED_ROUTES = tuple(r for r in GeneRoute if r not in (GeneRoute.UNMATCHED, GeneRoute.AMBIGUOUS))
+"""The routes by which a name means one gene."""
+
 
 class ExpressionUnits(IntEnum):
     """What the values of a cells-by-genes matrix are."""
