@@ -27,6 +27,8 @@ from cellkin.wire.terms import ExpressionUnits
 pytestmark = pytest.mark.integration
 LINEAR = ExpressionUnits.LINEAR
 EMBEDDING = "random-64-7"
+ROUTES = ["3", "ENSG00000000005", "OLD7", "gene9", "SHARED", "none", *GENES[6:]]
+"""Names of the columns that meet genes by every route."""
 
 
 def test_answers_are_compared_to_the_bit() -> None:
@@ -134,6 +136,10 @@ def requests(counts: sp.csr_matrix) -> list[Request]:
             cells.predict_subtypes, ("trio", GENES, few),
             {"exclude_batches": ["d0"], "min_probability": 0.9, **given},
         ),
+        (
+            cells.predict_subtypes, ("trio", ROUTES, few.log1p()),
+            {"units": ExpressionUnits.LOG1P},
+        ),
         (cells.stream_predict_subtypes, ("trio", GENES, blocks(counts)),
          {"return_vectors": True, **given}),
         (
@@ -167,6 +173,13 @@ def requests(counts: sp.csr_matrix) -> list[Request]:
 @pytest.fixture(scope="module")
 def expected(direct: Direct, requests: list[Request]) -> list[Any]:
     return [direct.answer(make(*given, **named)) for _, make, given, named in requests]
+
+
+def test_expression_is_served_by_every_route(direct: Direct, counts: sp.csr_matrix) -> None:
+    found = direct.answer(cells.predict_subtypes("trio", ROUTES, counts, units=LINEAR))
+    shares = found.predictions.route_shares
+    assert shares.sum(axis=0).all()
+    assert differing(shares, found.report.match.route_shares(counts)) is None
 
 
 def test_a_client_that_waits(server: str, requests: list[Request], expected: list[Any]) -> None:

@@ -17,7 +17,7 @@ from cellkin.client.surface import Surface
 from cellkin.wire import codec
 from cellkin.wire.errors import NotFoundError, UnimplementedError
 from cellkin.wire.protos import descriptor_set_path
-from cellkin.wire.terms import ExpressionUnits
+from cellkin.wire.terms import ExpressionUnits, GeneRoute
 
 pytestmark = pytest.mark.integration
 MODEL = "random:64:7"
@@ -87,8 +87,9 @@ def test_an_old_client_finds_genes_and_versions(release: Release, live: Live) ->
     assert index.n_cells == 150
 
 
-# What the client calls the fields that the older release lacks.
-NEWEST = {
+# What the client calls the fields that a release lacks.
+LACKS = {"0.1.0": {"route_shares"}}
+LACKS["older"] = LACKS["0.1.0"] | {
     "background_percentiles", "compared_embeddings", "compared_ranks", "compared_similarities",
     "calibration_error", "ancestors", "fallbacks", "loaded", "space",
 }  # fmt: skip
@@ -142,16 +143,22 @@ def test_every_question_is_asked() -> None:
 def test_the_present_client_asks_an_old_server(
     what: str, request: pytest.FixtureRequest, old_server: str, live: Live, make_cells: Any
 ) -> None:
-    older = request.node.callspec.params["release"] == "older"
+    name = request.node.callspec.params["release"]
     cells = counts(make_cells)
     with Client(old_server) as of_old, Client(live.address) as present:
-        if older and what in {"resolve_genes", "list_aliases"}:
+        if name == "older" and what in {"resolve_genes", "list_aliases"}:
             with pytest.raises(UnimplementedError):
                 ASKED[what](of_old, cells)
             return
-        without = NEWEST if older else set()
-        answers = [plain(ASKED[what](client, cells), without) for client in (of_old, present)]
-    np.testing.assert_equal(*answers)
+        asked = [ASKED[what](client, cells) for client in (of_old, present)]
+    np.testing.assert_equal(*(plain(answer, LACKS.get(name, set())) for answer in asked))
+
+
+def test_an_old_server_does_not_say_by_which_routes(old_server: str, make_cells: Any) -> None:
+    with Client(old_server) as client:
+        found = client.predict_subtypes("trio", GENES, counts(make_cells), units=UNITS)
+    assert found.predictions.route_shares.shape == (6, len(GeneRoute))
+    assert found.to_pandas()["matched_share"].isna().all()
 
 
 def test_errors_of_an_old_server_are_what_they_were(old_server: str, make_cells: Any) -> None:

@@ -173,6 +173,13 @@ def test_only_known_genes_are_sent_and_all_are_reported(
         (whole,) = answers
     assert mixed.obs["cellkin_probability"].to_numpy().tobytes() == whole.probabilities.tobytes()
     assert mixed.obs["cellkin_novelty"].to_numpy().tobytes() == whole.novelties.tobytes()
+    shares = mixed.obsm["cellkin_route_shares"]
+    assert shares.tobytes() == whole.route_shares.tobytes()
+    total = np.asarray(mixed.X.sum(axis=1)).ravel()
+    unlike = np.asarray(mixed[:, mixed.var["cellkin_text"] == "own summary"].X.sum(axis=1)).ravel()
+    np.testing.assert_allclose(mixed.obs["cellkin_matched_share"], unlike / total, atol=1e-6)
+    routes = dict(zip(mixed.uns["cellkin"]["routes"], shares.T, strict=True))
+    np.testing.assert_allclose(routes["ambiguous, not used"], 5 / total, atol=1e-6)
     alien = anndata.AnnData(strange.X, var=pd.DataFrame(index=[f"q{i}" for i in range(30)]))
     with pytest.raises(GenesUnmatchedError):
         ck.tl.annotate(alien, "trio", client=client)

@@ -21,6 +21,7 @@ from cellkin.space.readout import (
     neighbor_vectors,
     read_labels,
 )
+from cellkin.space.routes import route_shares
 from cellkin.store.cell_index import Neighbors
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
@@ -120,7 +121,8 @@ class PredictionQuery:
         if self.wants_background:
             raise InvalidArgumentError("with CENTER_QUERY the background is sent before any cells")
         readout = self._readout
-        placed, labels = self._label(self._reader.read(block))
+        cells = self._reader.read(block)
+        placed, labels = self._label(cells)
         unsure = labels.reasons == UnknownReason.LOW_PROBABILITY
         fallbacks = self._hierarchy.fall_back(labels.by_label, unsure, readout.min_probability)
         z = placed.z
@@ -134,6 +136,7 @@ class PredictionQuery:
             probabilities=codec.encode(labels.probabilities),
             novelties=codec.encode(labels.novelties),
             fallbacks=codec.encode(fallbacks),
+            route_shares=codec.encode(route_shares(cells, self._reader.match)),
         )
 
     def _label(self, cells: CsrMatrix) -> tuple[Placed, Labels]:

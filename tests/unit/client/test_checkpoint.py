@@ -20,8 +20,9 @@ from cellkin.client.results.predictions import Predictions, read_predictions
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import CheckpointError, InvalidArgumentError
+from cellkin.wire.terms import GeneRoute
 
-N_GENES = 3
+N_GENES, N_ROUTES = 3, len(GeneRoute)
 
 
 def block(start: int, n: int) -> Block:
@@ -42,6 +43,7 @@ def answer(start: int, n: int, dim: int) -> Predictions:
         rng.integers(0, 4, n).astype(np.uint8),
         rng.integers(-1, 3, n).astype(np.int32),
         rng.random((n, dim)).astype(np.float32),
+        rng.random((n, N_ROUTES)).astype(np.float32),
     )
 
 
@@ -163,6 +165,7 @@ def test_predictions_come_over_the_wire_as_they_were(n: int, dim: int, seed: int
         fallbacks=codec.encode(sent.fallbacks),
         vectors=codec.encode(sent.vectors),
         dim=dim,
+        route_shares=codec.encode(sent.route_shares),
     )
     back = read_predictions(wire.PredictionBlock.FromString(message.SerializeToString()))
     for name, values in columns(sent).items():

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from cellkin.client.results.catalog import read_embedding, read_index
 from cellkin.client.results.cells import CellHits, Explanations, read_cells, read_hits
 from cellkin.client.results.genes import read_neighborhood
+from cellkin.client.results.predictions import Predictions, read_predictions
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import catalog_service_pb2, cell_service_pb2, gene_service_pb2
 from cellkin.wire import codec
+from cellkin.wire.terms import GeneRoute
 
 FLOATS = st.floats(-1, 1, width=32)
 HIT = st.tuples(st.text(max_size=5), st.text(max_size=5), FLOATS, st.integers(0, 2**40))
@@ -89,3 +91,42 @@ def test_what_is_not_there_is_none() -> None:
     assert found.create_time.utcoffset() is not None
     columns = Explanations(Versions(), (), "text").columns()
     assert {len(column) for column in columns.values()} == {0}
+
+
+def predicted(n_cells: int, route_shares: Any) -> Predictions:
+    """Read predictions of which nothing but the shares by route is looked at."""
+    return read_predictions(
+        cell_service_pb2.PredictionBlock(
+            winners=codec.encode(np.zeros(n_cells, np.int32)),
+            route_shares=codec.encode(np.array(route_shares, np.float32)),
+        )
+    )
+
+
+def test_shares_by_route_and_what_matched() -> None:
+    found = predicted(
+        3, [[0.25, 0, 0, 0.5, 0.125, 0, 0.125], [0] * 7, [0, 0.1, 0.2, 0.3, 0.2, 0.2, 0]]
+    )
+    assert found.route_shares[0, GeneRoute.SYNONYM] == 0.125
+    np.testing.assert_allclose(found.matched_shares, [0.625, 0, 1])
+    assert found.matched_shares.max() <= 1
+    assert found.matched_shares.dtype == np.float32
+
+
+def test_a_server_that_knows_no_routes_says_nothing_of_them() -> None:
+    found = read_predictions(
+        cell_service_pb2.PredictionBlock(winners=codec.encode(np.zeros(2, np.int32)))
+    )
+    assert found.route_shares.shape == (2, 7)
+    assert np.isnan(found.route_shares).all()
+    assert np.isnan(found.matched_shares).all()
+    assert predicted(0, []).route_shares.shape == (0, 7)
+
+
+def test_routes_of_other_releases() -> None:
+    fewer = predicted(2, [[0.5, 0.5], [0, 1]]).route_shares
+    assert fewer.tolist() == [[0.5, 0.5, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0, 0]]
+    more = predicted(1, [[0.5, 0, 0, 0.25, 0, 0, 0, 0.25]])
+    assert more.route_shares.tolist() == [[0.5, 0, 0, 0.25, 0, 0, 0]]
+    joined = Predictions.join([more, predicted(0, []), more])
+    assert joined.route_shares.shape == (2, 7)

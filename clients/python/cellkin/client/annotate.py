@@ -80,9 +80,16 @@ class Annotation(Labelled, Tabular):
             "novelty": np.array(found.novelties),
             "unknown": self.unknown,
             "reason": _names(found.reasons, {int(r): r.label for r in UnknownReason}),
+            "matched_share": found.matched_shares,
             **({"fallback": self.fallbacks} if self.report.ancestors else {}),
         }
         return {prefix + name: values for name, values in columns.items()}
+
+    def obsm(self, key: str) -> dict[str, npt.NDArray[np.float32]]:
+        """Return what is a row a cell: the shares by route, and the vectors where there are any."""
+        found = self.predictions
+        vectors = {f"X_{key}": found.vectors} if found.vectors.shape[1] else {}
+        return {f"{key}_route_shares": np.array(found.route_shares), **vectors}
 
     def var(self, prefix: str) -> dict[str, Any]:
         """Return the columns that say how each gene was read, each name with a prefix."""
@@ -92,6 +99,24 @@ class Annotation(Labelled, Tabular):
             f"{prefix}match": _names(match.routes, {int(r): r.label for r in GeneRoute}),
             f"{prefix}text": _names(match.rungs, {0: "", **{int(r): r.label for r in TextRung}}),
         }
+
+    def add_to(self, adata: Any, key: str) -> None:
+        """Write `obs`, `obsm` and `var` into AnnData.
+
+        Parameters
+        ----------
+        adata
+            The cells that were labelled, in order.
+        key
+            What the names begin with.
+        """
+        for name, values in self.obs(f"{key}_").items():
+            adata.obs[name] = values
+        for name, rows in self.obsm(key).items():
+            adata.obsm[name] = rows
+        var = adata.raw.var if self.raw else adata.var
+        for name, values in self.var(f"{key}_").items():
+            var[name] = values
 
     def manifest(self) -> dict[str, Any]:
         """Return every version and setting the labels come from, and the match report."""
@@ -111,6 +136,7 @@ class Annotation(Labelled, Tabular):
             "raw": self.raw,
             "units": self.units.why,
             "gene_match": self.report.match.to_metadata(),
+            "routes": [route.label for route in GeneRoute],
         }
 
 
@@ -180,10 +206,10 @@ def write_annotation(
 
     Adds ``obs['cellkin_label']``, ``obs['cellkin_winner']``, ``obs['cellkin_probability']``,
     ``obs['cellkin_support']``, ``obs['cellkin_n_votes']``, ``obs['cellkin_novelty']``,
-    ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``, where labels are paths
-    ``obs['cellkin_fallback']``, where there are vectors ``obsm['X_cellkin']``,
-    ``var['cellkin_gene_id']``, ``var['cellkin_match']``, ``var['cellkin_text']`` and the manifest
-    ``uns['cellkin']``.
+    ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``, ``obs['cellkin_matched_share']``, where
+    labels are paths ``obs['cellkin_fallback']``, ``obsm['cellkin_route_shares']``, where there are
+    vectors ``obsm['X_cellkin']``, ``var['cellkin_gene_id']``, ``var['cellkin_match']``,
+    ``var['cellkin_text']`` and the manifest ``uns['cellkin']``.
 
     Parameters
     ----------
@@ -201,12 +227,11 @@ def write_annotation(
     InputFileError
         If the target cannot be written, or is the source.
     """
-    vectors = annotation.predictions.vectors
     write_annotated(
         source,
         target,
         obs=annotation.obs(f"{key_added}_"),
-        obsm={f"X_{key_added}": vectors} if vectors.shape[1] else {},
+        obsm=annotation.obsm(key_added),
         var=annotation.var(f"{key_added}_"),
         uns={key_added: annotation.manifest()},
         layer=annotation.layer,

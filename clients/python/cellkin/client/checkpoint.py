@@ -21,7 +21,7 @@ from cellkin.client.results.predictions import Predictions
 from cellkin.wire.errors import CheckpointError, InputFileError
 
 PART_CELLS = 16_384
-_FORMAT = 1
+_FORMAT = 2
 _MANIFEST = "manifest.json"
 _PARTIAL = ".manifest.json.partial"
 _COLUMNS = tuple(Predictions.__dataclass_fields__)

@@ -193,7 +193,10 @@ def label(
         progress(len(names), query.n_cells or len(names))
         for answer in answers:
             block = sent.answered()
-            checkpoint.add(block, answer, _mass(block.cells, query.units.units))
+            linear = _linear(block.cells, query.units.units)
+            # The server knows the genes that were sent, and not what is expressed of all others.
+            answer = replace(answer, route_shares=genes.match.route_shares(linear))
+            checkpoint.add(block, answer, _mass(linear))
             names += block.names
             progress(len(names), query.n_cells or len(names))
         checkpoint.write()
@@ -220,10 +223,16 @@ class _Sent:
         return self._waiting.popleft()
 
 
-def _mass(cells: sp.csr_matrix, units: ExpressionUnits) -> npt.NDArray[np.float64]:
-    """Return the summed linear expression of each column."""
-    values = np.expm1(cells.data) if units is ExpressionUnits.LOG1P else cells.data
-    return np.bincount(cells.indices, values, cells.shape[1]).astype(np.float64, copy=False)
+def _linear(cells: sp.csr_matrix, units: ExpressionUnits) -> sp.csr_matrix:
+    """Return the linear expression of a block."""
+    if units is not ExpressionUnits.LOG1P:
+        return cells
+    return sp.csr_matrix((np.expm1(cells.data), cells.indices, cells.indptr), shape=cells.shape)
+
+
+def _mass(cells: sp.csr_matrix) -> npt.NDArray[np.float64]:
+    """Return the sum of each column."""
+    return np.bincount(cells.indices, cells.data, cells.shape[1]).astype(np.float64, copy=False)
 
 
 def _identity(

@@ -96,12 +96,16 @@ def annotate(
             float32, standard deviations of the label's own cells.
         ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``
             bool, and why.
+        ``obs['cellkin_matched_share']``
+            float32 in [0, 1], the share of its expression in genes that were matched.
         ``obs['cellkin_fallback']``
             categorical, an ancestor, where labels are paths.
         ``obs['cellkin_cluster_label']``, ``uns['cellkin']['clusters']``
             with ``clusters``: the label of each cell's cluster; and a table of each cluster's
             label, confidence in [0, 1], cells and split, see `cellkin.client.clusters.Clusters`.
             ``uns['cellkin']['cluster_split']`` has a row a label of a cluster.
+        ``obsm['cellkin_route_shares']``
+            (n_cells, n_routes) float32 in [0, 1], its share by each ``uns['cellkin']['routes']``.
         ``var['cellkin_gene_id']``, ``var['cellkin_match']``, ``var['cellkin_text']``
             how each gene was read.
         ``uns['cellkin']``
@@ -358,11 +362,7 @@ def _annotation(
 
 
 def _write(target: Any, found: Annotation, key: str, clusters: str | None) -> None:
-    for name, values in found.obs(f"{key}_").items():
-        target.obs[name] = values
-    var = target.raw.var if found.raw else target.var
-    for name, values in found.var(f"{key}_").items():
-        var[name] = values
+    found.add_to(target, key)
     manifest = found.manifest()
     if clusters is not None:
         groups, chances = target.obs[clusters], found.predictions.probabilities

@@ -506,6 +506,7 @@ class PredictionBlock(google.protobuf.message.Message):
     PROBABILITIES_FIELD_NUMBER: builtins.int
     NOVELTIES_FIELD_NUMBER: builtins.int
     FALLBACKS_FIELD_NUMBER: builtins.int
+    ROUTE_SHARES_FIELD_NUMBER: builtins.int
     winners: builtins.bytes
     """Output only. Little-endian int32 into the report's labels: the most probable subtype; -1 where
     no gene of the cell counts.
@@ -534,6 +535,12 @@ class PredictionBlock(google.protobuf.message.Message):
     """Output only. Little-endian int32 into the report's ancestors: where the winner is not claimed for
     its low probability, its deepest ancestor that is probable enough; -1 where there is none.
     """
+    route_shares: builtins.bytes
+    """Output only. Little-endian float32 (n_cells, n_routes), in [0, 1]: the share of the cell's linear
+    expression that came in by each GeneRoute, in the order of their numbers. Genes without a vector
+    in the cell space count as GENE_ROUTE_UNSPECIFIED. A cell's shares add up to 1; all are zero
+    where it expresses nothing. Routes of later releases come last.
+    """
     def __init__(
         self,
         *,
@@ -546,8 +553,9 @@ class PredictionBlock(google.protobuf.message.Message):
         probabilities: builtins.bytes = ...,
         novelties: builtins.bytes = ...,
         fallbacks: builtins.bytes = ...,
+        route_shares: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dim", b"dim", "fallbacks", b"fallbacks", "n_votes", b"n_votes", "novelties", b"novelties", "probabilities", b"probabilities", "supports", b"supports", "unknown_reasons", b"unknown_reasons", "vectors", b"vectors", "winners", b"winners"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dim", b"dim", "fallbacks", b"fallbacks", "n_votes", b"n_votes", "novelties", b"novelties", "probabilities", b"probabilities", "route_shares", b"route_shares", "supports", b"supports", "unknown_reasons", b"unknown_reasons", "vectors", b"vectors", "winners", b"winners"]) -> None: ...
 
 global___PredictionBlock = PredictionBlock
 

@@ -11,7 +11,7 @@ from cellkin.client.results.versions import Versions
 from cellkin.v1 import cell_service_pb2 as cell
 from cellkin.wire import codec
 from cellkin.wire.match import GeneMatch
-from cellkin.wire.terms import UNKNOWN_LABEL, UnknownReason
+from cellkin.wire.terms import MATCHED_ROUTES, UNKNOWN_LABEL, GeneRoute, UnknownReason
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,11 @@ class Predictions(Tabular):
         the winner is not; -1 elsewhere.
     vectors
         (n_cells, dim) float32, zero where no gene matched; (n_cells, 0) unless asked for.
+    route_shares
+        (n_cells, n_routes) float32 in [0, 1], the share of the cell's linear expression that came
+        in by each route, a column a `GeneRoute`; genes without a vector in the cell space count as
+        unmatched. Rows add up to 1; they are zero where a cell expresses nothing, and NaN where the
+        server is of a release that does not say.
     """
 
     winners: npt.NDArray[np.int32]
@@ -96,9 +101,16 @@ class Predictions(Tabular):
     reasons: npt.NDArray[np.uint8]
     fallbacks: npt.NDArray[np.int32]
     vectors: npt.NDArray[np.float32]
+    route_shares: npt.NDArray[np.float32]
+
+    @property
+    def matched_shares(self) -> npt.NDArray[np.float32]:
+        """(n_cells,) float32 in [0, 1], the share of the expression that came in by any route."""
+        matched: npt.NDArray[np.float32] = self.route_shares[:, MATCHED_ROUTES].sum(axis=1)
+        return np.minimum(matched, np.float32(1), out=matched)
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a cell, without the vectors."""
+        """Return one row a cell, without the vectors; of the routes the matched shares."""
         return {name: getattr(self, name) for name in _PER_CELL}
 
     @classmethod
@@ -142,11 +154,13 @@ class Prediction(Tabular):
             "n_votes": found.n_votes,
             "novelty": found.novelties,
             "reason": [UnknownReason(reason).label for reason in found.reasons.tolist()],
+            "matched_share": found.matched_shares,
         }
 
 
 _PER_CELL = (
     "winners", "probabilities", "supports", "n_votes", "novelties", "reasons", "fallbacks",
+    "matched_shares",
 )  # fmt: skip
 
 
@@ -197,7 +211,19 @@ def read_predictions(block: cell.PredictionBlock) -> Predictions:
         codec.decode(block.unknown_reasons, np.uint8, "unknown_reasons"),
         codec.decode(block.fallbacks, np.int32, "fallbacks"),
         codec.decode(block.vectors, np.float32, "vectors").reshape(len(winners), block.dim),
+        _read_route_shares(block.route_shares, len(winners)),
     )
+
+
+def _read_route_shares(data: bytes, n_cells: int) -> npt.NDArray[np.float32]:
+    if not data:
+        return np.full((n_cells, len(GeneRoute)), np.nan, np.float32)
+    sent = codec.decode(data, np.float32, "route_shares").reshape(n_cells, -1)
+    # Another release may know other routes; they come last.
+    n_known = min(sent.shape[1], len(GeneRoute))
+    shares = np.zeros((n_cells, len(GeneRoute)), np.float32)
+    shares[:, :n_known] = sent[:, :n_known]
+    return shares
 
 
 def read_prediction(message: cell.PredictSubtypesResponse) -> Prediction:
