@@ -59,6 +59,13 @@ def test_annotate_writes_labels_vectors_and_every_version(
     vectors = got.obsm["X_cellkin"]
     assert vectors.shape[0] == 60
     assert np.isfinite(vectors).all()
+    shares = got.obsm["cellkin_route_shares"]
+    assert shares.shape == (60, len(said["routes"]))
+    symbols = shares[:, list(said["routes"]).index("symbol")]
+    np.testing.assert_array_equal(got.obs["cellkin_matched_share"], symbols)
+    # A tenth of the genes has no text.
+    assert 0.8 < symbols.mean() < 0.95
+    assert "matched share of a cell's expression: median" in done.stdout
     versions = got.uns["cellkin"]["versions"]
     assert versions["index"].startswith("trio@")
     assert versions["embedding"].startswith("random-64-7@")
@@ -74,6 +81,9 @@ def test_json_is_for_programs(server: str, query_path: Path, run_cellkin: Run) -
     answer = json.loads(done.stdout)
     assert sum(answer["labels"].values()) == 60
     assert answer["versions"]["index"].startswith("trio@")
+    by_route = answer["route_shares"]
+    assert sum(by_route.values()) == pytest.approx(1)
+    assert by_route["unmatched"] + by_route["symbol"] == pytest.approx(1)
 
 
 def test_genes_that_do_not_match_are_never_labelled(
@@ -117,6 +127,8 @@ def test_an_empty_cell_is_unknown_and_the_others_are_not_disturbed(
     assert got.predictions.reasons[5] == UnknownReason.NO_GENE_MATCHED
     assert (got.predictions.winners[5], got.predictions.probabilities[5]) == (-1, 0)
     assert not got.predictions.vectors[5].any()
+    unmatched = got.predictions.route_shares[5, GeneRoute.UNMATCHED]
+    assert unmatched == got.predictions.route_shares[5].sum() == (space == "text")
     others = np.arange(12) != 5
     assert got.predictions.vectors[others].tobytes() == was.predictions.vectors[others].tobytes()
     assert list(got.labels[others]) == list(was.labels[others])
@@ -152,6 +164,7 @@ def test_the_form_of_a_file_does_not_change_its_labels(
     found, before = got.predictions, was.predictions
     np.testing.assert_allclose(found.probabilities, before.probabilities, atol=2e-3)
     np.testing.assert_allclose(found.novelties, before.novelties, atol=2e-3)
+    np.testing.assert_allclose(found.route_shares, before.route_shares, atol=1e-6)
     assert list(got.winners) == list(was.winners)
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 import click
@@ -10,7 +11,7 @@ import click
 from cellkin.cli.cells import query_options
 from cellkin.terminal.options import json_option, server_option, taxon_option
 from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
-from cellkin.wire.terms import UNKNOWN_LABEL
+from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute
 
 if TYPE_CHECKING:
     from cellkin.client.annotate import Annotation
@@ -80,7 +81,11 @@ def annotate(
     if output is not None:
         write_annotation(annotation, query, output)
     if as_json:
-        told = {**annotation.manifest(), "labels": _counts(annotation)}
+        told = {
+            **annotation.manifest(),
+            "labels": _counts(annotation),
+            "route_shares": _mean_route_shares(annotation),
+        }
         if math.isinf(told["novelty_limit"]):  # which JSON has no word for
             told["novelty_limit"] = None
         click.echo(json.dumps(told, indent=1))
@@ -92,6 +97,13 @@ def _counts(annotation: "Annotation") -> dict[str, int]:
     """Return the labels there are and the cells of each, most first, ties by name."""
     counts = [(str(name), int(n)) for name, n in annotation.labels.value_counts().items() if n]
     return dict(sorted(counts, key=lambda of: (-of[1], of[0])))
+
+
+def _mean_route_shares(annotation: "Annotation") -> dict[str, float]:
+    """Return the share of the expression of a cell that came in by each route, on average."""
+    shares = annotation.predictions.route_shares
+    means = shares.sum(axis=0, dtype=float) / max(len(shares), 1)
+    return {route.label: float(means[route]) for route in GeneRoute}
 
 
 def _how(report: "QueryReport") -> str:
@@ -127,6 +139,10 @@ def _print(annotation: "Annotation", output: Path | None) -> None:
         rows,
     )
     click.echo(_how(report))
+    if n_cells:
+        shares = found.matched_shares.tolist()
+        least, middle = f"{min(shares):.1%}", f"{median(shares):.1%}"
+        click.echo(f"matched share of a cell's expression: median {middle}, least {least}")
     versions = report.versions
     click.echo(f"embedding {versions.embedding}, corpus {versions.corpus}")
     click.echo(
