@@ -29,7 +29,7 @@ def test_the_code_of_the_guide(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CELLKIN_ADDRESS", live.address)
     blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.M | re.S)
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     namespace: dict[str, object] = {}
     for code in blocks:
         for name, ours in NAMES.items():
