@@ -122,6 +122,8 @@ class PredictionQuery:
             raise InvalidArgumentError("with CENTER_QUERY the background is sent before any cells")
         readout = self._readout
         cells = self._reader.read(block)
+        # At once, while the cells are in the processor's cache.
+        shares = route_shares(cells, self._reader.match)
         placed, labels = self._label(cells)
         unsure = labels.reasons == UnknownReason.LOW_PROBABILITY
         fallbacks = self._hierarchy.fall_back(labels.by_label, unsure, readout.min_probability)
@@ -136,7 +138,7 @@ class PredictionQuery:
             probabilities=codec.encode(labels.probabilities),
             novelties=codec.encode(labels.novelties),
             fallbacks=codec.encode(fallbacks),
-            route_shares=codec.encode(route_shares(cells, self._reader.match)),
+            route_shares=codec.encode(shares),
         )
 
     def _label(self, cells: CsrMatrix) -> tuple[Placed, Labels]:

@@ -97,7 +97,7 @@ def annotate(
         ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``
             bool, and why.
         ``obs['cellkin_matched_share']``
-            float32 in [0, 1], the share of its expression in genes that were matched.
+            float32 in [0, 1], the share of its expression in matched genes with a vector.
         ``obs['cellkin_fallback']``
             categorical, an ancestor, where labels are paths.
         ``obs['cellkin_cluster_label']``, ``uns['cellkin']['clusters']``
