@@ -6,6 +6,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
+from cellkin.space.one_query import in_order, largest_of_one
 from cellkin.space.products import largest_products
 from cellkin.store.neighbors_faiss import faiss, flat_vectors, only_among, require_one_faiss
 from cellkin.wire.errors import DimensionMismatchError
@@ -18,9 +19,9 @@ _SPARE = 16
 _LEAST = 10
 # From this many queries on, a batch is faster by BLAS than query by query: measured.
 _BLAS_QUERIES = 3
-# So many queries, for so many neighbors, our own kernel compares with all vectors in less time than
-# BLAS, up to 32 in about half; one query alone, and far more, it does not: measured.
-_OWN_QUERIES = range(2, 129)
+# Up to so many queries, for so many neighbors, our own kernels compare with all vectors in less time
+# than FAISS and BLAS, one or 32 in about half of it: measured.
+_OWN_QUERIES = 128
 _OWN_NEIGHBORS = 256
 _widest = 0
 
@@ -150,37 +151,29 @@ class NeighborIndex:
         if not len(queries) or k < 1 or not wide:
             return _nothing(len(queries), k)
         queries = np.ascontiguousarray(queries, np.float32)
-        if (
-            self._vectors is not None
-            and passing is None
-            and len(queries) in _OWN_QUERIES
-            and wide <= _OWN_NEIGHBORS
-        ):
-            similarities, ids = largest_products(self._vectors, queries, wide)
-        else:
-            only = None if passing is None else only_among(self._index, passing)
-            similarities, ids = self._index.search(queries, wide, params=only)
         if self._vectors is not None:
-            similarities, ids = _rescored(self._vectors, queries, ids)
-        else:
-            similarities, ids = _in_order(similarities, ids)
+            found = self._candidates(self._vectors, queries, wide, passing)
+            return in_order(self._vectors, queries, found, k)
+        only = None if passing is None else only_among(self._index, passing)
+        similarities, ids = _in_order(*self._index.search(queries, wide, params=only))
         if wide >= k:
             return similarities[:, :k], ids[:, :k]
         padded = _nothing(len(queries), k)
         padded[0][:, :wide], padded[1][:, :wide] = similarities, ids
         return padded
 
-
-def _rescored(vectors: Float32Matrix, queries: Float32Matrix, found: Int64Vector) -> Found:
-    """Order what was found by products that are summed the same way whatever the batch."""
-    found = np.sort(found, axis=1)
-    # Taken from where they lie: FAISS's own copy has a cost a call, and lets other threads in.
-    candidates = vectors[np.maximum(found, 0)]
-    exact = np.einsum("qd,qkd->qk", queries, candidates, optimize=False)
-    exact[found < 0] = -np.inf
-    best = np.argsort(-exact, axis=1, kind="stable")
-    rows = np.arange(len(best))[:, None]
-    return exact[rows, best], found[rows, best]
+    def _candidates(
+        self, vectors: Float32Matrix, queries: Float32Matrix, n: int, passing: BoolVector | None
+    ) -> Int64Vector:
+        """Return the nearest vectors by whatever finds them soonest."""
+        if passing is None and n <= _OWN_NEIGHBORS:
+            if len(queries) == 1:
+                return largest_of_one(vectors, queries[0], n)[None]
+            if len(queries) <= _OWN_QUERIES:
+                return largest_products(vectors, queries, n)[1]
+        only = None if passing is None else only_among(self._index, passing)
+        found: Int64Vector = self._index.search(queries, n, params=only)[1]
+        return found
 
 
 def _in_order(similarities: Float32Matrix, ids: Int64Vector) -> Found:

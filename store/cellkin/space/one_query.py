@@ -1,0 +1,180 @@
+"""Products of one query with vectors: the largest of all, and the exact order of a few.
+
+Here the lanes of the machine's vectors lie along the dimensions, for with a single query there is
+nothing else to fill them with. Each product is summed in one fixed order, whatever the rest.
+"""
+
+# numba infers types, and reads the parameters of an intrinsic; neither has annotations.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector
+from cellkin.space.compiled import compiled, only_read
+from cellkin.space.vector_code import HAS_AVX512, VectorCode
+
+_LANES = 16 if HAS_AVX512 else 8
+# Sums that do not wait for each other; all vectors of a query stay in registers beside them.
+_ROWS = 8
+_SKIPPED = 4
+
+
+def _products(n_rows: int) -> Any:
+    """Return an intrinsic that multiplies ``n_rows`` vectors with one query.
+
+    ``multiply(vectors, row, dim, queries, at, out)`` writes the product of vector ``row + r`` with
+    the query from ``queries[at]`` on to ``out[r]``.
+    """
+
+    @intrinsic
+    def multiply(typing_context, vectors, row, dim, queries, at, out):
+        signature = types.void(vectors, row, dim, queries, at, out)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def data(number: int) -> Any:
+                return context.make_array(signature.args[number])(
+                    context, builder, arguments[number]
+                ).data
+
+            emit = VectorCode(builder, _LANES, 1)
+            _, row, dim, _, at, _ = arguments
+            rows = [
+                builder.gep(data(0), [builder.mul(builder.add(row, emit.number(r)), dim)])
+                for r in range(n_rows)
+            ]
+            query = builder.gep(data(3), [at])
+            sums = [cgutils.alloca_once_value(builder, emit.zero) for _ in range(n_rows)]
+            for slot in sums:
+                builder.store(emit.zero, slot)
+            whole = builder.sub(dim, builder.urem(dim, emit.number(_LANES)))
+            ends = emit.number(0), whole, emit.number(_LANES), emit.index
+            with cgutils.for_range_slice(builder, *ends) as (j, _):
+                (asked,) = emit.load(builder.gep(query, [j]))
+                for line, slot in zip(rows, sums, strict=True):
+                    here = builder.gep(line, [j])
+                    if n_rows > 1:
+                        ahead = builder.mul(dim, emit.number(n_rows * _SKIPPED))
+                        emit.prefetch(builder.gep(here, [ahead]))
+                    (given,) = emit.load(here)
+                    builder.store(emit.add_product(builder.load(slot), given, asked), slot)
+            for r, (line, slot) in enumerate(zip(rows, sums, strict=True)):
+                target = builder.gep(data(5), [emit.number(r)])
+                builder.store(emit.sum(builder.load(slot)), target)
+                ends = whole, dim, emit.number(1), emit.index
+                with cgutils.for_range_slice(builder, *ends) as (j, _):
+                    given = builder.load(builder.gep(line, [j]))
+                    asked = builder.load(builder.gep(query, [j]))
+                    total = builder.fadd(builder.load(target), builder.fmul(given, asked))
+                    builder.store(total, target)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return multiply
+
+
+_many, _one = _products(_ROWS), _products(1)
+
+
+@compiled
+def _scan(vectors, query, best, rows):
+    n_vectors, dim = vectors.shape
+    products = np.empty(_ROWS, np.float32)
+    k, limit = len(best), np.float32(-np.inf)
+    row = 0
+    while row < n_vectors:
+        n = _ROWS if row + _ROWS <= n_vectors else 1
+        if n == _ROWS:
+            _many(vectors, row, dim, query, 0, products)
+        else:
+            _one(vectors, row, dim, query, 0, products)
+        for r in range(n):
+            value = products[r]
+            if not value > limit:
+                continue
+            at = k - 1
+            while at > 0 and best[at - 1] < value:
+                best[at], rows[at] = best[at - 1], rows[at - 1]
+                at -= 1
+            best[at], rows[at] = value, row + r
+            limit = best[k - 1]
+        row += n
+
+
+@compiled
+def _order(vectors, queries, found, best, rows):
+    dim, k = queries.shape[1], best.shape[1]
+    product = np.empty(1, np.float32)
+    for query in range(len(found)):
+        n = 0
+        for row in found[query]:
+            if row < 0:
+                continue
+            _one(vectors, row, dim, queries, query * dim, product)
+            value, at = product[0], min(n, k)
+            while at > 0 and (
+                best[query, at - 1] < value
+                or (best[query, at - 1] == value and rows[query, at - 1] > row)
+            ):
+                at -= 1
+                if at + 1 < k:
+                    best[query, at + 1], rows[query, at + 1] = best[query, at], rows[query, at]
+            if at < k:
+                best[query, at], rows[query, at] = value, row
+            n += 1
+
+
+def largest_of_one(vectors: Float32Matrix, query: Float32Vector, k: int) -> Int64Vector:
+    """Find the vectors of the largest products with a query.
+
+    Parameters
+    ----------
+    vectors
+        (n, dim) float32, C-contiguous, mapped from a file or in memory.
+    query
+        (dim,) float32, contiguous.
+    k
+        How many; at most n.
+
+    Returns
+    -------
+    Int64Vector
+        (k,) int64 rows, that of the largest product first; of equal ones the lower row first.
+    """
+    best, rows = np.full(k, -np.inf, np.float32), np.full(k, -1, np.int64)
+    _scan(only_read(vectors), only_read(query), best, rows)
+    return rows
+
+
+def in_order(
+    vectors: Float32Matrix, queries: Float32Matrix, found: Int64Vector, k: int
+) -> tuple[Float32Matrix, Int64Vector]:
+    """Put found vectors in the order of their products, summed the same way for any batch.
+
+    Parameters
+    ----------
+    vectors
+        (n, dim) float32, C-contiguous, mapped from a file or in memory.
+    queries
+        (n_queries, dim) float32, C-contiguous.
+    found
+        (n_queries, n_found) int64 rows in any order, -1 where there is none.
+    k
+        How many of them to keep.
+
+    Returns
+    -------
+    products
+        (n_queries, k) float32, descending; -inf where too few were found.
+    rows
+        (n_queries, k) int64; of equal products the lower row first; -1 where too few were found.
+    """
+    shape = len(queries), k
+    best, rows = np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64)
+    _order(only_read(vectors), only_read(queries), only_read(found), best, rows)
+    return best, rows
