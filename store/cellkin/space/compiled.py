@@ -1,13 +1,9 @@
 """How the inner loops are compiled."""
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from numba import njit
-
-Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 def compiled(function: Callable[..., Any]) -> Any:
@@ -20,10 +16,3 @@ def compiled(function: Callable[..., Any]) -> Any:
         return njit(cache=True, nogil=True, error_model="numpy")(function)
     except RuntimeError:  # numba found no folder it may write to
         return njit(nogil=True, error_model="numpy")(function)
-
-
-def only_read(array: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
-    """Return an array that cannot be written: for one that can, a function is compiled anew."""
-    view = array.view()
-    view.flags.writeable = False
-    return view

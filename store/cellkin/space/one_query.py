@@ -14,8 +14,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector
-from cellkin.space.compiled import compiled, only_read
+from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector, frozen
+from cellkin.space.compiled import compiled
 from cellkin.space.vector_code import HAS_AVX512, VectorCode
 
 _LANES = 16 if HAS_AVX512 else 8
@@ -147,7 +147,7 @@ def largest_of_one(vectors: Float32Matrix, query: Float32Vector, k: int) -> Int6
         (k,) int64 rows, that of the largest product first; of equal ones the lower row first.
     """
     best, rows = np.full(k, -np.inf, np.float32), np.full(k, -1, np.int64)
-    _scan(only_read(vectors), only_read(query), best, rows)
+    _scan(frozen(vectors), frozen(query), best, rows)
     return rows
 
 
@@ -176,5 +176,5 @@ def in_order(
     """
     shape = len(queries), k
     best, rows = np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64)
-    _order(only_read(vectors), only_read(queries), only_read(found), best, rows)
+    _order(frozen(vectors), frozen(queries), frozen(found), best, rows)
     return best, rows

@@ -16,8 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from cellkin.space.arrays import Float32Matrix, Int64Vector
-from cellkin.space.compiled import compiled, only_read
+from cellkin.space.arrays import Float32Matrix, Int64Vector, frozen
+from cellkin.space.compiled import compiled
 from cellkin.space.vector_code import HAS_AVX512, VectorCode
 
 _LANES = 16 if HAS_AVX512 else 8
@@ -175,6 +175,6 @@ def largest_products(
     lanes = padded.reshape(n_groups, _TOGETHER, dim).transpose(0, 2, 1)
     best = np.full((n_queries, k), -np.inf, np.float32)
     rows = np.full((n_queries, k), -1, np.int64)
-    flat = only_read(vectors.reshape(-1))
+    flat = frozen(vectors.reshape(-1))
     _scan(flat, len(vectors), dim, np.ascontiguousarray(lanes).reshape(-1), n_queries, best, rows)
     return best, rows
