@@ -69,6 +69,8 @@ class CellSearch:
             assert self._loaded.expression_vectors is not None  # with its space
             self._neighbors = self._expression.neighbors
             self._vectors = self._loaded.expression_vectors
+        inner = getattr(self._neighbors, "inner", None)
+        self._compares_all = isinstance(inner, NeighborIndex) and inner.exact
 
     def versions(self) -> versions_pb2.Versions:
         """Name what the answers are made from."""
@@ -93,30 +95,32 @@ class CellSearch:
                 {"limit": str(_MOST_HITS)},
                 field="queries",
             )
-        batches = list(queries.exclude_batches)
+        batches = queries.exclude_batches
         if batches and len(batches) != len(z):
             raise InvalidArgumentError(
                 f"{len(batches)} batches to exclude for {len(z)} queries; give none or one each",
                 field="queries.exclude_batches",
             )
-        if not batches and not empty.any() and len(z):
+        if len(z) and not batches and (empty is None or not empty.any()):
             return _message(self._loaded, *self._search(z, self._passing))
+        searched = np.ones(len(z), bool) if empty is None else ~empty
         similarities = np.full((len(z), self._k), -np.inf, np.float32)
         ids = np.full((len(z), self._k), -1, np.int64)
         for batch in sorted(set(batches)) or [""]:
             same = np.array([b == batch for b in batches]) if batches else np.ones(len(z), bool)
-            rows = np.flatnonzero(same & ~empty)
+            rows = np.flatnonzero(same & searched)
             if len(rows):
                 calls.check()
                 similarities[rows], ids[rows] = self._search(z[rows], self._without(batch))
         return _message(self._loaded, similarities, ids)
 
-    def _place(self, queries: wire.SearchQueries) -> tuple[Float32Matrix, BoolVector]:
+    def _place(self, queries: wire.SearchQueries) -> tuple[Float32Matrix, BoolVector | None]:
+        """Return unit rows, and which have no direction; None where all have one."""
         kind = queries.WhichOneof("queries")
         if kind == "vectors":
             space = self._expression or self._loaded.index
             z = read_vectors(queries.vectors, space.space.dim, "queries.vectors")
-            return self._compared(z), np.zeros(len(z), bool)
+            return self._compared(z), None
         if kind == "cells" and self._reader is not None:
             if self._expression is None:
                 return self._reader.place(queries.cells)
@@ -138,9 +142,7 @@ class CellSearch:
 
     def _search(self, z: Float32Matrix, passing: BoolVector | None) -> Found:
         few = passing is not None and int(passing.sum()) <= _FEW
-        inner = getattr(self._neighbors, "inner", None)
-        compares_all = isinstance(inner, NeighborIndex) and inner.exact
-        if not compares_all and (self._exact or few):
+        if not self._compares_all and (self._exact or few):
             return self._loaded.search_exactly(self._vectors, z, self._k, passing)
         return self._neighbors.search(z, self._k, passing)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from cellkin.space.arrays import Float32Matrix
+from cellkin.space.vectors import directions
 from cellkin.wire import codec
 from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
 
@@ -74,22 +75,18 @@ def read_vectors(data: bytes, dim: int, field: str) -> Float32Matrix:
             {"dim": str(dim)},
             field=field,
         )
-    with np.errstate(invalid="ignore"):
-        vectors = values.reshape(-1, dim).astype(np.float64)
+    vectors = values.reshape(-1, dim)
     if len(vectors) > MOST_CELLS:
         raise InvalidArgumentError(
             f"{field}: {len(vectors)} vectors; send at most {MOST_CELLS} in one message",
             {"limit": str(MOST_CELLS)},
             field=field,
         )
-    lengths = np.sqrt(np.vecdot(vectors, vectors))
-    # Squares of the largest float32 stay finite in double precision.
-    if not np.isfinite(lengths).all():
-        raise InvalidArgumentError(f"{field}: some values are not finite", field=field)
-    if not lengths.all():
+    unit, n_good = directions(vectors)
+    if n_good == len(vectors):
+        return unit
+    if np.isfinite(values).all():
         raise InvalidArgumentError(
-            f"{field}: vector {int(np.argmin(lengths))} is all zero and has no direction",
-            field=field,
+            f"{field}: vector {n_good} is all zero and has no direction", field=field
         )
-    vectors /= lengths[:, None]
-    return vectors.astype(np.float32)
+    raise InvalidArgumentError(f"{field}: some values are not finite", field=field)

@@ -1,7 +1,9 @@
 """What the server counts, and the page where Prometheus reads it."""
 
 import threading
+from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 from prometheus_client.platform_collector import PlatformCollector
@@ -12,25 +14,43 @@ from cellkin.wire.errors import AlreadyExistsError
 _SECONDS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
 )  # fmt: skip
+_MOST_UNCOUNTED = 4096
 _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
+
+
+class _Registry(CollectorRegistry):
+    """Counters that are told when somebody is about to read them."""
+
+    def __init__(self, before: Callable[[], None]) -> None:
+        super().__init__()
+        self._before = before
+
+    def collect(self) -> Any:
+        """Return the counters."""
+        self._before()
+        return super().collect()
+
+    def restricted_registry(self, names: Any) -> Any:
+        """Return some of the counters."""
+        self._before()
+        return super().restricted_registry(names)
 
 
 class Metrics:
     """Counters of one process; they never hold expression, texts or tokens.
 
-    Attributes
-    ----------
-    n_answered
-        Requests answered, whatever the answer.
+    What happens is put aside in a fraction of the time that counting takes, and counted when
+    somebody looks.
     """
 
     def __init__(self) -> None:
-        self.n_answered = 0
+        self._n_answered = 0
+        self._uncounted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
         # To find a counter by its labels takes longer than to count.
         self._of_index: dict[str, tuple[Counter, Counter, Counter, Histogram]] = {}
         self._of_method: dict[str, tuple[Histogram, Histogram, Histogram]] = {}
         self._lock = threading.Lock()
-        self.registry = registry = CollectorRegistry()
+        self.registry = registry = _Registry(self._count)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self._requests = Counter(
@@ -82,12 +102,42 @@ class Metrics:
     def _seconds(self, name: str, what: str) -> Histogram:
         return Histogram(name, what, ["method"], buckets=_SECONDS, registry=self.registry)
 
+    @property
+    def n_answered(self) -> int:
+        """Requests answered, whatever the answer."""
+        self._count()
+        return self._n_answered
+
     def answered(
         self, method: str, code: str, whole_s: float, queue_s: float, compute_s: float
     ) -> None:
         """Count one request."""
+        self._later(self._count_answer, method, code, whole_s, queue_s, compute_s)
+
+    def message_answered(self, method: str) -> None:
+        """Count one message of a stream."""
+        self._later(self._count_message, method)
+
+    def searched(self, index: str, n_queries: int, n_requests: int, search_s: float) -> None:
+        """Count one search of an index."""
+        self._later(self._count_search, index, n_queries, n_requests, search_s)
+
+    def _later(self, count: Callable[..., None], *what: Any) -> None:
+        self._uncounted.append((count, what))
+        if len(self._uncounted) >= _MOST_UNCOUNTED:
+            self._count()
+
+    def _count(self) -> None:
+        """Count what was put aside."""
         with self._lock:
-            self.n_answered += 1
+            while self._uncounted:
+                count, what = self._uncounted.popleft()
+                count(*what)
+
+    def _count_answer(
+        self, method: str, code: str, whole_s: float, queue_s: float, compute_s: float
+    ) -> None:
+        self._n_answered += 1
         self._requests.labels(method, code).inc()
         known = self._of_method.get(method)
         if known is None:
@@ -97,12 +147,10 @@ class Metrics:
         for histogram, seconds in zip(known, (whole_s, queue_s, compute_s), strict=True):
             histogram.observe(seconds)
 
-    def message_answered(self, method: str) -> None:
-        """Count one message of a stream."""
+    def _count_message(self, method: str) -> None:
         self._messages.labels(method).inc()
 
-    def searched(self, index: str, n_queries: int, n_requests: int, search_s: float) -> None:
-        """Count one search of an index."""
+    def _count_search(self, index: str, n_queries: int, n_requests: int, search_s: float) -> None:
         known = self._of_index.get(index)
         if known is None:
             queries, search, joined = (
@@ -123,6 +171,7 @@ class Metrics:
 
     def index_unloaded(self, index: str) -> None:
         """Note that an index is not in memory any more; its counts go with it."""
+        self._count()
         self._of_index.pop(index, None)
         for metric in (
             self._bytes, self._cells, self._queries, self._search, self._batch, self._joined,

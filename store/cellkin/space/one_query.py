@@ -14,14 +14,16 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector, frozen
-from cellkin.space.compiled import compiled
+from cellkin.space.arrays import Float32Matrix, Int64Vector, frozen
+from cellkin.space.compiled import compiled, compiled_brief
 from cellkin.space.vector_code import HAS_AVX512, VectorCode
 
 _LANES = 16 if HAS_AVX512 else 8
 # Sums that do not wait for each other; all vectors of a query stay in registers beside them.
 _ROWS = 8
 _SKIPPED = 4
+# Floats that are read in some 20 microseconds.
+_BRIEF = 1 << 18
 
 
 def _products(n_rows: int) -> Any:
@@ -81,34 +83,36 @@ def _products(n_rows: int) -> Any:
 _many, _one = _products(_ROWS), _products(1)
 
 
-@compiled
-def _scan(vectors, query, best, rows):
+def _nearest(vectors, queries, n_found, k):
+    """Scan for ``n_found`` rows of the first query, and return the ``k`` best in their order."""
     n_vectors, dim = vectors.shape
     products = np.empty(_ROWS, np.float32)
-    k, limit = len(best), np.float32(-np.inf)
-    row = 0
+    best, found = np.full(n_found, -np.inf, np.float32), np.full((1, n_found), -1, np.int64)
+    rows, limit, row = found[0], np.float32(-np.inf), 0
     while row < n_vectors:
         n = _ROWS if row + _ROWS <= n_vectors else 1
         if n == _ROWS:
-            _many(vectors, row, dim, query, 0, products)
+            _many(vectors, row, dim, queries, 0, products)
         else:
-            _one(vectors, row, dim, query, 0, products)
+            _one(vectors, row, dim, queries, 0, products)
         for r in range(n):
             value = products[r]
             if not value > limit:
                 continue
-            at = k - 1
+            at = n_found - 1
             while at > 0 and best[at - 1] < value:
                 best[at], rows[at] = best[at - 1], rows[at - 1]
                 at -= 1
             best[at], rows[at] = value, row + r
-            limit = best[k - 1]
+            limit = best[n_found - 1]
         row += n
+    return _in_order(vectors, queries, found, k)
 
 
 @compiled
-def _order(vectors, queries, found, best, rows):
-    dim, k = queries.shape[1], best.shape[1]
+def _in_order(vectors, queries, found, k):
+    dim, shape = queries.shape[1], (len(queries), k)
+    best, rows = np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64)
     product = np.empty(1, np.float32)
     for query in range(len(found)):
         n = 0
@@ -127,9 +131,15 @@ def _order(vectors, queries, found, best, rows):
             if at < k:
                 best[query, at], rows[query, at] = value, row
             n += 1
+    return best, rows
 
 
-def largest_of_one(vectors: Float32Matrix, query: Float32Vector, k: int) -> Int64Vector:
+_nearest_brief, _nearest_long = compiled_brief(_nearest), compiled(_nearest)
+
+
+def nearest_to_one(
+    vectors: Float32Matrix, query: Float32Matrix, n_found: int, k: int
+) -> tuple[Float32Matrix, Int64Vector]:
     """Find the vectors of the largest products with a query.
 
     Parameters
@@ -137,18 +147,20 @@ def largest_of_one(vectors: Float32Matrix, query: Float32Vector, k: int) -> Int6
     vectors
         (n, dim) float32, C-contiguous, mapped from a file or in memory.
     query
-        (dim,) float32, contiguous.
+        (1, dim) float32, C-contiguous.
+    n_found
+        How many to find, from 1 to n, among which `in_order` chooses.
     k
-        How many; at most n.
+        How many of them to keep.
 
     Returns
     -------
-    Int64Vector
-        (k,) int64 rows, that of the largest product first; of equal ones the lower row first.
+    products, rows
+        (1, k), as of `in_order`.
     """
-    best, rows = np.full(k, -np.inf, np.float32), np.full(k, -1, np.int64)
-    _scan(frozen(vectors), frozen(query), best, rows)
-    return rows
+    nearest = _nearest_brief if vectors.size <= _BRIEF else _nearest_long
+    found: tuple[Float32Matrix, Int64Vector] = nearest(frozen(vectors), frozen(query), n_found, k)
+    return found
 
 
 def in_order(
@@ -174,7 +186,7 @@ def in_order(
     rows
         (n_queries, k) int64; of equal products the lower row first; -1 where too few were found.
     """
-    shape = len(queries), k
-    best, rows = np.full(shape, -np.inf, np.float32), np.full(shape, -1, np.int64)
-    _order(frozen(vectors), frozen(queries), frozen(found), best, rows)
-    return best, rows
+    ordered: tuple[Float32Matrix, Int64Vector] = _in_order(
+        frozen(vectors), frozen(queries), frozen(found), k
+    )
+    return ordered

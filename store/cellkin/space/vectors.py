@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector
+from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector, frozen
+from cellkin.space.compiled import compiled_brief
 from cellkin.space.kernels import keep_best
 
 # Cosines of so many genes with all others stay near the last-level cache.
@@ -20,6 +21,40 @@ def unit_rows(matrix: Float32Matrix) -> Float32Matrix:
     norms = np.sqrt(np.einsum("ij,ij->i", matrix, matrix, dtype=np.float64))
     scale = np.divide(1.0, norms, out=np.zeros_like(norms), where=norms > 0)
     return np.asarray(matrix * scale[:, None], np.float32)
+
+
+def directions(matrix: Float32Matrix) -> tuple[Float32Matrix, int]:
+    """Return rows from outside scaled to unit length, as far as they can be.
+
+    Parameters
+    ----------
+    matrix
+        (n, dim) float32, C-contiguous, of any values.
+
+    Returns
+    -------
+    unit
+        (n, dim) float32 unit rows, up to the first that cannot be scaled.
+    n_good
+        The row of that, n where there is none: it is all zero, or not finite.
+    """
+    unit = np.empty(matrix.shape, np.float32)
+    return unit, int(_scale(frozen(matrix), unit))
+
+
+@compiled_brief
+def _scale(matrix, unit):  # type: ignore[no-untyped-def]  # numba infers them
+    for row in range(len(matrix)):
+        square = 0.0
+        for value in matrix[row]:
+            # Squares of the largest float32 stay finite in double precision.
+            square += np.float64(value) * np.float64(value)
+        if not 0 < square < np.inf:
+            return row
+        length = np.sqrt(square)
+        for j in range(matrix.shape[1]):
+            unit[row, j] = np.float32(np.float64(matrix[row, j]) / length)
+    return len(matrix)
 
 
 def centered_unit_rows(matrix: Float32Matrix) -> Float32Matrix:

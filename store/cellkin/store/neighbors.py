@@ -6,7 +6,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
-from cellkin.space.one_query import in_order, largest_of_one
+from cellkin.space.one_query import in_order, nearest_to_one
 from cellkin.space.products import largest_products
 from cellkin.store.neighbors_faiss import faiss, flat_vectors, only_among, require_one_faiss
 from cellkin.wire.errors import DimensionMismatchError
@@ -152,8 +152,15 @@ class NeighborIndex:
             return _nothing(len(queries), k)
         queries = np.ascontiguousarray(queries, np.float32)
         if self._vectors is not None:
-            found = self._candidates(self._vectors, queries, wide, passing)
-            return in_order(self._vectors, queries, found, k)
+            own = passing is None and wide <= _OWN_NEIGHBORS and len(queries) <= _OWN_QUERIES
+            if own and len(queries) == 1:
+                return nearest_to_one(self._vectors, queries, wide, k)
+            if own:
+                _, ids = largest_products(self._vectors, queries, wide)
+            else:
+                only = None if passing is None else only_among(self._index, passing)
+                _, ids = self._index.search(queries, wide, params=only)
+            return in_order(self._vectors, queries, ids, k)
         only = None if passing is None else only_among(self._index, passing)
         similarities, ids = _in_order(*self._index.search(queries, wide, params=only))
         if wide >= k:
@@ -161,19 +168,6 @@ class NeighborIndex:
         padded = _nothing(len(queries), k)
         padded[0][:, :wide], padded[1][:, :wide] = similarities, ids
         return padded
-
-    def _candidates(
-        self, vectors: Float32Matrix, queries: Float32Matrix, n: int, passing: BoolVector | None
-    ) -> Int64Vector:
-        """Return the nearest vectors by whatever finds them soonest."""
-        if passing is None and n <= _OWN_NEIGHBORS:
-            if len(queries) == 1:
-                return largest_of_one(vectors, queries[0], n)[None]
-            if len(queries) <= _OWN_QUERIES:
-                return largest_products(vectors, queries, n)[1]
-        only = None if passing is None else only_among(self._index, passing)
-        found: Int64Vector = self._index.search(queries, n, params=only)[1]
-        return found
 
 
 def _in_order(similarities: Float32Matrix, ids: Int64Vector) -> Found:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cellkin.server import calls
 from cellkin.server.calls import Call
-from cellkin.server.searching import Alone, SideBySide, Together
+from cellkin.server.searching import Alone, Cores, SideBySide, Together
 from cellkin.space.arrays import BoolVector, Float32Matrix
 from cellkin.space.vectors import unit_rows
 from cellkin.store.neighbors import Found, NeighborIndex
@@ -113,7 +113,7 @@ def test_every_request_gets_its_own_answer(asked: list[tuple[int, int]], flat: b
     search: Any = (
         Together(index, "x", Counts())
         if flat
-        else SideBySide(index, "x", Counts(), threading.BoundedSemaphore(2))
+        else SideBySide(index, "x", Counts(), Cores(2))
     )
     answers: dict[int, Found] = {}
 
@@ -140,7 +140,7 @@ def test_nobody_waits_in_a_queue_for_who_left(
     search: Any = (
         Together(gate, "x", counts)
         if flat
-        else SideBySide(gate, "x", counts, threading.BoundedSemaphore(1))
+        else SideBySide(gate, "x", counts, Cores(1))
     )
     running = at_once(1, lambda i: search.search(QUERIES[:1], 5))
     assert gate.entered.wait(20)

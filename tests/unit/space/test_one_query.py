@@ -4,21 +4,38 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellkin.space.one_query import in_order, largest_of_one
+from cellkin.space.one_query import _BRIEF, in_order, nearest_to_one
 
 SIZES = st.integers(1, 70)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@given(n=st.integers(1, 700), dim=SIZES, k=st.integers(1, 20), seed=SEEDS)
-def test_the_largest_are_those_of_numpy(n: int, dim: int, k: int, seed: int) -> None:
+@given(
+    n=st.integers(1, 700), dim=SIZES, k=st.integers(1, 20), spare=st.integers(0, 9), seed=SEEDS
+)
+def test_the_largest_are_those_of_numpy(n: int, dim: int, k: int, spare: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     # Whole numbers: sums are exact in any order, and many are equal.
     vectors = rng.integers(-3, 4, (n, dim)).astype(np.float32)
-    query = rng.integers(-3, 4, dim).astype(np.float32)
+    query = rng.integers(-3, 4, (1, dim)).astype(np.float32)
     k = min(k, n)
-    rows = largest_of_one(vectors, query, k)
-    assert rows.tolist() == np.argsort(-(vectors @ query), kind="stable")[:k].tolist()
+    products, rows = nearest_to_one(vectors, query, min(k + spare, n), k)
+    exact = vectors @ query[0]
+    best = np.argsort(-exact, kind="stable")[:k]
+    assert rows.tolist() == [best.tolist()]
+    assert products.tolist() == [exact[best].tolist()]
+
+
+def test_a_scan_that_lets_other_threads_in_finds_the_same() -> None:
+    rng = np.random.default_rng(2)
+    vectors = rng.standard_normal((20_000, 20)).astype(np.float32)
+    assert vectors.size > _BRIEF
+    part = vectors[: _BRIEF // 20]
+    query = part[7:8].copy()
+    for some in (vectors, part):
+        exact = some.astype(np.float64) @ query[0]
+        _, rows = nearest_to_one(some, query, 26, 10)
+        assert rows[0].tolist() == np.argsort(-exact)[:10].tolist()
 
 
 @given(n=st.integers(1, 40), dim=SIZES, n_queries=st.integers(1, 5), k=SIZES, seed=SEEDS)
@@ -56,5 +73,5 @@ def test_a_product_is_the_same_to_the_bit_in_any_company() -> None:
 def test_read_only_arrays_are_taken_as_they_are() -> None:
     vectors = np.eye(5, dtype=np.float32)
     vectors.flags.writeable = False
-    assert largest_of_one(vectors, vectors[3], 1).tolist() == [3]
+    assert nearest_to_one(vectors, vectors[3:4], 1, 1)[1].tolist() == [[3]]
     assert in_order(vectors, vectors[1:3], np.array([[0, 1], [3, 2]]), 1)[1].tolist() == [[1], [2]]

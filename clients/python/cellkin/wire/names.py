@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -61,6 +62,7 @@ def check_alias(alias: str) -> str:
     return alias
 
 
+@lru_cache(maxsize=1024)
 def parse_version_name(text: str, what: str) -> VersionName:
     """Read ``NAME[@VERSION_OR_ALIAS]``.
 
