@@ -18,8 +18,9 @@ import structlog
 
 # What is compiled must not be instrumented, and whatever is imported below is.
 import cellkin.space.expression
-import cellkin.space.products
-import cellkin.space.projection  # noqa: F401
+import cellkin.space.projection
+import cellkin.space.routes
+import cellkin.store.neighbors  # noqa: F401
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 with atheris.instrument_imports(include=["cellkin.server", "cellkin.wire"]):

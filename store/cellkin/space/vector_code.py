@@ -7,7 +7,6 @@ own LLVM code, with what is here.
 from typing import Any
 
 from llvmlite import binding, ir  # type: ignore[import-untyped]
-from numba.core import cgutils
 
 HAS_AVX512 = bool(binding.get_host_cpu_features().get("avx512f", False))
 """Whether there are 32 registers of 16 floats."""
@@ -69,7 +68,7 @@ class VectorCode:
         """Return the sum of the floats of a vector, added in pairs."""
         kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), self._vector])
         name = f"llvm.vector.reduce.fadd.v{self._lanes}f32"
-        function = cgutils.get_or_insert_function(self._builder.module, kind, name)
+        function = self._builder.module.declare_intrinsic(name, fnty=kind)
         zero = ir.Constant(ir.FloatType(), 0.0)
         return self._builder.call(function, [zero, value], fastmath=("reassoc",))
 

@@ -19,8 +19,8 @@ _SPARE = 16
 _LEAST = 10
 # From this many queries on, a batch is faster by BLAS than query by query: measured.
 _BLAS_QUERIES = 3
-# Up to so many queries, for so many neighbors, our own kernels compare with all vectors in less time
-# than FAISS and BLAS, one or 32 in about half of it: measured.
+# Up to so many queries, for so many neighbors, our own kernels compare with all vectors sooner than
+# FAISS and BLAS do; with one, or with 32, in about half the time: measured.
 _OWN_QUERIES = 128
 _OWN_NEIGHBORS = 256
 _widest = 0
@@ -57,8 +57,10 @@ class NeighborIndex:
     def __init__(self, index: faiss.Index) -> None:
         require_one_faiss()
         self._index = index
+        # Asked of FAISS, each lets other threads in first.
+        self._dim, self._n = int(index.d), int(index.ntotal)
         self._vectors = flat_vectors(index) if isinstance(index, faiss.IndexFlat) else None
-        _choose_blas_from(index.d)
+        _choose_blas_from(self._dim)
 
     @classmethod
     def build(cls, vectors: Float32Matrix) -> "NeighborIndex":
@@ -98,7 +100,7 @@ class NeighborIndex:
     @property
     def dim(self) -> int:
         """Width of a vector."""
-        return int(self._index.d)
+        return self._dim
 
     @property
     def n_bytes(self) -> int:
@@ -114,7 +116,7 @@ class NeighborIndex:
 
     def __len__(self) -> int:
         """Return the number of vectors."""
-        return int(self._index.ntotal)
+        return self._n
 
     def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
         """Find the nearest vectors of each query.
@@ -142,9 +144,9 @@ class NeighborIndex:
         DimensionMismatchError
             If the queries are of another width than the index.
         """
-        if queries.shape[1] != self._index.d:
+        if queries.shape[1] != self._dim:
             raise DimensionMismatchError(
-                f"queries of {queries.shape[1]} dimensions, index of {self._index.d}"
+                f"queries of {queries.shape[1]} dimensions, index of {self._dim}"
             )
         spare = k + _SPARE if self.exact else max(k, _LEAST)
         wide = min(spare, len(self))

@@ -111,9 +111,7 @@ def test_what_came_during_a_search_is_searched_in_one_batch() -> None:
 def test_every_request_gets_its_own_answer(asked: list[tuple[int, int]], flat: bool) -> None:
     index = NeighborIndex.build(VECTORS)
     search: Any = (
-        Together(index, "x", Counts())
-        if flat
-        else SideBySide(index, "x", Counts(), Cores(2))
+        Together(index, "x", Counts()) if flat else SideBySide(index, "x", Counts(), Cores(2))
     )
     answers: dict[int, Found] = {}
 
@@ -137,11 +135,7 @@ def test_nobody_waits_in_a_queue_for_who_left(
     left_s: float | None, active: bool, error: type[Exception], flat: bool
 ) -> None:
     gate, counts = Gate(NeighborIndex.build(VECTORS)), Counts()
-    search: Any = (
-        Together(gate, "x", counts)
-        if flat
-        else SideBySide(gate, "x", counts, Cores(1))
-    )
+    search: Any = Together(gate, "x", counts) if flat else SideBySide(gate, "x", counts, Cores(1))
     running = at_once(1, lambda i: search.search(QUERIES[:1], 5))
     assert gate.entered.wait(20)
     calls.work_on(a_call(left_s, active))

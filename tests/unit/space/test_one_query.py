@@ -1,4 +1,4 @@
-"""Products of one query: what plain numpy finds, whatever the sizes, and the same in any company."""
+"""Products of one query: those of plain numpy, whatever the sizes, the same in any company."""
 
 import numpy as np
 from hypothesis import given
@@ -10,9 +10,7 @@ SIZES = st.integers(1, 70)
 SEEDS = st.integers(0, 2**32 - 1)
 
 
-@given(
-    n=st.integers(1, 700), dim=SIZES, k=st.integers(1, 20), spare=st.integers(0, 9), seed=SEEDS
-)
+@given(n=st.integers(1, 700), dim=SIZES, k=st.integers(1, 20), spare=st.integers(0, 9), seed=SEEDS)
 def test_the_largest_are_those_of_numpy(n: int, dim: int, k: int, spare: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     # Whole numbers: sums are exact in any order, and many are equal.
