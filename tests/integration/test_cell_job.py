@@ -30,7 +30,7 @@ from cellkin.indexer.cells.job import (
 )
 from cellkin.indexer.cells.publish import IndexChoice, Stages
 from cellkin.indexer.cells.sources import Reference
-from cellkin.space.recipe import TEXT_V1
+from cellkin.space.recipe import TEXT_V1, TEXT_V1_NT_XENT
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.cell_index import read_cell_index
 from cellkin.store.cell_table import cell_table, read_vectors
@@ -99,6 +99,20 @@ def test_every_engine_gives_the_same_rows(
         in_processes = make(store, files, engine)
     assert in_processes.manifest["rows_digest"] == alone.manifest["rows_digest"]
     assert in_processes.digest == alone.digest
+
+
+def test_a_head_trained_without_labels_is_kept_as_any_other(
+    store: Store, files: list[Path]
+) -> None:
+    reference, job = Reference(files, "cell_type"), Job(engine=LocalEngine(1))
+    entry = index_cells(store, "both", reference, EMBEDDING, TEXT_V1_NT_XENT, job).entry
+    index = read_cell_index(store.index_folder(entry))
+    assert index.space.recipe == TEXT_V1_NT_XENT
+    assert index.space.head is not None
+    vectors = np.concatenate(list(read_vectors(store, entry).batches()))
+    assert vectors.shape == (170, index.space.dim)
+    _, near = index.neighbors.search(vectors, 10)
+    assert (index.cells.labels[near] == index.cells.labels[:, None]).mean() > 0.9
 
 
 @contextmanager

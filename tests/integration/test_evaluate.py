@@ -8,6 +8,10 @@ from typing import Any
 import anndata
 import pytest
 
+from cellkin.indexer.evaluation.question import Question, evaluate_cells
+from cellkin.store.store import Store
+from cellkin.wire.errors import InvalidArgumentError
+
 pytestmark = pytest.mark.integration
 Run = Callable[..., Any]
 
@@ -29,7 +33,8 @@ def test_terms_are_scored_as_paths_beside_controls(
     done = run_cellkin(
         "cells", "evaluate", str(tmp_path / "cells.h5ad"), "--store", str(store_path),
         "--label", "term", "--batch", "donor", "--ontology", str(obo),
-        "--embedding", "random-64-7", "--page", str(tmp_path / "page.html"), "--json",
+        "--embedding", "random-64-7", "--recipe", "text-v1-nt-xent", "--recipe", "text-v2-mlp",
+        "--page", str(tmp_path / "page.html"), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     (report,) = json.loads(done.stdout)["reports"]
@@ -38,4 +43,23 @@ def test_terms_are_scored_as_paths_beside_controls(
     assert len(rows) > 5
     for scores in rows.values():
         assert scores["hierarchical_f1"] >= scores["accuracy"]
+    for recipe in ("text-v1-nt-xent", "text-v2-mlp"):
+        of_recipe = [row for row in report["rows"] if row["recipe"] == recipe and row["scores"]]
+        assert all(row["refined"] for row in of_recipe)
+        controls = [row["control"] for row in of_recipe if row["space"] == "text"]
+        drawn = ["permuted-vectors"] * 3 + ["random-vectors"] * 3
+        assert sorted(controls, key=str) == [None, *drawn]
+    # A query meets an index, and none has an MLP.
+    (default,) = (row for row in report["rows"] if row["method"].startswith("default"))
+    assert default["recipe"] == "text-v1-nt-xent"
     assert "endocrine/alpha" in (tmp_path / "page.html").read_text()
+
+
+def test_an_unknown_recipe_is_refused_and_the_known_are_listed(
+    store_path: Path, reference_path: Path
+) -> None:
+    question = Question(
+        reference_path, "cell_type", embeddings=["random-64-7"], recipes=["text-v9"]
+    )
+    with pytest.raises(InvalidArgumentError, match=r"'text-v9' is unknown; choose text-v2, .*mlp"):
+        evaluate_cells(Store.open(str(store_path)), question)

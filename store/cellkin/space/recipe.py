@@ -10,8 +10,14 @@ Expression: TypeAlias = Literal["linear", "log1p", "sqrt", "rank", "binary"]
 """What a gene's expression counts as; see `Recipe`."""
 GeneWeighting: TypeAlias = Literal["idf", "eta2", "none"]
 """What a gene counts for, whatever the cell; see `Recipe`."""
+Head: TypeAlias = Literal["none", "supcon", "nt-xent"]
+"""What a linear head is trained by; see `Recipe`."""
 
-_CHOICES = {"expression": get_args(Expression), "gene_weighting": get_args(GeneWeighting)}
+_CHOICES = {
+    "expression": get_args(Expression),
+    "gene_weighting": get_args(GeneWeighting),
+    "head": get_args(Head),
+}
 # The least and the greatest of each setting; whitening_shrinkage may also be None.
 _RANGES: dict[str, tuple[float, float]] = {
     "top_n": (0, float("inf")),
@@ -53,9 +59,10 @@ class Recipe:
         None to only subtract their mean. Either way they are then scaled to unit length.
     centered
         Whether the mean of the reference cells is subtracted.
-    refined
-        Whether a linear head is trained by supervised contrast, which draws cells of one label
-        together.
+    head
+        What the linear head is trained by. ``supcon``: supervised contrast, which draws cells of
+        one label together. ``nt-xent``: self-supervised contrast, which needs no labels and draws
+        views of one cell together, each with a part of its molecules. ``none``: there is no head.
     statistics_cells
         About this many cells, spread evenly over the reference, are counted for the IDF.
     carry_k, carry_temperature
@@ -74,7 +81,7 @@ class Recipe:
     top_n: int
     whitening_shrinkage: float | None
     centered: bool
-    refined: bool
+    head: Head
     statistics_cells: int
     carry_k: int
     carry_temperature: float
@@ -96,6 +103,11 @@ class Recipe:
                     f"give a number from {least:g} to {greatest:g}"
                 )
 
+    @property
+    def refined(self) -> bool:
+        """Whether a head is trained."""
+        return self.head != "none"
+
     def to_json(self) -> dict[str, Any]:
         """Return the recipe as plain values."""
         return asdict(self)
@@ -109,6 +121,10 @@ class Recipe:
         InvalidArgumentError
             If a setting is missing or unknown: it was written by another release.
         """
+        if "refined" in values and "head" not in values:
+            # Indexes say so that were made when supervised contrast was the only head.
+            values = dict(values)
+            values["head"] = "supcon" if values.pop("refined") else "none"
         known = {field.name for field in fields(cls)}
         if set(values) != known:
             raise InvalidArgumentError(
@@ -125,15 +141,18 @@ TEXT_V1 = Recipe(
     top_n=1000,
     whitening_shrinkage=0.05,
     centered=True,
-    refined=False,
+    head="none",
     statistics_cells=50_000,
     carry_k=5,
     carry_temperature=0.03,
 )
 """Unsupervised: genes weigh by how few cells express them."""
 
+TEXT_V1_NT_XENT = replace(TEXT_V1, name="text-v1-nt-xent", head="nt-xent")
+"""The same, refined by self-supervised contrast: still without labels."""
+
 TEXT_V2 = replace(
-    TEXT_V1, name="text-v2", expression="sqrt", gene_weighting="eta2", top_n=200, refined=True
+    TEXT_V1, name="text-v2", expression="sqrt", gene_weighting="eta2", top_n=200, head="supcon"
 )
 """Supervised: genes weigh by how well they tell labels apart, also genes of other species."""
 
@@ -147,8 +166,10 @@ PAPER = replace(
 )
 """The expression-weighted mean of description vectors (arXiv:2509.23543), before refinement."""
 
-PAPER_REFINED = replace(PAPER, name="paper-refined", centered=True, refined=True)
+PAPER_REFINED = replace(PAPER, name="paper-refined", centered=True, head="supcon")
 """The same, refined by supervised contrast."""
 
-RECIPES = {recipe.name: recipe for recipe in (TEXT_V2, TEXT_V1, PAPER, PAPER_REFINED)}
+RECIPES = {
+    recipe.name: recipe for recipe in (TEXT_V2, TEXT_V1, TEXT_V1_NT_XENT, PAPER, PAPER_REFINED)
+}
 """By name; the first is the default."""

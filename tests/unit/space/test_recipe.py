@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cellkin.space.recipe import RECIPES, TEXT_V1, TEXT_V2, Recipe
+from cellkin.space.recipe import RECIPES, TEXT_V1, TEXT_V1_NT_XENT, TEXT_V2, Recipe
 from cellkin.wire.errors import InvalidArgumentError
 
 
@@ -39,6 +39,17 @@ def test_a_recipe_is_found_by_its_name_and_the_first_is_the_default() -> None:
     assert next(iter(RECIPES.values())) is TEXT_V2
     assert TEXT_V2.refined
     assert not TEXT_V1.refined
+    assert TEXT_V1_NT_XENT.refined
+
+
+@pytest.mark.parametrize(("refined", "recipe"), [(True, TEXT_V2), (False, TEXT_V1)])
+def test_recipes_of_when_there_was_one_kind_of_head_are_read(refined: bool, recipe: Recipe) -> None:
+    values = {**recipe.to_json(), "refined": refined}
+    del values["head"]
+    assert Recipe.from_json(values) == recipe
+    assert "refined" in values
+    with pytest.raises(InvalidArgumentError, match="this release knows"):
+        Recipe.from_json({**values, "rotation": 1})
 
 
 @pytest.mark.parametrize("setting", ["k", "vote_epsilon", "min_support"])
@@ -52,6 +63,7 @@ def test_how_labels_are_read_is_no_part_of_a_recipe(setting: str) -> None:
     [
         ("expression", "cube", "linear, log1p, sqrt, rank, binary"),
         ("gene_weighting", "tfidf", "idf, eta2, none"),
+        ("head", "mlp", "none, supcon, nt-xent"),
         ("top_n", -1, "0 to inf"),
         ("top_n", "many", "0 to inf"),
         ("whitening_shrinkage", 1.5, "0 to 1"),

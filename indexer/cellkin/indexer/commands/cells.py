@@ -11,6 +11,7 @@ import click
 from cellkin.indexer.commands.convert import convert
 from cellkin.indexer.commands.evaluate import evaluate
 from cellkin.indexer.commands.options import ontology_option, store_option
+from cellkin.space.recipe import RECIPES
 from cellkin.terminal.options import json_option, taxon_option
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import DEFAULT_MODEL
@@ -129,7 +130,7 @@ cells.add_command(evaluate)
 )
 @click.option(
     "--recipe",
-    type=click.Choice(["text-v2", "text-v1", "paper", "paper-refined"]),
+    type=click.Choice(list(RECIPES)),
     default="text-v2",
     show_default=True,
     help="How the text space is made; see docs/method.md.",
@@ -175,7 +176,6 @@ def index(
     from cellkin.indexer.cells.job import index_cells, place_like
     from cellkin.indexer.cells.sources import Reference
     from cellkin.matrices.cells import expand
-    from cellkin.space.recipe import RECIPES
     from cellkin.store.store import Store
     from cellkin.wire.names import embedding_name, parse_version_name
 

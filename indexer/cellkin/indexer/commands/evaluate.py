@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from cellkin.indexer.commands.options import ontology_option, store_option
+from cellkin.space.recipe import RECIPES
 from cellkin.terminal.options import json_option, taxon_option
 from cellkin.wire.terms import DEFAULT_MODEL
 
@@ -38,10 +39,10 @@ if TYPE_CHECKING:
     "--recipe",
     "recipes",
     multiple=True,
-    type=click.Choice(["text-v2", "text-v1", "paper", "paper-refined"]),
+    type=click.Choice([*RECIPES, "text-v2-mlp"]),
     default=("text-v2",),
     show_default=True,
-    help="Of the text space; may be repeated.",
+    help="Of the text space; may be repeated. No index can be made by text-v2-mlp.",
 )
 @ontology_option
 @click.option("--few-shot", is_flag=True, help="Also with 5, 10, 20 and 50 known cells a type.")

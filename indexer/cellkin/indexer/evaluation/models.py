@@ -10,6 +10,7 @@ import scipy.sparse as sp
 from cellkin.indexer.cells.fit import GeneStatistics, fit_space
 from cellkin.indexer.evaluation.baselines import Answer, check_reference
 from cellkin.indexer.spaces.expression import FittedExpression, fit_expression
+from cellkin.indexer.spaces.mlp import fit_mlp_text
 from cellkin.indexer.spaces.readout import (
     FitSpace,
     FittedSpace,
@@ -48,6 +49,8 @@ class SpaceMethod:
         Of the text space.
     expression
         Whether expression is used where genes are shared.
+    mlp
+        Whether an MLP refines the text space, whose recipe then has no head.
     calibrated
         Whether probabilities and novelty are calibrated by holding cells out, as an index does.
     """
@@ -56,6 +59,7 @@ class SpaceMethod:
     embedding: GeneEmbedding | None = None
     recipe: Recipe | None = None
     expression: bool = True
+    mlp: bool = False
     calibrated: bool = True
 
     def fit(
@@ -89,11 +93,12 @@ class SpaceMethod:
 
     def _text(self, sample: Sample) -> "_Space[FittedText]":
         space = unfitted_text(self.embedding, self.recipe, sample)
+        fit = fit_mlp_text if self.mlp else fit_text
 
         def refit(part: Sample) -> FittedSpace:
-            return fit_text(space, part, carry=False)
+            return fit(space, part, carry=False)
 
-        return self._read(sample, fit_text(space, sample), refit, False)
+        return self._read(sample, fit(space, sample), refit, False)
 
     def _read(self, sample: Sample, fitted: "Kind", fit: FitSpace, refine: bool) -> "_Space[Kind]":
         how = Votes()
@@ -164,7 +169,7 @@ class FittedMethod:
         if self.text is None:
             raise GenesUnmatchedError("no gene is shared", {})
         foreign = self._share_of(ids) < ENOUGH_SHARED
-        placed = _place_text(self.text.fitted.space, counts, ids, foreign)
+        placed = _place_text(self.text.fitted, counts, ids, foreign)
         return self._answer(placed, self.text, foreign)
 
     def _share_of(self, ids: Int64Vector) -> float:
@@ -195,12 +200,11 @@ class FittedMethod:
         )
 
 
-def _place_text(space: CellSpace, counts: CsrMatrix, ids: Int64Vector, foreign: bool) -> Placed:
+def _place_text(fitted: FittedText, counts: CsrMatrix, ids: Int64Vector, foreign: bool) -> Placed:
+    space = fitted.space
     columns = gene_columns(space.rows_of(ids), len(space.gene_ids))
     means, empty = weighted_means(counts, columns, space)
     if foreign and space.recipe.centered and (~empty).sum() >= BACKGROUND_CELLS:
         own = means[~empty].mean(axis=0, dtype=np.float64).astype(np.float32)
         space = replace(space, center=own)
-    z = place_means(means, space)
-    z[empty] = 0
-    return Placed(z, np.zeros(len(z), np.float32), empty)
+    return fitted.finish(place_means(means, space), empty)

@@ -31,12 +31,13 @@ from cellkin.indexer.evaluation.splits import (
     leave_type_out,
     stratified_folds,
 )
+from cellkin.indexer.spaces.mlp import TEXT_V2_MLP
 from cellkin.space.hierarchy import SEPARATOR
-from cellkin.space.recipe import RECIPES
+from cellkin.space.recipe import RECIPES, TEXT_V2, Recipe
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.corpus import GeneNames, read_gene_names
 from cellkin.store.store import GeneEmbedding, Store
-from cellkin.wire.errors import FailedPreconditionError
+from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.names import embedding_name, parse_version_name
 
 _N_DRAWS = 3
@@ -89,6 +90,8 @@ def evaluate_cells(
     ------
     NotFoundError
         If an embedding or a column does not exist.
+    InvalidArgumentError
+        If a recipe is unknown, or is trained by views of cells that are no counts.
     FailedPreconditionError
         If the embeddings are of different corpora, whose genes are not named alike.
     """
@@ -152,11 +155,21 @@ def _methods(
     entries: Sequence[Entry], vectors: Sequence[GeneEmbedding], recipes: Sequence[str]
 ) -> list[Method]:
     methods = [expression_model(), *expression_controls()]
+    made = [_recipe(name) for name in recipes]
+    # A query that asks for no space meets an index, and that has no MLP.
+    served = next((recipe for recipe in made if recipe != TEXT_V2_MLP), TEXT_V2)
     for entry, embedding in zip(entries, vectors, strict=True):
-        methods.append(default_model(entry.name, embedding, RECIPES[recipes[0]]))
-        for recipe in recipes:
-            methods += text_models(entry.name, embedding, RECIPES[recipe])
+        methods.append(default_model(entry.name, embedding, served))
+        for recipe in made:
+            methods += text_models(entry.name, embedding, recipe)
     return methods
+
+
+def _recipe(name: str) -> Recipe:
+    known = {**RECIPES, TEXT_V2_MLP.name: TEXT_V2_MLP}
+    if name not in known:
+        raise InvalidArgumentError(f"recipe {name!r} is unknown; choose {', '.join(known)}")
+    return known[name]
 
 
 def _splits(

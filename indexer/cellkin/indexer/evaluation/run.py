@@ -26,6 +26,7 @@ from cellkin.indexer.evaluation.rows import (
     Setting,
 )
 from cellkin.indexer.evaluation.splits import Split
+from cellkin.indexer.spaces.mlp import TEXT_V2_MLP
 from cellkin.space.arrays import CsrMatrix, Float32Matrix, Int32Vector, Int64Vector
 from cellkin.space.recipe import Recipe
 from cellkin.space.vectors import unit_rows
@@ -93,8 +94,10 @@ def default_model(model: str, embedding: GeneEmbedding, recipe: Recipe) -> Metho
 
 def text_models(model: str, embedding: GeneEmbedding, recipe: Recipe) -> list[Method]:
     """Return a text space, and its controls of random and of permuted gene vectors."""
-    setting = Setting(f"text, {recipe.name}", "text", recipe.name, model, recipe.refined)
-    methods = [Method(setting, SpaceMethod(setting.method, embedding, recipe, expression=False))]
+    mlp = recipe == TEXT_V2_MLP
+    name, refined = f"text, {recipe.name}", recipe.refined or mlp
+    setting = Setting(name, "text", recipe.name, model, refined)
+    methods = [Method(setting, SpaceMethod(name, embedding, recipe, expression=False, mlp=mlp))]
     for control, vectors in (
         (Control.RANDOM_VECTORS, _random),
         (Control.PERMUTED_VECTORS, _permuted),
@@ -103,7 +106,7 @@ def text_models(model: str, embedding: GeneEmbedding, recipe: Recipe) -> list[Me
             drawn = replace(embedding, vectors=vectors(embedding, seed))
             name = f"{control.value}, {recipe.name}"
             beside = replace(setting, method=name, control=control)
-            space = SpaceMethod(name, drawn, recipe, expression=False, calibrated=False)
+            space = SpaceMethod(name, drawn, recipe, expression=False, mlp=mlp, calibrated=False)
             methods.append(Method(beside, space, seed))
     return methods
 

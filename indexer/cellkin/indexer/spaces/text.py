@@ -1,19 +1,24 @@
-"""Fit a text space: how much each gene counts, and the head that draws a label's cells together."""
+"""Fit a text space: how much each gene counts, and the head that refines where cells lie."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
-from cellkin.indexer.spaces.contrast import fit_head
+from cellkin.indexer.spaces.contrast import fit_head, fit_view_head
 from cellkin.indexer.spaces.sample import Sample, log_expression
-from cellkin.space.arrays import CsrMatrix, Float32Matrix, Float32Vector, Int64Vector
+from cellkin.indexer.spaces.thinning import KEEP, molecules, thin
+from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, Float32Vector, Int64Vector
 from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
 from cellkin.space.readout import Placed
 from cellkin.space.vectors import carry_weights
 
 _LEAST_CELLS = 3
 _NOISE = 1e-3
+# A head of 384 dimensions has seen enough of a reference by then.
+_VIEW_CELLS = 5_000
+_N_VIEWS = 4
 
 
 def label_dispersion(sample: Sample) -> Float32Vector:
@@ -62,13 +67,13 @@ class FittedText:
 
     @property
     def n_unsupervised(self) -> int:
-        """None: the head has seen the labels."""
+        """None: weights or head may have seen the labels."""
         return 0
 
     @property
     def coefficients(self) -> Float32Matrix:
         """No logistic regression: of 0 rows."""
-        return np.empty((0, self.space.dim), np.float32)
+        return np.empty((0, self.n_components), np.float32)
 
     @property
     def intercepts(self) -> Float32Vector:
@@ -77,12 +82,16 @@ class FittedText:
 
     def place(self, cells: CsrMatrix) -> Placed:
         """Place cells over the genes of the sample."""
-        means, empty = self._means(cells)
-        z = place_means(means, self.space)
+        means, empty = self.means(cells)
+        return self.finish(place_means(means, self.space), empty)
+
+    def finish(self, z: Float32Matrix, empty: BoolVector) -> Placed:
+        """Return (n_cells, dim) unit vectors of the space as placed cells, the empty ones at 0."""
         z[empty] = 0
         return Placed(z, np.zeros(len(z), np.float32), empty)
 
-    def _means(self, cells: CsrMatrix) -> tuple[Float32Matrix, np.ndarray]:
+    def means(self, cells: CsrMatrix) -> tuple[Float32Matrix, BoolVector]:
+        """Return the `weighted_means` of cells over the genes of the sample."""
         columns = gene_columns(self.space.rows_of(self.gene_ids), len(self.space.gene_ids))
         return weighted_means(cells, columns, self.space)
 
@@ -104,6 +113,11 @@ def fit_text(
     carry
         Whether genes that the sample lacks get the weights of others, which takes most of the time
         and is for nothing where only cells of the same genes are placed.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the head is trained by views and the cells are no counts; see `molecules`.
     """
     recipe = space.recipe
     # Of one label no gene tells anything: all weigh alike.
@@ -120,14 +134,28 @@ def fit_text(
             weights[rows[met]] = own
         space = replace(space, weights=weights)
     fitted = FittedText(space, sample.gene_ids)
-    means, empty = fitted._means(sample.cells)
+    means, empty = fitted.means(sample.cells)
     if not recipe.centered or empty.all():
         return fitted
     share = np.ones(sample.n_cells) if counts is None else (counts / sample.counts())[sample.labels]
     share = np.where(empty, 0, share)
     center = (share / share.sum()) @ means
     space = replace(space, center=np.asarray(center, np.float32))
-    if recipe.refined and sample.n_labels > 1:
+    fitted = FittedText(space, sample.gene_ids)
+    if recipe.head == "supcon" and sample.n_labels > 1:
         head = fit_head((means - space.center)[~empty], sample.labels[~empty])
-        space = replace(space, head=head)
-    return FittedText(space, sample.gene_ids)
+    elif recipe.head == "nt-xent" and (views := _views(fitted, sample.cells)).shape[1] > 1:
+        head = fit_view_head(views)
+    else:  # or there is nothing to be drawn apart
+        return fitted
+    return replace(fitted, space=replace(space, head=head))
+
+
+def _views(fitted: FittedText, cells: CsrMatrix) -> npt.NDArray[np.float32]:
+    """Return (n_views, n_cells, dim) centered means of thinned cells that are empty in no view."""
+    rng = np.random.default_rng(0)
+    drawn = np.sort(rng.permutation(cells.shape[0])[:_VIEW_CELLS])
+    counts = molecules(cells[drawn])
+    views = [fitted.means(thin(counts, KEEP, rng)) for _ in range(_N_VIEWS)]
+    seen = ~np.any([empty for _, empty in views], axis=0)
+    return np.stack([means[seen] - fitted.space.center for means, _ in views])

@@ -4,6 +4,9 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellkin.indexer.spaces.sample import Sample
+from cellkin.space.projection import CellSpace
+from cellkin.space.recipe import Recipe
+from cellkin.space.vectors import unit_rows
 
 N_GENES = 90
 
@@ -39,3 +42,18 @@ def held_out(sample: Sample, seed: int = 0) -> tuple[Sample, Sample]:
     order = np.random.default_rng(seed).permutation(sample.n_cells)
     half = sample.n_cells // 2
     return sample.take(np.sort(order[:half])), sample.take(np.sort(order[half:]))
+
+
+def text_space(recipe: Recipe, dim: int = 16) -> CellSpace:
+    """A space of the genes 1 to 100 of which the sample has 90, and of one that it never saw."""
+    n = N_GENES + 10
+    rng = np.random.default_rng(0)
+    return CellSpace(
+        recipe,
+        np.arange(n, dtype=np.int64) + 1,
+        np.full(n, 9606, np.int32),
+        unit_rows(rng.standard_normal((n, dim)).astype(np.float32)),
+        np.ones(n, np.float32),
+        np.arange(n) < N_GENES,
+        np.zeros(dim, np.float32),
+    )

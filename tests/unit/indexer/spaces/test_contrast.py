@@ -8,8 +8,15 @@ import numpy.typing as npt
 import pytest
 import torch
 
-from cellkin.indexer.spaces.contrast import OUT_DIM, Contrast, fit_head
+from cellkin.indexer.spaces.contrast import (
+    OUT_DIM,
+    Contrast,
+    contrastive_loss,
+    fit_head,
+    fit_view_head,
+)
 from cellkin.space.vectors import unit_rows
+from cellkin.wire.errors import InvalidArgumentError
 
 FEW = Contrast(steps=60, batch=128)
 
@@ -100,3 +107,80 @@ def test_labels_of_one_cell_each_are_no_error() -> None:
     vectors, _ = made(n=9)
     head = fit_head(vectors, np.arange(9, dtype=np.int32), Contrast(steps=3, batch=4))
     assert np.isfinite(head).all()
+
+
+def plain_loss(z: npt.NDArray[np.float64], groups: list[int], temperature: float) -> float:
+    """Return supervised contrast as its paper writes it (L_out), row by row."""
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    losses = []
+    for i, row in enumerate(unit):
+        others = [a for a in range(len(unit)) if a != i]
+        below = sum(np.exp(row @ unit[a] / temperature) for a in others)
+        alike = [p for p in others if groups[p] == groups[i]]
+        if alike:
+            terms = [np.log(np.exp(row @ unit[p] / temperature) / below) for p in alike]
+            losses.append(-np.mean(terms))
+    return float(np.mean(losses))
+
+
+@pytest.mark.parametrize("groups", [[0, 1, 0, 2, 1, 0, 3], [0, 0, 0, 0, 1, 1, 1]])
+@pytest.mark.parametrize("temperature", [0.1, 0.5])
+def test_the_loss_is_that_of_supervised_contrast(groups: list[int], temperature: float) -> None:
+    z = np.random.default_rng(0).standard_normal((7, 4))
+    found = contrastive_loss(torch.from_numpy(z), torch.tensor(groups), temperature)
+    assert float(found) == pytest.approx(plain_loss(z, groups, temperature), rel=1e-6)
+
+
+def test_over_pairs_of_views_the_loss_is_nt_xent() -> None:
+    rng = np.random.default_rng(1)
+    one, other = rng.standard_normal((2, 5, 4))
+    z = np.concatenate([one, other])
+    unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+    similar = unit @ unit.T / 0.5
+    # Chen et al. 2020, equation 1, over both orders of every pair.
+    losses = [
+        -np.log(np.exp(similar[i, (i + 5) % 10]) / np.exp(np.delete(similar[i], i)).sum())
+        for i in range(10)
+    ]
+    cells = torch.arange(5).repeat(2)
+    found = contrastive_loss(torch.from_numpy(z), cells, 0.5)
+    assert float(found) == pytest.approx(np.mean(losses), rel=1e-6)
+
+
+def seen_again(seed: int = 0, n_views: int = 3) -> npt.NDArray[np.float32]:
+    """Cells that differ in half of the dimensions; in the others only views differ, and more."""
+    rng = np.random.default_rng(seed)
+    cells = rng.normal(0, 1, (200, 8))
+    noise = rng.normal(0, 4, (n_views, 200, 8))
+    own = cells + rng.normal(0, 0.3, (n_views, 200, 8))
+    return np.concatenate([own, noise], axis=2).astype(np.float32)
+
+
+def test_views_of_a_cell_are_drawn_together_in_cells_it_has_not_seen() -> None:
+    head = fit_view_head(seen_again())
+    one, other, _ = seen_again(seed=1)
+
+    def found(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
+        return float(((unit_rows(a) @ unit_rows(b).T).argmax(axis=1) == np.arange(200)).mean())
+
+    assert found(one, other) < 0.1
+    assert found(one @ head.T, other @ head.T) > 0.7
+
+
+def test_the_same_seed_is_the_same_head_by_views() -> None:
+    views = seen_again()
+    one, again = (fit_view_head(views, FEW) for _ in range(2))
+    assert one.tobytes() == again.tobytes()
+    assert (one.dtype, one.shape) == (np.float32, (16, 16))
+    other = fit_view_head(views, Contrast(steps=60, batch=128, seed=1))
+    assert not np.allclose(other, one, atol=1e-3)
+
+
+def test_batches_of_views_are_no_larger_than_there_are_cells() -> None:
+    assert np.isfinite(fit_view_head(seen_again()[:, :3], FEW)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 9, 4), (2, 1, 4), (9, 4)])
+def test_what_leaves_nothing_to_compare_is_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InvalidArgumentError, match="at least 2 of at least 2 cells"):
+        fit_view_head(np.ones(shape, np.float32))

@@ -4,13 +4,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from tests.unit.indexer.spaces.made import N_GENES, held_out, sample_of
+import scipy.sparse as sp
+from tests.unit.indexer.spaces.made import N_GENES, held_out, sample_of, text_space
 
 from cellkin.indexer.spaces.sample import Sample, log_expression
-from cellkin.indexer.spaces.text import fit_text, label_dispersion
-from cellkin.space.projection import CellSpace
-from cellkin.space.recipe import PAPER, TEXT_V1, TEXT_V2, Recipe
+from cellkin.indexer.spaces.text import FittedText, fit_text, label_dispersion
+from cellkin.indexer.spaces.thinning import molecules, thin
+from cellkin.space.recipe import PAPER, TEXT_V1, TEXT_V1_NT_XENT, TEXT_V2
 from cellkin.space.vectors import unit_rows
+from cellkin.wire.errors import InvalidArgumentError
 
 SAMPLE = sample_of([40, 30, 20, 2])
 
@@ -49,23 +51,8 @@ def test_labels_weigh_alike_however_many_cells_they_have() -> None:
     )
 
 
-def space_of(recipe: Recipe, dim: int = 16) -> CellSpace:
-    """A space of the genes 1 to 100 of which the sample has 90, and of one that it never saw."""
-    n = N_GENES + 10
-    rng = np.random.default_rng(0)
-    return CellSpace(
-        recipe,
-        np.arange(n, dtype=np.int64) + 1,
-        np.full(n, 9606, np.int32),
-        unit_rows(rng.standard_normal((n, dim)).astype(np.float32)),
-        np.ones(n, np.float32),
-        np.arange(n) < N_GENES,
-        np.zeros(dim, np.float32),
-    )
-
-
 def test_the_weights_are_the_dispersions_and_other_genes_borrow_them() -> None:
-    fitted = fit_text(space_of(TEXT_V2), SAMPLE)
+    fitted = fit_text(text_space(TEXT_V2), SAMPLE)
     np.testing.assert_array_equal(fitted.space.weights[:N_GENES], label_dispersion(SAMPLE))
     borrowed = fitted.space.weights[N_GENES:]
     assert (borrowed > 0).all()
@@ -73,7 +60,7 @@ def test_the_weights_are_the_dispersions_and_other_genes_borrow_them() -> None:
 
 
 def test_without_carrying_cells_of_the_same_genes_lie_where_they_would() -> None:
-    carried, plain = (fit_text(space_of(TEXT_V2), SAMPLE, carry=carry) for carry in (True, False))
+    carried, plain = (fit_text(text_space(TEXT_V2), SAMPLE, carry=carry) for carry in (True, False))
     assert not plain.space.weights[N_GENES:].any()
     np.testing.assert_array_equal(
         plain.place(SAMPLE.cells).z, carried.place(SAMPLE.cells).z, strict=True
@@ -81,17 +68,17 @@ def test_without_carrying_cells_of_the_same_genes_lie_where_they_would() -> None
 
 
 def test_weights_that_no_label_had_part_in_are_left() -> None:
-    fitted = fit_text(space_of(TEXT_V1), SAMPLE)
+    fitted = fit_text(text_space(TEXT_V1), SAMPLE)
     assert (fitted.space.weights == 1).all()
     assert fitted.space.head is None
 
 
 def test_the_centre_is_the_mean_of_the_whole_reference() -> None:
-    space = space_of(TEXT_V1)
+    space = text_space(TEXT_V1)
     fitted = fit_text(space, SAMPLE)
-    raw = fit_text(space_of(replace(TEXT_V1, centered=False)), SAMPLE)
+    raw = fit_text(text_space(replace(TEXT_V1, centered=False)), SAMPLE)
     assert not raw.space.center.any()
-    means, _ = raw._means(SAMPLE.cells)
+    means, _ = raw.means(SAMPLE.cells)
     np.testing.assert_allclose(fitted.space.center, means.mean(axis=0), atol=1e-6)
     # The sample has as many cells of label c as of a; the reference a hundred times as many.
     counts = np.array([40, 30, 2000, 2])
@@ -103,8 +90,8 @@ def test_the_centre_is_the_mean_of_the_whole_reference() -> None:
 
 def test_the_head_draws_apart_cells_it_has_not_seen() -> None:
     train, asked = held_out(sample_of([60, 60, 60]))
-    plain = fit_text(space_of(replace(TEXT_V2, refined=False)), train)
-    refined = fit_text(space_of(TEXT_V2), train)
+    plain = fit_text(text_space(replace(TEXT_V2, head="none")), train)
+    refined = fit_text(text_space(TEXT_V2), train)
     assert refined.space.head is not None
 
     def apart(z: np.ndarray) -> float:
@@ -115,27 +102,65 @@ def test_the_head_draws_apart_cells_it_has_not_seen() -> None:
     assert apart(refined.place(asked.cells).z) > apart(plain.place(asked.cells).z) + 0.1
 
 
+def test_a_head_by_views_draws_cells_to_themselves_seen_again_and_needs_no_labels() -> None:
+    train, asked = held_out(sample_of([60, 60, 60]))
+    plain, refined = (fit_text(text_space(r), train) for r in (TEXT_V1, TEXT_V1_NT_XENT))
+    assert refined.space.head is not None
+    rng = np.random.default_rng(9)
+    one, other = (thin(molecules(asked.cells), 0.5, rng) for _ in range(2))
+
+    def to_themselves(fitted: FittedText) -> float:
+        cosines = fitted.place(one).z @ fitted.place(other).z.T
+        return float(np.diag(cosines).mean() - cosines.mean())
+
+    assert to_themselves(refined) > to_themselves(plain) + 0.05
+    shuffled = replace(train, labels=train.labels[::-1].copy())
+    unlabelled = fit_text(text_space(TEXT_V1_NT_XENT), shuffled)
+    assert unlabelled.space.head is not None
+    assert unlabelled.space.head.tobytes() == refined.space.head.tobytes()
+
+
+def test_a_head_by_views_is_that_of_the_counts_behind_scaled_expression() -> None:
+    per_cell = sp.diags(1e4 / np.asarray(SAMPLE.cells.sum(axis=1)).ravel())
+    scaled = replace(SAMPLE, cells=sp.csr_matrix(per_cell @ SAMPLE.cells, dtype=np.float32))
+    one, same = (fit_text(text_space(TEXT_V1_NT_XENT), s) for s in (SAMPLE, scaled))
+    assert one.space.head is not None
+    assert same.space.head is not None
+    np.testing.assert_allclose(one.space.head, same.space.head, atol=1e-3)
+
+
+def test_a_head_by_views_is_refused_what_is_no_count() -> None:
+    smooth = replace(SAMPLE, cells=SAMPLE.cells.multiply(0.7).power(1.3).tocsr())
+    with pytest.raises(InvalidArgumentError, match="no counts of molecules"):
+        fit_text(text_space(TEXT_V1_NT_XENT), smooth)
+
+
+def test_a_single_cell_has_no_head_by_views() -> None:
+    fitted = fit_text(text_space(TEXT_V1_NT_XENT), SAMPLE.take(np.arange(1)))
+    assert fitted.space.head is None
+
+
 def test_an_empty_cell_is_nowhere_and_moves_no_centre() -> None:
     counts = SAMPLE.cells.tolil()
     counts[5] = 0
     hollow = replace(SAMPLE, cells=counts.tocsr())
-    fitted = fit_text(space_of(TEXT_V1), hollow)
+    fitted = fit_text(text_space(TEXT_V1), hollow)
     placed = fitted.place(hollow.cells)
     assert placed.empty.tolist() == [i == 5 for i in range(SAMPLE.n_cells)]
     assert not placed.z[5].any()
-    others = fit_text(space_of(TEXT_V1), hollow.take(np.delete(np.arange(SAMPLE.n_cells), 5)))
+    others = fit_text(text_space(TEXT_V1), hollow.take(np.delete(np.arange(SAMPLE.n_cells), 5)))
     np.testing.assert_allclose(fitted.space.center, others.space.center, atol=1e-6)
 
 
 def test_one_label_needs_no_head() -> None:
-    fitted = fit_text(space_of(TEXT_V2), sample_of([30]))
+    fitted = fit_text(text_space(TEXT_V2), sample_of([30]))
     assert fitted.space.head is None
     assert (fitted.space.weights == 1).all()
     assert np.isfinite(fitted.place(SAMPLE.cells).z).all()
 
 
 def test_cells_without_a_gene_that_has_text_leave_the_centre() -> None:
-    space = space_of(TEXT_V2)
+    space = text_space(TEXT_V2)
     strangers = replace(SAMPLE, gene_ids=SAMPLE.gene_ids + 1000)
     fitted = fit_text(replace(space, weights=np.zeros_like(space.weights)), sample_of([9]))
     assert not fitted.space.center.any()
@@ -143,7 +168,7 @@ def test_cells_without_a_gene_that_has_text_leave_the_centre() -> None:
 
 
 def test_the_mean_of_the_paper_is_left_where_it_is() -> None:
-    fitted = fit_text(space_of(PAPER), SAMPLE)
+    fitted = fit_text(text_space(PAPER), SAMPLE)
     assert not fitted.space.center.any()
     assert fitted.n_components == 16
     assert len(fitted.coefficients) == len(fitted.intercepts) == fitted.n_unsupervised == 0

@@ -1,0 +1,129 @@
+"""An MLP in place of the linear head, to measure what linearity costs.
+
+No index has one: a cell would no longer be a weighted sum of gene vectors under one linear map, so
+that what a gene adds to a label could not be told exactly. `cells evaluate` asks it.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from cellkin.indexer.spaces.contrast import (
+    OUT_DIM,
+    Contrast,
+    LabelDraws,
+    as_array,
+    contrastive_loss,
+    descend,
+    drop,
+    layer,
+    one_thread,
+    standardized,
+)
+from cellkin.indexer.spaces.sample import Sample
+from cellkin.indexer.spaces.text import FittedText, fit_text
+from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int32Vector, Int64Vector
+from cellkin.space.projection import CellSpace
+from cellkin.space.readout import Placed
+from cellkin.space.recipe import TEXT_V2
+from cellkin.space.vectors import unit_rows
+
+HIDDEN_DIM = 256
+"""Units of the hidden layer."""
+
+TEXT_V2_MLP = replace(TEXT_V2, name="text-v2-mlp", head="none")
+"""`text-v2` but for its linear head: what `fit_mlp_text` refines."""
+
+
+@dataclass(frozen=True)
+class Mlp:
+    """One hidden layer of rectified units.
+
+    Parameters
+    ----------
+    hidden, bias
+        (n_hidden, dim) and (n_hidden,) float32.
+    out
+        (out_dim, n_hidden) float32.
+    """
+
+    hidden: Float32Matrix
+    bias: Float32Vector
+    out: Float32Matrix
+
+    @property
+    def dim(self) -> int:
+        """Dimensions after it."""
+        return len(self.out)
+
+    def __call__(self, vectors: Float32Matrix) -> Float32Matrix:
+        """Return (n, out_dim) float32 unit rows for (n, dim) float32."""
+        rectified = np.maximum(vectors @ self.hidden.T + self.bias, 0)
+        return unit_rows(np.asarray(rectified @ self.out.T, np.float32))
+
+
+@one_thread()
+def fit_mlp(vectors: Float32Matrix, labels: Int32Vector, settings: Contrast | None = None) -> Mlp:
+    """Train an MLP by supervised contrast, in batches as `fit_head` draws them.
+
+    Parameters
+    ----------
+    vectors
+        (n_cells, dim) float32 unit rows.
+    labels
+        (n_cells,) int32.
+    settings
+        How.
+    """
+    how = settings or Contrast()
+    generator = torch.Generator().manual_seed(how.seed)
+    x, scale = standardized(vectors, "cpu")
+    draws = LabelDraws(labels, how, generator)
+    dim = x.shape[1]
+    hidden = layer(HIDDEN_DIM, dim, generator, "cpu")
+    bias = torch.zeros(HIDDEN_DIM, requires_grad=True)
+    out = layer(min(OUT_DIM, dim), HIDDEN_DIM, generator, "cpu")
+
+    def step() -> torch.Tensor:
+        rows = draws.rows()
+        inputs = drop(x[rows], how.dropout, generator)
+        z = torch.relu(inputs @ hidden.T + bias) @ out.T
+        return contrastive_loss(z, draws.labels[rows], how.temperature)
+
+    descend([hidden, bias, out], step, how, lambda done, total: None)
+    return Mlp(as_array(hidden / scale), as_array(bias), as_array(out))
+
+
+@dataclass(frozen=True)
+class FittedMlpText(FittedText):
+    """A text space without a head, and the MLP that refines where it places cells."""
+
+    mlp: Mlp
+
+    @property
+    def n_components(self) -> int:
+        """All dimensions after the MLP."""
+        return self.mlp.dim
+
+    def finish(self, z: Float32Matrix, empty: BoolVector) -> Placed:
+        """Return (n_cells, dim) unit vectors of the space as the MLP places them."""
+        return super().finish(self.mlp(z), empty)
+
+
+def fit_mlp_text(
+    space: CellSpace, sample: Sample, counts: Int64Vector | None = None, carry: bool = True
+) -> FittedText:
+    """Fit a text space without a head, and an MLP to it if there is more than one label.
+
+    Parameters
+    ----------
+    space, sample, counts, carry
+        As in `fit_text`.
+    """
+    fitted = fit_text(space, sample, counts, carry)
+    placed = fitted.place(sample.cells)
+    if sample.n_labels < 2 or placed.empty.all():
+        return fitted
+    mlp = fit_mlp(placed.z[~placed.empty], sample.labels[~placed.empty])
+    return FittedMlpText(fitted.space, fitted.gene_ids, mlp)
