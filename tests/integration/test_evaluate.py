@@ -33,7 +33,7 @@ def test_terms_are_scored_as_paths_beside_controls(
     done = run_cellkin(
         "cells", "evaluate", str(tmp_path / "cells.h5ad"), "--store", str(store_path),
         "--label", "term", "--batch", "donor", "--ontology", str(obo),
-        "--embedding", "random-64-7", "--recipe", "text-v1-nt-xent", "--recipe", "text-v2-mlp",
+        "--embedding", "random-64-7", "--recipe", "text-v2-mlp",
         "--page", str(tmp_path / "page.html"), "--json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -43,15 +43,13 @@ def test_terms_are_scored_as_paths_beside_controls(
     assert len(rows) > 5
     for scores in rows.values():
         assert scores["hierarchical_f1"] >= scores["accuracy"]
-    for recipe in ("text-v1-nt-xent", "text-v2-mlp"):
-        of_recipe = [row for row in report["rows"] if row["recipe"] == recipe and row["scores"]]
-        assert all(row["refined"] for row in of_recipe)
-        controls = [row["control"] for row in of_recipe if row["space"] == "text"]
-        drawn = ["permuted-vectors"] * 3 + ["random-vectors"] * 3
-        assert sorted(controls, key=str) == [None, *drawn]
+    by_mlp = [row for row in report["rows"] if row["recipe"] == "text-v2-mlp"]
+    assert all(row["refined"] and row["scores"] for row in by_mlp)
+    drawn = ["permuted-vectors"] * 3 + ["random-vectors"] * 3
+    assert sorted((row["control"] for row in by_mlp), key=str) == [None, *drawn]
     # A query meets an index, and none has an MLP.
     (default,) = (row for row in report["rows"] if row["method"].startswith("default"))
-    assert default["recipe"] == "text-v1-nt-xent"
+    assert default["recipe"] == "text-v2"
     assert "endocrine/alpha" in (tmp_path / "page.html").read_text()
 
 
