@@ -16,7 +16,7 @@ from cellkin.space.vectors import carry_weights
 
 _LEAST_CELLS = 3
 _NOISE = 1e-3
-# A head of 384 dimensions has seen enough of a reference by then.
+# The steps of the training draw each of these about nine times.
 _VIEW_CELLS = 5_000
 _N_VIEWS = 4
 

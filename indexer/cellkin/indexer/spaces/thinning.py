@@ -8,7 +8,7 @@ from cellkin.space.arrays import CsrMatrix
 from cellkin.wire.errors import InvalidArgumentError
 
 KEEP = 0.3
-"""Share of the molecules that a view keeps."""
+"""Share of the molecules that a view keeps: views of more are too much alike."""
 _NEAR = 0.1
 _ODD = 0.01
 
