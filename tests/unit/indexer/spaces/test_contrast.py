@@ -171,7 +171,8 @@ def test_the_same_seed_is_the_same_head_by_views() -> None:
     views = seen_again()
     one, again = (fit_view_head(views, FEW) for _ in range(2))
     assert one.tobytes() == again.tobytes()
-    assert (one.dtype, one.shape) == (np.float32, (16, 16))
+    assert one.dtype == np.float32
+    assert one.shape == (16, 16)
     other = fit_view_head(views, Contrast(steps=60, batch=128, seed=1))
     assert not np.allclose(other, one, atol=1e-3)
 
