@@ -317,7 +317,7 @@ def test_a_cell_falls_back_to_what_is_sure(paths: Path, counts: Any, make_cells:
 
 def test_an_index_says_how_good_its_spaces_are(paths: Path) -> None:
     entry = Store.open(str(paths)).catalog.resolve(Kind.INDEX, VersionName("paths"))
-    assert entry.manifest["format"] == 3
+    assert entry.manifest["format"] == 4
     assert set(entry.manifest["quality"]) == set(entry.manifest["certificates"])
     assert set(entry.manifest["quality"]) == {"text", "expression"}
     for quality in entry.manifest["quality"].values():

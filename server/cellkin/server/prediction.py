@@ -169,7 +169,7 @@ class PredictionQuery:
         space = index.space if self._own is None else replace(index.space, center=self._own)
         z = place_means(means, space)
         z[empty] = 0
-        return Placed(z, np.zeros(len(z), np.float32), empty), index.neighbors
+        return Placed(z, empty), index.neighbors
 
     def _means(self, cells: CsrMatrix) -> tuple[np.ndarray, BoolVector]:
         return weighted_means(cells, self._reader.columns, self._loaded.index.space)

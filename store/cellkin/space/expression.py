@@ -162,26 +162,21 @@ def place_expression(
         np.ascontiguousarray(variable, np.int32),
         1.0 / space.deviations.astype(np.float64),
         zeros,
-        float(zeros[met] @ zeros[met]),
         PER_CELL * float(space.shares[rows].sum(dtype=np.float64)),
     )
     z = np.zeros((cells.shape[0], space.dim), np.float32)
-    outside = np.zeros(cells.shape[0], np.float32)
     empty = np.zeros(cells.shape[0], bool)
 
     def place(start: int) -> None:
         stop = min(start + _PART_CELLS, len(z))
-        bounds, chosen, weights, squares = _choose(start, stop, *choosing, empty)
+        bounds, chosen, weights = _choose(start, stop, *choosing, empty)
         sums = np.empty((stop - start, loadings.shape[1]), np.float32)
         add_vectors(
             bounds[:-1], bounds[1:], chosen, weights, loadings.reshape(-1), len(loadings),
             loadings.shape[1], sums.reshape(-1),
         )  # fmt: skip
-        inside = sums[:, : space.dim] - offset
         some = ~empty[start:stop]
-        z[start:stop][some] = (inside - space.center)[some]
-        left = squares - np.einsum("cd,cd->c", inside, inside)
-        outside[start:stop][some] = np.maximum(left[some], 0) / max(len(met), 1)
+        z[start:stop][some] = (sums[:, : space.dim] - offset - space.center)[some]
 
     starts = range(0, len(z), _PART_CELLS)
     if threads == 1:
@@ -190,7 +185,7 @@ def place_expression(
     else:
         with ThreadPoolExecutor(threads, "expression") as pool:
             list(pool.map(place, starts))
-    return Placed(z, outside, empty)
+    return Placed(z, empty)
 
 
 def _padded(loadings: Float32Matrix) -> Float32Matrix:
@@ -281,13 +276,12 @@ def _met(columns, variable, places):
 
 
 @compiled
-def _choose(start, stop, indptr, indices, values, variable, scales, zeros, square, per_cell, empty):
-    """Return what `add_vectors` adds up for some cells, and their sums of squared z-scores."""
+def _choose(start, stop, indptr, indices, values, variable, scales, zeros, per_cell, empty):
+    """Return what `add_vectors` adds up for some cells."""
     bounds = np.zeros(stop - start + 1, np.int64)
     most = indptr[stop] - indptr[start]
     chosen, weights = np.empty(most, np.int32), np.empty(most, np.float32)
     places = np.empty(most, np.int32)
-    squares = np.full(stop - start, square, np.float64)
     logs = np.empty(_FEW + 1, np.float64)
     n = 0
     for cell in range(start, stop):
@@ -311,10 +305,9 @@ def _choose(start, stop, indptr, indices, values, variable, scales, zeros, squar
                 else:
                     expression = np.log(1.0 + value * factor)
                 weight = min(expression * scales[row], CLIP + zeros[row])
-                squares[cell - start] += weight * (weight - 2.0 * zeros[row])
                 chosen[n], weights[n] = row, weight
                 n += 1
         else:
             empty[cell] = True
         bounds[cell - start + 1] = n
-    return bounds, chosen[:n], weights[:n], squares
+    return bounds, chosen[:n], weights[:n]

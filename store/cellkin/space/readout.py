@@ -13,7 +13,7 @@ temperature fitted on cells of donors that had no part in the fit.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,6 +28,8 @@ from cellkin.space.arrays import (
     UInt8Vector,
 )
 from cellkin.space.vectors import unit_rows
+from cellkin.space.votes import vote_shares
+from cellkin.wire.errors import FailedPreconditionError
 from cellkin.wire.terms import UnknownReason
 
 KINDS = ("votes", "prototypes", "contrast", "logistic")
@@ -37,8 +39,8 @@ TEMPERATURE = 0.1
 FLOOR = 1e-3
 """No evidence makes a label less likely than this: one kind cannot veto what the others say."""
 
-# Where a reference is so small that its cells lie wholly inside, others do not; that is no news.
-_LEAST_OUTSIDE = 0.05
+# Of a cell that lies where the mean of all does; its logarithm would have no end.
+_LEAST_LENGTH = 1e-6
 
 Float64Matrix: TypeAlias = npt.NDArray[np.float64]
 BoolMatrix: TypeAlias = npt.NDArray[np.bool_]
@@ -65,6 +67,12 @@ class Readout:
         (n_labels, out_dim) float32, unit rows.
     coefficients, intercepts
         (n_labels, dim) and (n_labels,) float32 of the logistic regression; of 0 rows without one.
+    directions
+        (n_labels, dim) float32, unit rows: the mean direction of each label's cells in all
+        dimensions; of 0 rows where there is no regression.
+    discriminants
+        (n_labels, dim) float32 of the least squares of being of a label or not, but for constants;
+        of 0 rows where there is no regression.
     mix
         (4,) float64 by `KINDS`, adding up to 1.
     sharpness, votes_sharpness
@@ -72,7 +80,7 @@ class Readout:
         for alone; above 1 for more certain answers.
     novelty_means, novelty_deviations
         (n_ways, n_labels) float32 of the rows of `closeness`, by label, of the reference's own
-        cells.
+        cells; of the length, of all its cells.
     novelty_limit
         A cell whose novelty is above this is unknown.
     min_probability
@@ -89,6 +97,8 @@ class Readout:
     head_prototypes: Float32Matrix
     coefficients: Float32Matrix
     intercepts: Float32Vector
+    directions: Float32Matrix
+    discriminants: Float32Matrix
     mix: npt.NDArray[np.float64]
     sharpness: float
     votes_sharpness: float
@@ -119,49 +129,6 @@ class Readout:
 def neighbor_vectors(z: Float32Matrix, n_components: int) -> Float32Matrix:
     """Return (n_cells, n_components) float32 unit rows: what an index holds of cells."""
     return unit_rows(np.ascontiguousarray(z[:, :n_components]))
-
-
-def vote_shares(
-    similarities: Float32Matrix,
-    voted: Int32Vector,
-    counts: Int64Vector,
-    epsilon: float,
-    class_balance: float = 0.0,
-) -> tuple[Float64Matrix, npt.NDArray[np.int32]]:
-    """Let the neighbors vote.
-
-    Parameters
-    ----------
-    similarities
-        (n_cells, k) float32 cosine similarities, best first.
-    voted
-        (n_cells, k) int32 labels of the neighbors; -1 where there is none.
-    counts
-        (n_labels,) int64 reference cells of each label.
-    epsilon, class_balance
-        See `Readout`.
-
-    Returns
-    -------
-    shares
-        (n_cells, n_labels) float64; zero rows where nobody voted.
-    n_votes
-        (n_cells, n_labels) int32 votes cast.
-    """
-    found = voted >= 0
-    weights = 1.0 / np.maximum(1.0 - similarities.astype(np.float64), epsilon)
-    safe = np.where(found, voted, 0)
-    weights *= found * (np.maximum(counts, 1) ** -float(class_balance))[safe]
-    n_cells, n_labels = len(voted), len(counts)
-    slot = (np.arange(n_cells)[:, None] * n_labels + safe).ravel()
-    size = n_cells * n_labels
-    # Of no cells at all it would count whole numbers.
-    totals = np.bincount(slot, weights.ravel(), size).astype(np.float64)
-    totals = totals.reshape(n_cells, n_labels)
-    n_votes = np.bincount(slot, found.ravel(), size).reshape(n_cells, n_labels)
-    cast = totals.sum(axis=1, keepdims=True)
-    shares = np.divide(totals, cast, out=np.zeros(totals.shape), where=cast > 0)
-    return shares, n_votes.astype(np.int32)
 
 
 def evidence(z: Float32Matrix, shares: Float64Matrix, readout: Readout) -> list[Float64Matrix]:
@@ -207,7 +174,7 @@ def combine(
 
 
 def closeness(
-    placed: "Placed",
+    z: Float32Matrix,
     similarities: Float32Matrix,
     found: BoolMatrix,
     winners: Int32Vector,
@@ -217,8 +184,8 @@ def closeness(
 
     Parameters
     ----------
-    placed
-        The cells.
+    z
+        (n_cells, dim) float32, as the space places cells.
     similarities, found
         (n_cells, n_neighbors) float32 cosines, best first, and whether there is such a neighbor.
     winners
@@ -229,19 +196,18 @@ def closeness(
     Returns
     -------
     Float64Matrix
-        (n_ways, n_cells). Where there is a logistic regression: the cosine to the label's
-        prototype, the label's logit, by how much the greatest logit is above the next, and minus
-        the logarithm of what of the cell lies outside the space. Else that cosine, and the mean
-        cosine to the `Readout.n_novelty` nearest neighbors, -1 where there are none.
+        (n_ways, n_cells). Where there are `Readout.discriminants`: the cosine to the label's
+        direction, the label's discriminant, and minus the logarithm of the length. Else the cosine
+        to the label's prototype, and the mean cosine to the `Readout.n_novelty` nearest neighbors,
+        -1 where there are none.
     """
-    at = np.arange(len(winners)), winners
-    own = (neighbor_vectors(placed.z, readout.n_components) @ readout.prototypes.T)[at]
-    if len(readout.coefficients):
-        logits = placed.z @ readout.coefficients.T + readout.intercepts
-        highest = np.partition(logits, -2, axis=1)[:, -2:] if logits.shape[1] > 1 else logits
-        outside = -np.log(np.maximum(placed.outside, _LEAST_OUTSIDE))
-        ways = own, logits[at], highest[:, -1] - highest[:, 0], outside
-        return np.stack(ways).astype(np.float64)
+    if len(readout.discriminants):
+        cosines = np.einsum("cd,cd->c", unit_rows(z), readout.directions[winners])
+        scores = np.einsum("cd,cd->c", z, readout.discriminants[winners])
+        lengths = np.maximum(np.linalg.norm(z, axis=1), _LEAST_LENGTH)
+        return np.stack([cosines, scores, -np.log(lengths)]).astype(np.float64)
+    compared = neighbor_vectors(z, readout.n_components)
+    own = np.einsum("cd,cd->c", compared, readout.prototypes[winners])
     near = found[:, : readout.n_novelty]
     total = np.where(near, similarities[:, : readout.n_novelty], 0).sum(axis=1, dtype=np.float64)
     n_found = near.sum(axis=1)
@@ -278,15 +244,11 @@ class Placed:
     ----------
     z
         (n_cells, dim) float32.
-    outside
-        (n_cells,) float32, the mean square of the cell's z-scores that is outside of the space; 0
-        in a space without z-scores.
     empty
         (n_cells,) bool, cells none of whose genes has a vector.
     """
 
     z: Float32Matrix
-    outside: Float32Vector
     empty: BoolVector
 
 
@@ -356,7 +318,7 @@ def read_labels(
     winners = by_label.argmax(axis=1).astype(np.int32)
     at = np.arange(len(winners)), winners
     probabilities = by_label[at].astype(np.float32)
-    close = closeness(placed, similarities, voted >= 0, winners, readout)
+    close = closeness(placed.z, similarities, voted >= 0, winners, readout)
     far = novelty(close, winners, readout)
     reasons = np.full(len(winners), UnknownReason.KNOWN, np.uint8)
     reasons[probabilities < readout.min_probability] = UnknownReason.LOW_PROBABILITY
@@ -395,5 +357,18 @@ def softmax(logits: npt.NDArray[Any]) -> Float64Matrix:
 
 
 def read_readout(arrays: Mapping[str, npt.NDArray[Any]], numbers: Mapping[str, float]) -> Readout:
-    """Make a readout of what `Readout.arrays` and `Readout.numbers` returned."""
+    """Make a readout of what `Readout.arrays` and `Readout.numbers` returned.
+
+    Raises
+    ------
+    FailedPreconditionError
+        If parts are missing, as in an index that was made before there were such.
+    """
+    missing = sorted({field.name for field in fields(Readout)} - arrays.keys() - numbers.keys())
+    if missing:
+        raise FailedPreconditionError(
+            f"the index is of an older format, without {' and '.join(missing)}; make it again with "
+            "cellkin cells index",
+            {"missing": ", ".join(missing)},
+        )
     return Readout(**arrays, **numbers)  # type: ignore[arg-type]  # the fields say their types

@@ -41,14 +41,14 @@ def space_of(
 
 def defined(
     cell: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], space: ExpressionSpace
-) -> tuple[npt.NDArray[np.float64], float, bool]:
-    """Return a cell's place, what lies outside and whether it is empty, and nothing clever."""
+) -> tuple[npt.NDArray[np.float64], bool]:
+    """Return a cell's place and whether it is empty, and nothing clever."""
     x = np.zeros(len(space.gene_ids))
     for value, row in zip(cell, rows, strict=True):
         if row >= 0:
             x[row] += value
     if not x.sum() > 0:
-        return np.zeros(space.dim), 0.0, True
+        return np.zeros(space.dim), True
     measured = np.isin(np.arange(len(x)), rows)
     share = space.shares[measured].astype(np.float64).sum()
     logs = np.log1p(10_000 * share * x / x.sum())
@@ -56,9 +56,7 @@ def defined(
     # What was not measured has the mean of the reference.
     scores = np.where(measured[space.variable], np.minimum(scores, CLIP), 0)
     z = scores @ space.loadings.astype(np.float64) - space.center
-    outside = (scores**2).sum() - ((z + space.center) ** 2).sum()
-    n_measured = max(int(measured[space.variable].sum()), 1)
-    return np.asarray(z, np.float64), max(float(outside), 0.0) / n_measured, False
+    return np.asarray(z, np.float64), False
 
 
 @dataclass(frozen=True)
@@ -93,12 +91,11 @@ def cases(draw: st.DrawFn, repeated: bool = True) -> Case:
 def test_places_are_those_of_the_definition(case: Case) -> None:
     space = space_of()
     placed = place_expression(sp.csr_matrix(case.counts), ExpressionColumns.of(case.rows), space)
-    assert placed.z.dtype == placed.outside.dtype == np.float32
+    assert placed.z.dtype == np.float32
     for at, cell in enumerate(case.counts.astype(np.float64)):
-        z, outside, empty = defined(cell, case.rows, space)
+        z, empty = defined(cell, case.rows, space)
         assert placed.empty[at] == empty
         np.testing.assert_allclose(placed.z[at], z, rtol=1e-6, atol=1e-5)
-        np.testing.assert_allclose(placed.outside[at], outside, rtol=1e-4, atol=1e-3)
 
 
 def cells_of(n: int, n_genes: int, seed: int = 0) -> sp.csr_matrix:
@@ -117,7 +114,6 @@ def test_the_order_of_columns_does_not_change_a_bit(case: Case, random: Any) -> 
         sp.csr_matrix(case.counts[:, order]), ExpressionColumns.of(case.rows[order]), space
     )
     assert plain.z.tobytes() == shuffled.z.tobytes()
-    assert plain.outside.tobytes() == shuffled.outside.tobytes()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
@@ -128,11 +124,9 @@ def test_blocks_threads_and_types_of_counts_do_not_change_a_bit(dtype: type) -> 
     whole = place_expression(cells, columns, space)
     threaded = place_expression(cells, columns, space, threads=3)
     assert threaded.z.tobytes() == whole.z.tobytes()
-    assert threaded.outside.tobytes() == whole.outside.tobytes()
     cuts = [0, 1, 2, 40, 40, 1023, 1025, 2500]
     parts = [place_expression(cells[a:b], columns, space) for a, b in itertools.pairwise(cuts)]
     assert np.concatenate([part.z for part in parts]).tobytes() == whole.z.tobytes()
-    assert np.concatenate([part.outside for part in parts]).tobytes() == whole.outside.tobytes()
 
 
 def test_columns_in_the_order_of_the_space_are_placed_as_any_others() -> None:

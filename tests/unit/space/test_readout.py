@@ -24,12 +24,14 @@ from cellkin.space.readout import (
     read_labels,
     read_readout,
     softmax,
-    vote_shares,
 )
 from cellkin.space.vectors import unit_rows
+from cellkin.space.votes import vote_shares
+from cellkin.wire.errors import FailedPreconditionError
 from cellkin.wire.terms import UnknownReason
 
 N_LABELS, DIM = 3, 5
+NONE = np.zeros((0, DIM), np.float32)
 
 
 def readout_of(**given: Any) -> Readout:
@@ -45,6 +47,8 @@ def readout_of(**given: Any) -> Readout:
         "head_prototypes": unit_rows(rng.standard_normal((N_LABELS, 2)).astype(np.float32)),
         "coefficients": rng.standard_normal((N_LABELS, DIM)).astype(np.float32),
         "intercepts": rng.standard_normal(N_LABELS).astype(np.float32),
+        "directions": unit_rows(rng.standard_normal((N_LABELS, DIM)).astype(np.float32)),
+        "discriminants": rng.standard_normal((N_LABELS, DIM)).astype(np.float32),
         "mix": np.array([0.1, 0.1, 0.3, 0.5]),
         "sharpness": 1.5,
         "votes_sharpness": 0.8,
@@ -154,7 +158,7 @@ def test_evidence_is_linear_in_the_cell_before_the_softmax() -> None:
 def test_a_readout_without_head_and_regression_says_nothing_of_them() -> None:
     bare = readout_of(
         head=np.zeros((0, DIM), np.float32), head_prototypes=np.zeros((N_LABELS, 0), np.float32),
-        coefficients=np.zeros((0, DIM), np.float32), intercepts=np.zeros(0, np.float32),
+        coefficients=NONE, intercepts=np.zeros(0, np.float32),
     )  # fmt: skip
     kinds = evidence(cells(), probabilities(6, 1), bare)
     assert [len(kind) for kind in kinds] == [6, 6, 0, 0]
@@ -176,34 +180,38 @@ def test_novelty_counts_the_deviations_from_ones_own() -> None:
     np.testing.assert_allclose(found, [0, 2, -2.5], atol=1e-5)
 
 
-def test_closeness_is_by_regression_where_there_is_one_else_by_neighbors() -> None:
+def test_closeness_is_by_discriminants_where_there_are_any_else_by_neighbors() -> None:
     readout = readout_of()
     similarities = np.array([[0.9, 0.6, 0.3, 0.1], [0.9, 0.6, 0.3, 0.1]], np.float32)
     found = np.array([[True] * 4, [True, False, False, True]])
     winners = np.array([1, 0], np.int32)
-    placed = Placed(cells(2), np.array([4, 0], np.float32), np.zeros(2, bool))
-    unit = placed.z / np.linalg.norm(placed.z, axis=1, keepdims=True)
-    own = [(unit @ readout.prototypes.T)[at] for at in ((0, 1), (1, 0))]
-    logits = placed.z @ readout.coefficients.T + readout.intercepts
-    above = np.sort(logits, axis=1)[:, 2] - np.sort(logits, axis=1)[:, 1]
-    own_logits, outside = [logits[0, 1], logits[1, 0]], [-np.log(4), -np.log(0.05)]
-    expected = np.array([own, own_logits, above, outside])
-    np.testing.assert_allclose(
-        closeness(placed, similarities, found, winners, readout), expected, atol=1e-5
-    )
-    bare = replace(
-        readout, coefficients=np.zeros((0, DIM), np.float32), intercepts=np.zeros(0, np.float32)
-    )
-    near = closeness(placed, similarities, found, winners, bare)
+    z = cells(2)
+    lengths = np.linalg.norm(z, axis=1)
+    of_label = ((0, 1), (1, 0))
+    cosines = [(z / lengths[:, None] @ readout.directions.T)[at] for at in of_label]
+    scores = [(z @ readout.discriminants.T)[at] for at in of_label]
+    expected = np.array([cosines, scores, -np.log(lengths)])
+    close = closeness(z, similarities, found, winners, readout)
+    np.testing.assert_allclose(close, expected, atol=1e-5)
+    bare = replace(readout, directions=NONE, discriminants=NONE)
+    near = closeness(z, similarities, found, winners, bare)
+    own = [(z / lengths[:, None] @ readout.prototypes.T)[at] for at in of_label]
     np.testing.assert_allclose(near, np.array([own, [0.6, 0.9]]), atol=1e-6)
-    none = closeness(placed, similarities, np.zeros((2, 4), bool), winners, bare)
+    none = closeness(z, similarities, np.zeros((2, 4), bool), winners, bare)
     assert none[1].tolist() == [-1, -1]
+
+
+def test_a_cell_without_length_is_no_error() -> None:
+    nothing = np.zeros((2, DIM), np.float32)
+    winners = np.array([1, 0], np.int32)
+    close = closeness(nothing, np.empty((2, 0)), np.empty((2, 0), bool), winners, readout_of())
+    assert np.isfinite(close).all()
 
 
 def read(readout: Readout, votes_only: bool = False, **changed: Any) -> Any:
     z = np.array([[5, 0, 0, 0, 0], [0, 5, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]], np.float32)
     given: dict[str, Any] = {
-        "placed": Placed(z, np.zeros(4, np.float32), np.array([False, False, False, True])),
+        "placed": Placed(z, np.array([False, False, False, True])),
         "similarities": np.full((4, 4), 0.9, np.float32),
         "voted": np.array([[0] * 4, [1] * 4, [0, 1, 2, 2], [-1] * 4], np.int32),
         **changed,
@@ -213,7 +221,7 @@ def read(readout: Readout, votes_only: bool = False, **changed: Any) -> Any:
 
 PLAIN = readout_of(
     mix=np.array([0.5, 0.5, 0, 0]), sharpness=1.0, votes_sharpness=1.0,
-    coefficients=np.zeros((0, DIM), np.float32), intercepts=np.zeros(0, np.float32),
+    coefficients=NONE, intercepts=np.zeros(0, np.float32), directions=NONE, discriminants=NONE,
     novelty_means=np.full((2, 3), 0.9, np.float32),
     novelty_deviations=np.full((2, 3), 0.1, np.float32),
 )  # fmt: skip
@@ -259,9 +267,7 @@ def test_votes_alone_decide_where_the_rest_has_seen_what_is_excluded() -> None:
 
 
 def test_no_cells() -> None:
-    nothing = Placed(
-        np.empty((0, DIM), np.float32), np.empty((0, 0), np.float32), np.empty(0, bool)
-    )
+    nothing = Placed(np.empty((0, DIM), np.float32), np.empty(0, bool))
     labels = read(
         PLAIN, placed=nothing, similarities=np.empty((0, 4), np.float32),
         voted=np.empty((0, 4), np.int32),
@@ -279,6 +285,14 @@ def test_what_is_stored_is_what_was_fitted() -> None:
         assert np.array_equal(stored, value), name
         assert type(stored) is type(value), name
     assert (again.n_labels, again.n_neighbors) == (N_LABELS, 4)
+
+
+def test_an_index_without_what_is_read_now_is_to_be_made_again() -> None:
+    readout = readout_of()
+    arrays = readout.arrays()
+    del arrays["directions"], arrays["discriminants"]
+    with pytest.raises(FailedPreconditionError, match="directions and discriminants; make it"):
+        read_readout(arrays, readout.numbers())
 
 
 def test_the_limit_of_foreign_cells_moves_by_the_median_of_the_sample() -> None:

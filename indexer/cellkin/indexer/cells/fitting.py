@@ -13,6 +13,7 @@ from cellkin.indexer.cells.engines import Engine, Finished
 from cellkin.indexer.cells.publish import Progress, Spaces, Stages
 from cellkin.indexer.cells.worker import Shard, Work
 from cellkin.indexer.spaces.expression import fit_expression
+from cellkin.indexer.spaces.novelty import with_novelty
 from cellkin.indexer.spaces.readout import (
     FitSpace,
     FittedSpace,
@@ -23,7 +24,6 @@ from cellkin.indexer.spaces.readout import (
     hold_out,
     leave_labels_out,
     probability_report,
-    with_novelty,
 )
 from cellkin.indexer.spaces.sample import Sample, balanced
 from cellkin.indexer.spaces.text import fit_text
@@ -165,8 +165,8 @@ def _read(
 ) -> tuple[Readout, dict[str, Any]]:  # fmt: skip
     """Draft a readout, and calibrate it on cells that are held out."""
     progress(0, 3)
-    placed = fitted.place(sample.cells)
-    readout = with_novelty(draft(fitted, sample, placed.z, how, refine), placed, sample)
+    z = fitted.place(sample.cells).z
+    readout = with_novelty(draft(fitted, sample, z, how, refine), z, sample)
     part = sample.take(balanced(sample.labels, _HELD_OUT_CELLS))
     if part.n_labels < 2:
         return readout, {}

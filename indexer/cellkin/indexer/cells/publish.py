@@ -213,7 +213,7 @@ def _publish(
         name: made.to_json() for name, (_, made) in zip(spaces.names, built, strict=True)
     }
     manifest = {
-        "format": 3,
+        "format": 4,
         **made_from,
         **cells.to_manifest(),
         "vector_dim": cells.dim,

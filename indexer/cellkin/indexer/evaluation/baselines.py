@@ -24,8 +24,8 @@ from cellkin.space.arrays import (
     Float32Vector,
     Int32Vector,
 )
-from cellkin.space.readout import vote_shares
 from cellkin.space.vectors import unit_rows
+from cellkin.space.votes import vote_shares
 from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError, MissingDependencyError
 
 N_COMPONENTS = 50

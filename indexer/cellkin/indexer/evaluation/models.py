@@ -11,6 +11,7 @@ from cellkin.indexer.cells.fit import GeneStatistics, fit_space
 from cellkin.indexer.evaluation.baselines import Answer, check_reference
 from cellkin.indexer.spaces.expression import FittedExpression, fit_expression
 from cellkin.indexer.spaces.mlp import fit_mlp_text
+from cellkin.indexer.spaces.novelty import nearest, with_novelty
 from cellkin.indexer.spaces.readout import (
     FitSpace,
     FittedSpace,
@@ -18,8 +19,6 @@ from cellkin.indexer.spaces.readout import (
     calibrate,
     draft,
     hold_out,
-    nearest,
-    with_novelty,
 )
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.indexer.spaces.text import FittedText, fit_text
@@ -102,9 +101,8 @@ class SpaceMethod:
 
     def _read(self, sample: Sample, fitted: "Kind", fit: FitSpace, refine: bool) -> "_Space[Kind]":
         how = Votes()
-        placed = fitted.place(sample.cells)
-        z = placed.z
-        readout = with_novelty(draft(fitted, sample, z, how, refine), placed, sample)
+        z = fitted.place(sample.cells).z
+        readout = with_novelty(draft(fitted, sample, z, how, refine), z, sample)
         if self.calibrated and sample.n_labels > 1:
             held = hold_out(sample, fit, how, refine)
             if len(held.truth):

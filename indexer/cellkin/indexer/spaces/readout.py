@@ -14,9 +14,9 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
 from cellkin.indexer.spaces.contrast import fit_head
+from cellkin.indexer.spaces.novelty import discriminants, mean_directions, nearest, with_novelty
 from cellkin.indexer.spaces.sample import Sample, balanced, folds
 from cellkin.space.arrays import CsrMatrix, Float32Matrix, Float32Vector, Int32Vector, Int64Vector
-from cellkin.space.kernels import keep_best
 from cellkin.space.readout import (
     KINDS,
     Float64Matrix,
@@ -27,9 +27,9 @@ from cellkin.space.readout import (
     evidence,
     neighbor_vectors,
     novelty,
-    vote_shares,
 )
 from cellkin.space.vectors import unit_rows
+from cellkin.space.votes import vote_shares
 
 MIXES = {
     "combined": (0.1, 0.1, 0.3, 0.5),
@@ -41,15 +41,12 @@ MIXES = {
 """Mixes of evidence to choose from; the first is taken unless another is clearly better."""
 _CLEARLY = 0.03
 _SHARPNESS = (0.2, 8.0)
-_SHRINKAGE = 10
-_LEAST_DEVIATION = 0.02
 _ENOUGH_CELLS = 5
 _NOVELTY_CELLS = 2000
 # How many times the wanted share of false alarms is beyond the limit among cells held out: donors
 # are held out from fewer donors than a query meets, parts of one donor from that very donor.
-_SEVERAL_BATCHES = 1.7
-_ONE_BATCH = 0.4
-_BLOCK = 1024
+_SEVERAL_BATCHES = 1.2
+_ONE_BATCH = 0.25
 
 
 class FittedSpace(Protocol):
@@ -129,7 +126,7 @@ def draft(
 ) -> Readout:
     """Return the readout of placed cells, before anything is calibrated."""
     compared = neighbor_vectors(z, fitted.n_components)
-    prototypes = _means(compared, sample)
+    prototypes = mean_directions(compared, sample)
     dim, n = z.shape[1], sample.n_labels
     head = np.zeros((0, dim), np.float32)
     refined = np.empty((n, 0), np.float32)
@@ -138,14 +135,17 @@ def draft(
         plain = fitted.n_unsupervised
         inner = fit_head(z[:, :plain], sample.labels)
         head = np.pad(inner, ((0, 0), (0, dim - plain)))
-        refined = _means(unit_rows(z @ head.T), sample)
-    n_ways = 4 if len(fitted.coefficients) else 2
+        refined = mean_directions(unit_rows(z @ head.T), sample)
+    none, n_ways = np.empty((0, dim), np.float32), 2
+    judged = none, none
+    if len(fitted.coefficients):
+        judged, n_ways = (mean_directions(unit_rows(z), sample), discriminants(z, sample)), 3
     mix = np.array(MIXES["combined"])
     mix[2] *= refine
     mix[3] *= len(fitted.coefficients) > 0
     return Readout(
         how.k, how.n_novelty, how.epsilon, how.class_balance, fitted.n_components, prototypes, head,
-        refined, fitted.coefficients, fitted.intercepts, mix / mix.sum(), 1.0, 1.0,
+        refined, fitted.coefficients, fitted.intercepts, *judged, mix / mix.sum(), 1.0, 1.0,
         np.zeros((n_ways, n), np.float32), np.ones((n_ways, n), np.float32), np.inf,
         how.min_probability,
     )  # fmt: skip
@@ -338,7 +338,7 @@ def _tell(
     """Fit to some cells, read the labels of others by all kinds, and say how far they are."""
     fitted = fit(train)
     placed = fitted.place(train.cells)
-    readout = with_novelty(draft(fitted, train, placed.z, how, refine), placed, train)
+    readout = with_novelty(draft(fitted, train, placed.z, how, refine), placed.z, train)
     asked = fitted.place(sample.cells[held])
     reference = neighbor_vectors(placed.z, readout.n_components)
     compared = neighbor_vectors(asked.z, readout.n_components)
@@ -350,53 +350,8 @@ def _tell(
     )  # fmt: skip
     kinds = evidence(asked.z, shares, readout)
     winners = combine(kinds, readout.mix, 1.0).argmax(axis=1).astype(np.int32)
-    close = closeness(asked, similarities, neighbors >= 0, winners, readout)
+    close = closeness(asked.z, similarities, neighbors >= 0, winners, readout)
     return kinds, novelty(close, winners, readout).astype(np.float64)
-
-
-def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> Readout:
-    """Learn how well cells of each label fit it, and how near others are, from the sample itself.
-
-    Cells know their own label, and fit it the better the fewer they are. That is wanted: seen from
-    other donors a label of a few cells would fit badly and vary much, and whatever is unknown would
-    pass for it.
-    """
-    compared = neighbor_vectors(placed.z, readout.n_components)
-    similarities, _ = nearest(compared, compared, readout.n_novelty + 1)
-    # The nearest of a cell of the sample is itself.
-    others = similarities[:, 1:]
-    close = closeness(placed, others, np.ones(others.shape, bool), sample.labels, readout)
-    counts = sample.counts()
-    means = np.stack([np.bincount(sample.labels, row, sample.n_labels) for row in close]) / counts
-    off = (close - means[:, sample.labels]) ** 2
-    squares = np.stack([np.bincount(sample.labels, row, sample.n_labels) for row in off])
-    pooled = squares.sum(axis=1, keepdims=True) / counts.sum()
-    deviations = np.sqrt((squares + _SHRINKAGE * pooled) / (counts + _SHRINKAGE))
-    return replace(
-        readout,
-        novelty_means=means.astype(np.float32),
-        novelty_deviations=np.maximum(deviations, _LEAST_DEVIATION).astype(np.float32),
-    )
-
-
-def nearest(
-    queries: Float32Matrix, reference: Float32Matrix, k: int
-) -> tuple[Float32Matrix, Int64Vector]:
-    """Return the (n, k) cosines and rows of the nearest reference cells, best first, exactly."""
-    k = min(k, len(reference))
-    similarities = np.empty((len(queries), k), np.float32)
-    neighbors = np.empty((len(queries), k), np.int64)
-    for start in range(0, len(queries), _BLOCK):
-        stop = min(start + _BLOCK, len(queries))
-        cosines = queries[start:stop] @ reference.T
-        keep_best(cosines, similarities[start:stop], neighbors[start:stop])
-    return similarities, neighbors
-
-
-def _means(vectors: Float32Matrix, sample: Sample) -> Float32Matrix:
-    sums = np.zeros((sample.n_labels, vectors.shape[1]))
-    np.add.at(sums, sample.labels, vectors)
-    return unit_rows((sums / sample.counts()[:, None]).astype(np.float32))
 
 
 def _spread(

@@ -88,7 +88,7 @@ class FittedText:
     def finish(self, z: Float32Matrix, empty: BoolVector) -> Placed:
         """Return (n_cells, dim) unit vectors of the space as placed cells, the empty ones at 0."""
         z[empty] = 0
-        return Placed(z, np.zeros(len(z), np.float32), empty)
+        return Placed(z, empty)
 
     def means(self, cells: CsrMatrix) -> tuple[Float32Matrix, BoolVector]:
         """Return the `weighted_means` of cells over the genes of the sample."""

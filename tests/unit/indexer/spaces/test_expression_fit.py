@@ -9,6 +9,7 @@ from tests.unit.indexer.spaces.made import held_out, sample_of
 
 from cellkin.indexer.spaces.expression import N_VARIABLE, fit_expression, highly_variable
 from cellkin.indexer.spaces.sample import log_expression
+from cellkin.space.expression import ExpressionColumns, z_scores
 
 SAMPLE = sample_of([60, 50, 30])
 
@@ -51,9 +52,8 @@ def test_loadings_are_orthonormal_and_hold_what_labels_are_read_by() -> None:
     np.testing.assert_allclose(placed.z.mean(axis=0), 0, atol=2e-3)
     said = (placed.z @ fitted.coefficients.T + fitted.intercepts).argmax(axis=1)
     assert (said == SAMPLE.labels).mean() > 0.97
-    squares = (placed.z + space.center) ** 2
-    scores = placed.outside + squares.sum(axis=1) / len(space.variable)
-    assert scores.mean() == pytest.approx(1, rel=0.1), "a variance of 1 a gene"
+    scores, _ = z_scores(SAMPLE.cells, ExpressionColumns.of(np.arange(len(space.gene_ids))), space)
+    assert (scores**2).mean() == pytest.approx(1, rel=0.1), "a variance of 1 a gene"
 
 
 def test_leading_dimensions_are_principal_components() -> None:
@@ -118,4 +118,4 @@ def test_an_empty_cell_in_the_sample_is_no_error() -> None:
     fitted = fit_expression(replace(SAMPLE, cells=counts.tocsr()))
     placed = fitted.place(counts.tocsr())
     assert placed.empty.tolist() == [i == 3 for i in range(SAMPLE.n_cells)]
-    assert placed.outside[3] == 0
+    assert not placed.z[3].any()

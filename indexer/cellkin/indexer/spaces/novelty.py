@@ -1,0 +1,105 @@
+"""What a readout calls unknown by: how well the reference's own cells fit their labels."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from cellkin.indexer.spaces.sample import Sample
+from cellkin.space.arrays import Float32Matrix, Int64Vector
+from cellkin.space.kernels import keep_best
+from cellkin.space.readout import Readout, closeness, neighbor_vectors
+from cellkin.space.vectors import unit_rows
+
+# The discriminant is shrunk by this times the mean variance of a dimension.
+_RIDGE = 0.3
+_SHRINKAGE = 10
+_LEAST_DEVIATION = 0.02
+_BLOCK = 1024
+
+
+def with_novelty(readout: Readout, z: Float32Matrix, sample: Sample) -> Readout:
+    """Learn how well cells of each label fit it, and how near others are, from the sample itself.
+
+    Cells know their own label, and fit it the better the fewer they are. That is wanted: seen from
+    other donors a label of a few cells would fit badly and vary much, and whatever is unknown would
+    pass for it.
+
+    Parameters
+    ----------
+    readout
+        A draft.
+    z
+        (n_cells, dim) float32, as the space places the sample.
+    sample
+        The labelled cells.
+    """
+    by_fit = len(readout.discriminants) > 0
+    # Where neighbors count, the nearest of a cell of the sample is itself.
+    others = np.empty((len(z), 0), np.float32)
+    if not by_fit:
+        compared = neighbor_vectors(z, readout.n_components)
+        others = nearest(compared, compared, readout.n_novelty + 1)[0][:, 1:]
+    close = closeness(z, others, np.ones(others.shape, bool), sample.labels, readout)
+    counts = sample.counts()
+    means = np.stack([np.bincount(sample.labels, row, sample.n_labels) for row in close]) / counts
+    off = (close - means[:, sample.labels]) ** 2
+    squares = np.stack([np.bincount(sample.labels, row, sample.n_labels) for row in off])
+    pooled = squares.sum(axis=1, keepdims=True) / counts.sum()
+    deviations = np.sqrt((squares + _SHRINKAGE * pooled) / (counts + _SHRINKAGE))
+    if by_fit:
+        # Measured within labels, a length tells unknown cells from known far worse (ADR 19).
+        means[-1], deviations[-1] = close[-1].mean(), close[-1].std()
+    return replace(
+        readout,
+        novelty_means=means.astype(np.float32),
+        novelty_deviations=np.maximum(deviations, _LEAST_DEVIATION).astype(np.float32),
+    )
+
+
+def discriminants(z: Float32Matrix, sample: Sample) -> Float32Matrix:
+    """Fit the least squares of being of a label or not, every label with the same weight.
+
+    Parameters
+    ----------
+    z
+        (n_cells, dim) float32, as the space places the sample.
+    sample
+        The labelled cells.
+
+    Returns
+    -------
+    Float32Matrix
+        (n_labels, dim) float32 coefficients, shrunk. There are no constants, for what is compared
+        with the label's own cells needs none.
+    """
+    counts, n = sample.counts(), sample.n_labels
+    means = np.zeros((n, z.shape[1]))
+    np.add.at(means, sample.labels, z)
+    means /= counts[:, None]
+    center = means.mean(axis=0)
+    off = (z - center) / np.sqrt(n * counts[sample.labels])[:, None]
+    spread = off.T @ off
+    shrinkage = _RIDGE * max(float(np.trace(spread)) / len(spread), 1e-12)
+    spread[np.diag_indices_from(spread)] += shrinkage
+    return np.asarray(np.linalg.solve(spread, (means - center).T).T / n, np.float32)
+
+
+def mean_directions(vectors: Float32Matrix, sample: Sample) -> Float32Matrix:
+    """Return (n_labels, dim) float32 unit rows, the mean of each label's (n_cells, dim) vectors."""
+    sums = np.zeros((sample.n_labels, vectors.shape[1]))
+    np.add.at(sums, sample.labels, vectors)
+    return unit_rows((sums / sample.counts()[:, None]).astype(np.float32))
+
+
+def nearest(
+    queries: Float32Matrix, reference: Float32Matrix, k: int
+) -> tuple[Float32Matrix, Int64Vector]:
+    """Return the (n, k) cosines and rows of the nearest reference cells, best first, exactly."""
+    k = min(k, len(reference))
+    similarities = np.empty((len(queries), k), np.float32)
+    neighbors = np.empty((len(queries), k), np.int64)
+    for start in range(0, len(queries), _BLOCK):
+        stop = min(start + _BLOCK, len(queries))
+        cosines = queries[start:stop] @ reference.T
+        keep_best(cosines, similarities[start:stop], neighbors[start:stop])
+    return similarities, neighbors
