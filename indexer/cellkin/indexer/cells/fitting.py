@@ -166,7 +166,7 @@ def _read(
     """Draft a readout, and calibrate it on cells that are held out."""
     progress(0, 3)
     z = fitted.place(sample.cells).z
-    readout = with_novelty(draft(fitted, sample, z, how, refine), z, sample)
+    readout, own = with_novelty(draft(fitted, sample, z, how, refine), z, sample)
     part = sample.take(balanced(sample.labels, _HELD_OUT_CELLS))
     if part.n_labels < 2:
         return readout, {}
@@ -174,7 +174,7 @@ def _read(
     held = hold_out(part, fit, how, refine)
     if not len(held.truth):
         return readout, {}
-    readout, macro_f1 = calibrate(readout, held, part.counts(), how)
+    readout, macro_f1 = calibrate(readout, held, own, part.counts(), how)
     progress(2, 3)
     left_out = leave_labels_out(part, fit, readout, how)
     progress(3, 3)

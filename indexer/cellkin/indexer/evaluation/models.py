@@ -102,11 +102,11 @@ class SpaceMethod:
     def _read(self, sample: Sample, fitted: "Kind", fit: FitSpace, refine: bool) -> "_Space[Kind]":
         how = Votes()
         z = fitted.place(sample.cells).z
-        readout = with_novelty(draft(fitted, sample, z, how, refine), z, sample)
+        readout, own = with_novelty(draft(fitted, sample, z, how, refine), z, sample)
         if self.calibrated and sample.n_labels > 1:
             held = hold_out(sample, fit, how, refine)
             if len(held.truth):
-                readout, _ = calibrate(readout, held, sample.counts(), how)
+                readout, _ = calibrate(readout, held, own, sample.counts(), how)
         return _Space(fitted, neighbor_vectors(z, readout.n_components), readout)
 
 

@@ -5,19 +5,23 @@ from dataclasses import replace
 import numpy as np
 
 from cellkin.indexer.spaces.sample import Sample
-from cellkin.space.arrays import Float32Matrix, Int64Vector
+from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector
 from cellkin.space.kernels import keep_best
-from cellkin.space.readout import Readout, closeness, neighbor_vectors
+from cellkin.space.readout import Readout, closeness, neighbor_vectors, novelty
 from cellkin.space.vectors import unit_rows
 
 # The discriminant is shrunk by this times the mean variance of a dimension.
 _RIDGE = 0.3
 _SHRINKAGE = 10
 _LEAST_DEVIATION = 0.02
+# Made cells and cells of one kind are alike in length; a tenth more or less is no news.
+_LEAST_LENGTH_DEVIATION = 0.1
 _BLOCK = 1024
 
 
-def with_novelty(readout: Readout, z: Float32Matrix, sample: Sample) -> Readout:
+def with_novelty(
+    readout: Readout, z: Float32Matrix, sample: Sample
+) -> tuple[Readout, Float32Vector]:
     """Learn how well cells of each label fit it, and how near others are, from the sample itself.
 
     Cells know their own label, and fit it the better the fewer they are. That is wanted: seen from
@@ -32,6 +36,13 @@ def with_novelty(readout: Readout, z: Float32Matrix, sample: Sample) -> Readout:
         (n_cells, dim) float32, as the space places the sample.
     sample
         The labelled cells.
+
+    Returns
+    -------
+    readout
+        The draft with the means and deviations.
+    own
+        (n_cells,) float32, the novelty of the sample's cells in it.
     """
     by_fit = len(readout.discriminants) > 0
     # Where neighbors count, the nearest of a cell of the sample is itself.
@@ -47,13 +58,14 @@ def with_novelty(readout: Readout, z: Float32Matrix, sample: Sample) -> Readout:
     pooled = squares.sum(axis=1, keepdims=True) / counts.sum()
     deviations = np.sqrt((squares + _SHRINKAGE * pooled) / (counts + _SHRINKAGE))
     if by_fit:
-        # Measured within labels, a length tells unknown cells from known far worse (ADR 19).
-        means[-1], deviations[-1] = close[-1].mean(), close[-1].std()
-    return replace(
+        # Measured within labels, a length tells unknown cells from known worse (ADR 19).
+        means[-1], deviations[-1] = close[-1].mean(), max(close[-1].std(), _LEAST_LENGTH_DEVIATION)
+    learned = replace(
         readout,
         novelty_means=means.astype(np.float32),
         novelty_deviations=np.maximum(deviations, _LEAST_DEVIATION).astype(np.float32),
     )
+    return learned, novelty(close, sample.labels, learned)
 
 
 def discriminants(z: Float32Matrix, sample: Sample) -> Float32Matrix:

@@ -182,7 +182,7 @@ def hold_out(sample: Sample, fit: FitSpace, how: Votes, refine: bool = True) -> 
 
 
 def calibrate(
-    readout: Readout, held: HeldOut, counts: Int64Vector, how: Votes
+    readout: Readout, held: HeldOut, own: Float32Vector, counts: Int64Vector, how: Votes
 ) -> tuple[Readout, dict[str, float]]:
     """Choose the mix of evidence, its sharpness, and the limit beyond which a cell is unknown.
 
@@ -192,6 +192,8 @@ def calibrate(
         From `draft`.
     held
         From `hold_out`, of the same sample.
+    own
+        (n_cells,) float32 novelty of the reference's own cells, from `with_novelty`.
     counts
         (n_labels,) int64 cells of each label in the sample.
     how
@@ -229,8 +231,10 @@ def calibrate(
     )
     several = held.batches.any()
     beyond = how.false_alarms * (_SEVERAL_BATCHES if several else _ONE_BATCH)
-    limit = float(np.quantile(held.far, 1 - beyond))
-    return replace(readout, novelty_limit=limit), macro_f1
+    # Parts of a small reference span spaces of fewer dimensions, in which cells look less novel than
+    # they are in the whole. Its own cells fit it best: of them no more than is wanted is beyond.
+    limit = max(np.quantile(held.far, 1 - beyond), np.quantile(own, 1 - how.false_alarms))
+    return replace(readout, novelty_limit=float(limit)), macro_f1
 
 
 def macro_f1_of(truth: Int32Vector, winners: Int64Vector, n_labels: int) -> float:
@@ -338,7 +342,7 @@ def _tell(
     """Fit to some cells, read the labels of others by all kinds, and say how far they are."""
     fitted = fit(train)
     placed = fitted.place(train.cells)
-    readout = with_novelty(draft(fitted, train, placed.z, how, refine), placed.z, train)
+    readout, _ = with_novelty(draft(fitted, train, placed.z, how, refine), placed.z, train)
     asked = fitted.place(sample.cells[held])
     reference = neighbor_vectors(placed.z, readout.n_components)
     compared = neighbor_vectors(asked.z, readout.n_components)

@@ -88,15 +88,16 @@ def plain() -> Readout:
 
 PLAIN = replace(plain(), mix=np.array(MIXES["combined"]))
 COUNTS = np.full(N_LABELS, 500)
+OWN = np.zeros(3, np.float32)
 
 
 def test_the_usual_mix_is_taken_unless_another_is_clearly_better() -> None:
     alike = told({"votes": 0.9, "prototypes": 0.9, "contrast": 0.9, "logistic": 0.915})
-    readout, macro_f1 = calibrate(PLAIN, alike, COUNTS, HOW)
+    readout, macro_f1 = calibrate(PLAIN, alike, OWN, COUNTS, HOW)
     assert readout.mix.tolist() == list(MIXES["combined"])
     assert set(macro_f1) == set(MIXES)
     worse = told({"votes": 0.99, "prototypes": 0.3, "contrast": 0.3, "logistic": 0.3})
-    readout, macro_f1 = calibrate(PLAIN, worse, COUNTS, HOW)
+    readout, macro_f1 = calibrate(PLAIN, worse, OWN, COUNTS, HOW)
     assert readout.mix.tolist() == [1, 0, 0, 0]
     assert macro_f1["votes"] == max(macro_f1.values())
 
@@ -108,7 +109,7 @@ def test_a_mix_that_is_better_for_rare_labels_alone_is_not_taken() -> None:
     votes = np.eye(N_LABELS)[said]
     others = np.eye(N_LABELS)[np.where(truth == 1, 0, truth)]
     held = replace(told(dict.fromkeys(KINDS, 0.9)), truth=truth, kinds=[votes, *[others] * 3])
-    readout, macro_f1 = calibrate(PLAIN, held, np.bincount(truth), HOW)
+    readout, macro_f1 = calibrate(PLAIN, held, OWN, np.bincount(truth), HOW)
     assert macro_f1["votes"] > macro_f1["combined"] + 0.03
     assert readout.mix.tolist() == list(MIXES["combined"])
 
@@ -117,7 +118,9 @@ def test_a_kind_that_was_not_fitted_takes_no_part() -> None:
     held = told(dict.fromkeys(KINDS, 0.9))
     none = np.empty((0, N_LABELS))
     held = replace(held, kinds=[held.kinds[0], held.kinds[1], none, none])
-    readout, macro_f1 = calibrate(replace(PLAIN, mix=np.array([0.5, 0.5, 0, 0])), held, COUNTS, HOW)
+    readout, macro_f1 = calibrate(
+        replace(PLAIN, mix=np.array([0.5, 0.5, 0, 0])), held, OWN, COUNTS, HOW
+    )
     assert set(macro_f1) == {"combined", "votes", "prototypes"}
     assert readout.mix.tolist() == [0.5, 0.5, 0, 0]
 
@@ -129,7 +132,7 @@ def test_probabilities_become_shares_of_right_answers(sure: float, softer: bool)
     one = chances(held.truth, 0.8, sure, 5)
     held = replace(held, kinds=[one] * 4)
     before = probability_report(held, PLAIN)
-    readout, _ = calibrate(PLAIN, held, COUNTS, HOW)
+    readout, _ = calibrate(PLAIN, held, OWN, COUNTS, HOW)
     assert (readout.sharpness < 1) == softer
     assert (readout.votes_sharpness < 1) == softer
     after = probability_report(held, readout)
@@ -152,10 +155,17 @@ def test_the_limit_keeps_false_alarms_at_what_was_asked(
     """Donors are read by fewer donors than a query is; parts of one by that very donor."""
     held = told(dict.fromkeys(KINDS, 1.0), n=4000)
     held = replace(held, batches=np.arange(4000, dtype=np.int32) % n_batches)
-    readout, _ = calibrate(PLAIN, held, COUNTS, replace(HOW, false_alarms=false_alarms))
+    readout, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=false_alarms))
     fresh = np.random.default_rng(9).normal(0, 1, 4000)
     share = (fresh > readout.novelty_limit).mean()
     assert share == pytest.approx(of_them * false_alarms, abs=0.015)
+
+
+def test_the_limit_is_not_below_what_the_own_cells_of_the_reference_ask_for() -> None:
+    held = told(dict.fromkeys(KINDS, 1.0))
+    own = np.linspace(2, 3, 1001, dtype=np.float32)
+    readout, _ = calibrate(PLAIN, held, own, COUNTS, replace(HOW, false_alarms=0.1))
+    assert readout.novelty_limit == pytest.approx(2.9, abs=1e-3)
 
 
 SAMPLE = sample_of([80, 70, 60, 50], seed=4, n_batches=2)
@@ -203,8 +213,8 @@ def test_known_cells_are_seldom_and_labels_left_out_are_mostly_called_unknown(
     fitted = fit_expression(SAMPLE)
     placed = fitted.place(SAMPLE.cells)
     readout = draft(fitted, SAMPLE, placed.z, HOW, refine=True)
-    readout, _ = calibrate(readout, held, SAMPLE.counts(), HOW)
-    readout = with_novelty(readout, placed.z, SAMPLE)
+    readout, own = with_novelty(readout, placed.z, SAMPLE)
+    readout, _ = calibrate(readout, held, own, SAMPLE.counts(), HOW)
     found = leave_labels_out(SAMPLE, fit_expression, readout, HOW)
     assert [left.label for left in found] == SAMPLE.label_names
     for left in found:
