@@ -47,6 +47,8 @@ _NOVELTY_CELLS = 2000
 # are held out from fewer donors than a query meets, parts of one donor from that very donor.
 _SEVERAL_BATCHES = 1.2
 _ONE_BATCH = 0.25
+# And how many times among the reference's own cells at most: they fit best.
+_OWN_CELLS = 0.7
 
 
 class FittedSpace(Protocol):
@@ -231,9 +233,10 @@ def calibrate(
     )
     several = held.batches.any()
     beyond = how.false_alarms * (_SEVERAL_BATCHES if several else _ONE_BATCH)
-    # Parts of a small reference span spaces of fewer dimensions, in which cells look less novel than
-    # they are in the whole. Its own cells fit it best: of them no more than is wanted is beyond.
-    limit = max(np.quantile(held.far, 1 - beyond), np.quantile(own, 1 - how.false_alarms))
+    # In the spaces of few dimensions that parts of a small reference span, cells look less novel
+    # than in that of the whole: such a limit is raised to what its own cells ask for.
+    own_limit = np.quantile(own, 1 - how.false_alarms * _OWN_CELLS)
+    limit = max(np.quantile(held.far, 1 - beyond), own_limit)
     return replace(readout, novelty_limit=float(limit)), macro_f1
 
 
