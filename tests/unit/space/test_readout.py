@@ -204,7 +204,8 @@ def test_closeness_is_by_discriminants_where_there_are_any_else_by_neighbors() -
 def test_a_cell_without_length_is_no_error() -> None:
     nothing = np.zeros((2, DIM), np.float32)
     winners = np.array([1, 0], np.int32)
-    close = closeness(nothing, np.empty((2, 0)), np.empty((2, 0), bool), winners, readout_of())
+    none = np.empty((2, 0), np.float32)
+    close = closeness(nothing, none, none > 0, winners, readout_of())
     assert np.isfinite(close).all()
 
 

@@ -235,9 +235,9 @@ def calibrate(
     beyond = how.false_alarms * (_SEVERAL_BATCHES if several else _ONE_BATCH)
     # In the spaces of few dimensions that parts of a small reference span, cells look less novel
     # than in that of the whole: such a limit is raised to what its own cells ask for.
-    own_limit = np.quantile(own, 1 - how.false_alarms * _OWN_CELLS)
-    limit = max(np.quantile(held.far, 1 - beyond), own_limit)
-    return replace(readout, novelty_limit=float(limit)), macro_f1
+    own_limit = float(np.quantile(own, 1 - how.false_alarms * _OWN_CELLS))
+    limit = max(float(np.quantile(held.far, 1 - beyond)), own_limit)
+    return replace(readout, novelty_limit=limit), macro_f1
 
 
 def macro_f1_of(truth: Int32Vector, winners: Int64Vector, n_labels: int) -> float:

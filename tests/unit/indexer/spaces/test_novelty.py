@@ -71,7 +71,8 @@ def deviations_of(close: np.ndarray, labels: np.ndarray, label: int) -> np.ndarr
                        for row in close])  # fmt: skip
     n = own.shape[1]
     pooled = (within**2).mean(axis=1)
-    return np.sqrt((n * own.var(axis=1) + 10 * pooled) / (n + 10)).clip(0.02)
+    found = np.sqrt((n * own.var(axis=1) + 10 * pooled) / (n + 10))
+    return np.asarray(np.maximum(found, 0.02))
 
 
 def test_novelty_is_in_the_deviations_of_the_labels_own_cells_but_for_the_length() -> None:
