@@ -97,7 +97,8 @@ def _readout() -> Readout:
     return Readout(
         K, K, 1e-4, 0.0, DIM, prototypes.astype(np.float32), none,
         np.zeros((N_TYPES, 0), np.float32), none, np.zeros(0, np.float32),
-        none, none, np.array([1.0, 0, 0, 0]), 1.0, 1.0, np.zeros_like(deviations), deviations, np.inf, 0.5,
+        none, none, np.array([1.0, 0, 0, 0]), 1.0, 1.0,
+        np.zeros_like(deviations), deviations, np.inf, 0.5,
     )  # fmt: skip
 
 
