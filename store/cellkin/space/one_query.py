@@ -19,9 +19,10 @@ from cellkin.space.compiled import compiled, compiled_brief
 from cellkin.space.vector_code import HAS_AVX512, VectorCode
 
 _LANES = 16 if HAS_AVX512 else 8
-# Sums that do not wait for each other; all vectors of a query stay in registers beside them.
+# Vectors multiplied at once, so that no sum waits for the one before.
 _ROWS = 8
-_SKIPPED = 4
+# So many times that ahead, what is multiplied next is fetched.
+_AHEAD = 4
 # Floats that are read in some 20 microseconds.
 _BRIEF = 1 << 18
 
@@ -60,7 +61,7 @@ def _products(n_rows: int) -> Any:
                 for line, slot in zip(rows, sums, strict=True):
                     here = builder.gep(line, [j])
                     if n_rows > 1:
-                        ahead = builder.mul(dim, emit.number(n_rows * _SKIPPED))
+                        ahead = builder.mul(dim, emit.number(n_rows * _AHEAD))
                         emit.prefetch(builder.gep(here, [ahead]))
                     (given,) = emit.load(here)
                     builder.store(emit.add_product(builder.load(slot), given, asked), slot)
