@@ -84,6 +84,7 @@ def _products(n_rows: int) -> Any:
 _many, _one = _products(_ROWS), _products(1)
 
 
+@compiled
 def _nearest(vectors, queries, n_found, k):
     """Scan for ``n_found`` rows of the first query, and return the ``k`` best in their order."""
     n_vectors, dim = vectors.shape
@@ -135,7 +136,10 @@ def _in_order(vectors, queries, found, k):
     return best, rows
 
 
-_nearest_brief, _nearest_long = compiled_brief(_nearest), compiled(_nearest)
+@compiled_brief
+def _nearest_brief(vectors, queries, n_found, k):
+    # Its own function: what is kept on disk is told apart by names, and not by how it locks.
+    return _nearest(vectors, queries, n_found, k)
 
 
 def nearest_to_one(
@@ -159,7 +163,7 @@ def nearest_to_one(
     products, rows
         (1, k), as of `in_order`.
     """
-    nearest = _nearest_brief if vectors.size <= _BRIEF else _nearest_long
+    nearest = _nearest_brief if vectors.size <= _BRIEF else _nearest
     found: tuple[Float32Matrix, Int64Vector] = nearest(frozen(vectors), frozen(query), n_found, k)
     return found
 
