@@ -196,7 +196,7 @@ class Cores:
     """
 
     def __init__(self, n: int) -> None:
-        # The standard library's semaphore is written in Python, and waiting for it costs thrice.
+        # The standard library's semaphore is written in Python, and takes ten times as long.
         self._free: SimpleQueue[None] = SimpleQueue()
         for _ in range(n):
             self._free.put(None)

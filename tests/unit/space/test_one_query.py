@@ -4,7 +4,13 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellkin.space.one_query import _BRIEF, in_order, nearest_to_one
+from cellkin.space.one_query import (
+    _BRIEF,
+    _nearest,
+    _nearest_brief,
+    in_order,
+    nearest_to_one,
+)
 
 SIZES = st.integers(1, 70)
 SEEDS = st.integers(0, 2**32 - 1)
@@ -73,3 +79,10 @@ def test_read_only_arrays_are_taken_as_they_are() -> None:
     vectors.flags.writeable = False
     assert nearest_to_one(vectors, vectors[3:4], 1, 1)[1].tolist() == [[3]]
     assert in_order(vectors, vectors[1:3], np.array([[0, 1], [3, 2]]), 1)[1].tolist() == [[1], [2]]
+
+
+def test_the_two_scans_are_kept_on_disk_apart() -> None:
+    # Code on disk is found by the function's name: of one name, either would lock as the other.
+    names = [scan.py_func.__qualname__ for scan in (_nearest, _nearest_brief)]
+    assert len(set(names)) == 2
+    assert [scan.targetoptions["nogil"] for scan in (_nearest, _nearest_brief)] == [True, False]
