@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 import builtins
+import cellkin.v1.cell_service_pb2
 import cellkin.v1.versions_pb2
 import collections.abc
 import google.protobuf.descriptor
@@ -116,6 +117,7 @@ class EmbeddingVersion(google.protobuf.message.Message):
     ALIASES_FIELD_NUMBER: builtins.int
     RETRACTION_FIELD_NUMBER: builtins.int
     MANIFEST_JSON_FIELD_NUMBER: builtins.int
+    CONTROL_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Output only. Format: `{model}@{date}.{n}`."""
     digest: builtins.str
@@ -128,6 +130,10 @@ class EmbeddingVersion(google.protobuf.message.Message):
     """Output only. The corpus whose texts were embedded. Format: `{name}@{date}.{n}`."""
     manifest_json: builtins.str
     """Output only. Everything it was made from and by, as JSON."""
+    control: builtins.bool
+    """Output only. Whether its vectors are a control, which say nothing about genes: random, permuted,
+    or of symbols only.
+    """
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
         """Output only. When it was published."""
@@ -152,9 +158,10 @@ class EmbeddingVersion(google.protobuf.message.Message):
         aliases: collections.abc.Iterable[builtins.str] | None = ...,
         retraction: global___Retraction | None = ...,
         manifest_json: builtins.str = ...,
+        control: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["create_time", b"create_time", "retraction", b"retraction"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["aliases", b"aliases", "corpus", b"corpus", "create_time", b"create_time", "digest", b"digest", "dim", b"dim", "manifest_json", b"manifest_json", "n_genes", b"n_genes", "name", b"name", "retraction", b"retraction"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["aliases", b"aliases", "control", b"control", "corpus", b"corpus", "create_time", b"create_time", "digest", b"digest", "dim", b"dim", "manifest_json", b"manifest_json", "n_genes", b"n_genes", "name", b"name", "retraction", b"retraction"]) -> None: ...
 
 global___EmbeddingVersion = EmbeddingVersion
 
@@ -176,6 +183,9 @@ class CellIndex(google.protobuf.message.Message):
     RETRACTION_FIELD_NUMBER: builtins.int
     CERTIFICATE_FIELD_NUMBER: builtins.int
     LOADED_FIELD_NUMBER: builtins.int
+    QUALITIES_FIELD_NUMBER: builtins.int
+    CONTROL_EMBEDDING_FIELD_NUMBER: builtins.int
+    BATCHES_FIELD_NUMBER: builtins.int
     name: builtins.str
     """Output only. Format: `{name}@{date}.{n}`."""
     n_cells: builtins.int
@@ -186,6 +196,8 @@ class CellIndex(google.protobuf.message.Message):
     """Output only. Name of the recipe, such as `text-v1`."""
     loaded: builtins.bool
     """Output only. Whether this server holds it in memory now."""
+    control_embedding: builtins.bool
+    """Output only. Whether its gene vectors are a control, so that labels by text mean nothing."""
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Output only. The subtypes, ascending."""
@@ -214,6 +226,14 @@ class CellIndex(google.protobuf.message.Message):
     def certificate(self) -> global___Certificate:
         """Output only. What was measured of it; unset where it was published before there were any."""
 
+    @property
+    def qualities(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SpaceQuality]:
+        """Output only. How well cells that were held out were labelled, by space; empty where none could be."""
+
+    @property
+    def batches(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. Batches of the reference, ascending, at most 1000; empty where none were given."""
+
     def __init__(
         self,
         *,
@@ -229,11 +249,102 @@ class CellIndex(google.protobuf.message.Message):
         retraction: global___Retraction | None = ...,
         certificate: global___Certificate | None = ...,
         loaded: builtins.bool = ...,
+        qualities: collections.abc.Iterable[global___SpaceQuality] | None = ...,
+        control_embedding: builtins.bool = ...,
+        batches: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["certificate", b"certificate", "create_time", b"create_time", "retraction", b"retraction", "versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["aliases", b"aliases", "certificate", b"certificate", "create_time", b"create_time", "dim", b"dim", "label_counts", b"label_counts", "labels", b"labels", "loaded", b"loaded", "n_cells", b"n_cells", "name", b"name", "recipe", b"recipe", "retraction", b"retraction", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["aliases", b"aliases", "batches", b"batches", "certificate", b"certificate", "control_embedding", b"control_embedding", "create_time", b"create_time", "dim", b"dim", "label_counts", b"label_counts", "labels", b"labels", "loaded", b"loaded", "n_cells", b"n_cells", "name", b"name", "qualities", b"qualities", "recipe", b"recipe", "retraction", b"retraction", "versions", b"versions"]) -> None: ...
 
 global___CellIndex = CellIndex
+
+@typing.final
+class SpaceQuality(google.protobuf.message.Message):
+    """SpaceQuality is how well cells of the reference that were held out were labelled in one space by the
+    rest: everything was fitted anew without them.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    SPACE_FIELD_NUMBER: builtins.int
+    HELD_OUT_FIELD_NUMBER: builtins.int
+    N_CELLS_FIELD_NUMBER: builtins.int
+    ACCURACY_FIELD_NUMBER: builtins.int
+    MACRO_F1_FIELD_NUMBER: builtins.int
+    CALIBRATION_ERROR_FIELD_NUMBER: builtins.int
+    NOVELTY_LIMIT_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    space: cellkin.v1.cell_service_pb2.SpaceKind.ValueType
+    """Output only. The space."""
+    held_out: builtins.str
+    """Output only. What was held out, such as `4 batches in turn`."""
+    n_cells: builtins.int
+    """Output only. Cells that were."""
+    accuracy: builtins.float
+    """Output only. The share of right labels where every cell gets one, in [0, 1]."""
+    macro_f1: builtins.float
+    """Output only. The mean F1 over labels, in [0, 1]."""
+    calibration_error: builtins.float
+    """Output only. Expected calibration error of the probabilities."""
+    novelty_limit: builtins.float
+    """Output only. A cell of more novelty than this is unknown."""
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LabelQuality]:
+        """Output only. The labels, ascending."""
+
+    def __init__(
+        self,
+        *,
+        space: cellkin.v1.cell_service_pb2.SpaceKind.ValueType = ...,
+        held_out: builtins.str = ...,
+        n_cells: builtins.int = ...,
+        accuracy: builtins.float = ...,
+        macro_f1: builtins.float = ...,
+        calibration_error: builtins.float = ...,
+        novelty_limit: builtins.float = ...,
+        labels: collections.abc.Iterable[global___LabelQuality] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["accuracy", b"accuracy", "calibration_error", b"calibration_error", "held_out", b"held_out", "labels", b"labels", "macro_f1", b"macro_f1", "n_cells", b"n_cells", "novelty_limit", b"novelty_limit", "space", b"space"]) -> None: ...
+
+global___SpaceQuality = SpaceQuality
+
+@typing.final
+class LabelQuality(google.protobuf.message.Message):
+    """LabelQuality is how well cells of one label are found to be unknown where the reference lacks it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: builtins.int
+    N_CELLS_FIELD_NUMBER: builtins.int
+    AUROC_FIELD_NUMBER: builtins.int
+    FOUND_FIELD_NUMBER: builtins.int
+    WEAK_FIELD_NUMBER: builtins.int
+    label: builtins.str
+    """Output only. The label."""
+    n_cells: builtins.int
+    """Output only. Its cells that were asked."""
+    auroc: builtins.float
+    """Output only. Area under the curve of the novelty of its cells against that of known cells, in [0, 1];
+    0.5 is chance.
+    """
+    found: builtins.float
+    """Output only. The share of its cells beyond the novelty limit, in [0, 1]."""
+    weak: builtins.bool
+    """Output only. Whether that is too weak to trust: were the label missing, many of its cells would be
+    given another one.
+    """
+    def __init__(
+        self,
+        *,
+        label: builtins.str = ...,
+        n_cells: builtins.int = ...,
+        auroc: builtins.float = ...,
+        found: builtins.float = ...,
+        weak: builtins.bool = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["auroc", b"auroc", "found", b"found", "label", b"label", "n_cells", b"n_cells", "weak", b"weak"]) -> None: ...
+
+global___LabelQuality = LabelQuality
 
 @typing.final
 class Certificate(google.protobuf.message.Message):

@@ -119,7 +119,9 @@ class _Center:
 class _CenterEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Center.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     CENTER_UNSPECIFIED: _Center.ValueType  # 0
-    """In a query: the reference's."""
+    """In a query: that of the query's own cells where its genes are foreign to the reference and a
+    background is sent, or a unary query has at least 200 cells; else the reference's.
+    """
     CENTER_REFERENCE: _Center.ValueType  # 1
     """The mean of the reference cells: right for single cells."""
     CENTER_QUERY: _Center.ValueType  # 2
@@ -128,10 +130,12 @@ class _CenterEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTyp
     """
 
 class Center(_Center, metaclass=_CenterEnumTypeWrapper):
-    """Center says which mean is taken off cells in the text space."""
+    """Center says which mean is subtracted from cells in the text space."""
 
 CENTER_UNSPECIFIED: Center.ValueType  # 0
-"""In a query: the reference's."""
+"""In a query: that of the query's own cells where its genes are foreign to the reference and a
+background is sent, or a unary query has at least 200 cells; else the reference's.
+"""
 CENTER_REFERENCE: Center.ValueType  # 1
 """The mean of the reference cells: right for single cells."""
 CENTER_QUERY: Center.ValueType  # 2
@@ -139,6 +143,34 @@ CENTER_QUERY: Center.ValueType  # 2
 as its background; a unary query is its own. At least 200 cells.
 """
 global___Center = Center
+
+class _SampleVerdict:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _SampleVerdictEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_SampleVerdict.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    SAMPLE_VERDICT_UNSPECIFIED: _SampleVerdict.ValueType  # 0
+    """Not checked."""
+    SAMPLE_VERDICT_BELONGS: _SampleVerdict.ValueType  # 1
+    """Its labels were confirmed."""
+    SAMPLE_VERDICT_FOREIGN: _SampleVerdict.ValueType  # 2
+    """Hardly any label was confirmed: another tissue, most likely. All its cells are unknown."""
+    SAMPLE_VERDICT_UNDECIDED: _SampleVerdict.ValueType  # 3
+    """Too few cells or genes to tell."""
+
+class SampleVerdict(_SampleVerdict, metaclass=_SampleVerdictEnumTypeWrapper):
+    """SampleVerdict says whether a sample belongs to a reference."""
+
+SAMPLE_VERDICT_UNSPECIFIED: SampleVerdict.ValueType  # 0
+"""Not checked."""
+SAMPLE_VERDICT_BELONGS: SampleVerdict.ValueType  # 1
+"""Its labels were confirmed."""
+SAMPLE_VERDICT_FOREIGN: SampleVerdict.ValueType  # 2
+"""Hardly any label was confirmed: another tissue, most likely. All its cells are unknown."""
+SAMPLE_VERDICT_UNDECIDED: SampleVerdict.ValueType  # 3
+"""Too few cells or genes to tell."""
+global___SampleVerdict = SampleVerdict
 
 class _UnknownReason:
     ValueType = typing.NewType("ValueType", builtins.int)
@@ -156,6 +188,8 @@ class _UnknownReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     """The cell is farther from the reference than cells of its subtype are."""
     UNKNOWN_REASON_LOW_PROBABILITY: _UnknownReason.ValueType  # 4
     """No subtype is probable enough."""
+    UNKNOWN_REASON_NOT_CONFIRMED: _UnknownReason.ValueType  # 5
+    """The check of a foreign sample did not confirm the subtype; see SampleCheck."""
 
 class UnknownReason(_UnknownReason, metaclass=_UnknownReasonEnumTypeWrapper):
     """UnknownReason says why a cell has no label."""
@@ -170,6 +204,8 @@ UNKNOWN_REASON_TOO_FAR: UnknownReason.ValueType  # 3
 """The cell is farther from the reference than cells of its subtype are."""
 UNKNOWN_REASON_LOW_PROBABILITY: UnknownReason.ValueType  # 4
 """No subtype is probable enough."""
+UNKNOWN_REASON_NOT_CONFIRMED: UnknownReason.ValueType  # 5
+"""The check of a foreign sample did not confirm the subtype; see SampleCheck."""
 global___UnknownReason = UnknownReason
 
 @typing.final
@@ -245,8 +281,10 @@ class StreamPredictSubtypesRequest(google.protobuf.message.Message):
 
     @property
     def background(self) -> global___CellBlock:
-        """Right after a header with CENTER_QUERY, and only there; the report comes after it. Cells drawn
-        evenly from all of the query, whose mean is taken off. They are not labelled.
+        """Before any block of cells: cells drawn evenly from all of the query, whose mean is subtracted and
+        by which the sample is checked. They are not labelled. Sent where the report asks for it (see
+        `QueryReport.background_cells`), or right after a header with CENTER_QUERY, whose report comes
+        after the background.
         """
 
     def __init__(
@@ -277,6 +315,9 @@ class QueryHeader(google.protobuf.message.Message):
     SPACE_FIELD_NUMBER: builtins.int
     CENTER_FIELD_NUMBER: builtins.int
     EXCLUDE_BATCHES_FIELD_NUMBER: builtins.int
+    NOVELTY_LIMIT_FIELD_NUMBER: builtins.int
+    FALSE_ALARMS_FIELD_NUMBER: builtins.int
+    RETURN_PROBABILITIES_FIELD_NUMBER: builtins.int
     index: builtins.str
     """Required. Format: `{name}[@{version or alias}]`."""
     taxon: builtins.int
@@ -290,7 +331,15 @@ class QueryHeader(google.protobuf.message.Message):
     space: global___SpaceKind.ValueType
     """The space to compare cells in; unset chooses by the genes that are shared."""
     center: global___Center.ValueType
-    """What is taken off the cells in the text space; unset means the reference's mean."""
+    """Which mean is subtracted from the cells in the text space; unset lets the server choose."""
+    novelty_limit: builtins.float
+    """A cell of more novelty than this is unknown."""
+    false_alarms: builtins.float
+    """The share of known cells that may be called unknown for their novelty, in [0.001, 0.5]; the index
+    knows the limit for it from cells that were held out.
+    """
+    return_probabilities: builtins.bool
+    """Whether the answer carries the probability of every label."""
     @property
     def genes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Required. The names of the matrix's columns, in their order."""
@@ -298,7 +347,7 @@ class QueryHeader(google.protobuf.message.Message):
     @property
     def exclude_batches(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Reference cells of these batches do not vote, and nothing that was fitted to them is used: then
-        neighbors alone decide.
+        neighbors alone decide. INVALID_ARGUMENT where the reference has no such batch.
         """
 
     def __init__(
@@ -313,10 +362,16 @@ class QueryHeader(google.protobuf.message.Message):
         space: global___SpaceKind.ValueType = ...,
         center: global___Center.ValueType = ...,
         exclude_batches: collections.abc.Iterable[builtins.str] | None = ...,
+        novelty_limit: builtins.float = ...,
+        false_alarms: builtins.float = ...,
+        return_probabilities: builtins.bool = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["_min_probability", b"_min_probability", "min_probability", b"min_probability"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_min_probability", b"_min_probability", "center", b"center", "exclude_batches", b"exclude_batches", "genes", b"genes", "index", b"index", "min_probability", b"min_probability", "return_vectors", b"return_vectors", "space", b"space", "taxon", b"taxon", "units", b"units"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["_min_probability", b"_min_probability", "false_alarms", b"false_alarms", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "strictness", b"strictness"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["_min_probability", b"_min_probability", "center", b"center", "exclude_batches", b"exclude_batches", "false_alarms", b"false_alarms", "genes", b"genes", "index", b"index", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "return_probabilities", b"return_probabilities", "return_vectors", b"return_vectors", "space", b"space", "strictness", b"strictness", "taxon", b"taxon", "units", b"units"]) -> None: ...
+    @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_min_probability", b"_min_probability"]) -> typing.Literal["min_probability"] | None: ...
+    @typing.overload
+    def WhichOneof(self, oneof_group: typing.Literal["strictness", b"strictness"]) -> typing.Literal["novelty_limit", "false_alarms"] | None: ...
 
 global___QueryHeader = QueryHeader
 
@@ -356,7 +411,7 @@ class StreamPredictSubtypesResponse(google.protobuf.message.Message):
     PREDICTIONS_FIELD_NUMBER: builtins.int
     @property
     def report(self) -> global___QueryReport:
-        """First. What the query met."""
+        """First, and again after a background that it asked for. What the query met."""
 
     @property
     def predictions(self) -> global___PredictionBlock:
@@ -392,6 +447,10 @@ class QueryReport(google.protobuf.message.Message):
     NOVELTY_LIMIT_FIELD_NUMBER: builtins.int
     CALIBRATION_ERROR_FIELD_NUMBER: builtins.int
     ANCESTORS_FIELD_NUMBER: builtins.int
+    FOREIGN_FIELD_NUMBER: builtins.int
+    BACKGROUND_CELLS_FIELD_NUMBER: builtins.int
+    WARNINGS_FIELD_NUMBER: builtins.int
+    SAMPLE_CHECK_FIELD_NUMBER: builtins.int
     recipe: builtins.str
     """Output only. Name of the recipe of the text space, such as `text-v2`; `expression` for the other."""
     min_probability: builtins.float
@@ -405,14 +464,23 @@ class QueryReport(google.protobuf.message.Message):
     an index without an expression space, the share of the genes it was fitted to.
     """
     center: global___Center.ValueType
-    """Output only. What is taken off cells."""
+    """Output only. Which mean is subtracted from cells."""
     novelty_limit: builtins.float
-    """Output only. A cell of more novelty than this is unknown. Of foreign genes it is moved by the
-    median of the background, and infinite without one.
+    """Output only. A cell of more novelty than this is unknown. Of foreign genes the limit is that of
+    each label in `sample_check`; this is the largest of them, and infinite without a check.
     """
     calibration_error: builtins.float
     """Output only. The expected calibration error of the probabilities, on cells of the reference that
-    were held out; 0 where none could be.
+    were held out and compared in the same way; 0 where it was not measured, as for foreign genes.
+    """
+    foreign: builtins.bool
+    """Output only. Whether cells are compared by text because the query's genes are foreign to the
+    reference.
+    """
+    background_cells: builtins.int
+    """Output only. Cells wanted as the background, drawn evenly from all of the query; 0 where none is,
+    or it was sent. A query of fewer than 200 cells sends none: then the reference's mean is
+    subtracted, and the sample is not checked.
     """
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
@@ -432,6 +500,14 @@ class QueryReport(google.protobuf.message.Message):
         `neuron/RGC/alpha`.
         """
 
+    @property
+    def warnings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Warning]:
+        """Output only. What weakens the answer; empty where nothing is known to. To be shown with the labels."""
+
+    @property
+    def sample_check(self) -> global___SampleCheck:
+        """Output only. Whether a foreign sample belongs to the reference; unset where it was not checked."""
+
     def __init__(
         self,
         *,
@@ -447,11 +523,116 @@ class QueryReport(google.protobuf.message.Message):
         novelty_limit: builtins.float = ...,
         calibration_error: builtins.float = ...,
         ancestors: collections.abc.Iterable[builtins.str] | None = ...,
+        foreign: builtins.bool = ...,
+        background_cells: builtins.int = ...,
+        warnings: collections.abc.Iterable[global___Warning] | None = ...,
+        sample_check: global___SampleCheck | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["genes", b"genes", "versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ancestors", b"ancestors", "calibration_error", b"calibration_error", "center", b"center", "genes", b"genes", "k", b"k", "labels", b"labels", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "recipe", b"recipe", "shared_expression", b"shared_expression", "space", b"space", "versions", b"versions"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["genes", b"genes", "sample_check", b"sample_check", "versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ancestors", b"ancestors", "background_cells", b"background_cells", "calibration_error", b"calibration_error", "center", b"center", "foreign", b"foreign", "genes", b"genes", "k", b"k", "labels", b"labels", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "recipe", b"recipe", "sample_check", b"sample_check", "shared_expression", b"shared_expression", "space", b"space", "versions", b"versions", "warnings", b"warnings"]) -> None: ...
 
 global___QueryReport = QueryReport
+
+@typing.final
+class Warning(google.protobuf.message.Message):
+    """Warning is something that weakens an answer without preventing it."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: builtins.int
+    MESSAGE_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    reason: builtins.str
+    """Output only. Which: an upper-case word that does not change, such as `WEAK_LABELS`."""
+    message: builtins.str
+    """Output only. What was found and what it means, for people."""
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. The labels it is about; empty where it is about all."""
+
+    def __init__(
+        self,
+        *,
+        reason: builtins.str = ...,
+        message: builtins.str = ...,
+        labels: collections.abc.Iterable[builtins.str] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["labels", b"labels", "message", b"message", "reason", b"reason"]) -> None: ...
+
+global___Warning = Warning
+
+@typing.final
+class SampleCheck(google.protobuf.message.Message):
+    """SampleCheck is how a sample of foreign genes compares with the reference as a whole. Genes of the
+    sample are paired with genes of the reference by their texts, and the sample's cells of each label
+    are compared by the expression of paired genes with the reference's.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERDICT_FIELD_NUMBER: builtins.int
+    N_CELLS_FIELD_NUMBER: builtins.int
+    N_GENES_FIELD_NUMBER: builtins.int
+    CONFIRMED_SHARE_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    verdict: global___SampleVerdict.ValueType
+    """Output only. Whether the sample belongs to the reference."""
+    n_cells: builtins.int
+    """Output only. Cells of the background that were looked at."""
+    n_genes: builtins.int
+    """Output only. Genes that were paired."""
+    confirmed_share: builtins.float
+    """Output only. The share of these cells whose label was confirmed, in [0, 1]."""
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LabelCheck]:
+        """Output only. The labels that were predicted, most cells first."""
+
+    def __init__(
+        self,
+        *,
+        verdict: global___SampleVerdict.ValueType = ...,
+        n_cells: builtins.int = ...,
+        n_genes: builtins.int = ...,
+        confirmed_share: builtins.float = ...,
+        labels: collections.abc.Iterable[global___LabelCheck] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["confirmed_share", b"confirmed_share", "labels", b"labels", "n_cells", b"n_cells", "n_genes", b"n_genes", "verdict", b"verdict"]) -> None: ...
+
+global___SampleCheck = SampleCheck
+
+@typing.final
+class LabelCheck(google.protobuf.message.Message):
+    """LabelCheck is how a sample's cells of one label compare with the reference's."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: builtins.int
+    N_CELLS_FIELD_NUMBER: builtins.int
+    SIMILARITY_FIELD_NUMBER: builtins.int
+    CONFIRMED_FIELD_NUMBER: builtins.int
+    NOVELTY_LIMIT_FIELD_NUMBER: builtins.int
+    label: builtins.str
+    """Output only. The label."""
+    n_cells: builtins.int
+    """Output only. Cells of the background with this label."""
+    similarity: builtins.float
+    """Output only. How alike their expression of paired genes is, in [-1, 1]."""
+    confirmed: builtins.bool
+    """Output only. Whether that is enough. Cells of a label that is not confirmed are unknown."""
+    novelty_limit: builtins.float
+    """Output only. A cell of this label of more novelty is unknown."""
+    def __init__(
+        self,
+        *,
+        label: builtins.str = ...,
+        n_cells: builtins.int = ...,
+        similarity: builtins.float = ...,
+        confirmed: builtins.bool = ...,
+        novelty_limit: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["confirmed", b"confirmed", "label", b"label", "n_cells", b"n_cells", "novelty_limit", b"novelty_limit", "similarity", b"similarity"]) -> None: ...
+
+global___LabelCheck = LabelCheck
 
 @typing.final
 class GeneMatch(google.protobuf.message.Message):
@@ -507,6 +688,9 @@ class PredictionBlock(google.protobuf.message.Message):
     NOVELTIES_FIELD_NUMBER: builtins.int
     FALLBACKS_FIELD_NUMBER: builtins.int
     ROUTE_SHARES_FIELD_NUMBER: builtins.int
+    RUNNERS_UP_FIELD_NUMBER: builtins.int
+    RUNNER_UP_PROBABILITIES_FIELD_NUMBER: builtins.int
+    LABEL_PROBABILITIES_FIELD_NUMBER: builtins.int
     winners: builtins.bytes
     """Output only. Little-endian int32 into the report's labels: the most probable subtype; -1 where
     no gene of the cell counts.
@@ -541,6 +725,16 @@ class PredictionBlock(google.protobuf.message.Message):
     in the cell space count as GENE_ROUTE_UNSPECIFIED. A cell's shares add up to 1; all are zero
     where it expresses nothing. Routes of later releases come last.
     """
+    runners_up: builtins.bytes
+    """Output only. Little-endian int32 into the report's labels: the second most probable subtype; -1
+    where there is none.
+    """
+    runner_up_probabilities: builtins.bytes
+    """Output only. Little-endian float32 in [0, 1]: its calibrated probability."""
+    label_probabilities: builtins.bytes
+    """Output only. Little-endian float32 (n_cells, n_labels), in [0, 1]: the calibrated probability of
+    every subtype; empty unless asked for.
+    """
     def __init__(
         self,
         *,
@@ -554,8 +748,11 @@ class PredictionBlock(google.protobuf.message.Message):
         novelties: builtins.bytes = ...,
         fallbacks: builtins.bytes = ...,
         route_shares: builtins.bytes = ...,
+        runners_up: builtins.bytes = ...,
+        runner_up_probabilities: builtins.bytes = ...,
+        label_probabilities: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dim", b"dim", "fallbacks", b"fallbacks", "n_votes", b"n_votes", "novelties", b"novelties", "probabilities", b"probabilities", "route_shares", b"route_shares", "supports", b"supports", "unknown_reasons", b"unknown_reasons", "vectors", b"vectors", "winners", b"winners"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dim", b"dim", "fallbacks", b"fallbacks", "label_probabilities", b"label_probabilities", "n_votes", b"n_votes", "novelties", b"novelties", "probabilities", b"probabilities", "route_shares", b"route_shares", "runner_up_probabilities", b"runner_up_probabilities", "runners_up", b"runners_up", "supports", b"supports", "unknown_reasons", b"unknown_reasons", "vectors", b"vectors", "winners", b"winners"]) -> None: ...
 
 global___PredictionBlock = PredictionBlock
 
@@ -888,10 +1085,18 @@ class ExplainCellRequest(google.protobuf.message.Message):
     CELLS_FIELD_NUMBER: builtins.int
     LABEL_FIELD_NUMBER: builtins.int
     N_GENES_FIELD_NUMBER: builtins.int
+    AGAINST_FIELD_NUMBER: builtins.int
+    MEAN_FIELD_NUMBER: builtins.int
     label: builtins.str
     """The subtype to explain; empty means the one whose mean is nearest to each cell."""
     n_genes: builtins.int
     """Genes to name of each cell, 1 to 1000, the largest contributions of either sign; 0 means 20."""
+    against: builtins.str
+    """The subtype to compare with: then contributions, score and remainder are those of `label` less
+    those of this one. Empty means none.
+    """
+    mean: builtins.bool
+    """Whether to answer with one explanation, of the mean of the cells, instead of one a cell."""
     @property
     def header(self) -> global___QueryHeader:
         """Required. The index, the genes, their taxon, the units and the space; the rest does not matter."""
@@ -907,9 +1112,11 @@ class ExplainCellRequest(google.protobuf.message.Message):
         cells: global___CellBlock | None = ...,
         label: builtins.str = ...,
         n_genes: builtins.int = ...,
+        against: builtins.str = ...,
+        mean: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["cells", b"cells", "header", b"header"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["cells", b"cells", "header", b"header", "label", b"label", "n_genes", b"n_genes"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["against", b"against", "cells", b"cells", "header", b"header", "label", b"label", "mean", b"mean", "n_genes", b"n_genes"]) -> None: ...
 
 global___ExplainCellRequest = ExplainCellRequest
 

@@ -98,10 +98,13 @@ class CellServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamPredictSubtypes(self, request_iterator, context):
-        """StreamPredictSubtypes labels a stream of cells. The first request carries the header, every other
-        one a block of cells; the first response carries the report on the genes, every other one the
-        predictions of one block, in order. All of a stream is answered from one version. A block is read
-        when the one before it is answered, so a client that sends faster waits.
+        """StreamPredictSubtypes labels a stream of cells. The first request carries the header; the first
+        response is the report. Where its `background_cells` is not 0, the genes are foreign to the
+        reference: send that many cells (or all, if there are fewer) as the background, and a second report
+        follows, which says whether the sample belongs to the reference. Every other request is a block of
+        cells, every other response the predictions of one block, in order. All of a stream is answered
+        from one version. A block is read when the one before it is answered, so a client that sends
+        faster waits.
 
         As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
         is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
@@ -139,7 +142,8 @@ class CellServiceServicer(object):
         where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
         is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
 
-        As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
+        As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64 (4096 for their mean), or a label the
+        reference lacks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

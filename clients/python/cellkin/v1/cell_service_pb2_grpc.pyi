@@ -45,10 +45,13 @@ class CellServiceStub:
         cellkin.v1.cell_service_pb2.StreamPredictSubtypesRequest,
         cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse,
     ]
-    """StreamPredictSubtypes labels a stream of cells. The first request carries the header, every other
-    one a block of cells; the first response carries the report on the genes, every other one the
-    predictions of one block, in order. All of a stream is answered from one version. A block is read
-    when the one before it is answered, so a client that sends faster waits.
+    """StreamPredictSubtypes labels a stream of cells. The first request carries the header; the first
+    response is the report. Where its `background_cells` is not 0, the genes are foreign to the
+    reference: send that many cells (or all, if there are fewer) as the background, and a second report
+    follows, which says whether the sample belongs to the reference. Every other request is a block of
+    cells, every other response the predictions of one block, in order. All of a stream is answered
+    from one version. A block is read when the one before it is answered, so a client that sends
+    faster waits.
 
     As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
     is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
@@ -86,7 +89,8 @@ class CellServiceStub:
     where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
     is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
 
-    As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
+    As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64 (4096 for their mean), or a label the
+    reference lacks.
     """
 
     GetCells: grpc.UnaryUnaryMultiCallable[
@@ -125,10 +129,13 @@ class CellServiceAsyncStub:
         cellkin.v1.cell_service_pb2.StreamPredictSubtypesRequest,
         cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse,
     ]
-    """StreamPredictSubtypes labels a stream of cells. The first request carries the header, every other
-    one a block of cells; the first response carries the report on the genes, every other one the
-    predictions of one block, in order. All of a stream is answered from one version. A block is read
-    when the one before it is answered, so a client that sends faster waits.
+    """StreamPredictSubtypes labels a stream of cells. The first request carries the header; the first
+    response is the report. Where its `background_cells` is not 0, the genes are foreign to the
+    reference: send that many cells (or all, if there are fewer) as the background, and a second report
+    follows, which says whether the sample belongs to the reference. Every other request is a block of
+    cells, every other response the predictions of one block, in order. All of a stream is answered
+    from one version. A block is read when the one before it is answered, so a client that sends
+    faster waits.
 
     As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
     is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
@@ -166,7 +173,8 @@ class CellServiceAsyncStub:
     where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
     is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
 
-    As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
+    As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64 (4096 for their mean), or a label the
+    reference lacks.
     """
 
     GetCells: grpc.aio.UnaryUnaryMultiCallable[
@@ -209,10 +217,13 @@ class CellServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[cellkin.v1.cell_service_pb2.StreamPredictSubtypesRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse], collections.abc.AsyncIterator[cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse]]:
-        """StreamPredictSubtypes labels a stream of cells. The first request carries the header, every other
-        one a block of cells; the first response carries the report on the genes, every other one the
-        predictions of one block, in order. All of a stream is answered from one version. A block is read
-        when the one before it is answered, so a client that sends faster waits.
+        """StreamPredictSubtypes labels a stream of cells. The first request carries the header; the first
+        response is the report. Where its `background_cells` is not 0, the genes are foreign to the
+        reference: send that many cells (or all, if there are fewer) as the background, and a second report
+        follows, which says whether the sample belongs to the reference. Every other request is a block of
+        cells, every other response the predictions of one block, in order. All of a stream is answered
+        from one version. A block is read when the one before it is answered, so a client that sends
+        faster waits.
 
         As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
         is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
@@ -256,7 +267,8 @@ class CellServiceServicer(metaclass=abc.ABCMeta):
         where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
         is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
 
-        As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64, or a label the reference lacks.
+        As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64 (4096 for their mean), or a label the
+        reference lacks.
         """
 
     @abc.abstractmethod
