@@ -1,0 +1,116 @@
+"""How good the labels of an index are: what the catalog keeps of cells that were held out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cellkin.space.readout import KINDS
+
+WEAK_AUROC = 0.85
+"""Below it a missing label is mistaken too often for "not called unknown" to mean anything."""
+
+
+@dataclass(frozen=True)
+class LabelQuality:
+    """How well cells of one label are found to be unknown where the reference lacks it.
+
+    Parameters
+    ----------
+    label
+        The label that was left out.
+    n_cells
+        Its cells that were asked.
+    auroc
+        Area under the curve of the novelty of its cells against that of known cells, in [0, 1];
+        0.5 is chance.
+    found
+        The share of its cells beyond the novelty limit, in [0, 1].
+    """
+
+    label: str
+    n_cells: int
+    auroc: float
+    found: float
+
+    @property
+    def weak(self) -> bool:
+        """Whether that is too weak to trust: its cells would mostly be given another label."""
+        return self.auroc < WEAK_AUROC
+
+
+@dataclass(frozen=True)
+class SpaceQuality:
+    """How well cells that were held out were labelled in one space by the rest.
+
+    Parameters
+    ----------
+    held_out
+        What was held out, such as ``4 batches in turn``.
+    n_cells
+        Cells that were.
+    accuracy
+        The share of right labels where every cell gets one, in [0, 1].
+    macro_f1
+        The mean F1 over labels, in [0, 1], by the evidence that is used.
+    macro_f1_by_evidence
+        The same by each kind of evidence, and by all ``combined``.
+    calibration_error
+        Expected calibration error of the probabilities.
+    novelty_limit
+        A cell of more novelty than this is unknown.
+    labels
+        The labels that could be left out, ascending.
+    """
+
+    held_out: str
+    n_cells: int
+    accuracy: float
+    macro_f1: float
+    macro_f1_by_evidence: Mapping[str, float]
+    calibration_error: float
+    novelty_limit: float
+    labels: tuple[LabelQuality, ...]
+
+    @property
+    def weak_labels(self) -> tuple[str, ...]:
+        """The labels whose cells are not found to be unknown where they are missing, ascending."""
+        return tuple(label.label for label in self.labels if label.weak)
+
+
+def read_qualities(manifest: Mapping[str, Any]) -> dict[str, SpaceQuality]:
+    """Read how good the labels of an index are, by name of the space.
+
+    Parameters
+    ----------
+    manifest
+        Of a version of a cell index.
+
+    Returns
+    -------
+    dict of str to SpaceQuality
+        A space is missing where no cells could be held out, and all are in the manifest of an
+        index that is older than such measurements.
+    """
+    stored = manifest.get("quality") or {}
+    return {space: _read_quality(found) for space, found in stored.items() if "accuracy" in found}
+
+
+def _read_quality(stored: Mapping[str, Any]) -> SpaceQuality:
+    by_evidence = dict(stored["macro_f1"])
+    left_out = sorted(stored.get("left_out", ()), key=lambda each: str(each["label"]))
+    return SpaceQuality(
+        stored["held_out"],
+        stored["n_held_out"],
+        stored["accuracy"],
+        by_evidence[_evidence_of(stored["mix"])],
+        by_evidence,
+        stored["ece"],
+        stored["novelty_limit"],
+        tuple(LabelQuality(x["label"], x["n_cells"], x["auroc"], x["found"]) for x in left_out),
+    )
+
+
+def _evidence_of(mix: list[float]) -> str:
+    """Return what the weights choose: one kind of evidence, or all that there are, combined."""
+    chosen = [kind for kind, weight in zip(KINDS, mix, strict=False) if weight]
+    return chosen[0] if len(chosen) == 1 else "combined"
