@@ -21,6 +21,7 @@ capitals writes SLC7A1 for Slc7a1, but SLC7A1 is also a synonym of Slc7a3.
 
 import functools
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
@@ -29,6 +30,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import numpy as np
 
 from cellkin.space.arrays import Int32Vector, Int64Vector, UInt8Vector
+from cellkin.space.gene_lists import LIST_NAMES, require_names
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 from cellkin.wire.terms import GeneRoute, taxon_name
 
@@ -58,6 +60,8 @@ _TAXON_OF = {
 # by one map over a dict: (row << 3) | step, or (~group << 3) | step where several genes share it.
 _ID, _FORMER_ID, _ENSEMBL, _SYMBOL, _SYNONYM, _FOLDED_SYMBOL, _FOLDED_SYNONYM = range(7)
 _UNMET = -1  # step 7
+# Where a smaller share of names is met letter for letter, the species may be the wrong one.
+_HARDLY = 0.1
 _ROUTES = np.array(
     [
         GeneRoute.GENE_ID,
@@ -192,12 +196,19 @@ class GeneResolver:
         ------
         NotFoundError
             If the corpus has no gene of the species.
+        InvalidArgumentError
+            If 20 names or more are row numbers, or plainly those of another species than the one
+            that was given.
         """
+        require_names(names)
         given = [name.strip() for name in names]
         apart = functools.cache(_take_apart)
         if taxon:
             species = self._species(taxon)
-            codes = species.fold(given, species.read(given, apart), apart)
+            read = species.read(given, apart)
+            codes = species.fold(given, read, apart)
+            if len(names) >= LIST_NAMES and _evidence(read)[0] < _HARDLY * len(names):
+                self._require_species(given, taxon, read, codes, apart)
             return self._resolution(names, species, codes, inferred=False)
         reads = {t: self._species(t).read(given, apart) for t in self._species_of}
         weights = {t: _evidence(codes) for t, codes in reads.items()}
@@ -252,6 +263,29 @@ class GeneResolver:
             species = _Species(taxon, rows.tolist(), self._gene_ids[rows].tolist(), *self._columns)
             self._species_of[taxon] = species
         return species
+
+    def _require_species(
+        self, given: list[str], taxon: int, read: Int64Vector, codes: Int64Vector, apart: "_Apart"
+    ) -> None:
+        """Refuse names that are plainly of another species than the one that was given.
+
+        Human symbols are also what mouse symbols in capitals look like. So another species must
+        explain more names letter for letter than the given one does in any spelling.
+        """
+        marks = Counter(parts[2] for parts in map(apart, given) if parts)
+        met = {t: _evidence(self._species(t).read(given, apart))[0] for t in self._species_of}
+        at_all = int(np.count_nonzero(codes != _UNMET))
+        found = {t: max(met.get(t, 0), marks[t]) for t in {*met, *marks} - {0, taxon}}
+        likely = max(sorted(found), key=lambda t: found[t], default=0)
+        if not likely or found[likely] <= at_all or 2 * found[likely] < len(given):
+            return
+        raise InvalidArgumentError(
+            f"{found[likely] / len(given):.0%} of the {len(given)} gene names are spelled as "
+            f"{taxon_name(likely)} genes, {_evidence(read)[0] / len(given):.1%} as "
+            f"{taxon_name(taxon)}, which is the species given ({taxon}): give {likely}, or none "
+            "to infer the species from the names",
+            {"taxon": str(taxon), "likely_taxon": str(likely)},
+        )
 
     def _resolution(
         self, names: Sequence[str], species: "_Species", codes: Int64Vector, *, inferred: bool
