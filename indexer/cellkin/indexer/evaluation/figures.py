@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from cellkin.indexer.evaluation.measures import Counts, ReliabilityBin
-from cellkin.indexer.evaluation.rows import WEAK_AUROC, LeftOutType, Line
+from cellkin.indexer.evaluation.rows import LeftOutType, Line
+from cellkin.store.quality import WEAK_AUROC
 
 # Every color is drawn once, as its light value, and then replaced by the page's variable of that
 # name; the value stays as the fallback of a picture taken out of the page.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cellkin.indexer.evaluation.page_table import html_table
 from cellkin.indexer.evaluation.report import label, to_json
-from cellkin.indexer.evaluation.rows import WEAK_AUROC, Line, Report, Row, lines
+from cellkin.indexer.evaluation.rows import Line, Report, Row, lines
 from cellkin.indexer.evaluation.words import (
     HOW_TO_READ,
     absent_types,
@@ -17,6 +17,7 @@ from cellkin.indexer.evaluation.words import (
     unknown_of,
     verdict,
 )
+from cellkin.store.quality import WEAK_AUROC
 from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 
 # The confusion matrix of more types takes the width of the page.

@@ -14,9 +14,6 @@ from cellkin.wire.errors import DimensionMismatchError, FailedPreconditionError
 N_CONTROL_SEEDS = 3
 """Seeds of each control whose gene vectors are drawn."""
 
-WEAK_AUROC = 0.85
-"""Below it, an unknown type is missed too often for "not called unknown" to mean anything."""
-
 N_ABSENT = 10
 """Of fewer cells of absent types an AUROC is noise and is not shown."""
 

@@ -1,12 +1,7 @@
 """What the figures mean, in plain words."""
 
-from cellkin.indexer.evaluation.rows import (
-    WEAK_AUROC,
-    Line,
-    Report,
-    best_control,
-    lines,
-)
+from cellkin.indexer.evaluation.rows import Line, Report, best_control, lines
+from cellkin.store.quality import WEAK_AUROC
 
 HOW_TO_READ = {
     "Accuracy": "The share of cells whose label is the known type. Common types decide it: a "
