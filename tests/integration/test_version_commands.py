@@ -84,6 +84,18 @@ def test_versions_are_shown(own: Store, run_cellkin: Run) -> None:
     assert "digest" in run_cellkin("corpora", "show", "genes", "--store", own.uri).stdout
 
 
+def test_controls_are_marked(own: Store, run_cellkin: Run) -> None:
+    store = "--store", own.uri
+    assert run_cellkin("embeddings", "list", *store).stdout.count("│ control │") == 2
+    shown = run_cellkin("embeddings", "show", "random:64:7", *store).stdout
+    assert "a control: these vectors say nothing about genes" in shown
+    (*_, entry) = own.catalog.entries(Kind.EMBEDDING, "random-64-7")
+    own.catalog.commit(Kind.EMBEDDING, "model", entry.digest, {**entry.manifest, "control": False})
+    assert "a control" not in run_cellkin("embeddings", "show", "model", *store).stdout
+    listed = json.loads(run_cellkin("embeddings", "list", *store, "--json").stdout)
+    assert [each["manifest"]["control"] for each in listed] == [False, True, True]
+
+
 def test_verify_finds_damage_and_says_which(own: Store, run_cellkin: Run) -> None:
     for kind in ("corpora", "embeddings"):
         done = run_cellkin(kind, "verify", "--store", own.uri, "--json")

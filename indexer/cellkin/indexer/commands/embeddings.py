@@ -9,6 +9,7 @@ from cellkin.indexer.commands.versions import (
     add_version_commands,
     print_version,
     print_versions,
+    resolve,
     version_argument,
 )
 from cellkin.terminal.options import json_option
@@ -26,10 +27,13 @@ def embeddings() -> None:
 @json_option
 def list_(uri: str, as_json: bool) -> None:
     """List all versions, aliases and retractions."""
+    from cellkin.store.controls import is_control
+
     columns = {
         "genes": lambda entry: entry.manifest["n_genes"],
         "dim": lambda entry: entry.manifest["dim"],
         "corpus": lambda entry: entry.manifest.get("corpus", ""),
+        "control": lambda entry: "control" if is_control(entry.manifest) else "",
     }
     print_versions(uri, _KIND, columns, as_json)
 
@@ -40,7 +44,15 @@ def list_(uri: str, as_json: bool) -> None:
 @json_option
 def show(version: str, uri: str, as_json: bool) -> None:
     """Show what a version was made from and by."""
+    from cellkin.store.controls import is_control
+
     print_version(uri, _KIND, version, as_json)
+    _, entry = resolve(uri, _KIND, version)
+    if is_control(entry.manifest) and not as_json:
+        click.echo(
+            "a control: these vectors say nothing about genes, and labels by text that are made of "
+            "them mean nothing"
+        )
 
 
 add_diff(embeddings, _KIND)

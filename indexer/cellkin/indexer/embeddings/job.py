@@ -30,6 +30,7 @@ from cellkin.indexer.models.contract import (
 from cellkin.indexer.models.registry import load_model
 from cellkin.space.arrays import Float32Matrix, Float32Vector
 from cellkin.store.catalog import Entry, Kind
+from cellkin.store.controls import is_control
 from cellkin.store.store import GeneEmbedding, Staging, Store
 from cellkin.wire.errors import FailedPreconditionError
 from cellkin.wire.names import VersionName, embedding_name
@@ -327,7 +328,7 @@ def publish_vectors(
         genes["text_sha256"].to_pylist(),
         vectors,
     )
-    manifest = {
+    manifest: dict[str, Any] = {
         "format": 1,
         "settings": dict(settings),
         "corpus": corpus.full_name,
@@ -335,4 +336,5 @@ def publish_vectors(
         "n_genes": len(genes),
         "dim": vectors.shape[1],
     }
+    manifest["control"] = is_control(manifest)
     return store.publish_embedding(name, embedding, manifest)

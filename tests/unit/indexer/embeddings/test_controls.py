@@ -110,6 +110,15 @@ def test_a_permutation_names_what_it_permutes(store: Store) -> None:
     }
 
 
+def test_controls_are_marked_and_models_are_not(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "load_model", lambda spec, **_: HashModel())
+    specs = "hash", "random:16:3", "permuted:hash", "permuted:random-16-3", "symbol-only:hash"
+    marks = {spec: job.embed_genes(store, spec, GENES).entry.manifest["control"] for spec in specs}
+    assert marks == {spec: spec != "hash" for spec in specs}
+
+
 def test_a_permutation_of_what_is_not_there(store: Store) -> None:
     embedded(store, "random:16:3")
     with pytest.raises(NotFoundError) as caught:

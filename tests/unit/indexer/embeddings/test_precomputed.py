@@ -78,6 +78,7 @@ def test_the_manifest_names_the_file(store: Store) -> None:
     assert settings["match"]["genes_matched"] == "1"
     assert entry.manifest["corpus"].startswith("genes@")
     assert entry.manifest["n_genes"] == 1
+    assert entry.manifest["control"] is False
 
 
 def test_one_vector_by_several_names_is_one(store: Store) -> None:
