@@ -16,7 +16,7 @@ import numpy as np
 from annotate import DATA, ROOT, ids_only, texts_of_string
 from report import Figure, add_options, finish, machine, timed
 
-from cellkin.indexer.evaluation.models import SpaceMethod, unfitted_text
+from cellkin.indexer.evaluation.models import SpaceMethod, TextGenes, unfitted_text
 from cellkin.indexer.evaluation.reading import read_labeled
 from cellkin.indexer.evaluation.rows import Row
 from cellkin.indexer.evaluation.run import Cells, Method, ask, expression_controls, text_models
@@ -62,11 +62,11 @@ def main() -> int:
 
 def compared(name: str, folder: Path) -> Iterator[Figure]:
     """Ask every head and its controls about one set."""
-    reference, query, splits, embedding = question(name, folder)
+    reference, query, splits, texts = question(name, folder)
     counts = np.bincount(reference.labels)
     methods = list(expression_controls()) if query is None else []
     for recipe in RECIPES:
-        methods += [uncalibrated(method) for method in text_models(MODEL, embedding, recipe)]
+        methods += [uncalibrated(method) for method in text_models(MODEL, texts, recipe)]
     rows: dict[str, list[Row]] = {}
     for method in methods:
         row = ask(method, reference, splits, counts, query)
@@ -89,7 +89,7 @@ def question(name: str, folder: Path) -> tuple[Cells, Cells | None, Sequence[Spl
         reference, types, _ = read_labeled(by_id[0], genes, "cell_type")
         query, _, _ = read_labeled(by_id[1], genes, "cell_type", types=types)
         split = across_files(name, len(reference.labels), len(query.labels))
-        return reference, query, [split], embedding
+        return reference, query, [split], TextGenes.of(genes, embedding)
     retina = DATA / "cells/retina_human_voigt_periphery_d1_d2.h5ad"
     path = human if name == "pancreas" else retina
     reference, _, donors = read_labeled(path, genes, "cell_type", "donor")
@@ -99,7 +99,8 @@ def question(name: str, folder: Path) -> tuple[Cells, Cells | None, Sequence[Spl
         embedding.gene_ids[own], embedding.taxa[own], [embedding.text_sha256[i] for i in own],
         embedding.vectors[own],
     )  # fmt: skip
-    return reference, None, leave_batch_out(reference.batches, donors), embedding
+    splits = leave_batch_out(reference.batches, donors)
+    return reference, None, splits, TextGenes.of(genes, embedding)
 
 
 def names_of(store: Store) -> GeneNames:
@@ -123,13 +124,13 @@ def means(name: str, rows: Sequence[Row]) -> Iterator[Figure]:
 
 def seconds_of_heads(folder: Path) -> Iterator[Figure]:
     """Say what each head adds to the fit of a text space to the human pancreas."""
-    cells, _, _, embedding = question("pancreas", folder)
+    cells, _, _, texts = question("pancreas", folder)
     names = [str(code) for code in np.unique(cells.labels)]
     genes = np.array(cells.genes, np.int64)
     sample = Sample(cells.counts, genes, cells.labels, names, cells.batches)
 
     def cpu_s(recipe: Recipe) -> float:
-        space = unfitted_text(embedding, recipe, sample)
+        space = unfitted_text(texts, recipe, sample)
         fit = fit_mlp_text if recipe == TEXT_V2_MLP else fit_text
         return min(timed(lambda: fit(space, sample, carry=False)).cpu_s for _ in range(3))
 

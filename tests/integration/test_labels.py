@@ -192,7 +192,7 @@ def test_a_background_is_the_mean_of_all_blocks(live: Live, make_cells: Make) ->
         ),
         (
             [{"header": header(center=OWN)}],
-            "the query's own mean is taken off in the text space alone",
+            "the query's own mean is subtracted in the text space alone",
         ),
         ([{"header": header(min_probability=0)}], "min_probability is 0; give a number in (0, 1]"),
     ],
@@ -317,7 +317,7 @@ def test_a_cell_falls_back_to_what_is_sure(paths: Path, counts: Any, make_cells:
 
 def test_an_index_says_how_good_its_spaces_are(paths: Path) -> None:
     entry = Store.open(str(paths)).catalog.resolve(Kind.INDEX, VersionName("paths"))
-    assert entry.manifest["format"] == 4
+    assert entry.manifest["format"] == 5
     assert set(entry.manifest["quality"]) == set(entry.manifest["certificates"])
     assert set(entry.manifest["quality"]) == {"text", "expression"}
     for quality in entry.manifest["quality"].values():

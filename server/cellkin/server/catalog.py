@@ -12,8 +12,11 @@ from cellkin.server import calls
 from cellkin.server.library import Library
 from cellkin.server.messages import index_versions
 from cellkin.server.pages import page_of
+from cellkin.server.spaces import space_kind
 from cellkin.store.catalog import CatalogView, Entry, Kind, Retraction
 from cellkin.store.certificate import Certificate
+from cellkin.store.controls import is_control, of_control
+from cellkin.store.quality import SpaceQuality, read_qualities
 from cellkin.v1 import catalog_service_pb2 as wire
 from cellkin.v1 import catalog_service_pb2_grpc
 from cellkin.wire.errors import CellkinError, InvalidArgumentError, NotFoundError, UnavailableError
@@ -24,6 +27,7 @@ _KINDS = {
     wire.VERSION_KIND_EMBEDDING: Kind.EMBEDDING,
     wire.VERSION_KIND_INDEX: Kind.INDEX,
 }
+_MOST_BATCHES = 1000
 _WIRE_KINDS = {kind: number for number, kind in _KINDS.items()}
 
 
@@ -171,6 +175,12 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
             retraction=_describe_retraction(view.retraction(entry)),
             certificate=_describe_certificate(certificate) if certificate else None,
             loaded=self._library.is_loaded(entry),
+            qualities=[
+                _describe_quality(space, quality)
+                for space, quality in read_qualities(entry.manifest).items()
+            ],
+            control_embedding=of_control(view, entry),
+            batches=entry.manifest.get("batches", [])[:_MOST_BATCHES],
         )
 
 
@@ -239,6 +249,7 @@ def _describe_embedding(view: CatalogView, entry: Entry) -> wire.EmbeddingVersio
         aliases=view.aliases_of(entry),
         retraction=_describe_retraction(view.retraction(entry)),
         manifest_json=json.dumps(dict(entry.manifest), sort_keys=True),
+        control=is_control(entry.manifest),
     )
 
 
@@ -262,6 +273,28 @@ def _describe_certificate(stored: dict[str, object]) -> wire.Certificate:
         parameters=certificate.parameters,
         why=certificate.why,
         vectors_digest=certificate.vectors_digest,
+    )
+
+
+def _describe_quality(space: str, quality: SpaceQuality) -> wire.SpaceQuality:
+    return wire.SpaceQuality(
+        space=space_kind(space),
+        held_out=quality.held_out,
+        n_cells=quality.n_cells,
+        accuracy=quality.accuracy,
+        macro_f1=quality.macro_f1,
+        calibration_error=quality.calibration_error,
+        novelty_limit=quality.novelty_limit,
+        labels=[
+            wire.LabelQuality(
+                label=label.label,
+                n_cells=label.n_cells,
+                auroc=label.auroc,
+                found=label.found,
+                weak=label.weak,
+            )
+            for label in quality.labels
+        ],
     )
 
 

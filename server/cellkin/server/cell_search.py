@@ -12,10 +12,11 @@ from cellkin.server.library import Library
 from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names, read_vectors, wanted
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import index_versions, match_message
-from cellkin.server.shared_genes import SharedGenes, require_expression, require_known
+from cellkin.server.spaces import space_kind, space_name
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
 from cellkin.space.expression import place_expression
 from cellkin.space.readout import neighbor_vectors
+from cellkin.space.shared_genes import SharedGenes
 from cellkin.store.cell_index import ReferenceCells
 from cellkin.store.neighbors import Found, NeighborIndex
 from cellkin.v1 import cell_service_pb2 as wire
@@ -51,18 +52,20 @@ class CellSearch:
         self._loaded = library.index(parse_version_name(header.index, "cell index"))
         self._exact = header.exact
         self._passing = self._mask(header)
-        require_known(wire.SpaceKind, header.space, "space")
+        space = space_name(header.space)
         self._reader = None
-        index = self._loaded.index
+        index, reference = self._loaded.index, self._loaded.reference
         self._expression = None
         if header.genes:
             self._reader = CellReader(
                 self._loaded, header.genes, header.taxon, int(header.units), "header"
             )
-            self._shared = SharedGenes.of(index, self._reader.match)
-            self._expression = self._shared.choose(self._loaded, header.space)
-        elif header.space == wire.SPACE_KIND_EXPRESSION:
-            self._expression = require_expression(self._loaded)
+            self._shared = SharedGenes.of(reference, self._reader.match.gene_ids)
+            if self._shared.choose(reference, space) is not None:
+                self._expression = index.expression
+        elif space == "expression":
+            reference.require_expression()
+            self._expression = index.expression
         if self._expression is None:
             self._neighbors, self._vectors = index.neighbors, self._loaded.vectors
         else:
@@ -79,7 +82,7 @@ class CellSearch:
     @property
     def space(self) -> "wire.SpaceKind.ValueType":
         """The space that is searched."""
-        return wire.SPACE_KIND_TEXT if self._expression is None else wire.SPACE_KIND_EXPRESSION
+        return space_kind("text" if self._expression is None else "expression")
 
     def match(self) -> wire.GeneMatch | None:
         """Say how the genes met the corpus, None where the header has none."""

@@ -25,9 +25,7 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
     ) -> wire.PredictSubtypesResponse:
         """Label a block of cells."""
         query = self._predict(request.header)
-        if query.wants_background:
-            query.set_background(request.cells)
-        predictions = query.predict(request.cells)
+        predictions = query.predict_alone(request.cells)
         return wire.PredictSubtypesResponse(report=query.report(), predictions=predictions)
 
     def StreamPredictSubtypes(  # the name of the RPC
@@ -41,7 +39,7 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
             first.WhichOneof("payload") == "header", "the first message of a query is its header"
         )
         query = self._predict(first.header)
-        if query.wants_background:
+        if query.requires_background:
             second = next(request_iterator, wire.StreamPredictSubtypesRequest())
             _require(
                 second.WhichOneof("payload") == "background",
@@ -49,12 +47,19 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
             )
             query.set_background(second.background)
         yield wire.StreamPredictSubtypesResponse(report=query.report())
+        may_begin = query.wants_background
         for request in request_iterator:
-            _require(
-                request.WhichOneof("payload") == "cells",
-                "after the header every message is a block of cells",
-            )
-            yield wire.StreamPredictSubtypesResponse(predictions=query.predict(request.cells))
+            if may_begin and request.WhichOneof("payload") == "background":
+                query.set_background(request.background)
+                yield wire.StreamPredictSubtypesResponse(report=query.report())
+            else:
+                _require(
+                    request.WhichOneof("payload") == "cells",
+                    "after the header every message is a block of cells, but for a background that "
+                    "the report asks for, which comes first",
+                )
+                yield wire.StreamPredictSubtypesResponse(predictions=query.predict(request.cells))
+            may_begin = False
 
     def SearchCells(  # the name of the RPC
         self, request: wire.SearchCellsRequest, context: grpc.ServicerContext

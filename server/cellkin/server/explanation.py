@@ -2,12 +2,13 @@
 
 from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
-from cellkin.server.limits import MOST_GENES, check_names, wanted
+from cellkin.server.limits import MOST_CELLS, MOST_GENES, check_names, wanted
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import index_versions
-from cellkin.server.shared_genes import SharedGenes, require_known
+from cellkin.server.spaces import space_kind, space_name
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.attribution import Attribution, attribute, attribute_expression
+from cellkin.space.shared_genes import SharedGenes
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.names import parse_version_name
@@ -31,34 +32,38 @@ def explain(library: Library, request: wire.ExplainCellRequest) -> wire.ExplainC
     n_genes = wanted(request.n_genes, _DEFAULT_GENES, _MOST_GENES, "n_genes")
     check_names(header.genes, MOST_GENES, "header.genes")
     loaded = library.index(parse_version_name(header.index, "cell index"))
-    require_known(wire.SpaceKind, header.space, "space")
-    label = _label_row(loaded, request.label)
+    space = space_name(header.space)
+    label = _label_row(loaded, request.label, "label")
+    against = _label_row(loaded, request.against, "against")
     reader = CellReader(loaded, header.genes, header.taxon, int(header.units), "header")
     cells = reader.read(request.cells)
-    if cells.shape[0] > _MOST_CELLS:
+    most = MOST_CELLS if request.mean else _MOST_CELLS
+    if cells.shape[0] > most:
         raise InvalidArgumentError(
-            f"{cells.shape[0]} cells to explain; send at most {_MOST_CELLS}",
-            {"limit": str(_MOST_CELLS)},
+            f"{cells.shape[0]} cells to explain; send at most {most}",
+            {"limit": str(most)},
             field="cells",
         )
     index = loaded.index
-    shared = SharedGenes.of(index, reader.match)
-    expression = shared.choose(loaded, header.space)
+    shared = SharedGenes.of(loaded.reference, reader.match.gene_ids)
+    expression = shared.choose(loaded.reference, space)
+    asked = label, against, request.mean
     if expression is None:
         prototypes, gene_ids = index.readout.prototypes, index.space.gene_ids
-        explained = attribute(cells, reader.columns, index.space, prototypes, label)
+        explained = attribute(cells, reader.columns, index.space, prototypes, *asked)
     else:
-        space, prototypes = expression.space, expression.readout.prototypes
-        gene_ids = space.gene_ids
-        explained = attribute_expression(cells, shared.columns, space, prototypes, label)
+        prototypes, gene_ids = expression.readout.prototypes, expression.space.gene_ids
+        explained = attribute_expression(
+            cells, shared.columns, expression.space, prototypes, *asked
+        )
     return wire.ExplainCellResponse(
         versions=index_versions(loaded.entry),
         explanations=[_message(loaded, gene_ids, found, n_genes) for found in explained],
-        space=wire.SPACE_KIND_TEXT if expression is None else wire.SPACE_KIND_EXPRESSION,
+        space=space_kind("text" if expression is None else "expression"),
     )
 
 
-def _label_row(loaded: LoadedIndex, label: str) -> int | None:
+def _label_row(loaded: LoadedIndex, label: str, field: str) -> int | None:
     names = loaded.index.cells.label_names
     if not label:
         return None
@@ -66,7 +71,7 @@ def _label_row(loaded: LoadedIndex, label: str) -> int | None:
         raise InvalidArgumentError(
             f"the reference has no label {label!r}; it has {', '.join(names[:20])}"
             + (", ..." if len(names) > 20 else ""),
-            field="label",
+            field=field,
         )
     return names.index(label)
 

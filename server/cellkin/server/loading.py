@@ -6,6 +6,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -16,6 +17,7 @@ from cellkin.server import calls
 from cellkin.server.metrics import Metrics
 from cellkin.server.searching import SMALL, Alone, Cores, SideBySide, Together
 from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64Vector
+from cellkin.space.reference import Reference
 from cellkin.space.vectors import unit_rows
 from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import CellIndex, read_cell_index
@@ -77,6 +79,11 @@ class LoadedIndex:
     def genes(self) -> GeneNames:
         """The names of the corpus."""
         return self.corpus.genes
+
+    @cached_property
+    def reference(self) -> Reference:
+        """What cells are labelled by."""
+        return self.index.reference(self.entry.full_name)
 
     def search_exactly(
         self, vectors: CellVectors, queries: Float32Matrix, k: int, passing: BoolVector | None

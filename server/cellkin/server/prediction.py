@@ -1,175 +1,204 @@
-"""One query for labels: from genes and cells as they come to predictions as they go."""
-
-from dataclasses import replace
+"""One query for labels as messages: what is decided is decided by a `Labeler`."""
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
+from cellkin.server.answer_warnings import index_warnings, query_warnings
 from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
 from cellkin.server.limits import MOST_NAMED, check_names
+from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import index_versions, match_message
-from cellkin.server.shared_genes import SharedGenes, require_known
-from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector
-from cellkin.space.expression import place_expression
+from cellkin.server.spaces import require_known, space_kind, space_name
+from cellkin.space.arrays import BoolVector
 from cellkin.space.hierarchy import Hierarchy
-from cellkin.space.projection import place_means, weighted_means
-from cellkin.space.readout import (
-    Labels,
-    Placed,
-    Readout,
-    foreign_limit,
-    neighbor_vectors,
-    read_labels,
-)
+from cellkin.space.labeler import Labeler, Options, runners_up
 from cellkin.space.routes import route_shares
-from cellkin.store.cell_index import Neighbors
+from cellkin.space.sample_check import SampleCheck
+from cellkin.store.quality import read_qualities
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
-from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
+from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.names import parse_version_name
-from cellkin.wire.terms import BACKGROUND_CELLS, UnknownReason
+from cellkin.wire.terms import BACKGROUND_CELLS, Center, UnknownReason
+
+_MOST_LISTED = 20
+_VERDICTS = {
+    True: wire.SAMPLE_VERDICT_BELONGS,
+    False: wire.SAMPLE_VERDICT_FOREIGN,
+    None: wire.SAMPLE_VERDICT_UNDECIDED,
+}
 
 
 class PredictionQuery:
-    """One query: its genes matched once, its blocks answered one by one."""
+    """One query: its genes matched once, its blocks answered one by one.
+
+    Parameters
+    ----------
+    library
+        What is loaded.
+    header
+        What is asked.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such index.
+    InvalidArgumentError
+        If an option is out of range, or the reference lacks a batch to exclude.
+    GenesUnmatchedError
+        If too few genes match.
+    FailedPreconditionError
+        If the index lacks the space, or shares no gene with the query in it.
+    """
 
     def __init__(self, library: Library, header: wire.QueryHeader) -> None:
-        require_known(wire.SpaceKind, header.space, "space")
         require_known(wire.Center, header.center, "center")
         check_names(header.exclude_batches, MOST_NAMED, "header.exclude_batches")
+        self._view = library.view
         self._loaded = library.index(parse_version_name(header.index, "cell index"))
-        index = self._loaded.index
         self._reader = CellReader(self._loaded, header.genes, header.taxon, header.units, "header")
-        self._shared = SharedGenes.of(index, self._reader.match)
-        self._expression = self._shared.choose(self._loaded, header.space)
-        readout = index.readout if self._expression is None else self._expression.readout
-        if header.HasField("min_probability"):
-            readout = replace(readout, min_probability=header.min_probability)
-        if not 0 < readout.min_probability <= 1:
-            raise InvalidArgumentError(
-                f"min_probability is {readout.min_probability:g}; give a number in (0, 1]",
-                field="header.min_probability",
-            )
-        self._limit = readout.novelty_limit
-        if self._expression is None and self._shared.are_foreign:
-            # By what is known so far nothing can be called too far.
-            readout = replace(readout, novelty_limit=np.inf)
-        self._readout: Readout = readout
+        self._labeler = Labeler(
+            self._loaded.reference, self._reader.match.gene_ids, _options(self._loaded, header)
+        )
         self._return_vectors = header.return_vectors
-        self._center = header.center or wire.CENTER_REFERENCE
-        if self._center == wire.CENTER_QUERY and self._expression is not None:
-            raise InvalidArgumentError(
-                "the query's own mean is taken off in the text space alone; leave center unset, or "
-                "ask for the text space",
-                field="header.center",
-            )
-        self._own: Float32Vector | None = None
-        self._voters = self._passing(header)
-        self._counts = index.label_counts
-        self._hierarchy = Hierarchy.of(index.cells.label_names)
+        self._return_probabilities = header.return_probabilities
+        self._hierarchy = Hierarchy.of(self._loaded.index.cells.label_names)
 
     @property
     def wants_background(self) -> bool:
-        """Whether cells are to be given by `set_background` before any is labelled."""
-        return self._center == wire.CENTER_QUERY and self._own is None
+        """Whether a background is wanted before any cell is labelled."""
+        return self._labeler.background_cells > 0
+
+    @property
+    def requires_background(self) -> bool:
+        """Whether no cell can be labelled without one."""
+        return self._labeler.requires_background
 
     def report(self) -> wire.QueryReport:
         """Say what the query met."""
-        loaded = self._loaded
-        in_text = self._expression is None
-        quality = loaded.entry.manifest.get("quality", {}).get("text" if in_text else "expression")
+        loaded, labeler = self._loaded, self._labeler
+        in_text = labeler.space == "text"
+        quality = read_qualities(loaded.entry.manifest).get(labeler.space)
+        known = quality is not None and not labeler.foreign
+        check = labeler.sample_check
         return wire.QueryReport(
             versions=index_versions(loaded.entry),
             recipe=loaded.index.space.recipe.name if in_text else "expression",
             labels=loaded.index.cells.label_names,
             genes=match_message(self._reader.match),
-            min_probability=self._readout.min_probability,
-            k=self._readout.k,
-            space=wire.SPACE_KIND_TEXT if in_text else wire.SPACE_KIND_EXPRESSION,
-            shared_expression=self._shared.share,
-            center=self._center,
-            novelty_limit=self._readout.novelty_limit,
-            calibration_error=(quality or {}).get("ece", 0.0),
+            min_probability=labeler.readout.min_probability,
+            k=labeler.readout.k,
+            space=space_kind(labeler.space),
+            shared_expression=labeler.shared_expression,
+            center=wire.Center.ValueType(labeler.center),
+            novelty_limit=labeler.novelty_limit,
+            calibration_error=quality.calibration_error if quality and known else 0.0,
             ancestors=self._hierarchy.ancestors,
+            foreign=labeler.foreign,
+            background_cells=labeler.background_cells,
+            warnings=[
+                *index_warnings(self._view, loaded.entry, labeler.space),
+                *query_warnings(labeler),
+            ],
+            sample_check=None if check is None else self._check_message(check),
+        )
+
+    def _check_message(self, check: SampleCheck) -> wire.SampleCheck:
+        names = self._loaded.index.cells.label_names
+        return wire.SampleCheck(
+            verdict=_VERDICTS[check.belongs],
+            n_cells=check.n_cells,
+            n_genes=check.n_genes,
+            confirmed_share=check.confirmed_share,
+            labels=[
+                wire.LabelCheck(
+                    label=names[found.label],
+                    n_cells=found.n_cells,
+                    similarity=found.similarity,
+                    confirmed=found.confirmed,
+                    novelty_limit=check.limits[found.label],
+                )
+                for found in check.labels
+            ],
         )
 
     def set_background(self, block: wire.CellBlock) -> None:
-        """Take the mean of some cells, to be taken off all.
+        """Take the background.
 
         Raises
         ------
         FailedPreconditionError
-            If there are too few.
+            If there are too few cells.
         """
-        cells = self._reader.read(block)
-        means, empty = self._means(cells)
-        n = int((~empty).sum())
-        if n < BACKGROUND_CELLS:
-            raise FailedPreconditionError(
-                f"the query's own mean would be that of {n} cells, and says nothing below "
-                f"{BACKGROUND_CELLS}; send more, or take the reference's mean off",
-                {"n_cells": str(n), "least": str(BACKGROUND_CELLS)},
-            )
-        self._own = means[~empty].mean(axis=0, dtype=np.float64).astype(np.float32)
-        if self._shared.are_foreign:
-            _, labels = self._label(cells)
-            limit = foreign_limit(self._limit, labels.novelties[~empty])
-            self._readout = replace(self._readout, novelty_limit=limit)
+        self._labeler.set_background(self._reader.read(block))
+
+    def predict_alone(self, block: wire.CellBlock) -> wire.PredictionBlock:
+        """Label the only block of a query, which is its own background where it can be."""
+        enough = len(block.indptr) // 8 > BACKGROUND_CELLS
+        if self.requires_background or (self.wants_background and enough):
+            self.set_background(block)
+        return self.predict(block)
 
     def predict(self, block: wire.CellBlock) -> wire.PredictionBlock:
         """Label a block of cells."""
-        if self.wants_background:
+        if self.requires_background:
             raise InvalidArgumentError("with CENTER_QUERY the background is sent before any cells")
-        readout = self._readout
         cells = self._reader.read(block)
         # At once, while the cells are in the processor's cache.
         shares = route_shares(cells, self._reader.match)
-        placed, labels = self._label(cells)
+        placed, labels = self._labeler.label(cells)
         unsure = labels.reasons == UnknownReason.LOW_PROBABILITY
-        fallbacks = self._hierarchy.fall_back(labels.by_label, unsure, readout.min_probability)
-        z = placed.z
+        least = self._labeler.readout.min_probability
+        fallbacks = self._hierarchy.fall_back(labels.by_label, unsure, least)
+        second, second_probabilities = runners_up(labels.by_label, labels.winners)
+        every = labels.by_label.astype(np.float32) if self._return_probabilities else None
         return wire.PredictionBlock(
             winners=codec.encode(labels.winners),
             supports=codec.encode(labels.supports),
             n_votes=codec.encode(labels.n_votes),
             unknown_reasons=codec.encode(labels.reasons),
-            vectors=codec.encode(z) if self._return_vectors else b"",
-            dim=z.shape[1] if self._return_vectors else 0,
+            vectors=codec.encode(placed.z) if self._return_vectors else b"",
+            dim=placed.z.shape[1] if self._return_vectors else 0,
             probabilities=codec.encode(labels.probabilities),
             novelties=codec.encode(labels.novelties),
             fallbacks=codec.encode(fallbacks),
             route_shares=codec.encode(shares),
+            runners_up=codec.encode(second),
+            runner_up_probabilities=codec.encode(second_probabilities),
+            label_probabilities=b"" if every is None else codec.encode(every),
         )
 
-    def _label(self, cells: CsrMatrix) -> tuple[Placed, Labels]:
-        index, readout = self._loaded.index, self._readout
-        placed, neighbors = self._place(cells)
-        compared = neighbor_vectors(placed.z, readout.n_components)
-        similarities, rows = neighbors.search(compared, readout.n_neighbors, self._voters)
-        voted = np.where(rows >= 0, index.cells.labels[np.maximum(rows, 0)], -1).astype(np.int32)
-        voted[placed.empty] = -1
-        only_votes = self._voters is not None
-        labels = read_labels(placed, similarities, voted, self._counts, readout, only_votes)
-        return placed, labels
 
-    def _passing(self, header: wire.QueryHeader) -> BoolVector | None:
-        """Return which reference cells vote, None for all."""
-        if not header.exclude_batches:
-            return None
-        batches = self._loaded.index.cells.batches.to_numpy()
-        passing: BoolVector = ~np.isin(batches, list(header.exclude_batches))
-        return passing
+def _options(loaded: LoadedIndex, header: wire.QueryHeader) -> Options:
+    strictness = header.WhichOneof("strictness")
+    return Options(
+        space=space_name(header.space),
+        center=Center(header.center),
+        min_probability=header.min_probability if header.HasField("min_probability") else None,
+        novelty_limit=header.novelty_limit if strictness == "novelty_limit" else None,
+        false_alarms=header.false_alarms if strictness == "false_alarms" else None,
+        passing=_passing(loaded, list(header.exclude_batches)),
+    )
 
-    def _place(self, cells: CsrMatrix) -> tuple[Placed, Neighbors]:
-        index = self._loaded.index
-        if self._expression is not None:
-            placed = place_expression(cells, self._shared.columns, self._expression.space)
-            return placed, self._expression.neighbors
-        means, empty = self._means(cells)
-        space = index.space if self._own is None else replace(index.space, center=self._own)
-        z = place_means(means, space)
-        z[empty] = 0
-        return Placed(z, empty), index.neighbors
 
-    def _means(self, cells: CsrMatrix) -> tuple[np.ndarray, BoolVector]:
-        return weighted_means(cells, self._reader.columns, self._loaded.index.space)
+def _passing(loaded: LoadedIndex, excluded: list[str]) -> BoolVector | None:
+    """Return which reference cells vote, None for all."""
+    if not excluded:
+        return None
+    batches = loaded.index.cells.batches
+    out = pc.is_in(batches, value_set=pa.array(excluded, pa.string()))
+    met = set(batches.filter(out).unique().to_pylist())
+    lost = [batch for batch in excluded if batch not in met]
+    if lost:
+        there = sorted(batches.unique().to_pylist())
+        listed = ", ".join(there[:_MOST_LISTED]) + (", ..." if len(there) > _MOST_LISTED else "")
+        raise InvalidArgumentError(
+            f"{loaded.entry.full_name} has no batch {lost[0]!r}; "
+            + (f"it has {listed}" if there != [""] else "it was made without batches"),
+            {"batch": lost[0]},
+            field="header.exclude_batches",
+        )
+    passing: BoolVector = ~np.asarray(out.to_numpy())
+    return passing

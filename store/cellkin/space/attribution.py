@@ -1,5 +1,6 @@
 """Which genes pull a cell to a class: the projection is linear, so their parts add up exactly."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,10 +18,11 @@ from cellkin.space.projection import CellSpace, Float64Vector, GeneColumns, chos
 
 @dataclass(frozen=True)
 class Attribution:
-    """What each gene of one cell adds to the cell's score for one class.
+    """What each gene of a cell, or of the mean of some cells, adds to its score for one class.
 
-    The score is ``<H (sum_g w_g v_g - m), p>`` for the class's direction ``p``. As the weights of a
-    cell sum to one, it is the sum of ``w_g <H (v_g - m), p>``, the contributions.
+    The score is ``<H (sum_g w_g v_g - m), p>`` for the class's direction ``p``, or for ``p - q``
+    where it is compared with another class of direction ``q``. As the weights of a cell sum to one,
+    it is the sum of ``w_g <H (v_g - m), p>``, the contributions.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ class Attribution:
     score
         The sum of all contributions; in an expression space, and what the mean cell has.
     similarity
-        Cosine of the cell and the class, in [-1, 1].
+        Cosine of the cell and the class, in [-1, 1]; less that of the class it is compared with.
     """
 
     class_row: int
@@ -57,6 +59,8 @@ def attribute(
     space: CellSpace,
     prototypes: Float32Matrix,
     class_row: int | None = None,
+    against: int | None = None,
+    mean: bool = False,
 ) -> list[Attribution]:
     """Explain cells by their genes.
 
@@ -72,33 +76,33 @@ def attribute(
         (n_classes, space.dim) float32, unit rows; a zero row is a class that is never chosen.
     class_row
         The class to explain, or None for the one nearest to each cell, among equals the first.
+    against
+        The class to compare with; None for none.
+    mean
+        Whether to explain the mean of the cells, empty cells left out, and not each.
 
     Returns
     -------
     list
-        One a cell.
+        One a cell, or one.
     """
     present = np.einsum("cd,cd->c", prototypes, prototypes) > 0
+    chosen = [
+        (genes, weights.astype(np.float64))
+        for genes, weights in chosen_genes(cells, columns, space)
+    ]
+    if mean:
+        chosen = [_mean_weights(chosen, len(space.gene_ids))]
     explained = []
-    for genes, weights in chosen_genes(cells, columns, space):
+    for genes, weights in chosen:
         if not len(genes):
             explained.append(_nothing())
             continue
         parts = _placed(space.vectors[genes], space)
-        scores = np.asarray(weights @ parts, np.float64) @ prototypes.T
-        row = _nearest(scores, present) if class_row is None else class_row
-        contributions = weights * (parts @ prototypes[row])
-        length = float(np.linalg.norm(weights @ parts))
-        score = float(contributions.sum(dtype=np.float64))
+        z = weights @ parts
+        row = _nearest(z @ prototypes.T, present) if class_row is None else class_row
         explained.append(
-            Attribution(
-                row,
-                genes,
-                weights.astype(np.float32),
-                contributions.astype(np.float32),
-                score,
-                score / length if length else 0.0,
-            )
+            _attribution(row, genes, weights, weights * (parts @ _to(prototypes, row, against)), z)
         )
     return explained
 
@@ -109,6 +113,8 @@ def attribute_expression(
     space: ExpressionSpace,
     prototypes: Float32Matrix,
     class_row: int | None = None,
+    against: int | None = None,
+    mean: bool = False,
 ) -> list[Attribution]:
     """Explain cells of an expression space by their genes.
 
@@ -121,18 +127,22 @@ def attribute_expression(
         As in `cellkin.space.expression.place_expression`.
     prototypes
         (n_classes, n_components) float32, unit rows, over the leading dimensions of the space.
-    class_row
+    class_row, against, mean
         As in `attribute`.
 
     Returns
     -------
     list
-        One a cell; its genes are rows of ``space.gene_ids``, those that vary and were measured.
+        One a cell, or one; its genes are rows of ``space.gene_ids``, those that vary and were
+        measured.
     """
     scores, measured = z_scores(cells, columns, space)
     n = prototypes.shape[1]
     parts = space.loadings[:, :n].astype(np.float64)
     genes = space.variable[measured].astype(np.int64)
+    if mean:
+        some = scores.any(axis=1)
+        scores = scores[some].mean(axis=0, keepdims=True) if some.any() else scores[:1]
     explained = []
     for cell in scores:
         if not cell.any():
@@ -140,20 +150,52 @@ def attribute_expression(
             continue
         z = cell @ parts - space.center[:n]
         row = int(np.argmax(z @ prototypes.T)) if class_row is None else class_row
-        direction = prototypes[row].astype(np.float64)
-        contributions = cell * (parts @ direction)
-        score, length = float(z @ direction), float(np.linalg.norm(z))
-        explained.append(
-            Attribution(
-                row,
-                genes,
-                cell[measured].astype(np.float32),
-                contributions[measured].astype(np.float32),
-                score,
-                score / length if length else 0.0,
-            )
-        )
+        direction = _to(prototypes, row, against)
+        no_gene = -float(space.center[:n] @ direction)
+        contributions = (cell * (parts @ direction))[measured]
+        explained.append(_attribution(row, genes, cell[measured], contributions, z, no_gene))
     return explained
+
+
+def _attribution(
+    row: int,
+    genes: Int64Vector,
+    weights: Float64Vector,
+    contributions: Float64Vector,
+    z: Float64Vector,
+    no_gene: float = 0.0,
+) -> Attribution:
+    """Return what is known of a cell at ``z``, whose score has a part that is no gene's."""
+    length = float(np.linalg.norm(z))
+    score = float(contributions.sum()) + no_gene
+    return Attribution(
+        row,
+        genes,
+        weights.astype(np.float32),
+        contributions.astype(np.float32),
+        score,
+        score / length if length else 0.0,
+    )
+
+
+def _to(prototypes: Float32Matrix, row: int, against: int | None) -> Float64Vector:
+    """Return the direction of a class, from that of another where it is compared with one."""
+    direction: Float64Vector = prototypes[row].astype(np.float64)
+    if against is not None:
+        direction -= prototypes[against]
+    return direction
+
+
+def _mean_weights(
+    chosen: Sequence[tuple[Int64Vector, Float64Vector]], n_genes: int
+) -> tuple[Int64Vector, Float64Vector]:
+    """Return the genes of any of the cells, and their mean weights over cells that have genes."""
+    total, n_cells = np.zeros(n_genes), 0
+    for genes, weights in chosen:
+        total[genes] += weights
+        n_cells += len(genes) > 0
+    genes = np.flatnonzero(total)
+    return genes, total[genes] / max(n_cells, 1)
 
 
 def _placed(vectors: Float32Matrix, space: CellSpace) -> Float64Vector:

@@ -17,6 +17,7 @@ from cellkin.space.projection import CellSpace
 from cellkin.space.readout import Readout
 from cellkin.space.readout import read_readout as make_readout
 from cellkin.space.recipe import Recipe
+from cellkin.space.reference import ExpressionPart, Reference, TextPart
 from cellkin.store.milvus import MilvusNeighbors
 from cellkin.store.neighbors import NeighborIndex
 
@@ -95,6 +96,26 @@ class CellIndex:
     def label_counts(self) -> Int64Vector:
         """(n_labels,) int64 reference cells of each label."""
         return np.bincount(self.cells.labels, minlength=len(self.cells.label_names))
+
+    def reference(self, name: str) -> Reference:
+        """Return what a `Labeler` labels by.
+
+        Parameters
+        ----------
+        name
+            What errors call the index.
+        """
+        expression = self.expression
+        return Reference(
+            name,
+            self.cells.label_names,
+            self.cells.labels,
+            self.label_counts,
+            TextPart(self.space, self.neighbors, self.readout),
+            None
+            if expression is None
+            else ExpressionPart(expression.space, expression.neighbors, expression.readout),
+        )
 
 
 def write_cell_index(folder: Path, index: CellIndex) -> None:

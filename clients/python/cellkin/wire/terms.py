@@ -9,7 +9,7 @@ ENOUGH_SHARED = 0.5
 """The share of the reference's expression, in genes of the query, from which expression is used."""
 
 BACKGROUND_CELLS = 200
-"""Foreign queries of at least so many cells have their own mean taken off."""
+"""Foreign queries of at least so many cells have their own mean subtracted, and are checked."""
 
 UNKNOWN_LABEL = "unknown"
 """What a cell is called that no reference label can be claimed for."""
@@ -84,6 +84,15 @@ class ExpressionUnits(IntEnum):
     """ln(1 + linear), such as scanpy's ``normalize_total`` then ``log1p``."""
 
 
+class Center(IntEnum):
+    """Which mean is subtracted from cells in the text space."""
+
+    AUTO = 0
+    """The query's own where its genes are foreign and it has enough cells, else the reference's."""
+    REFERENCE = 1
+    QUERY = 2
+
+
 class VersionKind(IntEnum):
     """What a version is a version of."""
 
@@ -106,6 +115,8 @@ class UnknownReason(IntEnum):
     """The cell is farther from the reference than cells of its labels are."""
     LOW_PROBABILITY = 4
     """No label is probable enough."""
+    NOT_CONFIRMED = 5
+    """The check of a foreign sample did not confirm the label."""
 
     @property
     def label(self) -> str:
@@ -119,6 +130,7 @@ _REASON_LABELS = {
     UnknownReason.LOW_SUPPORT: "low support",
     UnknownReason.TOO_FAR: "too far",
     UnknownReason.LOW_PROBABILITY: "low probability",
+    UnknownReason.NOT_CONFIRMED: "label not confirmed",
 }
 
 TAXON_NAMES = {9606: "human", 10090: "mouse"}

@@ -60,6 +60,26 @@ def deepest_rung(
     return TextRung.ORTHOLOG_SUMMARY if enough else TextRung.DESIGNATIONS
 
 
+def unfitted_space(
+    recipe: Recipe, embedding: GeneEmbedding, rungs: UInt8Vector, statistics: GeneStatistics
+) -> CellSpace:
+    """Return the text space of a reference but for what depends on its labels.
+
+    Parameters
+    ----------
+    recipe
+        The choices.
+    embedding
+        The gene vectors.
+    rungs
+        (n_genes,) uint8 `TextRung` of each gene, by row of the embedding.
+    statistics
+        Of the reference, by row of the embedding.
+    """
+    keep = np.flatnonzero(rungs <= deepest_rung(rungs, statistics.mass))
+    return fit_space(recipe, embedding, keep, statistics)
+
+
 def fit_space(
     recipe: Recipe, embedding: GeneEmbedding, keep: Int64Vector, statistics: GeneStatistics
 ) -> CellSpace:

@@ -1,9 +1,10 @@
 """From a reference to its fitted spaces: take a sample, fit, and judge by holding cells out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -12,7 +13,7 @@ import scipy.sparse as sp
 from cellkin.indexer.cells.engines import Engine, Finished
 from cellkin.indexer.cells.publish import Progress, Spaces, Stages
 from cellkin.indexer.cells.worker import Shard, Work
-from cellkin.indexer.spaces.expression import fit_expression
+from cellkin.indexer.spaces.expression import FittedExpression, fit_expression
 from cellkin.indexer.spaces.novelty import with_novelty
 from cellkin.indexer.spaces.readout import (
     FitSpace,
@@ -26,7 +27,7 @@ from cellkin.indexer.spaces.readout import (
     probability_report,
 )
 from cellkin.indexer.spaces.sample import Sample, balanced
-from cellkin.indexer.spaces.text import fit_text
+from cellkin.indexer.spaces.text import FittedText, fit_text
 from cellkin.space.arrays import Int32Vector, Int64Vector
 from cellkin.space.projection import CellSpace
 from cellkin.space.readout import Readout
@@ -36,6 +37,8 @@ SAMPLE_CELLS = 20_000
 _LOOKED_AT = 100_000
 # Beyond this many labels or cells, judging takes longer than placing the reference does.
 _HELD_OUT_CELLS = 8_000
+
+FitText: TypeAlias = Callable[[CellSpace, Sample, Int64Vector | None, bool], FittedText]
 
 
 @dataclass(frozen=True)
@@ -139,36 +142,94 @@ def fit_spaces(
         Shows progress.
     """
     with stages("fitting the text space") as progress:
-        fitted_text = fit_text(text, sample, counts)
-
-        def refit(part: Sample) -> FittedSpace:
-            return fit_text(text, part, carry=False)
-
-        text_readout, text_quality = _read(refit, fitted_text, sample, counts, how, False, progress)
-    spaces = Spaces(fitted_text.space, text_readout)
+        fitted_text, readout, text_quality = fit_text_part(
+            text, sample, counts, how, Judging.LEAVE_OUT, progress=progress
+        )
+    spaces = Spaces(fitted_text.space, readout)
     quality = {"text": text_quality}
     keep = np.flatnonzero(np.isin(sample.gene_ids, shared))
     if sample.n_labels > 1 and len(keep):
         with stages("fitting the expression space") as progress:
             common = replace(sample, cells=sample.cells[:, keep], gene_ids=sample.gene_ids[keep])
-            fitted = fit_expression(common)
-            readout, quality["expression"] = _read(
-                fit_expression, fitted, common, counts, how, True, progress
+            fitted, readout, quality["expression"] = fit_expression_part(
+                common, how, Judging.LEAVE_OUT, progress
             )
         spaces = replace(spaces, expression=fitted.space, expression_readout=readout)
     return Fitted(spaces, quality)
 
 
+class Judging(Enum):
+    """What is held out of a reference to learn how good labels are."""
+
+    NOTHING = 0
+    """Nothing: probabilities and novelty are not calibrated."""
+    CELLS = 1
+    """Cells, by batch where there are any: probabilities and novelty are calibrated."""
+    LEAVE_OUT = 2
+    """Every label, too: how well each is found to be unknown. Changes no answer."""
+
+
+def fit_text_part(
+    text: CellSpace, sample: Sample, counts: Int64Vector, how: Votes, judging: Judging,
+    fit: FitText = fit_text, progress: Progress = lambda done, total: None,
+) -> tuple[FittedText, Readout, dict[str, Any]]:  # fmt: skip
+    """Fit a text space and its readout.
+
+    Parameters
+    ----------
+    text, sample, counts, how
+        As in `fit_spaces`.
+    judging
+        What is held out.
+    fit
+        `fit_text`, or another fit of a text space.
+    progress
+        Called with steps done and steps to do.
+
+    Returns
+    -------
+    fitted
+        The space.
+    readout
+        What turns its vectors into labels.
+    quality
+        What the catalog keeps of it; empty where nothing was held out.
+    """
+
+    def refit(part: Sample) -> FittedSpace:
+        return fit(text, part, None, False)
+
+    fitted = fit(text, sample, counts, True)
+    return fitted, *_read(refit, fitted, sample, how, False, judging, progress)
+
+
+def fit_expression_part(
+    sample: Sample, how: Votes, judging: Judging,
+    progress: Progress = lambda done, total: None,
+) -> tuple[FittedExpression, Readout, dict[str, Any]]:  # fmt: skip
+    """Fit an expression space and its readout; see `fit_text_part`.
+
+    Parameters
+    ----------
+    sample
+        The cells, over the genes that all of them were measured for.
+    how, judging, progress
+        As in `fit_text_part`.
+    """
+    fitted = fit_expression(sample)
+    return fitted, *_read(fit_expression, fitted, sample, how, True, judging, progress)
+
+
 def _read(
-    fit: FitSpace, fitted: FittedSpace, sample: Sample, counts: Int64Vector, how: Votes,
-    refine: bool, progress: Progress,
+    fit: FitSpace, fitted: FittedSpace, sample: Sample, how: Votes, refine: bool,
+    judging: Judging, progress: Progress,
 ) -> tuple[Readout, dict[str, Any]]:  # fmt: skip
     """Draft a readout, and calibrate it on cells that are held out."""
     progress(0, 3)
     z = fitted.place(sample.cells).z
     readout, own = with_novelty(draft(fitted, sample, z, how, refine), z, sample)
     part = sample.take(balanced(sample.labels, _HELD_OUT_CELLS))
-    if part.n_labels < 2:
+    if part.n_labels < 2 or judging is Judging.NOTHING:
         return readout, {}
     progress(1, 3)
     held = hold_out(part, fit, how, refine)
@@ -176,7 +237,9 @@ def _read(
         return readout, {}
     readout, macro_f1 = calibrate(readout, held, own, part.counts(), how)
     progress(2, 3)
-    left_out = leave_labels_out(part, fit, readout, how)
+    left_out: Sequence[Any] = ()
+    if judging is Judging.LEAVE_OUT:
+        left_out = leave_labels_out(part, fit, readout, how)
     progress(3, 3)
     return readout, _quality(readout, held, macro_f1, left_out, part)
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cellkin.indexer.cells.engines import Engine, LocalEngine
-from cellkin.indexer.cells.fit import deepest_rung, fit_space
+from cellkin.indexer.cells.fit import unfitted_space
 from cellkin.indexer.cells.fitting import choose_sample, fit_spaces, read_sample, shared_genes
 from cellkin.indexer.cells.ontology import Ontology
 from cellkin.indexer.cells.plan import (
@@ -30,7 +30,7 @@ from cellkin.indexer.cells.publish import (
     extend_index,
     publish_index,
 )
-from cellkin.indexer.cells.report import IndexReport, described, inherited
+from cellkin.indexer.cells.report import IndexReport, described, inherited, weaknesses
 from cellkin.indexer.cells.sources import Reference, SourceFile, read_sources, require_unique
 from cellkin.indexer.cells.worker import Placed, Shard, Work
 from cellkin.indexer.spaces.readout import Votes
@@ -141,8 +141,7 @@ def index_cells(
     with job.stages("counting genes") as progress:
         counted = count_genes(job.engine, work, sample, _counting(sample, progress))
     rungs = genes.rungs[np.searchsorted(genes.gene_ids, vectors.gene_ids)]
-    deepest = deepest_rung(rungs, counted.statistics.mass)
-    space = fit_space(recipe, vectors, np.flatnonzero(rungs <= deepest), counted.statistics)
+    space = unfitted_space(recipe, vectors, rungs, counted.statistics)
     with job.stages("reading a sample") as progress:
         cells_to_fit = read_sample(job.engine, work, chosen, _counting(chosen, progress))
     counts = _label_counts(sources, cells_to_fit.label_names)
@@ -161,6 +160,7 @@ def index_cells(
         "corpus": corpus.full_name,
         "corpus_digest": corpus.digest,
         "terms": terms,
+        **weaknesses(source, sources),
         **described(reference, matched),
     }
     entry = publish_index(store, name, cells, spaces, job.index, made_from, job.stages)

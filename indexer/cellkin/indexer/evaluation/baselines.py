@@ -23,6 +23,7 @@ from cellkin.space.arrays import (
     Float32Matrix,
     Float32Vector,
     Int32Vector,
+    UInt8Vector,
 )
 from cellkin.space.vectors import unit_rows
 from cellkin.space.votes import vote_shares
@@ -52,12 +53,15 @@ class Answer:
         (n_cells,) float, higher for cells unlike the reference; None for a method without.
     unknown
         (n_cells,) bool, cells called unknown; None for a method that calls none.
+    reasons
+        (n_cells,) uint8 `UnknownReason`; None for a method that gives none.
     """
 
     codes: Int32Vector
     probability: FloatVector | None
     novelty: FloatVector | None
     unknown: BoolVector | None = None
+    reasons: UInt8Vector | None = None
 
 
 class Fitted(Protocol):

@@ -51,6 +51,8 @@ class Predictions:
         (n_cells,) bool, the cells called unknown; None for a method that calls none.
     batches
         (n_cells,) int32 batch of each cell; None where there is one batch.
+    too_far
+        (n_cells,) bool, the cells called unknown for their novelty; None for a method without.
     """
 
     truth: Int32Vector
@@ -59,6 +61,7 @@ class Predictions:
     novelty: FloatVector | None = None
     unknown: BoolVector | None = None
     batches: Int32Vector | None = None
+    too_far: BoolVector | None = None
 
     def __post_init__(self) -> None:
         n_cells = len(self.truth)
@@ -128,6 +131,8 @@ class Scores:
         How often a cell of an absent type has a higher novelty than one of a type that is there.
     false_alarms, unknown_found
         Share called unknown of the cells of types that are there, and of the others.
+    too_far_alarms
+        Share called unknown for their novelty of the cells of types that are there.
     risk_area
         Area under the risk-coverage curve over all cells; a cell of an absent type is always wrong.
     risk_coverage
@@ -148,6 +153,7 @@ class Scores:
     unknown_auroc: float | None
     false_alarms: float | None
     unknown_found: float | None
+    too_far_alarms: float | None
     risk_area: float | None
     risk_coverage: tuple[RiskPoint, ...]
     intervals: dict[str, Interval]
@@ -202,7 +208,7 @@ def score(
     known = truth >= 0
     right = known & (truth == predicted)
     bins, curve = _calibration(predictions, right, n_bins)
-    novelty, unknown = predictions.novelty, predictions.unknown
+    novelty, unknown, too_far = predictions.novelty, predictions.unknown, predictions.too_far
     return Scores(
         n_cells=len(truth),
         n_absent=int((~known).sum()),
@@ -216,6 +222,7 @@ def score(
         unknown_auroc=None if novelty is None else auroc(~known, novelty),
         false_alarms=None if unknown is None else float(unknown[known].mean()),
         unknown_found=None if unknown is None or known.all() else float(unknown[~known].mean()),
+        too_far_alarms=None if too_far is None else float(too_far[known].mean()),
         risk_area=None if curve is None else curve.area,
         risk_coverage=() if curve is None else _thinned(curve),
         intervals=bootstrap(truth, predicted, predictions.batches, n_types, statistics, seed),

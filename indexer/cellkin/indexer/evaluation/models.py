@@ -1,35 +1,54 @@
-"""The spaces of this project as methods that an evaluation can ask."""
+"""The spaces of this project as methods that an evaluation can ask.
+
+They are fitted as `cellkin.indexer.cells.job` fits them and label by the `Labeler` that serves.
+"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Generic, TypeVar
+from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
 
-from cellkin.indexer.cells.fit import GeneStatistics, fit_space
+from cellkin.indexer.cells.fit import GeneStatistics, unfitted_space
+from cellkin.indexer.cells.fitting import Judging, fit_expression_part, fit_text_part
 from cellkin.indexer.evaluation.baselines import Answer, check_reference
-from cellkin.indexer.spaces.expression import FittedExpression, fit_expression
-from cellkin.indexer.spaces.mlp import fit_mlp_text
-from cellkin.indexer.spaces.novelty import nearest, with_novelty
-from cellkin.indexer.spaces.readout import (
-    FitSpace,
-    FittedSpace,
-    Votes,
-    calibrate,
-    draft,
-    hold_out,
-)
+from cellkin.indexer.spaces.mlp import FittedMlpText, fit_mlp_text
+from cellkin.indexer.spaces.readout import FittedSpace, Votes
 from cellkin.indexer.spaces.sample import Sample
-from cellkin.indexer.spaces.text import FittedText, fit_text
-from cellkin.space.arrays import CsrMatrix, Float32Matrix, Int32Vector, Int64Vector
-from cellkin.space.expression import ExpressionColumns, place_expression
-from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
-from cellkin.space.readout import Placed, Readout, foreign_limit, neighbor_vectors, read_labels
+from cellkin.indexer.spaces.text import fit_text
+from cellkin.space.arrays import CsrMatrix, Int32Vector, UInt8Vector
+from cellkin.space.labeler import Labeler
+from cellkin.space.projection import CellSpace
+from cellkin.space.readout import Readout, neighbor_vectors
 from cellkin.space.recipe import Recipe
+from cellkin.space.reference import ExpressionPart, Reference, TextPart
+from cellkin.store.corpus import GeneNames
+from cellkin.store.neighbors import NeighborIndex
 from cellkin.store.store import GeneEmbedding
-from cellkin.wire.errors import GenesUnmatchedError
-from cellkin.wire.terms import BACKGROUND_CELLS, ENOUGH_SHARED, UnknownReason
+from cellkin.wire.background import background_runs
+from cellkin.wire.errors import FailedPreconditionError, GenesUnmatchedError
+from cellkin.wire.terms import UnknownReason
+
+
+@dataclass(frozen=True)
+class TextGenes:
+    """Gene vectors with where each gene's text comes from.
+
+    Parameters
+    ----------
+    embedding
+        The gene vectors.
+    rungs
+        (n_genes,) uint8 `TextRung` of each gene, by row of the embedding.
+    """
+
+    embedding: GeneEmbedding
+    rungs: UInt8Vector
+
+    @classmethod
+    def of(cls, names: GeneNames, embedding: GeneEmbedding) -> "TextGenes":
+        """Return gene vectors with where the texts of their corpus come from."""
+        return cls(embedding, names.rungs[np.searchsorted(names.gene_ids, embedding.gene_ids)])
 
 
 @dataclass(frozen=True)
@@ -42,7 +61,7 @@ class SpaceMethod:
     ----------
     name
         What reports call it.
-    embedding
+    genes
         The gene vectors, None for expression alone.
     recipe
         Of the text space.
@@ -55,7 +74,7 @@ class SpaceMethod:
     """
 
     name: str
-    embedding: GeneEmbedding | None = None
+    genes: TextGenes | None = None
     recipe: Recipe | None = None
     expression: bool = True
     mlp: bool = False
@@ -82,43 +101,46 @@ class SpaceMethod:
             [str(code) for code in codes],
             batch.astype(np.int32),
         )
-        expression = self._expression(sample) if self.expression else None
-        text = self._text(sample) if self.embedding is not None else None
-        return FittedMethod(codes.astype(np.int32), sample, text, expression)
+        reference = Reference(
+            self.name,
+            sample.label_names,
+            sample.labels,
+            sample.counts(),
+            self._text(sample),
+            self._expression(sample) if self.expression else None,
+        )
+        return FittedMethod(codes.astype(np.int32), reference, self.calibrated)
 
-    def _expression(self, sample: Sample) -> "_Space[FittedExpression]":
-        fitted = fit_expression(sample)
-        return self._read(sample, fitted, fit_expression, True)
+    @property
+    def _judging(self) -> Judging:
+        return Judging.CELLS if self.calibrated else Judging.NOTHING
 
-    def _text(self, sample: Sample) -> "_Space[FittedText]":
-        space = unfitted_text(self.embedding, self.recipe, sample)
+    def _expression(self, sample: Sample) -> ExpressionPart | None:
+        if sample.n_labels < 2 and self.genes is not None:
+            return None
+        fitted, readout, _ = fit_expression_part(sample, Votes(), self._judging)
+        return ExpressionPart(fitted.space, _searched(fitted, sample, readout), readout)
+
+    def _text(self, sample: Sample) -> TextPart | None:
+        if self.genes is None:
+            return None
+        space = unfitted_text(self.genes, self.recipe, sample)
         fit = fit_mlp_text if self.mlp else fit_text
-
-        def refit(part: Sample) -> FittedSpace:
-            return fit(space, part, carry=False)
-
-        return self._read(sample, fit(space, sample), refit, False)
-
-    def _read(self, sample: Sample, fitted: "Kind", fit: FitSpace, refine: bool) -> "_Space[Kind]":
-        how = Votes()
-        z = fitted.place(sample.cells).z
-        readout, own = with_novelty(draft(fitted, sample, z, how, refine), z, sample)
-        if self.calibrated and sample.n_labels > 1:
-            held = hold_out(sample, fit, how, refine)
-            if len(held.truth):
-                readout, _ = calibrate(readout, held, own, sample.counts(), how)
-        return _Space(fitted, neighbor_vectors(z, readout.n_components), readout)
+        fitted, readout, _ = fit_text_part(
+            space, sample, sample.counts(), Votes(), self._judging, fit
+        )
+        refine = fitted.mlp if isinstance(fitted, FittedMlpText) else None
+        return TextPart(fitted.space, _searched(fitted, sample, readout), readout, refine)
 
 
-def unfitted_text(
-    embedding: GeneEmbedding | None, recipe: Recipe | None, sample: Sample
-) -> CellSpace:
+def unfitted_text(genes: TextGenes, recipe: Recipe | None, sample: Sample) -> CellSpace:
     """Return a text space but for what depends on labels."""
-    if embedding is None or recipe is None:
-        raise TypeError("a text space needs gene vectors and a recipe")
-    n = len(embedding.gene_ids)
-    rows = np.searchsorted(embedding.gene_ids, sample.gene_ids)
-    met = embedding.gene_ids[np.minimum(rows, n - 1)] == sample.gene_ids
+    if recipe is None:
+        raise TypeError("a text space needs a recipe")
+    ids = genes.embedding.gene_ids
+    n = len(ids)
+    rows = np.searchsorted(ids, sample.gene_ids)
+    met = ids[np.minimum(rows, n - 1)] == sample.gene_ids
     rows = rows[met]
     detected, mass = np.zeros(n, np.int64), np.zeros(n)
     detected[rows] = np.asarray((sample.cells > 0).sum(axis=0)).ravel()[met]
@@ -126,83 +148,46 @@ def unfitted_text(
     measured = np.zeros(n, bool)
     measured[rows] = True
     n_cells = np.where(measured, sample.n_cells, 0)
-    return fit_space(
-        recipe, embedding, np.arange(n), GeneStatistics(n_cells, detected, mass, measured)
-    )
+    statistics = GeneStatistics(n_cells, detected, mass, measured)
+    return unfitted_space(recipe, genes.embedding, genes.rungs, statistics)
 
 
-Kind = TypeVar("Kind", FittedText, FittedExpression)
-
-
-@dataclass(frozen=True)
-class _Space(Generic[Kind]):
-    fitted: Kind
-    reference: Float32Matrix
-    readout: Readout
+def _searched(fitted: FittedSpace, sample: Sample, readout: Readout) -> NeighborIndex:
+    vectors = neighbor_vectors(fitted.place(sample.cells).z, readout.n_components)
+    return NeighborIndex.build(vectors)
 
 
 @dataclass(frozen=True)
 class FittedMethod:
-    """Fitted spaces of a reference."""
+    """A reference that labels cells.
+
+    Parameters
+    ----------
+    codes
+        (n_labels,) int32 code of each label of the reference.
+    reference
+        The reference.
+    calibrated
+        Whether probabilities and novelty mean anything.
+    """
 
     codes: Int32Vector
-    sample: Sample
-    text: _Space[FittedText] | None
-    expression: _Space[FittedExpression] | None
+    reference: Reference
+    calibrated: bool
 
     def predict(self, counts: CsrMatrix, genes: Sequence[str]) -> Answer:
         """Label cells as a server does; see `baselines.Fitted.predict`."""
-        ids = np.array(genes, np.int64)
-        counts = sp.csr_matrix(counts, dtype=np.float32)
-        shared = 0.0
-        if self.expression is not None:
-            space = self.expression.fitted.space
-            rows = space.rows_of(ids)
-            shared = float(space.shares[np.unique(rows[rows >= 0])].sum(dtype=np.float64))
-        if self.expression is not None and (shared >= ENOUGH_SHARED or self.text is None):
-            if not shared:
-                raise GenesUnmatchedError("no gene is shared", {})
-            placed = place_expression(counts, ExpressionColumns.of(rows), space)
-            return self._answer(placed, self.expression)
-        if self.text is None:
-            raise GenesUnmatchedError("no gene is shared", {})
-        foreign = self._share_of(ids) < ENOUGH_SHARED
-        placed = _place_text(self.text.fitted, counts, ids, foreign)
-        return self._answer(placed, self.text, foreign)
-
-    def _share_of(self, ids: Int64Vector) -> float:
-        totals = np.asarray(self.sample.cells.sum(axis=0)).ravel()
-        return float(totals[np.isin(self.sample.gene_ids, ids)].sum() / totals.sum())
-
-    def _answer(self, placed: Placed, space: _Space[Kind], foreign: bool = False) -> Answer:
-        readout = space.readout
-        compared = neighbor_vectors(placed.z, readout.n_components)
-        similarities, rows = nearest(compared, space.reference, readout.n_neighbors)
-        labels = read_labels(
-            placed, similarities, self.sample.labels[rows], self.sample.counts(), readout
-        )
-        calibrated = np.isfinite(readout.novelty_limit)
-        too_far = labels.reasons == UnknownReason.TOO_FAR
-        if foreign:
-            some = labels.novelties[~placed.empty]
-            enough = len(some) >= BACKGROUND_CELLS
-            limit = foreign_limit(readout.novelty_limit, some) if enough else np.inf
-            too_far = labels.novelties > limit
-        winners = np.where(labels.winners >= 0, self.codes[labels.winners], -1)
-        unknown = too_far | (labels.reasons == UnknownReason.NO_GENE_MATCHED)
-        return Answer(
-            winners.astype(np.int32),
-            labels.probabilities if calibrated else None,
-            labels.novelties if calibrated else None,
-            unknown if calibrated else None,
-        )
-
-
-def _place_text(fitted: FittedText, counts: CsrMatrix, ids: Int64Vector, foreign: bool) -> Placed:
-    space = fitted.space
-    columns = gene_columns(space.rows_of(ids), len(space.gene_ids))
-    means, empty = weighted_means(counts, columns, space)
-    if foreign and space.recipe.centered and (~empty).sum() >= BACKGROUND_CELLS:
-        own = means[~empty].mean(axis=0, dtype=np.float64).astype(np.float32)
-        space = replace(space, center=own)
-    return fitted.finish(place_means(means, space), empty)
+        cells = sp.csr_matrix(counts, dtype=np.float32)
+        try:
+            labeler = Labeler(self.reference, np.array(genes, np.int64))
+        except FailedPreconditionError as error:
+            raise GenesUnmatchedError(error.message, error.metadata) from error
+        runs = background_runs(cells.shape[0], labeler.background_cells)
+        if labeler.background_cells and runs:
+            labeler.set_background(sp.vstack([cells[a:b] for a, b in runs], format="csr"))
+        _, labels = labeler.label(cells)
+        winners = np.where(labels.winners >= 0, self.codes[labels.winners], -1).astype(np.int32)
+        if not self.calibrated:
+            return Answer(winners, None, None, None)
+        unknown = labels.reasons != UnknownReason.KNOWN
+        return Answer(winners, labels.probabilities, labels.novelties, unknown, labels.reasons)

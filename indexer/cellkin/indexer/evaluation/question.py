@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from cellkin.indexer.cells.ontology import Ontology
+from cellkin.indexer.evaluation.models import TextGenes
 from cellkin.indexer.evaluation.reading import read_labeled
 from cellkin.indexer.evaluation.rows import Report, Row
 from cellkin.indexer.evaluation.run import (
@@ -36,7 +37,7 @@ from cellkin.space.hierarchy import SEPARATOR
 from cellkin.space.recipe import RECIPES, TEXT_V2, Recipe
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.corpus import GeneNames, read_gene_names
-from cellkin.store.store import GeneEmbedding, Store
+from cellkin.store.store import Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.names import embedding_name, parse_version_name
 
@@ -138,7 +139,7 @@ def evaluate_cells(
 
 def _embeddings(
     store: Store, names: Sequence[str]
-) -> tuple[list[Entry], GeneNames, list[GeneEmbedding]]:
+) -> tuple[list[Entry], GeneNames, list[TextGenes]]:
     parsed = [parse_version_name(embedding_name(name), "gene embedding") for name in names]
     entries = [store.catalog.resolve(Kind.EMBEDDING, name) for name in parsed]
     corpora = sorted({entry.manifest["corpus"] for entry in entries})
@@ -148,20 +149,20 @@ def _embeddings(
         )
     corpus = store.catalog.version(Kind.CORPUS, parse_version_name(corpora[0], "corpus"))
     genes = read_gene_names(store, corpus)
-    return entries, genes, [store.embedding(entry) for entry in entries]
+    return entries, genes, [TextGenes.of(genes, store.embedding(entry)) for entry in entries]
 
 
 def _methods(
-    entries: Sequence[Entry], vectors: Sequence[GeneEmbedding], recipes: Sequence[str]
+    entries: Sequence[Entry], vectors: Sequence[TextGenes], recipes: Sequence[str]
 ) -> list[Method]:
     methods = [expression_model(), *expression_controls()]
     made = [_recipe(name) for name in recipes]
     # A query that asks for no space meets an index, and that has no MLP.
     served = next((recipe for recipe in made if recipe != TEXT_V2_MLP), TEXT_V2)
-    for entry, embedding in zip(entries, vectors, strict=True):
-        methods.append(default_model(entry.name, embedding, served))
+    for entry, texts in zip(entries, vectors, strict=True):
+        methods.append(default_model(entry.name, texts, served))
         for recipe in made:
-            methods += text_models(entry.name, embedding, recipe)
+            methods += text_models(entry.name, texts, recipe)
     return methods
 
 

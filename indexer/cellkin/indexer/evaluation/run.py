@@ -15,7 +15,7 @@ from cellkin.indexer.evaluation.baselines import (
 from cellkin.indexer.evaluation.measured import measured
 from cellkin.indexer.evaluation.measures import auroc, confusion
 from cellkin.indexer.evaluation.metrics import Predictions, score
-from cellkin.indexer.evaluation.models import SpaceMethod
+from cellkin.indexer.evaluation.models import SpaceMethod, TextGenes
 from cellkin.indexer.evaluation.peers import installed_peers
 from cellkin.indexer.evaluation.rows import (
     N_CONTROL_SEEDS,
@@ -32,6 +32,7 @@ from cellkin.space.recipe import Recipe
 from cellkin.space.vectors import unit_rows
 from cellkin.store.store import GeneEmbedding
 from cellkin.wire.errors import GenesUnmatchedError
+from cellkin.wire.terms import UnknownReason
 
 
 @dataclass(frozen=True)
@@ -86,24 +87,25 @@ def expression_model() -> Method:
     return Method(setting, SpaceMethod("expression"))
 
 
-def default_model(model: str, embedding: GeneEmbedding, recipe: Recipe) -> Method:
+def default_model(model: str, genes: TextGenes, recipe: Recipe) -> Method:
     """Return what a query gets that asks for no space; it has an expression space's controls."""
     setting = Setting("default (space by shared genes)", "expression", recipe.name, model, True)
-    return Method(setting, SpaceMethod("default", embedding, recipe))
+    return Method(setting, SpaceMethod("default", genes, recipe))
 
 
-def text_models(model: str, embedding: GeneEmbedding, recipe: Recipe) -> list[Method]:
+def text_models(model: str, genes: TextGenes, recipe: Recipe) -> list[Method]:
     """Return a text space, and its controls of random and of permuted gene vectors."""
     mlp = recipe == TEXT_V2_MLP
     name, refined = f"text, {recipe.name}", recipe.refined or mlp
     setting = Setting(name, "text", recipe.name, model, refined)
-    methods = [Method(setting, SpaceMethod(name, embedding, recipe, expression=False, mlp=mlp))]
+    methods = [Method(setting, SpaceMethod(name, genes, recipe, expression=False, mlp=mlp))]
     for control, vectors in (
         (Control.RANDOM_VECTORS, _random),
         (Control.PERMUTED_VECTORS, _permuted),
     ):
         for seed in range(N_CONTROL_SEEDS):
-            drawn = replace(embedding, vectors=vectors(embedding, seed))
+            embedding = genes.embedding
+            drawn = replace(genes, embedding=replace(embedding, vectors=vectors(embedding, seed)))
             name = f"{control.value}, {recipe.name}"
             beside = replace(setting, method=name, control=control)
             space = SpaceMethod(name, drawn, recipe, expression=False, mlp=mlp, calibrated=False)
@@ -193,8 +195,9 @@ def predict(
     answer = fitted.predict(asked, asked_genes)
     truth = split.truth(reference.labels, query.labels if query is not None else None)
     batches = (query or reference).batches[split.test]
+    too_far = None if answer.reasons is None else answer.reasons == UnknownReason.TOO_FAR
     return Predictions(
-        truth, answer.codes, answer.probability, answer.novelty, answer.unknown, batches
+        truth, answer.codes, answer.probability, answer.novelty, answer.unknown, batches, too_far
     )
 
 

@@ -1,0 +1,297 @@
+"""Label cells by a reference: the one pipeline, of a server's answers and of every evaluation.
+
+A `Labeler` is opened with a reference and the genes of a query. It chooses the space, says whether
+it wants a background, checks a foreign sample by it, and labels cells block by block.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cellkin.space.arrays import (
+    BoolVector,
+    CsrMatrix,
+    Float32Matrix,
+    Float32Vector,
+    Int32Vector,
+    Int64Vector,
+)
+from cellkin.space.expression import place_expression
+from cellkin.space.projection import GeneColumns, gene_columns, place_means, weighted_means
+from cellkin.space.readout import (
+    Labels,
+    Placed,
+    Readout,
+    foreign_limit,
+    limit_at,
+    neighbor_vectors,
+    read_labels,
+)
+from cellkin.space.reference import Reference
+from cellkin.space.sample_check import SampleCheck
+from cellkin.space.shared_genes import SharedGenes
+from cellkin.wire.background import WANTED_CELLS
+from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
+from cellkin.wire.terms import BACKGROUND_CELLS, Center, UnknownReason
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked of labels.
+
+    Parameters
+    ----------
+    space
+        ``text`` or ``expression``; None chooses by the genes that are shared.
+    center
+        Which mean is subtracted in the text space.
+    min_probability
+        A label less probable than this is not claimed, in (0, 1]; None for the reference's.
+    novelty_limit, false_alarms
+        A cell of more novelty than the limit is unknown; or the share of known cells that may be
+        called unknown for their novelty. At most one; None of both for the reference's limit.
+    passing
+        (n_cells,) bool, the reference cells that vote, and then nothing else counts, for all else
+        was fitted to the others too; None for all.
+    """
+
+    space: str | None = None
+    center: Center = Center.AUTO
+    min_probability: float | None = None
+    novelty_limit: float | None = None
+    false_alarms: float | None = None
+    passing: BoolVector | None = None
+
+
+class Labeler:
+    """Labels the cells of one query.
+
+    Parameters
+    ----------
+    reference
+        What they are labelled by.
+    gene_ids
+        (n_columns,) int64 NCBI GeneIDs of the query's columns; 0 where a column has no gene.
+    options
+        What is asked.
+
+    Attributes
+    ----------
+    sample_check
+        Whether a foreign sample belongs to the reference; None where it was not checked.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If an option is out of range.
+    FailedPreconditionError
+        If the reference lacks the space that is asked for, or shares no gene with the query.
+    """
+
+    def __init__(
+        self, reference: Reference, gene_ids: Int64Vector, options: Options | None = None
+    ) -> None:
+        options = options or Options()
+        self._reference, self._passing = reference, options.passing
+        self._shared = SharedGenes.of(reference, gene_ids)
+        self._expression = self._shared.choose(reference, options.space)
+        part = self._expression or reference.require_text()
+        self._readout = _with_options(part.readout, options)
+        self._columns: GeneColumns | None = None
+        if self._expression is None:
+            space = reference.require_text().space
+            self._columns = gene_columns(space.rows_of(gene_ids), len(space.gene_ids))
+        elif options.center is Center.QUERY:
+            raise InvalidArgumentError(
+                "the query's own mean is subtracted in the text space alone; leave center unset, "
+                "or ask for the text space",
+                field="header.center",
+            )
+        self._wished = options.center
+        self._own: Float32Vector | None = None
+        self._declined = False
+        self.sample_check: SampleCheck | None = None
+        # Of a foreign query every cell is farther than the reference's own: without a background
+        # there is no limit to compare with.
+        self._limits = self._own_limits() if not self.foreign else None
+
+    @property
+    def space(self) -> str:
+        """``text`` or ``expression``: where cells are compared."""
+        return "text" if self._expression is None else "expression"
+
+    @property
+    def foreign(self) -> bool:
+        """Whether cells are compared by text because their genes are foreign to the reference."""
+        return self._expression is None and self._shared.are_foreign
+
+    @property
+    def shared_expression(self) -> float:
+        """The share of the reference's expression in genes of the query, see `SharedGenes`."""
+        return self._shared.share
+
+    @property
+    def center(self) -> Center:
+        """Which mean is subtracted, as it is known so far: that of the query or the reference."""
+        wants_own = self._own is not None or self._wished is Center.QUERY
+        return Center.QUERY if wants_own else Center.REFERENCE
+
+    @property
+    def readout(self) -> Readout:
+        """What turns vectors into labels, the options applied."""
+        return self._readout
+
+    @property
+    def novelty_limit(self) -> float:
+        """The largest limit of novelty of any label; infinite where there is none."""
+        return float("inf") if self._limits is None else float(self._limits.max())
+
+    @property
+    def background_cells(self) -> int:
+        """Cells wanted by `set_background` before any is labelled; 0 where none are."""
+        asked = self._wished is Center.QUERY or (self._wished is Center.AUTO and self.foreign)
+        return WANTED_CELLS if asked and self._own is None and not self._declined else 0
+
+    @property
+    def requires_background(self) -> bool:
+        """Whether no cell can be labelled without a background, for it was asked for."""
+        return self._wished is Center.QUERY and self._own is None
+
+    def set_background(self, cells: CsrMatrix) -> None:
+        """Take the mean of some cells, to be subtracted from all, and check the sample by them.
+
+        Of fewer than `BACKGROUND_CELLS` that are not empty neither is done.
+
+        Parameters
+        ----------
+        cells
+            (n_cells, n_columns) CSR, linear expression, drawn evenly from the query.
+
+        Raises
+        ------
+        FailedPreconditionError
+            If there are too few, and the query's own mean was asked for.
+        """
+        means, empty = self._means(cells)
+        n = int((~empty).sum())
+        self._declined = n < BACKGROUND_CELLS
+        if self._declined and self._wished is not Center.QUERY:
+            return
+        if self._declined:
+            raise FailedPreconditionError(
+                f"the query's own mean would be that of {n} cells, and says nothing below "
+                f"{BACKGROUND_CELLS}; send more, or subtract the reference's mean",
+                {"n_cells": str(n), "least": str(BACKGROUND_CELLS)},
+            )
+        self._own = means[~empty].mean(axis=0, dtype=np.float64).astype(np.float32)
+        if self.foreign:
+            _, labels = self.label(cells)
+            limit = foreign_limit(self._readout.novelty_limit, labels.novelties[~empty])
+            self._limits = np.full(len(self._reference.label_names), limit, np.float32)
+
+    def label(self, cells: CsrMatrix) -> tuple[Placed, Labels]:
+        """Label cells.
+
+        Parameters
+        ----------
+        cells
+            (n_cells, n_columns) CSR, linear expression: finite and not negative.
+
+        Returns
+        -------
+        placed
+            Where they are in the space.
+        labels
+            What they are.
+        """
+        reference, readout = self._reference, self._readout
+        placed = self._place(cells)
+        part = self._expression or reference.require_text()
+        compared = neighbor_vectors(placed.z, readout.n_components)
+        similarities, rows = part.neighbors.search(compared, readout.n_neighbors, self._passing)
+        voted = reference.labels_of(rows)
+        voted[placed.empty] = -1
+        # Each label has a limit of its own, see `_limited`.
+        unlimited = replace(readout, novelty_limit=np.inf)
+        only_votes = self._passing is not None
+        labels = read_labels(placed, similarities, voted, reference.counts, unlimited, only_votes)
+        return placed, self._limited(labels)
+
+    def _own_limits(self) -> Float32Vector:
+        n = len(self._reference.label_names)
+        return np.full(n, self._readout.novelty_limit, np.float32)
+
+    def _limited(self, labels: Labels) -> Labels:
+        """Return labels by the limit of novelty of each label."""
+        reasons = labels.reasons.copy()
+        asked = np.flatnonzero(reasons != UnknownReason.NO_GENE_MATCHED)
+        if self._limits is not None:
+            limits = self._limits[labels.winners[asked]]
+            reasons[asked[labels.novelties[asked] > limits]] = UnknownReason.TOO_FAR
+            reasons[asked[limits == -np.inf]] = UnknownReason.NOT_CONFIRMED
+        return replace(labels, reasons=reasons)
+
+    def _place(self, cells: CsrMatrix) -> Placed:
+        if self._expression is not None:
+            return place_expression(cells, self._shared.columns, self._expression.space)
+        text = self._reference.require_text()
+        means, empty = self._means(cells)
+        space = text.space if self._own is None else replace(text.space, center=self._own)
+        z = place_means(means, space)
+        if text.refine is not None:
+            z = text.refine(z)
+        z[empty] = 0
+        return Placed(z, empty)
+
+    def _means(self, cells: CsrMatrix) -> tuple[Float32Matrix, BoolVector]:
+        assert self._columns is not None  # of the text space
+        return weighted_means(cells, self._columns, self._reference.require_text().space)
+
+
+def runners_up(
+    by_label: npt.NDArray[np.float64], winners: Int32Vector
+) -> tuple[Int32Vector, Float32Vector]:
+    """Return the second most probable label of each cell.
+
+    Parameters
+    ----------
+    by_label
+        (n_cells, n_labels) float64 probabilities.
+    winners
+        (n_cells,) int32, the most probable label; -1 where a cell has none.
+
+    Returns
+    -------
+    labels
+        (n_cells,) int32, among equals the lowest; -1 where there is none.
+    probabilities
+        (n_cells,) float32, 0 where there is none.
+    """
+    if by_label.shape[1] < 2:
+        return np.full(len(winners), -1, np.int32), np.zeros(len(winners), np.float32)
+    rest = by_label.copy()
+    rest[np.arange(len(rest)), winners] = -1
+    second = rest.argmax(axis=1).astype(np.int32)
+    probabilities = rest[np.arange(len(rest)), second].astype(np.float32)
+    nobody = winners < 0
+    second[nobody], probabilities[nobody] = -1, 0
+    return second, probabilities
+
+
+def _with_options(readout: Readout, options: Options) -> Readout:
+    least = readout.min_probability if options.min_probability is None else options.min_probability
+    if not 0 < least <= 1:
+        raise InvalidArgumentError(
+            f"min_probability is {least:g}; give a number in (0, 1]", field="header.min_probability"
+        )
+    if options.novelty_limit is not None and options.false_alarms is not None:
+        raise InvalidArgumentError("novelty_limit and false_alarms are given; give one of them")
+    limit = readout.novelty_limit
+    if options.false_alarms is not None:
+        limit = limit_at(readout, options.false_alarms)
+    elif options.novelty_limit is not None:
+        limit = options.novelty_limit
+        if np.isnan(limit):
+            raise InvalidArgumentError("novelty_limit is no number", field="header.novelty_limit")
+    return replace(readout, min_probability=least, novelty_limit=limit)

@@ -1,0 +1,86 @@
+"""Which space a query is compared in: expression where genes are shared, else text."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cellkin.space.arrays import Int64Vector
+from cellkin.space.expression import ExpressionColumns
+from cellkin.space.reference import ExpressionPart, Reference
+from cellkin.wire.errors import FailedPreconditionError
+from cellkin.wire.terms import ENOUGH_SHARED
+
+
+@dataclass(frozen=True)
+class SharedGenes:
+    """The genes of a query that the cells of a reference were measured for.
+
+    Parameters
+    ----------
+    columns
+        The query's columns whose gene is in the expression space.
+    share
+        The share of the reference's expression that these genes have, in [0, 1]; without an
+        expression space, the share of the genes that the text space was fitted to.
+    """
+
+    columns: ExpressionColumns
+    share: float
+
+    @property
+    def are_foreign(self) -> bool:
+        """Whether they are too few to compare cells by expression."""
+        return self.share < ENOUGH_SHARED
+
+    @classmethod
+    def of(cls, reference: Reference, gene_ids: Int64Vector) -> "SharedGenes":
+        """Compare the genes of a query with those of a reference.
+
+        Parameters
+        ----------
+        reference
+            The reference.
+        gene_ids
+            (n_columns,) int64 NCBI GeneIDs of the query's columns; 0 where a column has no gene.
+        """
+        if reference.expression is not None:
+            space = reference.expression.space
+            rows = space.rows_of(gene_ids)
+            met = np.unique(rows[rows >= 0])
+            return cls(ExpressionColumns.of(rows), float(space.shares[met].sum(dtype=np.float64)))
+        none = ExpressionColumns.of(np.full(len(gene_ids), -1))
+        if reference.text is None:
+            return cls(none, 0.0)
+        fitted = reference.text.space.gene_ids[reference.text.space.measured]
+        return cls(none, float(np.isin(fitted, gene_ids).sum()) / max(len(fitted), 1))
+
+    def choose(self, reference: Reference, space: str | None) -> ExpressionPart | None:
+        """Return the expression space where cells are to be compared in it, None for text.
+
+        Parameters
+        ----------
+        reference
+            The reference.
+        space
+            ``text`` or ``expression``; None chooses by the genes that are shared.
+
+        Raises
+        ------
+        FailedPreconditionError
+            If the reference lacks the space, or the query shares no gene with the expression space.
+        """
+        alone = reference.expression is None
+        if space == "text" or (space is None and (alone or self._need_text(reference))):
+            reference.require_text()
+            return None
+        expression = reference.require_expression()
+        if not self.share:
+            raise FailedPreconditionError(
+                f"{reference.name} and the query share no gene by identifier; ask for the text "
+                "space",
+                {"shared_expression": f"{self.share:.3f}"},
+            )
+        return expression
+
+    def _need_text(self, reference: Reference) -> bool:
+        return self.are_foreign and reference.text is not None
