@@ -30,10 +30,8 @@ import scipy.sparse as sp
 from report import Figure, add_options, at_least, at_most, finish, machine
 from serve import serving
 
-from cellkin.client import Client
 from cellkin.client.calls.cells import stream_predict_subtypes
 from cellkin.client.connection import MAX_IN_FLIGHT
-from cellkin.client.labelling import known_genes
 from cellkin.client.queries import WholeQuery
 from cellkin.indexer.cells.job import index_cells
 from cellkin.indexer.cells.sources import Reference
@@ -173,19 +171,17 @@ def kept(resume: Path) -> int:
 # ---- the bare stub ------------------------------------------------------------------------------
 
 
-def messages(query: Path, address: str) -> tuple[Any, list[Any], list[int]]:
+def messages(query: Path) -> tuple[Any, list[Any], list[int]]:
     """Return the header, and messages of blocks as the client makes them with their cells."""
-    with open_cells(query) as cells, Client(address) as client:
+    with open_cells(query) as cells:
         whole = WholeQuery(cells)
-        genes = known_genes(client, whole, "ref", 0)
         ready: list[Any] = []
         sizes: list[int] = []
         stream = stream_predict_subtypes(
-            genes.versions.index, genes.names, [], units=cells.units.units,
-            taxon=genes.match.taxon, space="expression",
+            "ref", whole.gene_names, [], units=cells.units.units, space="expression",
         )  # fmt: skip
         for block in whole.blocks(MAX_CELLS):
-            ready.append(stream.message(genes.of(block.cells)))
+            ready.append(stream.message(block.cells))
             sizes.append(len(block.names))
             if sum(sizes) >= N_READY:
                 break
@@ -228,7 +224,7 @@ def measure(place: Path, n_cells: int, say: Callable[[str], None]) -> list[Figur
     make_store(place)
     make_query(query, n_cells)
     with serving(place / "store") as server:
-        header, ready, sizes = messages(query, server.address)
+        header, ready, sizes = messages(query)
         n_bare = max(N_READY, n_cells // 2)
         bare(server.address, header, ready, sizes, N_READY // 4)
         rates = []

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from cellkin.client.results.catalog import read_embedding, read_index
 from cellkin.client.results.cells import CellHits, Explanations, read_cells, read_hits
 from cellkin.client.results.genes import read_neighborhood
-from cellkin.client.results.predictions import Predictions, read_predictions
+from cellkin.client.results.predictions import (
+    Predictions,
+    read_prediction,
+    read_predictions,
+    read_report,
+)
+from cellkin.client.results.sample import ReportWarning, read_sample_check
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import catalog_service_pb2, cell_service_pb2, gene_service_pb2
 from cellkin.wire import codec
@@ -130,3 +136,77 @@ def test_routes_of_other_releases() -> None:
     assert more.route_shares.tolist() == [[0.5, 0, 0, 0.25, 0, 0, 0]]
     joined = Predictions.join([more, predicted(0, []), more])
     assert joined.route_shares.shape == (2, 7)
+
+
+def test_runners_up_and_the_probability_of_every_label() -> None:
+    message = cell_service_pb2.PredictionBlock(
+        winners=codec.encode(np.array([0, 1], np.int32)),
+        probabilities=codec.encode(np.array([0.75, 0.5], np.float32)),
+        unknown_reasons=codec.encode(np.array([0, 5], np.uint8)),
+        runners_up=codec.encode(np.array([1, -1], np.int32)),
+        runner_up_probabilities=codec.encode(np.array([0.25, 0], np.float32)),
+        label_probabilities=codec.encode(np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)),
+    )
+    found = read_predictions(message)
+    assert found.label_probabilities.tolist() == [[0.75, 0.25], [0.5, 0.5]]
+    np.testing.assert_array_equal(found.known_probabilities, [0.75, np.nan])
+    assert found.known_probabilities.dtype == np.float32
+    message.label_probabilities = b""
+    assert read_predictions(message).label_probabilities.shape == (2, 0)
+    older = read_predictions(
+        cell_service_pb2.PredictionBlock(winners=codec.encode(np.zeros(2, np.int32)))
+    )
+    assert older.runners_up.tolist() == [-1, -1]
+    assert np.isnan(older.runner_up_probabilities).all()
+
+
+def test_a_prediction_as_a_table() -> None:
+    report = cell_service_pb2.QueryReport(labels=["a", "b"])
+    block = cell_service_pb2.PredictionBlock(
+        winners=codec.encode(np.array([0, 1, -1], np.int32)),
+        probabilities=codec.encode(np.array([0.75, 0.5, 0], np.float32)),
+        unknown_reasons=codec.encode(np.array([0, 5, 1], np.uint8)),
+        runners_up=codec.encode(np.array([1, 0, -1], np.int32)),
+        runner_up_probabilities=codec.encode(np.array([0.25, 0.5, 0], np.float32)),
+        **{name: codec.encode(np.zeros(3, np.float32)) for name in ("supports", "novelties")},
+        n_votes=codec.encode(np.zeros(3, np.uint8)),
+    )
+    answer = cell_service_pb2.PredictSubtypesResponse(report=report, predictions=block)
+    columns = read_prediction(answer).columns()
+    assert columns["label"] == ["a", "unknown", "unknown"]
+    assert columns["winner"] == ["a", "b", ""]
+    assert columns["runner_up"] == ["b", "a", ""]
+    np.testing.assert_array_equal(columns["probability"], [0.75, np.nan, np.nan])
+    assert columns["winner_probability"].tolist() == [0.75, 0.5, 0]
+    assert columns["reason"] == ["", "label not confirmed", "no gene matched"]
+
+
+def test_warnings_and_the_check_of_a_sample() -> None:
+    plain = read_report(cell_service_pb2.QueryReport())
+    assert (plain.warnings, plain.sample_check, plain.foreign) == ((), None, False)
+    check = cell_service_pb2.SampleCheck(
+        verdict=cell_service_pb2.SAMPLE_VERDICT_FOREIGN, n_cells=3072, n_genes=1200,
+        confirmed_share=0.03,
+        labels=[cell_service_pb2.LabelCheck(label="b", n_cells=9, similarity=0.5, confirmed=True)],
+    )  # fmt: skip
+    warned = cell_service_pb2.Warning(reason="WEAK_LABELS", message="b is weak", labels=["b", "c"])
+    message = cell_service_pb2.QueryReport(foreign=True, warnings=[warned], sample_check=check)
+    report = read_report(message)
+    (warning,) = report.warnings
+    assert (warning.reason, warning.labels) == ("WEAK_LABELS", ("b", "c"))
+    assert str(warning) == "b is weak: c"
+    assert str(ReportWarning("X", "all is weak")) == "all is weak"
+    found = report.sample_check
+    assert found is not None
+    assert found.verdict == "foreign"
+    assert found.unconfirmed == ()
+    assert found.columns()["similarity"].tolist() == [0.5]
+    assert found.sentence("trio@1").startswith(
+        "the sample does not belong to trio@1: 3% of the cells' labels were confirmed by expression"
+    )
+    check.verdict = cell_service_pb2.SAMPLE_VERDICT_BELONGS
+    said = read_sample_check(check).sentence("trio@1")
+    assert said.startswith("the sample belongs to trio@1: 3% of the cells' labels")
+    check.verdict = 77
+    assert read_sample_check(check).verdict == "undecided"
+    assert "not possible to tell" in read_sample_check(check).sentence("trio@1")

@@ -4,7 +4,7 @@ import json
 import math
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,6 +28,24 @@ if TYPE_CHECKING:
     "--min-probability", type=float, help="Least probability a label may have, in (0, 1]."
 )
 @click.option(
+    "--max-novelty",
+    "novelty_limit",
+    type=float,
+    help="A cell of more novelty is unknown.  [default: the limit stored with the index]",
+)
+@click.option(
+    "--false-alarms",
+    type=float,
+    metavar="SHARE",
+    help="Instead of a limit: the share of known cells that may be called unknown for their "
+    "novelty, 0.001 to 0.5.",
+)
+@click.option(
+    "--probabilities",
+    is_flag=True,
+    help="With -o, also write the probability of every label, to obsm['cellkin_probabilities'].",
+)
+@click.option(
     "--exclude-batch",
     "exclude_batches",
     multiple=True,
@@ -42,6 +60,9 @@ def annotate(
     output: Path | None,
     taxon: int,
     min_probability: float | None,
+    novelty_limit: float | None,
+    false_alarms: float | None,
+    probabilities: bool,
     space: str | None,
     exclude_batches: tuple[str, ...],
     layer: str | None,
@@ -52,6 +73,11 @@ def annotate(
     """Label the cells of QUERY by their nearest reference cells.
 
     QUERY is an .h5ad, a .zarr, a 10x .h5, a 10x folder of matrix.mtx.gz or a .loom.
+
+    What weakens the labels is printed under them as WARNING lines. Where the genes of QUERY are
+    foreign to the reference and it has at least 200 cells, the sample is checked as a whole: a
+    line says whether it belongs to the reference, and labels that expression does not confirm are
+    unknown.
     """
     try:
         from cellkin.client.annotate import annotate_file, write_annotation
@@ -65,6 +91,8 @@ def annotate(
 
     if output is not None and output.resolve() == query.resolve():
         raise InvalidArgumentError(f"-o {output} is the query itself; give another file")
+    if probabilities and output is None:
+        raise InvalidArgumentError("--probabilities are written beside the cells; add -o OUT.h5ad")
     with connect(server) as client, progress_bar("labelling cells") as progress:
         annotation = annotate_file(
             client,
@@ -72,6 +100,9 @@ def annotate(
             index,
             taxon=taxon,
             min_probability=min_probability,
+            novelty_limit=novelty_limit,
+            false_alarms=false_alarms,
+            probabilities=probabilities,
             space=space,
             exclude_batches=exclude_batches,
             layer=layer,
@@ -83,20 +114,22 @@ def annotate(
     if as_json:
         told = {
             **annotation.manifest(),
-            "labels": _counts(annotation),
+            "labels": annotation.counts(),
+            "forced": annotation.forced_counts(),
             "route_shares": _mean_route_shares(annotation),
         }
-        if math.isinf(told["novelty_limit"]):  # which JSON has no word for
-            told["novelty_limit"] = None
-        click.echo(json.dumps(told, indent=1))
+        click.echo(json.dumps(_finite(told), indent=1))
     else:
         _print(annotation, output)
 
 
-def _counts(annotation: "Annotation") -> dict[str, int]:
-    """Return the labels there are and the cells of each, most first, ties by name."""
-    counts = [(str(name), int(n)) for name, n in annotation.labels.value_counts().items() if n]
-    return dict(sorted(counts, key=lambda of: (-of[1], of[0])))
+def _finite(value: Any) -> Any:
+    """Return what JSON has words for: null for a limit that is infinite."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _finite(held) for name, held in value.items()}
+    return [_finite(held) for held in value] if isinstance(value, list) else value
 
 
 def _mean_route_shares(annotation: "Annotation") -> dict[str, float]:
@@ -109,10 +142,34 @@ def _mean_route_shares(annotation: "Annotation") -> dict[str, float]:
 def _how(report: "QueryReport") -> str:
     shared = f"{report.shared_expression:.0%} of the reference's expression is in shared genes"
     mean = "the query's own mean" if report.own_mean else "the reference's mean"
-    off = f", {mean} taken off" if report.space == "text" else ""
+    off = f", {mean} subtracted" if report.space == "text" else ""
     error = report.calibration_error
-    sure = f"; probabilities were off by {error:.3f} on held-out cells" if error else ""
-    return f"compared by {report.space}{off}, for {shared}{sure}"
+    sure = f"; probabilities were off by {error:.3f} on held-out cells of the reference"
+    return f"compared by {report.space}{off}, for {shared}{sure if error > 0 else ''}"
+
+
+def _label_rows(annotation: "Annotation") -> list[tuple[object, ...]]:
+    """Return one row a label; of unknown cells no probability, but what they were if forced."""
+    columns = annotation.label_columns()
+    return [
+        (
+            label,
+            n_cells,
+            f"{share:.1%}",
+            "" if math.isnan(mean) else f"{mean:.2f}",
+            f"{forced} ({n_forced})" if forced else "",
+        )
+        for label, n_cells, share, mean, forced, n_forced in zip(*columns.values(), strict=True)
+    ]
+
+
+def _warn(annotation: "Annotation") -> None:
+    """Print what weakens the labels, a line each, and whether the sample belongs here."""
+    for said in annotation.weaknesses():
+        click.secho(f"WARNING: {said}", fg="yellow")
+    check = annotation.report.sample_check
+    if check is not None and check.verdict == "belongs":
+        click.echo(check.sentence(annotation.report.versions.index))
 
 
 def _print(annotation: "Annotation", output: Path | None) -> None:
@@ -125,19 +182,15 @@ def _print(annotation: "Annotation", output: Path | None) -> None:
         ("names", "n", "share of expression"),
         report.match.lines(annotation.mass),
     )
-    labels = annotation.labels
-    rows = [
-        (name, n, f"{n / n_cells:.1%}", f"{found.probabilities[labels == name].mean():.2f}")
-        for name, n in _counts(annotation).items()
-    ]
     limit = report.novelty_limit
     far = f" or above novelty {limit:.2f}" if math.isfinite(limit) else ""
     print_table(
         f"Labels of {n_cells} cells by {report.versions.index} ({report.recipe}; "
         f"{UNKNOWN_LABEL} below probability {report.min_probability:g}{far})",
-        ("label", "cells", "share", "mean probability"),
-        rows,
+        ("label", "cells", "share", "mean probability", "most probable if forced"),
+        _label_rows(annotation),
     )
+    _warn(annotation)
     click.echo(_how(report))
     if n_cells:
         shares = found.matched_shares.tolist()

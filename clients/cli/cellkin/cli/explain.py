@@ -1,4 +1,4 @@
-"""``cellkin explain``: which genes make a cell look like a label."""
+"""``cellkin explain``: which genes make a cell, or a group of cells, look like a label."""
 
 import json
 from dataclasses import asdict
@@ -9,24 +9,49 @@ import click
 
 from cellkin.cli.cells import named, opened, query_options
 from cellkin.terminal.options import json_option, server_option, taxon_option
+from cellkin.wire.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
-    from cellkin.client import CellExplanation
+    from cellkin.client import CellExplanation, Client, Explanations
+    from cellkin.client.explaining import Groups
+    from cellkin.matrices.cells import CellFile
 
 
 @click.command()
 @query_options
 @click.option(
-    "--cell", "cell_ids", multiple=True, required=True, metavar="ID",
+    "--cell",
+    "cell_ids",
+    multiple=True,
+    metavar="ID",
     help="A cell of QUERY; may be repeated, up to 64 times.",
-)  # fmt: skip
-@click.option(
-    "--label", default="", help="The subtype to explain.  [default: the nearest to each cell]"
 )
 @click.option(
-    "--genes", "n_genes", type=int, default=20, show_default=True, metavar="N",
+    "--by",
+    metavar="COLUMN",
+    help="Instead of cells: the mean of each group of this obs column, up to 4096 cells of it.",
+)
+@click.option(
+    "--label",
+    default="",
+    help="The subtype to explain.  [default: the nearest to each cell; of a group its name, or its "
+    "most probable label]",
+)
+@click.option(
+    "--against",
+    default="",
+    metavar="LABEL",
+    help="The subtype to compare it with.  [default: none; of a group the most probable other one]",
+)
+@click.option(
+    "--genes",
+    "n_genes",
+    type=int,
+    default=20,
+    show_default=True,
+    metavar="N",
     help="Genes to name, 1 to 1000: those that matter most.",
-)  # fmt: skip
+)
 @taxon_option
 @server_option
 @json_option
@@ -34,7 +59,9 @@ def explain(
     query: Path,
     index: str,
     cell_ids: tuple[str, ...],
+    by: str | None,
     label: str,
+    against: str,
     n_genes: int,
     taxon: int,
     layer: str | None,
@@ -43,16 +70,22 @@ def explain(
     server: str | None,
     as_json: bool,
 ) -> None:
-    """Say which genes make cells of QUERY look like a label.
+    """Say which genes make cells of QUERY, or groups of them, look like a label.
 
     The contributions add up to how far the cell lies towards the mean of the label's cells. In the
     text space a gene weighs as much as its share of the cell; in the expression space by its
-    z-score, so that lacking a gene speaks too.
+    z-score, so that lacking a gene speaks too. Groups are explained from a file that `annotate`
+    wrote, whose columns say which labels are the most probable.
     """
     from cellkin.cli.connection import connect
-    from cellkin.terminal.console import print_table
 
+    if bool(cell_ids) == (by is not None):
+        raise InvalidArgumentError("name cells by --cell, or groups by --by: one of them")
     with opened(query, layer=layer, raw=raw) as cells, connect(server) as client:
+        if by is not None:
+            asked = {"label": label, "against": against, "n_genes": n_genes, "space": space}
+            _explain_groups(client, cells, index, by, taxon, asked, as_json=as_json)
+            return
         found = client.explain_cell(
             index,
             cells.gene_names,
@@ -60,42 +93,104 @@ def explain(
             units=cells.units.units,
             taxon=taxon,
             label=label,
+            against=against,
             n_genes=n_genes,
             space=space,
+        )
+    _show_cells(cell_ids, found, against, as_json=as_json)
+
+
+def _explain_groups(
+    client: "Client",
+    cells: "CellFile",
+    index: str,
+    by: str,
+    taxon: int,
+    asked: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    from cellkin.client.explaining import Asked, Predicted, explain_groups, predicted_columns
+    from cellkin.client.queries import WholeQuery
+    from cellkin.terminal.console import progress_bar
+
+    groups = cells.column(by, "groups")
+    names = [name for name in predicted_columns("cellkin") if name in cells.columns]
+    columns = {name: cells.column(name, "groups") for name in names}
+    with progress_bar("explaining groups") as progress:
+        found = explain_groups(
+            client,
+            WholeQuery(cells),
+            groups,
+            Predicted.of(columns, "cellkin"),
+            Asked(index, taxon, **asked),
+            progress,
         )
     if as_json:
         told = [
             {
-                "cell": name,
-                "label": cell.label,
-                "score": cell.score,
-                "similarity": cell.similarity,
-                "genes": _genes(cell),
-                "remainder": cell.remainder,
-                "n_remaining": cell.n_remaining,
+                "group": group.name,
+                "n_cells": group.n_cells,
+                "n_explained": group.n_explained,
+                "chosen": group.chosen,
+                **_record(group.found, group.against),
             }
-            for name, cell in zip(cell_ids, found.cells, strict=True)
+            for group in found.groups
         ]
-        click.echo(
-            json.dumps(
-                {"versions": asdict(found.versions), "space": found.space, "cells": told}, indent=1
-            )
-        )
+        _echo(found, "groups", told)
         return
-    in_text = found.space == "text"
-    weight, weighs = ("share of the cell", "{:.1%}") if in_text else ("z-score", "{:+.2f}")
-    for name, cell in zip(cell_ids, found.cells, strict=True):
-        rows = [
-            (g["symbol"], g["gene_id"], weighs.format(g["weight"]), f"{g['contribution']:+.4f}")
-            for g in _genes(cell)
-        ]
-        print_table(
-            f"{name}: {cell.label or 'no gene matched'}, cosine {cell.similarity:.3f}; score "
-            f"{cell.score:.4f} = genes below {cell.remainder:+.4f} of {cell.n_remaining} others",
-            ("symbol", "GeneID", weight, "contribution"),
-            rows,
-        )
+    for group in found.groups:
+        of = f"{group.name} ({group.n_cells} cells; {group.chosen})"
+        _print(of, group.found, group.against, found.space)
     click.echo(f"by {found.space} in index {found.versions.index}")
+
+
+def _show_cells(
+    cell_ids: tuple[str, ...], found: "Explanations", against: str, *, as_json: bool
+) -> None:
+    cells = list(zip(cell_ids, found.cells, strict=True))
+    if as_json:
+        _echo(found, "cells", [{"cell": n, **_record(cell, against)} for n, cell in cells])
+        return
+    for name, cell in cells:
+        _print(name, cell, against, found.space)
+    click.echo(f"by {found.space} in index {found.versions.index}")
+
+
+def _echo(found: "Explanations | Groups", what: str, records: list[dict[str, Any]]) -> None:
+    told = {"versions": asdict(found.versions), "space": found.space, what: records}
+    click.echo(json.dumps(told, indent=1))
+
+
+def _record(cell: "CellExplanation", against: str) -> dict[str, Any]:
+    return {
+        "label": cell.label,
+        "against": against,
+        "score": cell.score,
+        "similarity": cell.similarity,
+        "genes": _genes(cell),
+        "remainder": cell.remainder,
+        "n_remaining": cell.n_remaining,
+    }
+
+
+def _print(name: str, cell: "CellExplanation", against: str, space: str) -> None:
+    from cellkin.terminal.console import print_table
+
+    in_text = space == "text"
+    weight, weighs = ("share of the cell", "{:.1%}") if in_text else ("z-score", "{:+.2f}")
+    rows = [
+        (g["symbol"], g["gene_id"], weighs.format(g["weight"]), f"{g['contribution']:+.4f}")
+        for g in _genes(cell)
+    ]
+    label = cell.label or "no gene matched"
+    versus = f" against {against}" if against else ""
+    print_table(
+        f"{name}: {label}{versus}, cosine {cell.similarity:.3f}; score {cell.score:.4f} = "
+        f"genes below {cell.remainder:+.4f} of {cell.n_remaining} others",
+        ("symbol", "GeneID", weight, "contribution"),
+        rows,
+    )
 
 
 def _genes(cell: "CellExplanation") -> list[dict[str, Any]]:

@@ -20,9 +20,11 @@ from cellkin.client.results.catalog import (
     Certificate,
     EmbeddingModel,
     EmbeddingVersion,
+    LabelQuality,
     Reloaded,
     RetractedVersion,
     Retraction,
+    SpaceQuality,
 )
 from cellkin.client.results.cells import (
     CellExplanation,
@@ -59,6 +61,7 @@ __all__ = [
     "Gene",
     "GeneNeighborhood",
     "GeneRecord",
+    "LabelQuality",
     "Prediction",
     "Predictions",
     "QueryReport",
@@ -68,6 +71,7 @@ __all__ = [
     "RetractedVersion",
     "Retraction",
     "SearchReport",
+    "SpaceQuality",
     "Tls",
     "Versions",
     "pl",

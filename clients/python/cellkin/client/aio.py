@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
 from functools import cached_property
+from threading import Event
 from typing import Any, Self
 
 import grpc.aio
 
-from cellkin.client.client import rules_of
+from cellkin.client.client import require_open, rules_of
 from cellkin.client.connection import MAX_IN_FLIGHT, Channel, Patience
 from cellkin.client.core import Answer, AwaitedSender, Call, First, Item, Pages, Stream
 from cellkin.client.surface import Surface
@@ -43,6 +44,7 @@ class AsyncClient(Surface, AwaitedSender):
         pins: Mapping[str, str] | None = None,
     ) -> None:
         self._rules = rules_of(server, profile, token, tls, timeout_s, attempts, pins)
+        self._closed = Event()
 
     async def __aenter__(self) -> Self:
         """Return the client."""
@@ -53,7 +55,8 @@ class AsyncClient(Surface, AwaitedSender):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, also for clients that `using` made of this one."""
+        self._closed.set()
         await self._channel.channel.close()
 
     def using(
@@ -68,7 +71,7 @@ class AsyncClient(Surface, AwaitedSender):
         """
         other = type(self).__new__(type(self))
         other._rules = self._rules.changed(timeout_s=timeout_s, pins=pins)
-        other._channel = self._channel
+        other._channel, other._closed = self._channel, self._closed
         return other
 
     @cached_property
@@ -77,6 +80,7 @@ class AsyncClient(Surface, AwaitedSender):
         return Channel(self._rules.endpoint, grpc.aio)
 
     async def _ask(self, call: Call[Answer]) -> Answer:
+        require_open(self._closed)
         rules, method = self._rules, self._channel.method(call.method)
         patience = Patience(rules, again=call.again)
         while True:
@@ -102,18 +106,21 @@ class AsyncClient(Surface, AwaitedSender):
                 return
 
     async def _open(self, stream: Stream[First, Item]) -> tuple[First, AsyncGenerator[Item]]:
+        require_open(self._closed)
+        blocks = _each(stream.blocks)
+        ahead: list[Any] = []
+        while len(ahead) < stream.n_ahead and (block := await anext(blocks, None)) is not None:
+            ahead.append(stream.message(block))
         rules, method = self._rules, self._channel.method(stream.method)
         patience = Patience(rules)
         while True:
             waiting: asyncio.Queue[Any] = asyncio.Queue()
-            for message in stream.opening:
+            for message in (*stream.opening, *ahead):
                 waiting.put_nowait(message)
             call = method(_messages(waiting), metadata=rules.metadata)
             answers = aiter(call)
             try:
-                with rules.told():
-                    first = stream.read_first(await anext(answers))
-                stream.versions(first).require({**rules.pins, **stream.pins})
+                first = await self._first(stream, waiting, answers)
             except BaseException as error:
                 waiting.put_nowait(None)
                 call.cancel()
@@ -121,29 +128,56 @@ class AsyncClient(Surface, AwaitedSender):
                     raise
                 await asyncio.sleep(patience.delay_s(error))
             else:
-                return first, self._exchange(stream, waiting, call, answers)
+                exchange = self._exchange(stream, blocks, len(ahead), waiting, call, answers)
+                # Started, it ends the call even if no answer is ever taken.
+                await anext(exchange)
+                return first, exchange
+
+    async def _first(self, stream: Stream[First, Any], waiting: Any, answers: Any) -> First:
+        """Return the first answer, or the second where the first one asks for a message."""
+        first = stream.read_first(await self._next(answers))
+        self._require(stream, first)
+        message = stream.then(first)
+        if message is not None:
+            waiting.put_nowait(message)
+            first = stream.read_first(await self._next(answers))
+            self._require(stream, first)
+        return first
+
+    def _require(self, stream: Stream[First, Any], first: First) -> None:
+        stream.versions(first).require({**self._rules.pins, **stream.pins})
+
+    async def _next(self, answers: Any) -> Any:
+        with self._rules.told():
+            message = await anext(answers, None)
+        if message is None:
+            raise self._rules.ended()
+        return message
 
     async def _exchange(
-        self, stream: Stream[First, Item], waiting: Any, call: Any, answers: Any
-    ) -> AsyncGenerator[Item]:
-        async def answer() -> Item:
-            with self._rules.told():
-                message = await anext(answers, None)
-            if message is None:
-                raise self._rules.ended()
-            return stream.read(message)
-
-        in_flight = 0
+        self,
+        stream: Stream[Any, Item],
+        blocks: AsyncIterator[Any],
+        in_flight: int,
+        waiting: Any,
+        call: Any,
+        answers: Any,
+    ) -> AsyncGenerator[Any]:
+        """Yield None, then the answer to each block, in order."""
         try:
-            async for block in _each(stream.blocks):
+            yield None
+            async for block in blocks:
                 waiting.put_nowait(stream.message(block))
                 in_flight += 1
-                if in_flight == MAX_IN_FLIGHT:
-                    yield await answer()
+                if in_flight >= MAX_IN_FLIGHT:
+                    yield stream.read(await self._next(answers))
                     in_flight -= 1
             waiting.put_nowait(None)
             for _ in range(in_flight):
-                yield await answer()
+                yield stream.read(await self._next(answers))
+            # The server counts a call that is not read to its status as given up.
+            with self._rules.told():
+                await anext(answers, None)
         finally:
             waiting.put_nowait(None)
             call.cancel()

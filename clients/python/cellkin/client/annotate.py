@@ -12,6 +12,7 @@ import pandas as pd
 from cellkin.client.client import Client
 from cellkin.client.labelling import Labelled, Progress, Settings, label
 from cellkin.client.queries import open_query
+from cellkin.client.results.sample import BELONGS, SampleCheck
 from cellkin.client.results.tables import Tabular
 from cellkin.matrices.annotated import write_annotated
 from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute, TextRung, UnknownReason
@@ -41,6 +42,12 @@ class Annotation(Labelled, Tabular):
     def winners(self) -> pd.Categorical:
         """The most probable subtype, missing where no gene of a cell matched."""
         return pd.Categorical.from_codes(self.predictions.winners, categories=self.report.labels)
+
+    @property
+    def runners_up(self) -> pd.Categorical:
+        """The second most probable subtype, missing where there is none."""
+        codes = self.predictions.runners_up
+        return pd.Categorical.from_codes(codes, categories=self.report.labels)
 
     @property
     def unknown(self) -> npt.NDArray[np.bool_]:
@@ -74,7 +81,10 @@ class Annotation(Labelled, Tabular):
         columns = {
             "label": self.labels,
             "winner": self.winners,
-            "probability": np.array(found.probabilities),
+            "probability": found.known_probabilities,
+            "winner_probability": np.array(found.probabilities),
+            "runner_up": self.runners_up,
+            "runner_up_probability": np.array(found.runner_up_probabilities),
             "support": np.array(found.supports),
             "n_votes": np.array(found.n_votes),
             "novelty": np.array(found.novelties),
@@ -86,10 +96,14 @@ class Annotation(Labelled, Tabular):
         return {prefix + name: values for name, values in columns.items()}
 
     def obsm(self, key: str) -> dict[str, npt.NDArray[np.float32]]:
-        """Return what is a row a cell: the shares by route, and the vectors where there are any."""
+        """Return what is a row a cell: shares by route; vectors and probabilities if asked for."""
         found = self.predictions
-        vectors = {f"X_{key}": found.vectors} if found.vectors.shape[1] else {}
-        return {f"{key}_route_shares": np.array(found.route_shares), **vectors}
+        rows = {f"{key}_route_shares": np.array(found.route_shares)}
+        if found.vectors.shape[1]:
+            rows[f"X_{key}"] = found.vectors
+        if found.label_probabilities.shape[1]:
+            rows[f"{key}_probabilities"] = np.array(found.label_probabilities)
+        return rows
 
     def var(self, prefix: str) -> dict[str, Any]:
         """Return the columns that say how each gene was read, each name with a prefix."""
@@ -118,25 +132,107 @@ class Annotation(Labelled, Tabular):
         for name, values in self.var(f"{key}_").items():
             var[name] = values
 
+    def counts(self) -> dict[str, int]:
+        """Return the labels there are and the cells of each, most first, ties by name."""
+        counts = [(str(name), int(n)) for name, n in self.labels.value_counts().items() if n]
+        return dict(sorted(counts, key=lambda of: (-of[1], of[0])))
+
+    def forced_counts(self) -> dict[str, int]:
+        """Return the most probable labels of unknown cells, and the cells of each, most first."""
+        counts = self.winners[self.unknown].value_counts()
+        named = [(str(name), int(n)) for name, n in counts.items() if n]
+        return dict(sorted(named, key=lambda of: (-of[1], of[0])))
+
+    def weaknesses(self) -> list[str]:
+        """Return what weakens the labels, a sentence each: to be shown wherever they are read."""
+        said = [str(warning) for warning in self.report.warnings]
+        check = self.report.sample_check
+        if check is not None and check.verdict != BELONGS:
+            said.append(check.sentence(self.report.versions.index))
+        elif check is not None and check.unconfirmed:
+            said.append(
+                "labels that expression did not confirm, so that their cells are unknown: "
+                + ", ".join(check.unconfirmed)
+            )
+        return said
+
+    def label_columns(self) -> dict[str, Any]:
+        """Return one row a label that cells have, most cells first.
+
+        Returns
+        -------
+        dict
+            ``label``; ``n_cells``; ``share`` of all cells, in [0, 1]; ``mean_probability``, NaN for
+            ``unknown``; ``forced`` and ``n_forced``: of ``unknown`` the label that is the most
+            probable of most of its cells, and how many these are; empty and 0 elsewhere.
+        """
+        counts, labels = self.counts(), self.labels
+        forced = next(iter(self.forced_counts().items()), ("", 0))
+        none = ("", 0)
+        of = [forced if name == UNKNOWN_LABEL else none for name in counts]
+        chances = self.predictions.probabilities
+        means = [
+            np.nan if name == UNKNOWN_LABEL else float(chances[labels == name].mean())
+            for name in counts
+        ]
+        n_cells = np.array(list(counts.values()), np.int64)
+        return {
+            "label": list(counts),
+            "n_cells": n_cells,
+            "share": n_cells / max(1, len(labels)),
+            "mean_probability": np.array(means, np.float64),
+            "forced": [name for name, _ in of],
+            "n_forced": np.array([n for _, n in of], np.int64),
+        }
+
+    def uns(self) -> dict[str, Any]:
+        """Return the `manifest` as AnnData files can hold it: lists of records are tables.
+
+        Also ``labels``, the order of the columns of ``obsm['cellkin_probabilities']``.
+        """
+        check = self.report.sample_check
+        told = self.manifest()
+        told["labels"] = np.array(self.report.labels, object)
+        told["warnings"] = storable(
+            {
+                "reason": np.array([w.reason for w in self.report.warnings], object),
+                "message": np.array([w.message for w in self.report.warnings], object),
+                "labels": np.array([", ".join(w.labels) for w in self.report.warnings], object),
+            }
+        )
+        if check is not None:
+            told["sample_check"] = {**told["sample_check"], "labels": storable(check.columns())}
+        return told
+
     def manifest(self) -> dict[str, Any]:
         """Return every version and setting the labels come from, and the match report."""
+        settings, check = self.settings, self.report.sample_check
+        strictness = {
+            name: float(value)
+            for name in ("novelty_limit", "false_alarms")
+            if (value := getattr(settings, name)) is not None
+        }
         return {
             "versions": asdict(self.report.versions),
             "recipe": self.report.recipe,
             "k": self.report.k,
             "space": self.report.space,
+            "foreign": self.report.foreign,
             "own_mean": self.report.own_mean,
             "shared_expression": float(self.report.shared_expression),
             "min_probability": float(self.report.min_probability),
             "novelty_limit": float(self.report.novelty_limit),
+            "strictness": strictness,
             "calibration_error": float(self.report.calibration_error),
             "taxon": self.report.match.taxon,
-            "exclude_batches": list(self.settings.exclude_batches),
+            "exclude_batches": list(settings.exclude_batches),
             "layer": self.layer or "",
             "raw": self.raw,
             "units": self.units.why,
             "gene_match": self.report.match.to_metadata(),
             "routes": [route.label for route in GeneRoute],
+            "warnings": [asdict(w) | {"labels": list(w.labels)} for w in self.report.warnings],
+            "sample_check": {} if check is None else _check_record(check),
         }
 
 
@@ -150,6 +246,9 @@ def annotate_file(
     space: str | None = None,
     exclude_batches: Sequence[str] = (),
     vectors: bool = True,
+    novelty_limit: float | None = None,
+    false_alarms: float | None = None,
+    probabilities: bool = False,
     layer: str | None = None,
     raw: bool = False,
     resume: Path | None = None,
@@ -170,13 +269,20 @@ def annotate_file(
     min_probability
         The least probability of a label; None for that stored with the index.
     space
-        ``text`` or ``expression``; None chooses by the genes that are shared. Where that is text,
-        because the genes are foreign to the reference, and there are at least 200 cells, the
-        query's own mean is taken off and not the reference's.
+        ``text`` or ``expression``; None lets the server choose by the genes that are shared. Where
+        the genes are foreign to the reference and there are at least 200 cells, the query's own
+        mean is subtracted and not the reference's, and the sample is checked.
     exclude_batches
         Batches of the reference that do not vote; then neighbors alone decide.
     vectors
         Whether the cells' vectors are wanted.
+    novelty_limit
+        A cell of more novelty is unknown; None for the limit stored with the index.
+    false_alarms
+        The share of known cells that may be called unknown for their novelty, in [0.001, 0.5];
+        given instead of a limit.
+    probabilities
+        Whether the probability of every label is wanted.
     layer, raw
         The matrix to read instead of X.
     resume
@@ -193,7 +299,10 @@ def annotate_file(
     CheckpointError
         If the folder is of another query, of other versions or settings.
     """
-    settings = Settings(index, taxon, min_probability, space, tuple(exclude_batches), vectors)
+    settings = Settings(
+        index, taxon, min_probability, space, tuple(exclude_batches), vectors, novelty_limit,
+        false_alarms, probabilities,
+    )  # fmt: skip
     with open_query(path, layer=layer, raw=raw) as query:
         found = label(client, query, settings, resume=resume, progress=progress)
     return Annotation.of(found, layer, raw)
@@ -204,12 +313,8 @@ def write_annotation(
 ) -> None:
     """Write an ``.h5ad`` copy of a file with the labels beside its cells.
 
-    Adds ``obs['cellkin_label']``, ``obs['cellkin_winner']``, ``obs['cellkin_probability']``,
-    ``obs['cellkin_support']``, ``obs['cellkin_n_votes']``, ``obs['cellkin_novelty']``,
-    ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``, ``obs['cellkin_matched_share']``, where
-    labels are paths ``obs['cellkin_fallback']``, ``obsm['cellkin_route_shares']``, where there are
-    vectors ``obsm['X_cellkin']``, ``var['cellkin_gene_id']``, ``var['cellkin_match']``,
-    ``var['cellkin_text']`` and the manifest ``uns['cellkin']``.
+    Adds the columns, arrays and the manifest that `cellkin.client.tl.annotate` describes, and
+    ``obsm['X_cellkin']`` where there are vectors.
 
     Parameters
     ----------
@@ -233,10 +338,21 @@ def write_annotation(
         obs=annotation.obs(f"{key_added}_"),
         obsm=annotation.obsm(key_added),
         var=annotation.var(f"{key_added}_"),
-        uns={key_added: annotation.manifest()},
+        uns={key_added: annotation.uns()},
         layer=annotation.layer,
         raw=annotation.raw,
     )
+
+
+def storable(columns: dict[str, Any]) -> pd.DataFrame:
+    """Return a table as ``.h5ad`` and zarr files hold them, its rows named."""
+    frame = pd.DataFrame(columns)
+    frame.index = frame.index.astype(str)
+    return frame
+
+
+def _check_record(check: SampleCheck) -> dict[str, Any]:
+    return {**asdict(check), "labels": [asdict(label) for label in check.labels]}
 
 
 def _plain(column: Any) -> Any:

@@ -1,9 +1,9 @@
-"""Answers kept on disk as they come, so that memory stays constant and a run can be resumed.
+"""Answers kept as they come: in memory, or on disk so that a run can be resumed.
 
-A folder has one file a column, to which answers are appended, and ``manifest.json``, which is
-replaced whole after every part: what was asked, of which versions, and of each part how many cells
-it has, the SHA-256 of these cells and that of their answers. What a file has beyond the manifest
-was not finished, and is cut off.
+The folder of a run has one file a column, to which answers are appended, and ``manifest.json``,
+which is replaced whole after every part: what was asked, of which versions, and of each part how
+many cells it has, the SHA-256 of these cells and that of their answers. What a file has beyond the
+manifest was not finished, and is cut off.
 """
 
 import hashlib
@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,59 @@ from cellkin.client.results.predictions import Predictions
 from cellkin.wire.errors import CheckpointError, InputFileError
 
 PART_CELLS = 16_384
-_FORMAT = 2
+_FORMAT = 3
 _MANIFEST = "manifest.json"
 _PARTIAL = ".manifest.json.partial"
 _COLUMNS = tuple(Predictions.__dataclass_fields__)
 _MASS = "mass"
 """The summed linear expression of each column of the matrix, a row a part."""
+
+
+class Kept(Protocol):
+    """Where the answers of one run are kept until all are there."""
+
+    def skip(self, blocks: Iterator[Block]) -> list[str]:
+        """Read past the cells that are answered already, and return their names."""
+
+    def add(self, block: Block, answers: Predictions, mass: npt.NDArray[np.float64]) -> None:
+        """Keep the answers to a block, and its summed linear expression in each column."""
+
+    def write(self) -> None:
+        """Write what is waiting to be written."""
+
+    def answers(self) -> Predictions:
+        """Return all answers."""
+
+    def mass(self, n_genes: int) -> npt.NDArray[np.float64]:
+        """Return the (n_genes,) summed linear expression of all cells."""
+
+
+class Memory:
+    """Answers in memory: some 70 bytes a cell, and those of its vector and matrix of labels."""
+
+    def __init__(self) -> None:
+        self._answers: list[Predictions] = []
+        self._mass: npt.NDArray[np.float64] | None = None
+
+    def skip(self, blocks: Iterator[Block]) -> list[str]:
+        """Return nothing: no cell is answered at the beginning."""
+        return []
+
+    def add(self, block: Block, answers: Predictions, mass: npt.NDArray[np.float64]) -> None:
+        """Keep the answers to a block, and its summed linear expression in each column."""
+        self._answers.append(answers)
+        self._mass = mass if self._mass is None else self._mass + mass
+
+    def write(self) -> None:
+        """Do nothing: nothing is written."""
+
+    def answers(self) -> Predictions:
+        """Return all answers."""
+        return Predictions.join(self._answers)
+
+    def mass(self, n_genes: int) -> npt.NDArray[np.float64]:
+        """Return the (n_genes,) summed linear expression of all cells."""
+        return np.zeros(n_genes) if self._mass is None else self._mass
 
 
 class Checkpoint:
@@ -39,8 +86,6 @@ class Checkpoint:
     identity
         What must be the same for a run to go on: the query, the settings, the versions, as JSON
         has it.
-    lasting
-        Whether it is to survive a crash of the machine.
 
     Raises
     ------
@@ -50,8 +95,8 @@ class Checkpoint:
         If it cannot be read or written.
     """
 
-    def __init__(self, folder: Path, identity: Mapping[str, Any], *, lasting: bool) -> None:
-        self._folder, self._lasting = folder, lasting
+    def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
+        self._folder = folder
         self._identity = json.loads(json.dumps(identity))
         try:
             self._state = self._opened()
@@ -123,9 +168,8 @@ class Checkpoint:
         if not self._waiting:
             return
         cells = hashlib.sha256()
-        if self._lasting:
-            for block, _, _ in self._waiting:
-                _digest_cells(cells, block)
+        for block, _, _ in self._waiting:
+            _digest_cells(cells, block)
         joined = Predictions.join([answers for _, answers, _ in self._waiting])
         added: dict[str, npt.NDArray[Any]] = {name: getattr(joined, name) for name in _COLUMNS}
         added[_MASS] = np.sum([[mass] for _, _, mass in self._waiting], axis=0)
@@ -242,9 +286,9 @@ class Checkpoint:
         self._state = state
 
     def _flush(self, file: Any) -> None:
-        if self._lasting:
-            file.flush()
-            os.fsync(file.fileno())
+        # It is to survive a crash of the machine.
+        file.flush()
+        os.fsync(file.fileno())
 
     def _column(self, name: str) -> npt.NDArray[Any]:
         dtype, *width = self._state["columns"][name]

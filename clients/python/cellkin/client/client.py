@@ -3,7 +3,9 @@
 import time
 from collections.abc import AsyncIterable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 from queue import SimpleQueue
+from threading import Event
 from typing import Any, Self
 
 import grpc
@@ -13,7 +15,7 @@ from cellkin.client.core import Answer, BlockingSender, Blocks, Call, First, Ite
 from cellkin.client.profile import Endpoint, find_endpoint
 from cellkin.client.surface import Surface
 from cellkin.client.tls import Tls
-from cellkin.wire.errors import CellkinError, InvalidArgumentError
+from cellkin.wire.errors import CellkinError, FailedPreconditionError, InvalidArgumentError
 
 
 def rules_of(
@@ -32,6 +34,18 @@ def rules_of(
     given = {"token": token, "tls": tls}
     endpoint = replace(endpoint, **{what: to for what, to in given.items() if to is not None})  # type: ignore[arg-type]
     return Rules(endpoint, timeout_s, attempts, pins or {})
+
+
+def require_open(closed: Event) -> None:
+    """Refuse to send anything on a connection that was closed.
+
+    Raises
+    ------
+    FailedPreconditionError
+        If it was.
+    """
+    if closed.is_set():
+        raise FailedPreconditionError("the client was closed; make a new one")
 
 
 class Client(Surface, BlockingSender):
@@ -80,6 +94,7 @@ class Client(Surface, BlockingSender):
     ) -> None:
         self._rules = rules_of(server, profile, token, tls, timeout_s, attempts, pins)
         self._channel = Channel(self._rules.endpoint, grpc)
+        self._closed = Event()
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -90,7 +105,8 @@ class Client(Surface, BlockingSender):
         self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection, also for clients that `using` made of this one."""
+        self._closed.set()
         self._channel.channel.close()
 
     def using(
@@ -105,10 +121,11 @@ class Client(Surface, BlockingSender):
         """
         other = type(self).__new__(type(self))
         other._rules = self._rules.changed(timeout_s=timeout_s, pins=pins)
-        other._channel = self._channel
+        other._channel, other._closed = self._channel, self._closed
         return other
 
     def _ask(self, call: Call[Answer]) -> Answer:
+        require_open(self._closed)
         rules, method = self._rules, self._channel.method(call.method)
         patience = Patience(rules, again=call.again)
         while True:
@@ -131,7 +148,10 @@ class Client(Surface, BlockingSender):
                 return
 
     def _open(self, stream: Stream[First, Item]) -> tuple[First, Generator[Item, None, None]]:
-        _blocking(stream.blocks)
+        blocks = iter(_blocking(stream.blocks))
+        require_open(self._closed)
+        # Read once: what is sent again is sent as it was.
+        ahead = [stream.message(block) for block in islice(blocks, stream.n_ahead)]
         rules, method = self._rules, self._channel.method(stream.method)
         patience = Patience(rules)
         while True:
@@ -139,13 +159,11 @@ class Client(Surface, BlockingSender):
             # The blocks are read in the caller's thread: a file library whose lock a dying thread
             # holds would hang the process at its end.
             waiting: SimpleQueue[Any] = SimpleQueue()
-            for message in stream.opening:
+            for message in (*stream.opening, *ahead):
                 waiting.put(message)
             answers = method(iter(waiting.get, None), metadata=rules.metadata)
             try:
-                with rules.told():
-                    first = stream.read_first(next(answers))
-                stream.versions(first).require({**rules.pins, **stream.pins})
+                first = self._first(stream, waiting, answers)
             except BaseException as error:
                 waiting.put(None)
                 answers.cancel()
@@ -153,29 +171,55 @@ class Client(Surface, BlockingSender):
                     raise
                 time.sleep(patience.delay_s(error))
             else:
-                return first, self._exchange(stream, waiting, answers)
+                exchange = self._exchange(stream, blocks, len(ahead), waiting, answers)
+                # Started, it ends the call even if no answer is ever taken.
+                next(exchange)
+                return first, exchange
+
+    def _first(self, stream: Stream[First, Any], waiting: Any, answers: Any) -> First:
+        """Return the first answer, or the second where the first one asks for a message."""
+        first = stream.read_first(self._next(answers))
+        self._require(stream, first)
+        message = stream.then(first)
+        if message is not None:
+            waiting.put(message)
+            first = stream.read_first(self._next(answers))
+            self._require(stream, first)
+        return first
+
+    def _require(self, stream: Stream[First, Any], first: First) -> None:
+        stream.versions(first).require({**self._rules.pins, **stream.pins})
+
+    def _next(self, answers: Any) -> Any:
+        with self._rules.told():
+            message = next(answers, None)
+        if message is None:
+            raise self._rules.ended()
+        return message
 
     def _exchange(
-        self, stream: Stream[First, Item], waiting: Any, answers: Any
-    ) -> Generator[Item, None, None]:
-        def answer() -> Item:
-            with self._rules.told():
-                message = next(answers, None)
-            if message is None:
-                raise self._rules.ended()
-            return stream.read(message)
-
-        in_flight = 0
+        self,
+        stream: Stream[Any, Item],
+        blocks: Iterator[Any],
+        in_flight: int,
+        waiting: Any,
+        answers: Any,
+    ) -> Generator[Any, None, None]:
+        """Yield None, then the answer to each block, in order."""
         try:
-            for block in _blocking(stream.blocks):
+            yield None
+            for block in blocks:
                 waiting.put(stream.message(block))
                 in_flight += 1
-                if in_flight == MAX_IN_FLIGHT:
-                    yield answer()
+                if in_flight >= MAX_IN_FLIGHT:
+                    yield stream.read(self._next(answers))
                     in_flight -= 1
             waiting.put(None)
             for _ in range(in_flight):
-                yield answer()
+                yield stream.read(self._next(answers))
+            # The server counts a call that is not read to its status as given up.
+            with self._rules.told():
+                next(answers, None)
         finally:
             waiting.put(None)
             answers.cancel()

@@ -1,5 +1,6 @@
 """One label for a cluster: the votes of its cells added up."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,12 @@ class Clusters(Tabular):
     labels
         Of each: the label with the largest confidence, of equal ones the first by name;
         ``unknown`` where that is below ``min_probability``.
+    winners
+        Of each: the most probable label if one is forced, so that the unknown ones say what they
+        may be; empty where no cell has any.
+    winner_shares
+        (n_clusters,) float64 in [0, 1]: the same sum for the winner, over unknown cells too, by the
+        cluster's cells.
     confidences
         (n_clusters,) float64 in [0, 1]: the probabilities of the label's cells, added up, by the
         cluster's cells. So it is the share of the cluster that is expected to be of the label,
@@ -38,6 +45,8 @@ class Clusters(Tabular):
 
     names: tuple[str, ...]
     labels: tuple[str, ...]
+    winners: tuple[str, ...]
+    winner_shares: npt.NDArray[np.float64]
     confidences: npt.NDArray[np.float64]
     n_cells: npt.NDArray[np.int64]
     split_labels: tuple[str, ...]
@@ -45,11 +54,13 @@ class Clusters(Tabular):
     min_probability: float
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a cluster: its label, confidence, cells, and how these are split."""
+        """Return one row a cluster: label, confidence, winner, cells, and how these are split."""
         return {
             "cluster": list(self.names),
             "label": list(self.labels),
             "confidence": self.confidences,
+            "winner": list(self.winners),
+            "winner_share": self.winner_shares,
             "n_cells": self.n_cells,
             "split": [self._described(cells) for cells in self.split],
         }
@@ -80,6 +91,7 @@ class Clusters(Tabular):
 def vote(
     clusters: Any,
     labels: pd.Categorical,
+    winners: pd.Categorical,
     probabilities: npt.NDArray[np.float32],
     min_probability: float,
 ) -> Clusters:
@@ -92,32 +104,62 @@ def vote(
         vote.
     labels
         (n_cells,) the label of each cell, ``unknown`` where none can be claimed.
+    winners
+        (n_cells,) the most probable label of each cell, its label where it has one; missing where
+        no gene of it matched.
     probabilities
-        (n_cells,) float32 in [0, 1], that of the label.
+        (n_cells,) float32 in [0, 1], that of the winner.
     min_probability
         The least confidence of a label.
     """
     grouped = pd.Categorical(clusters)
     names = tuple(map(str, grouped.categories))
-    held = sorted(set(labels.categories) - {UNKNOWN_LABEL})
+    held = sorted({*labels.categories, *winners.categories} - {UNKNOWN_LABEL})
     split_labels = (*held, UNKNOWN_LABEL)
-    of = np.asarray(pd.Categorical(labels, categories=split_labels).codes, np.int64)
-    voting = grouped.codes >= 0
-    at = grouped.codes[voting].astype(np.int64) * len(split_labels) + of[voting]
+    voting = np.flatnonzero(grouped.codes >= 0)
+    rows = grouped.codes[voting].astype(np.int64)
+    of, forced = (_codes(each, split_labels)[voting] for each in (labels, winners))
     shape = (len(names), len(split_labels))
-    split = np.bincount(at, minlength=shape[0] * shape[1]).reshape(shape)
-    weights = probabilities[voting].astype(np.float64)
-    votes = np.bincount(at, weights, shape[0] * shape[1]).reshape(shape)[:, : len(held)]
+    chances = probabilities[voting].astype(np.float64)
+    split = _summed(rows, of, None, shape).astype(np.int64)
     n_cells = split.sum(axis=1)
-    confidences = np.zeros(len(names))
-    chosen = [UNKNOWN_LABEL] * len(names)
-    if held:
-        best = votes.argmax(axis=1)
-        confidences = votes.max(axis=1) / np.maximum(n_cells, 1)
-        chosen = [
-            held[label] if sure else UNKNOWN_LABEL
-            for label, sure in zip(best, confidences >= min_probability, strict=True)
-        ]
-    return Clusters(
-        names, tuple(chosen), confidences, n_cells, split_labels, split, min_probability
+    votes = _summed(rows, of, chances, shape)[:, : len(held)]
+    there = forced >= 0
+    shares = _summed(rows[there], forced[there], chances[there], shape)
+    won, winner_shares = _best(shares / np.maximum(n_cells, 1)[:, None], split_labels, "")
+    best, confidences = _best(votes / np.maximum(n_cells, 1)[:, None], held, UNKNOWN_LABEL)
+    chosen = tuple(
+        label if sure else UNKNOWN_LABEL
+        for label, sure in zip(best, confidences >= min_probability, strict=True)
     )
+    return Clusters(
+        names, chosen, won, winner_shares, confidences, n_cells, split_labels, split,
+        min_probability,
+    )  # fmt: skip
+
+
+def _codes(labels: pd.Categorical, names: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the place of each label among names, -1 where it is missing."""
+    return np.asarray(pd.Categorical(labels, categories=names).codes, np.int64)
+
+
+def _summed(
+    rows: npt.NDArray[np.int64],
+    columns: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float64] | None,
+    shape: tuple[int, int],
+) -> npt.NDArray[Any]:
+    """Add up weights by row and column; without weights count."""
+    flat = np.bincount(rows * shape[1] + columns, weights, shape[0] * shape[1])
+    return flat.reshape(shape)
+
+
+def _best(
+    shares: npt.NDArray[np.float64], names: Sequence[str], none: str
+) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
+    """Return the name with the largest share of each row, and that share; of no share none."""
+    if not shares.shape[1]:
+        return (none,) * len(shares), np.zeros(len(shares))
+    largest = shares.max(axis=1)
+    best = (names[at] for at in shares.argmax(axis=1).tolist())
+    return tuple(n if share else none for n, share in zip(best, largest, strict=True)), largest

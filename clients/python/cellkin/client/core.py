@@ -33,6 +33,10 @@ First = TypeVar("First")
 Blocks: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
 
+def nothing_then(answer: object) -> None:
+    """Say that blocks follow the opening of a stream, whatever the first answer is."""
+
+
 def no_versions(answer: object) -> Versions:
     """Say of an answer that it names no versions it was made from."""
     return Versions()
@@ -93,7 +97,7 @@ class Stream(Generic[First, Item]):
     method
         ``Service/Method``.
     opening
-        Messages before any block.
+        Messages before the first answer.
     blocks
         What is asked, one by one.
     message
@@ -104,6 +108,13 @@ class Stream(Generic[First, Item]):
         Returns what the first answer was made from.
     pins
         What that must be; see `Versions.require`.
+    then
+        Returns the message that the first answer asks for, None for none. Where one is sent another
+        first answer follows, and counts.
+    n_ahead
+        Blocks sent with the opening, without waiting for the first answer; up to
+        `cellkin.client.connection.MAX_IN_FLIGHT`. They are read once, however often the stream is
+        opened.
     """
 
     method: str
@@ -114,6 +125,8 @@ class Stream(Generic[First, Item]):
     read: Callable[[Any], Item]
     versions: Callable[[First], Versions] = of_answer
     pins: Mapping[str, str] = field(default_factory=dict)
+    then: Callable[[First], Any | None] = nothing_then
+    n_ahead: int = 0
 
 
 class BlockingSender(ABC):

@@ -1,4 +1,4 @@
-"""Errors of the server, as they were raised there."""
+"""Errors of the server, as they were raised there, and the category of its warnings."""
 
 from typing import Any
 
@@ -18,6 +18,10 @@ from cellkin.wire.errors import (
     UnimplementedError,
     error_from_reason,
 )
+
+
+class AnswerWarning(UserWarning):
+    """Warns that something weakens the labels of an answer without preventing them."""
 
 
 def error_from_rpc(error: grpc.RpcError, server: str) -> CellkinError:

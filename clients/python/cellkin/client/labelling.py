@@ -3,24 +3,23 @@
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from cellkin.client.checkpoint import Checkpoint
+from cellkin.client.checkpoint import Checkpoint, Kept, Memory
 from cellkin.client.client import Client
+from cellkin.client.connection import MAX_IN_FLIGHT
 from cellkin.client.queries import Block, Query
 from cellkin.client.results.predictions import Predictions, QueryReport
-from cellkin.client.results.versions import Versions
 from cellkin.matrices.matrix import MAX_CELLS
 from cellkin.matrices.units import UnitsFinding
-from cellkin.wire.match import GeneMatch
-from cellkin.wire.terms import ENOUGH_SHARED, ExpressionUnits
+from cellkin.wire.terms import BACKGROUND_CELLS, ExpressionUnits
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the cells done and the cells there are."""
@@ -39,11 +38,18 @@ class Settings:
     min_probability
         The least probability of a label; None for that stored with the index.
     space
-        ``text`` or ``expression``; None chooses by the genes that are shared.
+        ``text`` or ``expression``; None lets the server choose by the genes that are shared.
     exclude_batches
         Batches of the reference that do not vote.
     vectors
         Whether the cells' vectors are wanted.
+    novelty_limit
+        A cell of more novelty is unknown; None for the limit stored with the index.
+    false_alarms
+        The share of known cells that may be called unknown for their novelty, in [0.001, 0.5];
+        given instead of a limit.
+    probabilities
+        Whether the probability of every label is wanted.
     """
 
     index: str
@@ -52,32 +58,17 @@ class Settings:
     space: str | None = None
     exclude_batches: tuple[str, ...] = ()
     vectors: bool = False
+    novelty_limit: float | None = None
+    false_alarms: float | None = None
+    probabilities: bool = False
 
-
-@dataclass(frozen=True)
-class KnownGenes:
-    """The columns of a query that mean a gene, and how all of them were read.
-
-    Parameters
-    ----------
-    match
-        The report on every name that was given.
-    columns
-        (n_known,) int64, the columns that are sent.
-    names
-        Their names.
-    versions
-        What this was looked up in.
-    """
-
-    match: GeneMatch
-    columns: npt.NDArray[np.int64]
-    names: list[str]
-    versions: Versions
-
-    def of(self, cells: sp.csr_matrix) -> sp.csr_matrix:
-        """Return the columns of a block that are sent."""
-        return cells if len(self.columns) == cells.shape[1] else cells[:, self.columns]
+    def options(self) -> dict[str, Any]:
+        """Return them as `Client.stream_predict_subtypes` takes them, without the index."""
+        asked = asdict(self)
+        del asked["index"]
+        asked["return_vectors"] = asked.pop("vectors")
+        asked["return_probabilities"] = asked.pop("probabilities")
+        return asked
 
 
 @dataclass(frozen=True)
@@ -95,7 +86,7 @@ class Labelled:
     cell_ids
         Names of the cells, the order of everything else.
     predictions
-        One row a cell, on disk until it is read.
+        One row a cell; of a resumed run on disk until it is read.
     mass
         (n_genes,) float64, the summed linear expression of each column.
     """
@@ -108,21 +99,6 @@ class Labelled:
     mass: npt.NDArray[np.float64]
 
 
-def known_genes(client: Client, query: Query, index: str, taxon: int) -> KnownGenes:
-    """Ask which columns of a query mean a gene.
-
-    Raises
-    ------
-    GenesUnmatchedError
-        If too few do; its metadata is the match report.
-    """
-    resolved = client.resolve_genes(query.gene_names, taxon=taxon, index=index)
-    resolved.match.require_enough(query.gene_names)
-    columns = np.flatnonzero(resolved.match.gene_ids)
-    names = [query.gene_names[at] for at in columns.tolist()]
-    return KnownGenes(resolved.match, columns, names, resolved.versions)
-
-
 def label(
     client: Client,
     query: Query,
@@ -131,7 +107,7 @@ def label(
     resume: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Labelled:
-    """Label cells, reading, sending and keeping them in blocks.
+    """Label cells by one request, reading, sending and keeping them in blocks.
 
     Parameters
     ----------
@@ -143,7 +119,7 @@ def label(
         What is asked.
     resume
         Folder in which answers are kept as they come. Where an interrupted run left some, its
-        cells are read again and compared, but not sent.
+        cells are read again and compared, but not sent. None keeps them in memory.
     progress
         Called with the cells done and the cells there are, of an unknown number those done.
 
@@ -156,71 +132,61 @@ def label(
     InvalidArgumentError
         If values are no expression.
     """
-    genes = known_genes(client, query, settings.index, settings.taxon)
-    asked: dict[str, Any] = {
-        "units": query.units.units,
-        "taxon": genes.match.taxon,
-        "min_probability": settings.min_probability,
-        "return_vectors": settings.vectors,
-        "exclude_batches": settings.exclude_batches,
-    }
-    index = genes.versions.index
-    nothing = sp.csr_matrix((0, len(genes.names)), dtype=np.float32)
-    report = client.predict_subtypes(
-        index, genes.names, nothing, space=settings.space, **asked
-    ).report
-    # From here on what the server chose is asked for by name.
-    asked["space"] = report.space
-    foreign = report.space == "text" and report.shared_expression < ENOUGH_SHARED
-    background = query.background() if foreign else None
-    if background is not None:
-        background = genes.of(background)
-    report = replace(report, match=genes.match, own_mean=background is not None)
-    # What is mapped stays readable when the folder is gone; where it cannot go, it stays.
-    with TemporaryDirectory(prefix="cellkin-", ignore_cleanup_errors=True) as scratch:
-        checkpoint = Checkpoint(
-            resume or Path(scratch),
-            _identity(query, settings, report, background),
-            lasting=resume is not None,
-        )
-        blocks = query.blocks(MAX_CELLS)
-        names = checkpoint.skip(blocks)
-        opened, answers = client.stream_predict_subtypes(
-            index, genes.names, (sent := _Sent(blocks, genes)), background=background, **asked
-        )
-        # The background moves it.
-        report = replace(report, novelty_limit=opened.novelty_limit)
+    sent, drawn = _Sent(query.blocks(MAX_CELLS)), _Drawn(query)
+    few = query.n_cells is not None and query.n_cells < BACKGROUND_CELLS
+    # So few are never asked for a background, and need not wait for the report; but a run that
+    # goes on must know from it what is answered already.
+    report, answers = client.stream_predict_subtypes(
+        settings.index, query.gene_names, sent, units=query.units.units,
+        background=None if few else drawn.cells,
+        n_ahead=MAX_IN_FLIGHT if few and resume is None else 0, **settings.options(),
+    )  # fmt: skip
+    with closing(answers):
+        kept: Kept = Memory()
+        if resume is not None:
+            kept = Checkpoint(resume, _identity(query, settings, report, drawn.digest))
+        names = kept.skip(sent.blocks)
         progress(len(names), query.n_cells or len(names))
         for answer in answers:
             block = sent.answered()
-            linear = _linear(block.cells, query.units.units)
-            # The server knows the genes that were sent, and not what is expressed of all others.
-            answer = replace(answer, route_shares=genes.match.route_shares(linear))
-            checkpoint.add(block, answer, _mass(linear))
+            kept.add(block, answer, _mass(_linear(block.cells, query.units.units)))
             names += block.names
             progress(len(names), query.n_cells or len(names))
-        checkpoint.write()
-        return Labelled(
-            settings, report, query.units, names, checkpoint.answers(),
-            checkpoint.mass(len(query.gene_names)),
-        )  # fmt: skip
+        kept.write()
+    mass = kept.mass(len(query.gene_names))
+    return Labelled(settings, report, query.units, names, kept.answers(), mass)
 
 
 class _Sent:
     """Blocks on their way, each kept until it is answered."""
 
-    def __init__(self, blocks: Iterator[Block], genes: KnownGenes) -> None:
-        self._blocks, self._genes = blocks, genes
+    def __init__(self, blocks: Iterator[Block]) -> None:
+        self.blocks = blocks
         self._waiting: deque[Block] = deque()
 
     def __iter__(self) -> Iterator[sp.csr_matrix]:
-        for block in self._blocks:
+        for block in self.blocks:
             self._waiting.append(block)
-            yield self._genes.of(block.cells)
+            yield block.cells
 
     def answered(self) -> Block:
         """Return the block that was sent first of those not answered yet."""
         return self._waiting.popleft()
+
+
+class _Drawn:
+    """The background of a query, if the server asks for one."""
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self.digest: str | None = None
+
+    def cells(self, n_wanted: int) -> sp.csr_matrix | None:
+        """Draw it, and remember its digest."""
+        cells = self._query.background(n_wanted)
+        if cells is not None:
+            self.digest = _digest(cells.indptr, cells.indices, cells.data)
+        return cells
 
 
 def _linear(cells: sp.csr_matrix, units: ExpressionUnits) -> sp.csr_matrix:
@@ -236,29 +202,29 @@ def _mass(cells: sp.csr_matrix) -> npt.NDArray[np.float64]:
 
 
 def _identity(
-    query: Query, settings: Settings, report: QueryReport, background: sp.csr_matrix | None
+    query: Query, settings: Settings, report: QueryReport, background: str | None
 ) -> dict[str, Any]:
+    """Return what must be the same for a run to go on."""
     versions = asdict(report.versions)
     del versions["server"]
-    said = {name: value for name, value in asdict(report).items() if name not in _NOT_SETTINGS}
-    genes = _digest("\n".join(query.gene_names).encode())
-    drawn = None
-    if background is not None:
-        drawn = _digest(background.indptr, background.indices, background.data)
+    asked = asdict(settings)
+    # Names and numbers that the server chose stand for what was left to it.
+    chosen = {name: getattr(report, name) for name in _CHOSEN}
     return {
         "n_cells": query.n_cells,
-        "genes": genes,
+        "genes": _digest("\n".join(query.gene_names).encode()),
         "units": query.units.units.name,
-        "background": drawn,
+        "background": background,
+        **asked,
         "taxon": report.match.taxon,
-        "exclude_batches": settings.exclude_batches,
-        "vectors": settings.vectors,
         **versions,
-        **said,
+        **chosen,
     }
 
 
-_NOT_SETTINGS = ("versions", "match")
+_CHOSEN = (
+    "recipe", "labels", "ancestors", "k", "space", "foreign", "own_mean", "min_probability",
+)  # fmt: skip
 
 
 def _digest(*parts: bytes | npt.NDArray[Any]) -> str:

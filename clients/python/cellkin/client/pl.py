@@ -33,7 +33,8 @@ def confidence(adata: anndata.AnnData, *, key: str = "cellkin", ax: Any = None) 
     Returns
     -------
     matplotlib.axes.Axes
-        Calibrated probability in [0, 1] against cells, with the least probability of a label.
+        Calibrated probability of the winner in [0, 1] against cells, with the least probability of
+        a label.
 
     Raises
     ------
@@ -42,7 +43,7 @@ def confidence(adata: anndata.AnnData, *, key: str = "cellkin", ax: Any = None) 
     MissingDependencyError
         If matplotlib is not installed.
     """
-    chances = _column(adata, f"{key}_probability").to_numpy()
+    chances = _column(adata, f"{key}_winner_probability").to_numpy()
     unknown = _column(adata, f"{key}_unknown").to_numpy(bool)
     ax = _axes(ax)
     ax.hist(
@@ -53,7 +54,7 @@ def confidence(adata: anndata.AnnData, *, key: str = "cellkin", ax: Any = None) 
     if key in adata.uns:
         least = float(adata.uns[key]["min_probability"])
         ax.axvline(least, color="black", linewidth=0.8, linestyle=":")
-    ax.set(xlabel="calibrated probability of the label", ylabel="cells", xlim=(0, 1))
+    ax.set(xlabel="calibrated probability of the most probable label", ylabel="cells", xlim=(0, 1))
     ax.legend()
     return ax
 

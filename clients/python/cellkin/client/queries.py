@@ -9,16 +9,14 @@ from typing import Any, Protocol
 
 import anndata
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from cellkin.matrices.cells import CellFile, open_cells
 from cellkin.matrices.held import held_cells
 from cellkin.matrices.units import UnitsFinding
+from cellkin.wire.background import background_runs
 from cellkin.wire.errors import InvalidArgumentError
-from cellkin.wire.terms import BACKGROUND_CELLS
-
-_RUN_CELLS = 128
-_N_RUNS = 24
 
 
 @dataclass(frozen=True)
@@ -57,15 +55,19 @@ class Query(Protocol):
     def blocks(self, max_cells: int) -> Iterator[Block]:
         """Yield all cells in order and in blocks of no more than so many."""
 
-    def background(self) -> sp.csr_matrix | None:
-        """Return cells drawn evenly from all; None where they are too few, or come one by one."""
+    def background(self, n_wanted: int) -> sp.csr_matrix | None:
+        """Return about so many cells drawn evenly from all, as `background_runs` chooses them.
+
+        None where there are too few, or where they come one by one.
+        """
 
 
 class WholeQuery:
-    """The cells of an open file, or of AnnData."""
+    """The cells of an open file, or of AnnData; ``cell_ids`` are their names."""
 
     def __init__(self, cells: CellFile) -> None:
         self._cells = cells
+        self.cell_ids = cells.cell_ids
         self.gene_names = cells.gene_names
         self.units = cells.units
         self.n_cells: int | None = cells.n_cells
@@ -77,17 +79,31 @@ class WholeQuery:
             yield Block(cells, self._cells.cell_ids[done : done + cells.shape[0]])
             done += cells.shape[0]
 
-    def background(self) -> sp.csr_matrix | None:
-        """Return cells drawn evenly from all, in runs, for those are read fast."""
-        n_cells = self._cells.n_cells
-        if n_cells < BACKGROUND_CELLS:
+    def background(self, n_wanted: int) -> sp.csr_matrix | None:
+        """Return about so many cells drawn evenly from all, None where there are too few."""
+        runs = background_runs(self._cells.n_cells, n_wanted)
+        if not runs:
             return None
-        run = min(_RUN_CELLS, n_cells)
-        starts = np.unique(np.linspace(0, n_cells - run, _N_RUNS).astype(int))
-        ends = np.minimum(starts + run, np.append(starts[1:], n_cells))
-        runs = zip(starts.tolist(), ends.tolist(), strict=True)
-        matrix = self._cells.matrix
-        return sp.vstack([matrix.rows(start, end) for start, end in runs], format="csr")
+        return sp.vstack([self._cells.matrix.rows(*run) for run in runs], format="csr")
+
+    def chosen(self, rows: npt.NDArray[np.int64]) -> sp.csr_matrix:
+        """Return some cells.
+
+        Parameters
+        ----------
+        rows
+            (n_chosen,) int64 their places, ascending, none twice.
+
+        Returns
+        -------
+        csr_matrix
+            (n_chosen, n_genes) float32 in the query's units.
+        """
+        ends = np.flatnonzero(np.diff(rows) != 1) + 1
+        runs = [run for run in np.split(rows, ends) if len(run)]
+        parts = [self._cells.matrix.rows(int(run[0]), int(run[-1]) + 1) for run in runs]
+        empty = sp.csr_matrix((0, len(self.gene_names)), dtype=np.float32)
+        return sp.vstack(parts or [empty], format="csr")
 
 
 class BlockwiseQuery:
@@ -136,11 +152,15 @@ class BlockwiseQuery:
                 n_cells += len(block.names)
                 yield block
 
-    def background(self) -> sp.csr_matrix | None:
+    def background(self, n_wanted: int) -> sp.csr_matrix | None:
         """Return nothing: of cells that come one by one none can be drawn from the end."""
         return None
 
     def _open(self, part: Any) -> CellFile:
+        if not isinstance(part, anndata.AnnData):
+            raise InvalidArgumentError(
+                f"a block of cells is a {type(part).__name__}; give AnnData objects"
+            )
         return held_cells(part, layer=self._layer, raw=self._raw)
 
 
@@ -160,12 +180,37 @@ def open_query(cells: Any, *, layer: str | None = None, raw: bool = False) -> It
     InputFileError
         If a file cannot be read.
     InvalidArgumentError
-        If values are no expression, or there is no such matrix.
+        If cells are given as anything else, values are no expression, or there is no such matrix.
     """
     if isinstance(cells, str | Path):
         with open_cells(cells, layer=layer, raw=raw) as file:
             yield WholeQuery(file)
     elif isinstance(cells, anndata.AnnData):
         yield WholeQuery(held_cells(cells, layer=layer, raw=raw))
-    else:
+    elif _may_have_blocks(cells):
         yield BlockwiseQuery(cells, layer, raw)
+    else:
+        raise InvalidArgumentError(
+            f"cells are given as {type(cells).__name__}; give AnnData, a path, or an iterable of "
+            "AnnData objects"
+        )
+
+
+def require_anndata(cells: Any) -> None:
+    """Refuse cells that are held by anything but AnnData.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If they are.
+    """
+    if not isinstance(cells, anndata.AnnData):
+        raise InvalidArgumentError(
+            f"cells are given as {type(cells).__name__}; give AnnData, such as "
+            "anndata.read_h5ad(path)"
+        )
+
+
+def _may_have_blocks(cells: Any) -> bool:
+    """Tell whether something may yield AnnData; tables and matrices yield names and rows."""
+    return isinstance(cells, Iterable) and not hasattr(cells, "shape")

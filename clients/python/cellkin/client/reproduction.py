@@ -97,7 +97,7 @@ def reproduce(
             return reproduce(backed, client=client, key=key)
         finally:
             backed.file.close()
-    column, chance = f"{key}_label", f"{key}_probability"
+    column = f"{key}_label"
     if key not in adata.uns or column not in adata.obs:
         raise NotFoundError(
             f"the AnnData has no uns[{key!r}] or no obs[{column!r}]; tl.annotate writes both. "
@@ -115,7 +115,7 @@ def reproduce(
     before, labels = (np.asarray(c, object) for c in (adata.obs[column], now.labels))
     differ = np.flatnonzero(before != labels)
     changes: npt.NDArray[np.float32] = np.abs(
-        adata.obs[chance].to_numpy(np.float32) - now.predictions.probabilities
+        _probabilities(adata.obs, key) - now.predictions.probabilities
     )
     return Reproduction(
         n_cells=len(labels),
@@ -128,16 +128,30 @@ def reproduce(
     )
 
 
+def _probabilities(obs: Any, key: str) -> npt.NDArray[np.float32]:
+    """Return the (n_cells,) probabilities of the winners, as this or an earlier release wrote them.
+
+    Up to 0.1.0 the column of the label's probability had them, for unknown cells too.
+    """
+    name = f"{key}_winner_probability"
+    column = obs[name if name in obs else f"{key}_probability"]
+    return np.asarray(column.to_numpy(np.float32))
+
+
 def _asked(said: dict[str, Any], key: str) -> tuple[Settings, dict[str, str], str | None, bool]:
     """Return what was asked, what the answers must be made from, and the matrix that was read."""
     try:
         versions = said["versions"]
+        # Releases up to 0.1.0 knew no other limit than the index's.
+        strictness = said.get("strictness", {})
         settings = Settings(
             index=str(versions["index"]),
             taxon=int(said["taxon"]),
             min_probability=float(said["min_probability"]),
             space=str(said["space"]),
             exclude_batches=tuple(map(str, said["exclude_batches"])),
+            novelty_limit=_number(strictness.get("novelty_limit")),
+            false_alarms=_number(strictness.get("false_alarms")),
         )
         pins = {kind: str(versions[kind]) for kind in PINNED}
         return settings, pins, str(said["layer"]) or None, bool(said["raw"])
@@ -145,3 +159,7 @@ def _asked(said: dict[str, Any], key: str) -> tuple[Settings, dict[str, str], st
         raise InvalidArgumentError(
             f"uns[{key!r}] is no manifest of tl.annotate ({error!r}); label the cells again"
         ) from error
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)

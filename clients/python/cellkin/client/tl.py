@@ -5,6 +5,7 @@ backed by a file; `annotate` also takes a path, and blocks that come one by one.
 one given, or one made from the environment: see `cellkin.client.profile`.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -14,19 +15,22 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from cellkin.client.annotate import Annotation
-from cellkin.client.calls.messages import CellFilter
+from cellkin.client.annotate import Annotation, storable
+from cellkin.client.calls.messages import CellFilter, index_name
 from cellkin.client.client import Client
 from cellkin.client.clusters import vote
-from cellkin.client.labelling import Settings, known_genes, label
-from cellkin.client.queries import open_query
-from cellkin.client.results.cells import CellExplanation, CellHits, Explanations
+from cellkin.client.errors import AnswerWarning
+from cellkin.client.explaining import Asked, Predicted, explain_cells, explain_groups
+from cellkin.client.hits import joined, rectangles
+from cellkin.client.labelling import Settings
+from cellkin.client.labelling import label as label_cells
+from cellkin.client.queries import WholeQuery, open_query, require_anndata
+from cellkin.client.results.cells import CellHits
 from cellkin.client.session import connected, shown_progress
+from cellkin.matrices.held import held_cells
 from cellkin.matrices.matrix import MAX_CELLS
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
-_EXPLAINED = 64
-"""Cells of one request for explanations."""
 _MOST_HITS = 400_000
 """Hits of one message."""
 
@@ -41,6 +45,9 @@ def annotate(
     use_raw: bool = False,
     taxon: int = 0,
     min_probability: float | None = None,
+    novelty_limit: float | None = None,
+    false_alarms: float | None = None,
+    probabilities: bool = False,
     space: str | None = None,
     exclude_batches: Sequence[str] = (),
     clusters: str | None = None,
@@ -66,8 +73,15 @@ def annotate(
         NCBI taxonomy id of the cells; 0 infers it from the gene names.
     min_probability
         The least probability of a label, in (0, 1]; None for that stored with the index.
+    novelty_limit
+        A cell of more novelty is unknown; None for the limit stored with the index.
+    false_alarms
+        The share of known cells that may be called unknown for their novelty, in [0.001, 0.5]; the
+        index has the limit for it from cells that were held out. Given instead of a limit.
+    probabilities
+        Whether the probability of every label is wanted.
     space
-        ``text`` or ``expression``; None chooses by the genes that are shared.
+        ``text`` or ``expression``; None lets the server choose by the genes that are shared.
     exclude_batches
         Batches of the reference that do not vote; then neighbors alone decide.
     clusters
@@ -89,32 +103,52 @@ def annotate(
         ``obs['cellkin_winner']``
             categorical, the most probable subtype even then; missing where no gene matched.
         ``obs['cellkin_probability']``
-            float32 in [0, 1], calibrated on the reference.
+            float32 in [0, 1], that of the label, calibrated on the reference; NaN where it is
+            ``unknown``.
+        ``obs['cellkin_winner_probability']``
+            float32 in [0, 1], that of the winner.
+        ``obs['cellkin_runner_up']``, ``obs['cellkin_runner_up_probability']``
+            categorical and float32 in [0, 1], the second most probable subtype; missing where there
+            is none.
         ``obs['cellkin_support']``, ``obs['cellkin_n_votes']``
             float32 in [0, 1] and uint8, of the neighbors' vote; no probability.
         ``obs['cellkin_novelty']``
             float32, standard deviations of the label's own cells.
         ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``
-            bool, and why.
+            bool, and why; empty where the label is known.
         ``obs['cellkin_matched_share']``
             float32 in [0, 1], the share of its expression in matched genes with a vector.
         ``obs['cellkin_fallback']``
             categorical, an ancestor, where labels are paths.
         ``obs['cellkin_cluster_label']``, ``uns['cellkin']['clusters']``
             with ``clusters``: the label of each cell's cluster; and a table of each cluster's
-            label, confidence in [0, 1], cells and split, see `cellkin.client.clusters.Clusters`.
+            label, confidence in [0, 1], most probable label if one is forced, cells and split, see
+            `cellkin.client.clusters.Clusters`.
             ``uns['cellkin']['cluster_split']`` has a row a label of a cluster.
         ``obsm['cellkin_route_shares']``
             (n_cells, n_routes) float32 in [0, 1], its share by each ``uns['cellkin']['routes']``.
+        ``obsm['cellkin_probabilities']``
+            with ``probabilities``: (n_cells, n_labels) float32 in [0, 1], a column each of
+            ``uns['cellkin']['labels']``.
         ``var['cellkin_gene_id']``, ``var['cellkin_match']``, ``var['cellkin_text']``
             how each gene was read.
         ``uns['cellkin']``
-            every version and setting; `reproduce` asks by it again.
+            every version and setting; `reproduce` asks by it again. ``warnings`` is a table of
+            what weakens the labels (``reason``, ``message``, ``labels``). ``sample_check`` says of
+            foreign genes whether the sample belongs to the reference: ``verdict``,
+            ``confirmed_share`` and, as ``labels``, a table; empty where it was not checked.
+
+    Warns
+    -----
+    AnswerWarning
+        Of each thing that weakens the labels, and if the sample does not belong to the reference,
+        or that could not be told.
 
     Raises
     ------
     InvalidArgumentError
-        If values are centred, scaled or not finite; before anything is sent.
+        If cells are given as anything else, or values are centred, scaled or not finite; before
+        anything is sent.
     GenesUnmatchedError
         If too few genes match; no cell is labelled then.
     NotFoundError
@@ -132,8 +166,13 @@ def annotate(
             f"no obs column {clusters!r}; there is: {', '.join(adata.obs) or 'none'}"
         )
     target = _target(adata, copy) if held else adata
-    settings = Settings(index, taxon, min_probability, space, tuple(exclude_batches))
+    settings = Settings(
+        index, taxon, min_probability, space, tuple(exclude_batches), novelty_limit=novelty_limit,
+        false_alarms=false_alarms, probabilities=probabilities,
+    )  # fmt: skip
     annotation = _annotation(target, client, settings, layer, use_raw, resume)
+    for said in annotation.weaknesses():
+        warnings.warn(said, AnswerWarning, stacklevel=2)
     if not held:
         return annotation
     _write(target, annotation, key_added, clusters)
@@ -178,7 +217,7 @@ def embed(
     settings = Settings(index, taxon, space=space, vectors=True)
     found = _annotation(target, client, settings, layer, use_raw, resume)
     target.obsm[key_added] = np.array(found.predictions.vectors)
-    target.uns[key_added] = found.manifest()
+    target.uns[key_added] = found.uns()
     return target if copy else None
 
 
@@ -221,6 +260,7 @@ def search_cells(
         reference, best first, -1 where there are fewer; ``obsm['cellkin_hits_similarity']``
         (n_cells, k) float32 cosines in [-1, 1], NaN there. ``uns['cellkin_hits']`` has the
         versions, the space and, as ``cells``, a table of the reference cells met, by row.
+        `hits_table` joins them.
 
     Raises
     ------
@@ -236,12 +276,9 @@ def search_cells(
         connected(client) as asked,
         shown_progress("searching cells") as progress,
     ):
-        genes = known_genes(asked, query, index, taxon)
         report, answers = asked.stream_search_cells(
-            genes.versions.index,
-            (genes.of(block.cells) for block in query.blocks(size)),
-            k=k, filters=filters, exact=exact, genes=genes.names, units=query.units.units,
-            taxon=genes.match.taxon, space=space,
+            index, (block.cells for block in query.blocks(size)), k=k, filters=filters,
+            exact=exact, genes=query.gene_names, units=query.units.units, taxon=taxon, space=space,
         )  # fmt: skip
         parts = []
         done = 0
@@ -250,45 +287,90 @@ def search_cells(
             done += len(hits.counts)
             progress(done, target.n_obs)
     found = CellHits.join(parts)
-    rows, similarities = _rectangles(found, k)
+    rows, similarities = rectangles(found, k)
     target.obsm[key_added], target.obsm[f"{key_added}_similarity"] = rows, similarities
-    cells = _frame(found.columns())[["row", "cell_id", "label", "batch"]]
+    cells = storable(found.columns())[["row", "cell_id", "label", "batch"]]
     cells = cells.drop_duplicates("row").sort_values("row")
     target.uns[key_added] = {
         "versions": asdict(report.versions), "k": k, "space": report.space, "cells": cells,
-        "gene_match": genes.match.to_metadata(),
+        "gene_match": report.match.to_metadata() if report.match else {},
     }  # fmt: skip
     return target if copy else None
+
+
+def hits_table(adata: anndata.AnnData, key: str = "cellkin_hits") -> pd.DataFrame:
+    """Return the reference cells nearest to each cell as one table.
+
+    Parameters
+    ----------
+    adata
+        With the results of `search_cells`, or some of its cells.
+    key
+        What the results are called.
+
+    Returns
+    -------
+    DataFrame
+        One row a hit, the cells in order and the best hits first: ``cell``, its name; ``rank`` from
+        1; ``neighbor``, ``label`` and ``batch`` of the reference cell; ``cosine`` float32 in
+        [-1, 1].
+
+    Raises
+    ------
+    NotFoundError
+        If there are no such results.
+    """
+    require_anndata(adata)
+    if key not in adata.obsm or key not in adata.uns:
+        raise NotFoundError(
+            f"no obsm[{key!r}] or uns[{key!r}]; run cellkin.client.tl.search_cells first. obsm "
+            f"has: {', '.join(adata.obsm) or 'none'}"
+        )
+    rows, cosines = np.asarray(adata.obsm[key]), np.asarray(adata.obsm[f"{key}_similarity"])
+    return joined(adata.obs_names.to_numpy(), rows, cosines, adata.uns[key]["cells"])
 
 
 def explain(
     adata: anndata.AnnData,
     index: str,
     *,
+    by: str | None = None,
     label: str = "",
+    against: str = "",
     n_genes: int = 20,
     space: str | None = None,
     client: Client | None = None,
+    key: str = "cellkin",
     key_added: str = "cellkin_explained",
     layer: str | None = None,
     use_raw: bool = False,
     taxon: int = 0,
     copy: bool = False,
 ) -> anndata.AnnData | None:
-    """Say which genes pull each cell to a label, exactly and additively.
+    """Say which genes pull each cell, or each group of cells, to a label, exactly and additively.
 
     Parameters
     ----------
     adata
-        As for `annotate`; choose cells first, such as ``adata[:10].copy()``.
+        As for `annotate`; choose cells first, such as ``adata[:10].copy()``, or give ``by``.
     index, client, layer, use_raw, taxon, copy
         As for `annotate`.
+    by
+        A column of ``obs``, such as ``cellkin_label`` or ``leiden``: then the mean of each of its
+        groups is explained, of up to 4096 cells drawn evenly from the group.
     label
-        The subtype to explain; empty for the one whose mean is nearest to each cell.
+        The subtype to explain. Empty for the one whose mean is nearest to each cell; of a group
+        for the group's own name, or its most probable label where it is called none of the index's.
+    against
+        The subtype to compare it with: then contributions, score and remainder are those of the
+        label less those of this one. Empty for none; of a group for the most probable other label.
     n_genes
-        Genes to name of each cell, 1 to 1000.
+        Genes to name of each cell or group, 1 to 1000.
     space
         As for `annotate`: the space that the label was read in.
+    key
+        What the names of the results of `annotate` begin with, from which the most probable labels
+        of a group are read.
     key_added
         Name of the results.
 
@@ -296,49 +378,44 @@ def explain(
     -------
     AnnData or None
         The copy if one was asked for. ``uns['cellkin_explained']`` has the versions; ``space``;
-        ``genes``, a table of one row a gene of a cell (``cell``, ``label``, ``gene_id``,
-        ``symbol``, ``weight``, ``contribution``); and ``cells``, one row a cell with what the
-        contributions add up to (``score``), the cosine to the label's mean (``similarity``) and
-        the sum of the contributions of all other genes (``remainder``).
+        and two tables. Without ``by`` these are ``genes``, one row a gene of a cell (``cell``,
+        ``label``, ``gene_id``, ``symbol``, ``weight``, ``contribution``), and ``cells``, one row a
+        cell with what the contributions add up to (``score``), the cosine to the label's mean
+        (``similarity``) and the sum of the contributions of all other genes (``remainder``). With
+        ``by`` they are ``genes``, one row a gene of a group (``group``, ``label``, ``against``,
+        ``n_cells``, ``gene``, ``contribution``, ``weight``, ``gene_id``), and ``groups``, one row
+        a group with the same sums, ``chosen``, why that label is explained, and ``n_explained``,
+        the cells of which the mean was taken.
 
     Raises
     ------
     InvalidArgumentError
-        If values are no expression, or the reference lacks the label.
-    GenesUnmatchedError, NotFoundError
+        If values are no expression, or the reference lacks a label.
+    NotFoundError
+        If there is no such index or column, or a group is called none of the index's labels and
+        `annotate` was not run.
+    GenesUnmatchedError
         As `annotate`.
     """
     target = _target(adata, copy)
-    explained: list[CellExplanation] = []
-    explained_in = ""
-    with (
-        open_query(target, layer=layer, raw=use_raw) as query,
-        connected(client) as asked,
-        shown_progress("explaining cells") as progress,
-    ):
-        genes = known_genes(asked, query, index, taxon)
-        for block in query.blocks(_EXPLAINED):
-            answer = asked.explain_cell(
-                genes.versions.index, genes.names, genes.of(block.cells), units=query.units.units,
-                taxon=genes.match.taxon, label=label, n_genes=n_genes, space=space,
-            )  # fmt: skip
-            explained += answer.cells
-            explained_in = answer.space
-            progress(len(explained), target.n_obs)
-    found = Explanations(genes.versions, tuple(explained), explained_in)
-    names = target.obs_names.to_numpy()
-    of_genes = _frame(found.columns())
-    of_genes["cell"] = names[of_genes["cell"]]
-    of_cells = pd.DataFrame(
-        {
-            what: [getattr(cell, what) for cell in found.cells]
-            for what in ("label", "score", "similarity", "remainder", "n_remaining")
-        },
-        index=names,
-    )
+    if by is not None and by not in target.obs:
+        raise NotFoundError(f"no obs column {by!r}; there is: {', '.join(target.obs) or 'none'}")
+    asked = Asked(index_name(index), taxon, space, n_genes, label, against)
+    query = WholeQuery(held_cells(target, layer=layer, raw=use_raw))
+    with connected(client) as ours, shown_progress("explaining cells") as progress:
+        if by is None:
+            cells = explain_cells(ours, query, asked, progress)
+            names = target.obs_names.to_numpy()
+            told = {"genes": storable(cells.columns()), "cells": storable(cells.cell_columns())}
+            told["genes"]["cell"] = names[told["genes"]["cell"]]
+            told["cells"].index = names
+            found: Any = cells
+        else:
+            predicted = Predicted.of(target.obs, key)
+            found = explain_groups(ours, query, target.obs[by], predicted, asked, progress)
+            told = {"genes": storable(found.columns()), "groups": storable(found.group_columns())}
     target.uns[key_added] = {
-        "versions": asdict(found.versions), "space": found.space, "genes": of_genes,
-        "cells": of_cells,
+        "versions": asdict(found.versions), "space": found.space, "by": by or "", **told
     }  # fmt: skip
     return target if copy else None
 
@@ -357,44 +434,30 @@ def _annotation(
         connected(client) as asked,
         shown_progress("labelling cells") as progress,
     ):
-        found = label(asked, query, settings, resume=kept, progress=progress)
+        found = label_cells(asked, query, settings, resume=kept, progress=progress)
     return Annotation.of(found, layer, raw)
 
 
 def _write(target: Any, found: Annotation, key: str, clusters: str | None) -> None:
     found.add_to(target, key)
-    manifest = found.manifest()
+    manifest = found.uns()
     if clusters is not None:
         groups, chances = target.obs[clusters], found.predictions.probabilities
-        voted = vote(groups, found.labels, chances, found.report.min_probability)
+        least = found.report.min_probability
+        voted = vote(groups, found.labels, found.winners, chances, least)
         target.obs[f"{key}_cluster_label"] = voted.of_cells(groups)
         manifest |= {
             "clustered_by": clusters,
-            "clusters": _frame(voted.columns()),
-            "cluster_split": _frame(voted.split_columns()),
+            "clusters": storable(voted.columns()),
+            "cluster_split": storable(voted.split_columns()),
         }
     target.uns[key] = manifest
 
 
 def _target(adata: Any, copy: bool) -> Any:
+    require_anndata(adata)
     if copy and adata.isbacked:
         raise InvalidArgumentError(
             "a backed AnnData is not copied; give copy=False, the file's matrix stays as it is"
         )
     return adata.copy() if copy else adata
-
-
-def _frame(columns: dict[str, Any]) -> pd.DataFrame:
-    """Return a table as ``.h5ad`` files hold them, its rows named."""
-    frame = pd.DataFrame(columns)
-    frame.index = frame.index.astype(str)
-    return frame
-
-
-def _rectangles(hits: CellHits, k: int) -> tuple[Any, Any]:
-    """Return rows and similarities as (n_queries, k), filled up."""
-    rows = np.full((len(hits.counts), k), -1, np.int64)
-    similarities = np.full(rows.shape, np.nan, np.float32)
-    there = np.arange(k) < hits.counts[:, None]
-    rows[there], similarities[there] = hits.rows, hits.similarities
-    return rows, similarities

@@ -1,10 +1,11 @@
 """The requests of CellService."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 from cellkin.client.calls.messages import (
     CellFilter,
+    index_name,
     queries_message,
     query_header,
     search_header,
@@ -15,7 +16,12 @@ from cellkin.client.results import cells as results
 from cellkin.client.results import predictions
 from cellkin.client.results.versions import exactly
 from cellkin.v1 import cell_service_pb2 as wire
+from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import ExpressionUnits
+
+Background: TypeAlias = Callable[[int], Any]
+"""Returns cells drawn evenly from a query, about as many as are wanted, as a CSR matrix (n_cells,
+n_genes); None if the query has too few."""
 
 
 def predict_subtypes(
@@ -30,8 +36,14 @@ def predict_subtypes(
     space: str | None = None,
     own_mean: bool = False,
     exclude_batches: Sequence[str] = (),
+    novelty_limit: float | None = None,
+    false_alarms: float | None = None,
+    return_probabilities: bool = False,
 ) -> Call[predictions.Prediction]:
     """Label one block of cells.
+
+    Where the genes are foreign to the reference and there are at least 200 cells, the server checks
+    whether they belong to it, and subtracts their own mean.
 
     Source: ``CellService.PredictSubtypes``. The answer's ``versions`` name the data.
 
@@ -54,10 +66,17 @@ def predict_subtypes(
     space
         ``text`` or ``expression``; None lets the server choose by the genes that are shared.
     own_mean
-        Whether the mean of these cells, at least 200, is taken off in the text space and not the
-        reference's.
+        Whether to subtract the mean of these cells, at least 200, in the text space whatever their
+        genes; otherwise the server chooses.
     exclude_batches
         Batches of the reference that do not vote; then neighbors alone decide.
+    novelty_limit
+        A cell of more novelty than this is unknown; None for the limit stored with the index.
+    false_alarms
+        The share of known cells that may be called unknown for their novelty, in [0.001, 0.5]; it
+        is given instead of a limit.
+    return_probabilities
+        Whether to bring the probability of every label.
 
     Returns
     -------
@@ -69,7 +88,8 @@ def predict_subtypes(
     NotFoundError
         If there is no such index.
     InvalidArgumentError
-        If there is no such space, or the block is no expression.
+        If there is no such space or batch, the block is no expression, or an option is out of
+        range.
     GenesUnmatchedError
         If too few genes match; its metadata is the match report.
     VersionMismatchError
@@ -77,7 +97,7 @@ def predict_subtypes(
     """
     header = query_header(
         index, genes, units, taxon, min_probability, return_vectors, space, own_mean,
-        exclude_batches,
+        exclude_batches, novelty_limit, false_alarms, return_probabilities,
     )  # fmt: skip
     return Call(
         "CellService/PredictSubtypes",
@@ -100,6 +120,10 @@ def stream_predict_subtypes(
     space: str | None = None,
     background: Any = None,
     exclude_batches: Sequence[str] = (),
+    novelty_limit: float | None = None,
+    false_alarms: float | None = None,
+    return_probabilities: bool = False,
+    n_ahead: int = 0,
 ) -> Stream[predictions.QueryReport, predictions.Predictions]:
     """Label a stream of cells, all from one version.
 
@@ -109,17 +133,26 @@ def stream_predict_subtypes(
     ----------
     index, genes, units, taxon, min_probability, return_vectors, space, exclude_batches
         As for `predict_subtypes`.
+    novelty_limit, false_alarms, return_probabilities
+        As for `predict_subtypes`.
     blocks
         CSR matrices (n_cells, n_genes), taken one by one as answers come; an asynchronous client
         takes asynchronous iterables, too.
     background
-        CSR matrix (n_cells, n_genes) of cells drawn evenly from the query, at least 200, whose
-        mean is taken off in the text space; None for the reference's mean.
+        Cells drawn evenly from the whole query, by which the server checks whether a sample of
+        foreign genes belongs to the reference, and whose mean it subtracts in the text space.
+        A function is called only if the server wants them, with the number it wants, and returns a
+        CSR matrix (n_cells, n_genes), or None if the query has fewer than 200. A matrix is always
+        used: its mean is subtracted whatever the genes. With None the reference's mean is
+        subtracted and a foreign sample is not checked.
+    n_ahead
+        Blocks to send with the header, before the report is there, so that a small query takes one
+        round trip; up to 4. They cannot be used with a function as the background.
 
     Returns
     -------
     report
-        `QueryReport`: what the query met.
+        `QueryReport`: what the query met, after the background if one was sent.
     predictions
         `Predictions`, one a block and in order; take them to keep the stream going.
 
@@ -128,15 +161,20 @@ def stream_predict_subtypes(
     NotFoundError, InvalidArgumentError, GenesUnmatchedError, VersionMismatchError
         As `predict_subtypes`; errors in a block when its answer is taken.
     """
-    own_mean = background is not None
+    asked, given = (background, None) if callable(background) else (None, background)
+    if n_ahead and asked is not None:
+        raise InvalidArgumentError(
+            f"n_ahead is {n_ahead}, and the background is a function: the report says whether it "
+            "is wanted before any block; leave out one of them"
+        )
     header = query_header(
-        index, genes, units, taxon, min_probability, return_vectors, space, own_mean,
-        exclude_batches,
+        index, genes, units, taxon, min_probability, return_vectors, space, given is not None,
+        exclude_batches, novelty_limit, false_alarms, return_probabilities,
     )  # fmt: skip
     request = wire.StreamPredictSubtypesRequest
     opening = [request(header=header)]
-    if own_mean:
-        opening.append(request(background=to_message(background)))
+    if given is not None:
+        opening.append(request(background=to_message(given)))
     return Stream(
         "CellService/StreamPredictSubtypes",
         opening,
@@ -145,7 +183,21 @@ def stream_predict_subtypes(
         lambda first: predictions.read_report(first.report),
         lambda answer: predictions.read_predictions(answer.predictions),
         pins=exactly(index=index),
+        then=lambda report: _background_message(report, asked),
+        n_ahead=n_ahead,
     )
+
+
+def _background_message(
+    report: predictions.QueryReport, draw: Background | None
+) -> wire.StreamPredictSubtypesRequest | None:
+    """Return the background that a report asks for, None if it asks for none or there is none."""
+    if draw is None or not report.background_cells:
+        return None
+    cells = draw(report.background_cells)
+    if cells is None:
+        return None
+    return wire.StreamPredictSubtypesRequest(background=to_message(cells))
 
 
 def search_cells(
@@ -270,6 +322,8 @@ def explain_cell(
     taxon: int = 0,
     space: str | None = None,
     label: str = "",
+    against: str = "",
+    mean: bool = False,
     n_genes: int = 20,
 ) -> Call[results.Explanations]:
     """Say which genes pull cells to a label; exact and additive.
@@ -281,23 +335,28 @@ def explain_cell(
     index, genes, units, taxon, space
         As for `predict_subtypes`.
     cells
-        CSR matrix (n_cells, n_genes), up to 64 cells.
+        CSR matrix (n_cells, n_genes), up to 64 cells; up to 4096 for their mean.
     label
         The subtype to explain; empty for the one whose mean is nearest to each cell.
+    against
+        The subtype to compare it with: contributions, score and remainder are then those of
+        ``label`` less those of this one. Empty for none.
+    mean
+        Whether to explain the mean of the cells instead of each cell.
     n_genes
         Genes to name of each cell, 1 to 1000.
 
     Returns
     -------
     Explanations
-        One a cell, in order.
+        One a cell, in order; of the mean a single one.
 
     Raises
     ------
     NotFoundError
         If there is no such index.
     InvalidArgumentError
-        If there are too many cells, or the reference lacks the label.
+        If there are too many cells, or the reference lacks a label.
     GenesUnmatchedError
         If too few genes match.
     VersionMismatchError
@@ -307,6 +366,8 @@ def explain_cell(
         header=query_header(index, genes, units, taxon, space=space),
         cells=to_message(cells),
         label=label,
+        against=against,
+        mean=mean,
         n_genes=n_genes,
     )
     return Call(
@@ -345,7 +406,9 @@ def get_cells(
     VersionMismatchError
         If the answer is of another version than is pinned.
     """
-    request = wire.GetCellsRequest(index=index, cell_ids=cell_ids, return_vectors=return_vectors)
+    request = wire.GetCellsRequest(
+        index=index_name(index), cell_ids=cell_ids, return_vectors=return_vectors
+    )
     return Call(
         "CellService/GetCells", request, results.read_cells, of_answer, exactly(index=index)
     )

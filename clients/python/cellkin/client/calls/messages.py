@@ -68,10 +68,23 @@ def query_header(
     space: str | None = None,
     own_mean: bool = False,
     exclude_batches: Sequence[str] = (),
+    novelty_limit: float | None = None,
+    false_alarms: float | None = None,
+    return_probabilities: bool = False,
 ) -> wire.QueryHeader:
-    """Return what opens a query for labels or explanations."""
-    return wire.QueryHeader(
-        index=index,
+    """Return what opens a query for labels or explanations.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the index is no name, there is no such space, or strictness is given in both ways.
+    """
+    if novelty_limit is not None and false_alarms is not None:
+        raise InvalidArgumentError(
+            f"novelty_limit {novelty_limit:g} and false_alarms {false_alarms:g}; give one of them"
+        )
+    header = wire.QueryHeader(
+        index=index_name(index),
         genes=genes,
         taxon=taxon,
         units=int(units),  # type: ignore[arg-type]  # the enum's values are the proto's
@@ -80,7 +93,14 @@ def query_header(
         space=_space(space),
         center=wire.CENTER_QUERY if own_mean else wire.CENTER_UNSPECIFIED,
         exclude_batches=exclude_batches,
+        return_probabilities=return_probabilities,
     )
+    # Setting either of them says how strict to be, 0 too; so neither is set unless it is given.
+    if novelty_limit is not None:
+        header.novelty_limit = novelty_limit
+    if false_alarms is not None:
+        header.false_alarms = false_alarms
+    return header
 
 
 def search_header(
@@ -95,7 +115,7 @@ def search_header(
 ) -> wire.SearchHeader:
     """Return what opens a search."""
     return wire.SearchHeader(
-        index=index,
+        index=index_name(index),
         k=k,
         filters=[
             wire.CellFilter(column=f.column, values=f.values, exclude=f.exclude) for f in filters
@@ -106,6 +126,22 @@ def search_header(
         units=int(units or 0),  # type: ignore[arg-type]  # the enum's values are the proto's
         space=_space(space),
     )
+
+
+def index_name(index: str) -> str:
+    """Return the name of an index as it is sent.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is no string.
+    """
+    if not isinstance(index, str):
+        raise InvalidArgumentError(
+            f"index is {index!r}; give the name of a cell index, NAME[@VERSION_OR_ALIAS]",
+            field="index",
+        )
+    return index
 
 
 def _space(name: str | None) -> "wire.SpaceKind.ValueType":

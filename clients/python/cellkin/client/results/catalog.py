@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cellkin.client.results.predictions import space_name
 from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import catalog_service_pb2 as wire
@@ -90,6 +91,9 @@ class EmbeddingVersion:
         Set where it was withdrawn.
     manifest
         Everything it was made from and by.
+    control
+        Whether its vectors are a control, which say nothing about genes: random, permuted, or of
+        symbols only.
     """
 
     name: str
@@ -101,6 +105,7 @@ class EmbeddingVersion:
     aliases: tuple[str, ...]
     retraction: Retraction | None
     manifest: dict[str, Any]
+    control: bool
 
 
 @dataclass(frozen=True)
@@ -141,6 +146,84 @@ class Certificate:
 
 
 @dataclass(frozen=True)
+class LabelQuality:
+    """How well cells of one label are found to be unknown where the reference lacks it.
+
+    Parameters
+    ----------
+    label
+        The label.
+    n_cells
+        Its cells that were asked.
+    auroc
+        Area under the curve of the novelty of its cells against that of known cells, in [0, 1];
+        0.5 is chance.
+    found
+        The share of its cells beyond the novelty limit, in [0, 1].
+    weak
+        Whether that is too weak to trust: were the label missing, many of its cells would be given
+        another one.
+    """
+
+    label: str
+    n_cells: int
+    auroc: float
+    found: float
+    weak: bool
+
+
+@dataclass(frozen=True)
+class SpaceQuality(Tabular):
+    """How well cells of the reference that were held out were labelled in one space by the rest.
+
+    Everything was fitted anew without them.
+
+    Parameters
+    ----------
+    space
+        ``text`` or ``expression``.
+    held_out
+        What was held out, such as ``4 batches in turn``.
+    n_cells
+        Cells that were.
+    accuracy
+        The share of right labels where every cell gets one, in [0, 1].
+    macro_f1
+        The mean F1 over labels, in [0, 1].
+    calibration_error
+        Expected calibration error of the probabilities.
+    novelty_limit
+        A cell of more novelty than this is unknown.
+    labels
+        The labels that could be left out, ascending.
+    """
+
+    space: str
+    held_out: str
+    n_cells: int
+    accuracy: float
+    macro_f1: float
+    calibration_error: float
+    novelty_limit: float
+    labels: tuple[LabelQuality, ...]
+
+    @property
+    def weak_labels(self) -> tuple[str, ...]:
+        """The labels whose cells are not found to be unknown where they are missing, ascending."""
+        return tuple(label.label for label in self.labels if label.weak)
+
+    def columns(self) -> dict[str, Any]:
+        """Return one row a label."""
+        return {
+            "label": [each.label for each in self.labels],
+            "n_cells": np.array([each.n_cells for each in self.labels], np.int64),
+            "auroc": np.array([each.auroc for each in self.labels], np.float64),
+            "found": np.array([each.found for each in self.labels], np.float64),
+            "weak": np.array([each.weak for each in self.labels], np.bool_),
+        }
+
+
+@dataclass(frozen=True)
 class CellIndex(Tabular):
     """One version of an index over reference cells.
 
@@ -166,6 +249,13 @@ class CellIndex(Tabular):
         What was measured of it; None where it was published before there were any.
     loaded
         Whether this server holds it in memory now.
+    qualities
+        By ``text`` and ``expression``, how well cells that were held out were labelled; empty where
+        none could be.
+    control_embedding
+        Whether its gene vectors are a control, so that labels by text mean nothing.
+    batches
+        Of the reference, ascending, at most 1000; empty where none were given.
     """
 
     name: str
@@ -180,6 +270,9 @@ class CellIndex(Tabular):
     retraction: Retraction | None
     certificate: Certificate | None
     loaded: bool
+    qualities: dict[str, SpaceQuality]
+    control_embedding: bool
+    batches: tuple[str, ...]
 
     def columns(self) -> dict[str, Any]:
         """Return one row a subtype."""
@@ -238,12 +331,14 @@ def read_embedding(message: wire.EmbeddingVersion) -> EmbeddingVersion:
         tuple(message.aliases),
         _retraction_of(message),
         json.loads(message.manifest_json),
+        message.control,
     )
 
 
 def read_index(message: wire.CellIndex) -> CellIndex:
     """Read a version of a cell index."""
     measured = message.HasField("certificate")
+    qualities = [_read_quality(quality) for quality in message.qualities]
     return CellIndex(
         message.name,
         message.n_cells,
@@ -257,6 +352,9 @@ def read_index(message: wire.CellIndex) -> CellIndex:
         _retraction_of(message),
         _read_certificate(message.certificate) if measured else None,
         message.loaded,
+        {quality.space: quality for quality in qualities},
+        message.control_embedding,
+        tuple(message.batches),
     )
 
 
@@ -299,4 +397,17 @@ def _read_certificate(message: wire.Certificate) -> Certificate:
         dict(message.parameters),
         message.why,
         message.vectors_digest,
+    )
+
+
+def _read_quality(message: wire.SpaceQuality) -> SpaceQuality:
+    return SpaceQuality(
+        space_name(message.space),
+        message.held_out,
+        message.n_cells,
+        message.accuracy,
+        message.macro_f1,
+        message.calibration_error,
+        message.novelty_limit,
+        tuple(LabelQuality(x.label, x.n_cells, x.auroc, x.found, x.weak) for x in message.labels),
     )

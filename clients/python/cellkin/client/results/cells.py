@@ -147,7 +147,8 @@ class CellExplanation(Tabular):
     """The sum that one cell's closeness to a label is made of.
 
     ``score`` is the sum of ``contributions`` and of ``remainder``, but for rounding. In the
-    expression space the remainder also has what the mean cell of the reference has.
+    expression space the remainder also has what the mean cell of the reference has. Where another
+    label was asked about with ``against``, they are those of the label less those of the other.
 
     Parameters
     ----------
@@ -219,6 +220,16 @@ class Explanations(Tabular):
             "symbol": [symbol for part in parts for symbol in part["symbol"]],
             "weight": np.concatenate([part["weight"] for part in parts]),
             "contribution": np.concatenate([part["contribution"] for part in parts]),
+        }
+
+    def cell_columns(self) -> dict[str, Any]:
+        """Return one row a cell: its label, and what its genes add up to."""
+        return {
+            "label": [cell.label for cell in self.cells],
+            "score": np.array([cell.score for cell in self.cells], np.float64),
+            "similarity": np.array([cell.similarity for cell in self.cells], np.float64),
+            "remainder": np.array([cell.remainder for cell in self.cells], np.float64),
+            "n_remaining": np.array([cell.n_remaining for cell in self.cells], np.int64),
         }
 
 

@@ -6,6 +6,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cellkin.client.results.sample import (
+    ReportWarning,
+    SampleCheck,
+    read_sample_check,
+    read_warnings,
+)
 from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import cell_service_pb2 as cell
@@ -37,14 +43,23 @@ class QueryReport:
     shared_expression
         The share of the reference's expression that the query's genes have, in [0, 1].
     own_mean
-        Whether the query's own mean is taken off, and not the reference's.
+        Whether the query's own mean is subtracted in the text space, and not the reference's.
     novelty_limit
-        A cell of more novelty than this is unknown.
+        A cell of more novelty than this is unknown. Of foreign genes every label of
+        ``sample_check`` has its own limit and this is the largest, infinite without a check.
     calibration_error
         Expected calibration error of the probabilities on cells of the reference that were held
-        out; 0 where none could be.
+        out; 0 where it was not measured, as for foreign genes.
     ancestors
         What fallbacks refer to, where labels are paths.
+    foreign
+        Whether cells are compared by text because the query's genes are foreign to the reference.
+    background_cells
+        Cells that the server wants as the background; 0 where it wants none or has it.
+    warnings
+        What weakens the answer.
+    sample_check
+        Whether a sample of foreign genes belongs to the reference; None where it was not checked.
     """
 
     versions: Versions
@@ -59,6 +74,10 @@ class QueryReport:
     novelty_limit: float
     calibration_error: float
     ancestors: list[str]
+    foreign: bool = False
+    background_cells: int = 0
+    warnings: tuple[ReportWarning, ...] = ()
+    sample_check: SampleCheck | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +110,15 @@ class Predictions(Tabular):
         in by each route, a column a `GeneRoute`; genes without a vector in the cell space count as
         unmatched. Rows add up to 1; they are zero where a cell expresses nothing, and NaN where the
         server is of a release that does not say.
+    runners_up
+        (n_cells,) int32 into the report's labels, the second most probable one; -1 where there is
+        none.
+    runner_up_probabilities
+        (n_cells,) float32 in [0, 1], the runner-up's, calibrated; NaN where the server is of a
+        release that does not say.
+    label_probabilities
+        (n_cells, n_labels) float32 in [0, 1], calibrated, a column a label of the report;
+        (n_cells, 0) unless asked for.
     """
 
     winners: npt.NDArray[np.int32]
@@ -102,6 +130,15 @@ class Predictions(Tabular):
     fallbacks: npt.NDArray[np.int32]
     vectors: npt.NDArray[np.float32]
     route_shares: npt.NDArray[np.float32]
+    runners_up: npt.NDArray[np.int32]
+    runner_up_probabilities: npt.NDArray[np.float32]
+    label_probabilities: npt.NDArray[np.float32]
+
+    @property
+    def known_probabilities(self) -> npt.NDArray[np.float32]:
+        """(n_cells,) float32 in [0, 1], that of the label; NaN where none can be claimed."""
+        known = self.reasons == UnknownReason.KNOWN
+        return np.where(known, self.probabilities, np.float32(np.nan))
 
     @property
     def matched_shares(self) -> npt.NDArray[np.float32]:
@@ -110,12 +147,14 @@ class Predictions(Tabular):
         return np.minimum(matched, np.float32(1), out=matched)
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a cell, without the vectors; of the routes the matched shares."""
+        """Return one row a cell, without vectors and matrices; of the routes the matched shares."""
         return {name: getattr(self, name) for name in _PER_CELL}
 
     @classmethod
     def join(cls, parts: "list[Predictions]") -> "Predictions":
         """Return the predictions of several blocks as one; of none, those of no cells."""
+        # A block of no cells does not say how wide its matrices are.
+        parts = [part for part in parts if len(part.winners)] or parts[:1]
         parts = parts or [read_predictions(cell.PredictionBlock())]
         names = cls.__dataclass_fields__
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
@@ -142,14 +181,17 @@ class Prediction(Tabular):
         return self.report.versions
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a cell; ``label`` is ``unknown`` where none can be claimed."""
-        found = self.predictions
-        winners = [self.report.labels[at] if at >= 0 else "" for at in found.winners.tolist()]
+        """Return one row a cell, its label ``unknown`` and the probability NaN where none is."""
+        found, labels = self.predictions, self.report.labels
+        winners = [labels[at] if at >= 0 else "" for at in found.winners.tolist()]
         known = (found.reasons == UnknownReason.KNOWN).tolist()
         return {
             "label": [w if k else UNKNOWN_LABEL for w, k in zip(winners, known, strict=True)],
             "winner": winners,
-            "probability": found.probabilities,
+            "probability": found.known_probabilities,
+            "winner_probability": found.probabilities,
+            "runner_up": [labels[at] if at >= 0 else "" for at in found.runners_up.tolist()],
+            "runner_up_probability": found.runner_up_probabilities,
             "support": found.supports,
             "n_votes": found.n_votes,
             "novelty": found.novelties,
@@ -160,7 +202,7 @@ class Prediction(Tabular):
 
 _PER_CELL = (
     "winners", "probabilities", "supports", "n_votes", "novelties", "reasons", "fallbacks",
-    "matched_shares",
+    "matched_shares", "runners_up", "runner_up_probabilities",
 )  # fmt: skip
 
 
@@ -196,6 +238,10 @@ def read_report(report: cell.QueryReport) -> QueryReport:
         report.novelty_limit,
         report.calibration_error,
         list(report.ancestors),
+        report.foreign,
+        report.background_cells,
+        read_warnings(report.warnings),
+        read_sample_check(report.sample_check) if report.HasField("sample_check") else None,
     )
 
 
@@ -212,7 +258,25 @@ def read_predictions(block: cell.PredictionBlock) -> Predictions:
         codec.decode(block.fallbacks, np.int32, "fallbacks"),
         codec.decode(block.vectors, np.float32, "vectors").reshape(len(winners), block.dim),
         _read_route_shares(block.route_shares, len(winners)),
+        *_read_runners_up(block, len(winners)),
+        _read_label_probabilities(block.label_probabilities, len(winners)),
     )
+
+
+def _read_runners_up(
+    block: cell.PredictionBlock, n_cells: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    if not block.runners_up:
+        return np.full(n_cells, -1, np.int32), np.full(n_cells, np.nan, np.float32)
+    return (
+        codec.decode(block.runners_up, np.int32, "runners_up"),
+        codec.decode(block.runner_up_probabilities, np.float32, "runner_up_probabilities"),
+    )
+
+
+def _read_label_probabilities(data: bytes, n_cells: int) -> npt.NDArray[np.float32]:
+    found = codec.decode(data, np.float32, "label_probabilities")
+    return found.reshape(n_cells, len(found) // max(1, n_cells))
 
 
 def _read_route_shares(data: bytes, n_cells: int) -> npt.NDArray[np.float32]:

@@ -1,0 +1,330 @@
+"""Explanations of cells one by one, and of groups of cells by their mean."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cellkin.client.client import Client
+from cellkin.client.labelling import Progress
+from cellkin.client.queries import WholeQuery
+from cellkin.client.results.cells import CellExplanation, Explanations
+from cellkin.client.results.tables import Tabular
+from cellkin.client.results.versions import Versions
+from cellkin.wire.errors import NotFoundError
+
+_CELLS = 64
+"""Cells of one request for explanations."""
+_MEAN_CELLS = 4096
+"""Cells of one request for the explanation of their mean."""
+_MEAN_VALUES = 4_000_000
+"""Values of such a request, some 32 MB: half of what a message may have."""
+_LOOKED_AT = 64
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked about cells.
+
+    Parameters
+    ----------
+    index
+        ``NAME[@VERSION_OR_ALIAS]`` of the cell index.
+    taxon
+        NCBI taxonomy id of the cells; 0 infers it from the gene names.
+    space
+        ``text`` or ``expression``; None lets the server choose by the genes that are shared.
+    n_genes
+        Genes to name of each explanation, 1 to 1000.
+    label
+        The subtype to explain; empty for the one whose mean is nearest to each cell.
+    against
+        The subtype to compare it with; empty for none.
+    """
+
+    index: str
+    taxon: int = 0
+    space: str | None = None
+    n_genes: int = 20
+    label: str = ""
+    against: str = ""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The two most probable labels of each cell, as `cellkin.client.tl.annotate` writes them.
+
+    Parameters
+    ----------
+    labels
+        (2, n_cells) object, the winners and the runners-up; None where there is none.
+    probabilities
+        (2, n_cells) float64 in [0, 1] of both; 0 where there is none.
+    """
+
+    labels: npt.NDArray[np.object_]
+    probabilities: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(cls, columns: Any, key: str) -> "Predicted | None":
+        """Read the columns of ``obs`` whose names begin with ``key``; None where they are missing.
+
+        Parameters
+        ----------
+        columns
+            Anything that has columns by name, such as ``adata.obs``.
+        key
+            What the names begin with.
+        """
+        names = predicted_columns(key)
+        if not all(name in columns for name in names):
+            return None
+        labels = np.array([_names(columns[name]) for name in names[::2]], object)
+        chances = [pd.to_numeric(pd.Series(_names(columns[name]))) for name in names[1::2]]
+        numbers = np.array(chances, np.float64).reshape(2, -1)
+        return cls(labels.reshape(2, -1), np.nan_to_num(numbers))
+
+    def shares(self, rows: npt.NDArray[np.int64]) -> dict[str, float]:
+        """Return the labels of some cells and the mean probability of each, largest first.
+
+        Parameters
+        ----------
+        rows
+            (n_chosen,) int64 places of the cells.
+        """
+        labels, chances = self.labels[:, rows].ravel(), self.probabilities[:, rows].ravel()
+        sums = pd.Series(chances).groupby(labels).sum() / max(1, len(rows))
+        found = [(str(label), float(share)) for label, share in sums.items()]
+        return dict(sorted(found, key=lambda of: (-of[1], of[0])))
+
+    def winner(self, rows: npt.NDArray[np.int64]) -> str:
+        """Return the label whose probabilities as the winner add up to most, or an empty string."""
+        sums = pd.Series(self.probabilities[0, rows]).groupby(self.labels[0, rows]).sum()
+        found = [(str(label), float(share)) for label, share in sums.items()]
+        return min(found, key=lambda of: (-of[1], of[0]), default=("", 0.0))[0]
+
+
+def predicted_columns(key: str) -> tuple[str, ...]:
+    """Return the columns of ``obs`` that `Predicted` is read from, whose names begin with key."""
+    return tuple(
+        f"{key}_{what}"
+        for what in ("winner", "winner_probability", "runner_up", "runner_up_probability")
+    )
+
+
+@dataclass(frozen=True)
+class Group:
+    """The explanation of the mean of some cells.
+
+    Parameters
+    ----------
+    name
+        Of the group.
+    n_cells, n_explained
+        Its cells, and how many of them were sent.
+    chosen
+        Why its label is explained: ``the group's name``, ``asked for``, or ``most probable label``.
+    against
+        The label it is compared with; empty for none.
+    found
+        The explanation.
+    """
+
+    name: str
+    n_cells: int
+    n_explained: int
+    chosen: str
+    against: str
+    found: CellExplanation
+
+
+@dataclass(frozen=True)
+class Groups(Tabular):
+    """Why groups of cells have their labels.
+
+    Parameters
+    ----------
+    versions
+        What the answers are made from.
+    groups
+        One a group that has cells, in the order of the groups.
+    space
+        ``text`` or ``expression``: what is explained.
+    """
+
+    versions: Versions
+    groups: tuple[Group, ...]
+    space: str
+
+    def columns(self) -> dict[str, Any]:
+        """Return one row a gene of a group, the largest contributions first."""
+        of = [group for group in self.groups for _ in group.found.symbols]
+        empty = np.empty(0, np.float32)
+        parts = [group.found for group in self.groups]
+        return {
+            "group": [group.name for group in of],
+            "label": [group.found.label for group in of],
+            "against": [group.against for group in of],
+            "n_cells": np.array([group.n_cells for group in of], np.int64),
+            "gene": [symbol for part in parts for symbol in part.symbols],
+            "contribution": np.concatenate([empty, *(part.contributions for part in parts)]),
+            "weight": np.concatenate([empty, *(part.weights for part in parts)]),
+            "gene_id": np.concatenate(
+                [np.empty(0, np.int64), *(part.gene_ids for part in parts)], dtype=np.int64
+            ),
+        }
+
+    def group_columns(self) -> dict[str, Any]:
+        """Return one row a group: its label and why that one, and what its genes add up to."""
+        found = [group.found for group in self.groups]
+        return {
+            "group": [group.name for group in self.groups],
+            "label": [each.label for each in found],
+            "chosen": [group.chosen for group in self.groups],
+            "against": [group.against for group in self.groups],
+            "n_cells": np.array([group.n_cells for group in self.groups], np.int64),
+            "n_explained": np.array([group.n_explained for group in self.groups], np.int64),
+            "score": np.array([each.score for each in found], np.float64),
+            "similarity": np.array([each.similarity for each in found], np.float64),
+            "remainder": np.array([each.remainder for each in found], np.float64),
+            "n_remaining": np.array([each.n_remaining for each in found], np.int64),
+        }
+
+
+def explain_cells(
+    client: Client, query: WholeQuery, asked: Asked, progress: Progress
+) -> Explanations:
+    """Explain each cell of a query.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the reference lacks a label.
+    GenesUnmatchedError
+        If too few genes match.
+    """
+    explained: list[CellExplanation] = []
+    answer = Explanations(Versions(), (), "")
+    for block in query.blocks(_CELLS):
+        answer = client.explain_cell(
+            # All from the version that the first answer is of.
+            answer.versions.index or asked.index, query.gene_names, block.cells,
+            units=query.units.units, taxon=asked.taxon, label=asked.label, against=asked.against,
+            n_genes=asked.n_genes, space=asked.space,
+        )  # fmt: skip
+        explained += answer.cells
+        progress(len(explained), len(query.cell_ids))
+    return replace(answer, cells=tuple(explained))
+
+
+def explain_groups(
+    client: Client,
+    query: WholeQuery,
+    groups: Any,
+    predicted: Predicted | None,
+    asked: Asked,
+    progress: Progress,
+) -> Groups:
+    """Explain the mean of each group of cells: its label against the runner-up.
+
+    Parameters
+    ----------
+    client
+        The connection.
+    query
+        The cells.
+    groups
+        (n_cells,) the group of each, missing where it is in none.
+    predicted
+        What the cells were labelled as; None where they were not: then nothing is a runner-up.
+    asked
+        What is asked; its label and ``against`` are those of all groups where they are given.
+    progress
+        Called with the groups done and the groups there are.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no such index, or a group is called none of its labels and its cells were not
+        labelled.
+    InvalidArgumentError
+        If the reference lacks a label that was asked for.
+    GenesUnmatchedError
+        If too few genes match.
+    """
+    grouped = pd.Categorical(groups)
+    held = client.get_cell_index(asked.index)
+    labels = set(held.labels)
+    done: list[Group] = []
+    answer = Explanations(held.versions, (), "")
+    for code, name in enumerate(map(str, grouped.categories)):
+        rows = np.flatnonzero(grouped.codes == code)
+        progress(code, len(grouped.categories))
+        if not len(rows):
+            continue
+        label, chosen = _label_of(name, rows, labels, predicted, asked)
+        against = _against(label, rows, predicted, asked)
+        if not label:
+            none = np.empty(0, np.float32)
+            nothing = CellExplanation("", 0.0, 0.0, none.astype(np.int64), (), none, none, 0.0, 0)
+            done.append(Group(name, len(rows), 0, chosen, "", nothing))
+            continue
+        cells = query.chosen(_drawn(query, rows))
+        answer = client.explain_cell(
+            held.name, query.gene_names, cells, units=query.units.units, taxon=asked.taxon,
+            label=label, against=against, mean=True, n_genes=asked.n_genes, space=asked.space,
+        )  # fmt: skip
+        done.append(Group(name, len(rows), cells.shape[0], chosen, against, answer.cells[0]))
+    progress(len(grouped.categories), len(grouped.categories))
+    return Groups(answer.versions, tuple(done), answer.space)
+
+
+def _label_of(
+    name: str,
+    rows: npt.NDArray[np.int64],
+    labels: set[str],
+    predicted: Predicted | None,
+    asked: Asked,
+) -> tuple[str, str]:
+    """Return the label to explain of a group, and why that one."""
+    if asked.label:
+        return asked.label, "asked for"
+    if name in labels:
+        return name, "the group's name"
+    if predicted is None:
+        raise NotFoundError(
+            f"the group {name!r} is called none of the index's labels, and its cells were not "
+            "labelled; run cellkin.client.tl.annotate first, or give a label"
+        )
+    return predicted.winner(rows), "most probable label"
+
+
+def _against(
+    label: str, rows: npt.NDArray[np.int64], predicted: Predicted | None, asked: Asked
+) -> str:
+    """Return the label to compare with: what was asked for, or the most probable of all others."""
+    if asked.against:
+        return asked.against if asked.against != label else ""
+    others = [] if predicted is None else [n for n in predicted.shares(rows) if n != label]
+    return others[0] if others else ""
+
+
+def _drawn(query: WholeQuery, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return rows drawn evenly from those of a group, as many as one message takes."""
+    looked_at = query.chosen(_evenly(rows, _LOOKED_AT))
+    values = max(1.0, looked_at.nnz / looked_at.shape[0])
+    return _evenly(rows, max(1, min(_MEAN_CELLS, int(_MEAN_VALUES / values))))
+
+
+def _evenly(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    n = min(n, len(rows))
+    return rows[np.linspace(0, len(rows) - 1, n).round().astype(np.int64)]
+
+
+def _names(column: Any) -> Sequence[str | None]:
+    """Return names of a column, None where one is missing or empty."""
+    values = pd.Series(np.asarray(column, object))
+    return [None if pd.isna(v) or v == "" else str(v) for v in values]
