@@ -6,6 +6,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
+from cellkin.cli.joined import JoinedGroup
 from cellkin.wire.errors import CellkinError, InternalError
 
 _GROUP = "cellkin.commands"
@@ -22,16 +23,16 @@ class Commands(click.Group):
         return sorted(_commands())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one sub-command."""
-        found = _commands().get(cmd_name)
-        if found is None:
-            return None
-        command: click.Command = found.load()
-        return command
+        """Load one sub-command; groups of one name have the commands of all distributions."""
+        found = [point.load() for point in _commands().get(cmd_name, ())]
+        return JoinedGroup(found) if len(found) > 1 else next(iter(found), None)
 
 
-def _commands() -> dict[str, EntryPoint]:
-    return {point.name: point for point in entry_points(group=_GROUP)}
+def _commands() -> dict[str, list[EntryPoint]]:
+    points: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=_GROUP):
+        points.setdefault(point.name, []).append(point)
+    return points
 
 
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -100,6 +100,9 @@ def _indexes(client: "Client") -> list[dict[str, Any]]:
             "aliases": list(index.aliases),
             "retracted": index.retraction.reason if index.retraction else "",
             "loaded": index.loaded,
+            "control_embedding": index.control_embedding,
+            "accuracy": {space: each.accuracy for space, each in index.qualities.items()},
+            "weak_labels": {s: list(each.weak_labels) for s, each in index.qualities.items()},
         }
         for index in client.list_cell_indexes()
     ]
@@ -144,8 +147,31 @@ def _print(
             for index in indexes
         ],
     )
+    _print_quality([index for index in indexes if index["loaded"]])
     print_table(
         "Gene embeddings",
         ("model", "latest", "versions"),
         [(each["name"], each["latest"], each["n_versions"]) for each in embeddings],
     )
+
+
+def _print_quality(indexes: list[dict[str, Any]]) -> None:
+    """Say how well the labels of indexes were found on cells held out, and which not to trust."""
+    from cellkin.terminal.console import print_table
+
+    rows = [
+        (
+            index["name"],
+            f"{space} (control)" if space == "text" and index["control_embedding"] else space,
+            f"{accuracy:.3f}",
+            ", ".join(index["weak_labels"][space]) or "none",
+        )
+        for index in indexes
+        for space, accuracy in index["accuracy"].items()
+    ]
+    if rows:
+        print_table(
+            "Labels of the indexes in memory",
+            ("version", "by", "accuracy, held out", "cannot be told from what it lacks"),
+            rows,
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
 
 from cellkin.indexer.cells.milvus import build_in_milvus
 from cellkin.indexer.neighbors.build import build_neighbors, extend_neighbors
@@ -39,6 +40,7 @@ Stages = Callable[[str], AbstractContextManager[Progress]]
 """Opens a stage of long work by its name; yields a function of steps done and steps to do."""
 
 _PROBES = 32
+_MOST_BATCHES = 1000
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ def _publish(
         "vector_dim": cells.dim,
         "dim": spaces.text.dim,
         "label_counts": dict(zip(reference.label_names, counts.tolist(), strict=True)),
+        "batches": _batch_names(reference.batches),
         "certificate": certificates[TEXT],
         "certificates": certificates,
     }
@@ -227,3 +230,8 @@ def _publish(
     finally:
         for index in indexes:
             index.close()
+
+
+def _batch_names(batches: pa.ChunkedArray) -> list[str]:
+    """Return the names of the batches, ascending; a catalog that is read whole takes no more."""
+    return sorted(set(batches.unique().to_pylist()) - {"", None})[:_MOST_BATCHES]

@@ -1,6 +1,6 @@
 """What is said and kept of a cell job: a report for the user, and the manifest's account of it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from cellkin.indexer.cells.plan import MatchedFile
 from cellkin.indexer.cells.sources import Reference, SourceFile
 from cellkin.indexer.cells.worker import Placed
 from cellkin.store.catalog import Entry
+from cellkin.store.controls import is_control
 from cellkin.wire.match import GeneMatch
 
 
@@ -85,7 +86,39 @@ class IndexReport:
 def inherited(entry: Entry) -> dict[str, Any]:
     """Return what an index keeps of the one whose spaces it takes."""
     keys = ("recipe", "embedding", "embedding_digest", "corpus", "corpus_digest", "quality")
-    return {key: entry.manifest[key] for key in keys} | {"terms": entry.manifest.get("terms", {})}
+    # Older versions do not say these: then neither does what takes their spaces.
+    later = ("control_embedding", "likely_batch")
+    kept = {key: entry.manifest[key] for key in (*keys, *later) if key in (*keys, *entry.manifest)}
+    return kept | {"terms": entry.manifest.get("terms", {})}
+
+
+def cautions(manifest: Mapping[str, Any], *, control: bool) -> list[str]:
+    """Say what weakens all labels of an index.
+
+    Parameters
+    ----------
+    manifest
+        Of a version of a cell index.
+    control
+        Whether its gene vectors are a control, as `cellkin.store.controls.of_control` says.
+
+    Returns
+    -------
+    list of str
+        Sentences; none where nothing is known to.
+    """
+    found = []
+    if control:
+        found.append(
+            f"the gene vectors of {manifest['embedding']} are a control: labels by text mean "
+            "nothing"
+        )
+    if donors := manifest.get("likely_batch"):
+        found.append(
+            f"labels are judged on parts of the same donors, as no batch column was given though "
+            f"obs has {donors!r}: give --batch {donors}"
+        )
+    return found
 
 
 def described(reference: Reference, matched: Sequence[MatchedFile]) -> dict[str, Any]:
@@ -103,4 +136,20 @@ def described(reference: Reference, matched: Sequence[MatchedFile]) -> dict[str,
         ],
         "label": reference.label,
         "batch": reference.batch or "",
+    }
+
+
+def weaknesses(embedding: Entry, sources: Sequence[SourceFile]) -> dict[str, Any]:
+    """Return what an index keeps of what weakens its labels; `cautions` says it in words.
+
+    Parameters
+    ----------
+    embedding
+        The version of the gene vectors.
+    sources
+        The files of the reference.
+    """
+    return {
+        "control_embedding": is_control(embedding.manifest),
+        "likely_batch": next((s.likely_batch for s in sources if s.likely_batch), ""),
     }

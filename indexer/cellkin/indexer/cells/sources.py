@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from cellkin.indexer.cells.donors import find_donors
 from cellkin.matrices.cells import open_cells
 from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.errors import InvalidArgumentError
@@ -67,6 +68,9 @@ class SourceFile:
         Whether reading it means loading all of it.
     notes
         What the user should know about how it was read.
+    likely_batch
+        An obs column that plainly has donors, where neither a batch column nor several files were
+        given; else empty.
     """
 
     path: Path
@@ -77,6 +81,7 @@ class SourceFile:
     slow: bool
     in_memory: bool
     notes: list[str]
+    likely_batch: str = ""
 
     @property
     def n_cells(self) -> int:
@@ -151,10 +156,16 @@ def require_unique(named: Sequence[tuple[str, pa.ChunkedArray]]) -> None:
 
 def _read_source(reference: Reference, path: Path) -> SourceFile:
     with open_cells(path, layer=reference.layer, raw=reference.raw) as cells:
+        likely_batch = ""
         if reference.batch:
             batches = [b or "" for b in cells.column(reference.batch, "batch")]
+        elif len(reference.paths) > 1:
+            batches = [path.stem] * cells.n_cells
         else:
-            batches = [path.stem if len(reference.paths) > 1 else ""] * cells.n_cells
+            batches = [""] * cells.n_cells
+            likely_batch = find_donors(
+                cells.columns, lambda name: cells.column(name, "batch"), reference.label
+            )
         rows = pa.table(
             {
                 "id": pa.chunked_array([pa.array(cells.cell_ids, pa.string())]),
@@ -171,4 +182,5 @@ def _read_source(reference: Reference, path: Path) -> SourceFile:
             cells.matrix.slow,
             cells.matrix.in_memory,
             cells.notes,
+            likely_batch,
         )

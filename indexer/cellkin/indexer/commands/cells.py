@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cellkin.indexer.cells.publish import IndexChoice
     from cellkin.indexer.cells.report import IndexReport
     from cellkin.store.catalog import Entry
+    from cellkin.store.store import Store
 
 Command = Callable[..., None]
 
@@ -148,6 +149,12 @@ cells.add_command(evaluate)
     metavar="INDEX[@VERSION]",
     help="Use the cell space of this index instead of fitting one, so that both can be merged.",
 )
+@click.option(
+    "--false-alarms",
+    type=click.FloatRange(0.001, 0.5),
+    metavar="SHARE",
+    help="The share of known cells that may be called unknown for their novelty.  [default: 0.07]",
+)
 @_index_options
 @_job_options
 @json_option
@@ -165,6 +172,7 @@ def index(
     ontology: Path | None,
     space: str,
     like: str | None,
+    false_alarms: float | None,
     as_json: bool,
     **job: Any,
 ) -> None:
@@ -179,13 +187,14 @@ def index(
     from cellkin.store.store import Store
     from cellkin.wire.names import embedding_name, parse_version_name
 
-    if like is not None and (ontology is not None or space != "both"):
+    if like is not None and (ontology is not None or space != "both" or false_alarms is not None):
         raise click.UsageError(
-            "--like takes the spaces and terms of its index; leave out --space and --ontology"
+            "--like takes the spaces and terms of its index; leave out --space, --ontology and "
+            "--false-alarms"
         )
     store = Store.open(uri)
     reference = Reference(expand(files), label, batch, taxon, layer, raw, ontology)
-    with _job(**job) as how:
+    with _job(**job, false_alarms=false_alarms) as how:
         if like is not None:
             model = parse_version_name(like, "cell index")
             report = place_like(store, name, reference, model, how)
@@ -194,7 +203,7 @@ def index(
             report = index_cells(
                 store, name, reference, wanted, RECIPES[recipe], how, expression=space == "both"
             )
-    _show(report, as_json)
+    _show(report, store, as_json)
 
 
 @cells.command()
@@ -229,9 +238,10 @@ def append(
 
     reference = Reference(expand(files), label, batch, taxon, layer, raw)
     base = parse_version_name(index, "cell index")
+    store = Store.open(uri)
     with _job(**job) as how:
-        report = append_cells(Store.open(uri), base, reference, how)
-    _show(report, as_json)
+        report = append_cells(store, base, reference, how)
+    _show(report, store, as_json)
 
 
 @cells.command()
@@ -257,11 +267,12 @@ def merge(
 
     names = [parse_version_name(index, "cell index") for index in indexes]
     job = Job(index=_index_choice(wanted, recall, memory_gib), stages=progress_bar)
-    entry = merge_indexes(Store.open(uri), name, names, job)
+    store = Store.open(uri)
+    entry = merge_indexes(store, name, names, job)
     if as_json:
-        _print_json(entry)
+        _print_json(entry, store)
     else:
-        _show_entry(entry)
+        _show_entry(entry, store)
 
 
 @contextmanager
@@ -274,18 +285,22 @@ def _job(
     address: str | None,
     gpus: float,
     workers: int | None,
+    false_alarms: float | None = None,
 ) -> "Iterator[Job]":
     from cellkin.indexer.cells.engines import LocalEngine, n_cores
     from cellkin.indexer.cells.job import Job
     from cellkin.indexer.cells.ray_engine import RayEngine
+    from cellkin.indexer.spaces.readout import Votes
     from cellkin.terminal.console import progress_bar
 
     if engine != "ray" and (address or gpus):
         raise InvalidArgumentError("--address and --gpus are of --engine ray; give that too")
     n_workers = workers or n_cores()
     where = RayEngine(address, n_workers, gpus) if engine == "ray" else LocalEngine(n_workers)
+    votes = Votes() if false_alarms is None else Votes(false_alarms=false_alarms)
+    choice = _index_choice(wanted, recall, memory_gib)
     with closing(where):
-        yield Job(where, device, _index_choice(wanted, recall, memory_gib), stages=progress_bar)
+        yield Job(where, device, choice, votes, stages=progress_bar)
 
 
 def _index_choice(wanted: str, recall: float, memory_gib: float | None) -> "IndexChoice":
@@ -295,11 +310,11 @@ def _index_choice(wanted: str, recall: float, memory_gib: float | None) -> "Inde
     return IndexChoice(wanted, recall, memory)
 
 
-def _show(report: "IndexReport", as_json: bool) -> None:
+def _show(report: "IndexReport", store: "Store", as_json: bool) -> None:
     from cellkin.terminal.console import print_table
 
     if as_json:
-        _print_json(report.entry)
+        _print_json(report.entry, store)
         return
     for file in report.files:
         title = f"Genes ({file.source.units.why})"
@@ -308,7 +323,6 @@ def _show(report: "IndexReport", as_json: bool) -> None:
         print_table(title, ("names", "n", "share of expression"), file.match.lines(file.mass))
         for note in file.source.notes:
             click.echo(note)
-    _show_entry(report.entry)
     for n, why in (
         (report.n_unlabeled, "without a label"),
         (report.n_empty, "without a gene that has text"),
@@ -316,6 +330,7 @@ def _show(report: "IndexReport", as_json: bool) -> None:
         if n:
             click.echo(f"left out: {n} cells {why}")
     _show_speed(report)
+    _show_entry(report.entry, store)
 
 
 def _show_speed(report: "IndexReport") -> None:
@@ -336,8 +351,10 @@ def _show_speed(report: "IndexReport") -> None:
     )
 
 
-def _show_entry(entry: "Entry") -> None:
+def _show_entry(entry: "Entry", store: "Store") -> None:
+    from cellkin.store.quality import read_qualities
     from cellkin.terminal.console import print_table
+    from cellkin.terminal.quality import in_short, weakness
 
     made = entry.manifest
     print_table(
@@ -354,7 +371,29 @@ def _show_entry(entry: "Entry") -> None:
     if not certificate["reached"]:
         click.echo(f"the recall wanted, {certificate['target']:g}, was NOT reached")
     click.echo(f"embedding {made['embedding']}, corpus {made['corpus']}")
+    for space, quality in read_qualities(made).items():
+        click.echo(in_short(space, quality))
+        if weak := weakness(space, quality):
+            click.echo(weak)
+    for caution in _cautions(entry, store):
+        click.echo(f"WARNING: {caution}")
 
 
-def _print_json(entry: "Entry") -> None:
-    click.echo(json.dumps({"index": entry.full_name, "digest": entry.digest, **entry.manifest}))
+def _cautions(entry: "Entry", store: "Store") -> list[str]:
+    from cellkin.indexer.cells.report import cautions
+    from cellkin.store.controls import of_control
+
+    return cautions(entry.manifest, control=of_control(store.catalog.view(), entry))
+
+
+def _print_json(entry: "Entry", store: "Store") -> None:
+    from cellkin.store.quality import read_qualities
+
+    qualities = read_qualities(entry.manifest).items()
+    said = {
+        "index": entry.full_name,
+        "digest": entry.digest,
+        "weak_labels": {space: list(quality.weak_labels) for space, quality in qualities},
+        "warnings": _cautions(entry, store),
+    }
+    click.echo(json.dumps(said | dict(entry.manifest)))

@@ -20,11 +20,10 @@ from cellkin.terminal.options import json_option
 if TYPE_CHECKING:
     from cellkin.store.catalog import Entry
     from cellkin.store.certificate import Certificate
+    from cellkin.store.quality import SpaceQuality
     from cellkin.store.store import Store
 
 _KIND = "index"
-# Below it an unknown label is missed too often for "not called unknown" to mean anything.
-_WEAK_AUROC = 0.85
 
 
 @click.group()
@@ -58,6 +57,9 @@ def list_(uri: str, as_json: bool) -> None:
 @json_option
 def show(version: str, uri: str, as_json: bool) -> None:
     """Show what is certified of an index."""
+    from cellkin.indexer.cells.report import cautions
+    from cellkin.store.controls import of_control
+    from cellkin.store.quality import read_qualities
     from cellkin.terminal.console import print_table
 
     store, entry = resolve(uri, _KIND, version)
@@ -75,9 +77,10 @@ def show(version: str, uri: str, as_json: bool) -> None:
         *(_lines(stored) if stored else [("certificate", "none: older than certificates are")]),
     ]
     print_table(f"Cell index {entry.full_name}", ("what", "value"), rows)
-    for space, found in entry.manifest.get("quality", {}).items():
-        if found:
-            _show_quality(space, found)
+    for space, quality in read_qualities(entry.manifest).items():
+        _show_quality(space, quality)
+    for caution in cautions(entry.manifest, control=of_control(view, entry)):
+        click.echo(f"WARNING: {caution}")
 
 
 def _recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
@@ -111,33 +114,14 @@ def _certificate(entry: "Entry") -> "Certificate | None":
     return Certificate.from_json(stored) if stored else None
 
 
-def _show_quality(space: str, found: dict[str, Any]) -> None:
+def _show_quality(space: str, quality: "SpaceQuality") -> None:
     """Say how well labels were found on cells that were held out, and what was called unknown."""
-    from cellkin.terminal.console import print_table
+    from cellkin.terminal.quality import print_quality, weakness
 
-    f1 = found["macro_f1"]
-    lines = [
-        ("held out", f"{found['held_out']}, {found['n_held_out']} cells"),
-        ("accuracy", f"{found['accuracy']:.3f}"),
-        *((f"macro-F1, {kind}", f"{value:.3f}") for kind, value in f1.items()),
-        ("calibration error", f"{found['ece']:.3f}"),
-        ("novelty limit", f"{found['novelty_limit']:.2f}"),
-    ]
-    print_table(f"Labels by {space}", ("what", "value"), lines)
-    left_out = found["left_out"]
-    if not left_out:
-        return
-    print_table(
-        f"Labels left out of the reference, by {space}",
-        ("label", "cells", "AUROC", "called too far"),
-        [(x["label"], x["n_cells"], f"{x['auroc']:.2f}", f"{x['found']:.0%}") for x in left_out],
-    )
-    weak = [x["label"] for x in left_out if x["auroc"] < _WEAK_AUROC]
-    if weak:
-        click.echo(
-            f"too weak to trust: if the reference lacked {', '.join(weak)}, many of their cells "
-            f"would be given another label (AUROC below {_WEAK_AUROC:g})"
-        )
+    by_evidence = quality.macro_f1_by_evidence.items()
+    print_quality(space, quality, [(f"macro-F1, {kind}", f"{f1:.3f}") for kind, f1 in by_evidence])
+    if weak := weakness(space, quality):
+        click.echo(weak)
 
 
 def _lines(stored: "Certificate") -> list[tuple[str, str]]:

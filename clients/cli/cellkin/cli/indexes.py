@@ -1,0 +1,102 @@
+"""``cellkin indexes``: look at the cell indexes of a server."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellkin.terminal.options import json_option, server_option
+
+if TYPE_CHECKING:
+    from cellkin.client import CellIndex, Certificate
+
+_BATCHES_SHOWN = 20
+
+
+@click.group()
+def indexes() -> None:
+    """Look at the cell indexes of a server."""
+
+
+@indexes.command()
+@click.argument("version", metavar="NAME[@VERSION]")
+@server_option
+@json_option
+def show(version: str, server: str | None, as_json: bool) -> None:
+    """Show what is certified of an index, and how well labels are found."""
+    from cellkin.cli.connection import connect
+
+    with connect(server) as client:
+        index = client.get_cell_index(version)
+    if as_json:
+        click.echo(json.dumps(_described(index), indent=1))
+    else:
+        _print(index)
+
+
+def _described(index: "CellIndex") -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "version": index.name,
+        "created_at": index.create_time.isoformat(),
+        "aliases": list(index.aliases),
+        "retracted": asdict(index.retraction) if index.retraction else None,
+        "n_cells": index.n_cells,
+        "dim": index.dim,
+        "label_counts": dict(zip(index.labels, index.label_counts.tolist(), strict=True)),
+        "batches": list(index.batches),
+        "recipe": index.recipe,
+        "embedding": index.versions.embedding,
+        "control_embedding": index.control_embedding,
+        "corpus": index.versions.corpus,
+        "loaded": index.loaded,
+        "certificate": asdict(index.certificate) if index.certificate else None,
+        "qualities": {space: asdict(quality) for space, quality in index.qualities.items()},
+        "weak_labels": {s: list(quality.weak_labels) for s, quality in index.qualities.items()},
+    }
+
+
+def _print(index: "CellIndex") -> None:
+    from cellkin.terminal.console import print_table
+    from cellkin.terminal.quality import print_quality, weakness
+
+    batches = index.batches[:_BATCHES_SHOWN]
+    more = f" and {len(index.batches) - len(batches)} more" if batches != index.batches else ""
+    rows = [
+        ("made", index.create_time.isoformat()),
+        ("embedding", index.versions.embedding),
+        ("corpus", index.versions.corpus),
+        ("aliases", ", ".join(index.aliases) or "none"),
+        *([("retracted", index.retraction.reason)] if index.retraction else []),
+        ("cells, dimensions", f"{index.n_cells}, {index.dim}"),
+        ("labels", f"{len(index.labels)}"),
+        ("batches", ", ".join(batches) + more or "none"),
+        ("recipe", index.recipe),
+        *(_lines(index.certificate) if index.certificate else [("certificate", "none")]),
+    ]
+    print_table(f"Cell index {index.name}", ("what", "value"), rows)
+    for space, quality in index.qualities.items():
+        print_quality(space, quality)
+        if weak := weakness(space, quality):
+            click.echo(weak)
+    if index.control_embedding:
+        click.echo(
+            f"WARNING: the gene vectors of {index.versions.embedding} are a control: labels by "
+            "text mean nothing"
+        )
+
+
+def _lines(certificate: "Certificate") -> list[tuple[str, str]]:
+    settings = ", ".join(f"{name} {value}" for name, value in certificate.parameters.items())
+    return [
+        ("index", certificate.factory),
+        ("why", certificate.why),
+        ("settings", settings or "none"),
+        *((f"recall@{k}", f"{recall:.4f}") for k, recall in certificate.recalls.items()),
+        ("recall@10 wanted", f"{certificate.target:g}"),
+        ("measured with", f"{certificate.n_queries} {certificate.queries}"),
+        ("queries a CPU-second, batch", f"{certificate.qps_batch:.0f}"),
+        ("queries a CPU-second, single", f"{certificate.qps_single:.0f}"),
+        ("bytes a cell", f"{certificate.bytes_per_cell:.0f}"),
+    ]
