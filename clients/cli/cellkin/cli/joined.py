@@ -69,13 +69,18 @@ class JoinedCommand(click.Command):
         way = next(way for way in self._ways if _required(way) <= given)
         own = {str(parameter.name) for parameter in way.params}
         if foreign := given - own:
-            options = {str(p.name): p.opts[0] for p in self.params}
-            clash = _required(way) or own & given
-            raise click.UsageError(
-                f"{', '.join(options[name] for name in sorted(foreign))} cannot be given beside "
-                f"{', '.join(options[name] for name in sorted(clash))}"
-            )
+            raise click.UsageError(self._clash(way, foreign))
         return context.invoke(way, **{name: values[name] for name in own})
+
+    def _clash(self, way: click.Command, foreign: set[str]) -> str:
+        """Say why options that are not of the way that was chosen cannot be given."""
+        if needed := _required(way):
+            return f"{self._options(foreign)} cannot be given beside {self._options(needed)}"
+        other = next(way for way in self._ways if foreign & {p.name for p in way.params})
+        return f"{self._options(foreign)} needs {self._options(_required(other))}"
+
+    def _options(self, names: set[str]) -> str:
+        return ", ".join(sorted(p.opts[0] for p in self.params if p.name in names))
 
 
 def _required(command: click.Command) -> set[str]:
