@@ -4,12 +4,16 @@ It has the form of every cell space, ``z = sum_g w_g v_g - m``. Here ``v_g`` are
 variable genes, and ``w_g`` is chosen so that ``sum_g w_g v_g - m`` is the projection of the cell's
 z-scores. A gene that is not expressed has ``w_g = 0``, so a cell costs what it expresses; a gene
 that was not measured takes no part at all, which is to give it the reference's mean.
+
+A second map of the same form places cells for the contrastive head: of the genes that tell labels
+apart, log expression times loadings, without z-scores. A cell's logarithms are taken once for both.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,6 +62,14 @@ class ExpressionSpace:
         (n_variable, dim) float32 with orthonormal columns.
     center
         (dim,) float32, the mean of the reference cells before centring.
+    weighted
+        (n_weighted,) int32 rows of ``gene_ids``, ascending: the genes that the head sees; none
+        where there is no head.
+    weighted_means
+        (n_weighted,) float32 of ``ln(1 + 10,000 x / total)`` over the reference.
+    weighted_loadings
+        (n_weighted, refined_dim) float32: how well a gene tells labels apart, principal components
+        and head in one.
     """
 
     gene_ids: Int64Vector
@@ -67,11 +79,19 @@ class ExpressionSpace:
     deviations: Float32Vector
     loadings: Float32Matrix
     center: Float32Vector
+    weighted: Int32Vector
+    weighted_means: Float32Vector
+    weighted_loadings: Float32Matrix
 
     @property
     def dim(self) -> int:
         """Width of a cell vector."""
         return int(self.loadings.shape[1])
+
+    @property
+    def refined_dim(self) -> int:
+        """Width of a refined cell vector; 0 where there is no head."""
+        return int(self.weighted_loadings.shape[1])
 
     def rows_of(self, gene_ids: Int64Vector) -> Int64Vector:
         """Return the rows of genes by GeneID, -1 for those the reference lacks.
@@ -141,42 +161,39 @@ def place_expression(
     Returns
     -------
     Placed
-        ``z`` is not scaled to unit length, and zero for an empty cell.
+        ``z`` and ``refined`` are not scaled to unit length, and zero for an empty cell.
     """
     if cells.shape[1] != columns.n_columns:
         raise InvalidArgumentError(
             f"cells of {cells.shape[1]} columns; their genes are given for {columns.n_columns}"
         )
     ours, rows = _in_order(cells, columns)
-    where = np.full(len(space.gene_ids), -1, np.int32)
-    where[space.variable] = np.arange(len(space.variable), dtype=np.int32)
-    variable = where[rows]
-    met = variable[variable >= 0]
     zeros = (space.means / space.deviations).astype(np.float64)
-    offset = zeros[met] @ space.loadings[met].astype(np.float64)
-    loadings = _padded(space.loadings)
+    plain = _Map.of(space.variable, space.loadings, zeros, rows, len(space.gene_ids))
+    refined = _Map.of(
+        space.weighted, space.weighted_loadings, space.weighted_means, rows, len(space.gene_ids)
+    )
     choosing = (
         np.ascontiguousarray(ours.indptr, np.int64),
         np.ascontiguousarray(ours.indices, np.int32),
         np.ascontiguousarray(ours.data, None if ours.data.dtype == np.float32 else np.float64),
-        np.ascontiguousarray(variable, np.int32),
+        plain.places,
+        refined.places,
         1.0 / space.deviations.astype(np.float64),
         zeros,
         PER_CELL * float(space.shares[rows].sum(dtype=np.float64)),
     )
     z = np.zeros((cells.shape[0], space.dim), np.float32)
+    head = np.zeros((cells.shape[0], space.refined_dim), np.float32)
     empty = np.zeros(cells.shape[0], bool)
 
     def place(start: int) -> None:
         stop = min(start + _PART_CELLS, len(z))
-        bounds, chosen, weights = _choose(start, stop, *choosing, empty)
-        sums = np.empty((stop - start, loadings.shape[1]), np.float32)
-        add_vectors(
-            bounds[:-1], bounds[1:], chosen, weights, loadings.reshape(-1), len(loadings),
-            loadings.shape[1], sums.reshape(-1),
-        )  # fmt: skip
+        by_variable, by_weighted = _choose(start, stop, *choosing, empty)
         some = ~empty[start:stop]
-        z[start:stop][some] = (sums[:, : space.dim] - offset - space.center)[some]
+        z[start:stop][some] = (plain.sums(*by_variable) - space.center)[some]
+        if space.refined_dim:
+            head[start:stop][some] = refined.sums(*by_weighted)[some]
 
     starts = range(0, len(z), _PART_CELLS)
     if threads == 1:
@@ -185,12 +202,62 @@ def place_expression(
     else:
         with ThreadPoolExecutor(threads, "expression") as pool:
             list(pool.map(place, starts))
-    return Placed(z, empty)
+    return Placed(z, empty, head)
+
+
+@dataclass(frozen=True)
+class _Map:
+    """Loadings of some genes of a space, and what the columns of a query are to them.
+
+    Parameters
+    ----------
+    places
+        (n_columns,) int32 rows of the loadings, -1 for columns of other genes.
+    loadings
+        (n_genes, padded dim) float32.
+    offset
+        (dim,) float64, what a cell has that expresses none of the genes.
+    """
+
+    places: Int32Vector
+    loadings: Float32Matrix
+    offset: npt.NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        genes: Int32Vector,
+        loadings: Float32Matrix,
+        means: npt.NDArray[Any],
+        rows: Int64Vector,
+        n_genes: int,
+    ) -> "_Map":
+        """Meet (n_columns,) rows of genes; the means are in the units of the weights."""
+        where = np.full(n_genes, -1, np.int32)
+        where[genes] = np.arange(len(genes), dtype=np.int32)
+        places = where[rows]
+        met = places[places >= 0]
+        offset = means[met].astype(np.float64) @ loadings[met].astype(np.float64)
+        return cls(places, _padded(loadings), offset)
+
+    def sums(
+        self, bounds: Int64Vector, chosen: Int32Vector, weights: Float32Vector
+    ) -> npt.NDArray[np.float64]:
+        """Return (n_cells, dim) float64 sums of weighted loadings less the offset."""
+        n_genes, dim = self.loadings.shape
+        sums = np.empty((len(bounds) - 1, dim), np.float32)
+        add_vectors(
+            bounds[:-1], bounds[1:], chosen, weights, self.loadings.reshape(-1), n_genes, dim,
+            sums.reshape(-1),
+        )  # fmt: skip
+        return np.asarray(sums[:, : len(self.offset)] - self.offset)
 
 
 def _padded(loadings: Float32Matrix) -> Float32Matrix:
     """Return loadings with columns of zeros, so that rows are whole vectors of the machine."""
     n, dim = loadings.shape
+    if dim % _LANES == 0:
+        return np.ascontiguousarray(loadings)
     padded = np.zeros((n, -(-dim // _LANES) * _LANES), np.float32)
     padded[:, :dim] = loadings
     return padded
@@ -265,25 +332,31 @@ def _total(values):
 
 
 @compiled
-def _met(columns, variable, places):
-    """Write where a cell's columns are of variable genes; return how many."""
+def _met(columns, variable, weighted, places):
+    """Write where a cell's columns are of genes of either kind; return how many."""
     n = 0
     for i in range(len(columns)):
         # Stored each time and kept if it counts, for what is met at random no branch foresees.
         places[n] = i
-        n += variable[np.uint32(columns[i])] >= 0
+        column = np.uint32(columns[i])
+        # Both are -1 where the sign is set in both.
+        n += (variable[column] & weighted[column]) >= 0
     return n
 
 
 @compiled
-def _choose(start, stop, indptr, indices, values, variable, scales, zeros, per_cell, empty):
-    """Return what `add_vectors` adds up for some cells."""
+def _choose(start, stop, indptr, indices, values, variable, weighted, scales, zeros, per_cell,
+            empty):  # fmt: skip
+    """Return what `add_vectors` adds up for some cells, by variable and by weighted genes."""
     bounds = np.zeros(stop - start + 1, np.int64)
+    other_bounds = np.zeros(stop - start + 1, np.int64)
     most = indptr[stop] - indptr[start]
-    chosen, weights = np.empty(most, np.int32), np.empty(most, np.float32)
+    # One more than there can be: the place after the last is written, too.
+    chosen, weights = np.empty(most + 1, np.int32), np.empty(most + 1, np.float32)
+    others, logs_of = np.empty(most + 1, np.int32), np.empty(most + 1, np.float32)
     places = np.empty(most, np.int32)
     logs = np.empty(_FEW + 1, np.float64)
-    n = 0
+    n, n_others = 0, 0
     for cell in range(start, stop):
         begin, end = indptr[cell], indptr[cell + 1]
         columns, x = indices[begin:end], values[begin:end]
@@ -292,11 +365,11 @@ def _choose(start, stop, indptr, indices, values, variable, scales, zeros, per_c
             factor = per_cell / total
             # Most values of a cell are a few small counts: a logarithm of each is enough.
             logs[:] = 0.0
-            for j in range(_met(columns, variable, places)):
+            for j in range(_met(columns, variable, weighted, places)):
                 value = x[places[j]]
                 if not value > 0.0:
                     continue
-                row = variable[columns[places[j]]]
+                column = columns[places[j]]
                 count = int(min(value, _FEW))
                 if count == value:
                     if logs[count] == 0.0:
@@ -304,10 +377,15 @@ def _choose(start, stop, indptr, indices, values, variable, scales, zeros, per_c
                     expression = logs[count]
                 else:
                     expression = np.log(1.0 + value * factor)
-                weight = min(expression * scales[row], CLIP + zeros[row])
-                chosen[n], weights[n] = row, weight
-                n += 1
+                row = variable[column]
+                if row >= 0:
+                    chosen[n] = row
+                    weights[n] = min(expression * scales[row], CLIP + zeros[row])
+                    n += 1
+                # Stored each time, as in `_met`.
+                others[n_others], logs_of[n_others] = weighted[column], expression
+                n_others += weighted[column] >= 0
         else:
             empty[cell] = True
-        bounds[cell - start + 1] = n
-    return bounds, chosen[:n], weights[:n]
+        bounds[cell - start + 1], other_bounds[cell - start + 1] = n, n_others
+    return (bounds, chosen[:n], weights[:n]), (other_bounds, others[:n_others], logs_of[:n_others])

@@ -4,7 +4,8 @@ Evidence comes in four kinds, each a probability for every label:
 
 * ``votes``: the nearest reference cells, each with ``1 / max(1 - cosine, epsilon)``;
 * ``prototypes``: softmax of the cosines to the labels' mean vectors, over a temperature;
-* ``contrast``: the same after a linear head trained by supervised contrast;
+* ``contrast``: the same of the refined cells, which a linear head trained by supervised contrast
+  places by the genes that tell labels apart;
 * ``logistic``: a multinomial logistic regression.
 
 All but the votes are linear in the cell before the softmax, so what a gene adds to a label can be
@@ -13,7 +14,7 @@ temperature fitted on cells of donors that had no part in the fit.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -29,7 +30,7 @@ from cellkin.space.arrays import (
 )
 from cellkin.space.vectors import unit_rows
 from cellkin.space.votes import vote_shares
-from cellkin.wire.errors import FailedPreconditionError
+from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.terms import UnknownReason
 
 KINDS = ("votes", "prototypes", "contrast", "logistic")
@@ -41,6 +42,9 @@ FLOOR = 1e-3
 
 # Of a cell that lies where the mean of all does; its logarithm would have no end.
 _LEAST_LENGTH = 1e-6
+
+RATES = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
+"""The shares of false alarms that limits of novelty are kept for."""
 
 Float64Matrix: TypeAlias = npt.NDArray[np.float64]
 BoolMatrix: TypeAlias = npt.NDArray[np.bool_]
@@ -58,18 +62,15 @@ class Readout:
         The least distance; a vote counts ``n_c ** -class_balance``, with ``n_c`` reference cells of
         its label.
     n_components
-        Leading dimensions that neighbors and prototypes are compared in.
+        Leading dimensions that neighbors are compared in.
     prototypes
-        (n_labels, n_components) float32, unit rows: the mean direction of each label's cells.
-    head
-        (out_dim, dim) float32 of the contrastive refinement; of 0 rows where there is none.
+        (n_labels, dim) float32, unit rows: the mean direction of each label's cells in all
+        dimensions.
     head_prototypes
-        (n_labels, out_dim) float32, unit rows.
+        (n_labels, refined_dim) float32, unit rows: the same of refined cells; of 0 columns where
+        there is no head.
     coefficients, intercepts
         (n_labels, dim) and (n_labels,) float32 of the logistic regression; of 0 rows without one.
-    directions
-        (n_labels, dim) float32, unit rows: the mean direction of each label's cells in all
-        dimensions; of 0 rows where there is no regression.
     discriminants
         (n_labels, dim) float32 of the least squares of being of a label or not, but for constants;
         of 0 rows where there is no regression.
@@ -83,6 +84,9 @@ class Readout:
         cells; of the length, of all its cells.
     novelty_limit
         A cell whose novelty is above this is unknown.
+    novelty_limits
+        (n_rates,) float32, the limits for false alarms of `RATES`; infinite where nothing was
+        calibrated.
     min_probability
         A label less probable than this is not claimed.
     """
@@ -93,11 +97,9 @@ class Readout:
     class_balance: float
     n_components: int
     prototypes: Float32Matrix
-    head: Float32Matrix
     head_prototypes: Float32Matrix
     coefficients: Float32Matrix
     intercepts: Float32Vector
-    directions: Float32Matrix
     discriminants: Float32Matrix
     mix: npt.NDArray[np.float64]
     sharpness: float
@@ -105,6 +107,7 @@ class Readout:
     novelty_means: Float32Matrix
     novelty_deviations: Float32Matrix
     novelty_limit: float
+    novelty_limits: Float32Vector
     min_probability: float
 
     @property
@@ -131,26 +134,45 @@ def neighbor_vectors(z: Float32Matrix, n_components: int) -> Float32Matrix:
     return unit_rows(np.ascontiguousarray(z[:, :n_components]))
 
 
-def evidence(z: Float32Matrix, shares: Float64Matrix, readout: Readout) -> list[Float64Matrix]:
-    """Return what each of `KINDS` says: (n_cells, n_labels) probabilities, or of 0 rows.
+@dataclass(frozen=True)
+class Placed:
+    """Cells in a space.
 
     Parameters
     ----------
     z
-        (n_cells, dim) float32, as the space places cells.
+        (n_cells, dim) float32.
+    empty
+        (n_cells,) bool, cells none of whose genes has a vector.
+    refined
+        (n_cells, refined_dim) float32, where a head places them; of no columns without one.
+    """
+
+    z: Float32Matrix
+    empty: BoolVector
+    refined: Float32Matrix = field(default_factory=lambda: np.empty((0, 0), np.float32))
+
+
+def evidence(placed: Placed, shares: Float64Matrix, readout: Readout) -> list[Float64Matrix]:
+    """Return what each of `KINDS` says: (n_cells, n_labels) probabilities, or of 0 rows.
+
+    Parameters
+    ----------
+    placed
+        The cells.
     shares
         (n_cells, n_labels) float64, from `vote_shares`.
     readout
         The fitted readout.
     """
     none = np.empty((0, readout.n_labels))
-    cosines = neighbor_vectors(z, readout.n_components) @ readout.prototypes.T
+    cosines = unit_rows(placed.z) @ readout.prototypes.T
     contrast = logistic = none
-    if len(readout.head):
-        refined = unit_rows(z @ readout.head.T)
-        contrast = softmax(refined @ readout.head_prototypes.T / TEMPERATURE)
+    if readout.head_prototypes.shape[1]:
+        refined = unit_rows(placed.refined) @ readout.head_prototypes.T
+        contrast = softmax(refined / TEMPERATURE)
     if len(readout.coefficients):
-        logistic = softmax(z @ readout.coefficients.T + readout.intercepts)
+        logistic = softmax(placed.z @ readout.coefficients.T + readout.intercepts)
     return [shares, softmax(cosines / TEMPERATURE), contrast, logistic]
 
 
@@ -196,23 +218,20 @@ def closeness(
     Returns
     -------
     Float64Matrix
-        (n_ways, n_cells). Where there are `Readout.discriminants`: the cosine to the label's
-        direction, the label's discriminant, and minus the logarithm of the length. Else the cosine
-        to the label's prototype, and the mean cosine to the `Readout.n_novelty` nearest neighbors,
-        -1 where there are none.
+        (n_ways, n_cells). The cosine to the label's prototype; then, where there are
+        `Readout.discriminants`, the label's discriminant and minus the logarithm of the length,
+        else the mean cosine to the `Readout.n_novelty` nearest neighbors, -1 where there are none.
     """
+    cosines = np.einsum("cd,cd->c", unit_rows(z), readout.prototypes[winners])
     if len(readout.discriminants):
-        cosines = np.einsum("cd,cd->c", unit_rows(z), readout.directions[winners])
         scores = np.einsum("cd,cd->c", z, readout.discriminants[winners])
         lengths = np.maximum(np.linalg.norm(z, axis=1), _LEAST_LENGTH)
         return np.stack([cosines, scores, -np.log(lengths)]).astype(np.float64)
-    compared = neighbor_vectors(z, readout.n_components)
-    own = np.einsum("cd,cd->c", compared, readout.prototypes[winners])
     near = found[:, : readout.n_novelty]
     total = np.where(near, similarities[:, : readout.n_novelty], 0).sum(axis=1, dtype=np.float64)
     n_found = near.sum(axis=1)
     mean = np.divide(total, n_found, out=np.full(len(winners), -1.0), where=n_found > 0)
-    return np.stack([own.astype(np.float64), mean])
+    return np.stack([cosines.astype(np.float64), mean])
 
 
 def novelty(close: Float64Matrix, winners: Int32Vector, readout: Readout) -> Float32Vector:
@@ -234,22 +253,6 @@ def novelty(close: Float64Matrix, winners: Int32Vector, readout: Readout) -> Flo
     """
     means, deviations = readout.novelty_means[:, winners], readout.novelty_deviations[:, winners]
     return np.asarray(((means - close) / deviations).mean(axis=0), np.float32)
-
-
-@dataclass(frozen=True)
-class Placed:
-    """Cells in a space.
-
-    Parameters
-    ----------
-    z
-        (n_cells, dim) float32.
-    empty
-        (n_cells,) bool, cells none of whose genes has a vector.
-    """
-
-    z: Float32Matrix
-    empty: BoolVector
 
 
 @dataclass(frozen=True)
@@ -312,7 +315,7 @@ def read_labels(
     shares, n_votes = vote_shares(
         similarities[:, :k], voted[:, :k], counts, readout.vote_epsilon, readout.class_balance
     )
-    kinds = evidence(placed.z, shares, readout)
+    kinds = evidence(placed, shares, readout)
     mix = np.array([1.0, 0, 0, 0]) if votes_only else readout.mix
     by_label = combine(kinds, mix, readout.votes_sharpness if votes_only else readout.sharpness)
     winners = by_label.argmax(axis=1).astype(np.int32)
@@ -331,6 +334,39 @@ def read_labels(
         winners, probabilities, shares[at].astype(np.float32), n_votes[at].astype(np.uint8),
         far, reasons, by_label,
     )  # fmt: skip
+
+
+def limit_at(readout: Readout, rate: float) -> float:
+    """Return the limit of novelty for a share of false alarms.
+
+    Parameters
+    ----------
+    readout
+        The fitted readout.
+    rate
+        The share of known cells that may be beyond the limit, from the first to the last of
+        `RATES`; between two of them the limit is linear in the logarithm of the rate.
+
+    Returns
+    -------
+    float
+        Infinite where nothing was calibrated.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the rate is outside.
+    """
+    if not RATES[0] <= rate <= RATES[-1]:
+        raise InvalidArgumentError(
+            f"{rate:g} of known cells beyond the limit; limits are known from {RATES[0]:g} to "
+            f"{RATES[-1]:g}",
+            {"rate": f"{rate:g}"},
+        )
+    limits = readout.novelty_limits.astype(np.float64)
+    if not np.isfinite(limits).all():
+        return float("inf")
+    return float(np.interp(np.log(rate), np.log(RATES), limits))
 
 
 def foreign_limit(limit: float, novelties: Float32Vector) -> float:
@@ -364,7 +400,7 @@ def read_readout(arrays: Mapping[str, npt.NDArray[Any]], numbers: Mapping[str, f
     FailedPreconditionError
         If parts are missing, as in an index that was made before there were such.
     """
-    missing = sorted({field.name for field in fields(Readout)} - arrays.keys() - numbers.keys())
+    missing = sorted({part.name for part in fields(Readout)} - arrays.keys() - numbers.keys())
     if missing:
         raise FailedPreconditionError(
             f"the index is of an older format, without {' and '.join(missing)}; make it again with "

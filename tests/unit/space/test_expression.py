@@ -19,12 +19,13 @@ from cellkin.space.expression import (
 )
 from cellkin.wire.errors import InvalidArgumentError
 
-N_GENES, DIM, N_LABELS = 9, 4, 3
+N_GENES, DIM, REFINED_DIM = 9, 4, 3
 
 
 def space_of(
-    n_genes: int = N_GENES, n_variable: int = 6, dim: int = DIM, seed: int = 0
-) -> ExpressionSpace:
+    n_genes: int = N_GENES, n_variable: int = 6, dim: int = DIM, seed: int = 0,
+    n_weighted: int = 5, refined_dim: int = REFINED_DIM,
+) -> ExpressionSpace:  # fmt: skip
     rng = np.random.default_rng(seed)
     shares = rng.uniform(0.1, 1, n_genes)
     loadings, _ = np.linalg.qr(rng.standard_normal((n_variable, dim)))
@@ -36,19 +37,22 @@ def space_of(
         rng.uniform(0.2, 3, n_variable).astype(np.float32),
         loadings.astype(np.float32),
         rng.normal(0, 0.1, dim).astype(np.float32),
+        np.sort(rng.permutation(n_genes)[:n_weighted]).astype(np.int32),
+        rng.uniform(0, 4, n_weighted).astype(np.float32),
+        rng.standard_normal((n_weighted, refined_dim)).astype(np.float32),
     )
 
 
 def defined(
     cell: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], space: ExpressionSpace
-) -> tuple[npt.NDArray[np.float64], bool]:
-    """Return a cell's place and whether it is empty, and nothing clever."""
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], bool]:
+    """Return a cell's place, where the head places it, and whether it is empty: nothing clever."""
     x = np.zeros(len(space.gene_ids))
     for value, row in zip(cell, rows, strict=True):
         if row >= 0:
             x[row] += value
     if not x.sum() > 0:
-        return np.zeros(space.dim), True
+        return np.zeros(space.dim), np.zeros(space.refined_dim), True
     measured = np.isin(np.arange(len(x)), rows)
     share = space.shares[measured].astype(np.float64).sum()
     logs = np.log1p(10_000 * share * x / x.sum())
@@ -56,7 +60,9 @@ def defined(
     # What was not measured has the mean of the reference.
     scores = np.where(measured[space.variable], np.minimum(scores, CLIP), 0)
     z = scores @ space.loadings.astype(np.float64) - space.center
-    return np.asarray(z, np.float64), False
+    off = logs[space.weighted] - space.weighted_means.astype(np.float64)
+    off = np.where(measured[space.weighted], off, 0)
+    return np.asarray(z, np.float64), off @ space.weighted_loadings.astype(np.float64), False
 
 
 @dataclass(frozen=True)
@@ -91,11 +97,12 @@ def cases(draw: st.DrawFn, repeated: bool = True) -> Case:
 def test_places_are_those_of_the_definition(case: Case) -> None:
     space = space_of()
     placed = place_expression(sp.csr_matrix(case.counts), ExpressionColumns.of(case.rows), space)
-    assert placed.z.dtype == np.float32
+    assert placed.z.dtype == placed.refined.dtype == np.float32
     for at, cell in enumerate(case.counts.astype(np.float64)):
-        z, empty = defined(cell, case.rows, space)
+        z, refined, empty = defined(cell, case.rows, space)
         assert placed.empty[at] == empty
         np.testing.assert_allclose(placed.z[at], z, rtol=1e-6, atol=1e-5)
+        np.testing.assert_allclose(placed.refined[at], refined, rtol=1e-6, atol=1e-4)
 
 
 def cells_of(n: int, n_genes: int, seed: int = 0) -> sp.csr_matrix:
@@ -114,19 +121,22 @@ def test_the_order_of_columns_does_not_change_a_bit(case: Case, random: Any) -> 
         sp.csr_matrix(case.counts[:, order]), ExpressionColumns.of(case.rows[order]), space
     )
     assert plain.z.tobytes() == shuffled.z.tobytes()
+    assert plain.refined.tobytes() == shuffled.refined.tobytes()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
 def test_blocks_threads_and_types_of_counts_do_not_change_a_bit(dtype: type) -> None:
-    space = space_of(300, 120, 20)
+    space = space_of(300, 120, 20, n_weighted=90, refined_dim=40)
     cells = sp.csr_matrix(np.round(cells_of(2500, 300).toarray()), dtype=dtype)
     columns = ExpressionColumns.of(np.arange(300))
     whole = place_expression(cells, columns, space)
     threaded = place_expression(cells, columns, space, threads=3)
     assert threaded.z.tobytes() == whole.z.tobytes()
+    assert threaded.refined.tobytes() == whole.refined.tobytes()
     cuts = [0, 1, 2, 40, 40, 1023, 1025, 2500]
     parts = [place_expression(cells[a:b], columns, space) for a, b in itertools.pairwise(cuts)]
     assert np.concatenate([part.z for part in parts]).tobytes() == whole.z.tobytes()
+    assert np.concatenate([part.refined for part in parts]).tobytes() == whole.refined.tobytes()
 
 
 def test_columns_in_the_order_of_the_space_are_placed_as_any_others() -> None:
@@ -136,6 +146,7 @@ def test_columns_in_the_order_of_the_space_are_placed_as_any_others() -> None:
     foreign = sp.hstack([sp.csr_matrix(np.full((20, 1), 3.0)), cells], format="csr")
     beside = place_expression(foreign, ExpressionColumns.of(np.arange(-1, 60)), space)
     assert own.z.tobytes() == beside.z.tobytes()
+    assert own.refined.tobytes() == beside.refined.tobytes()
     unsorted = cells.copy()
     for row in range(20):
         part = slice(unsorted.indptr[row], unsorted.indptr[row + 1])
@@ -146,6 +157,7 @@ def test_columns_in_the_order_of_the_space_are_placed_as_any_others() -> None:
     before = unsorted.indices.copy()
     again = place_expression(unsorted, ExpressionColumns.of(np.arange(60)), space)
     assert own.z.tobytes() == again.z.tobytes()
+    assert own.refined.tobytes() == again.refined.tobytes()
     assert np.array_equal(unsorted.indices, before), "the caller's cells are left as they are"
 
 
@@ -180,12 +192,33 @@ def test_no_gene_in_common_leaves_every_cell_empty() -> None:
     placed = place_expression(cells, ExpressionColumns.of(np.full(3, -1)), space_of())
     assert placed.empty.all()
     assert not placed.z.any()
+    assert not placed.refined.any()
+
+
+def test_a_space_without_a_head_refines_nothing() -> None:
+    space = space_of(n_weighted=0, refined_dim=0)
+    placed = place_expression(cells_of(4, N_GENES), ExpressionColumns.of(np.arange(N_GENES)), space)
+    assert placed.refined.shape == (4, 0)
+    with_head = place_expression(
+        cells_of(4, N_GENES), ExpressionColumns.of(np.arange(N_GENES)), space_of()
+    )
+    assert placed.z.tobytes() == with_head.z.tobytes()
+
+
+def test_a_cell_without_the_genes_of_the_head_is_where_the_mean_is() -> None:
+    space = space_of()
+    others = np.setdiff1d(np.arange(N_GENES), space.weighted)
+    cells = sp.csr_matrix(np.ones((1, len(others)), np.float32))
+    placed = place_expression(cells, ExpressionColumns.of(others), space)
+    assert not placed.empty[0]
+    assert not placed.refined.any()
 
 
 def test_no_cells() -> None:
     columns = ExpressionColumns.of(np.arange(N_GENES))
     placed = place_expression(sp.csr_matrix((0, N_GENES), dtype=np.float32), columns, space_of())
     assert placed.z.shape == (0, DIM)
+    assert placed.refined.shape == (0, REFINED_DIM)
 
 
 def test_columns_that_do_not_fit_are_refused() -> None:

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from cellkin.space.readout import (
     FLOOR,
     KINDS,
+    RATES,
     Placed,
     Readout,
     closeness,
     combine,
     evidence,
     foreign_limit,
+    limit_at,
     neighbor_vectors,
     novelty,
     read_labels,
@@ -27,7 +29,7 @@ from cellkin.space.readout import (
 )
 from cellkin.space.vectors import unit_rows
 from cellkin.space.votes import vote_shares
-from cellkin.wire.errors import FailedPreconditionError
+from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.terms import UnknownReason
 
 N_LABELS, DIM = 3, 5
@@ -43,11 +45,9 @@ def readout_of(**given: Any) -> Readout:
         "class_balance": 0.0,
         "n_components": DIM,
         "prototypes": np.eye(N_LABELS, DIM, dtype=np.float32),
-        "head": rng.standard_normal((2, DIM)).astype(np.float32),
         "head_prototypes": unit_rows(rng.standard_normal((N_LABELS, 2)).astype(np.float32)),
         "coefficients": rng.standard_normal((N_LABELS, DIM)).astype(np.float32),
         "intercepts": rng.standard_normal(N_LABELS).astype(np.float32),
-        "directions": unit_rows(rng.standard_normal((N_LABELS, DIM)).astype(np.float32)),
         "discriminants": rng.standard_normal((N_LABELS, DIM)).astype(np.float32),
         "mix": np.array([0.1, 0.1, 0.3, 0.5]),
         "sharpness": 1.5,
@@ -55,6 +55,7 @@ def readout_of(**given: Any) -> Readout:
         "novelty_means": np.array([[0.9, 0.8, 0.7], [0.6, 0.5, 0.4]], np.float32),
         "novelty_deviations": np.array([[0.1, 0.2, 0.3], [0.3, 0.2, 0.1]], np.float32),
         "novelty_limit": 3.0,
+        "novelty_limits": np.linspace(6, 1, len(RATES)).astype(np.float32),
         "min_probability": 0.5,
     }
     return Readout(**{**fields, **given})
@@ -142,13 +143,15 @@ def cells(n: int = 6, seed: int = 0) -> npt.NDArray[np.float32]:
 
 
 def test_evidence_is_linear_in_the_cell_before_the_softmax() -> None:
-    readout, z = readout_of(), cells()
+    readout, z = readout_of(n_components=2), cells()
+    refined = np.random.default_rng(7).standard_normal((6, 2)).astype(np.float32)
     shares = probabilities(6, 1)
-    votes, prototypes, contrast, logistic = evidence(z, shares, readout)
+    placed = Placed(z, np.zeros(6, bool), refined)
+    votes, prototypes, contrast, logistic = evidence(placed, shares, readout)
     assert votes is shares
+    # In all dimensions: only neighbors are compared in the leading ones.
     cosines = (z / np.linalg.norm(z, axis=1, keepdims=True)) @ readout.prototypes.T
     np.testing.assert_allclose(prototypes, softmax(cosines / 0.1), atol=1e-5)
-    refined = z @ readout.head.T
     refined /= np.linalg.norm(refined, axis=1, keepdims=True)
     np.testing.assert_allclose(contrast, softmax(refined @ readout.head_prototypes.T / 0.1), 1e-4)
     logits = z @ readout.coefficients.T + readout.intercepts
@@ -157,12 +160,31 @@ def test_evidence_is_linear_in_the_cell_before_the_softmax() -> None:
 
 def test_a_readout_without_head_and_regression_says_nothing_of_them() -> None:
     bare = readout_of(
-        head=np.zeros((0, DIM), np.float32), head_prototypes=np.zeros((N_LABELS, 0), np.float32),
-        coefficients=NONE, intercepts=np.zeros(0, np.float32),
+        head_prototypes=np.zeros((N_LABELS, 0), np.float32), coefficients=NONE,
+        intercepts=np.zeros(0, np.float32),
     )  # fmt: skip
-    kinds = evidence(cells(), probabilities(6, 1), bare)
+    kinds = evidence(Placed(cells(), np.zeros(6, bool)), probabilities(6, 1), bare)
     assert [len(kind) for kind in kinds] == [6, 6, 0, 0]
     assert len(kinds) == len(KINDS)
+
+
+def test_what_the_head_says_of_a_cell_without_place_is_nothing() -> None:
+    placed = Placed(cells(), np.zeros(6, bool), np.zeros((6, 2), np.float32))
+    contrast = evidence(placed, probabilities(6, 1), readout_of())[2]
+    np.testing.assert_allclose(contrast, 1 / N_LABELS)
+
+
+def test_limits_are_linear_in_the_logarithm_of_the_rate() -> None:
+    readout = readout_of()
+    for rate, limit in zip(RATES, readout.novelty_limits, strict=True):
+        assert limit_at(readout, rate) == pytest.approx(float(limit))
+    between = limit_at(readout, float(np.sqrt(RATES[3] * RATES[4])))
+    assert between == pytest.approx(float(readout.novelty_limits[3:5].mean()))
+    for rate in (0.0, RATES[0] / 2, 0.51, 1.0, float("nan")):
+        with pytest.raises(InvalidArgumentError, match=r"known from 0.001 to 0.5"):
+            limit_at(readout, rate)
+    uncalibrated = readout_of(novelty_limits=np.full(len(RATES), np.inf, np.float32))
+    assert limit_at(uncalibrated, 0.04) == np.inf
 
 
 def test_neighbors_are_compared_in_leading_dimensions() -> None:
@@ -188,12 +210,12 @@ def test_closeness_is_by_discriminants_where_there_are_any_else_by_neighbors() -
     z = cells(2)
     lengths = np.linalg.norm(z, axis=1)
     of_label = ((0, 1), (1, 0))
-    cosines = [(z / lengths[:, None] @ readout.directions.T)[at] for at in of_label]
+    cosines = [(z / lengths[:, None] @ readout.prototypes.T)[at] for at in of_label]
     scores = [(z @ readout.discriminants.T)[at] for at in of_label]
     expected = np.array([cosines, scores, -np.log(lengths)])
     close = closeness(z, similarities, found, winners, readout)
     np.testing.assert_allclose(close, expected, atol=1e-5)
-    bare = replace(readout, directions=NONE, discriminants=NONE)
+    bare = replace(readout, discriminants=NONE)
     near = closeness(z, similarities, found, winners, bare)
     own = [(z / lengths[:, None] @ readout.prototypes.T)[at] for at in of_label]
     np.testing.assert_allclose(near, np.array([own, [0.6, 0.9]]), atol=1e-6)
@@ -222,7 +244,8 @@ def read(readout: Readout, votes_only: bool = False, **changed: Any) -> Any:
 
 PLAIN = readout_of(
     mix=np.array([0.5, 0.5, 0, 0]), sharpness=1.0, votes_sharpness=1.0,
-    coefficients=NONE, intercepts=np.zeros(0, np.float32), directions=NONE, discriminants=NONE,
+    coefficients=NONE, intercepts=np.zeros(0, np.float32), discriminants=NONE,
+    head_prototypes=np.zeros((N_LABELS, 0), np.float32),
     novelty_means=np.full((2, 3), 0.9, np.float32),
     novelty_deviations=np.full((2, 3), 0.1, np.float32),
 )  # fmt: skip
@@ -291,8 +314,8 @@ def test_what_is_stored_is_what_was_fitted() -> None:
 def test_an_index_without_what_is_read_now_is_to_be_made_again() -> None:
     readout = readout_of()
     arrays = readout.arrays()
-    del arrays["directions"], arrays["discriminants"]
-    with pytest.raises(FailedPreconditionError, match="directions and discriminants; make it"):
+    del arrays["novelty_limits"], arrays["discriminants"]
+    with pytest.raises(FailedPreconditionError, match="discriminants and novelty_limits; make it"):
         read_readout(arrays, readout.numbers())
 
 

@@ -215,7 +215,7 @@ def _publish(
         name: made.to_json() for name, (_, made) in zip(spaces.names, built, strict=True)
     }
     manifest = {
-        "format": 4,
+        "format": 5,
         **made_from,
         **cells.to_manifest(),
         "vector_dim": cells.dim,

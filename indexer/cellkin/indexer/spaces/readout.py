@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
-from cellkin.indexer.spaces.contrast import fit_head
 from cellkin.indexer.spaces.novelty import discriminants, mean_directions, nearest, with_novelty
 from cellkin.indexer.spaces.sample import Sample, balanced, folds
 from cellkin.space.arrays import CsrMatrix, Float32Matrix, Float32Vector, Int32Vector, Int64Vector
 from cellkin.space.readout import (
     KINDS,
+    RATES,
     Float64Matrix,
     Placed,
     Readout,
@@ -32,7 +32,7 @@ from cellkin.space.vectors import unit_rows
 from cellkin.space.votes import vote_shares
 
 MIXES = {
-    "combined": (0.1, 0.1, 0.3, 0.5),
+    "combined": (0.1, 0.1, 0.4, 0.4),
     "votes": (1.0, 0.0, 0.0, 0.0),
     "prototypes": (0.0, 1.0, 0.0, 0.0),
     "contrast": (0.0, 0.0, 1.0, 0.0),
@@ -49,6 +49,11 @@ _SEVERAL_BATCHES = 1.2
 _ONE_BATCH = 0.25
 # And how many times among the reference's own cells at most: they fit best.
 _OWN_CELLS = 0.7
+# Half of the known cells being so many deviations farther than the reference's own, its own cells
+# say nothing of others.
+_MUCH_FARTHER = 1.0
+# Of fewer cells the limit is that of one or two.
+_ENOUGH_HELD_OUT = 150
 
 
 class FittedSpace(Protocol):
@@ -56,11 +61,7 @@ class FittedSpace(Protocol):
 
     @property
     def n_components(self) -> int:
-        """Leading dimensions that neighbors and prototypes are compared in."""
-
-    @property
-    def n_unsupervised(self) -> int:
-        """Leading dimensions that were chosen without regard to labels."""
+        """Leading dimensions that neighbors are compared in."""
 
     @property
     def coefficients(self) -> Float32Matrix:
@@ -126,29 +127,38 @@ class HeldOut:
 def draft(
     fitted: FittedSpace, sample: Sample, z: Float32Matrix, how: Votes, refine: bool
 ) -> Readout:
-    """Return the readout of placed cells, before anything is calibrated."""
-    compared = neighbor_vectors(z, fitted.n_components)
-    prototypes = mean_directions(compared, sample)
+    """Return the readout of placed cells, before anything is calibrated.
+
+    Parameters
+    ----------
+    fitted
+        The space.
+    sample
+        The cells it was fitted to.
+    z
+        (n_cells, dim) float32, as it places them.
+    how
+        What is asked.
+    refine
+        Whether the space's head is part of the evidence; where it has none, it is not.
+    """
     dim, n = z.shape[1], sample.n_labels
-    head = np.zeros((0, dim), np.float32)
-    refined = np.empty((n, 0), np.float32)
+    head_prototypes = np.empty((n, 0), np.float32)
     if refine:
-        # Trained on what was fitted to the labels already, it would only learn that by heart.
-        plain = fitted.n_unsupervised
-        inner = fit_head(z[:, :plain], sample.labels)
-        head = np.pad(inner, ((0, 0), (0, dim - plain)))
-        refined = mean_directions(unit_rows(z @ head.T), sample)
-    none, n_ways = np.empty((0, dim), np.float32), 2
-    judged = none, none
+        refined = fitted.place(sample.cells).refined
+        if refined.shape[1]:
+            head_prototypes = mean_directions(unit_rows(refined), sample)
+    judged, n_ways = np.empty((0, dim), np.float32), 2
     if len(fitted.coefficients):
-        judged, n_ways = (mean_directions(unit_rows(z), sample), discriminants(z, sample)), 3
+        judged, n_ways = discriminants(z, sample), 3
     mix = np.array(MIXES["combined"])
-    mix[2] *= refine
+    mix[2] *= head_prototypes.shape[1] > 0
     mix[3] *= len(fitted.coefficients) > 0
     return Readout(
-        how.k, how.n_novelty, how.epsilon, how.class_balance, fitted.n_components, prototypes, head,
-        refined, fitted.coefficients, fitted.intercepts, *judged, mix / mix.sum(), 1.0, 1.0,
-        np.zeros((n_ways, n), np.float32), np.ones((n_ways, n), np.float32), np.inf,
+        how.k, how.n_novelty, how.epsilon, how.class_balance, fitted.n_components,
+        mean_directions(unit_rows(z), sample), head_prototypes, fitted.coefficients,
+        fitted.intercepts, judged, mix / mix.sum(), 1.0, 1.0, np.zeros((n_ways, n), np.float32),
+        np.ones((n_ways, n), np.float32), np.inf, np.full(len(RATES), np.inf, np.float32),
         how.min_probability,
     )  # fmt: skip
 
@@ -231,13 +241,19 @@ def calibrate(
         sharpness=_sharpness(held, readout.mix),
         votes_sharpness=_sharpness(held, only_votes),
     )
-    several = held.batches.any()
-    beyond = how.false_alarms * (_SEVERAL_BATCHES if several else _ONE_BATCH)
+    limit = _limit(held, own, how.false_alarms)
+    limits = np.array([_limit(held, own, rate) for rate in RATES], np.float32)
+    return replace(readout, novelty_limit=limit, novelty_limits=limits), macro_f1
+
+
+def _limit(held: HeldOut, own: Float32Vector, false_alarms: float) -> float:
+    """Return the novelty that a share of known cells is beyond."""
+    beyond = false_alarms * (_SEVERAL_BATCHES if held.batches.any() else _ONE_BATCH)
     # In the spaces of few dimensions that parts of a small reference span, cells look less novel
     # than in that of the whole: such a limit is raised to what its own cells ask for.
-    own_limit = float(np.quantile(own, 1 - how.false_alarms * _OWN_CELLS))
-    limit = max(float(np.quantile(held.far, 1 - beyond)), own_limit)
-    return replace(readout, novelty_limit=limit), macro_f1
+    own_limit = float(np.quantile(own, 1 - false_alarms * _OWN_CELLS))
+    # Of few cells the share cannot be met exactly: rather fewer are beyond than more.
+    return max(float(np.quantile(held.far, 1 - beyond, method="higher")), own_limit)
 
 
 def macro_f1_of(truth: Int32Vector, winners: Int64Vector, n_labels: int) -> float:
@@ -268,7 +284,8 @@ def probability_report(held: HeldOut, readout: Readout, n_bins: int = 15) -> dic
     -------
     dict
         ``ece``, the expected calibration error; ``accuracy``; ``reliability``, by bin of equal
-        width the number of cells, their mean probability and their accuracy, empty bins left out.
+        width the number of cells, their mean probability and their accuracy, empty bins left out;
+        ``novelty_note``, see `novelty_note`.
     """
     chances = combine(held.kinds, readout.mix, readout.sharpness)
     winners = chances.argmax(axis=1)
@@ -280,7 +297,32 @@ def probability_report(held: HeldOut, readout: Readout, n_bins: int = 15) -> dic
         if n
     ]
     ece = sum(n * abs(mean - share) for n, mean, share in table) / len(right)
-    return {"ece": ece, "accuracy": float(right.mean()), "reliability": table}
+    return {
+        "ece": ece,
+        "accuracy": float(right.mean()),
+        "reliability": table,
+        "novelty_note": novelty_note(held),
+    }
+
+
+def novelty_note(held: HeldOut) -> str:
+    """Say why a limit of novelty finds few unknown cells, or nothing where it may be trusted.
+
+    Such a limit is high: known cells are not called unknown for it.
+    """
+    n, off = len(held.far), float(np.median(held.far))
+    if off > _MUCH_FARTHER:
+        return (
+            f"held-out cells of known labels are {off:.1f} deviations farther than the "
+            "reference's own, so few unknown cells are beyond the limit of novelty: it has too few "
+            "cells for its labels"
+        )
+    if n < _ENOUGH_HELD_OUT:
+        return (
+            f"only {n} cells were held out, so few unknown cells are beyond the limit of novelty: "
+            "it is about the novelty of the farthest of them"
+        )
+    return ""
 
 
 @dataclass(frozen=True)
@@ -323,7 +365,7 @@ def leave_labels_out(sample: Sample, fit: FitSpace, readout: Readout, how: Votes
         left = small.labels[asked] == code
         if train.n_labels < 2 or not 0 < left.sum() < len(left):
             continue
-        _, far = _tell(train, small, asked, fit, how, refine=False)
+        _, far = _tell(train, small, asked, fit, how, refine=True)
         found.append(LeftOut(name, int(left.sum()), auroc(left, far),
                              float((far[left] > readout.novelty_limit).mean())))  # fmt: skip
     return found
@@ -355,7 +397,7 @@ def _tell(
         similarities[:, :k], train.labels[neighbors[:, :k]], train.counts(), how.epsilon,
         how.class_balance,
     )  # fmt: skip
-    kinds = evidence(asked.z, shares, readout)
+    kinds = evidence(asked, shares, readout)
     winners = combine(kinds, readout.mix, 1.0).argmax(axis=1).astype(np.int32)
     close = closeness(asked.z, similarities, neighbors >= 0, winners, readout)
     return kinds, novelty(close, winners, readout).astype(np.float64)

@@ -7,9 +7,17 @@ import pytest
 import scipy.sparse as sp
 from tests.unit.indexer.spaces.made import held_out, sample_of
 
-from cellkin.indexer.spaces.expression import N_VARIABLE, fit_expression, highly_variable
+from cellkin.indexer.spaces.expression import (
+    N_COMPONENTS,
+    N_VARIABLE,
+    N_WEIGHTED,
+    fit_expression,
+    highly_variable,
+)
 from cellkin.indexer.spaces.sample import log_expression
+from cellkin.indexer.spaces.text import label_dispersion
 from cellkin.space.expression import ExpressionColumns, z_scores
+from cellkin.space.vectors import unit_rows
 
 SAMPLE = sample_of([60, 50, 30])
 
@@ -58,8 +66,31 @@ def test_loadings_are_orthonormal_and_hold_what_labels_are_read_by() -> None:
 
 def test_leading_dimensions_are_principal_components() -> None:
     fitted = fit_expression(SAMPLE)
-    spread = fitted.place(SAMPLE.cells).z[:, : fitted.n_unsupervised].std(axis=0)
+    spread = fitted.place(SAMPLE.cells).z[:, :N_COMPONENTS].std(axis=0)
     assert (np.diff(spread) < 1e-3).all()
+
+
+def test_the_head_sees_the_genes_that_tell_labels_apart() -> None:
+    space = fit_expression(SAMPLE).space
+    weights = label_dispersion(SAMPLE)
+    n = min(N_WEIGHTED, int((weights > 0).sum()))
+    assert len(space.weighted) == n
+    assert (np.diff(space.weighted) > 0).all()
+    assert weights[space.weighted].min() >= np.delete(weights, space.weighted).max(initial=0)
+    logs = log_expression(SAMPLE.cells)[:, space.weighted].toarray()
+    np.testing.assert_allclose(space.weighted_means, logs.mean(axis=0), rtol=1e-5)
+    assert space.weighted_loadings.shape == (n, space.refined_dim)
+
+
+def test_the_head_draws_cells_together_that_had_no_part() -> None:
+    train, asked = held_out(sample_of([120, 90, 60]))
+    fitted = fit_expression(train)
+    own, refined = fitted.place(train.cells).refined, fitted.place(asked.cells).refined
+    assert fitted.space.refined_dim <= 64
+    np.testing.assert_allclose(own.mean(axis=0), 0, atol=1e-2)
+    means = np.stack([own[train.labels == label].mean(axis=0) for label in range(3)])
+    said = (unit_rows(refined) @ unit_rows(means).T).argmax(axis=1)
+    assert (said == asked.labels).mean() > 0.9
 
 
 def test_cells_that_had_no_part_are_told_apart() -> None:
@@ -86,6 +117,7 @@ def test_the_same_sample_gives_the_same_bits() -> None:
     one, other = fit_expression(SAMPLE), fit_expression(SAMPLE)
     assert one.space.loadings.tobytes() == other.space.loadings.tobytes()
     assert one.coefficients.tobytes() == other.coefficients.tobytes()
+    assert one.space.weighted_loadings.tobytes() == other.space.weighted_loadings.tobytes()
 
 
 def test_two_labels_are_read_as_two() -> None:
@@ -101,7 +133,9 @@ def test_two_labels_are_read_as_two() -> None:
 def test_one_label_is_no_error() -> None:
     fitted = fit_expression(sample_of([40]))
     assert not fitted.coefficients.any()
-    assert np.isfinite(fitted.place(sample_of([40]).cells).z).all()
+    placed = fitted.place(sample_of([40]).cells)
+    assert np.isfinite(placed.z).all()
+    assert placed.refined.shape == (40, 0), "there is nothing to be drawn apart"
 
 
 def test_a_handful_of_cells_and_genes_is_no_error() -> None:
@@ -109,6 +143,7 @@ def test_a_handful_of_cells_and_genes_is_no_error() -> None:
     fitted = fit_expression(tiny)
     placed = fitted.place(tiny.cells)
     assert np.isfinite(placed.z).all()
+    assert np.isfinite(placed.refined).all()
     assert fitted.n_components <= 6
 
 
@@ -119,3 +154,4 @@ def test_an_empty_cell_in_the_sample_is_no_error() -> None:
     placed = fitted.place(counts.tocsr())
     assert placed.empty.tolist() == [i == 3 for i in range(SAMPLE.n_cells)]
     assert not placed.z[3].any()
+    assert not placed.refined[3].any()

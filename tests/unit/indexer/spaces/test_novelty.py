@@ -94,7 +94,7 @@ def test_novelty_is_in_the_deviations_of_the_labels_own_cells_but_for_the_length
 def test_where_neighbors_count_cells_are_as_near_as_others_of_the_reference() -> None:
     fitted, z = learned(SAMPLE, fit_expression(SAMPLE))
     none = np.empty((0, z.shape[1]), np.float32)
-    bare = replace(fitted, directions=none, discriminants=none)
+    bare = replace(fitted, discriminants=none)
     readout, own_novelty = with_novelty(bare, z, SAMPLE)
     compared = neighbor_vectors(z, readout.n_components)
     cosines = compared @ compared.T
@@ -126,7 +126,7 @@ def test_cells_between_labels_and_cells_of_much_that_no_label_explains_are_novel
 
     assert (far(lengths * unit_rows(own + other)) > far(own) + 1).all()
     # Of what neither discriminants nor directions see, as much as there is of the rest.
-    seen, _ = np.linalg.qr(np.concatenate([readout.discriminants, readout.directions]).T)
+    seen, _ = np.linalg.qr(np.concatenate([readout.discriminants, readout.prototypes]).T)
     aside = np.random.default_rng(0).standard_normal(own.shape).astype(np.float32)
     aside = unit_rows(aside - aside @ seen @ seen.T)
     assert (far(own + lengths * aside) > far(own) + 1).all()

@@ -23,13 +23,16 @@ from cellkin.indexer.spaces.readout import (
     hold_out,
     leave_labels_out,
     macro_f1_of,
+    novelty_note,
     probability_report,
 )
 from cellkin.space.readout import (
     KINDS,
+    RATES,
     Readout,
     closeness,
     combine,
+    limit_at,
     neighbor_vectors,
     novelty,
     read_labels,
@@ -168,6 +171,32 @@ def test_the_limit_is_not_below_what_the_own_cells_of_the_reference_ask_for() ->
     assert readout.novelty_limit == pytest.approx(2.93, abs=1e-3)
 
 
+def test_a_limit_of_few_cells_lets_fewer_be_beyond_than_asked_for() -> None:
+    held = told(dict.fromkeys(KINDS, 1.0), n=40)
+    readout, _ = calibrate(PLAIN, held, OWN, COUNTS, HOW)
+    assert readout.novelty_limit == held.far.max(), "0.25 x 0.07 x 40 is less than one cell"
+    readout, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=0.3))
+    assert (held.far > readout.novelty_limit).sum() <= 0.25 * 0.3 * 40
+
+
+def test_it_is_said_where_a_limit_finds_few_unknown_cells() -> None:
+    held = told(dict.fromkeys(KINDS, 0.9))
+    assert novelty_note(held) == ""
+    assert probability_report(held, PLAIN)["novelty_note"] == ""
+    assert "only 40 cells" in novelty_note(told(dict.fromkeys(KINDS, 0.9), n=40))
+    farther = replace(held, far=held.far + 2)
+    assert "2.0 deviations farther" in probability_report(farther, PLAIN)["novelty_note"]
+
+
+def test_a_limit_is_kept_for_every_rate_of_false_alarms() -> None:
+    held = told(dict.fromkeys(KINDS, 1.0), n=4000)
+    for rate in (0.01, 0.07, 0.5):
+        readout, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=rate))
+        assert limit_at(readout, rate) == pytest.approx(readout.novelty_limit, rel=1e-6)
+    assert len(readout.novelty_limits) == len(RATES)
+    assert (np.diff(readout.novelty_limits) <= 0).all()
+
+
 SAMPLE = sample_of([80, 70, 60, 50], seed=4, n_batches=2)
 
 
@@ -244,14 +273,12 @@ def test_a_draft_has_all_it_reads_labels_by() -> None:
     z = fitted.place(train.cells).z
     readout = draft(fitted, train, z, HOW, refine=True)
     assert readout.mix.tolist() == list(MIXES["combined"])
-    # The head sees no direction that was fitted to labels.
-    assert not readout.head[:, fitted.n_unsupervised :].any()
-    assert readout.head[:, : fitted.n_unsupervised].any()
     placed = fitted.place(asked.cells)
-    refined = unit_rows(placed.z @ readout.head.T)
+    refined = unit_rows(placed.refined)
     said = (refined @ readout.head_prototypes.T).argmax(axis=1)
     assert (said == asked.labels).mean() > 0.9
     assert readout.novelty_limit == np.inf
+    assert (readout.novelty_limits == np.inf).all()
     close = closeness(
         placed.z, np.ones((len(z[: asked.n_cells]), 10), np.float32)[: asked.n_cells],
         np.ones((asked.n_cells, 10), bool), asked.labels, readout,
