@@ -8,8 +8,10 @@ import grpc
 import pytest
 from tests.integration.live import Live, live_server
 
+from cellkin.client import Client
 from cellkin.client.errors import error_from_rpc
 from cellkin.store.catalog import Kind
+from cellkin.store.quality import read_qualities
 from cellkin.store.store import Store
 from cellkin.v1 import catalog_service_pb2 as wire
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
@@ -38,6 +40,58 @@ def test_an_index_is_described_with_its_certificate(live: Live, store_path: Path
     assert not found.HasField("retraction")
 
 
+def test_an_index_is_described_with_the_quality_of_its_labels(live: Live, store_path: Path) -> None:
+    entry = Store.open(str(store_path)).catalog.resolve(Kind.INDEX, VersionName("trio"))
+    stored = read_qualities(entry.manifest)
+    assert set(stored) == {"text", "expression"}
+    with Client(live.address) as client:
+        found = client.get_cell_index("trio")
+        (listed,) = client.list_cell_indexes()
+    assert listed.qualities == found.qualities
+    assert set(found.qualities) == set(stored)
+    for space, quality in found.qualities.items():
+        told = stored[space]
+        assert quality.space == space
+        assert quality.held_out == told.held_out == "2 batches in turn"
+        assert (quality.n_cells, quality.accuracy) == (told.n_cells, told.accuracy)
+        assert (quality.macro_f1, quality.calibration_error) == (
+            told.macro_f1,
+            told.calibration_error,
+        )
+        assert quality.novelty_limit == told.novelty_limit
+        assert [vars(label) for label in quality.labels] == [
+            vars(label) | {"weak": label.weak} for label in told.labels
+        ]
+        assert quality.weak_labels == told.weak_labels
+        assert quality.to_pandas().columns.tolist() == [
+            "label",
+            "n_cells",
+            "auroc",
+            "found",
+            "weak",
+        ]
+    assert found.batches == ("d0", "d1")
+    # The vectors of the tests are random.
+    assert found.control_embedding
+
+
+def test_an_index_from_before_quality_was_kept_has_none(own_store: Path) -> None:
+    store = Store.open(str(own_store))
+    entry = store.catalog.resolve(Kind.INDEX, VersionName("trio"))
+    later = "quality", "batches", "control_embedding", "likely_batch"
+    old = {key: value for key, value in entry.manifest.items() if key not in later}
+    store.catalog.commit(Kind.INDEX, "old", entry.digest, old)
+    many = {**old, "batches": [f"d{i:04}" for i in range(2000)], "control_embedding": False}
+    store.catalog.commit(Kind.INDEX, "many", entry.digest, many)
+    with live_server(own_store, indexes=("trio",)) as live, Client(live.address) as client:
+        found = client.get_cell_index("old")
+        assert (found.qualities, found.batches) == ({}, ())
+        assert found.control_embedding  # for its embedding is known
+        found = client.get_cell_index("many")
+        assert len(found.batches) == 1000
+        assert not found.control_embedding
+
+
 def test_models_and_their_versions(live: Live) -> None:
     (model,) = live.catalog.ListEmbeddingModels(wire.ListEmbeddingModelsRequest()).embedding_models
     assert (model.name, model.n_versions, model.dim) == ("random-64-7", 1, 64)
@@ -50,6 +104,9 @@ def test_models_and_their_versions(live: Live) -> None:
     assert version.n_genes == 216
     assert len(version.digest) == 64
     assert '"corpus": "genes@' in version.manifest_json
+    assert version.control
+    with Client(live.address) as client:
+        assert client.get_embedding_version(model.name).control
     got = live.catalog.GetEmbeddingVersion(wire.GetEmbeddingVersionRequest(name=model.name))
     assert got == version
 

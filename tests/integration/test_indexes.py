@@ -7,9 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.integration.live import live_server
 
 from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
+from cellkin.wire.names import VersionName
 
 pytestmark = pytest.mark.integration
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,3 +49,68 @@ def test_an_index_that_is_not_what_was_certified_is_refused(
     assert "neighbors.faiss does not have the digest" in refused.stderr
     unknown = run_cellkin("indexes", "show", "nothing", "--store", copy)
     assert (unknown.returncode, "no cell index 'nothing'" in unknown.stderr) == (2, True)
+
+
+@pytest.fixture
+def weak_store(own_store: Path) -> Path:
+    """A store with an index `weak` that has cells of beta for known ones where it lacks them."""
+    store = Store.open(str(own_store))
+    entry = store.catalog.resolve(Kind.INDEX, VersionName("trio"))
+    quality = {
+        space: {**found, "left_out": [{**x, "auroc": 0.4 if x["label"] == "beta" else 0.9}
+                                      for x in found["left_out"]]}
+        for space, found in entry.manifest["quality"].items()
+    }  # fmt: skip
+    changed = {"quality": quality, "control_embedding": False, "likely_batch": "donor"}
+    store.catalog.commit(Kind.INDEX, "weak", entry.digest, {**entry.manifest, **changed})
+    return own_store
+
+
+WEAK = (
+    "by expression this reference cannot tell what it lacks from: beta; left out, many of their "
+    "cells would be given another label\n"
+)
+CONTROL = "are a control: labels by text mean nothing\n"
+
+
+def test_a_store_says_how_good_labels_are_and_what_weakens_them(
+    weak_store: Path, run_cellkin: Run
+) -> None:
+    store = "--store", weak_store
+    shown = run_cellkin("indexes", "show", "weak", *store).stdout
+    assert "Labels by expression" in shown
+    assert "macro-F1, combined" in shown
+    assert "called too far" in shown
+    assert WEAK in shown
+    assert "WARNING: labels are judged on parts of the same donors" in shown
+    assert CONTROL not in shown
+    assert CONTROL in run_cellkin("indexes", "show", "trio", *store).stdout
+    shown = json.loads(run_cellkin("indexes", "show", "weak", *store, "--json").stdout)
+    assert shown["weak_labels"] == {"text": ["beta"], "expression": ["beta"]}
+    assert len(shown["warnings"]) == 1
+
+
+def test_a_server_says_it_without_the_store(weak_store: Path, run_cellkin: Run) -> None:
+    with live_server(weak_store, indexes=("weak", "trio")) as live:
+        server = "--server", live.address
+        shown = run_cellkin("indexes", "show", "weak", *server).stdout
+        for words in ("recall@10", "Labels by expression", "called too far", "d0, d1", WEAK):
+            assert words in shown
+        assert CONTROL not in shown
+        assert CONTROL in run_cellkin("indexes", "show", "trio", *server).stdout
+        shown = json.loads(run_cellkin("indexes", "show", "weak", *server, "--json").stdout)
+        assert shown["version"].startswith("weak@")
+        assert shown["certificate"]["recalls"]["10"] == 1.0
+        assert shown["weak_labels"] == {"text": ["beta"], "expression": ["beta"]}
+        assert shown["qualities"]["text"]["held_out"] == "2 batches in turn"
+        assert shown["batches"] == ["d0", "d1"]
+        assert shown["label_counts"] == {"alpha": 50, "beta": 50, "delta": 50}
+        status = run_cellkin("status", *server).stdout
+        assert "Labels of the indexes in memory" in status
+        assert "text (control)" in status
+        said = json.loads(run_cellkin("status", *server, "--json").stdout)["indexes"]
+        weak = next(index for index in said if index["name"].startswith("weak@"))
+        assert weak["weak_labels"] == {"text": ["beta"], "expression": ["beta"]}
+        assert set(weak["accuracy"]) == {"text", "expression"}
+        unknown = run_cellkin("indexes", "show", "nothing", *server)
+        assert (unknown.returncode, "no cell index 'nothing'" in unknown.stderr) == (2, True)

@@ -64,8 +64,12 @@ def show(version: str, uri: str, as_json: bool) -> None:
 
     store, entry = resolve(uri, _KIND, version)
     view = store.catalog.view()
+    qualities = read_qualities(entry.manifest)
+    warnings = cautions(entry.manifest, control=of_control(view, entry))
     if as_json:
-        click.echo(json.dumps(described(view, entry), indent=1))
+        weak = {space: list(quality.weak_labels) for space, quality in qualities.items()}
+        said = described(view, entry) | {"weak_labels": weak, "warnings": warnings}
+        click.echo(json.dumps(said, indent=1))
         return
     why, stored = view.retraction(entry), _certificate(entry)
     rows = [
@@ -77,10 +81,10 @@ def show(version: str, uri: str, as_json: bool) -> None:
         *(_lines(stored) if stored else [("certificate", "none: older than certificates are")]),
     ]
     print_table(f"Cell index {entry.full_name}", ("what", "value"), rows)
-    for space, quality in read_qualities(entry.manifest).items():
+    for space, quality in qualities.items():
         _show_quality(space, quality)
-    for caution in cautions(entry.manifest, control=of_control(view, entry)):
-        click.echo(f"WARNING: {caution}")
+    for warning in warnings:
+        click.echo(f"WARNING: {warning}")
 
 
 def _recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
