@@ -15,7 +15,14 @@ from scipy.optimize import minimize_scalar
 
 from cellkin.indexer.spaces.novelty import discriminants, mean_directions, nearest, with_novelty
 from cellkin.indexer.spaces.sample import Sample, balanced, folds
-from cellkin.space.arrays import CsrMatrix, Float32Matrix, Float32Vector, Int32Vector, Int64Vector
+from cellkin.space.arrays import (
+    BoolVector,
+    CsrMatrix,
+    Float32Matrix,
+    Float32Vector,
+    Int32Vector,
+    Int64Vector,
+)
 from cellkin.space.readout import (
     KINDS,
     RATES,
@@ -40,6 +47,8 @@ MIXES = {
 }
 """Mixes of evidence to choose from; the first is taken unless another is clearly better."""
 _CLEARLY = 0.03
+# Standard errors of the number of cells more that are right.
+_SURELY = 2.0
 _SHARPNESS = (0.2, 8.0)
 _ENOUGH_CELLS = 5
 _NOVELTY_CELLS = 2000
@@ -218,19 +227,19 @@ def calibrate(
     macro_f1
         By name of the mix, its macro-F1 on the cells held out.
     """
-    macro_f1, accuracy = {}, {}
+    macro_f1, right = {}, {}
     for name, weights in MIXES.items():
         mix = np.array(weights)
         mix *= [len(kind) > 0 for kind in held.kinds]
         if mix.sum() > 0:
             winners = combine(held.kinds, mix / mix.sum(), 1.0).argmax(axis=1)
             macro_f1[name] = macro_f1_of(held.truth, winners, len(counts))
-            accuracy[name] = float((winners == held.truth).mean())
+            right[name] = winners == held.truth
     # Types of a few cells move the macro-F1 by whole hundredths: it alone would choose by chance.
     clear = {
         name: f1
         for name, f1 in macro_f1.items()
-        if f1 > macro_f1["combined"] + _CLEARLY and accuracy[name] >= accuracy["combined"]
+        if f1 > macro_f1["combined"] + _CLEARLY and _surely_better(right[name], right["combined"])
     }
     if clear:
         best = max(clear, key=lambda name: clear[name])
@@ -244,6 +253,12 @@ def calibrate(
     limit = _limit(held, own, how.false_alarms)
     limits = np.array([_limit(held, own, rate) for rate in RATES], np.float32)
     return replace(readout, novelty_limit=limit, novelty_limits=limits), macro_f1
+
+
+def _surely_better(right: BoolVector, usual: BoolVector) -> bool:
+    """Return whether more cells are right than by the usual mix, by more than chance explains."""
+    gained, lost = int((right & ~usual).sum()), int((usual & ~right).sum())
+    return gained - lost > _SURELY * np.sqrt(gained + lost)
 
 
 def _limit(held: HeldOut, own: Float32Vector, false_alarms: float) -> float:

@@ -117,6 +117,23 @@ def test_a_mix_that_is_better_for_rare_labels_alone_is_not_taken() -> None:
     assert readout.mix.tolist() == list(MIXES["combined"])
 
 
+def test_a_mix_that_is_better_by_chance_is_not_taken() -> None:
+    # Of 40 cells votes are right of three more.
+    truth = (np.arange(40) % N_LABELS).astype(np.int32)
+    votes = np.eye(N_LABELS)[np.where(np.arange(40) < 4, (truth + 1) % N_LABELS, truth)]
+    others = np.eye(N_LABELS)[np.where(np.arange(40) < 7, (truth + 1) % N_LABELS, truth)]
+    few = replace(told(dict.fromkeys(KINDS, 0.9), n=40), truth=truth, kinds=[votes, *[others] * 3])
+    readout, macro_f1 = calibrate(PLAIN, few, OWN, np.bincount(truth), HOW)
+    assert macro_f1["votes"] > macro_f1["combined"] + 0.03
+    assert readout.mix.tolist() == list(MIXES["combined"])
+    many = replace(
+        told(dict.fromkeys(KINDS, 0.9), n=400), truth=np.tile(truth, 10),
+        kinds=[np.tile(kind, (10, 1)) for kind in few.kinds],
+    )  # fmt: skip
+    readout, _ = calibrate(PLAIN, many, OWN, np.bincount(many.truth), HOW)
+    assert readout.mix.tolist() == list(MIXES["votes"])
+
+
 def test_a_kind_that_was_not_fitted_takes_no_part() -> None:
     held = told(dict.fromkeys(KINDS, 0.9))
     none = np.empty((0, N_LABELS))
