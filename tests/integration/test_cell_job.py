@@ -29,12 +29,15 @@ from cellkin.indexer.cells.job import (
     place_like,
 )
 from cellkin.indexer.cells.publish import IndexChoice, Stages
+from cellkin.indexer.cells.report import cautions
 from cellkin.indexer.cells.sources import Reference
+from cellkin.indexer.spaces.readout import Votes
 from cellkin.space.recipe import TEXT_V1, TEXT_V1_NT_XENT
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.cell_index import read_cell_index
 from cellkin.store.cell_table import cell_table, read_vectors
 from cellkin.store.maintenance import collect, damage, orphans
+from cellkin.store.quality import read_qualities
 from cellkin.store.store import Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.names import VersionName
@@ -204,6 +207,42 @@ def test_appended_cells_come_after_those_there_are(store: Store, files: list[Pat
     # The version before answers as it did.
     assert len(read_cell_index(store.index_folder(base)).neighbors) == 90
     assert [damage(store, entry) for entry in (base, report.entry)] == ["", ""]
+
+
+def test_what_weakens_labels_is_kept(store: Store, files: list[Path]) -> None:
+    base = make(store, files[:1], name="first").manifest
+    assert base["control_embedding"] is True  # random vectors
+    assert (base["batch"], base["likely_batch"], base["batches"]) == ("", "donor", [])
+    assert cautions(base, control=True) == [
+        f"the gene vectors of {base['embedding']} are a control: labels by text mean nothing",
+        "labels are judged on parts of the same donors, as no batch column was given though obs "
+        "has 'donor': give --batch donor",
+    ]
+    both = make(store, files).manifest
+    assert (both["likely_batch"], both["batches"]) == ("", ["first", "second"])
+    # What takes spaces over was judged as these were.
+    second = Reference(files[1:], "cell_type", "donor")
+    for report in (
+        append_cells(store, VersionName("first"), second),
+        place_like(store, "second", second, VersionName("first")),
+    ):
+        made = report.entry.manifest
+        assert (made["control_embedding"], made["likely_batch"]) == (True, "donor")
+        assert made["batches"] == ["d0", "d1"]
+    donors = Reference(files[:1], "cell_type", "donor")
+    given = index_cells(store, "given", donors, EMBEDDING, TEXT_V1)
+    assert given.entry.manifest["likely_batch"] == ""
+    assert cautions(given.entry.manifest, control=False) == []
+
+
+def test_fewer_false_alarms_mean_a_limit_farther_off(store: Store, files: list[Path]) -> None:
+    def limit(false_alarms: float) -> float:
+        job = Job(engine=LocalEngine(1), votes=Votes(false_alarms=false_alarms))
+        reference = Reference(files[:1], "cell_type", "donor")
+        entry = index_cells(store, "some", reference, EMBEDDING, TEXT_V1, job).entry
+        return read_qualities(entry.manifest)["expression"].novelty_limit
+
+    assert limit(0.01) > limit(0.07) > limit(0.4)
 
 
 def test_a_cell_cannot_be_appended_twice(store: Store, files: list[Path]) -> None:
