@@ -258,7 +258,7 @@ def calibrate(
 def _surely_better(right: BoolVector, usual: BoolVector) -> bool:
     """Return whether more cells are right than by the usual mix, by more than chance explains."""
     gained, lost = int((right & ~usual).sum()), int((usual & ~right).sum())
-    return gained - lost > _SURELY * np.sqrt(gained + lost)
+    return gained - lost > _SURELY * float(np.sqrt(gained + lost))
 
 
 def _limit(held: HeldOut, own: Float32Vector, false_alarms: float) -> float:
