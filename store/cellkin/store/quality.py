@@ -60,6 +60,8 @@ class SpaceQuality:
         A cell of more novelty than this is unknown.
     labels
         The labels that could be left out, ascending.
+    novelty_note
+        Why few unknown cells are beyond the novelty limit, in words; empty where it may be trusted.
     """
 
     held_out: str
@@ -70,6 +72,7 @@ class SpaceQuality:
     calibration_error: float
     novelty_limit: float
     labels: tuple[LabelQuality, ...]
+    novelty_note: str = ""
 
     @property
     def weak_labels(self) -> tuple[str, ...]:
@@ -107,6 +110,7 @@ def _read_quality(stored: Mapping[str, Any]) -> SpaceQuality:
         stored["ece"],
         stored["novelty_limit"],
         tuple(LabelQuality(x["label"], x["n_cells"], x["auroc"], x["found"]) for x in left_out),
+        stored.get("novelty_note", ""),
     )
 
 

@@ -36,6 +36,9 @@ def test_a_space_is_read_with_its_labels_in_order() -> None:
         ("CD8 T", 90, 0.6, 0.1, True),
     ]
     assert quality.weak_labels == ("CD8 T",)
+    assert quality.novelty_note == ""
+    noted = stored(novelty_note="only 40 cells were held out")
+    assert read_qualities({"quality": {"text": noted}})["text"].novelty_note.startswith("only 40")
 
 
 @pytest.mark.parametrize(

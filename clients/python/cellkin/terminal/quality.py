@@ -99,6 +99,19 @@ def weakness(space: str, quality: SpaceQuality) -> str:
     )
 
 
+def novelty_caution(space: str, note: str) -> str:
+    """Say where the limit of novelty finds few unknown cells; empty where it may be trusted.
+
+    Parameters
+    ----------
+    space
+        ``text`` or ``expression``.
+    note
+        Why it does, or nothing.
+    """
+    return f"by {space} {note}" if note else ""
+
+
 def print_quality(space: str, quality: SpaceQuality, more: Sequence[tuple[str, str]] = ()) -> None:
     """Print how well labels are found in a space, and what is called unknown.
 

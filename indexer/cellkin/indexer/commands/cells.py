@@ -354,7 +354,7 @@ def _show_speed(report: "IndexReport") -> None:
 def _show_entry(entry: "Entry", store: "Store") -> None:
     from cellkin.store.quality import read_qualities
     from cellkin.terminal.console import print_table
-    from cellkin.terminal.quality import in_short, weakness
+    from cellkin.terminal.quality import in_short, novelty_caution, weakness
 
     made = entry.manifest
     print_table(
@@ -373,8 +373,9 @@ def _show_entry(entry: "Entry", store: "Store") -> None:
     click.echo(f"embedding {made['embedding']}, corpus {made['corpus']}")
     for space, quality in read_qualities(made).items():
         click.echo(in_short(space, quality))
-        if weak := weakness(space, quality):
-            click.echo(weak)
+        for line in (weakness(space, quality), novelty_caution(space, quality.novelty_note)):
+            if line:
+                click.echo(line)
     for caution in _cautions(entry, store):
         click.echo(f"WARNING: {caution}")
 

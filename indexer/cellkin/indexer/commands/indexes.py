@@ -120,12 +120,13 @@ def _certificate(entry: "Entry") -> "Certificate | None":
 
 def _show_quality(space: str, quality: "SpaceQuality") -> None:
     """Say how well labels were found on cells that were held out, and what was called unknown."""
-    from cellkin.terminal.quality import print_quality, weakness
+    from cellkin.terminal.quality import novelty_caution, print_quality, weakness
 
     by_evidence = quality.macro_f1_by_evidence.items()
     print_quality(space, quality, [(f"macro-F1, {kind}", f"{f1:.3f}") for kind, f1 in by_evidence])
-    if weak := weakness(space, quality):
-        click.echo(weak)
+    for line in (weakness(space, quality), novelty_caution(space, quality.novelty_note)):
+        if line:
+            click.echo(line)
 
 
 def _lines(stored: "Certificate") -> list[tuple[str, str]]:
