@@ -42,6 +42,8 @@ def index_warnings(view: CatalogView, entry: Entry, space: str) -> list[wire.War
                 labels=quality.weak_labels,
             )
         )
+    if quality is not None and quality.novelty_note:
+        found.append(wire.Warning(reason="WEAK_NOVELTY_LIMIT", message=quality.novelty_note))
     return found
 
 
