@@ -44,8 +44,14 @@ def test_annotate_writes_labels_vectors_and_every_version(
     assert (labels[~known] == "unknown").all()
     assert got.obs["cellkin_support"].between(0, 1).all()
     assert got.obs["cellkin_n_votes"].between(0, 10).all()
-    chances, novelties = got.obs["cellkin_probability"], got.obs["cellkin_novelty"]
+    chances, novelties = got.obs["cellkin_winner_probability"], got.obs["cellkin_novelty"]
     assert chances.between(0, 1).all()
+    of_label = got.obs["cellkin_probability"]
+    assert (of_label[known] == chances[known]).all()
+    assert of_label[~known].isna().all()
+    seconds = got.obs["cellkin_runner_up"].astype(str)
+    assert (seconds != got.obs["cellkin_winner"].astype(str)).all()
+    assert (got.obs["cellkin_runner_up_probability"] <= chances).all()
     said = got.uns["cellkin"]
     sure, near = chances >= said["min_probability"], novelties <= said["novelty_limit"]
     assert said["min_probability"] == 0.5

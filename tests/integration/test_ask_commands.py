@@ -38,6 +38,31 @@ def test_a_label_is_explained(server: str, query_path: Path, run_cellkin: Run) -
     parts = sum(gene["contribution"] for gene in cell["genes"]) + cell["remainder"]
     assert parts == pytest.approx(cell["score"], abs=1e-5)
     assert "contribution" in run_cellkin(*asked, "--label", "alpha").stdout
+    shown = run_cellkin(*asked, "--label", "beta", "--against", "alpha").stdout
+    assert "cell2-1: beta against alpha, cosine" in shown
+
+
+def test_groups_are_explained(
+    server: str, query_path: Path, tmp_path: Path, run_cellkin: Run
+) -> None:
+    out = tmp_path / "labelled.h5ad"
+    run_cellkin("annotate", query_path, "--index", "trio", "--server", server, "-o", out)
+    asked = ("explain", out, "--index", "trio", "--server", server, "--by", "cellkin_label")
+    done = run_cellkin(*asked, "--genes", "5", "--json")
+    assert done.returncode == 0, done.stderr
+    groups = json.loads(done.stdout)["groups"]
+    assert {group["group"] for group in groups} >= {"alpha", "beta", "delta"}
+    for group in groups:
+        assert (len(group["genes"]), group["n_explained"]) == (5, group["n_cells"])
+        assert group["against"] not in ("", group["label"])
+        parts = sum(gene["contribution"] for gene in group["genes"]) + group["remainder"]
+        assert parts == pytest.approx(group["score"], abs=1e-5)
+    assert "cells; the group's name): alpha against " in run_cellkin(*asked).stdout
+    both = run_cellkin(*asked, "--cell", "cell2-1")
+    assert (both.returncode, "name cells by --cell, or groups" in both.stderr) == (2, True)
+    not_labelled = ("explain", query_path, "--index", "trio", "--server", server)
+    done = run_cellkin(*not_labelled, "--by", "donor")
+    assert (done.returncode, "its cells were not labelled" in done.stderr) == (2, True)
 
 
 def test_status_says_what_a_server_is(server: str, run_cellkin: Run) -> None:

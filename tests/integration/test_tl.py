@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.sparse as sp
-from tests.integration.live import GENES, Live
+from tests.integration.live import Live
 
 import cellkin.client as ck
 from cellkin.client import checkpoint, labelling
 from cellkin.client.annotate import Annotation, annotate_file, write_annotation
+from cellkin.client.errors import AnswerWarning
 from cellkin.matrices.cells import open_cells
 from cellkin.wire.errors import (
     CheckpointError,
@@ -25,7 +27,11 @@ from cellkin.wire.errors import (
 )
 from cellkin.wire.terms import ExpressionUnits
 
-pytestmark = pytest.mark.integration
+pytestmark = [
+    pytest.mark.integration,
+    # The store's vectors are random, which is said of every label by text; one test looks for it.
+    pytest.mark.filterwarnings("ignore:the gene vectors of random-64-7:UserWarning"),
+]
 MakeCells = Callable[..., anndata.AnnData]
 
 
@@ -85,7 +91,14 @@ def test_one_answer_whatever_holds_the_cells(
     in_memory = ck.tl.annotate(adata, "trio", copy=True, **given)
     assert "cellkin" not in adata.uns
     assert_same(results(in_memory), frame)
-    assert in_memory.uns["cellkin"] == right.manifest()
+    told = in_memory.uns["cellkin"]
+    listed = right.manifest()
+    assert list(told.pop("labels")) == right.report.labels
+    records = told.pop("warnings").to_dict("records")
+    assert records == [
+        each | {"labels": ", ".join(each["labels"])} for each in listed.pop("warnings")
+    ]
+    assert told == listed
     by_path = ck.tl.annotate(path, "trio", **given)
     assert by_path.predictions.vectors.shape == (90, 0)
     assert_same(by_path.to_pandas(), frame)
@@ -139,12 +152,31 @@ class Listening(ck.Client):
         return super()._ask(call)
 
     def _open(self, stream: Any) -> Any:
+        def message(block: Any) -> Any:
+            self.sent.append(stream.message(block))
+            return self.sent[-1]
+
+        def then(report: Any) -> Any:
+            self.sent.append(stream.then(report))
+            return self.sent[-1]
+
         self.sent += stream.opening
-        return super()._open(stream)
+        return super()._open(replace(stream, message=message, then=then))
 
 
-def test_only_known_genes_are_sent_and_all_are_reported(
-    live: Live, client: ck.Client, adata: anndata.AnnData, tmp_path: Path
+@pytest.fixture
+def listening(live: Live) -> Iterator[Listening]:
+    with Listening(live.address) as client:
+        client.sent = []
+        yield client
+
+
+def payloads(sent: list[Any]) -> list[str | None]:
+    return [message and message.WhichOneof("payload") for message in sent]
+
+
+def test_a_query_is_one_request_and_all_genes_are_reported(
+    listening: Listening, client: ck.Client, adata: anndata.AnnData, tmp_path: Path
 ) -> None:
     strange = anndata.AnnData(
         sp.csr_matrix(np.full((90, 30), 5, np.float32)),
@@ -153,28 +185,28 @@ def test_only_known_genes_are_sent_and_all_are_reported(
     )
     mixed = anndata.concat([adata, strange], axis=1, merge="same")
     mixed = mixed[:, np.random.default_rng(1).permutation(mixed.n_vars)].copy()
-    with Listening(live.address) as listening:
-        listening.sent = []
-        ck.tl.annotate(mixed, "trio", client=listening)
-    headers = [m.header for m in listening.sent if hasattr(m, "header")]
-    assert len(headers) == 2
-    for header in headers:
-        assert sorted(header.genes) == sorted(GENES)
-        assert header.taxon == 9606
+    ck.tl.annotate(mixed, "trio", client=listening)
+    # So few cells do not wait for the report, so nothing is asked after it.
+    assert payloads(listening.sent) == ["header", "cells", None]
+    assert list(listening.sent[0].header.genes) == list(mixed.var_names)
     assert mixed.uns["cellkin"]["gene_match"]["genes_given"] == "150"
     assert (mixed.var["cellkin_match"] == "unmatched").sum() == 29
     assert (mixed.var["cellkin_match"] == "ambiguous, not used").sum() == 1
-    # What is left out on the way changes nothing.
     mixed.write_h5ad(tmp_path / "mixed.h5ad")
     with open_cells(tmp_path / "mixed.h5ad") as cells:
         _, answers = client.stream_predict_subtypes(
             "trio", cells.gene_names, cells.blocks(), units=ExpressionUnits.LINEAR
         )
         (whole,) = answers
-    assert mixed.obs["cellkin_probability"].to_numpy().tobytes() == whole.probabilities.tobytes()
+    winners = mixed.obs["cellkin_winner_probability"].to_numpy()
+    assert winners.tobytes() == whole.probabilities.tobytes()
     assert mixed.obs["cellkin_novelty"].to_numpy().tobytes() == whole.novelties.tobytes()
     shares = mixed.obsm["cellkin_route_shares"]
     assert shares.tobytes() == whole.route_shares.tobytes()
+    # Genes that are not known change no label.
+    known = ck.tl.annotate(adata, "trio", client=client, copy=True)
+    np.testing.assert_allclose(winners, known.obs["cellkin_winner_probability"], atol=1e-6)
+    assert list(known.obs["cellkin_label"]) == list(mixed.obs["cellkin_label"])
     total = np.asarray(mixed.X.sum(axis=1)).ravel()
     unlike = np.asarray(mixed[:, mixed.var["cellkin_text"] == "own summary"].X.sum(axis=1)).ravel()
     np.testing.assert_allclose(mixed.obs["cellkin_matched_share"], unlike / total, atol=1e-6)
@@ -185,20 +217,50 @@ def test_only_known_genes_are_sent_and_all_are_reported(
         ck.tl.annotate(alien, "trio", client=client)
 
 
-def test_foreign_cells_have_their_own_mean_taken_off(
+@pytest.mark.filterwarnings("ignore:the genes are foreign")
+@pytest.mark.filterwarnings("ignore:the sample does not belong", "ignore:it was not possible to")
+def test_a_background_is_sent_for_foreign_genes_alone(
+    listening: Listening, make_cells: MakeCells
+) -> None:
+    ck.tl.annotate(make_cells(260, 44), "trio", client=listening)
+    assert payloads(listening.sent) == ["header", None, "cells"]
+    listening.sent = []
+    mouse = make_cells(260, 43, [f"Gene{i}" for i in range(1, 121)])
+    ck.tl.annotate(mouse, "trio", client=listening)
+    assert payloads(listening.sent) == ["header", "background", "cells"]
+    background = listening.sent[1].background
+    assert len(background.indptr) // 8 - 1 == 260
+
+
+def warned(caught: Any) -> list[str]:
+    return [str(each.message) for each in caught if each.category is AnswerWarning]
+
+
+def test_foreign_cells_have_their_own_mean_subtracted_and_are_checked(
     client: ck.Client, make_cells: MakeCells, tmp_path: Path
 ) -> None:
     mouse = make_cells(260, 43, [f"Gene{i}" for i in range(1, 121)])
     mouse.write_h5ad(tmp_path / "mouse.h5ad")
-    ck.tl.annotate(mouse, "trio", client=client)
-    assert (mouse.uns["cellkin"]["space"], mouse.uns["cellkin"]["own_mean"]) == ("text", True)
-    by_path = ck.tl.annotate(tmp_path / "mouse.h5ad", "trio", client=client)
+    with pytest.warns(AnswerWarning) as caught:
+        ck.tl.annotate(mouse, "trio", client=client)
+    told = mouse.uns["cellkin"]
+    assert (told["space"], told["foreign"], told["own_mean"]) == ("text", True, True)
+    reasons = ["CONTROL_EMBEDDING", "PROBABILITIES_NOT_MEASURED"]
+    assert list(told["warnings"]["reason"])[:2] == reasons
+    assert warned(caught)[:2] == list(told["warnings"]["message"])[:2]
+    assert told["calibration_error"] == 0
+    with pytest.warns(AnswerWarning):
+        by_path = ck.tl.annotate(tmp_path / "mouse.h5ad", "trio", client=client)
     assert_same(results(mouse), by_path.to_pandas())
     few = mouse[:150].copy()
-    ck.tl.annotate(few, "trio", client=client)
+    with pytest.warns(AnswerWarning) as caught:
+        ck.tl.annotate(few, "trio", client=client)
+    assert any("was not checked" in said for said in warned(caught))
     assert not few.uns["cellkin"]["own_mean"]
+    assert few.uns["cellkin"]["sample_check"] == {}
     # Of cells that come one by one the mean is not known.
-    assert not ck.tl.annotate([mouse], "trio", client=client).report.own_mean
+    with pytest.warns(AnswerWarning):
+        assert not ck.tl.annotate([mouse], "trio", client=client).report.own_mean
 
 
 class Interrupted(Exception):
@@ -242,17 +304,19 @@ def test_an_interrupted_run_goes_on(
     state = json.loads((folder / "manifest.json").read_text())
     n_done = sum(part["n_cells"] for part in state["parts"])
     assert 0 < n_done < 90
-    with pytest.raises(CheckpointError, match="min_probability was"):
-        run(client, resume=folder, min_probability=0.7)
+    for other in ({"min_probability": 0.7}, {"novelty_limit": 9.0}, {"probabilities": True}):
+        with pytest.raises(CheckpointError, match=f"{next(iter(other))} was"):
+            run(client, resume=folder, **other)
     sent = 0
-    count = labelling.KnownGenes.of
+    send = labelling._Sent.__iter__
 
-    def counted(self: Any, cells: Any) -> Any:
+    def counted(self: Any) -> Iterator[Any]:
         nonlocal sent
-        sent += cells.shape[0]
-        return count(self, cells)
+        for cells in send(self):
+            sent += cells.shape[0]
+            yield cells
 
-    monkeypatch.setattr(labelling.KnownGenes, "of", counted)
+    monkeypatch.setattr(labelling._Sent, "__iter__", counted)
     assert_same(run(client, resume=str(folder)), whole)
     assert sent == 90 - n_done
     assert_same(run(client, resume=folder), whole)
