@@ -275,6 +275,8 @@ class Labels:
         (n_cells,) uint8, an `UnknownReason`; 0 where the winner is the label.
     by_label
         (n_cells, n_labels) float64 probabilities of all labels.
+    kinds
+        What these are combined from, see `evidence`.
     """
 
     winners: Int32Vector
@@ -284,6 +286,7 @@ class Labels:
     novelties: Float32Vector
     reasons: UInt8Vector
     by_label: Float64Matrix
+    kinds: list[Float64Matrix]
 
 
 def read_labels(
@@ -332,7 +335,7 @@ def read_labels(
     probabilities[nobody] = 0
     return Labels(
         winners, probabilities, shares[at].astype(np.float32), n_votes[at].astype(np.uint8),
-        far, reasons, by_label,
+        far, reasons, by_label, kinds,
     )  # fmt: skip
 
 

@@ -29,14 +29,11 @@ from cellkin.space.readout import (
     Float64Matrix,
     Placed,
     Readout,
-    closeness,
     combine,
-    evidence,
     neighbor_vectors,
-    novelty,
+    read_labels,
 )
 from cellkin.space.vectors import unit_rows
-from cellkin.space.votes import vote_shares
 
 MIXES = {
     "combined": (0.1, 0.1, 0.4, 0.4),
@@ -407,15 +404,9 @@ def _tell(
     reference = neighbor_vectors(placed.z, readout.n_components)
     compared = neighbor_vectors(asked.z, readout.n_components)
     similarities, neighbors = nearest(compared, reference, readout.n_neighbors)
-    k = how.k
-    shares, _ = vote_shares(
-        similarities[:, :k], train.labels[neighbors[:, :k]], train.counts(), how.epsilon,
-        how.class_balance,
-    )  # fmt: skip
-    kinds = evidence(asked, shares, readout)
-    winners = combine(kinds, readout.mix, 1.0).argmax(axis=1).astype(np.int32)
-    close = closeness(asked.z, similarities, neighbors >= 0, winners, readout)
-    return kinds, novelty(close, winners, readout).astype(np.float64)
+    voted = train.labels[neighbors]
+    labels = read_labels(asked, similarities, voted, train.counts(), readout)
+    return labels.kinds, labels.novelties.astype(np.float64)
 
 
 def _spread(
