@@ -168,7 +168,8 @@ def test_a_prediction_as_a_table() -> None:
         unknown_reasons=codec.encode(np.array([0, 5, 1], np.uint8)),
         runners_up=codec.encode(np.array([1, 0, -1], np.int32)),
         runner_up_probabilities=codec.encode(np.array([0.25, 0.5, 0], np.float32)),
-        **{name: codec.encode(np.zeros(3, np.float32)) for name in ("supports", "novelties")},
+        supports=codec.encode(np.zeros(3, np.float32)),
+        novelties=codec.encode(np.zeros(3, np.float32)),
         n_votes=codec.encode(np.zeros(3, np.uint8)),
     )
     answer = cell_service_pb2.PredictSubtypesResponse(report=report, predictions=block)
@@ -207,6 +208,6 @@ def test_warnings_and_the_check_of_a_sample() -> None:
     check.verdict = cell_service_pb2.SAMPLE_VERDICT_BELONGS
     said = read_sample_check(check).sentence("trio@1")
     assert said.startswith("the sample belongs to trio@1: 3% of the cells' labels")
-    check.verdict = 77
+    check.verdict = 77  # type: ignore[assignment]  # of a later release
     assert read_sample_check(check).verdict == "undecided"
     assert "not possible to tell" in read_sample_check(check).sentence("trio@1")

@@ -114,7 +114,7 @@ def test_blocks_ahead_do_not_wait_for_the_report(ask: Any) -> None:
         first.append(taken)
         return original(*given)
 
-    server._report = reported  # type: ignore[method-assign]
+    server._report = reported  # type: ignore[assignment,method-assign]
     _, answers = ask(server, blocks(), n_ahead=4)
     assert (first, taken, len(answers)) == ([4], 6, 6)
     taken, first[:] = 0, []

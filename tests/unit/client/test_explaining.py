@@ -1,0 +1,122 @@
+"""Which label of a group is explained, against which other one, and by which of its cells."""
+
+from typing import Any
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from cellkin.client import explaining
+from cellkin.client.explaining import Asked, Predicted, explain_groups
+from cellkin.client.queries import WholeQuery
+from cellkin.client.results.cells import CellExplanation, Explanations
+from cellkin.client.results.versions import Versions
+from cellkin.matrices.held import held_cells
+from cellkin.wire.errors import NotFoundError
+
+N_CELLS = 12
+COLUMNS = pd.DataFrame(
+    {
+        "ck_winner": ["alpha"] * 5 + ["beta"] * 3 + [None, "alpha", "beta", "beta"],
+        "ck_winner_probability": [0.9] * 5 + [0.6] * 3 + [0, 0.5, 0.4, 0.4],
+        "ck_runner_up": ["delta"] * 5 + ["alpha"] * 3 + [None, "beta", "delta", "alpha"],
+        "ck_runner_up_probability": [0.1] * 5 + [0.4] * 3 + [np.nan, 0.4, 0.3, 0.3],
+    }
+)
+GROUPS = ["alpha"] * 5 + ["beta"] * 3 + ["none"] + ["unknown"] * 3
+
+
+class Told:
+    """A client that answers with what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[dict[str, Any]] = []
+
+    def get_cell_index(self, name: str) -> Any:
+        versions = Versions(index="trio@2026-01-01.1")
+        return type("Index", (), {
+            "name": "trio@2026-01-01.1", "labels": ("alpha", "beta", "delta"), "versions": versions,
+        })  # fmt: skip
+
+    def explain_cell(self, index: str, genes: list[str], cells: Any, **given: Any) -> Explanations:
+        self.asked.append({"index": index, "cells": cells, **given})
+        ones = np.ones(2, np.float32)
+        found = CellExplanation(
+            given["label"], 3.0, 0.5, np.array([1, 2]), ("A", "B"), ones, ones, 1.0, 7
+        )
+        return Explanations(Versions(index=index), (found,), "text")
+
+
+def explained(predicted: Predicted | None, groups: Any = GROUPS, **asked: Any) -> tuple[Any, Told]:
+    counts = sp.csr_matrix(np.arange(N_CELLS * 3, dtype=np.float32).reshape(N_CELLS, 3))
+    query = WholeQuery(held_cells(anndata.AnnData(counts)))
+    client = Told()
+    done: list[tuple[int, int]] = []
+    found = explain_groups(
+        client,  # type: ignore[arg-type]
+        query, groups, predicted, Asked("trio", **asked), lambda *step: done.append(step),
+    )  # fmt: skip
+    assert done[-1][0] == done[-1][1]
+    return found, client
+
+
+def test_the_label_of_a_group_and_its_rival() -> None:
+    found, client = explained(Predicted.of(COLUMNS, "ck"))
+    table = pd.DataFrame(found.group_columns()).set_index("group")
+    assert table["label"].to_dict() == {
+        "alpha": "alpha", "beta": "beta", "none": "", "unknown": "beta",
+    }  # fmt: skip
+    assert table["chosen"].to_dict() == {
+        "alpha": "the group's name", "beta": "the group's name",
+        "none": "most probable label", "unknown": "most probable label",
+    }  # fmt: skip
+    assert table["against"].to_dict() == {
+        "alpha": "delta", "beta": "alpha", "none": "", "unknown": "alpha",
+    }  # fmt: skip
+    assert table["n_cells"].tolist() == [5, 3, 1, 3]
+    assert table["n_explained"].tolist() == [5, 3, 0, 3]
+    assert [asked["cells"].shape for asked in client.asked] == [(5, 3), (3, 3), (3, 3)]
+    assert {asked["index"] for asked in client.asked} == {"trio@2026-01-01.1"}
+    genes = pd.DataFrame(found.columns())
+    assert list(genes["group"]) == ["alpha"] * 2 + ["beta"] * 2 + ["unknown"] * 2
+    assert list(genes["gene"]) == ["A", "B"] * 3
+    assert list(genes["n_cells"]) == [5, 5, 3, 3, 3, 3]
+
+
+def test_columns_of_a_file_are_strings() -> None:
+    as_written = {name: [None if pd.isna(v) else str(v) for v in COLUMNS[name]] for name in COLUMNS}
+    found, right = Predicted.of(as_written, "ck"), Predicted.of(COLUMNS, "ck")
+    assert found is not None
+    assert right is not None
+    assert found.labels.tolist() == right.labels.tolist()
+    np.testing.assert_array_equal(found.probabilities, right.probabilities)
+    assert Predicted.of(COLUMNS, "cellkin") is None
+
+
+def test_what_is_asked_for_is_explained() -> None:
+    found, client = explained(Predicted.of(COLUMNS, "ck"), label="delta", against="beta")
+    assert {group.chosen for group in found.groups} == {"asked for"}
+    assert [(asked["label"], asked["against"]) for asked in client.asked] == [("delta", "beta")] * 4
+    found, _ = explained(Predicted.of(COLUMNS, "ck"), against="alpha")
+    assert [group.against for group in found.groups][:2] == ["", "alpha"]
+
+
+def test_cells_that_were_not_labelled_have_no_rival() -> None:
+    with pytest.raises(NotFoundError, match=r"the group 'none' .*\.tl\.annotate first, or give"):
+        explained(None)
+    groups = ["alpha"] * 6 + [None] * 6
+    found, _ = explained(None, pd.Categorical(groups, categories=["alpha", "beta"]))
+    assert [(group.name, group.against) for group in found.groups] == [("alpha", "")]
+
+
+def test_of_a_large_group_cells_are_drawn_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(explaining, "_MEAN_CELLS", 4)
+    groups = ["alpha"] * 10 + ["beta"] * 2
+    _, client = explained(None, groups)
+    assert client.asked[0]["cells"].toarray()[:, 1].tolist() == [1, 10, 19, 28]
+    # And no more than a message holds.
+    monkeypatch.setattr(explaining, "_MEAN_VALUES", 9)
+    found, _ = explained(None, groups)
+    assert [group.n_explained for group in found.groups] == [3, 2]
