@@ -28,7 +28,6 @@ from cellkin.indexer.evaluation.question import Question, evaluate_cells
 from cellkin.indexer.evaluation.rows import LeftOutType, Row
 from cellkin.indexer.evaluation.run import (
     Cells,
-    Method,
     ask,
     expression_controls,
     expression_model,
@@ -158,11 +157,10 @@ def compared(name: str, scores: dict[str, Scores]) -> list[Figure]:
     ours, others = scores["expression"], best(list(scores.items()))
     for kind, own, top in zip(KINDS, trio(ours), others, strict=True):
         figures.append(at_least(f"{name}: {kind} above the best other", own - top, "", -0.01))
-    assert ours.ece is not None
     assert ours.false_alarms is not None
     return [
         *figures,
-        at_most(f"{name}: ECE", ours.ece, "", ECE),
+        *calibration(f"{name}: ECE", [ours], ECE),
         at_most(f"{name}: false alarms", ours.false_alarms, "", FALSE_ALARMS),
     ]
 
@@ -235,17 +233,12 @@ def drawn(cells: Cells, types: Sequence[str], regime: str, seed: int) -> dict[st
         splits = [few_shot(cells.labels, int(regime.split()[0]), seed)]
     counts = np.bincount(cells.labels, minlength=len(types))
     scores = {}
-    for method in three_controls():
+    for method in [*expression_controls()[:3], expression_model()]:
         row = ask(method, cells, splits, counts)
         assert row.scores is not None
         scores[method.setting.method] = row.scores
     print(f"{regime}, seed {seed}: {line(row)}", file=sys.stderr, flush=True)
     return scores
-
-
-def three_controls() -> list[Method]:
-    """Return PCA-kNN, prototypes and logistic regression, and last the expression space."""
-    return [*expression_controls()[:3], expression_model()]
 
 
 def over_seeds(name: str, rows: Sequence[dict[str, Scores]], half: bool) -> list[Figure]:
@@ -257,16 +250,28 @@ def over_seeds(name: str, rows: Sequence[dict[str, Scores]], half: bool) -> list
             title = f"{name}: {method}: {kind}"
             figures.append(Figure(title, float(np.mean(values)), span(values)))
     ours = [row["expression"] for row in rows]
-    ece = [scores.ece or 0.0 for scores in ours]
+    figures += calibration(f"{name}: ECE", ours, ECE if half else None)
     alarms = [scores.false_alarms or 0.0 for scores in ours]
-    mean_ece, title = float(np.mean(ece)), f"{name}: ECE"
-    # So few cells are no sample of the sharpness of probabilities; halves are.
-    figures.append(
-        at_most(title, mean_ece, span(ece), ECE) if half else Figure(title, mean_ece, span(ece))
-    )
     title = f"{name}: false alarms"
     figures.append(at_most(title, float(np.mean(alarms)), span(alarms), FALSE_ALARMS))
     return figures
+
+
+def calibration(name: str, rows: Sequence[Scores], target: float | None) -> list[Figure]:
+    """Return the calibration error of some answers together, and what it would be by chance.
+
+    The bins of a few hundred cells are off by chance however good probabilities are, by
+    ``sqrt(2 p (1 - p) / (pi n))`` in the mean for a bin of n cells.
+    """
+    every = [cells for scores in rows for cells in scores.reliability if cells.n_cells]
+    sums: dict[float, np.ndarray] = {cells.low: np.zeros(3) for cells in every}
+    for cells in every:
+        sums[cells.low] += cells.n_cells * np.array([1, cells.probability, cells.accuracy])
+    n, said, right = np.stack(list(sums.values())).T
+    error = float(np.abs(said - right).sum() / n.sum())
+    chance = float(np.sqrt(2 / np.pi * said * np.maximum(1 - said / n, 0)).sum() / n.sum())
+    figure = Figure(name, error, "") if target is None else at_most(name, error, "", target)
+    return [figure, Figure(f"{name} of sound probabilities by chance", chance, "")]
 
 
 def span(values: Sequence[float]) -> str:
