@@ -29,7 +29,7 @@ def test_the_code_of_the_guide(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CELLKIN_ADDRESS", live.address)
     blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.M | re.S)
-    assert len(blocks) == 8
+    assert len(blocks) == 11
     namespace: dict[str, object] = {}
     for code in blocks:
         for name, ours in NAMES.items():
@@ -39,4 +39,6 @@ def test_the_code_of_the_guide(
     shown = capsys.readouterr().out
     assert "GENE6 protein number 6 of taxon 9606" in shown
     assert "True 60 trio@" in shown
+    assert " neighbor label batch " in " ".join(shown.split())
+    assert " group label against n_cells " in " ".join(shown.split())
     assert (tmp_path / "mouse.run/manifest.json").exists()

@@ -49,7 +49,7 @@ class Kept(Protocol):
 
 
 class Memory:
-    """Answers in memory: some 70 bytes a cell, and those of its vector and matrix of labels."""
+    """Answers in memory: some 60 bytes a cell, and those of its vector and matrix of labels."""
 
     def __init__(self) -> None:
         self._answers: list[Predictions] = []
