@@ -157,12 +157,7 @@ def compared(name: str, scores: dict[str, Scores]) -> list[Figure]:
     ours, others = scores["expression"], best(list(scores.items()))
     for kind, own, top in zip(KINDS, trio(ours), others, strict=True):
         figures.append(at_least(f"{name}: {kind} above the best other", own - top, "", -0.01))
-    assert ours.false_alarms is not None
-    return [
-        *figures,
-        *calibration(f"{name}: ECE", [ours], ECE),
-        at_most(f"{name}: false alarms", ours.false_alarms, "", FALSE_ALARMS),
-    ]
+    return [*figures, *calibration(f"{name}: ECE", [ours], ECE), *alarms(name, [ours])]
 
 
 def best(rows: Sequence[tuple[str, Scores]]) -> list[float]:
@@ -251,10 +246,17 @@ def over_seeds(name: str, rows: Sequence[dict[str, Scores]], half: bool) -> list
             figures.append(Figure(title, float(np.mean(values)), span(values)))
     ours = [row["expression"] for row in rows]
     figures += calibration(f"{name}: ECE", ours, ECE if half else None)
-    alarms = [scores.false_alarms or 0.0 for scores in ours]
-    title = f"{name}: false alarms"
-    figures.append(at_most(title, float(np.mean(alarms)), span(alarms), FALSE_ALARMS))
-    return figures
+    return figures + alarms(name, ours)
+
+
+def alarms(name: str, rows: Sequence[Scores]) -> list[Figure]:
+    """Return the share of known cells that are called too far, and that are called unknown."""
+    far = [scores.too_far_alarms or 0.0 for scores in rows]
+    unknown = [scores.false_alarms or 0.0 for scores in rows]
+    return [
+        at_most(f"{name}: known cells too far", float(np.mean(far)), span(far), FALSE_ALARMS),
+        Figure(f"{name}: known cells unknown", float(np.mean(unknown)), span(unknown)),
+    ]
 
 
 def calibration(name: str, rows: Sequence[Scores], target: float | None) -> list[Figure]:
@@ -311,10 +313,10 @@ def unknown(name: str, what: Set) -> list[Figure]:
 
 
 def ask_alarms(cells: Cells, split: Split) -> float:
-    """Return the share of known cells that are called unknown."""
+    """Return the share of known cells that are called too far."""
     counts = np.bincount(cells.labels[split.train], minlength=int(cells.labels.max()) + 1)
     row = ask(expression_model(), cells, [split], counts)
-    return row.scores.false_alarms or 0.0 if row.scores is not None else 0.0
+    return row.scores.too_far_alarms or 0.0 if row.scores is not None else 0.0
 
 
 def unknown_figures(
