@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 
 # Best first. What is beside them in a name, such as `_id` and `.name`, is left out.
 _NAMES = (
-    "donor", "patient", "individual", "subject", "mouse", "animal", "sample", "origident", "batch",
-    "library", "replicate", "channel",
+    "donor", "patient", "individual", "ind", "participant", "subject", "mouse", "animal", "sample",
+    "origident", "batch", "library", "replicate", "channel",
 )  # fmt: skip
 _ENDS = re.compile(r"(?:ids?|names?|numbers?|no)$")
 _CELLS_EACH = 20

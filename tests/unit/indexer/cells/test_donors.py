@@ -16,7 +16,8 @@ def repeated(n_distinct: int, each: int = 20) -> list[str | None]:
 @pytest.mark.parametrize(
     "name",
     [
-        "donor", "Donor", "donor_id", "donor ID", "patient", "PatientNumber", "individual",
+        "donor", "Donor", "donor_id", "donor ID", "patient", "PatientNumber", "individual", "ind",
+        "participant",
         "subject.id", "mouse", "animal", "sample", "sample_name", "orig.ident", "batch", "Batch_ID",
         "library", "replicate", "channel",
     ],
@@ -26,7 +27,17 @@ def test_is_known_by_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["sampled", "mouse_line", "donor_age", "sample_type", "batch_corrected", "barcode", ""]
+    "name",
+    [
+        "index",
+        "sampled",
+        "mouse_line",
+        "donor_age",
+        "sample_type",
+        "batch_corrected",
+        "barcode",
+        "",
+    ],
 )
 def test_is_no_other_column(name: str) -> None:
     assert found({name: repeated(3)}) == ""
