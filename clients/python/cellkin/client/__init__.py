@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from cellkin.client.aio import AsyncClient
 from cellkin.client.calls.messages import CellFilter
 from cellkin.client.client import Client
+from cellkin.client.errors import AnswerWarning
 from cellkin.client.results.catalog import (
     Alias,
     CellIndex,
@@ -36,6 +37,7 @@ from cellkin.client.results.cells import (
 )
 from cellkin.client.results.genes import Gene, GeneNeighborhood, GeneRecord, ResolvedGenes
 from cellkin.client.results.predictions import Prediction, Predictions, QueryReport
+from cellkin.client.results.sample import LabelCheck, ReportWarning, SampleCheck
 from cellkin.client.results.versions import Versions
 from cellkin.client.tls import Tls
 from cellkin.wire.errors import MissingDependencyError
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Alias",
+    "AnswerWarning",
     "AsyncClient",
     "CellExplanation",
     "CellFilter",
@@ -61,15 +64,18 @@ __all__ = [
     "Gene",
     "GeneNeighborhood",
     "GeneRecord",
+    "LabelCheck",
     "LabelQuality",
     "Prediction",
     "Predictions",
     "QueryReport",
     "Reloaded",
+    "ReportWarning",
     "Reproduction",
     "ResolvedGenes",
     "RetractedVersion",
     "Retraction",
+    "SampleCheck",
     "SearchReport",
     "SpaceQuality",
     "Tls",
