@@ -45,6 +45,19 @@ def test_a_job_ends_with_how_good_labels_are(
     )
 
 
+def test_of_cells_that_came_later_nothing_was_held_out(
+    own_store: Path, make_cells: Make, tmp_path: Path, run_cellkin: Run
+) -> None:
+    path = tmp_path / "more.h5ad"
+    make_cells(30, 6).write_h5ad(path)
+    more = "--store", own_store, "--label", "cell_type", "--batch", "donor"
+    done = run_cellkin("cells", "append", "trio", path, *more, "--workers", "1")
+    assert done.returncode == 0, done.stderr
+    assert "measured of trio@" in done.stdout
+    assert "labels by text: accuracy " in done.stdout
+    assert "WARNING: the gene vectors of random-64-7@" in done.stdout
+
+
 def test_programs_are_told_as_well(own_store: Path, reference_path: Path, run_cellkin: Run) -> None:
     limits = []
     for share in ("0.01", "0.3"):

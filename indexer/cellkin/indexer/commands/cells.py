@@ -371,7 +371,12 @@ def _show_entry(entry: "Entry", store: "Store") -> None:
     if not certificate["reached"]:
         click.echo(f"the recall wanted, {certificate['target']:g}, was NOT reached")
     click.echo(f"embedding {made['embedding']}, corpus {made['corpus']}")
-    for space, quality in read_qualities(made).items():
+    qualities = read_qualities(made).items()
+    # Whose spaces were taken over; nothing was held out of the cells that came later.
+    first = next(iter(made.get("merged_from", ())), made.get("appended_to") or made.get("like"))
+    if qualities and first:
+        click.echo(f"measured of {first} when its spaces were fitted:")
+    for space, quality in qualities:
         click.echo(in_short(space, quality))
         for line in (weakness(space, quality), novelty_caution(space, quality.novelty_note)):
             if line:

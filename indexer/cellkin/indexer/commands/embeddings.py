@@ -27,15 +27,20 @@ def embeddings() -> None:
 @json_option
 def list_(uri: str, as_json: bool) -> None:
     """List all versions, aliases and retractions."""
+    from cellkin.store.catalog import Kind
     from cellkin.store.controls import is_control
+    from cellkin.store.store import Store
 
     columns = {
         "genes": lambda entry: entry.manifest["n_genes"],
         "dim": lambda entry: entry.manifest["dim"],
         "corpus": lambda entry: entry.manifest.get("corpus", ""),
-        "control": lambda entry: "control" if is_control(entry.manifest) else "",
     }
     print_versions(uri, _KIND, columns, as_json)
+    entries = Store.open(uri).catalog.entries(Kind.EMBEDDING)
+    controls = [entry.full_name for entry in entries if is_control(entry.manifest)]
+    if controls and not as_json:
+        click.echo(f"controls, whose vectors say nothing about genes: {', '.join(controls)}")
 
 
 @embeddings.command()

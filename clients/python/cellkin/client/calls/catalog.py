@@ -130,7 +130,7 @@ def list_cell_indexes(*, all_versions: bool = False) -> Pages[results.CellIndex]
 
 
 def get_cell_index(name: str) -> Call[results.CellIndex]:
-    """Describe one version of a cell index with its certificate, retracted or not.
+    """Describe one version of a cell index with its certificate and quality, retracted or not.
 
     Source: ``CatalogService.GetCellIndex``.
 
@@ -142,7 +142,8 @@ def get_cell_index(name: str) -> Call[results.CellIndex]:
     Returns
     -------
     CellIndex
-        What it holds, what it was made from, and what was measured of it.
+        What it holds, what it was made from, and what was measured of it: by space the accuracy of
+        its labels, and the labels that cells of a missing type would be given.
 
     Raises
     ------
