@@ -50,8 +50,11 @@ _SHARPNESS = (0.2, 8.0)
 _ENOUGH_CELLS = 5
 _NOVELTY_CELLS = 2000
 # How many times the wanted share of false alarms is beyond the limit among cells held out: donors
-# are held out from fewer donors than a query meets, parts of one donor from that very donor.
+# are held out from fewer donors than a query meets, parts of one donor from that very donor. Of few
+# cells of a few donors the limit varies so much that half the share is aimed at (ADR 20).
 _SEVERAL_BATCHES = 1.2
+_SEVERAL_BATCHES_OF_FEW = 0.5
+_FEW_CELLS, _MANY_CELLS = 300, 1000
 _ONE_BATCH = 0.25
 # And how many times among the reference's own cells at most: they fit best.
 _OWN_CELLS = 0.7
@@ -260,7 +263,11 @@ def _surely_better(right: BoolVector, usual: BoolVector) -> bool:
 
 def _limit(held: HeldOut, own: Float32Vector, false_alarms: float) -> float:
     """Return the novelty that a share of known cells is beyond."""
-    beyond = false_alarms * (_SEVERAL_BATCHES if held.batches.any() else _ONE_BATCH)
+    times = _ONE_BATCH
+    if held.batches.any():
+        sizes, ends = np.log([_FEW_CELLS, _MANY_CELLS]), (_SEVERAL_BATCHES_OF_FEW, _SEVERAL_BATCHES)
+        times = float(np.interp(np.log(len(held.far)), sizes, ends))
+    beyond = false_alarms * times
     # In the spaces of few dimensions that parts of a small reference span, cells look less novel
     # than in that of the whole: such a limit is raised to what its own cells ask for.
     own_limit = float(np.quantile(own, 1 - false_alarms * _OWN_CELLS))

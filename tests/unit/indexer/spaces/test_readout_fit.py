@@ -8,6 +8,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import norm
 from sklearn.metrics import f1_score, roc_auc_score
 from tests.unit.indexer.spaces.made import held_out, sample_of
 
@@ -168,17 +169,30 @@ def test_probabilities_become_shares_of_right_answers(sure: float, softer: bool)
 
 
 @pytest.mark.parametrize("false_alarms", [0.05, 0.2])
-@pytest.mark.parametrize(("n_batches", "of_them"), [(2, 1.2), (1, 0.25)])
+@pytest.mark.parametrize(
+    ("n", "n_batches", "of_them"),
+    [(4000, 2, 1.2), (1000, 2, 1.2), (300, 2, 0.5), (4000, 1, 0.25), (300, 1, 0.25)],
+)
 def test_the_limit_keeps_false_alarms_at_what_was_asked(
-    false_alarms: float, n_batches: int, of_them: float
+    false_alarms: float, n: int, n_batches: int, of_them: float
 ) -> None:
     """Donors are read by fewer donors than a query is; parts of one by that very donor."""
-    held = told(dict.fromkeys(KINDS, 1.0), n=4000)
-    held = replace(held, batches=np.arange(4000, dtype=np.int32) % n_batches)
+    held = told(dict.fromkeys(KINDS, 1.0), n=n, batches=np.arange(n, dtype=np.int32) % n_batches)
+    held = replace(held, far=norm.ppf((np.arange(n) + 0.5) / n))
     readout, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=false_alarms))
     fresh = np.random.default_rng(9).normal(0, 1, 4000)
     share = (fresh > readout.novelty_limit).mean()
     assert share == pytest.approx(of_them * false_alarms, abs=0.015)
+
+
+def test_fewer_cells_of_several_donors_make_a_higher_limit() -> None:
+    limits = []
+    for n in (100, 300, 400, 700, 1000, 4000):
+        far, batches = norm.ppf((np.arange(n) + 0.5) / n), np.arange(n, dtype=np.int32) % 3
+        held = told(dict.fromkeys(KINDS, 1.0), n=n, far=far, batches=batches)
+        limits.append(calibrate(PLAIN, held, OWN, COUNTS, HOW)[0].novelty_limit)
+    assert (np.diff(limits[1:-1]) < 0).all()
+    assert limits[-1] == pytest.approx(limits[-2], abs=0.02)
 
 
 def test_the_limit_is_not_below_what_the_own_cells_of_the_reference_ask_for() -> None:
