@@ -66,11 +66,6 @@ class FittedText:
         return self.space.dim
 
     @property
-    def n_unsupervised(self) -> int:
-        """None: weights or head may have seen the labels."""
-        return 0
-
-    @property
     def coefficients(self) -> Float32Matrix:
         """No logistic regression: of 0 rows."""
         return np.empty((0, self.n_components), np.float32)

@@ -171,6 +171,6 @@ def test_the_mean_of_the_paper_is_left_where_it_is() -> None:
     fitted = fit_text(text_space(PAPER), SAMPLE)
     assert not fitted.space.center.any()
     assert fitted.n_components == 16
-    assert len(fitted.coefficients) == len(fitted.intercepts) == fitted.n_unsupervised == 0
+    assert len(fitted.coefficients) == len(fitted.intercepts) == 0
     lengths = np.linalg.norm(fitted.place(SAMPLE.cells).z, axis=1)
     assert lengths == pytest.approx(np.ones(SAMPLE.n_cells), abs=1e-5)
