@@ -95,7 +95,12 @@ def read_qualities(manifest: Mapping[str, Any]) -> dict[str, SpaceQuality]:
         index that is older than such measurements.
     """
     stored = manifest.get("quality") or {}
-    return {space: _read_quality(found) for space, found in stored.items() if "accuracy" in found}
+    # In the order of names: a manifest that was read back has its keys so, a new one has not.
+    return {
+        space: _read_quality(found)
+        for space, found in sorted(stored.items())
+        if "accuracy" in found
+    }
 
 
 def _read_quality(stored: Mapping[str, Any]) -> SpaceQuality:

@@ -65,3 +65,8 @@ def test_where_nothing_could_be_held_out_there_is_no_quality(manifest: dict[str,
 
 def test_a_space_without_a_quality_does_not_hide_the_other() -> None:
     assert set(read_qualities({"quality": {"text": {}, "expression": stored()}})) == {"expression"}
+
+
+def test_spaces_come_in_the_order_of_their_names() -> None:
+    both = read_qualities({"quality": {"text": stored(), "expression": stored()}})
+    assert list(both) == ["expression", "text"]
