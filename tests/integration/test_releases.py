@@ -88,7 +88,12 @@ def test_an_old_client_finds_genes_and_versions(release: Release, live: Live) ->
 
 
 # What the client calls the fields that a release lacks.
-LACKS = {"0.1.0": {"route_shares"}}
+LACKS = {
+    "0.1.0": {
+        "background_cells", "batches", "control", "control_embedding", "foreign", "qualities",
+        "route_shares", "runner_up_probabilities", "runners_up", "warnings",
+    },
+}  # fmt: skip
 LACKS["older"] = LACKS["0.1.0"] | {
     "background_percentiles", "compared_embeddings", "compared_ranks", "compared_similarities",
     "calibration_error", "ancestors", "fallbacks", "loaded", "space",
