@@ -1,6 +1,9 @@
 """Gene vectors: centring, whitening, and weights carried to genes the reference never measured."""
 
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector, frozen
 from cellkin.space.compiled import compiled_brief
@@ -103,6 +106,78 @@ def inverse_detection(n_cells: int | Int64Vector, n_detected: Int64Vector) -> Fl
     return np.asarray(np.log((1.0 + n_cells) / (1.0 + n_detected)), np.float32)
 
 
+@dataclass(frozen=True)
+class NearestMeasured:
+    """For every gene that was not measured, the measured genes whose vectors are nearest.
+
+    Parameters
+    ----------
+    measured, rest
+        (n_measured,) and (n_rest,) int64 rows of the genes that were measured and of the others,
+        ascending.
+    cosines
+        (n_rest, k) float32, best first.
+    places
+        (n_rest, k) int64 into ``measured``.
+    """
+
+    measured: Int64Vector
+    rest: Int64Vector
+    cosines: Float32Matrix
+    places: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, vectors: Float32Matrix, measured: Int64Vector, k: int) -> "NearestMeasured":
+        """Find them.
+
+        Parameters
+        ----------
+        vectors
+            (n_genes, dim) float32, unit rows.
+        measured
+            (n_measured,) int64, rows of the measured genes, ascending.
+        k
+            Neighbors wanted; all measured genes where there are fewer.
+        """
+        known = np.ascontiguousarray(vectors[measured])
+        k = min(k, len(measured))
+        rest = np.setdiff1d(np.arange(len(vectors)), measured, assume_unique=True)
+        cosines, places = np.empty((len(rest), k), np.float32), np.empty((len(rest), k), np.int64)
+        block = np.empty((_BLOCK_ROWS, len(measured)), np.float32)
+        for start in range(0, len(rest), _BLOCK_ROWS):
+            stop = min(start + _BLOCK_ROWS, len(rest))
+            n = stop - start
+            np.matmul(vectors[rest[start:stop]], known.T, out=block[:n])
+            keep_best(block[:n], cosines[start:stop], places[start:stop])
+        return cls(measured, rest, cosines, places)
+
+    def carry(self, weights: Float32Vector, temperature: float) -> Float32Vector:
+        """Give every gene a weight, from those of the genes that were measured.
+
+        A gene of another species or panel has no statistics in the reference. It takes those of
+        the measured genes whose texts are nearest to its own.
+
+        Parameters
+        ----------
+        weights
+            (n_measured,) float32, the weights of the measured genes.
+        temperature
+            The mean is over the nearest, by ``softmax(cosine / temperature)``.
+
+        Returns
+        -------
+        Float32Vector
+            (n_genes,) float32; measured genes keep their own.
+        """
+        carried = np.empty(len(self.rest) + len(self.measured), np.float32)
+        carried[self.measured] = weights
+        if len(self.rest):
+            softmax = np.exp((self.cosines - self.cosines[:, :1]) / temperature)
+            total = (softmax * weights[self.places]).sum(axis=1)
+            carried[self.rest] = total / softmax.sum(axis=1)
+        return carried
+
+
 def carry_weights(
     vectors: Float32Matrix,
     measured: Int64Vector,
@@ -111,9 +186,6 @@ def carry_weights(
     temperature: float,
 ) -> Float32Vector:
     """Give every gene a weight, from those of the genes that were measured.
-
-    A gene of another species or panel has no statistics in the reference. It takes those of the
-    measured genes whose texts are nearest to its own.
 
     Parameters
     ----------
@@ -124,25 +196,11 @@ def carry_weights(
     weights
         (n_measured,) float32, their weights.
     k, temperature
-        The mean is over the ``k`` nearest, by ``softmax(cosine / temperature)``.
+        The mean is over the ``k`` nearest, see `NearestMeasured.carry`.
 
     Returns
     -------
     Float32Vector
         (n_genes,) float32; measured genes keep their own.
     """
-    carried = np.empty(len(vectors), np.float32)
-    known = np.ascontiguousarray(vectors[measured])
-    k = min(k, len(measured))
-    rest = np.setdiff1d(np.arange(len(vectors)), measured, assume_unique=True)
-    cosine = np.empty((_BLOCK_ROWS, len(measured)), np.float32)
-    near, nearest = np.empty((_BLOCK_ROWS, k), np.float32), np.empty((_BLOCK_ROWS, k), np.int64)
-    for start in range(0, len(rest), _BLOCK_ROWS):
-        rows = rest[start : start + _BLOCK_ROWS]
-        n = len(rows)
-        np.matmul(vectors[rows], known.T, out=cosine[:n])
-        keep_best(cosine[:n], near[:n], nearest[:n])
-        softmax = np.exp((near[:n] - near[:n, :1]) / temperature)
-        carried[rows] = (softmax * weights[nearest[:n]]).sum(axis=1) / softmax.sum(axis=1)
-    carried[measured] = weights
-    return carried
+    return NearestMeasured.of(vectors, measured, k).carry(weights, temperature)

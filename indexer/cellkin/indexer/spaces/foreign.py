@@ -1,0 +1,54 @@
+"""What a reference keeps to check foreign samples by: partners of genes, and labels' profiles."""
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellkin.indexer.spaces.sample import Sample, log_expression
+from cellkin.indexer.spaces.text import label_dispersion
+from cellkin.space.gene_pairs import ForeignReference
+from cellkin.space.projection import CellSpace
+from cellkin.space.vectors import NearestMeasured
+
+KEPT = 2_000
+"""Measured genes that may be partners: those that tell labels apart best."""
+
+
+def fit_foreign(
+    space: CellSpace, sample: Sample, nearest: NearestMeasured | None = None
+) -> ForeignReference:
+    """Pair all genes of a text space with genes that were measured.
+
+    Parameters
+    ----------
+    space
+        A text space with its gene vectors.
+    sample
+        The labelled cells.
+    nearest
+        The nearest measured genes in that space, where they were found already.
+    """
+    rows = space.rows_of(sample.gene_ids)
+    met = np.flatnonzero(rows >= 0)
+    measured = rows[met]
+    weights = label_dispersion(sample)[met]
+    best = np.argsort(-weights, kind="stable")[:KEPT]
+    kept = np.sort(best[weights[best] > 0])
+    place = np.full(len(measured), -1, np.int32)
+    place[kept] = np.arange(len(kept), dtype=np.int32)
+    if nearest is None:
+        nearest = NearestMeasured.of(space.vectors, measured, 1)
+    partners = np.full(len(space.gene_ids), -1, np.int32)
+    cosines = np.ones(len(space.gene_ids), np.float32)
+    partners[measured] = place
+    if len(measured):
+        partners[nearest.rest] = place[nearest.places[:, 0]]
+        cosines[nearest.rest] = nearest.cosines[:, 0]
+    counts = sample.counts()
+    means = sp.csr_matrix(
+        (1.0 / counts[sample.labels], (sample.labels, np.arange(sample.n_cells))),
+        shape=(sample.n_labels, sample.n_cells),
+    )
+    profiles = (means @ log_expression(sample.cells)[:, met[kept]]).toarray()
+    return ForeignReference(
+        partners, cosines, np.asarray(profiles, np.float32), weights[kept].astype(np.float32)
+    )

@@ -1,0 +1,414 @@
+"""Foreign samples: their cells' labels, checked and refined by the expression of paired genes.
+
+A sample of another species shares no genes with a reference, so its cells are placed by the texts
+of their genes. Placed so, cells of any tissue get some label, and often a probable one. Expression
+tells right labels from wrong ones. Every gene that the reference did not measure has a partner, the
+measured gene whose text is nearest, and within a tissue partners are high in the same cell types.
+That is too rough to place single cells by. But averaged over a label's cells, some hundred pairs of
+genes say whether these are the reference's cells of that label:
+
+* a label is confirmed if the mean of its cells, less that of the sample, is like the reference's
+  mean of that label, less that of the reference;
+* a sample belongs if most of its cells have confirmed labels;
+* each confirmed label has a limit of novelty of its own, by how novel those of its cells are that
+  are most like it in expression;
+* how like each label a cell is in expression is a second reading beside that of its text.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from cellkin.space.arrays import (
+    BoolVector,
+    CsrMatrix,
+    Float32Matrix,
+    Float32Vector,
+    Int32Vector,
+    Int64Vector,
+)
+from cellkin.space.gene_pairs import ForeignReference, Pairs
+from cellkin.space.projection import GeneColumns
+from cellkin.space.readout import (
+    FLOOR,
+    Labels,
+    Placed,
+    Readout,
+    closeness,
+    foreign_limit,
+    novelty,
+    softmax,
+)
+from cellkin.space.sample_check import LabelCheck, SampleCheck
+from cellkin.space.votes import vote_shares
+from cellkin.wire.terms import UnknownReason
+
+LEAST_SIMILARITY = 0.45
+"""A label is confirmed from this similarity on."""
+LEAST_CELLS = 10
+"""A label is checked if the background has this many cells of it."""
+LEAST_SHARE = 0.5
+"""A sample belongs if this share of its checked cells has confirmed labels."""
+
+# A mean of few cells is noisy, and so less like anything; for no more noise than this is allowed.
+_LEAST_RELIABILITY = 0.5
+# The core of a label are the cells with this part of the score that the best fifth has.
+_CORE, _BEST = 0.5, 0.8
+# A cell's score is at least this part of the median of the core of its label.
+_LEAST_SCORE = 0.5
+# Foreign cells of one label differ in novelty more than cells of the reference do.
+_WIDER = 1.5
+_SHARPNESS = np.geomspace(2.0, 200.0, 24)
+_TINY = 1e-9
+
+Float64Matrix: TypeAlias = npt.NDArray[np.float64]
+Float64Vector: TypeAlias = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TextReading:
+    """Cells as the text space alone reads them.
+
+    Parameters
+    ----------
+    placed
+        The cells.
+    similarities, voted
+        (n_cells, n_neighbors) float32 cosines, best first, and int32 labels of the neighbors, -1
+        where there is none.
+    labels
+        Their labels, nothing called too far.
+    """
+
+    placed: Placed
+    similarities: Float32Matrix
+    voted: Int32Vector
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class PairedSample:
+    """A foreign sample that was checked; made by `check_sample`.
+
+    Parameters
+    ----------
+    check
+        What was found.
+    pairs
+        The paired genes.
+    center
+        (n_pairs,) float32, the sample's mean of log expression, labels weighing alike.
+    contrasts
+        (n_labels, n_pairs) float32, the reference's profiles, less their mean over the labels that
+        were checked, in deviations.
+    sharpness
+        What scores are multiplied by to be logarithms of probabilities.
+    least_scores
+        (n_labels,) float32; a cell of a lower score does not keep the label.
+    """
+
+    check: SampleCheck
+    pairs: Pairs
+    center: Float32Vector
+    contrasts: Float32Matrix
+    sharpness: float
+    least_scores: Float32Vector
+
+    def scores(self, cells: CsrMatrix) -> Float64Matrix:
+        """Return (n_cells, n_labels) float64 in [-1, 1]: how like each label cells are.
+
+        Parameters
+        ----------
+        cells
+            (n_cells, n_columns) CSR, linear expression.
+        """
+        standard = (self.pairs.log_expression(cells) - self.center) / self.pairs.deviations
+        everything = slice(0, self.pairs.n)
+        return _correlations(standard, self.contrasts, self.pairs.weights, everything)
+
+    def read(
+        self, cells: CsrMatrix, text: TextReading, counts: Int64Vector, readout: Readout
+    ) -> Labels:
+        """Read cells again, by text and expression together.
+
+        A cell whose label is not confirmed, or whose expression is not like that label, is unknown
+        as `UnknownReason.NOT_CONFIRMED`, one beyond the limit of its label as ``TOO_FAR``. Where it
+        is not known that the sample belongs, labels are those of the text.
+
+        Parameters
+        ----------
+        cells
+            (n_cells, n_columns) CSR, linear expression.
+        text
+            What the text space says of them.
+        counts
+            (n_labels,) int64 reference cells of each label.
+        readout
+            Of the text space.
+        """
+        labels, limits = text.labels, self.check.limits
+        nobody = labels.winners < 0
+        if not self.check.belongs:
+            return _limited(labels, limits)
+        scores = self.scores(cells)
+        by_label = _together(labels.by_label, scores, self.sharpness)
+        winners, far = _novelty(text, by_label, readout)
+        at = np.arange(len(winners)), winners
+        probabilities = by_label[at].astype(np.float32)
+        shares, votes = vote_shares(
+            text.similarities[:, : readout.k], text.voted[:, : readout.k], counts,
+            readout.vote_epsilon, readout.class_balance,
+        )  # fmt: skip
+        unsure = probabilities < readout.min_probability
+        unlike = scores[at] < self.least_scores[winners]
+        again = replace(
+            labels,
+            winners=np.where(nobody, -1, winners).astype(np.int32),
+            probabilities=np.where(nobody, 0, probabilities).astype(np.float32),
+            supports=shares[at].astype(np.float32),
+            n_votes=votes[at].astype(np.uint8),
+            novelties=far,
+            reasons=np.where(unsure, UnknownReason.LOW_PROBABILITY, UnknownReason.KNOWN).astype(
+                np.uint8
+            ),
+            by_label=by_label,
+        )
+        reasons = _limited(again, limits).reasons
+        reasons[unlike] = UnknownReason.NOT_CONFIRMED
+        reasons[nobody] = UnknownReason.NO_GENE_MATCHED
+        return replace(again, reasons=reasons)
+
+
+def check_sample(
+    cells: CsrMatrix,
+    columns: GeneColumns,
+    text: TextReading,
+    reference: ForeignReference,
+    readout: Readout,
+) -> PairedSample:
+    """Check whether a foreign sample's labels hold; see the module.
+
+    Parameters
+    ----------
+    cells
+        (n_cells, n_columns) CSR, linear expression: cells drawn evenly from the sample.
+    columns
+        How their columns meet the genes of the text space.
+    text
+        What the text space says of them, the sample's own mean subtracted.
+    reference
+        What the index keeps.
+    readout
+        Of the text space.
+    """
+    pairs = Pairs.of(columns, reference)
+    winners = text.labels.winners
+    n_of = np.bincount(winners[winners >= 0], minlength=reference.n_labels)
+    checked = np.flatnonzero(n_of >= LEAST_CELLS)
+    if len(checked) < 2 or not pairs.are_enough:
+        return _undecided(pairs, text, n_of, readout)
+    logs = pairs.log_expression(cells)
+    one_hot = _members([np.flatnonzero(winners == label) for label in checked], len(winners))
+    means = (one_hot @ logs) / n_of[checked, None]
+    center = means.mean(axis=0).astype(np.float32)
+    logs -= center
+    logs /= pairs.deviations
+    contrasts = (pairs.profiles - pairs.profiles[checked].mean(axis=0)) / pairs.deviations
+    similarities, confirms = _similarities(logs, contrasts, pairs, winners, checked)
+    confirmed = np.zeros(reference.n_labels, bool)
+    confirmed[checked] = confirms
+    n_checked = int(n_of[checked].sum())
+    share = float(n_of[confirmed].sum() / n_checked)
+    belongs = share >= LEAST_SHARE
+    limits = np.full(reference.n_labels, -np.inf, np.float32)
+    least = np.full(reference.n_labels, np.inf, np.float32)
+    sharpness = 1.0
+    if belongs:
+        scores = _correlations(logs, contrasts, pairs.weights, slice(0, pairs.n))
+        sharpness = _fit_sharpness(scores, winners, confirmed)
+        limits, least = _limits(scores, text, sharpness, confirmed, n_of < LEAST_CELLS, readout)
+    order = np.argsort(-n_of[checked], kind="stable")
+    found = [
+        LabelCheck(int(checked[i]), int(n_of[checked[i]]), float(similarities[i]),
+                   bool(confirms[i]))
+        for i in order
+    ]  # fmt: skip
+    check = SampleCheck(belongs, n_checked, pairs.n, share, tuple(found), limits)
+    return PairedSample(check, pairs, center, contrasts, sharpness, least)
+
+
+def _undecided(
+    pairs: Pairs, text: TextReading, n_of: Int64Vector, readout: Readout
+) -> PairedSample:
+    """Return a sample of which nothing can be told: the limit moves by all of its cells."""
+    labels = text.labels
+    limit = foreign_limit(readout.novelty_limit, labels.novelties[labels.winners >= 0])
+    limits = np.full(len(n_of), limit, np.float32)
+    check = SampleCheck(None, int(n_of.sum()), pairs.n, 0.0, (), limits)
+    center, least = np.zeros(pairs.n, np.float32), np.full(len(n_of), -np.inf, np.float32)
+    return PairedSample(check, pairs, center, pairs.profiles, 1.0, least)
+
+
+def _similarities(
+    standard: Float32Matrix,
+    contrasts: Float32Matrix,
+    pairs: Pairs,
+    winners: Int32Vector,
+    checked: Int64Vector,
+) -> tuple[Float64Vector, BoolVector]:
+    """Compare the sample's mean of each checked label with the reference's.
+
+    A label may be given to cells that are nothing like it as well as to those that are. So the mean
+    is that of its core, the cells most like the label. They are chosen by one half of the pairs and
+    compared by the other, and the other way round: chosen and compared by the same pairs, cells
+    that are like the label by chance alone would seem to be.
+
+    Returns
+    -------
+    similarities
+        (n_checked,) float64, the mean correlation over both halves, freed of the noise of few
+        cells.
+    confirmed
+        (n_checked,) bool: it is enough, there are enough cells, and no other label is more like
+        them.
+    """
+    halves = pairs.halves
+    scores = [_correlations(standard, contrasts, pairs.weights, half) for half in halves]
+    similarities, rivals, n_core = np.zeros((3, len(checked)))
+    at = np.arange(len(checked))
+    for chooses, judges in ((0, 1), (1, 0)):
+        cores = []
+        for label in checked:
+            rows = np.flatnonzero(winners == label)
+            own = scores[chooses][rows, label]
+            cores.append(rows[own >= _CORE * np.quantile(own, _BEST)])
+        sizes = np.array([max(len(core), 1) for core in cores])[:, None]
+        half = standard[:, halves[judges]]
+        members = _members(cores, len(standard))
+        means = (members @ half) / sizes
+        noise = ((members @ (half * half)) / sizes - means**2) / np.maximum(sizes - 1, 1)
+        weights = pairs.weights[halves[judges]]
+        weights = weights / weights.sum()
+        spread = (means**2) @ weights - (means @ weights) ** 2
+        reliable = 1 - (noise @ weights) / np.maximum(spread, _TINY)
+        reliable = np.clip(reliable, _LEAST_RELIABILITY, 1)
+        everything = slice(0, len(weights))
+        found = _correlations(means, contrasts[:, halves[judges]], weights, everything)
+        found /= np.sqrt(reliable)[:, None]
+        similarities += found[at, checked] / 2
+        found[at, checked] = -np.inf
+        rivals += found.max(axis=1) / 2
+        n_core += sizes[:, 0] / 2
+    enough = (similarities >= LEAST_SIMILARITY) & (n_core >= LEAST_CELLS)
+    return similarities, enough & (similarities > rivals)
+
+
+def _limits(
+    scores: Float64Matrix,
+    text: TextReading,
+    sharpness: float,
+    confirmed: BoolVector,
+    few: BoolVector,
+    readout: Readout,
+) -> tuple[Float32Vector, Float32Vector]:
+    """Return (n_labels,) float32 limits of novelty and least scores.
+
+    The limit moves by the median novelty of those of a label's cells that are most like it: others
+    may be of a type that the reference lacks. Labels of too few cells to be checked have the
+    medians of those that are confirmed.
+    """
+    by_label = _together(text.labels.by_label, scores, sharpness)
+    winners, far = _novelty(text, by_label, readout)
+    winners = np.where(text.labels.winners < 0, -1, winners)
+    limits = np.full(len(confirmed), -np.inf, np.float32)
+    least = np.full(len(confirmed), np.inf, np.float32)
+    for label in np.flatnonzero(confirmed):
+        rows = np.flatnonzero(winners == label)
+        if not len(rows):
+            continue
+        own = scores[rows, label]
+        core = own[own >= _CORE * np.quantile(own, _BEST)]
+        least[label] = _LEAST_SCORE * np.median(core) if len(core) else np.inf
+        shift = max(0.0, float(np.median(far[rows[own >= np.median(own)]])))
+        limits[label] = shift + _WIDER * readout.novelty_limit
+    known = np.isfinite(least)
+    if known.any():
+        few = few | (confirmed & ~known)
+        limits[few], least[few] = np.median(limits[known]), np.median(least[known])
+    return limits, least
+
+
+def _fit_sharpness(scores: Float64Matrix, winners: Int32Vector, confirmed: BoolVector) -> float:
+    """Return the sharpness by which scores make the confirmed labels of the text most likely."""
+    names = np.flatnonzero(confirmed)
+    rows = np.flatnonzero((winners >= 0) & confirmed[winners])
+    among, own = scores[np.ix_(rows, names)], scores[rows, winners[rows]]
+    losses = []
+    for sharpness in _SHARPNESS:
+        # No score is beyond 1, so no power overflows.
+        powers = np.exp(sharpness * (among - own[:, None]))
+        losses.append(np.log(powers.sum(axis=1)).mean())
+    return float(_SHARPNESS[int(np.argmin(losses))])
+
+
+def _together(by_text: Float64Matrix, scores: Float64Matrix, sharpness: float) -> Float64Matrix:
+    """Return (n_cells, n_labels) probabilities: the geometric mean of both readings."""
+    return softmax((np.log(np.maximum(by_text, FLOOR)) + sharpness * scores) / 2)
+
+
+def _novelty(
+    text: TextReading, by_label: Float64Matrix, readout: Readout
+) -> tuple[Int32Vector, Float32Vector]:
+    """Return the most probable labels, and how far cells are from these."""
+    winners = by_label.argmax(axis=1).astype(np.int32)
+    found = text.voted >= 0
+    close = closeness(text.placed.z, text.similarities, found, winners, readout)
+    return winners, novelty(close, winners, readout)
+
+
+def _limited(labels: Labels, limits: Float32Vector) -> Labels:
+    """Return labels by the limit of novelty of each label."""
+    reasons = labels.reasons.copy()
+    asked = np.flatnonzero(labels.winners >= 0)
+    own = limits[labels.winners[asked]]
+    reasons[asked[labels.novelties[asked] > own]] = UnknownReason.TOO_FAR
+    reasons[asked[own == -np.inf]] = UnknownReason.NOT_CONFIRMED
+    return replace(labels, reasons=reasons)
+
+
+def _members(groups: Sequence[Int64Vector], n_cells: int) -> CsrMatrix:
+    """Return (n_groups, n_cells) CSR float32, 1 where a cell is in a group."""
+    indptr = np.cumsum([0, *(len(rows) for rows in groups)])
+    indices = np.concatenate(groups)
+    ones: Float32Vector = np.ones(len(indices), np.float32)
+    return sp.csr_matrix((ones, indices, indptr), shape=(len(groups), n_cells))
+
+
+def _correlations(
+    rows: npt.NDArray[np.floating], contrasts: Float32Matrix, weights: Float32Vector, part: slice
+) -> Float64Matrix:
+    """Return the weighted correlations of rows with contrasts over a part of the pairs.
+
+    Parameters
+    ----------
+    rows
+        (n, n_pairs) float.
+    contrasts, weights
+        (n_labels, n_pairs) and (n_pairs,) float32.
+    part
+        The pairs that count.
+    """
+    rows, contrasts, weights = rows[:, part], contrasts[:, part], weights[part]
+    weights = weights / weights.sum()
+    unit = contrasts - (contrasts @ weights)[:, None]
+    unit /= np.sqrt(np.maximum((unit * unit) @ weights, _TINY))[:, None]
+    # The contrasts have no mean, so that of the rows takes no part.
+    products = (rows @ (unit * weights).T).astype(np.float64)
+    means = (rows @ weights).astype(np.float64)
+    squares = np.einsum("cp,cp,p->c", rows, rows, weights, dtype=np.float64)
+    spreads = np.sqrt(np.maximum(squares - means**2, _TINY))
+    return np.asarray(products / spreads[:, None])
