@@ -132,9 +132,10 @@ def test_labels_as_tables() -> None:
 def test_what_weakens_labels_is_said() -> None:
     unconfirmed = "labels that expression did not confirm, so that their cells are unknown: delta"
     assert labelled(250, FOREIGN).weaknesses() == ["delta is weak", unconfirmed]
-    foreign = wire.SampleCheck(verdict=wire.SAMPLE_VERDICT_FOREIGN, n_cells=250)
-    (said,) = labelled(250, {"sample_check": foreign}).weaknesses()
-    assert said.startswith("the sample does not belong to trio@2026-01-01.1: 0% of the cells'")
+    foreign = wire.SampleCheck(verdict=wire.SAMPLE_VERDICT_FOREIGN, labels=[wire.LabelCheck()])
+    warned = wire.Warning(reason="FOREIGN_SAMPLE", message="the sample does not belong here")
+    told = {"sample_check": foreign, "warnings": [warned]}
+    assert labelled(250, told).weaknesses() == ["the sample does not belong here"]
     assert labelled(250, {}).weaknesses() == []
 
 

@@ -164,7 +164,7 @@ def _label_rows(annotation: "Annotation") -> list[tuple[object, ...]]:
 
 
 def _warn(annotation: "Annotation") -> None:
-    """Print what weakens the labels, a line each, and whether the sample belongs here."""
+    """Print what weakens the labels, a line each, or that the sample belongs to the reference."""
     for said in annotation.weaknesses():
         click.secho(f"WARNING: {said}", fg="yellow")
     check = annotation.report.sample_check

@@ -147,9 +147,8 @@ class Annotation(Labelled, Tabular):
         """Return what weakens the labels, a sentence each: to be shown wherever they are read."""
         said = [str(warning) for warning in self.report.warnings]
         check = self.report.sample_check
-        if check is not None and check.verdict != BELONGS:
-            said.append(check.sentence(self.report.versions.index))
-        elif check is not None and check.unconfirmed:
+        # Of a sample that does not belong to the reference the server warns itself.
+        if check is not None and check.verdict == BELONGS and check.unconfirmed:
             said.append(
                 "labels that expression did not confirm, so that their cells are unknown: "
                 + ", ".join(check.unconfirmed)

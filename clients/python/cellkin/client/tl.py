@@ -141,8 +141,8 @@ def annotate(
     Warns
     -----
     AnswerWarning
-        Of each thing that weakens the labels, and if the sample does not belong to the reference,
-        or that could not be told.
+        Of each thing that weakens the labels, such as that the sample does not belong to the
+        reference, or that this could not be told.
 
     Raises
     ------
