@@ -70,8 +70,8 @@ Float64Vector: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class TextReading:
-    """Cells as the text space alone reads them.
+class Reading:
+    """Cells as their space reads them.
 
     Parameters
     ----------
@@ -118,6 +118,11 @@ class PairedSample:
     sharpness: float
     least_scores: Float32Vector
 
+    def limited_to(self, limit: float) -> "PairedSample":
+        """Return the sample with the same limit of novelty for all labels that are confirmed."""
+        limits = np.where(self.check.limits == -np.inf, -np.inf, limit).astype(np.float32)
+        return replace(self, check=replace(self.check, limits=limits))
+
     def scores(self, cells: CsrMatrix) -> Float64Matrix:
         """Return (n_cells, n_labels) float64 in [-1, 1]: how like each label cells are.
 
@@ -131,7 +136,7 @@ class PairedSample:
         return _correlations(standard, self.contrasts, self.pairs.weights, everything)
 
     def read(
-        self, cells: CsrMatrix, text: TextReading, counts: Int64Vector, readout: Readout
+        self, cells: CsrMatrix, text: Reading, counts: Int64Vector, readout: Readout
     ) -> Labels:
         """Read cells again, by text and expression together.
 
@@ -153,7 +158,7 @@ class PairedSample:
         labels, limits = text.labels, self.check.limits
         nobody = labels.winners < 0
         if not self.check.belongs:
-            return _limited(labels, limits)
+            return limited(labels, limits)
         scores = self.scores(cells)
         by_label = _together(labels.by_label, scores, self.sharpness)
         winners, far = _novelty(text, by_label, readout)
@@ -177,7 +182,7 @@ class PairedSample:
             ),
             by_label=by_label,
         )
-        reasons = _limited(again, limits).reasons
+        reasons = limited(again, limits).reasons
         reasons[unlike] = UnknownReason.NOT_CONFIRMED
         reasons[nobody] = UnknownReason.NO_GENE_MATCHED
         return replace(again, reasons=reasons)
@@ -186,7 +191,7 @@ class PairedSample:
 def check_sample(
     cells: CsrMatrix,
     columns: GeneColumns,
-    text: TextReading,
+    text: Reading,
     reference: ForeignReference,
     readout: Readout,
 ) -> PairedSample:
@@ -241,9 +246,7 @@ def check_sample(
     return PairedSample(check, pairs, center, contrasts, sharpness, least)
 
 
-def _undecided(
-    pairs: Pairs, text: TextReading, n_of: Int64Vector, readout: Readout
-) -> PairedSample:
+def _undecided(pairs: Pairs, text: Reading, n_of: Int64Vector, readout: Readout) -> PairedSample:
     """Return a sample of which nothing can be told: the limit moves by all of its cells."""
     labels = text.labels
     limit = foreign_limit(readout.novelty_limit, labels.novelties[labels.winners >= 0])
@@ -309,7 +312,7 @@ def _similarities(
 
 def _limits(
     scores: Float64Matrix,
-    text: TextReading,
+    text: Reading,
     sharpness: float,
     confirmed: BoolVector,
     few: BoolVector,
@@ -361,7 +364,7 @@ def _together(by_text: Float64Matrix, scores: Float64Matrix, sharpness: float) -
 
 
 def _novelty(
-    text: TextReading, by_label: Float64Matrix, readout: Readout
+    text: Reading, by_label: Float64Matrix, readout: Readout
 ) -> tuple[Int32Vector, Float32Vector]:
     """Return the most probable labels, and how far cells are from these."""
     winners = by_label.argmax(axis=1).astype(np.int32)
@@ -370,8 +373,16 @@ def _novelty(
     return winners, novelty(close, winners, readout)
 
 
-def _limited(labels: Labels, limits: Float32Vector) -> Labels:
-    """Return labels by the limit of novelty of each label."""
+def limited(labels: Labels, limits: Float32Vector) -> Labels:
+    """Call cells unknown by the limits of novelty of their labels.
+
+    Parameters
+    ----------
+    labels
+        Labels of cells, none of them called too far.
+    limits
+        (n_labels,) float32; minus infinity for a label that is not confirmed.
+    """
     reasons = labels.reasons.copy()
     asked = np.flatnonzero(labels.winners >= 0)
     own = limits[labels.winners[asked]]

@@ -18,6 +18,7 @@ from cellkin.space.arrays import (
     Int64Vector,
 )
 from cellkin.space.expression import place_expression
+from cellkin.space.foreign import PairedSample, Reading, check_sample, limited
 from cellkin.space.projection import GeneColumns, gene_columns, place_means, weighted_means
 from cellkin.space.readout import (
     Labels,
@@ -33,7 +34,7 @@ from cellkin.space.sample_check import SampleCheck
 from cellkin.space.shared_genes import SharedGenes
 from cellkin.wire.background import WANTED_CELLS
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
-from cellkin.wire.terms import BACKGROUND_CELLS, Center, UnknownReason
+from cellkin.wire.terms import BACKGROUND_CELLS, Center
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,8 @@ class Labeler:
         self._wished = options.center
         self._own: Float32Vector | None = None
         self._declined = False
+        self._wished_limit = options.novelty_limit
+        self._paired: PairedSample | None = None
         self.sample_check: SampleCheck | None = None
         # Of a foreign query every cell is farther than the reference's own: without a background
         # there is no limit to compare with.
@@ -186,9 +189,7 @@ class Labeler:
             )
         self._own = means[~empty].mean(axis=0, dtype=np.float64).astype(np.float32)
         if self.foreign:
-            _, labels = self.label(cells)
-            limit = foreign_limit(self._readout.novelty_limit, labels.novelties[~empty])
-            self._limits = np.full(len(self._reference.label_names), limit, np.float32)
+            self._check(cells)
 
     def label(self, cells: CsrMatrix) -> tuple[Placed, Labels]:
         """Label cells.
@@ -205,6 +206,16 @@ class Labeler:
         labels
             What they are.
         """
+        reading = self._read(cells)
+        if self._paired is not None:
+            counts = self._reference.counts
+            return reading.placed, self._paired.read(cells, reading, counts, self._readout)
+        if self._limits is None:
+            return reading.placed, reading.labels
+        return reading.placed, limited(reading.labels, self._limits)
+
+    def _read(self, cells: CsrMatrix) -> Reading:
+        """Read cells in their space, nothing called too far."""
         reference, readout = self._reference, self._readout
         placed = self._place(cells)
         part = self._expression or reference.require_text()
@@ -212,25 +223,28 @@ class Labeler:
         similarities, rows = part.neighbors.search(compared, readout.n_neighbors, self._passing)
         voted = reference.labels_of(rows)
         voted[placed.empty] = -1
-        # Each label has a limit of its own, see `_limited`.
         unlimited = replace(readout, novelty_limit=np.inf)
         only_votes = self._passing is not None
         labels = read_labels(placed, similarities, voted, reference.counts, unlimited, only_votes)
-        return placed, self._limited(labels)
+        return Reading(placed, similarities, voted, labels)
+
+    def _check(self, cells: CsrMatrix) -> None:
+        """Check a foreign sample by its background, and set the limits of its labels."""
+        reading, text = self._read(cells), self._reference.require_text()
+        if text.foreign is None or self._columns is None:
+            some = reading.labels.winners >= 0
+            limit = foreign_limit(self._readout.novelty_limit, reading.labels.novelties[some])
+            self._limits = np.full(len(self._reference.label_names), limit, np.float32)
+            return
+        paired = check_sample(cells, self._columns, reading, text.foreign, self._readout)
+        if self._wished_limit is not None:
+            paired = paired.limited_to(self._wished_limit)
+        self._paired, self.sample_check = paired, paired.check
+        self._limits = paired.check.limits
 
     def _own_limits(self) -> Float32Vector:
         n = len(self._reference.label_names)
         return np.full(n, self._readout.novelty_limit, np.float32)
-
-    def _limited(self, labels: Labels) -> Labels:
-        """Return labels by the limit of novelty of each label."""
-        reasons = labels.reasons.copy()
-        asked = np.flatnonzero(reasons != UnknownReason.NO_GENE_MATCHED)
-        if self._limits is not None:
-            limits = self._limits[labels.winners[asked]]
-            reasons[asked[labels.novelties[asked] > limits]] = UnknownReason.TOO_FAR
-            reasons[asked[limits == -np.inf]] = UnknownReason.NOT_CONFIRMED
-        return replace(labels, reasons=reasons)
 
     def _place(self, cells: CsrMatrix) -> Placed:
         if self._expression is not None:
