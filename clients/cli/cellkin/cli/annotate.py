@@ -58,17 +58,9 @@ def annotate(
     query: Path,
     index: str,
     output: Path | None,
-    taxon: int,
-    min_probability: float | None,
-    novelty_limit: float | None,
-    false_alarms: float | None,
-    probabilities: bool,
-    space: str | None,
-    exclude_batches: tuple[str, ...],
-    layer: str | None,
-    raw: bool,
     server: str | None,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Label the cells of QUERY by their nearest reference cells.
 
@@ -91,24 +83,10 @@ def annotate(
 
     if output is not None and output.resolve() == query.resolve():
         raise InvalidArgumentError(f"-o {output} is the query itself; give another file")
-    if probabilities and output is None:
+    if settings["probabilities"] and output is None:
         raise InvalidArgumentError("--probabilities are written beside the cells; add -o OUT.h5ad")
     with connect(server) as client, progress_bar("labelling cells") as progress:
-        annotation = annotate_file(
-            client,
-            query,
-            index,
-            taxon=taxon,
-            min_probability=min_probability,
-            novelty_limit=novelty_limit,
-            false_alarms=false_alarms,
-            probabilities=probabilities,
-            space=space,
-            exclude_batches=exclude_batches,
-            layer=layer,
-            raw=raw,
-            progress=progress,
-        )
+        annotation = annotate_file(client, query, index, progress=progress, **settings)
     if output is not None:
         write_annotation(annotation, query, output)
     if as_json:
