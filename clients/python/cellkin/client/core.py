@@ -34,7 +34,7 @@ Blocks: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
 
 def nothing_then(answer: object) -> None:
-    """Say that blocks follow the opening of a stream, whatever the first answer is."""
+    """Return None: the first answer asks for no message, so blocks follow it."""
 
 
 def no_versions(answer: object) -> Versions:
