@@ -1,6 +1,7 @@
 """A query for labels as any client leads it: what is asked for, what is warned of, what is sent."""
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import anndata
@@ -156,7 +157,7 @@ def test_how_strict_novelty_is_can_be_said(live: Live, make_cells: Make) -> None
         usual.report.novelty_limit
     )
     for rate in (0, 0.9, float("nan")):
-        error = refused(lambda rate=rate: ask(live, counts, false_alarms=rate))
+        error = refused(partial(ask, live, counts, false_alarms=rate))
         assert isinstance(error, InvalidArgumentError)
         assert "from 0.001 to 0.5" in error.message
 
