@@ -49,6 +49,8 @@ from cellkin.wire.terms import UnknownReason
 
 LEAST_SIMILARITY = 0.45
 """A label is confirmed from this similarity on."""
+LEAST_OF_SAMPLE = 0.35
+"""And from this on where the sample is found to belong by those that reach the other."""
 LEAST_CELLS = 10
 """A label is checked if the background has this many cells of it."""
 LEAST_SHARE = 0.5
@@ -223,12 +225,15 @@ def check_sample(
     logs -= center
     logs /= pairs.deviations
     contrasts = (pairs.profiles - pairs.profiles[checked].mean(axis=0)) / pairs.deviations
-    similarities, confirms = _similarities(logs, contrasts, pairs, winners, checked)
+    similarities, possible = _similarities(logs, contrasts, pairs, winners, checked)
+    confirms = possible & (similarities >= LEAST_SIMILARITY)
+    n_checked = int(n_of[checked].sum())
+    belongs = n_of[checked[confirms]].sum() >= LEAST_SHARE * n_checked
+    if belongs:
+        confirms = possible & (similarities >= LEAST_OF_SAMPLE)
+    share = float(n_of[checked[confirms]].sum() / n_checked)
     confirmed = np.zeros(reference.n_labels, bool)
     confirmed[checked] = confirms
-    n_checked = int(n_of[checked].sum())
-    share = float(n_of[confirmed].sum() / n_checked)
-    belongs = share >= LEAST_SHARE
     limits = np.full(reference.n_labels, -np.inf, np.float32)
     least = np.full(reference.n_labels, np.inf, np.float32)
     sharpness = 1.0
@@ -242,7 +247,7 @@ def check_sample(
                    bool(confirms[i]))
         for i in order
     ]  # fmt: skip
-    check = SampleCheck(belongs, n_checked, pairs.n, share, tuple(found), limits)
+    check = SampleCheck(bool(belongs), n_checked, pairs.n, share, tuple(found), limits)
     return PairedSample(check, pairs, center, contrasts, sharpness, least)
 
 
@@ -275,9 +280,8 @@ def _similarities(
     similarities
         (n_checked,) float64, the mean correlation over both halves, freed of the noise of few
         cells.
-    confirmed
-        (n_checked,) bool: it is enough, there are enough cells, and no other label is more like
-        them.
+    possible
+        (n_checked,) bool: the core has enough cells, and no other label is more like it.
     """
     halves = pairs.halves
     scores = [_correlations(standard, contrasts, pairs.weights, half) for half in halves]
@@ -306,8 +310,7 @@ def _similarities(
         found[at, checked] = -np.inf
         rivals += found.max(axis=1) / 2
         n_core += sizes[:, 0] / 2
-    enough = (similarities >= LEAST_SIMILARITY) & (n_core >= LEAST_CELLS)
-    return similarities, enough & (similarities > rivals)
+    return similarities, (n_core >= LEAST_CELLS) & (similarities > rivals)
 
 
 def _limits(

@@ -74,8 +74,9 @@ class Pairs:
     def of(cls, columns: GeneColumns, reference: ForeignReference) -> "Pairs":
         """Pair the genes of a query's columns.
 
-        Of several genes with one partner the nearest has it. At most `PAIRS` are taken, those of
-        the largest weights.
+        Of several genes with one partner the nearest has it. A pair weighs as its gene of the
+        reference does, times the cosine of its texts. At most `PAIRS` are taken, those of the
+        largest weights.
         """
         genes = np.unique(columns.rows[columns.rows >= 0])
         partners = reference.partners[genes]
@@ -84,13 +85,14 @@ class Pairs:
         first = np.ones(len(order), bool)
         first[1:] = np.diff(partners[order]) > 0
         genes, partners = genes[order[first]], partners[order[first]]
-        best = np.argsort(-reference.weights[partners], kind="stable")[:PAIRS]
+        weights = reference.weights[partners] * np.maximum(reference.cosines[genes], 0)
+        best = np.argsort(-weights, kind="stable")[:PAIRS]
         # Every second pair makes up one half of them, the others the other half.
         best = np.concatenate([best[::2], best[1::2]])
         where = np.full(columns.n_genes, -1, np.int32)
         where[genes[best]] = np.arange(len(best), dtype=np.int32)
         chosen = partners[best]
-        weights = reference.weights[chosen]
+        weights = weights[best]
         profiles = np.ascontiguousarray(reference.profiles[:, chosen])
         return cls(
             np.where(columns.rows >= 0, where[columns.rows], -1).astype(np.int32),

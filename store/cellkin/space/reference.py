@@ -8,6 +8,7 @@ import numpy as np
 
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int32Vector, Int64Vector
 from cellkin.space.expression import ExpressionSpace
+from cellkin.space.gene_pairs import ForeignReference
 from cellkin.space.projection import CellSpace
 from cellkin.space.readout import Readout
 from cellkin.wire.errors import FailedPreconditionError
@@ -54,12 +55,15 @@ class TextPart:
     refine
         Applied to the vectors of cells, (n_cells, dim) float32 to (n_cells, out_dim) float32 unit
         rows; None in every index. `cells evaluate` measures by it what a linear space costs.
+    foreign
+        What foreign samples are checked by; None where they are not checked.
     """
 
     space: CellSpace
     neighbors: NeighborSearch
     readout: Readout
     refine: Callable[[Float32Matrix], Float32Matrix] | None = None
+    foreign: ForeignReference | None = None
 
 
 @dataclass(frozen=True)

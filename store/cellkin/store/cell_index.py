@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from cellkin.space.arrays import Int32Vector, Int64Vector
 from cellkin.space.expression import ExpressionSpace
+from cellkin.space.gene_pairs import ForeignReference
 from cellkin.space.projection import CellSpace
 from cellkin.space.readout import Readout
 from cellkin.space.readout import read_readout as make_readout
@@ -25,6 +26,7 @@ SPACE = "space.safetensors"
 TEXT, EXPRESSION = "text", "expression"
 """The spaces an index may have its cells in."""
 _RECIPE = "recipe.json"
+_FOREIGN = "text-foreign.safetensors"
 _CELLS = "cells.arrow"
 _NEIGHBORS = {TEXT: "neighbors.faiss", EXPRESSION: "expression-neighbors.faiss"}
 
@@ -84,6 +86,8 @@ class CellIndex:
         The reference cells.
     expression
         The expression space, None where the index was made without.
+    foreign
+        What foreign samples are checked by, None where the index was made without.
     """
 
     space: CellSpace
@@ -91,6 +95,7 @@ class CellIndex:
     neighbors: Neighbors
     readout: Readout
     expression: ExpressionIndex | None = None
+    foreign: ForeignReference | None = None
 
     @property
     def label_counts(self) -> Int64Vector:
@@ -111,7 +116,7 @@ class CellIndex:
             self.cells.label_names,
             self.cells.labels,
             self.label_counts,
-            TextPart(self.space, self.neighbors, self.readout),
+            TextPart(self.space, self.neighbors, self.readout, foreign=self.foreign),
             None
             if expression is None
             else ExpressionPart(expression.space, expression.neighbors, expression.readout),
@@ -135,6 +140,8 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
     (folder / _RECIPE).write_text(json.dumps(space.recipe.to_json(), indent=1, sort_keys=True))
     _write_neighbors(folder, index.neighbors, TEXT)
     _write_readout(folder, index.readout, TEXT)
+    if index.foreign is not None:
+        save_file(_arrays(index.foreign), folder / _FOREIGN)
     if index.expression is not None:
         save_file(_arrays(index.expression.space), folder / f"{EXPRESSION}.safetensors")
         _write_neighbors(folder, index.expression.neighbors, EXPRESSION)
@@ -152,7 +159,7 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
         file.write_table(table)
 
 
-def _arrays(space: ExpressionSpace) -> dict[str, npt.NDArray[Any]]:
+def _arrays(space: ExpressionSpace | ForeignReference) -> dict[str, npt.NDArray[Any]]:
     return {field.name: np.ascontiguousarray(getattr(space, field.name)) for field in fields(space)}
 
 
@@ -192,13 +199,19 @@ def read_cell_index(folder: Path) -> CellIndex:
     if space is not None:
         neighbors, readout = read_neighbors(folder, EXPRESSION), read_readout(folder, EXPRESSION)
         expression = ExpressionIndex(space, neighbors, readout)
-    return CellIndex(read_space(folder), cells, *text, expression)
+    return CellIndex(read_space(folder), cells, *text, expression, read_foreign(folder))
 
 
 def read_expression_space(folder: Path) -> ExpressionSpace | None:
     """Load the expression space of a cell index, or None where it has none."""
     path = folder / f"{EXPRESSION}.safetensors"
     return ExpressionSpace(**load_file(path)) if path.exists() else None
+
+
+def read_foreign(folder: Path) -> ForeignReference | None:
+    """Load what foreign samples are checked by, or None where a cell index has nothing."""
+    path = folder / _FOREIGN
+    return ForeignReference(**load_file(path)) if path.exists() else None
 
 
 def read_readout(folder: Path, space: str) -> Readout:

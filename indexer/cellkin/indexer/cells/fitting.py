@@ -14,6 +14,7 @@ from cellkin.indexer.cells.engines import Engine, Finished
 from cellkin.indexer.cells.publish import Progress, Spaces, Stages
 from cellkin.indexer.cells.worker import Shard, Work
 from cellkin.indexer.spaces.expression import FittedExpression, fit_expression
+from cellkin.indexer.spaces.foreign import fit_foreign
 from cellkin.indexer.spaces.novelty import with_novelty
 from cellkin.indexer.spaces.readout import (
     FitSpace,
@@ -145,7 +146,8 @@ def fit_spaces(
         fitted_text, readout, text_quality = fit_text_part(
             text, sample, counts, how, Judging.LEAVE_OUT, progress=progress
         )
-    spaces = Spaces(fitted_text.space, readout)
+        foreign = fit_foreign(fitted_text.space, sample)
+    spaces = Spaces(fitted_text.space, readout, foreign=foreign)
     quality = {"text": text_quality}
     keep = np.flatnonzero(np.isin(sample.gene_ids, shared))
     if sample.n_labels > 1 and len(keep):

@@ -12,6 +12,7 @@ import pyarrow as pa
 from cellkin.indexer.cells.milvus import build_in_milvus
 from cellkin.indexer.neighbors.build import build_neighbors, extend_neighbors
 from cellkin.space.expression import ExpressionSpace
+from cellkin.space.gene_pairs import ForeignReference
 from cellkin.space.projection import CellSpace
 from cellkin.space.readout import Readout
 from cellkin.store.catalog import Entry
@@ -23,6 +24,7 @@ from cellkin.store.cell_index import (
     Neighbors,
     ReferenceCells,
     read_expression_space,
+    read_foreign,
     read_neighbors,
     read_readout,
     read_space,
@@ -72,12 +74,15 @@ class Spaces:
         The text space.
     expression, expression_readout
         The expression space; both None where there is none.
+    foreign
+        What foreign samples are checked by, None where they are not.
     """
 
     text: CellSpace
     text_readout: Readout
     expression: ExpressionSpace | None = None
     expression_readout: Readout | None = None
+    foreign: ForeignReference | None = None
 
     @property
     def names(self) -> list[str]:
@@ -89,7 +94,8 @@ class Spaces:
         """Read those of an index from its files."""
         expression = read_expression_space(folder)
         readout = None if expression is None else read_readout(folder, EXPRESSION)
-        return cls(read_space(folder), read_readout(folder, TEXT), expression, readout)
+        text = read_space(folder), read_readout(folder, TEXT)
+        return cls(*text, expression, readout, read_foreign(folder))
 
     def searched(self, cells: CellTable) -> list[tuple[CellVectors, bytes]]:
         """Return, by `names`, the vectors that are searched, and what else makes them so."""
@@ -105,7 +111,9 @@ class Spaces:
         expression = None
         if self.expression is not None and self.expression_readout is not None:
             expression = ExpressionIndex(self.expression, neighbors[1], self.expression_readout)
-        return CellIndex(self.text, cells, neighbors[0], self.text_readout, expression)
+        return CellIndex(
+            self.text, cells, neighbors[0], self.text_readout, expression, self.foreign
+        )
 
 
 def publish_index(

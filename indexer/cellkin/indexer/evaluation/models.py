@@ -12,6 +12,7 @@ import scipy.sparse as sp
 from cellkin.indexer.cells.fit import GeneStatistics, unfitted_space
 from cellkin.indexer.cells.fitting import Judging, fit_expression_part, fit_text_part
 from cellkin.indexer.evaluation.baselines import Answer, check_reference
+from cellkin.indexer.spaces.foreign import fit_foreign
 from cellkin.indexer.spaces.mlp import FittedMlpText, fit_mlp_text
 from cellkin.indexer.spaces.readout import FittedSpace, Votes
 from cellkin.indexer.spaces.sample import Sample
@@ -130,7 +131,8 @@ class SpaceMethod:
             space, sample, sample.counts(), Votes(), self._judging, fit
         )
         refine = fitted.mlp if isinstance(fitted, FittedMlpText) else None
-        return TextPart(fitted.space, _searched(fitted, sample, readout), readout, refine)
+        searched, foreign = _searched(fitted, sample, readout), fit_foreign(fitted.space, sample)
+        return TextPart(fitted.space, searched, readout, refine, foreign)
 
 
 def unfitted_text(genes: TextGenes, recipe: Recipe | None, sample: Sample) -> CellSpace:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from cellkin.indexer.spaces.foreign import fit_foreign
 from cellkin.indexer.spaces.novelty import nearest
 from cellkin.indexer.spaces.readout import Votes
 from cellkin.indexer.spaces.sample import Sample, log_expression
-from cellkin.space.foreign import PairedSample, TextReading, check_sample
+from cellkin.space.foreign import PairedSample, Reading, check_sample
 from cellkin.space.gene_pairs import ForeignReference, Pairs
 from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
 from cellkin.space.readout import (
@@ -81,7 +82,7 @@ class Made:
     vectors: npt.NDArray[np.float32]
     foreign: ForeignReference
 
-    def text(self, query: Sample) -> TextReading:
+    def text(self, query: Sample) -> Reading:
         """Read cells as a labeler does, the mean of all subtracted."""
         columns = gene_columns(self.space.rows_of(query.gene_ids), len(self.space.gene_ids))
         means, empty = weighted_means(query.cells, columns, self.space)
@@ -95,7 +96,7 @@ class Made:
         unlimited = replace(self.readout, novelty_limit=np.inf)
         counts = self.sample.counts()
         labels = read_labels(Placed(z, empty), similarities, voted, counts, unlimited)
-        return TextReading(Placed(z, empty), similarities, voted, labels)
+        return Reading(Placed(z, empty), similarities, voted, labels)
 
     def check(self, query: Sample) -> tuple[PairedSample, Labels]:
         """Check a sample by all of its cells, and read them again."""
@@ -166,10 +167,10 @@ def test_of_several_genes_with_one_partner_the_nearest_has_it() -> None:
     )
     # Two columns are of gene 1, one is of none, and gene 2 has no column.
     pairs = Pairs.of(gene_columns(np.array([1, 0, 4, -1, 3, 1]), 5), reference)
-    np.testing.assert_array_equal(pairs.positions, [1, -1, 0, -1, -1, 1])
-    np.testing.assert_allclose(pairs.weights, [0.75, 0.25])
-    np.testing.assert_array_equal(pairs.profiles, [[2, 1], [2, 3]])
-    np.testing.assert_allclose(pairs.deviations, [0.1, 1.1])
+    np.testing.assert_array_equal(pairs.positions, [0, -1, 1, -1, -1, 0])
+    np.testing.assert_allclose(pairs.weights, [0.175 / 0.325, 0.15 / 0.325], rtol=1e-6)
+    np.testing.assert_array_equal(pairs.profiles, [[1, 2], [3, 2]])
+    np.testing.assert_allclose(pairs.deviations, [1.1, 0.1])
     cells = sp.csr_matrix(np.array([[1, 5, 2, 3, 0, 1], [0] * 6], np.float32))
     expected = np.log1p(np.array([[2, 2], [0, 0]]) * 10_000 / 12)
     np.testing.assert_allclose(pairs.log_expression(cells), expected, rtol=1e-6)
@@ -278,10 +279,12 @@ def test_cells_are_read_alike_in_any_block() -> None:
     paired, whole = made().check(query)
     text = made().text(query)
     for rows in (np.arange(7), np.arange(100, 230)):
-        arrays = {k: v[rows] for k, v in vars(text.labels).items() if isinstance(v, np.ndarray)}
+        arrays: dict[str, Any] = {
+            k: v[rows] for k, v in vars(text.labels).items() if isinstance(v, np.ndarray)
+        }
         labels = replace(text.labels, **arrays)
         placed = Placed(text.placed.z[rows], text.placed.empty[rows])
-        part = TextReading(placed, text.similarities[rows], text.voted[rows], labels)
+        part = Reading(placed, text.similarities[rows], text.voted[rows], labels)
         found = paired.read(query.cells[rows], part, made().sample.counts(), made().readout)
         np.testing.assert_array_equal(found.winners, whole.winners[rows])
         np.testing.assert_array_equal(found.reasons, whole.reasons[rows])
