@@ -5,8 +5,9 @@ variable genes, and ``w_g`` is chosen so that ``sum_g w_g v_g - m`` is the proje
 z-scores. A gene that is not expressed has ``w_g = 0``, so a cell costs what it expresses; a gene
 that was not measured takes no part at all, which is to give it the reference's mean.
 
-A second map of the same form places cells for the contrastive head: of the genes that tell labels
-apart, log expression times loadings, without z-scores. A cell's logarithms are taken once for both.
+A second map of the same form places cells for the contrastive head and for novelty: of the genes
+that tell labels apart, log expression times loadings, without z-scores. A cell's logarithms are
+taken once for both.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -70,6 +71,9 @@ class ExpressionSpace:
     weighted_loadings
         (n_weighted, refined_dim) float32: how well a gene tells labels apart, principal components
         and head in one.
+    leading_loadings
+        (n_weighted, leading_dim) float32: the same genes' loadings on the leading principal
+        components alone, before the head.
     """
 
     gene_ids: Int64Vector
@@ -82,6 +86,7 @@ class ExpressionSpace:
     weighted: Int32Vector
     weighted_means: Float32Vector
     weighted_loadings: Float32Matrix
+    leading_loadings: Float32Matrix
 
     @property
     def dim(self) -> int:
@@ -92,6 +97,11 @@ class ExpressionSpace:
     def refined_dim(self) -> int:
         """Width of a refined cell vector; 0 where there is no head."""
         return int(self.weighted_loadings.shape[1])
+
+    @property
+    def leading_dim(self) -> int:
+        """Leading components of the genes that the head sees; 0 where there is no head."""
+        return int(self.leading_loadings.shape[1])
 
     def rows_of(self, gene_ids: Int64Vector) -> Int64Vector:
         """Return the rows of genes by GeneID, -1 for those the reference lacks.
@@ -161,7 +171,8 @@ def place_expression(
     Returns
     -------
     Placed
-        ``z`` and ``refined`` are not scaled to unit length, and zero for an empty cell.
+        ``z``, ``refined`` and ``leading`` are not scaled to unit length, and zero for an empty
+        cell.
     """
     if cells.shape[1] != columns.n_columns:
         raise InvalidArgumentError(
@@ -170,9 +181,8 @@ def place_expression(
     ours, rows = _in_order(cells, columns)
     zeros = (space.means / space.deviations).astype(np.float64)
     plain = _Map.of(space.variable, space.loadings, zeros, rows, len(space.gene_ids))
-    refined = _Map.of(
-        space.weighted, space.weighted_loadings, space.weighted_means, rows, len(space.gene_ids)
-    )
+    both = np.concatenate([space.weighted_loadings, space.leading_loadings], axis=1)
+    refined = _Map.of(space.weighted, both, space.weighted_means, rows, len(space.gene_ids))
     choosing = (
         np.ascontiguousarray(ours.indptr, np.int64),
         np.ascontiguousarray(ours.indices, np.int32),
@@ -184,7 +194,7 @@ def place_expression(
         PER_CELL * float(space.shares[rows].sum(dtype=np.float64)),
     )
     z = np.zeros((cells.shape[0], space.dim), np.float32)
-    head = np.zeros((cells.shape[0], space.refined_dim), np.float32)
+    second = np.zeros((cells.shape[0], both.shape[1]), np.float32)
     empty = np.zeros(cells.shape[0], bool)
 
     def place(start: int) -> None:
@@ -192,8 +202,8 @@ def place_expression(
         by_variable, by_weighted = _choose(start, stop, *choosing, empty)
         some = ~empty[start:stop]
         z[start:stop][some] = (plain.sums(*by_variable) - space.center)[some]
-        if space.refined_dim:
-            head[start:stop][some] = refined.sums(*by_weighted)[some]
+        if second.shape[1]:
+            second[start:stop][some] = refined.sums(*by_weighted)[some]
 
     starts = range(0, len(z), _PART_CELLS)
     if threads == 1:
@@ -202,7 +212,7 @@ def place_expression(
     else:
         with ThreadPoolExecutor(threads, "expression") as pool:
             list(pool.map(place, starts))
-    return Placed(z, empty, head)
+    return Placed(z, empty, second[:, : space.refined_dim], second[:, space.refined_dim :])
 
 
 @dataclass(frozen=True)

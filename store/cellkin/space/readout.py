@@ -42,6 +42,8 @@ FLOOR = 1e-3
 
 # Of a cell that lies where the mean of all does; its logarithm would have no end.
 _LEAST_LENGTH = 1e-6
+# No measure of novelty says that a cell is nearer than this: one alone cannot vouch for it.
+_LEAST_DEFICIT = -1.0
 
 RATES = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 """The shares of false alarms that limits of novelty are kept for."""
@@ -74,6 +76,10 @@ class Readout:
     discriminants
         (n_labels, dim) float32 of the least squares of being of a label or not, but for constants;
         of 0 rows where there is no regression.
+    leading_prototypes, leading_discriminants
+        (n_labels, leading_dim) float32: the mean direction of each label's cells in the leading
+        components of the genes that tell labels apart, unit rows, and the discriminants of the
+        cells' directions there; of 0 columns where there are no such components.
     mix
         (4,) float64 by `KINDS`, adding up to 1.
     sharpness, votes_sharpness
@@ -101,6 +107,8 @@ class Readout:
     coefficients: Float32Matrix
     intercepts: Float32Vector
     discriminants: Float32Matrix
+    leading_prototypes: Float32Matrix
+    leading_discriminants: Float32Matrix
     mix: npt.NDArray[np.float64]
     sharpness: float
     votes_sharpness: float
@@ -146,11 +154,15 @@ class Placed:
         (n_cells,) bool, cells none of whose genes has a vector.
     refined
         (n_cells, refined_dim) float32, where a head places them; of no columns without one.
+    leading
+        (n_cells, leading_dim) float32, their leading components among the genes that the head sees;
+        of no columns without one.
     """
 
     z: Float32Matrix
     empty: BoolVector
     refined: Float32Matrix = field(default_factory=lambda: np.empty((0, 0), np.float32))
+    leading: Float32Matrix = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
 
 def evidence(placed: Placed, shares: Float64Matrix, readout: Readout) -> list[Float64Matrix]:
@@ -201,6 +213,7 @@ def closeness(
     found: BoolMatrix,
     winners: Int32Vector,
     readout: Readout,
+    leading: Float32Matrix | None = None,
 ) -> Float64Matrix:
     """Return in several ways how well cells fit their labels.
 
@@ -214,24 +227,40 @@ def closeness(
         (n_cells,) int32, their labels.
     readout
         The fitted readout.
+    leading
+        (n_cells, leading_dim) float32 of `Placed`; needed where the readout has prototypes there.
 
     Returns
     -------
     Float64Matrix
         (n_ways, n_cells). The cosine to the label's prototype; then, where there are
-        `Readout.discriminants`, the label's discriminant and minus the logarithm of the length,
-        else the mean cosine to the `Readout.n_novelty` nearest neighbors, -1 where there are none.
+        `Readout.discriminants`, the label's discriminant, both once more in the leading components
+        if there are any, and minus the logarithm of the length; else the mean cosine to the
+        `Readout.n_novelty` nearest neighbors, -1 where there are none.
     """
-    cosines = np.einsum("cd,cd->c", unit_rows(z), readout.prototypes[winners])
+    cosines = _of_winners(unit_rows(z), readout.prototypes, winners)
     if len(readout.discriminants):
-        scores = np.einsum("cd,cd->c", z, readout.discriminants[winners])
+        ways = [cosines, _of_winners(z, readout.discriminants, winners)]
+        if leading is not None and readout.leading_prototypes.shape[1]:
+            directions = unit_rows(leading)
+            ways += [
+                _of_winners(directions, of_label, winners)
+                for of_label in (readout.leading_prototypes, readout.leading_discriminants)
+            ]
         lengths = np.maximum(np.linalg.norm(z, axis=1), _LEAST_LENGTH)
-        return np.stack([cosines, scores, -np.log(lengths)]).astype(np.float64)
+        return np.stack([*ways, -np.log(lengths)]).astype(np.float64)
     near = found[:, : readout.n_novelty]
     total = np.where(near, similarities[:, : readout.n_novelty], 0).sum(axis=1, dtype=np.float64)
     n_found = near.sum(axis=1)
     mean = np.divide(total, n_found, out=np.full(len(winners), -1.0), where=n_found > 0)
     return np.stack([cosines.astype(np.float64), mean])
+
+
+def _of_winners(
+    vectors: Float32Matrix, of_label: Float32Matrix, winners: Int32Vector
+) -> Float32Vector:
+    """Return each cell's product with what its label has."""
+    return np.asarray(np.einsum("cd,cd->c", vectors, of_label[winners]))
 
 
 def novelty(close: Float64Matrix, winners: Int32Vector, readout: Readout) -> Float32Vector:
@@ -249,10 +278,14 @@ def novelty(close: Float64Matrix, winners: Int32Vector, readout: Readout) -> Flo
     Returns
     -------
     Float32Vector
-        (n_cells,) float32; the mean over the ways.
+        (n_cells,) float32; the mean over the ways. Where there are `Readout.discriminants` none of
+        them counts less than -1, so that no way makes up for what others find missing.
     """
     means, deviations = readout.novelty_means[:, winners], readout.novelty_deviations[:, winners]
-    return np.asarray(((means - close) / deviations).mean(axis=0), np.float32)
+    deficits = (means - close) / deviations
+    if len(readout.discriminants):
+        deficits = np.maximum(deficits, _LEAST_DEFICIT)
+    return np.asarray(deficits.mean(axis=0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -324,7 +357,7 @@ def read_labels(
     winners = by_label.argmax(axis=1).astype(np.int32)
     at = np.arange(len(winners)), winners
     probabilities = by_label[at].astype(np.float32)
-    close = closeness(placed.z, similarities, voted >= 0, winners, readout)
+    close = closeness(placed.z, similarities, voted >= 0, winners, readout, leading=placed.leading)
     far = novelty(close, winners, readout)
     reasons = np.full(len(winners), UnknownReason.KNOWN, np.uint8)
     reasons[probabilities < readout.min_probability] = UnknownReason.LOW_PROBABILITY

@@ -112,6 +112,7 @@ def test_z_scores_add_up_to_the_place_in_an_expression_space(seed: int, n_column
         weighted=np.empty(0, np.int32),
         weighted_means=np.empty(0, np.float32),
         weighted_loadings=np.empty((0, 0), np.float32),
+        leading_loadings=np.empty((0, 0), np.float32),
     )
     counts = sp.csr_matrix(rng.poisson(0.9, (3, n_columns)), dtype=np.float32)
     columns = ExpressionColumns.of(rng.integers(-1, N_GENES, n_columns))

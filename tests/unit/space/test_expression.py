@@ -19,12 +19,12 @@ from cellkin.space.expression import (
 )
 from cellkin.wire.errors import InvalidArgumentError
 
-N_GENES, DIM, REFINED_DIM = 9, 4, 3
+N_GENES, DIM, REFINED_DIM, LEADING_DIM = 9, 4, 3, 2
 
 
 def space_of(
     n_genes: int = N_GENES, n_variable: int = 6, dim: int = DIM, seed: int = 0,
-    n_weighted: int = 5, refined_dim: int = REFINED_DIM,
+    n_weighted: int = 5, refined_dim: int = REFINED_DIM, leading_dim: int = LEADING_DIM,
 ) -> ExpressionSpace:  # fmt: skip
     rng = np.random.default_rng(seed)
     shares = rng.uniform(0.1, 1, n_genes)
@@ -40,19 +40,20 @@ def space_of(
         np.sort(rng.permutation(n_genes)[:n_weighted]).astype(np.int32),
         rng.uniform(0, 4, n_weighted).astype(np.float32),
         rng.standard_normal((n_weighted, refined_dim)).astype(np.float32),
+        rng.standard_normal((n_weighted, leading_dim)).astype(np.float32),
     )
 
 
 def defined(
     cell: npt.NDArray[np.float64], rows: npt.NDArray[np.int64], space: ExpressionSpace
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], bool]:
-    """Return a cell's place, where the head places it, and whether it is empty: nothing clever."""
+) -> tuple[list[npt.NDArray[np.float64]], bool]:
+    """Return a cell's places, by the head and before it, too, and whether it is empty."""
     x = np.zeros(len(space.gene_ids))
     for value, row in zip(cell, rows, strict=True):
         if row >= 0:
             x[row] += value
     if not x.sum() > 0:
-        return np.zeros(space.dim), np.zeros(space.refined_dim), True
+        return [np.zeros(n) for n in (space.dim, space.refined_dim, space.leading_dim)], True
     measured = np.isin(np.arange(len(x)), rows)
     share = space.shares[measured].astype(np.float64).sum()
     logs = np.log1p(10_000 * share * x / x.sum())
@@ -62,7 +63,8 @@ def defined(
     z = scores @ space.loadings.astype(np.float64) - space.center
     off = logs[space.weighted] - space.weighted_means.astype(np.float64)
     off = np.where(measured[space.weighted], off, 0)
-    return np.asarray(z, np.float64), off @ space.weighted_loadings.astype(np.float64), False
+    second = (space.weighted_loadings, space.leading_loadings)
+    return [z, *(off @ loadings.astype(np.float64) for loadings in second)], False
 
 
 @dataclass(frozen=True)
@@ -97,12 +99,13 @@ def cases(draw: st.DrawFn, repeated: bool = True) -> Case:
 def test_places_are_those_of_the_definition(case: Case) -> None:
     space = space_of()
     placed = place_expression(sp.csr_matrix(case.counts), ExpressionColumns.of(case.rows), space)
-    assert placed.z.dtype == placed.refined.dtype == np.float32
+    assert placed.z.dtype == placed.refined.dtype == placed.leading.dtype == np.float32
     for at, cell in enumerate(case.counts.astype(np.float64)):
-        z, refined, empty = defined(cell, case.rows, space)
+        (z, refined, leading), empty = defined(cell, case.rows, space)
         assert placed.empty[at] == empty
         np.testing.assert_allclose(placed.z[at], z, rtol=1e-6, atol=1e-5)
         np.testing.assert_allclose(placed.refined[at], refined, rtol=1e-6, atol=1e-4)
+        np.testing.assert_allclose(placed.leading[at], leading, rtol=1e-6, atol=1e-4)
 
 
 def cells_of(n: int, n_genes: int, seed: int = 0) -> sp.csr_matrix:
@@ -193,12 +196,13 @@ def test_no_gene_in_common_leaves_every_cell_empty() -> None:
     assert placed.empty.all()
     assert not placed.z.any()
     assert not placed.refined.any()
+    assert not placed.leading.any()
 
 
 def test_a_space_without_a_head_refines_nothing() -> None:
-    space = space_of(n_weighted=0, refined_dim=0)
+    space = space_of(n_weighted=0, refined_dim=0, leading_dim=0)
     placed = place_expression(cells_of(4, N_GENES), ExpressionColumns.of(np.arange(N_GENES)), space)
-    assert placed.refined.shape == (4, 0)
+    assert placed.refined.shape == placed.leading.shape == (4, 0)
     with_head = place_expression(
         cells_of(4, N_GENES), ExpressionColumns.of(np.arange(N_GENES)), space_of()
     )
@@ -212,6 +216,7 @@ def test_a_cell_without_the_genes_of_the_head_is_where_the_mean_is() -> None:
     placed = place_expression(cells, ExpressionColumns.of(others), space)
     assert not placed.empty[0]
     assert not placed.refined.any()
+    assert not placed.leading.any()
 
 
 def test_no_cells() -> None:
@@ -219,6 +224,7 @@ def test_no_cells() -> None:
     placed = place_expression(sp.csr_matrix((0, N_GENES), dtype=np.float32), columns, space_of())
     assert placed.z.shape == (0, DIM)
     assert placed.refined.shape == (0, REFINED_DIM)
+    assert placed.leading.shape == (0, LEADING_DIM)
 
 
 def test_columns_that_do_not_fit_are_refused() -> None:

@@ -49,6 +49,8 @@ def readout_of(**given: Any) -> Readout:
         "coefficients": rng.standard_normal((N_LABELS, DIM)).astype(np.float32),
         "intercepts": rng.standard_normal(N_LABELS).astype(np.float32),
         "discriminants": rng.standard_normal((N_LABELS, DIM)).astype(np.float32),
+        "leading_prototypes": unit_rows(rng.standard_normal((N_LABELS, 4)).astype(np.float32)),
+        "leading_discriminants": rng.standard_normal((N_LABELS, 4)).astype(np.float32),
         "mix": np.array([0.1, 0.1, 0.3, 0.5]),
         "sharpness": 1.5,
         "votes_sharpness": 0.8,
@@ -198,8 +200,23 @@ def test_novelty_counts_the_deviations_from_ones_own() -> None:
     readout = readout_of()
     close = np.array([[0.9, 0.4, 0.7], [0.6, 0.1, 0.9]])
     found = novelty(close, np.array([0, 1, 2], np.int32), readout)
-    # Label 1: (0.8 - 0.4) / 0.2 = 2 and (0.5 - 0.1) / 0.2 = 2.  Label 2: 0 and -5.
-    np.testing.assert_allclose(found, [0, 2, -2.5], atol=1e-5)
+    # Label 1: (0.8 - 0.4) / 0.2 = 2 and (0.5 - 0.1) / 0.2 = 2.  Label 2: 0 and -5, which is -1.
+    np.testing.assert_allclose(found, [0, 2, -0.5], atol=1e-5)
+    by_neighbors = novelty(
+        close, np.array([0, 1, 2], np.int32), replace(readout, discriminants=NONE)
+    )
+    np.testing.assert_allclose(by_neighbors, [0, 2, -2.5], atol=1e-5)
+
+
+@given(st.floats(-1e3, 1e3), st.floats(0, 1e3))
+def test_no_measure_vouches_for_a_cell_and_more_fit_is_never_more_novel(
+    first: float, more: float
+) -> None:
+    readout, winners = readout_of(), np.zeros(2, np.int32)
+    close = np.array([[first, first + more], [0.6, 0.6]])
+    less_fit, more_fit = novelty(close, winners, readout).tolist()
+    assert more_fit <= less_fit
+    assert more_fit >= -0.5
 
 
 def test_closeness_is_by_discriminants_where_there_are_any_else_by_neighbors() -> None:
@@ -208,13 +225,24 @@ def test_closeness_is_by_discriminants_where_there_are_any_else_by_neighbors() -
     found = np.array([[True] * 4, [True, False, False, True]])
     winners = np.array([1, 0], np.int32)
     z = cells(2)
+    leading = np.random.default_rng(5).standard_normal((2, 4)).astype(np.float32)
     lengths = np.linalg.norm(z, axis=1)
     of_label = ((0, 1), (1, 0))
     cosines = [(z / lengths[:, None] @ readout.prototypes.T)[at] for at in of_label]
     scores = [(z @ readout.discriminants.T)[at] for at in of_label]
-    expected = np.array([cosines, scores, -np.log(lengths)])
-    close = closeness(z, similarities, found, winners, readout)
+    ahead = [
+        [(unit_rows(leading) @ of_each.T)[at] for at in of_label]
+        for of_each in (readout.leading_prototypes, readout.leading_discriminants)
+    ]
+    expected = np.array([cosines, scores, *ahead, -np.log(lengths)])
+    close = closeness(z, similarities, found, winners, readout, leading=leading)
     np.testing.assert_allclose(close, expected, atol=1e-5)
+    headless = replace(
+        readout, leading_prototypes=np.zeros((N_LABELS, 0), np.float32),
+        leading_discriminants=np.zeros((N_LABELS, 0), np.float32),
+    )  # fmt: skip
+    three = closeness(z, similarities, found, winners, headless, leading=leading[:, :0])
+    np.testing.assert_allclose(three, expected[[0, 1, 4]], atol=1e-5)
     bare = replace(readout, discriminants=NONE)
     near = closeness(z, similarities, found, winners, bare)
     own = [(z / lengths[:, None] @ readout.prototypes.T)[at] for at in of_label]
@@ -224,10 +252,10 @@ def test_closeness_is_by_discriminants_where_there_are_any_else_by_neighbors() -
 
 
 def test_a_cell_without_length_is_no_error() -> None:
-    nothing = np.zeros((2, DIM), np.float32)
+    nothing, leading = np.zeros((2, DIM), np.float32), np.zeros((2, 4), np.float32)
     winners = np.array([1, 0], np.int32)
     none = np.empty((2, 0), np.float32)
-    close = closeness(nothing, none, none > 0, winners, readout_of())
+    close = closeness(nothing, none, none > 0, winners, readout_of(), leading=leading)
     assert np.isfinite(close).all()
 
 
@@ -246,6 +274,8 @@ PLAIN = readout_of(
     mix=np.array([0.5, 0.5, 0, 0]), sharpness=1.0, votes_sharpness=1.0,
     coefficients=NONE, intercepts=np.zeros(0, np.float32), discriminants=NONE,
     head_prototypes=np.zeros((N_LABELS, 0), np.float32),
+    leading_prototypes=np.zeros((N_LABELS, 0), np.float32),
+    leading_discriminants=np.zeros((N_LABELS, 0), np.float32),
     novelty_means=np.full((2, 3), 0.9, np.float32),
     novelty_deviations=np.full((2, 3), 0.1, np.float32),
 )  # fmt: skip

@@ -228,8 +228,8 @@ def _read(
 ) -> tuple[Readout, dict[str, Any]]:  # fmt: skip
     """Draft a readout, and calibrate it on cells that are held out."""
     progress(0, 3)
-    z = fitted.place(sample.cells).z
-    readout, own = with_novelty(draft(fitted, sample, z, how, refine), z, sample)
+    placed = fitted.place(sample.cells)
+    readout, own = with_novelty(draft(fitted, sample, placed, how, refine), placed, sample)
     part = sample.take(balanced(sample.labels, _HELD_OUT_CELLS))
     if part.n_labels < 2 or judging is Judging.NOTHING:
         return readout, {}

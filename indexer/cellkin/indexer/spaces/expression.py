@@ -7,7 +7,7 @@ projection.
 
 The contrastive head has loadings of its own. It sees log expression weighted by how well each gene
 tells labels apart: among z-scores, in which all genes weigh alike, most of what it has to look at
-is noise (ADR 20).
+is noise (ADR 20). The leading components of that are what novelty looks at, too (ADR 21).
 """
 
 import warnings
@@ -48,6 +48,7 @@ N_WEIGHTED = 1000
 """Genes that the head sees: those that tell labels apart best."""
 _MORE_COMPONENTS = 100
 _HEAD_COMPONENTS = 100
+_LEADING_COMPONENTS = 20
 _N_BINS = 20
 _PENALTY = 0.1
 _STEPS = 100
@@ -166,7 +167,9 @@ def fit_expression(sample: Sample) -> FittedExpression:
     )
 
 
-def _head(logs: CsrMatrix, sample: Sample) -> tuple[Int32Vector, Float32Vector, Float32Matrix]:
+def _head(
+    logs: CsrMatrix, sample: Sample
+) -> tuple[Int32Vector, Float32Vector, Float32Matrix, Float32Matrix]:
     """Fit the contrastive head, and return genes, means and loadings as an `ExpressionSpace` has.
 
     Parameters
@@ -180,17 +183,18 @@ def _head(logs: CsrMatrix, sample: Sample) -> tuple[Int32Vector, Float32Vector, 
     best = np.argsort(-weights, kind="stable")[:N_WEIGHTED]
     genes = np.sort(best[weights[best] > 0])
     if sample.n_labels < 2 or sample.n_cells < 3 or not len(genes):  # nothing to be drawn apart
-        return np.empty(0, np.int32), np.empty(0, np.float32), np.empty((0, 0), np.float32)
+        none = np.empty((0, 0), np.float32)
+        return np.empty(0, np.int32), np.empty(0, np.float32), none, none
     values = logs[:, genes].toarray()
     means = values.mean(axis=0)
     weighted = ((values - means) * weights[genes]).astype(np.float32)
     axes = _principal(weighted, min(_HEAD_COMPONENTS, len(weighted) - 1, len(genes)))
     head = fit_head((weighted @ axes.T).astype(np.float32), sample.labels)
-    loadings = (head @ axes * weights[genes]).T
     return (
         genes.astype(np.int32),
         means.astype(np.float32),
-        np.ascontiguousarray(loadings, np.float32),
+        np.ascontiguousarray((head @ axes * weights[genes]).T, np.float32),
+        np.ascontiguousarray((axes[:_LEADING_COMPONENTS] * weights[genes]).T, np.float32),
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector
 from cellkin.space.kernels import keep_best
-from cellkin.space.readout import Readout, closeness, neighbor_vectors, novelty
+from cellkin.space.readout import Placed, Readout, closeness, neighbor_vectors, novelty
 from cellkin.space.vectors import unit_rows
 
 # The discriminant is shrunk by this times the mean variance of a dimension.
@@ -19,9 +19,7 @@ _LEAST_LENGTH_DEVIATION = 0.1
 _BLOCK = 1024
 
 
-def with_novelty(
-    readout: Readout, z: Float32Matrix, sample: Sample
-) -> tuple[Readout, Float32Vector]:
+def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> tuple[Readout, Float32Vector]:
     """Learn how well cells of each label fit it, and how near others are, from the sample itself.
 
     Cells know their own label, and fit it the better the fewer they are. That is wanted: seen from
@@ -32,8 +30,8 @@ def with_novelty(
     ----------
     readout
         A draft.
-    z
-        (n_cells, dim) float32, as the space places the sample.
+    placed
+        The sample, as the space places it.
     sample
         The labelled cells.
 
@@ -46,11 +44,12 @@ def with_novelty(
     """
     by_fit = len(readout.discriminants) > 0
     # Where neighbors count, the nearest of a cell of the sample is itself.
-    others = np.empty((len(z), 0), np.float32)
+    others = np.empty((sample.n_cells, 0), np.float32)
     if not by_fit:
-        compared = neighbor_vectors(z, readout.n_components)
+        compared = neighbor_vectors(placed.z, readout.n_components)
         others = nearest(compared, compared, readout.n_novelty + 1)[0][:, 1:]
-    close = closeness(z, others, np.ones(others.shape, bool), sample.labels, readout)
+    near = np.ones(others.shape, bool)
+    close = closeness(placed.z, others, near, sample.labels, readout, leading=placed.leading)
     counts = sample.counts()
     means = np.stack([np.bincount(sample.labels, row, sample.n_labels) for row in close]) / counts
     off = (close - means[:, sample.labels]) ** 2

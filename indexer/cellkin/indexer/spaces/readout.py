@@ -133,9 +133,7 @@ class HeldOut:
     batches: Int32Vector
 
 
-def draft(
-    fitted: FittedSpace, sample: Sample, z: Float32Matrix, how: Votes, refine: bool
-) -> Readout:
+def draft(fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refine: bool) -> Readout:
     """Return the readout of placed cells, before anything is calibrated.
 
     Parameters
@@ -144,31 +142,34 @@ def draft(
         The space.
     sample
         The cells it was fitted to.
-    z
-        (n_cells, dim) float32, as it places them.
+    placed
+        The same, as it places them.
     how
         What is asked.
     refine
         Whether the space's head is part of the evidence; where it has none, it is not.
     """
-    dim, n = z.shape[1], sample.n_labels
-    head_prototypes = np.empty((n, 0), np.float32)
-    if refine:
-        refined = fitted.place(sample.cells).refined
-        if refined.shape[1]:
-            head_prototypes = mean_directions(unit_rows(refined), sample)
-    judged, n_ways = np.empty((0, dim), np.float32), 2
+    z, n = placed.z, sample.n_labels
+    nothing = np.empty((n, 0), np.float32)
+    head_prototypes = nothing
+    if refine and placed.refined.shape[1]:
+        head_prototypes = mean_directions(unit_rows(placed.refined), sample)
+    judged, leading, n_ways = np.empty((0, z.shape[1]), np.float32), (nothing, nothing), 2
     if len(fitted.coefficients):
         judged, n_ways = discriminants(z, sample), 3
+        if placed.leading.shape[1]:
+            directions = unit_rows(placed.leading)
+            leading = mean_directions(directions, sample), discriminants(directions, sample)
+            n_ways = 5
     mix = np.array(MIXES["combined"])
     mix[2] *= head_prototypes.shape[1] > 0
     mix[3] *= len(fitted.coefficients) > 0
     return Readout(
         how.k, how.n_novelty, how.epsilon, how.class_balance, fitted.n_components,
         mean_directions(unit_rows(z), sample), head_prototypes, fitted.coefficients,
-        fitted.intercepts, judged, mix / mix.sum(), 1.0, 1.0, np.zeros((n_ways, n), np.float32),
-        np.ones((n_ways, n), np.float32), np.inf, np.full(len(RATES), np.inf, np.float32),
-        how.min_probability,
+        fitted.intercepts, judged, *leading, mix / mix.sum(), 1.0, 1.0,
+        np.zeros((n_ways, n), np.float32), np.ones((n_ways, n), np.float32), np.inf,
+        np.full(len(RATES), np.inf, np.float32), how.min_probability,
     )  # fmt: skip
 
 
@@ -406,7 +407,7 @@ def _tell(
     """Fit to some cells, read the labels of others by all kinds, and say how far they are."""
     fitted = fit(train)
     placed = fitted.place(train.cells)
-    readout, _ = with_novelty(draft(fitted, train, placed.z, how, refine), placed.z, train)
+    readout, _ = with_novelty(draft(fitted, train, placed, how, refine), placed, train)
     asked = fitted.place(sample.cells[held])
     reference = neighbor_vectors(placed.z, readout.n_components)
     compared = neighbor_vectors(asked.z, readout.n_components)

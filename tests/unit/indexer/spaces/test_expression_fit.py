@@ -80,6 +80,19 @@ def test_the_head_sees_the_genes_that_tell_labels_apart() -> None:
     logs = log_expression(SAMPLE.cells)[:, space.weighted].toarray()
     np.testing.assert_allclose(space.weighted_means, logs.mean(axis=0), rtol=1e-5)
     assert space.weighted_loadings.shape == (n, space.refined_dim)
+    assert space.leading_loadings.shape == (n, space.leading_dim)
+
+
+def test_the_leading_components_are_of_the_weighted_genes() -> None:
+    fitted = fit_expression(SAMPLE)
+    space, leading = fitted.space, fitted.place(SAMPLE.cells).leading
+    assert space.leading_dim == 20
+    logs = log_expression(SAMPLE.cells)[:, space.weighted].toarray()
+    weighted = (logs - logs.mean(axis=0)) * label_dispersion(SAMPLE)[space.weighted]
+    left, sizes, _ = np.linalg.svd(weighted, full_matrices=False)
+    want = left[:, :20] * sizes[:20]
+    # But for the signs of the components.
+    np.testing.assert_allclose(leading @ leading.T, want @ want.T, atol=1e-2)
 
 
 def test_the_head_draws_cells_together_that_had_no_part() -> None:
@@ -118,6 +131,7 @@ def test_the_same_sample_gives_the_same_bits() -> None:
     assert one.space.loadings.tobytes() == other.space.loadings.tobytes()
     assert one.coefficients.tobytes() == other.coefficients.tobytes()
     assert one.space.weighted_loadings.tobytes() == other.space.weighted_loadings.tobytes()
+    assert one.space.leading_loadings.tobytes() == other.space.leading_loadings.tobytes()
 
 
 def test_two_labels_are_read_as_two() -> None:
@@ -136,6 +150,7 @@ def test_one_label_is_no_error() -> None:
     placed = fitted.place(sample_of([40]).cells)
     assert np.isfinite(placed.z).all()
     assert placed.refined.shape == (40, 0), "there is nothing to be drawn apart"
+    assert placed.leading.shape == (40, 0)
 
 
 def test_a_handful_of_cells_and_genes_is_no_error() -> None:
@@ -144,6 +159,7 @@ def test_a_handful_of_cells_and_genes_is_no_error() -> None:
     placed = fitted.place(tiny.cells)
     assert np.isfinite(placed.z).all()
     assert np.isfinite(placed.refined).all()
+    assert np.isfinite(placed.leading).all()
     assert fitted.n_components <= 6
 
 
@@ -155,3 +171,4 @@ def test_an_empty_cell_in_the_sample_is_no_error() -> None:
     assert placed.empty.tolist() == [i == 3 for i in range(SAMPLE.n_cells)]
     assert not placed.z[3].any()
     assert not placed.refined[3].any()
+    assert not placed.leading[3].any()

@@ -87,7 +87,7 @@ def told(accuracy: dict[str, float], n: int = 2000, sure: float = 0.7, **changed
 def plain() -> Readout:
     sample = sample_of([20] * N_LABELS)
     fitted = fit_expression(sample)
-    return draft(fitted, sample, fitted.place(sample.cells).z, HOW, refine=False)
+    return draft(fitted, sample, fitted.place(sample.cells), HOW, refine=False)
 
 
 PLAIN = replace(plain(), mix=np.array(MIXES["combined"]))
@@ -272,8 +272,8 @@ def test_known_cells_are_seldom_and_labels_left_out_are_mostly_called_unknown(
 ) -> None:
     fitted = fit_expression(SAMPLE)
     placed = fitted.place(SAMPLE.cells)
-    readout = draft(fitted, SAMPLE, placed.z, HOW, refine=True)
-    readout, own = with_novelty(readout, placed.z, SAMPLE)
+    readout = draft(fitted, SAMPLE, placed, HOW, refine=True)
+    readout, own = with_novelty(readout, placed, SAMPLE)
     readout, _ = calibrate(readout, held, own, SAMPLE.counts(), HOW)
     found = leave_labels_out(SAMPLE, fit_expression, readout, HOW)
     assert [left.label for left in found] == SAMPLE.label_names
@@ -294,15 +294,14 @@ def test_known_cells_are_seldom_and_labels_left_out_are_mostly_called_unknown(
 def test_of_two_labels_none_can_be_left_out() -> None:
     two = sample_of([40, 40], n_batches=2)
     fitted = fit_expression(two)
-    readout = draft(fitted, two, fitted.place(two.cells).z, HOW, refine=False)
+    readout = draft(fitted, two, fitted.place(two.cells), HOW, refine=False)
     assert leave_labels_out(two, fit_expression, readout, HOW) == []
 
 
 def test_a_draft_has_all_it_reads_labels_by() -> None:
     train, asked = held_out(SAMPLE)
     fitted = fit_expression(train)
-    z = fitted.place(train.cells).z
-    readout = draft(fitted, train, z, HOW, refine=True)
+    readout = draft(fitted, train, fitted.place(train.cells), HOW, refine=True)
     assert readout.mix.tolist() == list(MIXES["combined"])
     placed = fitted.place(asked.cells)
     refined = unit_rows(placed.refined)
@@ -310,10 +309,8 @@ def test_a_draft_has_all_it_reads_labels_by() -> None:
     assert (said == asked.labels).mean() > 0.9
     assert readout.novelty_limit == np.inf
     assert (readout.novelty_limits == np.inf).all()
-    close = closeness(
-        placed.z, np.ones((len(z[: asked.n_cells]), 10), np.float32)[: asked.n_cells],
-        np.ones((asked.n_cells, 10), bool), asked.labels, readout,
-    )  # fmt: skip
+    near = np.ones((asked.n_cells, 10), np.float32)
+    close = closeness(placed.z, near, near > 0, asked.labels, readout, leading=placed.leading)
     assert not (novelty(close, asked.labels, readout) > readout.novelty_limit).any()
     shares = combine([np.eye(4)[asked.labels]] * 4, readout.mix, readout.sharpness)
     assert (shares.argmax(axis=1) == asked.labels).all()
