@@ -52,7 +52,7 @@ LEAST_SIMILARITY = 0.45
 LEAST_OF_SAMPLE = 0.35
 """And from this on where the sample is found to belong by those that reach the other."""
 LEAST_CELLS = 10
-"""A label is checked if the background has this many cells of it."""
+"""A label is checked if the background has this many cells of it, and confirmed by as many."""
 LEAST_SHARE = 0.5
 """A sample belongs if this share of its checked cells has confirmed labels."""
 
@@ -61,7 +61,7 @@ _LEAST_RELIABILITY = 0.5
 # The core of a label are the cells with this part of the score that the best fifth has.
 _CORE, _BEST = 0.5, 0.8
 # A cell's score is at least this part of the median of the core of its label.
-_LEAST_SCORE = 0.5
+_LEAST_SCORE = 0.4
 # Foreign cells of one label differ in novelty more than cells of the reference do.
 _WIDER = 1.5
 _SHARPNESS = np.geomspace(2.0, 200.0, 24)
@@ -225,22 +225,27 @@ def check_sample(
     logs -= center
     logs /= pairs.deviations
     contrasts = (pairs.profiles - pairs.profiles[checked].mean(axis=0)) / pairs.deviations
-    similarities, possible = _similarities(logs, contrasts, pairs, winners, checked)
-    confirms = possible & (similarities >= LEAST_SIMILARITY)
+    similarities, possible, n_core = _similarities(logs, contrasts, pairs, winners, checked)
+    # A label may be like its cells by the chance of a few: that neither confirms nor refutes it.
+    told = ~(possible & (similarities >= LEAST_OF_SAMPLE)) | (n_core >= LEAST_CELLS)
+    checked, similarities, possible = checked[told], similarities[told], possible[told]
     n_checked = int(n_of[checked].sum())
+    if not n_checked:
+        return _undecided(pairs, text, n_of, readout)
+    confirms = possible & (similarities >= LEAST_SIMILARITY)
     belongs = n_of[checked[confirms]].sum() >= LEAST_SHARE * n_checked
     if belongs:
         confirms = possible & (similarities >= LEAST_OF_SAMPLE)
     share = float(n_of[checked[confirms]].sum() / n_checked)
-    confirmed = np.zeros(reference.n_labels, bool)
-    confirmed[checked] = confirms
+    confirmed, few = np.zeros(reference.n_labels, bool), np.ones(reference.n_labels, bool)
+    confirmed[checked], few[checked] = confirms, False
     limits = np.full(reference.n_labels, -np.inf, np.float32)
     least = np.full(reference.n_labels, np.inf, np.float32)
     sharpness = 1.0
     if belongs:
         scores = _correlations(logs, contrasts, pairs.weights, slice(0, pairs.n))
         sharpness = _fit_sharpness(scores, winners, confirmed)
-        limits, least = _limits(scores, text, sharpness, confirmed, n_of < LEAST_CELLS, readout)
+        limits, least = _limits(scores, text, sharpness, confirmed, few, readout)
     order = np.argsort(-n_of[checked], kind="stable")
     found = [
         LabelCheck(int(checked[i]), int(n_of[checked[i]]), float(similarities[i]),
@@ -267,7 +272,7 @@ def _similarities(
     pairs: Pairs,
     winners: Int32Vector,
     checked: Int64Vector,
-) -> tuple[Float64Vector, BoolVector]:
+) -> tuple[Float64Vector, BoolVector, Float64Vector]:
     """Compare the sample's mean of each checked label with the reference's.
 
     A label may be given to cells that are nothing like it as well as to those that are. So the mean
@@ -281,7 +286,9 @@ def _similarities(
         (n_checked,) float64, the mean correlation over both halves, freed of the noise of few
         cells.
     possible
-        (n_checked,) bool: the core has enough cells, and no other label is more like it.
+        (n_checked,) bool: no other label is more like it.
+    n_core
+        (n_checked,) float64, cells of the core.
     """
     halves = pairs.halves
     scores = [_correlations(standard, contrasts, pairs.weights, half) for half in halves]
@@ -310,7 +317,7 @@ def _similarities(
         found[at, checked] = -np.inf
         rivals += found.max(axis=1) / 2
         n_core += sizes[:, 0] / 2
-    return similarities, (n_core >= LEAST_CELLS) & (similarities > rivals)
+    return similarities, similarities > rivals, n_core
 
 
 def _limits(
