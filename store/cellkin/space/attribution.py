@@ -126,7 +126,7 @@ def attribute_expression(
     cells, columns, space
         As in `cellkin.space.expression.place_expression`.
     prototypes
-        (n_classes, n_components) float32, unit rows, over the leading dimensions of the space.
+        (n_classes, dim) float32, unit rows, or over the leading dimensions of the space alone.
     class_row, against, mean
         As in `attribute`.
 
