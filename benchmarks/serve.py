@@ -33,7 +33,7 @@ from report import Figure, add_options, at_least, at_most, finish, machine
 
 from cellkin.indexer.cells.publish import IndexChoice, Spaces, publish_index
 from cellkin.space.projection import CellSpace
-from cellkin.space.readout import Readout
+from cellkin.space.readout import RATES, Readout
 from cellkin.space.recipe import TEXT_V1
 from cellkin.space.vectors import unit_rows
 from cellkin.store import schema
@@ -92,13 +92,17 @@ def make_store(place: Path, n_cells: int) -> None:
 def _readout() -> Readout:
     """Return a readout of votes alone: no label is asked for here."""
     prototypes = unit_rows(np.random.default_rng(2).standard_normal((N_TYPES, DIM)))
-    none = np.zeros((0, DIM), np.float32)
+    nothing, none = np.zeros((N_TYPES, 0), np.float32), np.zeros((0, DIM), np.float32)
     deviations = np.ones((2, N_TYPES), np.float32)
     return Readout(
-        K, K, 1e-4, 0.0, DIM, prototypes.astype(np.float32), none,
-        np.zeros((N_TYPES, 0), np.float32), none, np.zeros(0, np.float32),
-        none, none, np.array([1.0, 0, 0, 0]), 1.0, 1.0,
-        np.zeros_like(deviations), deviations, np.inf, 0.5,
+        k=K, n_novelty=K, vote_epsilon=1e-4, class_balance=0.0, n_components=DIM,
+        prototypes=prototypes.astype(np.float32), head_prototypes=nothing,
+        coefficients=none, intercepts=np.zeros(0, np.float32), discriminants=none,
+        leading_prototypes=nothing, leading_discriminants=nothing,
+        mix=np.array([1.0, 0, 0, 0]), sharpness=1.0, votes_sharpness=1.0,
+        novelty_means=np.zeros_like(deviations), novelty_deviations=deviations,
+        novelty_limit=np.inf, novelty_limits=np.full(len(RATES), np.inf, np.float32),
+        min_probability=0.5,
     )  # fmt: skip
 
 
