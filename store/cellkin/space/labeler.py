@@ -207,7 +207,8 @@ class Labeler:
             What they are.
         """
         reading = self._read(cells)
-        if self._paired is not None:
+        # Profiles of labels are of all cells, those that do not vote among them.
+        if self._paired is not None and self._passing is None:
             counts = self._reference.counts
             return reading.placed, self._paired.read(cells, reading, counts, self._readout)
         if self._limits is None:
