@@ -115,7 +115,8 @@ class Pairs:
     @property
     def are_enough(self) -> bool:
         """Whether they can tell anything."""
-        return self.n > 0 and float(1 / (self.weights**2).sum()) >= _LEAST_PAIRS
+        squares = float((self.weights**2).sum())
+        return squares > 0 and 1 / squares >= _LEAST_PAIRS
 
     def log_expression(self, cells: CsrMatrix) -> Float32Matrix:
         """Return (n_cells, n_pairs) float32 ``ln(1 + 10,000 x / total)``."""

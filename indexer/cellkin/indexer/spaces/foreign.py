@@ -35,14 +35,13 @@ def fit_foreign(
     kept = np.sort(best[weights[best] > 0])
     place = np.full(len(measured), -1, np.int32)
     place[kept] = np.arange(len(kept), dtype=np.int32)
-    if nearest is None:
-        nearest = NearestMeasured.of(space.vectors, measured, 1)
     partners = np.full(len(space.gene_ids), -1, np.int32)
     cosines = np.ones(len(space.gene_ids), np.float32)
-    partners[measured] = place
     if len(measured):
-        partners[nearest.rest] = place[nearest.places[:, 0]]
-        cosines[nearest.rest] = nearest.cosines[:, 0]
+        found = nearest or NearestMeasured.of(space.vectors, measured, 1)
+        partners[measured] = place
+        partners[found.rest] = place[found.places[:, 0]]
+        cosines[found.rest] = found.cosines[:, 0]
     counts = sample.counts()
     means = sp.csr_matrix(
         (1.0 / counts[sample.labels], (sample.labels, np.arange(sample.n_cells))),

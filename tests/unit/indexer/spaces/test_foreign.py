@@ -2,10 +2,12 @@
 
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import pytest
 import scipy.sparse as sp
 
@@ -27,6 +29,13 @@ from cellkin.space.readout import (
 )
 from cellkin.space.recipe import TEXT_V2
 from cellkin.space.vectors import NearestMeasured, carry_weights, unit_rows
+from cellkin.store.cell_index import (
+    CellIndex,
+    ReferenceCells,
+    read_cell_index,
+    write_cell_index,
+)
+from cellkin.store.neighbors import NeighborIndex
 from cellkin.wire.terms import UnknownReason
 
 N_GENES, DIM, FOREIGN = 300, 48, 1_000
@@ -135,6 +144,35 @@ def test_profiles_are_the_means_of_labels() -> None:
     means = [logs[sample.labels == label].mean(axis=0) for label in range(sample.n_labels)]
     np.testing.assert_allclose(found.profiles, means, rtol=1e-5)
     np.testing.assert_array_equal(found.weights, made().space.weights[:N_GENES])
+
+
+def test_an_index_keeps_it(tmp_path: Path) -> None:
+    names = pa.chunked_array([[str(i) for i in range(made().sample.n_cells)]])
+    labels = pa.chunked_array([[NAMES[i] for i in made().sample.labels]])
+    cells = ReferenceCells.from_columns(names, labels, names)
+    neighbors = NeighborIndex.build(made().vectors)
+    for kept in (made().foreign, None):
+        folder = tmp_path / str(kept is None)
+        folder.mkdir()
+        index = CellIndex(made().space, cells, neighbors, made().readout, None, kept)
+        write_cell_index(folder, index)
+        found = read_cell_index(folder)
+        assert found.reference("made").require_text().foreign is found.foreign
+        if kept is None:
+            assert found.foreign is None
+            continue
+        assert found.foreign is not None
+        for name, value in vars(kept).items():
+            np.testing.assert_array_equal(vars(found.foreign)[name], value, strict=True)
+
+
+def test_without_a_gene_that_has_a_text_there_are_no_partners() -> None:
+    other = replace(made().sample, gene_ids=made().sample.gene_ids + 10 * FOREIGN)
+    found = fit_foreign(made().space, other)
+    assert (found.partners == -1).all()
+    assert found.profiles.shape == (len(NAMES), 0)
+    pairs = Pairs.of(gene_columns(np.arange(N_GENES), 2 * N_GENES), found)
+    assert (pairs.n, pairs.are_enough) == (0, False)
 
 
 def test_only_genes_that_tell_labels_apart_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
