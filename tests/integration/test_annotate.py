@@ -110,7 +110,7 @@ def test_genes_that_do_not_match_are_never_labelled(
     make_cells(9, 3, [f"probe{i}" for i in range(120)]).write_h5ad(path)
     done = run_cellkin("annotate", path, "--index", "trio", "--server", server, "-o", out)
     assert done.returncode == 2
-    assert "error: 0 of 120 gene names have a gene with text, too few to label" in done.stderr
+    assert "error: 120 gene names mean 0 genes with text, too few to label" in done.stderr
     assert "route_unmatched: 120" in done.stderr
     assert not out.exists()
     with Client(server) as client, pytest.raises(GenesUnmatchedError) as caught:

@@ -81,8 +81,11 @@ def test_whoever_sends_no_background_has_the_references_mean_subtracted(
     plain = ask(live, cells, genes=MOUSE, center=wire.CENTER_REFERENCE)
     assert answer.predictions.winners == plain.predictions.winners
     found = codec.decode(answer.predictions.unknown_reasons, np.uint8, "reasons")
-    assert not (found == UnknownReason.TOO_FAR).any()
+    assert (found == UnknownReason.NOT_CONFIRMED).all()
     assert "SAMPLE_NOT_CHECKED" in reasons(plain.report.warnings)
+    # Who knows that the sample is of the tissue gives a limit.
+    known = ask(live, cells[:50], genes=MOUSE, novelty_limit=1e6).predictions
+    assert not codec.decode(known.unknown_reasons, np.uint8, "reasons").all()
 
 
 def test_one_request_is_its_own_background_if_it_has_enough_cells(
@@ -174,15 +177,19 @@ def test_labels_by_the_text_of_a_control_are_warned_of(live: Live, make_cells: M
     counts = make_cells(60, 31).X
     by_text, by_expression = ask(live, counts, space=TEXT), ask(live, counts)
     assert "CONTROL_EMBEDDING" in reasons(by_text.report.warnings)
+    assert "TEXT_INSTEAD_OF_EXPRESSION" in reasons(by_text.report.warnings)
     assert "CONTROL_EMBEDDING" not in reasons(by_expression.report.warnings)
 
 
 def test_foreign_cells_have_no_calibration_of_the_references_own(
     live: Live, make_cells: Make
 ) -> None:
-    foreign = ask(live, make_cells(240, 8, MOUSE).X, genes=MOUSE).report
+    foreign = ask(live, make_cells(199, 8, MOUSE).X, genes=MOUSE).report
     assert foreign.calibration_error == 0
     assert "PROBABILITIES_NOT_MEASURED" in reasons(foreign.warnings)
+    refused_whole = ask(live, make_cells(240, 8, MOUSE).X, genes=MOUSE).report
+    assert reasons(refused_whole.warnings)[0] == "FOREIGN_SAMPLE"
+    assert refused_whole.sample_check.verdict == wire.SAMPLE_VERDICT_FOREIGN
     own = ask(live, make_cells(60, 31).X, space=TEXT).report
     assert "PROBABILITIES_NOT_MEASURED" not in reasons(own.warnings)
     assert not own.foreign

@@ -1,11 +1,15 @@
 """What weakens an answer, as it is said beside it."""
 
 from cellkin.space.labeler import Labeler
+from cellkin.space.sample_check import SampleCheck
 from cellkin.store.catalog import CatalogView, Entry
 from cellkin.store.controls import of_control
 from cellkin.store.quality import WEAK_AUROC, read_qualities
 from cellkin.v1 import cell_service_pb2 as wire
-from cellkin.wire.terms import BACKGROUND_CELLS
+from cellkin.wire.terms import BACKGROUND_CELLS, ENOUGH_SHARED
+
+# Samples of the right tissue have more of their labels confirmed.
+_MOSTLY = 0.75
 
 
 def index_warnings(view: CatalogView, entry: Entry, space: str) -> list[wire.Warning]:
@@ -50,7 +54,10 @@ def index_warnings(view: CatalogView, entry: Entry, space: str) -> list[wire.War
 def query_warnings(labeler: Labeler) -> list[wire.Warning]:
     """Return what weakens the answers to one query, as far as is known."""
     if not labeler.foreign:
-        return []
+        return _of_shared_genes(labeler)
+    check = labeler.sample_check
+    if check is not None and not check.belongs:
+        return [_not_belonging(check)]
     found = [
         wire.Warning(
             reason="PROBABILITIES_NOT_MEASURED",
@@ -58,31 +65,67 @@ def query_warnings(labeler: Labeler) -> list[wire.Warning]:
             "cells of its own genes, and how far they hold here was not measured",
         )
     ]
-    check = labeler.sample_check
     if check is None:
-        found.append(
+        found.insert(
+            0,
             wire.Warning(
                 reason="SAMPLE_NOT_CHECKED",
                 message="the genes are foreign to the reference, and whether the sample is of its "
-                f"tissue was not checked, which takes {BACKGROUND_CELLS} cells as a background: no "
-                "cell is unknown for its novelty",
-            )
+                f"tissue was not checked: no label is claimed. Give at least {BACKGROUND_CELLS} "
+                "cells in one file or object (cells that come in blocks cannot be checked), or a "
+                "limit of novelty to have labels without a check",
+            ),
         )
-    elif check.belongs is False:
-        found.append(
+    elif check.confirmed_share < _MOSTLY:
+        found.insert(
+            0,
             wire.Warning(
-                reason="FOREIGN_SAMPLE",
-                message="the sample does not belong to the reference: of its cells' labels "
-                f"{check.confirmed_share:.0%} were confirmed by the expression of genes paired by "
-                "their texts; all its cells are unknown",
-            )
-        )
-    elif check.belongs is None:
-        found.append(
-            wire.Warning(
-                reason="SAMPLE_UNDECIDED",
-                message="whether the sample belongs to the reference could not be told from "
-                f"{check.n_cells} cells and {check.n_genes} paired genes",
-            )
+                reason="SAMPLE_PARTLY_CONFIRMED",
+                message=f"of the cells' labels no more than {check.confirmed_share:.0%} were "
+                "confirmed by expression: much of the sample may be of types or of a tissue that "
+                "the reference lacks",
+            ),
         )
     return found
+
+
+def _not_belonging(check: SampleCheck) -> wire.Warning:
+    confirmed = (
+        f"of its cells' labels {check.confirmed_share:.0%} were confirmed by the expression of "
+        f"genes paired by their texts ({check.n_cells} cells, {check.n_genes} pairs); all its "
+        "cells are unknown"
+    )
+    few = "a sample of one or two types, or of few genes, looks the same"
+    if check.belongs is False:
+        return wire.Warning(
+            reason="FOREIGN_SAMPLE",
+            message=f"the sample does not belong to the reference: {confirmed}. Most likely it is "
+            f"of another tissue; {few}",
+        )
+    return wire.Warning(
+        reason="SAMPLE_UNDECIDED",
+        message=f"whether the sample belongs to the reference cannot be told: {confirmed}. Give "
+        f"all cells and all genes of the sample; {few}",
+    )
+
+
+def _of_shared_genes(labeler: Labeler) -> list[wire.Warning]:
+    if labeler.space == "text" and labeler.has_expression:
+        return [
+            wire.Warning(
+                reason="TEXT_INSTEAD_OF_EXPRESSION",
+                message="cells are compared by text though their genes are the reference's: by "
+                "text, cells of other types and tissues are told worse from known ones; leave the "
+                "space unset",
+            )
+        ]
+    if labeler.space == "expression" and labeler.shared_expression < ENOUGH_SHARED:
+        return [
+            wire.Warning(
+                reason="FEW_SHARED_GENES",
+                message=f"the query's genes have {labeler.shared_expression:.1%} of the "
+                "reference's expression: more cells are unknown or wrong than with all genes; give "
+                "all genes that were measured",
+            )
+        ]
+    return []

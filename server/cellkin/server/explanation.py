@@ -35,6 +35,10 @@ def explain(library: Library, request: wire.ExplainCellRequest) -> wire.ExplainC
     space = space_name(header.space)
     label = _label_row(loaded, request.label, "label")
     against = _label_row(loaded, request.against, "against")
+    if against is not None and against == label:
+        raise InvalidArgumentError(
+            f"label and against are both {request.label!r}; give two labels", field="against"
+        )
     reader = CellReader(loaded, header.genes, header.taxon, int(header.units), "header")
     cells = reader.read(request.cells)
     most = MOST_CELLS if request.mean else _MOST_CELLS

@@ -99,8 +99,8 @@ class PredictionQuery:
             foreign=labeler.foreign,
             background_cells=labeler.background_cells,
             warnings=[
-                *index_warnings(self._view, loaded.entry, labeler.space),
                 *query_warnings(labeler),
+                *index_warnings(self._view, loaded.entry, labeler.space),
             ],
             sample_check=None if check is None else self._check_message(check),
         )
@@ -201,4 +201,10 @@ def _passing(loaded: LoadedIndex, excluded: list[str]) -> BoolVector | None:
             field="header.exclude_batches",
         )
     passing: BoolVector = ~np.asarray(out.to_numpy())
+    if not passing.any():
+        raise InvalidArgumentError(
+            f"all cells of {loaded.entry.full_name} are of the batches to exclude, so none is left "
+            "to vote; exclude fewer",
+            field="header.exclude_batches",
+        )
     return passing

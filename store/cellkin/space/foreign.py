@@ -39,7 +39,6 @@ from cellkin.space.readout import (
     Placed,
     Readout,
     closeness,
-    foreign_limit,
     novelty,
     softmax,
 )
@@ -55,6 +54,8 @@ LEAST_CELLS = 10
 """A label is checked if the background has this many cells of it, and confirmed by as many."""
 LEAST_SHARE = 0.5
 """A sample belongs if this share of its checked cells has confirmed labels."""
+FOREIGN_SHARE = 0.35
+"""Below this share it does not belong; between both it is undecided."""
 
 # A mean of few cells is noisy, and so less like anything; for no more noise than this is allowed.
 _LEAST_RELIABILITY = 0.5
@@ -217,7 +218,7 @@ def check_sample(
     n_of = np.bincount(winners[winners >= 0], minlength=reference.n_labels)
     checked = np.flatnonzero(n_of >= LEAST_CELLS)
     if len(checked) < 2 or not pairs.are_enough:
-        return _undecided(pairs, text, n_of, readout)
+        return _undecided(pairs, n_of)
     logs = pairs.log_expression(cells)
     one_hot = _members([np.flatnonzero(winners == label) for label in checked], len(winners))
     means = (one_hot @ logs) / n_of[checked, None]
@@ -231,9 +232,10 @@ def check_sample(
     checked, similarities, possible = checked[told], similarities[told], possible[told]
     n_checked = int(n_of[checked].sum())
     if not n_checked:
-        return _undecided(pairs, text, n_of, readout)
+        return _undecided(pairs, n_of)
     confirms = possible & (similarities >= LEAST_SIMILARITY)
-    belongs = n_of[checked[confirms]].sum() >= LEAST_SHARE * n_checked
+    n_confirmed = int(n_of[checked[confirms]].sum())
+    belongs = n_confirmed >= LEAST_SHARE * n_checked
     if belongs:
         confirms = possible & (similarities >= LEAST_OF_SAMPLE)
     share = float(n_of[checked[confirms]].sum() / n_checked)
@@ -252,15 +254,15 @@ def check_sample(
                    bool(confirms[i]))
         for i in order
     ]  # fmt: skip
-    check = SampleCheck(bool(belongs), n_checked, pairs.n, share, tuple(found), limits)
+    undecided = not belongs and n_confirmed >= FOREIGN_SHARE * n_checked
+    verdict = None if undecided else bool(belongs)
+    check = SampleCheck(verdict, n_checked, pairs.n, share, tuple(found), limits)
     return PairedSample(check, pairs, center, contrasts, sharpness, least)
 
 
-def _undecided(pairs: Pairs, text: Reading, n_of: Int64Vector, readout: Readout) -> PairedSample:
-    """Return a sample of which nothing can be told: the limit moves by all of its cells."""
-    labels = text.labels
-    limit = foreign_limit(readout.novelty_limit, labels.novelties[labels.winners >= 0])
-    limits = np.full(len(n_of), limit, np.float32)
+def _undecided(pairs: Pairs, n_of: Int64Vector) -> PairedSample:
+    """Return a sample of which nothing can be told: no label is claimed."""
+    limits = np.full(len(n_of), -np.inf, np.float32)
     check = SampleCheck(None, int(n_of.sum()), pairs.n, 0.0, (), limits)
     center, least = np.zeros(pairs.n, np.float32), np.full(len(n_of), -np.inf, np.float32)
     return PairedSample(check, pairs, center, pairs.profiles, 1.0, least)

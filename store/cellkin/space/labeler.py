@@ -109,15 +109,12 @@ class Labeler:
                 "or ask for the text space",
                 field="header.center",
             )
-        self._wished = options.center
+        self._wished, self._wished_limit = options.center, options.novelty_limit
         self._own: Float32Vector | None = None
         self._declined = False
-        self._wished_limit = options.novelty_limit
         self._paired: PairedSample | None = None
         self.sample_check: SampleCheck | None = None
-        # Of a foreign query every cell is farther than the reference's own: without a background
-        # there is no limit to compare with.
-        self._limits = self._own_limits() if not self.foreign else None
+        self._limits = self._first_limits()
 
     @property
     def space(self) -> str:
@@ -128,6 +125,11 @@ class Labeler:
     def foreign(self) -> bool:
         """Whether cells are compared by text because their genes are foreign to the reference."""
         return self._expression is None and self._shared.are_foreign
+
+    @property
+    def has_expression(self) -> bool:
+        """Whether the reference has an expression space."""
+        return self._reference.expression is not None
 
     @property
     def shared_expression(self) -> float:
@@ -147,8 +149,8 @@ class Labeler:
 
     @property
     def novelty_limit(self) -> float:
-        """The largest limit of novelty of any label; infinite where there is none."""
-        return float("inf") if self._limits is None else float(self._limits.max())
+        """The largest limit of novelty of any label; minus infinity where none is claimed."""
+        return float(self._limits.max())
 
     @property
     def background_cells(self) -> int:
@@ -211,8 +213,6 @@ class Labeler:
         if self._paired is not None and self._passing is None:
             counts = self._reference.counts
             return reading.placed, self._paired.read(cells, reading, counts, self._readout)
-        if self._limits is None:
-            return reading.placed, reading.labels
         return reading.placed, limited(reading.labels, self._limits)
 
     def _read(self, cells: CsrMatrix) -> Reading:
@@ -243,9 +243,16 @@ class Labeler:
         self._paired, self.sample_check = paired, paired.check
         self._limits = paired.check.limits
 
-    def _own_limits(self) -> Float32Vector:
-        n = len(self._reference.label_names)
-        return np.full(n, self._readout.novelty_limit, np.float32)
+    def _first_limits(self) -> Float32Vector:
+        """Return the limits of all labels before there is a background.
+
+        Of a foreign query every cell is farther than the reference's own, and nothing tells whether
+        it is of the reference's tissue: no label is claimed unless a limit was given.
+        """
+        limit = self._readout.novelty_limit
+        if self.foreign and self._wished_limit is None:
+            limit = -np.inf
+        return np.full(len(self._reference.label_names), limit, np.float32)
 
     def _place(self, cells: CsrMatrix) -> Placed:
         if self._expression is not None:

@@ -395,9 +395,10 @@ def limit_at(readout: Readout, rate: float) -> float:
     """
     if not RATES[0] <= rate <= RATES[-1]:
         raise InvalidArgumentError(
-            f"{rate:g} of known cells beyond the limit; limits are known from {RATES[0]:g} to "
-            f"{RATES[-1]:g}",
+            f"false_alarms is {rate:g}; give the share of known cells that may be called unknown, "
+            f"from {RATES[0]:g} to {RATES[-1]:g}",
             {"rate": f"{rate:g}"},
+            field="header.false_alarms",
         )
     limits = readout.novelty_limits.astype(np.float64)
     if not np.isfinite(limits).all():

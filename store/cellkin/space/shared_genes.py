@@ -22,15 +22,21 @@ class SharedGenes:
     share
         The share of the reference's expression that these genes have, in [0, 1]; without an
         expression space, the share of the genes that the text space was fitted to.
+    own_share
+        The share of the query's genes that the reference was measured for, in [0, 1].
     """
 
     columns: ExpressionColumns
     share: float
+    own_share: float
 
     @property
     def are_foreign(self) -> bool:
-        """Whether they are too few to compare cells by expression."""
-        return self.share < ENOUGH_SHARED
+        """Whether the query is of other genes than the reference, as another species is.
+
+        A panel of a few of the reference's genes is not: it is compared by these.
+        """
+        return self.share < ENOUGH_SHARED and self.own_share < ENOUGH_SHARED
 
     @classmethod
     def of(cls, reference: Reference, gene_ids: Int64Vector) -> "SharedGenes":
@@ -43,16 +49,20 @@ class SharedGenes:
         gene_ids
             (n_columns,) int64 NCBI GeneIDs of the query's columns; 0 where a column has no gene.
         """
+        genes = np.unique(gene_ids[gene_ids != 0])
+        n_genes = max(len(genes), 1)
         if reference.expression is not None:
             space = reference.expression.space
             rows = space.rows_of(gene_ids)
             met = np.unique(rows[rows >= 0])
-            return cls(ExpressionColumns.of(rows), float(space.shares[met].sum(dtype=np.float64)))
+            share = float(space.shares[met].sum(dtype=np.float64))
+            return cls(ExpressionColumns.of(rows), share, len(met) / n_genes)
         none = ExpressionColumns.of(np.full(len(gene_ids), -1))
         if reference.text is None:
-            return cls(none, 0.0)
+            return cls(none, 0.0, 0.0)
         fitted = reference.text.space.gene_ids[reference.text.space.measured]
-        return cls(none, float(np.isin(fitted, gene_ids).sum()) / max(len(fitted), 1))
+        n_met = int(np.isin(fitted, genes).sum())
+        return cls(none, n_met / max(len(fitted), 1), n_met / n_genes)
 
     def choose(self, reference: Reference, space: str | None) -> ExpressionPart | None:
         """Return the expression space where cells are to be compared in it, None for text.

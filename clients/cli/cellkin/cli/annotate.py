@@ -67,9 +67,9 @@ def annotate(
     QUERY is an .h5ad, a .zarr, a 10x .h5, a 10x folder of matrix.mtx.gz or a .loom.
 
     What weakens the labels is printed under them as WARNING lines. Where the genes of QUERY are
-    foreign to the reference and it has at least 200 cells, the sample is checked as a whole: a
-    line says whether it belongs to the reference, and labels that expression does not confirm are
-    unknown.
+    foreign to the reference, the sample is checked as a whole: a line says whether it belongs to
+    the reference, and labels that expression does not confirm are unknown. Fewer than 200 cells
+    cannot be checked: no label is claimed then, unless --max-novelty is given.
     """
     try:
         from cellkin.client.annotate import annotate_file, write_annotation
@@ -83,6 +83,8 @@ def annotate(
 
     if output is not None and output.resolve() == query.resolve():
         raise InvalidArgumentError(f"-o {output} is the query itself; give another file")
+    if output is not None and output.suffix != ".h5ad":
+        raise InvalidArgumentError(f"-o {output}: labels are written as .h5ad; give OUT.h5ad")
     if settings["probabilities"] and output is None:
         raise InvalidArgumentError("--probabilities are written beside the cells; add -o OUT.h5ad")
     with connect(server) as client, progress_bar("labelling cells") as progress:

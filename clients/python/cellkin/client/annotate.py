@@ -12,10 +12,13 @@ import pandas as pd
 from cellkin.client.client import Client
 from cellkin.client.labelling import Labelled, Progress, Settings, label
 from cellkin.client.queries import open_query
-from cellkin.client.results.sample import BELONGS, SampleCheck
+from cellkin.client.results.sample import BELONGS, ReportWarning, SampleCheck
 from cellkin.client.results.tables import Tabular
 from cellkin.matrices.annotated import write_annotated
 from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute, TextRung, UnknownReason
+
+# Beyond this share of cells that are too far the reference is doubted, of so many cells at least.
+_MOST, _ENOUGH_CELLS = 0.5, 20
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,12 @@ class Annotation(Labelled, Tabular):
         """
         for name, values in self.obs(f"{key}_").items():
             adata.obs[name] = values
-        for name, rows in self.obsm(key).items():
+        rows_of = self.obsm(key)
+        for name, rows in rows_of.items():
             adata.obsm[name] = rows
+        # Of an earlier call that asked for more, nothing is left to be taken for this one's.
+        if f"{key}_probabilities" not in rows_of:
+            adata.obsm.pop(f"{key}_probabilities", None)
         var = adata.raw.var if self.raw else adata.var
         for name, values in self.var(f"{key}_").items():
             var[name] = values
@@ -143,9 +150,23 @@ class Annotation(Labelled, Tabular):
         named = [(str(name), int(n)) for name, n in counts.items() if n]
         return dict(sorted(named, key=lambda of: (-of[1], of[0])))
 
+    @property
+    def warnings(self) -> list[ReportWarning]:
+        """What weakens the labels: what the server says, and what shows in all labels together."""
+        too_far = np.equal(self.predictions.reasons, UnknownReason.TOO_FAR)
+        share = float(too_far.mean()) if len(too_far) >= _ENOUGH_CELLS else 0.0
+        if share < _MOST:
+            return list(self.report.warnings)
+        said = (
+            f"{share:.0%} of the cells are farther from the reference than its own: see whether "
+            f"the sample is of the tissue of {self.report.versions.index}, and whether its gene "
+            "names belong to its columns"
+        )
+        return [ReportWarning("MOST_CELLS_TOO_FAR", said), *self.report.warnings]
+
     def weaknesses(self) -> list[str]:
         """Return what weakens the labels, a sentence each: to be shown wherever they are read."""
-        said = [str(warning) for warning in self.report.warnings]
+        said = [str(warning) for warning in self.warnings]
         check = self.report.sample_check
         # Of a sample that does not belong to the reference the server warns itself.
         if check is not None and check.verdict == BELONGS and check.unconfirmed:
@@ -194,9 +215,9 @@ class Annotation(Labelled, Tabular):
         told["labels"] = np.array(self.report.labels, object)
         told["warnings"] = storable(
             {
-                "reason": np.array([w.reason for w in self.report.warnings], object),
-                "message": np.array([w.message for w in self.report.warnings], object),
-                "labels": np.array([", ".join(w.labels) for w in self.report.warnings], object),
+                "reason": np.array([w.reason for w in self.warnings], object),
+                "message": np.array([w.message for w in self.warnings], object),
+                "labels": np.array([", ".join(w.labels) for w in self.warnings], object),
             }
         )
         if check is not None:
@@ -230,7 +251,7 @@ class Annotation(Labelled, Tabular):
             "units": self.units.why,
             "gene_match": self.report.match.to_metadata(),
             "routes": [route.label for route in GeneRoute],
-            "warnings": [asdict(w) | {"labels": list(w.labels)} for w in self.report.warnings],
+            "warnings": [asdict(w) | {"labels": list(w.labels)} for w in self.warnings],
             "sample_check": {} if check is None else _check_record(check),
         }
 

@@ -441,6 +441,9 @@ def _annotation(
 def _write(target: Any, found: Annotation, key: str, clusters: str | None) -> None:
     found.add_to(target, key)
     manifest = found.uns()
+    if clusters is None and f"{key}_cluster_label" in target.obs:
+        # Of labels that are gone.
+        del target.obs[f"{key}_cluster_label"]
     if clusters is not None:
         groups, chances = target.obs[clusters], found.predictions.probabilities
         least = found.report.min_probability

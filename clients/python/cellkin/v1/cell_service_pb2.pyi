@@ -92,7 +92,7 @@ class _SpaceKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._Enum
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     SPACE_KIND_UNSPECIFIED: _SpaceKind.ValueType  # 0
     """In a query: expression where the query's genes have at least half of the reference's
-    expression, else text.
+    expression, or at least half of them are the reference's; else text.
     """
     SPACE_KIND_TEXT: _SpaceKind.ValueType  # 1
     """What is written about the genes that cells express: also without shared genes."""
@@ -104,7 +104,7 @@ class SpaceKind(_SpaceKind, metaclass=_SpaceKindEnumTypeWrapper):
 
 SPACE_KIND_UNSPECIFIED: SpaceKind.ValueType  # 0
 """In a query: expression where the query's genes have at least half of the reference's
-expression, else text.
+expression, or at least half of them are the reference's; else text.
 """
 SPACE_KIND_TEXT: SpaceKind.ValueType  # 1
 """What is written about the genes that cells express: also without shared genes."""
@@ -157,7 +157,9 @@ class _SampleVerdictEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     SAMPLE_VERDICT_FOREIGN: _SampleVerdict.ValueType  # 2
     """Hardly any label was confirmed: another tissue, most likely. All its cells are unknown."""
     SAMPLE_VERDICT_UNDECIDED: _SampleVerdict.ValueType  # 3
-    """Too few cells or genes to tell."""
+    """Too few cells, labels or genes to tell, or part of the labels confirmed. All its cells are
+    unknown.
+    """
 
 class SampleVerdict(_SampleVerdict, metaclass=_SampleVerdictEnumTypeWrapper):
     """SampleVerdict says whether a sample belongs to a reference."""
@@ -169,7 +171,9 @@ SAMPLE_VERDICT_BELONGS: SampleVerdict.ValueType  # 1
 SAMPLE_VERDICT_FOREIGN: SampleVerdict.ValueType  # 2
 """Hardly any label was confirmed: another tissue, most likely. All its cells are unknown."""
 SAMPLE_VERDICT_UNDECIDED: SampleVerdict.ValueType  # 3
-"""Too few cells or genes to tell."""
+"""Too few cells, labels or genes to tell, or part of the labels confirmed. All its cells are
+unknown.
+"""
 global___SampleVerdict = SampleVerdict
 
 class _UnknownReason:
@@ -189,7 +193,7 @@ class _UnknownReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     UNKNOWN_REASON_LOW_PROBABILITY: _UnknownReason.ValueType  # 4
     """No subtype is probable enough."""
     UNKNOWN_REASON_NOT_CONFIRMED: _UnknownReason.ValueType  # 5
-    """The check of a foreign sample did not confirm the subtype; see SampleCheck."""
+    """The check of a foreign sample did not confirm the subtype, or there was none; see SampleCheck."""
 
 class UnknownReason(_UnknownReason, metaclass=_UnknownReasonEnumTypeWrapper):
     """UnknownReason says why a cell has no label."""
@@ -205,7 +209,7 @@ UNKNOWN_REASON_TOO_FAR: UnknownReason.ValueType  # 3
 UNKNOWN_REASON_LOW_PROBABILITY: UnknownReason.ValueType  # 4
 """No subtype is probable enough."""
 UNKNOWN_REASON_NOT_CONFIRMED: UnknownReason.ValueType  # 5
-"""The check of a foreign sample did not confirm the subtype; see SampleCheck."""
+"""The check of a foreign sample did not confirm the subtype, or there was none; see SampleCheck."""
 global___UnknownReason = UnknownReason
 
 @typing.final
@@ -467,7 +471,8 @@ class QueryReport(google.protobuf.message.Message):
     """Output only. Which mean is subtracted from cells."""
     novelty_limit: builtins.float
     """Output only. A cell of more novelty than this is unknown. Of foreign genes the limit is that of
-    each label in `sample_check`; this is the largest of them, and infinite without a check.
+    each label in `sample_check`; this is the largest of them, and minus infinity where no label is
+    claimed, as of a sample that was not checked.
     """
     calibration_error: builtins.float
     """Output only. The expected calibration error of the probabilities, on cells of the reference that
@@ -480,7 +485,8 @@ class QueryReport(google.protobuf.message.Message):
     background_cells: builtins.int
     """Output only. Cells wanted as the background, drawn evenly from all of the query; 0 where none is,
     or it was sent. A query of fewer than 200 cells sends none: then the reference's mean is
-    subtracted, and the sample is not checked.
+    subtracted, the sample is not checked, and no label is claimed unless the header has a limit of
+    novelty.
     """
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:

@@ -77,14 +77,17 @@ class GeneMatch:
             If fewer than `MIN_GENES` names, or less than `MIN_SHARE` of them, have a vector. Its
             metadata is the report.
         """
-        if self.n_used >= MIN_GENES and self.n_used >= MIN_SHARE * self.n_given:
+        # A gene that is named many times is one gene.
+        n_genes = len(np.unique(self.gene_ids[self.in_space > 0]))
+        if n_genes >= MIN_GENES and self.n_used >= MIN_SHARE * self.n_given:
             return
         lost = [str(names[i]) for i in np.flatnonzero(self.in_space == 0)[:5]]
+        unused = f" Not used, for example: {', '.join(lost)}." if lost else ""
         raise GenesUnmatchedError(
-            f"{self.n_used} of {self.n_given} gene names have a gene with text, too few to label "
-            f"anything by (at least {MIN_GENES} and {MIN_SHARE:.0%} are needed). Not used, for "
-            f"example: {', '.join(lost) or 'none given'}. Names may be NCBI GeneIDs, symbols, "
-            "synonyms or Ensembl gene ids of a species in the corpus; check var_names",
+            f"{self.n_given} gene names mean {n_genes} genes with text, too few to label anything "
+            f"by: at least {MIN_GENES} genes and {MIN_SHARE:.0%} of the names are needed.{unused} "
+            "Names may be NCBI GeneIDs, symbols, synonyms or Ensembl gene ids of a species in the "
+            "corpus; check var_names",
             self.to_metadata(),
         )
 
