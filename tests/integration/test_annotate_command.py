@@ -63,13 +63,15 @@ def test_what_weakens_labels_is_shown_under_them(
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     warned = [line for line in lines if line.startswith("WARNING: ")]
-    assert warned[0].startswith("WARNING: the gene vectors of random-64-7@")
-    assert warned[1].startswith("WARNING: the genes are foreign to the reference")
+    assert warned[0].startswith("WARNING: the sample does not belong to the reference")
+    assert warned[1].startswith("WARNING: the gene vectors of random-64-7@")
     assert lines.index(warned[0]) > max(at for at, line in enumerate(lines) if line[:1] == "└")
     assert "the query's own mean subtracted" in done.stdout
     assert "held-out cells" not in done.stdout, "that was measured on other genes"
     told = json.loads(run_cellkin(*asked, "--json").stdout)
-    assert [each["reason"] for each in told["warnings"]][:1] == ["CONTROL_EMBEDDING"]
+    assert [each["reason"] for each in told["warnings"]][:2] == [
+        "FOREIGN_SAMPLE", "CONTROL_EMBEDDING",
+    ]  # fmt: skip
     assert told["foreign"]
     assert told["calibration_error"] == 0
     written = anndata.read_h5ad(out).uns["cellkin"]
@@ -81,6 +83,7 @@ def test_what_weakens_labels_is_shown_under_them(
     [
         (("--max-novelty", "1", "--false-alarms", "0.1"), "give one of them"),
         (("--false-alarms", "0.9"), "from 0.001 to 0.5"),
+        (("-o", "labels.csv"), "labels are written as .h5ad"),
         (("--probabilities",), "--probabilities are written beside the cells; add -o OUT.h5ad"),
         (("--exclude-batch", "nobody"), "has no batch 'nobody'; it has d0, d1"),
     ],

@@ -105,6 +105,7 @@ def test_hits_as_a_table(client: ck.Client, adata: anndata.AnnData, tmp_path: Pa
 
 @pytest.mark.parametrize("space", ["text", "expression"])
 @pytest.mark.filterwarnings("ignore:the gene vectors of random-64-7")
+@pytest.mark.filterwarnings("ignore:cells are compared by text though")
 def test_groups_are_explained_against_their_runners_up(
     client: ck.Client, adata: anndata.AnnData, tmp_path: Path, space: str
 ) -> None:

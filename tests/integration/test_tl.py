@@ -31,6 +31,7 @@ pytestmark = [
     pytest.mark.integration,
     # The store's vectors are random, which is said of every label by text; one test looks for it.
     pytest.mark.filterwarnings("ignore:the gene vectors of random-64-7:UserWarning"),
+    pytest.mark.filterwarnings("ignore:cells are compared by text though:UserWarning"),
 ]
 MakeCells = Callable[..., anndata.AnnData]
 
@@ -244,7 +245,7 @@ def test_foreign_cells_have_their_own_mean_subtracted_and_are_checked(
         ck.tl.annotate(mouse, "trio", client=client)
     told = mouse.uns["cellkin"]
     assert (told["space"], told["foreign"], told["own_mean"]) == ("text", True, True)
-    reasons = ["CONTROL_EMBEDDING", "PROBABILITIES_NOT_MEASURED"]
+    reasons = ["FOREIGN_SAMPLE", "CONTROL_EMBEDDING"]
     assert list(told["warnings"]["reason"])[:2] == reasons
     assert warned(caught)[:2] == list(told["warnings"]["message"])[:2]
     assert told["calibration_error"] == 0
@@ -260,6 +261,17 @@ def test_foreign_cells_have_their_own_mean_subtracted_and_are_checked(
     # Of cells that come one by one the mean is not known.
     with pytest.warns(AnswerWarning):
         assert not ck.tl.annotate([mouse], "trio", client=client).report.own_mean
+
+
+def test_cells_that_are_mostly_too_far_are_warned_of(
+    client: ck.Client, make_cells: MakeCells
+) -> None:
+    cells = make_cells(60, 44)
+    cells.var_names = list(np.random.default_rng(0).permutation(cells.var_names))
+    with pytest.warns(AnswerWarning, match="farther from the reference than its own"):
+        ck.tl.annotate(cells, "trio", client=client)
+    assert list(cells.uns["cellkin"]["warnings"]["reason"])[0] == "MOST_CELLS_TOO_FAR"
+    assert cells.obs["cellkin_unknown"].mean() > 0.5
 
 
 class Interrupted(Exception):

@@ -1,5 +1,7 @@
 """The match report: what is enough, and what it says."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -27,9 +29,16 @@ def test_enough(n_used: int, n_given: int) -> None:
 
 @pytest.mark.parametrize(("n_used", "n_given"), [(0, 0), (19, 19), (20, 401), (999, 20_000)])
 def test_too_few(n_used: int, n_given: int) -> None:
-    with pytest.raises(GenesUnmatchedError, match=f"^{n_used} of {n_given} gene names") as caught:
+    said = f"^{n_given} gene names mean {n_used} genes"
+    with pytest.raises(GenesUnmatchedError, match=said) as caught:
         match(n_used, n_given).require_enough(["g"] * n_given)
     assert caught.value.metadata["genes_used"] == str(n_used)
+
+
+def test_a_gene_that_is_named_many_times_is_one_gene() -> None:
+    repeated = replace(match(50, 50), gene_ids=np.full(50, 7))
+    with pytest.raises(GenesUnmatchedError, match=r"^50 gene names mean 1 genes"):
+        repeated.require_enough(["INS"] * 50)
 
 
 NAMES_MASS = [2, 1, 3, 4, 5, 6, 7, 12]
