@@ -40,6 +40,8 @@ def of_control(view: CatalogView, entry: Entry) -> bool:
     """
     if "control_embedding" in entry.manifest:
         return bool(entry.manifest["control_embedding"])
+    if "embedding" not in entry.manifest:
+        return False
     try:
         wanted = parse_version_name(entry.manifest["embedding"], "gene embedding")
         return is_control(view.version(Kind.EMBEDDING, wanted).manifest)
