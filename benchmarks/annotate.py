@@ -46,6 +46,7 @@ from cellkin.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared/data"
+KEPT = ROOT / "benchmarks/kept/labels-format-4.json"
 KINDS = ("accuracy", "macro-F1", "rare F1")
 ECE, FALSE_ALARMS = 0.03, 0.07
 DRAWN = ("Zeisel interneurons", "PBMC 3k", "pancreas")
@@ -84,8 +85,9 @@ def main() -> int:
     parser.add_argument("--no-unknown", action="store_true", help="leave no type out")
     parser.add_argument("--no-draws", action="store_true", help="leave out halves and few cells")
     parser.add_argument(
-        "--old", type=Path, metavar="FILE", help="put figures that --json wrote beside these"
-    )
+        "--old", type=Path, default=KEPT, metavar="FILE",
+        help="figures that --json wrote, to put beside these  [default: those of index format 4]",
+    )  # fmt: skip
     add_options(parser)
     arguments = parser.parse_args()
     if not (DATA / "cells").is_dir():
