@@ -1,5 +1,7 @@
 """What weakens an answer, as it is said beside it."""
 
+import math
+
 from cellkin.space.labeler import Labeler
 from cellkin.space.sample_check import SampleCheck
 from cellkin.store.catalog import CatalogView, Entry
@@ -57,7 +59,7 @@ def query_warnings(labeler: Labeler) -> list[wire.Warning]:
         return _of_shared_genes(labeler)
     check = labeler.sample_check
     if check is not None and not check.belongs:
-        return [_not_belonging(check)]
+        return [_not_belonging(check, labeler)]
     found = [
         wire.Warning(
             reason="PROBABILITIES_NOT_MEASURED",
@@ -66,14 +68,16 @@ def query_warnings(labeler: Labeler) -> list[wire.Warning]:
         )
     ]
     if check is None:
+        claimed = "no label is claimed unless a limit of novelty is given"
+        if labeler.novelty_limit > -math.inf:
+            claimed = "labels are claimed by the limit of novelty that was given alone"
         found.insert(
             0,
             wire.Warning(
                 reason="SAMPLE_NOT_CHECKED",
                 message="the genes are foreign to the reference, and whether the sample is of its "
-                f"tissue was not checked: no label is claimed. Give at least {BACKGROUND_CELLS} "
-                "cells in one file or object (cells that come in blocks cannot be checked), or a "
-                "limit of novelty to have labels without a check",
+                f"tissue was not checked: {claimed}. At least {BACKGROUND_CELLS} cells in one file "
+                "or object can be checked; cells that come in blocks cannot",
             ),
         )
     elif check.confirmed_share < _MOSTLY:
@@ -89,12 +93,13 @@ def query_warnings(labeler: Labeler) -> list[wire.Warning]:
     return found
 
 
-def _not_belonging(check: SampleCheck) -> wire.Warning:
+def _not_belonging(check: SampleCheck, labeler: Labeler) -> wire.Warning:
     confirmed = (
         f"of its cells' labels {check.confirmed_share:.0%} were confirmed by the expression of "
-        f"genes paired by their texts ({check.n_cells} cells, {check.n_genes} pairs); all its "
-        "cells are unknown"
+        f"genes paired by their texts ({check.n_cells} cells, {check.n_genes} pairs)"
     )
+    if labeler.novelty_limit == -math.inf:
+        confirmed += "; all its cells are unknown"
     few = "a sample of one or two types, or of few genes, looks the same"
     if check.belongs is False:
         return wire.Warning(

@@ -122,8 +122,12 @@ class PairedSample:
     least_scores: Float32Vector
 
     def limited_to(self, limit: float) -> "PairedSample":
-        """Return the sample with the same limit of novelty for all labels that are confirmed."""
-        limits = np.where(self.check.limits == -np.inf, -np.inf, limit).astype(np.float32)
+        """Return the sample with one limit of novelty for all labels that are not refuted.
+
+        Of an undecided sample none is: whoever gives a limit knows that it belongs.
+        """
+        refuted = (self.check.limits == -np.inf) & (self.check.belongs is not None)
+        limits = np.where(refuted, -np.inf, limit).astype(np.float32)
         return replace(self, check=replace(self.check, limits=limits))
 
     def scores(self, cells: CsrMatrix) -> Float64Matrix:

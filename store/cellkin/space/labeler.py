@@ -24,7 +24,6 @@ from cellkin.space.readout import (
     Labels,
     Placed,
     Readout,
-    foreign_limit,
     limit_at,
     neighbor_vectors,
     read_labels,
@@ -231,13 +230,10 @@ class Labeler:
 
     def _check(self, cells: CsrMatrix) -> None:
         """Check a foreign sample by its background, and set the limits of its labels."""
-        reading, text = self._read(cells), self._reference.require_text()
-        if text.foreign is None or self._columns is None:
-            some = reading.labels.winners >= 0
-            limit = foreign_limit(self._readout.novelty_limit, reading.labels.novelties[some])
-            self._limits = np.full(len(self._reference.label_names), limit, np.float32)
+        foreign = self._reference.require_text().foreign
+        if foreign is None or self._columns is None:  # then no label is claimed, as before
             return
-        paired = check_sample(cells, self._columns, reading, text.foreign, self._readout)
+        paired = check_sample(cells, self._columns, self._read(cells), foreign, self._readout)
         if self._wished_limit is not None:
             paired = paired.limited_to(self._wished_limit)
         self._paired, self.sample_check = paired, paired.check

@@ -406,22 +406,6 @@ def limit_at(readout: Readout, rate: float) -> float:
     return float(np.interp(np.log(rate), np.log(RATES), limits))
 
 
-def foreign_limit(limit: float, novelties: Float32Vector) -> float:
-    """Return the limit of novelty for cells of foreign genes.
-
-    All cells of another species or technology are farther from the reference than its own. Most of
-    a sample is taken to be of known labels, so the limit moves by the median of the sample.
-
-    Parameters
-    ----------
-    limit
-        That of the reference.
-    novelties
-        (n,) float32 of cells drawn evenly from the query, none of them empty; at least one.
-    """
-    return limit + max(0.0, float(np.median(novelties)))
-
-
 def softmax(logits: npt.NDArray[Any]) -> Float64Matrix:
     """Return (n, n_labels) float64 rows that add up to 1."""
     logits = np.asarray(logits, np.float64)

@@ -19,7 +19,6 @@ from cellkin.space.readout import (
     closeness,
     combine,
     evidence,
-    foreign_limit,
     limit_at,
     neighbor_vectors,
     novelty,
@@ -347,9 +346,3 @@ def test_an_index_without_what_is_read_now_is_to_be_made_again() -> None:
     del arrays["novelty_limits"], arrays["discriminants"]
     with pytest.raises(FailedPreconditionError, match="discriminants and novelty_limits; make it"):
         read_readout(arrays, readout.numbers())
-
-
-def test_the_limit_of_foreign_cells_moves_by_the_median_of_the_sample() -> None:
-    far = np.array([3.0, 4.0, 9.0], np.float32)
-    assert foreign_limit(1.5, far) == 5.5
-    assert foreign_limit(1.5, -far) == 1.5, "no nearer than the reference's own"

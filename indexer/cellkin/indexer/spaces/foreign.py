@@ -13,9 +13,7 @@ KEPT = 2_000
 """Measured genes that may be partners: those that tell labels apart best."""
 
 
-def fit_foreign(
-    space: CellSpace, sample: Sample, nearest: NearestMeasured | None = None
-) -> ForeignReference:
+def fit_foreign(space: CellSpace, sample: Sample) -> ForeignReference:
     """Pair all genes of a text space with genes that were measured.
 
     Parameters
@@ -24,8 +22,6 @@ def fit_foreign(
         A text space with its gene vectors.
     sample
         The labelled cells.
-    nearest
-        The nearest measured genes in that space, where they were found already.
     """
     rows = space.rows_of(sample.gene_ids)
     met = np.flatnonzero(rows >= 0)
@@ -38,7 +34,7 @@ def fit_foreign(
     partners = np.full(len(space.gene_ids), -1, np.int32)
     cosines = np.ones(len(space.gene_ids), np.float32)
     if len(measured):
-        found = nearest or NearestMeasured.of(space.vectors, measured, 1)
+        found = NearestMeasured.of(space.vectors, measured, 1)
         partners[measured] = place
         partners[found.rest] = place[found.places[:, 0]]
         cosines[found.rest] = found.cosines[:, 0]
