@@ -119,9 +119,9 @@ def _of_shared_genes(labeler: Labeler) -> list[wire.Warning]:
         return [
             wire.Warning(
                 reason="TEXT_INSTEAD_OF_EXPRESSION",
-                message="cells are compared by text though their genes are the reference's: by "
-                "text, cells of other types and tissues are told worse from known ones; leave the "
-                "space unset",
+                message="cells are compared by text though their genes are the reference's: text "
+                "separates other cell types and tissues from the reference's less well than "
+                "expression does; leave the space unset",
             )
         ]
     if labeler.space == "expression" and labeler.shared_expression < ENOUGH_SHARED:

@@ -148,8 +148,8 @@ def _warn(annotation: "Annotation") -> None:
     for said in annotation.weaknesses():
         click.secho(f"WARNING: {said}", fg="yellow")
     check = annotation.report.sample_check
-    if check is not None and check.verdict == "belongs":
-        click.echo(check.sentence(annotation.report.versions.index))
+    if check is not None and (said := check.sentence(annotation.report.versions.index)):
+        click.echo(said)
 
 
 def _print(annotation: "Annotation", output: Path | None) -> None:

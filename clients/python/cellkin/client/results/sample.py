@@ -76,7 +76,8 @@ class SampleCheck(Tabular):
     Parameters
     ----------
     verdict
-        ``belongs``, ``foreign`` (all cells are unknown) or ``undecided`` (too few cells or genes).
+        ``belongs``, ``foreign`` or ``undecided`` (too few cells, labels or genes, or a part of the
+        labels confirmed). All cells are unknown unless the sample belongs.
     n_cells
         Cells of the background that were looked at.
     n_genes
@@ -109,23 +110,19 @@ class SampleCheck(Tabular):
         }
 
     def sentence(self, index: str) -> str:
-        """Return the verdict in words.
+        """Return in words that the sample belongs; empty where it does not, which is a warning.
 
         Parameters
         ----------
         index
             What the reference is called.
         """
-        compared = f"{self.n_cells:,} cells, {self.n_genes:,} paired genes"
-        share = f"{self.confirmed_share:.0%} of the cells' labels were confirmed by expression"
-        if self.verdict == FOREIGN:
-            return (
-                f"the sample does not belong to {index}: {share} ({compared}), so all its cells "
-                "are unknown; most likely it is of another tissue"
-            )
-        if self.verdict == BELONGS:
-            return f"the sample belongs to {index}: {share} ({compared})"
-        return f"it was not possible to tell whether the sample belongs to {index} ({compared})"
+        if self.verdict != BELONGS:
+            return ""
+        return (
+            f"the sample belongs to {index}: {self.confirmed_share:.0%} of the cells' labels were "
+            f"confirmed by expression ({self.n_cells:,} cells, {self.n_genes:,} paired genes)"
+        )
 
 
 def read_warnings(messages: Iterable[wire.Warning]) -> tuple[ReportWarning, ...]:
