@@ -41,6 +41,7 @@ from cellkin.store.quality import read_qualities
 from cellkin.store.store import Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.names import VersionName
+from cellkin.wire.terms import control_caution
 
 pytestmark = pytest.mark.integration
 Make = Callable[..., anndata.AnnData]
@@ -214,7 +215,7 @@ def test_what_weakens_labels_is_kept(store: Store, files: list[Path]) -> None:
     assert base["control_embedding"] is True  # random vectors
     assert (base["batch"], base["likely_batch"], base["batches"]) == ("", "donor", [])
     assert cautions(base, control=True) == [
-        f"the gene vectors of {base['embedding']} are a control: labels by text mean nothing",
+        control_caution(base["embedding"]),
         "labels are judged on parts of the same donors, as no batch column was given though obs "
         "has 'donor': give --batch donor",
     ]

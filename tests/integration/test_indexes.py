@@ -70,7 +70,7 @@ WEAK = (
     "by expression this reference cannot tell what it lacks from: beta; left out, many of their "
     "cells would be given another label\n"
 )
-CONTROL = "are a control: labels by text mean nothing\n"
+CONTROL = "are a control and say nothing about genes: labels by text mean nothing"
 
 
 def test_a_store_says_how_good_labels_are_and_what_weakens_them(

@@ -8,7 +8,7 @@ from cellkin.store.catalog import CatalogView, Entry
 from cellkin.store.controls import of_control
 from cellkin.store.quality import WEAK_AUROC, read_qualities
 from cellkin.v1 import cell_service_pb2 as wire
-from cellkin.wire.terms import BACKGROUND_CELLS, ENOUGH_SHARED
+from cellkin.wire.terms import BACKGROUND_CELLS, ENOUGH_SHARED, control_caution
 
 # Samples of the right tissue have more of their labels confirmed.
 _MOSTLY = 0.75
@@ -28,14 +28,8 @@ def index_warnings(view: CatalogView, entry: Entry, space: str) -> list[wire.War
     """
     found = []
     if space == "text" and of_control(view, entry):
-        found.append(
-            wire.Warning(
-                reason="CONTROL_EMBEDDING",
-                message=f"the gene vectors of {entry.manifest['embedding']} are a control and say "
-                "nothing about genes: labels by text mean nothing; make the index from the "
-                "embedding of a language model",
-            )
-        )
+        said = control_caution(entry.manifest["embedding"])
+        found.append(wire.Warning(reason="CONTROL_EMBEDDING", message=said))
     quality = read_qualities(entry.manifest).get(space)
     if quality is not None and quality.weak_labels:
         names = ", ".join(quality.weak_labels)

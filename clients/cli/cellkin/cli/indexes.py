@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellkin.terminal.options import json_option, server_option
+from cellkin.wire.terms import control_caution
 
 if TYPE_CHECKING:
     from cellkin.client import CellIndex, Certificate
@@ -81,10 +82,7 @@ def _print(index: "CellIndex") -> None:
         if weak := weakness(space, quality):
             click.echo(weak)
     if index.control_embedding:
-        click.echo(
-            f"WARNING: the gene vectors of {index.versions.embedding} are a control: labels by "
-            "text mean nothing"
-        )
+        click.echo(f"WARNING: {control_caution(index.versions.embedding)}")
 
 
 def _lines(certificate: "Certificate") -> list[tuple[str, str]]:

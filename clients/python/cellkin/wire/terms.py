@@ -140,3 +140,17 @@ TAXON_NAMES = {9606: "human", 10090: "mouse"}
 def taxon_name(taxon: int) -> str:
     """Return the common name of a species, or its taxonomy id where it has none here."""
     return TAXON_NAMES.get(taxon, f"taxon {taxon}")
+
+
+def control_caution(embedding: str) -> str:
+    """Say what labels by text are worth where the gene vectors are a control.
+
+    Parameters
+    ----------
+    embedding
+        The version of the gene vectors.
+    """
+    return (
+        f"the gene vectors of {embedding} are a control and say nothing about genes: labels by "
+        "text mean nothing; make the index from the embedding of a language model"
+    )

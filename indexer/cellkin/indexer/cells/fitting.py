@@ -146,7 +146,7 @@ def fit_spaces(
         fitted_text, readout, text_quality = fit_text_part(
             text, sample, counts, how, Judging.LEAVE_OUT, progress=progress
         )
-        foreign = fit_foreign(fitted_text.space, sample)
+        foreign = fit_foreign(fitted_text, sample)
     spaces = Spaces(fitted_text.space, readout, foreign=foreign)
     quality = {"text": text_quality}
     keep = np.flatnonzero(np.isin(sample.gene_ids, shared))

@@ -13,6 +13,7 @@ from cellkin.indexer.cells.worker import Placed
 from cellkin.store.catalog import Entry
 from cellkin.store.controls import is_control
 from cellkin.wire.match import GeneMatch
+from cellkin.wire.terms import control_caution
 
 
 @dataclass(frozen=True)
@@ -109,10 +110,7 @@ def cautions(manifest: Mapping[str, Any], *, control: bool) -> list[str]:
     """
     found = []
     if control:
-        found.append(
-            f"the gene vectors of {manifest['embedding']} are a control: labels by text mean "
-            "nothing"
-        )
+        found.append(control_caution(manifest["embedding"]))
     if donors := manifest.get("likely_batch"):
         found.append(
             f"labels are judged on parts of the same donors, as no batch column was given though "

@@ -131,7 +131,7 @@ class SpaceMethod:
             space, sample, sample.counts(), Votes(), self._judging, fit
         )
         refine = fitted.mlp if isinstance(fitted, FittedMlpText) else None
-        searched, foreign = _searched(fitted, sample, readout), fit_foreign(fitted.space, sample)
+        searched, foreign = _searched(fitted, sample, readout), fit_foreign(fitted, sample)
         return TextPart(fitted.space, searched, readout, refine, foreign)
 
 

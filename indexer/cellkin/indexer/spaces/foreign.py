@@ -4,25 +4,25 @@ import numpy as np
 import scipy.sparse as sp
 
 from cellkin.indexer.spaces.sample import Sample, log_expression
-from cellkin.indexer.spaces.text import label_dispersion
+from cellkin.indexer.spaces.text import FittedText, label_dispersion
 from cellkin.space.gene_pairs import ForeignReference
-from cellkin.space.projection import CellSpace
 from cellkin.space.vectors import NearestMeasured
 
 KEPT = 2_000
 """Measured genes that may be partners: those that tell labels apart best."""
 
 
-def fit_foreign(space: CellSpace, sample: Sample) -> ForeignReference:
+def fit_foreign(fitted: FittedText, sample: Sample) -> ForeignReference:
     """Pair all genes of a text space with genes that were measured.
 
     Parameters
     ----------
-    space
-        A text space with its gene vectors.
+    fitted
+        The text space, fitted to the sample.
     sample
         The labelled cells.
     """
+    space = fitted.space
     rows = space.rows_of(sample.gene_ids)
     met = np.flatnonzero(rows >= 0)
     measured = rows[met]
@@ -34,7 +34,7 @@ def fit_foreign(space: CellSpace, sample: Sample) -> ForeignReference:
     partners = np.full(len(space.gene_ids), -1, np.int32)
     cosines = np.ones(len(space.gene_ids), np.float32)
     if len(measured):
-        found = NearestMeasured.of(space.vectors, measured, 1)
+        found = fitted.nearest or NearestMeasured.of(space.vectors, measured, 1)
         partners[measured] = place
         partners[found.rest] = place[found.places[:, 0]]
         cosines[found.rest] = found.cosines[:, 0]

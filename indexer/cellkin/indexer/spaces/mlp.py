@@ -4,7 +4,7 @@ No index has one: a cell would no longer be a weighted sum of gene vectors under
 that what a gene adds to a label could not be told exactly. `cells evaluate` asks it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -99,7 +99,7 @@ def fit_mlp(vectors: Float32Matrix, labels: Int32Vector, settings: Contrast | No
 class FittedMlpText(FittedText):
     """A text space without a head, and the MLP that refines where it places cells."""
 
-    mlp: Mlp
+    mlp: Mlp = field(kw_only=True)
 
     @property
     def n_components(self) -> int:
@@ -126,4 +126,4 @@ def fit_mlp_text(
     if sample.n_labels < 2 or placed.empty.all():
         return fitted
     mlp = fit_mlp(placed.z[~placed.empty], sample.labels[~placed.empty])
-    return FittedMlpText(fitted.space, fitted.gene_ids, mlp)
+    return FittedMlpText(fitted.space, fitted.gene_ids, fitted.nearest, mlp=mlp)

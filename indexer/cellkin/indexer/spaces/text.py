@@ -12,7 +12,7 @@ from cellkin.indexer.spaces.thinning import KEEP, molecules, thin
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, Float32Vector, Int64Vector
 from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
 from cellkin.space.readout import Placed
-from cellkin.space.vectors import carry_weights
+from cellkin.space.vectors import NearestMeasured
 
 _LEAST_CELLS = 3
 _NOISE = 1e-3
@@ -55,10 +55,13 @@ class FittedText:
         The space, its centre the estimated mean of the reference.
     gene_ids
         (n_genes,) int64 NCBI GeneIDs of the columns that `place` takes.
+    nearest
+        The nearest measured genes of all others, where weights were carried by them.
     """
 
     space: CellSpace
     gene_ids: Int64Vector
+    nearest: NearestMeasured | None = None
 
     @property
     def n_components(self) -> int:
@@ -114,21 +117,20 @@ def fit_text(
     InvalidArgumentError
         If the head is trained by views and the cells are no counts; see `molecules`.
     """
-    recipe = space.recipe
+    recipe, nearest = space.recipe, None
     # Of one label no gene tells anything: all weigh alike.
     if recipe.gene_weighting == "eta2" and sample.n_labels > 1:
         rows = space.rows_of(sample.gene_ids)
         met = np.flatnonzero(rows >= 0)
         own = label_dispersion(sample)[met]
         if carry:
-            weights = carry_weights(
-                space.vectors, rows[met], own, recipe.carry_k, recipe.carry_temperature
-            )
+            nearest = NearestMeasured.of(space.vectors, rows[met], recipe.carry_k)
+            weights = nearest.carry(own, recipe.carry_temperature)
         else:
             weights = np.zeros(len(space.vectors), np.float32)
             weights[rows[met]] = own
         space = replace(space, weights=weights)
-    fitted = FittedText(space, sample.gene_ids)
+    fitted = FittedText(space, sample.gene_ids, nearest)
     means, empty = fitted.means(sample.cells)
     if not recipe.centered or empty.all():
         return fitted
@@ -136,7 +138,7 @@ def fit_text(
     share = np.where(empty, 0, share)
     center = (share / share.sum()) @ means
     space = replace(space, center=np.asarray(center, np.float32))
-    fitted = FittedText(space, sample.gene_ids)
+    fitted = FittedText(space, sample.gene_ids, nearest)
     if recipe.head == "supcon" and sample.n_labels > 1:
         head = fit_head((means - space.center)[~empty], sample.labels[~empty])
     elif recipe.head == "nt-xent" and (views := _views(fitted, sample.cells)).shape[1] > 1:

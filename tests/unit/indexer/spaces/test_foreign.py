@@ -16,6 +16,7 @@ from cellkin.indexer.spaces.foreign import fit_foreign
 from cellkin.indexer.spaces.novelty import nearest
 from cellkin.indexer.spaces.readout import Votes
 from cellkin.indexer.spaces.sample import Sample, log_expression
+from cellkin.indexer.spaces.text import FittedText
 from cellkin.space.foreign import PairedSample, Reading, check_sample
 from cellkin.space.gene_pairs import ForeignReference, Pairs
 from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
@@ -122,7 +123,7 @@ def made(n_labels: int = len(NAMES)) -> Made:
         text_space(), sample, sample.counts(), Votes(), Judging.CELLS
     )
     vectors = neighbor_vectors(fitted.place(sample.cells).z, readout.n_components)
-    return Made(sample, fitted.space, readout, vectors, fit_foreign(fitted.space, sample))
+    return Made(sample, fitted.space, readout, vectors, fit_foreign(fitted, sample))
 
 
 def test_partners_are_the_measured_genes_that_are_nearest() -> None:
@@ -164,7 +165,7 @@ def test_an_index_keeps_it(tmp_path: Path) -> None:
 
 def test_without_a_gene_that_has_a_text_there_are_no_partners() -> None:
     other = replace(made().sample, gene_ids=made().sample.gene_ids + 10 * FOREIGN)
-    found = fit_foreign(made().space, other)
+    found = fit_foreign(FittedText(made().space, other.gene_ids), other)
     assert (found.partners == -1).all()
     assert found.profiles.shape == (len(NAMES), 0)
     pairs = Pairs.of(gene_columns(np.arange(N_GENES), 2 * N_GENES), found)
@@ -173,7 +174,7 @@ def test_without_a_gene_that_has_a_text_there_are_no_partners() -> None:
 
 def test_only_genes_that_tell_labels_apart_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cellkin.indexer.spaces.foreign.KEPT", 20)
-    found = fit_foreign(made().space, made().sample)
+    found = fit_foreign(FittedText(made().space, made().sample.gene_ids), made().sample)
     assert found.profiles.shape == (len(NAMES), 20)
     kept = np.flatnonzero(found.partners[:N_GENES] >= 0)
     np.testing.assert_array_equal(found.partners[kept], np.arange(20))
