@@ -280,8 +280,8 @@ def calibration(name: str, rows: Sequence[Scores], target: float | None) -> list
 
 
 def span(values: Sequence[float]) -> str:
-    """Return the least and the most of some values."""
-    return f"[{min(values):.3f}, {max(values):.3f}]"
+    """Return the least and the most of some values; of one there is no interval."""
+    return f"[{min(values):.3f}, {max(values):.3f}]" if len(values) > 1 else ""
 
 
 def beside(figures: Sequence[Figure], old: Sequence[dict[str, object]]) -> list[Figure]:
