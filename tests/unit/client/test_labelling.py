@@ -16,6 +16,7 @@ from cellkin.client.errors import AnswerWarning
 from cellkin.client.labelling import Settings, label
 from cellkin.client.queries import BlockwiseQuery, Query, WholeQuery
 from cellkin.matrices.held import held_cells
+from cellkin.matrices.options import X
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire.errors import CheckpointError, InvalidArgumentError
 
@@ -74,7 +75,7 @@ def test_a_background_of_many_cells_is_drawn_evenly() -> None:
     label(client_of(server), query(1000), Settings("trio"))
     assert server.names() == ["header", *["cells"] * 10]
     server = FakeServer(wanted=3072)
-    one_by_one = BlockwiseQuery([cells(150), cells(150)], None, raw=False)
+    one_by_one = BlockwiseQuery([cells(150), cells(150)], X)
     label(client_of(server), one_by_one, Settings("trio"))
     assert server.names() == ["header", *["cells"] * 4]
 
@@ -106,7 +107,7 @@ def test_nothing_is_written_without_resume(tmp_path: Path, monkeypatch: pytest.M
 def labelled(n: int, report: dict[str, Any], **settings: Any) -> Annotation:
     server = FakeServer(wanted=3072, report=report)
     found = label(client_of(server), query(n), Settings("trio", **settings))
-    return Annotation.of(found, None, raw=False)
+    return Annotation.of(found, X)
 
 
 def test_labels_as_tables() -> None:

@@ -16,6 +16,7 @@ from cellkin.matrices import writing
 from cellkin.matrices.annotated import write_annotated
 from cellkin.matrices.cells import open_cells
 from cellkin.matrices.convert import write_zarr
+from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import AlreadyExistsError, InputFileError, InvalidArgumentError
 
 Make = Callable[[str, anndata.AnnData], Path]
@@ -65,7 +66,7 @@ def test_layers_and_raw_are_written_as_x(
         (tmp_path / "l.zarr", {"layer": "doubled"}),
         (tmp_path / "r.zarr", {"raw": True}),
     ):
-        with open_cells(path, **choice) as cells:
+        with open_cells(path, ReadOptions(**choice)) as cells:
             write_zarr(cells, target)
     layer, raw = (anndata.io.read_zarr(tmp_path / f"{name}.zarr") for name in "lr")
     assert layer.X.sum() == 2 * data.X.sum()
@@ -138,7 +139,9 @@ def test_answers_on_raw_are_written_beside_its_genes(
     data: anndata.AnnData, make_form: Make, tmp_path: Path
 ) -> None:
     target = tmp_path / "labelled.h5ad"
-    write_annotated(make_form("h5ad", data), target, {}, {}, {"id": np.arange(45)}, {}, raw=True)
+    write_annotated(
+        make_form("h5ad", data), target, {}, {}, {"id": np.arange(45)}, {}, ReadOptions(raw=True)
+    )
     got = anndata.read_h5ad(target)
     assert list(got.raw.var["id"]) == list(range(45))
     assert "id" not in got.var

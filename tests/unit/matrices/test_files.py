@@ -15,6 +15,7 @@ from tests.unit.matrices import conftest as made
 
 from cellkin.matrices import zarr_tree
 from cellkin.matrices.cells import expand, is_h5ad, open_cells, open_matrix
+from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import InputFileError, InvalidArgumentError
 
 Make = Callable[[str, anndata.AnnData], Path]
@@ -107,7 +108,7 @@ def test_anndata_without_x(tmp_path: Path, data: anndata.AnnData) -> None:
     path = made.write_h5ad(data, tmp_path / "a.h5ad")
     with pytest.raises(InputFileError, match=r"no matrix X; .+; it has --layer doubled, --raw"):
         open_cells(path).__enter__()
-    with open_cells(path, raw=True) as cells:
+    with open_cells(path, ReadOptions(raw=True)) as cells:
         assert cells.n_cells == made.N_CELLS
 
 

@@ -12,6 +12,7 @@ import scanpy as sc
 from tests.unit.matrices import conftest as made
 
 from cellkin.matrices.cells import open_cells, open_matrix
+from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import InputFileError, InvalidArgumentError, NotFoundError
 
 Make = Callable[[str, anndata.AnnData], Path]
@@ -53,15 +54,15 @@ def test_a_matrix_is_opened_without_names(
 @pytest.mark.parametrize("form", ["h5ad", "zarr v3", "zarr v2", "zarr zip", "loom"])
 def test_layers(form: str, data: anndata.AnnData, make_form: Make) -> None:
     path = make_form(form, data)
-    with open_cells(path, layer="doubled") as cells:
+    with open_cells(path, ReadOptions(layer="doubled")) as cells:
         assert cells.matrix.rows(3, 9).sum() == 2 * data.X[3:9].sum()
     with pytest.raises(InputFileError, match=r"has no layer 'cuonts'; it has --layer doubled"):
-        open_matrix(path, layer="cuonts").__enter__()
+        open_matrix(path, ReadOptions(layer="cuonts")).__enter__()
 
 
 @pytest.mark.parametrize("form", ["h5ad", "zarr v3", "zarr v2"])
 def test_raw_has_genes_of_its_own(form: str, data: anndata.AnnData, make_form: Make) -> None:
-    with open_cells(make_form(form, data), raw=True) as cells:
+    with open_cells(make_form(form, data), ReadOptions(raw=True)) as cells:
         assert cells.gene_names == list(data.raw.var_names)
         assert cells.matrix.n_columns == made.N_GENES + 5
         np.testing.assert_array_equal(cells.matrix.rows(0, 90).toarray(), data.raw.X.toarray())
@@ -70,22 +71,22 @@ def test_raw_has_genes_of_its_own(form: str, data: anndata.AnnData, make_form: M
 def test_no_raw(data: anndata.AnnData, make_form: Make) -> None:
     path = make_form("loom", data)
     with pytest.raises(InputFileError, match="no raw: a loom file has layers; it has --layer dou"):
-        open_matrix(path, raw=True).__enter__()
+        open_matrix(path, ReadOptions(raw=True)).__enter__()
     data.raw = None
     path = make_form("h5ad", data)
     with pytest.raises(InputFileError, match="has no raw; it has --layer doubled"):
-        open_matrix(path, raw=True).__enter__()
+        open_matrix(path, ReadOptions(raw=True)).__enter__()
     with pytest.raises(InvalidArgumentError, match="a layer and raw were asked for"):
-        open_matrix(path, layer="doubled", raw=True).__enter__()
+        open_matrix(path, ReadOptions(layer="doubled", raw=True)).__enter__()
 
 
 @pytest.mark.parametrize("form", TENX)
 def test_10x_has_one_matrix(form: str, data: anndata.AnnData, make_form: Make) -> None:
     path = make_form(form, data)
     with pytest.raises(InputFileError, match=r"has no layer 'a': a 10x f.+ has one matrix"):
-        open_matrix(path, layer="a").__enter__()
+        open_matrix(path, ReadOptions(layer="a")).__enter__()
     with pytest.raises(InputFileError, match=r"has no raw: a 10x f.+ has one matrix"):
-        open_matrix(path, raw=True).__enter__()
+        open_matrix(path, ReadOptions(raw=True)).__enter__()
 
 
 @pytest.mark.parametrize("form", TENX)

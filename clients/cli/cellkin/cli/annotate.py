@@ -73,6 +73,7 @@ def annotate(
     """
     try:
         from cellkin.client.annotate import annotate_file, write_annotation
+        from cellkin.matrices.options import ReadOptions
     except ImportError as error:
         raise MissingDependencyError(
             f"annotate needs {error.name}, which is not installed; "
@@ -87,8 +88,9 @@ def annotate(
         raise InvalidArgumentError(f"-o {output}: labels are written as .h5ad; give OUT.h5ad")
     if settings["probabilities"] and output is None:
         raise InvalidArgumentError("--probabilities are written beside the cells; add -o OUT.h5ad")
+    how = ReadOptions.pop(settings)
     with connect(server) as client, progress_bar("labelling cells") as progress:
-        annotation = annotate_file(client, query, index, progress=progress, **settings)
+        annotation = annotate_file(client, query, index, how=how, progress=progress, **settings)
     if output is not None:
         write_annotation(annotation, query, output)
     if as_json:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellkin.terminal.options import reading_options
 from cellkin.wire.errors import MissingDependencyError, NotFoundError
 
 if TYPE_CHECKING:
@@ -24,8 +25,7 @@ def query_options(command: Command) -> Command:
         click.option(
             "--index", required=True, metavar="NAME[@VERSION]", help="The cell index to ask."
         ),
-        click.option("--layer", metavar="NAME", help="Read this layer instead of X."),
-        click.option("--raw", is_flag=True, help="Read .raw instead of X."),
+        reading_options,
         click.option(
             "--space",
             type=click.Choice(["text", "expression"]),
@@ -37,8 +37,8 @@ def query_options(command: Command) -> Command:
 
 
 @contextmanager
-def opened(query: Path, **how: Any) -> "Iterator[CellFile]":
-    """Open a file of cells.
+def opened(query: Path, reading: dict[str, Any]) -> "Iterator[CellFile]":
+    """Open a file of cells, read by the values of `reading_options`.
 
     Raises
     ------
@@ -47,12 +47,13 @@ def opened(query: Path, **how: Any) -> "Iterator[CellFile]":
     """
     try:
         from cellkin.matrices.cells import open_cells
+        from cellkin.matrices.options import ReadOptions
     except ImportError as error:
         raise MissingDependencyError(
             f"to read files of cells, {error.name} is needed, which is not installed; "
             "pip install 'cellkin-client[anndata]'"
         ) from error
-    with open_cells(query, **how) as cells:
+    with open_cells(query, ReadOptions(**reading)) as cells:
         yield cells
 
 

@@ -64,11 +64,10 @@ def explain(
     against: str,
     n_genes: int,
     taxon: int,
-    layer: str | None,
-    raw: bool,
     space: str | None,
     server: str | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Say which genes make cells of QUERY, or groups of them, look like a label.
 
@@ -81,7 +80,7 @@ def explain(
 
     if bool(cell_ids) == (by is not None):
         raise InvalidArgumentError("name cells by --cell, or groups by --by: one of them")
-    with opened(query, layer=layer, raw=raw) as cells, connect(server) as client:
+    with opened(query, reading) as cells, connect(server) as client:
         if by is not None:
             asked = {"label": label, "against": against, "n_genes": n_genes, "space": space}
             _explain_groups(client, cells, index, by, taxon, asked, as_json=as_json)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -84,18 +85,17 @@ def cells(
     taxon: int,
     k: int,
     exact: bool,
-    layer: str | None,
-    raw: bool,
     space: str | None,
     server: str | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Find the reference cells nearest to those of QUERY."""
     from cellkin.cli.connection import connect
     from cellkin.client import CellHits
     from cellkin.terminal.console import print_table, progress_bar
 
-    with opened(query, layer=layer, raw=raw) as file, connect(server) as client:
+    with opened(query, reading) as file, connect(server) as client:
         names = list(cell_ids) or file.cell_ids
         blocks = iter([named(file, cell_ids)]) if cell_ids else file.blocks()
         report, answers = client.stream_search_cells(

@@ -15,6 +15,7 @@ from cellkin.client.queries import open_query
 from cellkin.client.results.sample import BELONGS, ReportWarning, SampleCheck
 from cellkin.client.results.tables import Tabular
 from cellkin.matrices.annotated import write_annotated
+from cellkin.matrices.options import ReadOptions, X
 from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute, TextRung, UnknownReason
 
 # Beyond this share of cells that are too far the reference is doubted, of so many cells at least.
@@ -29,17 +30,16 @@ class Annotation(Labelled, Tabular):
     ----------
     settings, report, units, cell_ids, predictions, mass
         As `Labelled`.
-    layer, raw
-        The matrix that was read; X if neither.
+    how
+        Which matrix was read, and as what.
     """
 
-    layer: str | None = None
-    raw: bool = False
+    how: ReadOptions = X
 
     @classmethod
-    def of(cls, found: Labelled, layer: str | None, raw: bool) -> "Annotation":
+    def of(cls, found: Labelled, how: ReadOptions) -> "Annotation":
         """Return answers as labels."""
-        return cls(**vars(found), layer=layer, raw=raw)
+        return cls(**vars(found), how=how)
 
     @property
     def winners(self) -> pd.Categorical:
@@ -135,7 +135,7 @@ class Annotation(Labelled, Tabular):
         # Of an earlier call that asked for more, nothing is left to be taken for this one's.
         if f"{key}_probabilities" not in rows_of:
             adata.obsm.pop(f"{key}_probabilities", None)
-        var = adata.raw.var if self.raw else adata.var
+        var = adata.raw.var if self.how.raw else adata.var
         for name, values in self.var(f"{key}_").items():
             var[name] = values
 
@@ -246,8 +246,7 @@ class Annotation(Labelled, Tabular):
             "calibration_error": float(self.report.calibration_error),
             "taxon": self.report.match.taxon,
             "exclude_batches": list(settings.exclude_batches),
-            "layer": self.layer or "",
-            "raw": self.raw,
+            **{n: "" if value is None else value for n, value in asdict(self.how).items()},
             "units": self.units.why,
             "gene_match": self.report.match.to_metadata(),
             "routes": [route.label for route in GeneRoute],
@@ -269,8 +268,7 @@ def annotate_file(
     novelty_limit: float | None = None,
     false_alarms: float | None = None,
     probabilities: bool = False,
-    layer: str | None = None,
-    raw: bool = False,
+    how: ReadOptions = X,
     resume: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Annotation:
@@ -303,8 +301,8 @@ def annotate_file(
         given instead of a limit.
     probabilities
         Whether the probability of every label is wanted.
-    layer, raw
-        The matrix to read instead of X.
+    how
+        Which matrix is read, and as what.
     resume
         Folder in which answers are kept, so that an interrupted run can be gone on with.
     progress
@@ -323,9 +321,9 @@ def annotate_file(
         index, taxon, min_probability, space, tuple(exclude_batches), vectors, novelty_limit,
         false_alarms, probabilities,
     )  # fmt: skip
-    with open_query(path, layer=layer, raw=raw) as query:
+    with open_query(path, how) as query:
         found = label(client, query, settings, resume=resume, progress=progress)
-    return Annotation.of(found, layer, raw)
+    return Annotation.of(found, how)
 
 
 def write_annotation(
@@ -359,8 +357,7 @@ def write_annotation(
         obsm=annotation.obsm(key_added),
         var=annotation.var(f"{key_added}_"),
         uns={key_added: annotation.uns()},
-        layer=annotation.layer,
-        raw=annotation.raw,
+        how=annotation.how,
     )
 
 

@@ -14,6 +14,7 @@ import scipy.sparse as sp
 
 from cellkin.matrices.cells import CellFile, open_cells
 from cellkin.matrices.held import held_cells
+from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.background import background_runs
 from cellkin.wire.errors import InvalidArgumentError
@@ -113,8 +114,8 @@ class BlockwiseQuery:
     ----------
     parts
         AnnData objects.
-    layer, raw
-        The matrix to read instead of X.
+    how
+        Which matrix is read, and as what.
 
     Raises
     ------
@@ -122,8 +123,8 @@ class BlockwiseQuery:
         If there is none, or values are no expression.
     """
 
-    def __init__(self, parts: Iterable[Any], layer: str | None, raw: bool) -> None:
-        self._layer, self._raw = layer, raw
+    def __init__(self, parts: Iterable[Any], how: ReadOptions) -> None:
+        self._how = how
         rest = iter(parts)
         first = next(rest, None)
         if first is None:
@@ -161,19 +162,19 @@ class BlockwiseQuery:
             raise InvalidArgumentError(
                 f"a block of cells is a {type(part).__name__}; give AnnData objects"
             )
-        return held_cells(part, layer=self._layer, raw=self._raw)
+        return held_cells(part, self._how)
 
 
 @contextmanager
-def open_query(cells: Any, *, layer: str | None = None, raw: bool = False) -> Iterator[Query]:
+def open_query(cells: Any, how: ReadOptions = X) -> Iterator[Query]:
     """Open cells for reading, whatever holds them.
 
     Parameters
     ----------
     cells
         A path, AnnData, or an iterable of AnnData blocks.
-    layer, raw
-        The matrix to read instead of X.
+    how
+        Which matrix is read, and as what.
 
     Raises
     ------
@@ -183,12 +184,12 @@ def open_query(cells: Any, *, layer: str | None = None, raw: bool = False) -> It
         If cells are given as anything else, values are no expression, or there is no such matrix.
     """
     if isinstance(cells, str | Path):
-        with open_cells(cells, layer=layer, raw=raw) as file:
+        with open_cells(cells, how) as file:
             yield WholeQuery(file)
     elif isinstance(cells, anndata.AnnData):
-        yield WholeQuery(held_cells(cells, layer=layer, raw=raw))
+        yield WholeQuery(held_cells(cells, how))
     elif _may_have_blocks(cells):
-        yield BlockwiseQuery(cells, layer, raw)
+        yield BlockwiseQuery(cells, how)
     else:
         raise InvalidArgumentError(
             f"cells are given as {type(cells).__name__}; give AnnData, a path, or an iterable of "

@@ -15,6 +15,7 @@ from cellkin.client.queries import open_query
 from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import PINNED, Versions
 from cellkin.client.session import connected, shown_progress
+from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
 
@@ -104,14 +105,14 @@ def reproduce(
             f"It has uns: {', '.join(adata.uns) or 'none'}"
         )
     said = adata.uns[key]
-    settings, pins, layer, raw = _asked(said, key)
+    settings, pins, how = _asked(said, key)
     with (
-        open_query(adata, layer=layer, raw=raw) as query,
+        open_query(adata, how) as query,
         connected(client) as asked,
         shown_progress("labelling cells again") as progress,
     ):
         found = label(asked.using(pins=pins), query, settings, progress=progress)
-    now = Annotation.of(found, layer, raw)
+    now = Annotation.of(found, how)
     before, labels = (np.asarray(c, object) for c in (adata.obs[column], now.labels))
     differ = np.flatnonzero(before != labels)
     changes: npt.NDArray[np.float32] = np.abs(
@@ -138,7 +139,7 @@ def _probabilities(obs: Any, key: str) -> npt.NDArray[np.float32]:
     return np.asarray(column.to_numpy(np.float32))
 
 
-def _asked(said: dict[str, Any], key: str) -> tuple[Settings, dict[str, str], str | None, bool]:
+def _asked(said: dict[str, Any], key: str) -> tuple[Settings, dict[str, str], ReadOptions]:
     """Return what was asked, what the answers must be made from, and the matrix that was read."""
     try:
         versions = said["versions"]
@@ -154,11 +155,16 @@ def _asked(said: dict[str, Any], key: str) -> tuple[Settings, dict[str, str], st
             false_alarms=_number(strictness.get("false_alarms")),
         )
         pins = {kind: str(versions[kind]) for kind in PINNED}
-        return settings, pins, str(said["layer"]) or None, bool(said["raw"])
+        # Releases up to 0.1.0 wrote "" for X.
+        asked = {name: str(said.get(name) or "") or None for name in _READ}
+        return settings, pins, ReadOptions(**asked, raw=bool(said["raw"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidArgumentError(
             f"uns[{key!r}] is no manifest of tl.annotate ({error!r}); label the cells again"
         ) from error
+
+
+_READ = ("layer", "modality", "gene_column", "units")
 
 
 def _number(value: Any) -> float | None:

@@ -29,6 +29,7 @@ from cellkin.client.results.cells import CellHits
 from cellkin.client.session import connected, shown_progress
 from cellkin.matrices.held import held_cells
 from cellkin.matrices.matrix import MAX_CELLS
+from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
 _MOST_HITS = 400_000
@@ -43,6 +44,9 @@ def annotate(
     key_added: str = "cellkin",
     layer: str | None = None,
     use_raw: bool = False,
+    gene_column: str | None = None,
+    units: str | None = None,
+    modality: str | None = None,
     taxon: int = 0,
     min_probability: float | None = None,
     novelty_limit: float | None = None,
@@ -69,6 +73,12 @@ def annotate(
         What the names of results begin with.
     layer, use_raw
         The matrix to read instead of X.
+    gene_column
+        The column of ``var`` that has the gene names; None for ``var_names``.
+    units
+        What the values are: ``counts``, ``cp10k``, ``log1p`` or ``log2``; None infers it.
+    modality
+        Of a path: the modality to read of a file of several; None for that of gene expression.
     taxon
         NCBI taxonomy id of the cells; 0 infers it from the gene names.
     min_probability
@@ -166,11 +176,12 @@ def annotate(
             f"no obs column {clusters!r}; there is: {', '.join(adata.obs) or 'none'}"
         )
     target = _target(adata, copy) if held else adata
+    how = ReadOptions(layer, use_raw, modality, gene_column, units)
     settings = Settings(
         index, taxon, min_probability, space, tuple(exclude_batches), novelty_limit=novelty_limit,
         false_alarms=false_alarms, probabilities=probabilities,
     )  # fmt: skip
-    annotation = _annotation(target, client, settings, layer, use_raw, resume)
+    annotation = _annotation(target, client, settings, how, resume)
     for said in annotation.weaknesses():
         warnings.warn(said, AnswerWarning, stacklevel=2)
     if not held:
@@ -187,6 +198,8 @@ def embed(
     key_added: str = "X_cellkin",
     layer: str | None = None,
     use_raw: bool = False,
+    gene_column: str | None = None,
+    units: str | None = None,
     taxon: int = 0,
     space: str | None = None,
     resume: str | Path | None = None,
@@ -196,7 +209,7 @@ def embed(
 
     Parameters
     ----------
-    adata, index, client, layer, use_raw, taxon, space, resume, copy
+    adata, index, client, layer, use_raw, gene_column, units, taxon, space, resume, copy
         As for `annotate`; the vectors are those by which it compares cells.
     key_added
         Name of the results.
@@ -214,8 +227,9 @@ def embed(
         As `annotate`.
     """
     target = _target(adata, copy)
+    how = ReadOptions(layer, use_raw, gene_column=gene_column, units=units)
     settings = Settings(index, taxon, space=space, vectors=True)
-    found = _annotation(target, client, settings, layer, use_raw, resume)
+    found = _annotation(target, client, settings, how, resume)
     target.obsm[key_added] = np.array(found.predictions.vectors)
     target.uns[key_added] = found.uns()
     return target if copy else None
@@ -233,6 +247,8 @@ def search_cells(
     key_added: str = "cellkin_hits",
     layer: str | None = None,
     use_raw: bool = False,
+    gene_column: str | None = None,
+    units: str | None = None,
     taxon: int = 0,
     copy: bool = False,
 ) -> anndata.AnnData | None:
@@ -240,7 +256,7 @@ def search_cells(
 
     Parameters
     ----------
-    adata, index, client, layer, use_raw, taxon, copy
+    adata, index, client, layer, use_raw, gene_column, units, taxon, copy
         As for `annotate`.
     k
         Neighbors of each cell, 1 to 1000.
@@ -270,9 +286,10 @@ def search_cells(
         As `annotate`.
     """
     target = _target(adata, copy)
+    how = ReadOptions(layer, use_raw, gene_column=gene_column, units=units)
     size = max(1, min(MAX_CELLS, _MOST_HITS // max(1, k)))
     with (
-        open_query(target, layer=layer, raw=use_raw) as query,
+        open_query(target, how) as query,
         connected(client) as asked,
         shown_progress("searching cells") as progress,
     ):
@@ -344,6 +361,8 @@ def explain(
     key_added: str = "cellkin_explained",
     layer: str | None = None,
     use_raw: bool = False,
+    gene_column: str | None = None,
+    units: str | None = None,
     taxon: int = 0,
     copy: bool = False,
 ) -> anndata.AnnData | None:
@@ -353,7 +372,7 @@ def explain(
     ----------
     adata
         As for `annotate`; choose cells first, such as ``adata[:10].copy()``, or give ``by``.
-    index, client, layer, use_raw, taxon, copy
+    index, client, layer, use_raw, gene_column, units, taxon, copy
         As for `annotate`.
     by
         A column of ``obs``, such as ``cellkin_label`` or ``leiden``: then the mean of each of its
@@ -401,7 +420,8 @@ def explain(
     if by is not None and by not in target.obs:
         raise NotFoundError(f"no obs column {by!r}; there is: {', '.join(target.obs) or 'none'}")
     asked = Asked(index_name(index), taxon, space, n_genes, label, against)
-    query = WholeQuery(held_cells(target, layer=layer, raw=use_raw))
+    how = ReadOptions(layer, use_raw, gene_column=gene_column, units=units)
+    query = WholeQuery(held_cells(target, how))
     with connected(client) as ours, shown_progress("explaining cells") as progress:
         if by is None:
             cells = explain_cells(ours, query, asked, progress)
@@ -424,18 +444,17 @@ def _annotation(
     cells: Any,
     client: Client | None,
     settings: Settings,
-    layer: str | None,
-    raw: bool,
+    how: ReadOptions,
     resume: str | Path | None,
 ) -> Annotation:
     kept = Path(resume) if resume is not None else None
     with (
-        open_query(cells, layer=layer, raw=raw) as query,
+        open_query(cells, how) as query,
         connected(client) as asked,
         shown_progress("labelling cells") as progress,
     ):
         found = label_cells(asked, query, settings, resume=kept, progress=progress)
-    return Annotation.of(found, layer, raw)
+    return Annotation.of(found, how)
 
 
 def _write(target: Any, found: Annotation, key: str, clusters: str | None) -> None:

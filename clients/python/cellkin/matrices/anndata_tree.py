@@ -12,6 +12,7 @@ import pandas as pd
 import scipy.sparse as sp
 
 from cellkin.matrices.matrix import CompressedMatrix, DenseMatrix, Matrix, Storage
+from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.ranges import RangeReader
 from cellkin.matrices.table import Opened, Table, texts
 from cellkin.wire.errors import InputFileError, InvalidArgumentError
@@ -47,16 +48,14 @@ class Tree:
     compression: Callable[[Any], str]
     is_slow: Callable[[Any], bool]
 
-    def opened(self, layer: str | None, *, raw: bool) -> Opened:
+    def opened(self, how: ReadOptions) -> Opened:
         """Return the matrix that is asked for, with the annotation of its axes."""
-        var = "raw/var" if raw else "var"
-        return Opened(
-            self._matrix(layer, raw=raw), lambda: self._table("obs"), lambda: self._table(var)
-        )
+        var = "raw/var" if how.raw else "var"
+        return Opened(self._matrix(how), lambda: self._table("obs"), lambda: self._table(var))
 
-    def _matrix(self, layer: str | None, *, raw: bool) -> Matrix:
-        node = self._node(layer, raw=raw)
-        elsewhere = self._elsewhere(layer, raw=raw)
+    def _matrix(self, how: ReadOptions) -> Matrix:
+        node = self._node(how)
+        elsewhere = self._elsewhere(how)
         if hasattr(node, "dtype"):
             storage = Storage(self.path, *self._described(node, "dense"), elsewhere=elsewhere)
             return DenseMatrix(storage, int(node.shape[0]), int(node.shape[1]), self.ranges(node))
@@ -78,10 +77,11 @@ class Tree:
             "a dense, CSR or CSC matrix is needed"
         )
 
-    def _node(self, layer: str | None, *, raw: bool) -> Any:
+    def _node(self, how: ReadOptions) -> Any:
+        layer, raw = how.layer, how.raw
         if layer is not None and raw:
             raise InvalidArgumentError("a layer and raw were asked for; give one of them")
-        has = f"; it has {', '.join(self._elsewhere(layer, raw=raw)) or 'no other matrix'}"
+        has = f"; it has {', '.join(self._elsewhere(how)) or 'no other matrix'}"
         if raw and "raw" not in self.root:
             raise InputFileError(f"{self.path} has no raw{has}")
         if layer is not None and layer not in self._layers():
@@ -128,9 +128,9 @@ class Tree:
     def _layers(self) -> list[str]:
         return sorted(self.root["layers"]) if "layers" in self.root else []
 
-    def _elsewhere(self, layer: str | None, *, raw: bool) -> list[str]:
-        layers = [f"--layer {name}" for name in self._layers() if name != layer]
-        return layers + (["--raw"] if "raw" in self.root and not raw else [])
+    def _elsewhere(self, how: ReadOptions) -> list[str]:
+        layers = [f"--layer {name}" for name in self._layers() if name != how.layer]
+        return layers + (["--raw"] if "raw" in self.root and not how.raw else [])
 
     def _table(self, name: str) -> Table:
         group = self.root[name]

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cellkin.matrices.cells import is_h5ad, open_cells
+from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.writing import CHUNK, write_cells
 from cellkin.wire.errors import InputFileError
 
@@ -21,9 +22,7 @@ def write_annotated(
     obsm: dict[str, npt.NDArray[np.float32]],
     var: dict[str, Any],
     uns: dict[str, Any],
-    *,
-    layer: str | None = None,
-    raw: bool = False,
+    how: ReadOptions = X,
 ) -> None:
     """Write an ``.h5ad`` copy of a file with columns added.
 
@@ -38,7 +37,7 @@ def write_annotated(
         Written whole or not at all.
     obs, obsm, var, uns
         What to add under each name, replacing what has it.
-    layer, raw
+    how
         The matrix that was read; ``var`` belongs to its genes.
 
     Raises
@@ -52,9 +51,9 @@ def write_annotated(
         genes = "var"
         if is_h5ad(source):
             shutil.copyfile(source, partial)
-            genes = "raw/var" if raw else "var"
+            genes = "raw/var" if how.raw else "var"
         else:
-            with open_cells(source, layer=layer, raw=raw) as cells, _H5adFile(partial) as file:
+            with open_cells(source, how) as cells, _H5adFile(partial) as file:
                 write_cells(cells, file)
         with h5py.File(partial, "r+") as held:
             _add(held, {"obs": obs, genes: var}, {"obsm": obsm, "uns": uns})

@@ -14,6 +14,7 @@ from cellkin.matrices.anndata_tree import Tree
 from cellkin.matrices.hdf5 import compression, hdf5_ranges, is_slow, open_hdf5
 from cellkin.matrices.loom import is_loom, open_loom
 from cellkin.matrices.matrix import MAX_CELLS, MAX_VALUES, Matrix
+from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.table import Opened, Table
 from cellkin.matrices.tenx import is_10x_folder, is_10x_h5, open_10x_folder, open_10x_h5
 from cellkin.matrices.units import UnitsFinding, find_units
@@ -158,19 +159,15 @@ class CellFile:
 
 
 @contextmanager
-def open_cells(
-    path: str | Path, *, layer: str | None = None, raw: bool = False
-) -> Iterator[CellFile]:
+def open_cells(path: str | Path, how: ReadOptions = X) -> Iterator[CellFile]:
     """Open a file of cells of any common format for reading in blocks.
 
     Parameters
     ----------
     path
         AnnData as ``.h5ad`` or zarr, a 10x ``.h5`` file or folder, or a loom file.
-    layer
-        The layer to read instead of X.
-    raw
-        Whether to read ``.raw`` instead of X, with its genes.
+    how
+        Which matrix is read, and as what.
 
     Raises
     ------
@@ -182,14 +179,12 @@ def open_cells(
     where = Path(path)
     with ExitStack() as stack:
         with _refusing(where):
-            cells = CellFile(where, _open(where, layer, raw, stack))
+            cells = CellFile(where, _open(where, how, stack))
         yield cells
 
 
 @contextmanager
-def open_matrix(
-    path: str | Path, *, layer: str | None = None, raw: bool = False
-) -> Iterator[Matrix]:
+def open_matrix(path: str | Path, how: ReadOptions = X) -> Iterator[Matrix]:
     """Open the matrix of a file alone, without the annotation of cells and genes.
 
     Takes and raises what `open_cells` does, but values are looked at only when they are read.
@@ -197,7 +192,7 @@ def open_matrix(
     where = Path(path)
     with ExitStack() as stack:
         with _refusing(where):
-            matrix = _open(where, layer, raw, stack).matrix
+            matrix = _open(where, how, stack).matrix
         yield matrix
 
 
@@ -240,35 +235,35 @@ def expand(paths: Sequence[str | Path]) -> list[Path]:
     return list(found.values())
 
 
-def _open(path: Path, layer: str | None, raw: bool, stack: ExitStack) -> Opened:
+def _open(path: Path, how: ReadOptions, stack: ExitStack) -> Opened:
     if not path.exists():
         raise InputFileError(f"no file {path}")
     if path.is_dir():
         if any((path / name).is_file() for name in _ZARR_ROOTS):
-            return _open_zarr(path, layer, raw, stack)
+            return _open_zarr(path, how, stack)
         if is_10x_folder(path):
-            return open_10x_folder(path, layer, raw, stack)
+            return open_10x_folder(path, how, stack)
         raise InputFileError(f"{path} is a folder of no known format; readable are {_READABLE}")
     signature = _signature(path)
     if signature == _HDF5_SIGNATURE:
-        return _open_hdf5(path, layer, raw, stack)
+        return _open_hdf5(path, how, stack)
     if signature.startswith(_ZIP_SIGNATURE):
-        return _open_zarr(path, layer, raw, stack)
+        return _open_zarr(path, how, stack)
     raise InputFileError(
         f"{path} cannot be read as {path.suffix or 'a file of cells'}: it is neither HDF5 nor "
         f"zarr; readable are {_READABLE}"
     )
 
 
-def _open_hdf5(path: Path, layer: str | None, raw: bool, stack: ExitStack) -> Opened:
+def _open_hdf5(path: Path, how: ReadOptions, stack: ExitStack) -> Opened:
     file = open_hdf5(path, stack)
     if is_loom(file):
-        return open_loom(path, file, layer, raw)
+        return open_loom(path, file, how)
     if _is_anndata(file):
         tree = Tree(path, file, "h5ad", hdf5_ranges, compression, is_slow)
-        return tree.opened(layer, raw=raw)
+        return tree.opened(how)
     if is_10x_h5(file):
-        return open_10x_h5(path, file, layer, raw)
+        return open_10x_h5(path, file, how)
     raise InputFileError(
         f"{path} is HDF5 of no known kind (it has {', '.join(file) or 'nothing'}); "
         f"readable are {_READABLE}"
@@ -284,14 +279,14 @@ def _is_anndata(file: Any) -> bool:
     return "obs" in file and "var" in file
 
 
-def _open_zarr(path: Path, layer: str | None, raw: bool, stack: ExitStack) -> Opened:
+def _open_zarr(path: Path, how: ReadOptions, stack: ExitStack) -> Opened:
     try:
         from cellkin.matrices.zarr_tree import open_zarr
     except ImportError as error:
         raise MissingDependencyError(
             f"{path} needs {error.name}, which is not installed; pip install 'zarr>=3'"
         ) from error
-    return open_zarr(path, layer, raw, stack)
+    return open_zarr(path, how, stack)
 
 
 @contextmanager

@@ -6,6 +6,7 @@ from typing import Any
 
 import h5py
 
+from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.ranges import RangeReader
 from cellkin.wire.errors import InputFileError
 
@@ -47,7 +48,7 @@ def _filters(dataset: h5py.Dataset) -> list[int]:
     return [settings.get_filter(at)[0] for at in range(settings.get_nfilters())]
 
 
-def require_no_choice(path: Path, what: str, layer: str | None, *, raw: bool) -> None:
+def require_no_choice(path: Path, what: str, how: ReadOptions) -> None:
     """Refuse a layer or raw where the format has neither.
 
     Raises
@@ -55,8 +56,8 @@ def require_no_choice(path: Path, what: str, layer: str | None, *, raw: bool) ->
     InputFileError
         If one is asked for.
     """
-    if layer is not None or raw:
-        asked = f"layer {layer!r}" if layer is not None else "raw"
+    if how.layer is not None or how.raw:
+        asked = f"layer {how.layer!r}" if how.layer is not None else "raw"
         raise InputFileError(f"{path} has no {asked}: {what} has one matrix; leave it out")
 
 

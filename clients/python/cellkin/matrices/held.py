@@ -11,6 +11,7 @@ from cellkin.matrices.anndata_tree import HeldRanges, Tree, table_of
 from cellkin.matrices.cells import CellFile
 from cellkin.matrices.hdf5 import compression, hdf5_ranges, is_slow
 from cellkin.matrices.matrix import CompressedMatrix, DenseMatrix, Matrix, Storage
+from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.table import Opened
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -18,17 +19,15 @@ _HELD = Path("AnnData")
 """What errors call it in place of a file."""
 
 
-def held_cells(adata: Any, *, layer: str | None = None, raw: bool = False) -> CellFile:
+def held_cells(adata: Any, how: ReadOptions = X) -> CellFile:
     """Read an AnnData object in blocks; of a backed one no more than a block is in memory.
 
     Parameters
     ----------
     adata
         (n_cells, n_genes) AnnData; a view of a backed one is read whole.
-    layer
-        The layer to read instead of X.
-    raw
-        Whether to read ``.raw`` instead of X, with its genes.
+    how
+        Which matrix is read, and as what.
 
     Raises
     ------
@@ -37,19 +36,19 @@ def held_cells(adata: Any, *, layer: str | None = None, raw: bool = False) -> Ce
     InputFileError
         If the file behind it is damaged.
     """
-    matrix = _matrix(adata, layer, raw)
-    var = adata.raw.var if raw else adata.var
+    matrix = _matrix(adata, how)
+    var = adata.raw.var if how.raw else adata.var
     return CellFile(matrix.path, Opened(matrix, lambda: table_of(adata.obs), lambda: table_of(var)))
 
 
-def _matrix(adata: Any, layer: str | None, raw: bool) -> Matrix:
+def _matrix(adata: Any, how: ReadOptions) -> Matrix:
     if adata.isbacked and not adata.is_view:
         path = Path(adata.filename)
         root = adata.file._file  # the file is open already, maybe for writing
         tree = Tree(path, root, "h5ad", hdf5_ranges, compression, is_slow)
-        return tree.opened(layer, raw=raw).matrix
-    elsewhere = _elsewhere(adata, layer, raw)
-    x = _values(adata, layer, raw, elsewhere)
+        return tree.opened(how).matrix
+    elsewhere = _elsewhere(adata, how)
+    x = _values(adata, how, elsewhere)
     storage = Storage(_HELD, "in memory", in_memory=True, elsewhere=elsewhere)
     if sp.issparse(x):
         rows = x.tocsr()
@@ -63,7 +62,8 @@ def _matrix(adata: Any, layer: str | None, raw: bool) -> Matrix:
     )
 
 
-def _values(adata: Any, layer: str | None, raw: bool, elsewhere: Sequence[str]) -> Any:
+def _values(adata: Any, how: ReadOptions, elsewhere: Sequence[str]) -> Any:
+    layer, raw = how.layer, how.raw
     has = f"; it has {', '.join(elsewhere) or 'no other matrix'}"
     if layer is not None and raw:
         raise InvalidArgumentError("a layer and raw were asked for; give one of them")
@@ -77,6 +77,6 @@ def _values(adata: Any, layer: str | None, raw: bool, elsewhere: Sequence[str]) 
     return x
 
 
-def _elsewhere(adata: Any, layer: str | None, raw: bool) -> list[str]:
-    found = [f"layer={name!r}" for name in sorted(adata.layers) if name != layer]
-    return found + (["raw"] if adata.raw is not None and not raw else [])
+def _elsewhere(adata: Any, how: ReadOptions) -> list[str]:
+    found = [f"layer={name!r}" for name in sorted(adata.layers) if name != how.layer]
+    return found + (["raw"] if adata.raw is not None and not how.raw else [])

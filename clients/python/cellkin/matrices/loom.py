@@ -8,6 +8,7 @@ import numpy as np
 
 from cellkin.matrices.hdf5 import compression, hdf5_ranges, is_slow
 from cellkin.matrices.matrix import DenseMatrix, Storage
+from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.table import Opened, Table, is_ensembl, texts
 from cellkin.wire.errors import InputFileError
 
@@ -16,12 +17,13 @@ _GENE_IDS = ("Accession", "gene_ids", "ensembl_id")
 _GENE_NAMES = ("Gene", "var_names")
 
 
-def open_loom(path: Path, file: h5py.File, layer: str | None, raw: bool) -> Opened:
+def open_loom(path: Path, file: h5py.File, how: ReadOptions) -> Opened:
     """Read an open loom file."""
+    layer = how.layer
     layers = sorted(file["layers"]) if "layers" in file else []
     elsewhere = [f"--layer {name}" for name in layers if name != layer]
     has = f"; it has {', '.join(elsewhere) or 'no other matrix'}"
-    if raw:
+    if how.raw:
         raise InputFileError(f"{path} has no raw: a loom file has layers{has}")
     if layer is not None and layer not in layers:
         raise InputFileError(f"{path} has no layer {layer!r}{has}")

@@ -22,6 +22,7 @@ from cellkin.matrices.hdf5 import (
     text_dataset,
 )
 from cellkin.matrices.matrix import CompressedMatrix, Storage
+from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.table import Opened, Table, gene_names, texts
 from cellkin.wire.errors import InputFileError
 
@@ -30,9 +31,9 @@ _MATRIX = "matrix.mtx"
 _FEATURES = ("features.tsv", "genes.tsv")
 
 
-def open_10x_h5(path: Path, file: h5py.File, layer: str | None, raw: bool) -> Opened:
+def open_10x_h5(path: Path, file: h5py.File, how: ReadOptions) -> Opened:
     """Read an open HDF5 file of Cell Ranger."""
-    require_no_choice(path, "a 10x file", layer, raw=raw)
+    require_no_choice(path, "a 10x file", how)
     group, features = _groups(path, file)
     # The features are read once, when they are needed: a worker needs their types only.
     types = texts(features["feature_type"][:]) if "feature_type" in features else None
@@ -61,9 +62,9 @@ def open_10x_h5(path: Path, file: h5py.File, layer: str | None, raw: bool) -> Op
     return Opened(matrix, lambda: _obs(texts(group["barcodes"][:])), read_var)
 
 
-def open_10x_folder(path: Path, layer: str | None, raw: bool, _stack: ExitStack) -> Opened:
+def open_10x_folder(path: Path, how: ReadOptions, _stack: ExitStack) -> Opened:
     """Read a folder of ``matrix.mtx``, ``barcodes.tsv`` and ``features.tsv``, packed or not."""
-    require_no_choice(path, "a 10x folder", layer, raw=raw)
+    require_no_choice(path, "a 10x folder", how)
     features = _lines(path, *_FEATURES)
     types = [row[2] for row in features] if features and len(features[0]) > 2 else None
     kept, notes = _genes(path, types)

@@ -13,6 +13,7 @@ import zarr
 from zarr.storage import LocalStore, ZipStore
 
 from cellkin.matrices.anndata_tree import Tree
+from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.ranges import RangeReader
 from cellkin.matrices.table import Opened
 from cellkin.wire.errors import InputFileError
@@ -22,7 +23,7 @@ _setting = threading.Lock()
 _SLOW = ("gzip", "zlib", "bz2", "lzma")
 
 
-def open_zarr(path: Path, layer: str | None, raw: bool, stack: ExitStack) -> Opened:
+def open_zarr(path: Path, how: ReadOptions, stack: ExitStack) -> Opened:
     """Open AnnData in zarr until the stack ends."""
     if not path.is_dir() and not zipfile.is_zipfile(path):
         raise InputFileError(f"{path} cannot be read as {path.suffix}: the archive is cut short")
@@ -33,7 +34,7 @@ def open_zarr(path: Path, layer: str | None, raw: bool, stack: ExitStack) -> Ope
     container = f"zarr v{root.metadata.zarr_format}"
     opened = Tree(path, root, container, _ranges, _compression, _is_slow)
     with _decoding(path):
-        return opened.opened(layer, raw=raw)
+        return opened.opened(how)
 
 
 @contextmanager

@@ -347,7 +347,7 @@ def _work(
     job: Job,
 ) -> Work:
     return Work(
-        matrix_files(matched, reference.layer, reference.raw, n_genes),
+        matrix_files(matched, reference.how, n_genes),
         n_genes,
         spaces.text if spaces is not None else None,
         spaces.expression if spaces is not None else None,

@@ -10,6 +10,7 @@ from cellkin.indexer.cells.engines import Engine, Finished
 from cellkin.indexer.cells.fit import GeneStatistics
 from cellkin.indexer.cells.sources import SourceFile
 from cellkin.indexer.cells.worker import Counted, MatrixFile, Shard, Work
+from cellkin.matrices.options import ReadOptions
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.genes import Resolution
 from cellkin.space.matching import match_genes
@@ -63,14 +64,13 @@ def match_files(
 
 
 def matrix_files(
-    matched: Sequence[MatchedFile], layer: str | None, raw: bool, n_genes: int
+    matched: Sequence[MatchedFile], how: ReadOptions, n_genes: int
 ) -> tuple[MatrixFile, ...]:
     """Return what workers need to know of the files."""
     return tuple(
         MatrixFile(
             file.source.path,
-            layer,
-            raw,
+            how,
             file.source.units.units is ExpressionUnits.LOG1P,
             file.source.in_memory,
             gene_columns(file.rows, n_genes),

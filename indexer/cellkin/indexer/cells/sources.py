@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from cellkin.indexer.cells.donors import find_donors
 from cellkin.matrices.cells import open_cells
+from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -29,10 +30,8 @@ class Reference:
         The obs column of donors or batches, or None: then each of several files is a batch.
     taxon
         NCBI taxonomy id of the cells; 0 infers it from the gene names, file by file.
-    layer
-        The layer to read, or None for X.
-    raw
-        Whether to read ``.raw``.
+    how
+        Which matrix of each file is read, and as what.
     ontology
         An OBO file whose terms the labels are, or None.
     """
@@ -41,8 +40,7 @@ class Reference:
     label: str
     batch: str | None = None
     taxon: int = 0
-    layer: str | None = None
-    raw: bool = False
+    how: ReadOptions = X
     ontology: Path | None = None
 
 
@@ -155,7 +153,7 @@ def require_unique(named: Sequence[tuple[str, pa.ChunkedArray]]) -> None:
 
 
 def _read_source(reference: Reference, path: Path) -> SourceFile:
-    with open_cells(path, layer=reference.layer, raw=reference.raw) as cells:
+    with open_cells(path, reference.how) as cells:
         likely_batch = ""
         if reference.batch:
             batches = [b or "" for b in cells.column(reference.batch, "batch")]

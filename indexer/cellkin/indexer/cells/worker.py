@@ -16,6 +16,7 @@ import scipy.sparse as sp
 from cellkin.indexer.cells.devices import projector
 from cellkin.matrices.cells import open_matrix
 from cellkin.matrices.matrix import Matrix
+from cellkin.matrices.options import ReadOptions
 from cellkin.space.arrays import CsrMatrix, Int64Vector
 from cellkin.space.expression import ExpressionColumns, ExpressionSpace, place_expression
 from cellkin.space.projection import (
@@ -37,8 +38,8 @@ class MatrixFile:
 
     Parameters
     ----------
-    path, layer, raw
-        Where they are.
+    path, how
+        Where they are, and as what they are read.
     is_log
         Whether they are log1p of expression.
     in_memory
@@ -50,8 +51,7 @@ class MatrixFile:
     """
 
     path: Path
-    layer: str | None
-    raw: bool
+    how: ReadOptions
     is_log: bool
     in_memory: bool
     columns: GeneColumns
@@ -282,7 +282,7 @@ class CellWorker:
             self.close()
             file = self._work.files[number]
             stack = ExitStack()
-            matrix = stack.enter_context(open_matrix(file.path, layer=file.layer, raw=file.raw))
+            matrix = stack.enter_context(open_matrix(file.path, file.how))
             self._opened = number, stack, matrix
         return self._opened[2]
 

@@ -12,7 +12,7 @@ from cellkin.indexer.commands.convert import convert
 from cellkin.indexer.commands.evaluate import evaluate
 from cellkin.indexer.commands.options import ontology_option, store_option
 from cellkin.space.recipe import RECIPES
-from cellkin.terminal.options import json_option, taxon_option
+from cellkin.terminal.options import json_option, reading_options, taxon_option
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import DEFAULT_MODEL
 
@@ -42,8 +42,7 @@ def _reference_options(command: Command) -> Command:
             help="The obs column of donors or batches; without it each of several files is one.",
         ),
         taxon_option,
-        click.option("--layer", metavar="NAME", help="Read this layer instead of X."),
-        click.option("--raw", is_flag=True, help="Read .raw instead of X."),
+        reading_options,
     ):
         command = option(command)
     return command
@@ -165,8 +164,6 @@ def index(
     label: str,
     batch: str | None,
     taxon: int,
-    layer: str | None,
-    raw: bool,
     embedding: str,
     recipe: str,
     ontology: Path | None,
@@ -184,6 +181,7 @@ def index(
     from cellkin.indexer.cells.job import index_cells, place_like
     from cellkin.indexer.cells.sources import Reference
     from cellkin.matrices.cells import expand
+    from cellkin.matrices.options import ReadOptions
     from cellkin.store.store import Store
     from cellkin.wire.names import embedding_name, parse_version_name
 
@@ -193,7 +191,7 @@ def index(
             "--false-alarms"
         )
     store = Store.open(uri)
-    reference = Reference(expand(files), label, batch, taxon, layer, raw, ontology)
+    reference = Reference(expand(files), label, batch, taxon, ReadOptions.pop(job), ontology)
     with _job(**job, false_alarms=false_alarms) as how:
         if like is not None:
             model = parse_version_name(like, "cell index")
@@ -221,8 +219,6 @@ def append(
     label: str,
     batch: str | None,
     taxon: int,
-    layer: str | None,
-    raw: bool,
     as_json: bool,
     **job: Any,
 ) -> None:
@@ -233,10 +229,11 @@ def append(
     from cellkin.indexer.cells.job import append_cells
     from cellkin.indexer.cells.sources import Reference
     from cellkin.matrices.cells import expand
+    from cellkin.matrices.options import ReadOptions
     from cellkin.store.store import Store
     from cellkin.wire.names import parse_version_name
 
-    reference = Reference(expand(files), label, batch, taxon, layer, raw)
+    reference = Reference(expand(files), label, batch, taxon, ReadOptions.pop(job))
     base = parse_version_name(index, "cell index")
     store = Store.open(uri)
     with _job(**job) as how:

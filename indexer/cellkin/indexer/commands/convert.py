@@ -3,20 +3,20 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
-from cellkin.terminal.options import json_option
+from cellkin.terminal.options import json_option, reading_options
 from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 
 
 @click.command()
 @click.argument("source", type=click.Path(path_type=Path))
 @click.argument("target", type=click.Path(path_type=Path))
-@click.option("--layer", metavar="NAME", help="Take this layer as the matrix.")
-@click.option("--raw", is_flag=True, help="Take .raw as the matrix, with its genes.")
+@reading_options
 @json_option
-def convert(source: Path, target: Path, layer: str | None, raw: bool, as_json: bool) -> None:
+def convert(source: Path, target: Path, as_json: bool, **reading: Any) -> None:
     """Write the cells of SOURCE to TARGET.zarr, which is read fast.
 
     SOURCE is of any readable format, TARGET AnnData, zarr v3, zstd: it is read faster than gzip and
@@ -29,6 +29,7 @@ def convert(source: Path, target: Path, layer: str | None, raw: bool, as_json: b
     try:
         from cellkin.matrices.cells import open_cells
         from cellkin.matrices.convert import write_zarr
+        from cellkin.matrices.options import ReadOptions
     except ImportError as error:
         raise MissingDependencyError(
             f"convert needs {error.name}, which is not installed; pip install 'cellkin[cells]'"
@@ -38,7 +39,7 @@ def convert(source: Path, target: Path, layer: str | None, raw: bool, as_json: b
         raise InvalidArgumentError(f"{target} does not end in .zarr, the one format written")
     start_s = perf_counter()
     with (
-        open_cells(source, layer=layer, raw=raw) as cells,
+        open_cells(source, ReadOptions(**reading)) as cells,
         progress_bar("converting cells") as progress,
     ):
         done = write_zarr(cells, target, progress)
