@@ -16,7 +16,8 @@ from cellkin.store.corpus import find_gene
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from cellkin.wire.names import embedding_name, parse_version_name
-from cellkin.wire.terms import DEFAULT_MODEL, taxon_name
+from cellkin.wire.species import taxon_name
+from cellkin.wire.terms import DEFAULT_MODEL
 
 _DEFAULT_K = 10
 _MOST_COMPARED = 8

@@ -32,7 +32,8 @@ import numpy as np
 from cellkin.space.arrays import Int32Vector, Int64Vector, UInt8Vector
 from cellkin.space.gene_lists import LIST_NAMES, require_names
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
-from cellkin.wire.terms import GeneRoute, taxon_name
+from cellkin.wire.species import taxon_name
+from cellkin.wire.terms import GeneRoute
 
 _T = TypeVar("_T")
 _FORM = re.compile(  # "++" keeps it linear in the length of a name

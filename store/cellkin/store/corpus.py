@@ -9,7 +9,7 @@ from cellkin.space.genes import GeneResolver
 from cellkin.store.catalog import Entry
 from cellkin.store.store import Store
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
-from cellkin.wire.terms import taxon_name
+from cellkin.wire.species import taxon_name
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,22 @@ class GeneNames:
     gene_ids: Int64Vector
     rungs: UInt8Vector
     resolver: GeneResolver
+
+
+OWN_NAMES_CAUTION = (
+    "genes are named by the reference's own files, for the store has no gene tables: names count as "
+    "they are written there, without synonyms or former names; `cellkin genes import` brings tables"
+)
+"""What is said of an index whose corpus `is_of_own_names`."""
+
+
+def is_of_own_names(corpus: Entry) -> bool:
+    """Say whether a corpus is of the names in files of cells alone.
+
+    Its genes have negative ids, for they are no genes of NCBI, and no texts, synonyms or species
+    but what the files say.
+    """
+    return bool(corpus.manifest.get("own_names"))
 
 
 _COLUMNS = [

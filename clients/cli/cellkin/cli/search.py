@@ -9,7 +9,7 @@ import click
 
 from cellkin.cli.cells import named, opened, query_options
 from cellkin.terminal.options import json_option, server_option, taxon_option
-from cellkin.wire.terms import taxon_name
+from cellkin.wire.species import taxon_name
 
 
 @click.group()

@@ -11,7 +11,8 @@ import numpy as np
 from cellkin.client.results.genes import GeneNeighborhood
 from cellkin.client.results.tables import needed
 from cellkin.wire.errors import NotFoundError
-from cellkin.wire.terms import UNKNOWN_LABEL, taxon_name
+from cellkin.wire.species import taxon_name
+from cellkin.wire.terms import UNKNOWN_LABEL
 
 _BINS = 40
 _BASES = ("X_umap", "X_tsne", "X_pca", "X_cellkin")

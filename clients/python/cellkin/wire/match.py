@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cellkin.wire.errors import GenesUnmatchedError
-from cellkin.wire.terms import MATCHED_ROUTES, GeneRoute, TextRung, taxon_name
+from cellkin.wire.species import taxon_name
+from cellkin.wire.terms import MATCHED_ROUTES, GeneRoute, TextRung
 
 MIN_GENES = 20
 """Below this many genes with a vector nothing is labelled."""

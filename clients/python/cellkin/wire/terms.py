@@ -133,14 +133,6 @@ _REASON_LABELS = {
     UnknownReason.NOT_CONFIRMED: "label not confirmed",
 }
 
-TAXON_NAMES = {9606: "human", 10090: "mouse"}
-"""Common names of the species met most; others are shown by their NCBI taxonomy id."""
-
-
-def taxon_name(taxon: int) -> str:
-    """Return the common name of a species, or its taxonomy id where it has none here."""
-    return TAXON_NAMES.get(taxon, f"taxon {taxon}")
-
 
 def control_caution(embedding: str) -> str:
     """Say what labels by text are worth where the gene vectors are a control.

@@ -7,7 +7,8 @@ import click
 from cellkin.indexer.commands.options import store_option
 from cellkin.terminal.options import json_option
 from cellkin.wire.errors import InvalidArgumentError
-from cellkin.wire.terms import TextRung, taxon_name
+from cellkin.wire.species import taxon_name
+from cellkin.wire.terms import TextRung
 
 _RUNGS = {
     "own": TextRung.OWN_SUMMARY,

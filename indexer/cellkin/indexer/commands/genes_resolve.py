@@ -8,7 +8,8 @@ import click
 
 from cellkin.indexer.commands.options import corpus_option, store_option
 from cellkin.terminal.options import json_option, taxon_option
-from cellkin.wire.terms import GeneRoute, TextRung, taxon_name
+from cellkin.wire.species import taxon_name
+from cellkin.wire.terms import GeneRoute, TextRung
 
 if TYPE_CHECKING:
     from cellkin.space.genes import Resolution

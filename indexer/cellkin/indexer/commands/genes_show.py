@@ -7,7 +7,8 @@ import click
 
 from cellkin.indexer.commands.options import corpus_option, store_option
 from cellkin.terminal.options import json_option, taxon_option
-from cellkin.wire.terms import TextRung, taxon_name
+from cellkin.wire.species import taxon_name
+from cellkin.wire.terms import TextRung
 
 
 @click.command()

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cellkin.wire.terms import TextRung, taxon_name
+from cellkin.wire.species import taxon_name
+from cellkin.wire.terms import TextRung
 
 
 @dataclass(frozen=True)

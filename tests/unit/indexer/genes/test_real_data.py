@@ -6,7 +6,8 @@ import pytest
 
 from cellkin.indexer.genes.corpus import CorpusSources, build_corpus
 from cellkin.indexer.genes.ncbi import read_gene_info
-from cellkin.wire.terms import TextRung, taxon_name
+from cellkin.wire.species import taxon_name
+from cellkin.wire.terms import TextRung
 
 DATA = Path(__file__).parents[5] / "shared" / "data"
 

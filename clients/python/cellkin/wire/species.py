@@ -1,0 +1,155 @@
+"""The species of single-cell data: their names, and the forms of their Ensembl gene ids."""
+
+import difflib
+from dataclasses import dataclass
+
+from cellkin.wire.errors import InvalidArgumentError
+
+
+@dataclass(frozen=True)
+class Species:
+    """A species that is known by name; any other is known by its taxonomy id.
+
+    Parameters
+    ----------
+    taxon
+        NCBI taxonomy id, as NCBI Gene uses it.
+    name
+        The common name it is shown by.
+    scientific
+        Scientific name.
+    ensembl
+        What its Ensembl gene ids begin with, "" where they have no prefix of their own.
+    assemblies
+        What the names of its assemblies begin with.
+    others
+        Other names it is called by.
+    """
+
+    taxon: int
+    name: str
+    scientific: str
+    ensembl: str = ""
+    assemblies: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+
+
+SPECIES = (
+    Species(9606, "human", "Homo sapiens", "ENSG", ("GRCh", "hg")),
+    Species(10090, "mouse", "Mus musculus", "ENSMUSG", ("GRCm", "mm")),
+    Species(10116, "rat", "Rattus norvegicus", "ENSRNOG", ("GRCr", "rn", "mRatBN")),
+    Species(
+        9544, "macaque", "Macaca mulatta", "ENSMMUG", ("Mmul_", "rheMac"),
+        ("rhesus", "rhesus macaque", "rhesus monkey"),
+    ),
+    Species(
+        9541, "crab-eating macaque", "Macaca fascicularis", "ENSMFAG", ("macFas",),
+        ("cynomolgus", "cynomolgus macaque", "cynomolgus monkey", "long-tailed macaque"),
+    ),
+    Species(9598, "chimpanzee", "Pan troglodytes", "ENSPTRG", ("panTro",), ("chimp",)),
+    Species(9595, "gorilla", "Gorilla gorilla gorilla", "ENSGGOG", (), ("Gorilla gorilla",)),
+    Species(9601, "orangutan", "Pongo abelii", "ENSPPYG", (), ("Sumatran orangutan",)),
+    Species(9483, "marmoset", "Callithrix jacchus", "ENSCJAG", ("calJac",), ("common marmoset",)),
+    Species(30608, "mouse lemur", "Microcebus murinus", "ENSMICG", (), ("gray mouse lemur",)),
+    Species(9823, "pig", "Sus scrofa", "ENSSSCG", ("Sscrofa", "susScr"), ("swine",)),
+    Species(9913, "cow", "Bos taurus", "ENSBTAG", ("bosTau",), ("cattle", "bovine")),
+    Species(9940, "sheep", "Ovis aries", "ENSOARG"),
+    Species(9925, "goat", "Capra hircus", "ENSCHIG"),
+    Species(9796, "horse", "Equus caballus", "ENSECAG", ("EquCab",)),
+    Species(9615, "dog", "Canis lupus familiaris", "ENSCAFG", ("CanFam",), ("Canis familiaris",)),
+    Species(9685, "cat", "Felis catus", "ENSFCAG"),
+    Species(9669, "ferret", "Mustela putorius furo", "ENSMPUG"),
+    Species(9986, "rabbit", "Oryctolagus cuniculus", "ENSOCUG", ("OryCun",)),
+    Species(10141, "guinea pig", "Cavia porcellus", "ENSCPOG"),
+    Species(10036, "golden hamster", "Mesocricetus auratus", "ENSMAUG", (), ("Syrian hamster",)),
+    Species(10029, "Chinese hamster", "Cricetulus griseus", "ENSCGRG"),
+    Species(10181, "naked mole-rat", "Heterocephalus glaber", "ENSHGLG", (), ("naked mole rat",)),
+    Species(13616, "opossum", "Monodelphis domestica", "ENSMODG"),
+    Species(9031, "chicken", "Gallus gallus", "ENSGALG", ("GRCg", "galGal")),
+    Species(59729, "zebra finch", "Taeniopygia guttata", "ENSTGUG"),
+    Species(8364, "frog", "Xenopus tropicalis", "ENSXETG", (), ("western clawed frog",)),
+    Species(8355, "African clawed frog", "Xenopus laevis"),
+    Species(8296, "axolotl", "Ambystoma mexicanum"),
+    Species(7955, "zebrafish", "Danio rerio", "ENSDARG", ("GRCz", "danRer")),
+    Species(8090, "medaka", "Oryzias latipes", "ENSORLG"),
+    Species(7719, "sea squirt", "Ciona intestinalis", "ENSCING"),
+    Species(
+        7227, "fly", "Drosophila melanogaster", "FBgn", ("BDGP", "dm"),
+        ("fruit fly", "fruitfly", "drosophila"),
+    ),
+    Species(
+        6239, "worm", "Caenorhabditis elegans", "WBGene", ("WBcel", "ce"),
+        ("nematode", "roundworm"),
+    ),
+    Species(
+        559292, "yeast", "Saccharomyces cerevisiae S288C", "", (),
+        ("budding yeast", "Saccharomyces cerevisiae"),
+    ),
+    Species(3702, "Arabidopsis", "Arabidopsis thaliana", "", (), ("thale cress",)),
+)  # fmt: skip
+"""Most used first: of species that names fit equally well the first one is meant."""
+
+_BY_TAXON = {species.taxon: species for species in SPECIES}
+_CLOSE = 0.6
+_NO_TAXON = 1 << 31
+
+
+def taxon_name(taxon: int) -> str:
+    """Return the common name of a species, or its taxonomy id where it has none here."""
+    species = _BY_TAXON.get(taxon)
+    return species.name if species else f"taxon {taxon}"
+
+
+def taxon_id(given: int | str) -> int:
+    """Return the NCBI taxonomy id of a species.
+
+    Parameters
+    ----------
+    given
+        The id, as a number or text; or the common or scientific name of a species in `SPECIES`,
+        in any letter case: ``mouse``, ``Mus musculus``, ``mus_musculus``, ``M. musculus`` or
+        ``mmusculus``. 0 or "" is no species: it is inferred where that can be.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is no name in `SPECIES`, or a number below 0.
+    """
+    text = str(given).strip()
+    if not text:
+        return 0
+    if not isinstance(given, str) or text.lstrip("+-").isdecimal():
+        if isinstance(given, bool) or not text.isdecimal() or int(text) >= _NO_TAXON:
+            raise InvalidArgumentError(
+                f"taxon is {given!r}; give an NCBI taxonomy id, such as 9606, or the name of a "
+                "species, such as human",
+                field="taxon",
+            )
+        return int(text)
+    taxon_of = _taxa_by_name()
+    name = _spelled(text)
+    if name in taxon_of:
+        return taxon_of[name]
+    close = difflib.get_close_matches(name, taxon_of, n=3, cutoff=_CLOSE)
+    meant = f"did you mean {' or '.join(close)}? " if close else ""
+    raise InvalidArgumentError(
+        f"no species is known here as {given!r}; {meant}Give its NCBI taxonomy id, such as 9606, "
+        "or a common or scientific name, such as mouse or Mus musculus",
+        {"close": ",".join(close)},
+        field="taxon",
+    )
+
+
+def _taxa_by_name() -> dict[str, int]:
+    taxa = {}
+    for species in SPECIES:
+        names = [species.name, species.scientific, *species.others]
+        for name in [name for name in names if name[0].isupper() and " " in name]:
+            genus, _, rest = name.partition(" ")
+            names += [f"{genus[0]}. {rest}", f"{genus[0]}.{rest}", f"{genus[0]}{rest}"]
+        taxa |= {_spelled(name): species.taxon for name in names}
+    return taxa
+
+
+def _spelled(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").split())
