@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from cellkin.cli.cells import named, opened, query_options
-from cellkin.terminal.options import json_option, server_option, taxon_option
+from cellkin.terminal.options import TAXON, json_option, server_option, taxon_option
 from cellkin.wire.species import taxon_name
 
 
@@ -24,7 +24,9 @@ def search() -> None:
 @click.option(
     "--embedding", default="", metavar="MODEL[@VERSION]", help="The gene embedding to ask."
 )
-@click.option("--target-taxon", type=int, default=0, metavar="ID", help="Search another species.")
+@click.option(
+    "--target-taxon", type=TAXON, default=0, metavar="SPECIES", help="Search another species."
+)
 @server_option
 @json_option
 def genes(

@@ -15,6 +15,7 @@ from cellkin.client.results.cells import CellExplanation, Explanations
 from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import Versions
 from cellkin.wire.errors import NotFoundError
+from cellkin.wire.species import taxon_id
 
 _CELLS = 64
 """Cells of one request for explanations."""
@@ -34,7 +35,8 @@ class Asked:
     index
         ``NAME[@VERSION_OR_ALIAS]`` of the cell index.
     taxon
-        NCBI taxonomy id of the cells; 0 infers it from the gene names.
+        Species of the cells, by NCBI taxonomy id or name (``"mouse"``); 0 infers it from the gene
+        names.
     space
         ``text`` or ``expression``; None lets the server choose by the genes that are shared.
     n_genes
@@ -46,11 +48,14 @@ class Asked:
     """
 
     index: str
-    taxon: int = 0
+    taxon: int | str = 0
     space: str | None = None
     n_genes: int = 20
     label: str = ""
     against: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "taxon", taxon_id(self.taxon))
 
 
 @dataclass(frozen=True)

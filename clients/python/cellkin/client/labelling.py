@@ -19,6 +19,7 @@ from cellkin.client.queries import Block, Query
 from cellkin.client.results.predictions import Predictions, QueryReport
 from cellkin.matrices.matrix import MAX_CELLS
 from cellkin.matrices.units import UnitsFinding
+from cellkin.wire.species import taxon_id
 from cellkin.wire.terms import BACKGROUND_CELLS, ExpressionUnits
 
 Progress: TypeAlias = Callable[[int, int], None]
@@ -34,7 +35,8 @@ class Settings:
     index
         ``NAME[@VERSION_OR_ALIAS]`` of the cell index.
     taxon
-        NCBI taxonomy id of the cells; 0 infers it from the gene names.
+        Species of the cells, by NCBI taxonomy id or name (``"mouse"``); 0 infers it from the gene
+        names.
     min_probability
         The least probability of a label; None for that stored with the index.
     space
@@ -53,7 +55,7 @@ class Settings:
     """
 
     index: str
-    taxon: int = 0
+    taxon: int | str = 0
     min_probability: float | None = None
     space: str | None = None
     exclude_batches: tuple[str, ...] = ()
@@ -61,6 +63,9 @@ class Settings:
     novelty_limit: float | None = None
     false_alarms: float | None = None
     probabilities: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "taxon", taxon_id(self.taxon))
 
     def options(self) -> dict[str, Any]:
         """Return them as `Client.stream_predict_subtypes` takes them, without the index."""

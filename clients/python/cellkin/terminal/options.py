@@ -1,9 +1,42 @@
 """Options several commands have."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.species import SPECIES, taxon_id
+
+
+if TYPE_CHECKING:
+    _IntType = click.ParamType[int]
+else:  # before Click 8.5 it takes no type arguments
+    _IntType = click.ParamType
+
+
+class TaxonType(_IntType):
+    """A species by its NCBI taxonomy id or a name; the value is the id."""
+
+    name = "species"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the taxonomy id, or refuse what is no species."""
+        try:
+            return taxon_id(value)
+        except InvalidArgumentError as error:
+            self.fail(error.message, param, ctx)
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[CompletionItem]:
+        """Return the common names that begin so."""
+        names = [species.name.lower() for species in SPECIES]
+        return [CompletionItem(name) for name in names if name.startswith(incomplete.lower())]
+
+
+TAXON = TaxonType()
 
 server_option = click.option(
     "--server",
@@ -11,7 +44,12 @@ server_option = click.option(
     help="The cellkin server.  [default: CELLKIN_ADDRESS, a profile, or 127.0.0.1:50051]",
 )
 taxon_option = click.option(
-    "--taxon", type=int, default=0, metavar="ID", help="NCBI taxonomy id: 9606 human, 10090 mouse."
+    "--taxon",
+    type=TAXON,
+    default=0,
+    metavar="SPECIES",
+    help="The species, such as mouse, Mus musculus or its NCBI taxonomy id 10090.  "
+    "[default: inferred from the gene names]",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 

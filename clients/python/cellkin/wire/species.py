@@ -141,7 +141,7 @@ def taxon_id(given: int | str) -> int:
 
 
 def _taxa_by_name() -> dict[str, int]:
-    taxa = {}
+    taxa: dict[str, int] = {}
     for species in SPECIES:
         names = [species.name, species.scientific, *species.others]
         for name in [name for name in names if name[0].isupper() and " " in name]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from cellkin.terminal.options import json_option
+from cellkin.terminal.options import TAXON, json_option
 
 _MIB = 1 << 20
 
@@ -19,9 +19,9 @@ _MIB = 1 << 20
     "taxa",
     multiple=True,
     required=True,
-    type=int,
-    metavar="ID",
-    help="A species, by NCBI taxonomy id; repeat it.",
+    type=TAXON,
+    metavar="SPECIES",
+    help="A species, such as mouse, Mus musculus or its NCBI taxonomy id 10090; repeat it.",
 )
 @click.option(
     "--into", "folder", required=True, type=click.Path(path_type=Path), help="Where the files go."

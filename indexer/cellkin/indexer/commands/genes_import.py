@@ -5,7 +5,7 @@ import json
 import click
 
 from cellkin.indexer.commands.options import store_option
-from cellkin.terminal.options import json_option
+from cellkin.terminal.options import TAXON, json_option
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import TextRung
@@ -34,12 +34,17 @@ _RUNGS = {
 @click.option(
     "--texts",
     multiple=True,
-    type=(int, str),
-    metavar="TAXON FILE",
+    type=(TAXON, str),
+    metavar="SPECIES FILE",
     help="Summaries of your own for one species: JSON {gene: text}, or gene, tab, text; repeat it.",
 )
 @click.option(
-    "--taxon", "taxa", multiple=True, type=int, metavar="ID", help="Only this species; repeat it."
+    "--taxon",
+    "taxa",
+    multiple=True,
+    type=TAXON,
+    metavar="SPECIES",
+    help="Only this species, such as mouse or 10090; repeat it.",
 )
 @click.option(
     "--template",

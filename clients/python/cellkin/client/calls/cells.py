@@ -30,7 +30,7 @@ def predict_subtypes(
     cells: Any,
     *,
     units: ExpressionUnits,
-    taxon: int = 0,
+    taxon: int | str = 0,
     min_probability: float | None = None,
     return_vectors: bool = False,
     space: str | None = None,
@@ -58,7 +58,7 @@ def predict_subtypes(
     units
         What the values are: linear (counts), or log1p of them.
     taxon
-        NCBI taxonomy id; 0 infers it from the names.
+        Species, by NCBI taxonomy id or name (``"mouse"``); 0 infers it from the names.
     min_probability
         The least probability of a label, in (0, 1]; None for that stored with the index.
     return_vectors
@@ -114,7 +114,7 @@ def stream_predict_subtypes(
     blocks: Blocks,
     *,
     units: ExpressionUnits,
-    taxon: int = 0,
+    taxon: int | str = 0,
     min_probability: float | None = None,
     return_vectors: bool = False,
     space: str | None = None,
@@ -209,7 +209,7 @@ def search_cells(
     exact: bool = False,
     genes: Sequence[str] = (),
     units: ExpressionUnits | None = None,
-    taxon: int = 0,
+    taxon: int | str = 0,
     space: str | None = None,
     exclude_batches: Sequence[str] = (),
 ) -> Call[results.FoundCells]:
@@ -274,7 +274,7 @@ def stream_search_cells(
     exact: bool = False,
     genes: Sequence[str] = (),
     units: ExpressionUnits | None = None,
-    taxon: int = 0,
+    taxon: int | str = 0,
     space: str | None = None,
 ) -> Stream[results.SearchReport, results.CellHits]:
     """Search for a stream of queries, all in one version.
@@ -319,7 +319,7 @@ def explain_cell(
     cells: Any,
     *,
     units: ExpressionUnits,
-    taxon: int = 0,
+    taxon: int | str = 0,
     space: str | None = None,
     label: str = "",
     against: str = "",

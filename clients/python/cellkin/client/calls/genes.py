@@ -12,6 +12,7 @@ from cellkin.client.results.versions import Versions, exactly
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.species import taxon_id
 
 
 def search_genes(
@@ -19,10 +20,10 @@ def search_genes(
     *,
     vector: npt.NDArray[np.float32] | None = None,
     text: str | None = None,
-    taxon: int = 0,
+    taxon: int | str = 0,
     k: int = 10,
     embedding: str = "",
-    target_taxon: int = 0,
+    target_taxon: int | str = 0,
     compare_embeddings: Sequence[str] = (),
 ) -> Call[results.GeneNeighborhood]:
     """Find the genes whose texts are nearest to those of genes, to a vector or to a free text.
@@ -40,7 +41,8 @@ def search_genes(
         A free text of up to 10,000 characters instead of a name, where the server has the language
         model loaded.
     taxon
-        NCBI taxonomy id; 0 takes the species that has the name, and is refused where several have.
+        Species, by NCBI taxonomy id or name (``"mouse"``); 0 takes the species that has the gene's
+        name, and is refused where several have.
     k
         Neighbors, 1 to 1000.
     embedding
@@ -81,10 +83,10 @@ def search_genes(
             field="query",
         )
     request = wire.SearchGenesRequest(
-        taxon=taxon,
+        taxon=taxon_id(taxon),
         k=k,
         embedding=embedding,
-        target_taxon=target_taxon,
+        target_taxon=taxon_id(target_taxon),
         compare_embeddings=compare_embeddings,
         **given,
     )
@@ -94,7 +96,7 @@ def search_genes(
     )  # fmt: skip
 
 
-def get_gene(name: str, *, taxon: int = 0, corpus: str = "") -> Call[results.Gene]:
+def get_gene(name: str, *, taxon: int | str = 0, corpus: str = "") -> Call[results.Gene]:
     """Describe one gene with its text.
 
     Source: ``GeneService.GetGene``. The answer's ``versions`` name the data.
@@ -104,7 +106,8 @@ def get_gene(name: str, *, taxon: int = 0, corpus: str = "") -> Call[results.Gen
     name
         Symbol, synonym, Ensembl id or NCBI GeneID.
     taxon
-        NCBI taxonomy id; 0 takes the species that has the name, and is refused where several have.
+        Species, by NCBI taxonomy id or name (``"mouse"``); 0 takes the species that has the gene's
+        name, and is refused where several have.
     corpus
         ``NAME[@VERSION_OR_ALIAS]``; empty for ``genes``.
 
@@ -120,14 +123,14 @@ def get_gene(name: str, *, taxon: int = 0, corpus: str = "") -> Call[results.Gen
     InvalidArgumentError
         If the name is empty or ambiguous; the message lists what it could mean.
     """
-    request = wire.GetGeneRequest(name=name, taxon=taxon, corpus=corpus)
+    request = wire.GetGeneRequest(name=name, taxon=taxon_id(taxon), corpus=corpus)
     return Call(
         "GeneService/GetGene", request, results.read_gene, of_answer, exactly(corpus=corpus)
     )
 
 
 def batch_get_genes(
-    names: Sequence[str], *, taxon: int = 0, corpus: str = ""
+    names: Sequence[str], *, taxon: int | str = 0, corpus: str = ""
 ) -> Call[list[results.Gene]]:
     """Describe up to 1000 genes, all of them or none, in the order asked for.
 
@@ -150,7 +153,7 @@ def batch_get_genes(
     NotFoundError, InvalidArgumentError
         As `get_gene`; the metadata's ``gene`` is the name that was refused.
     """
-    request = wire.BatchGetGenesRequest(names=names, taxon=taxon, corpus=corpus)
+    request = wire.BatchGetGenesRequest(names=names, taxon=taxon_id(taxon), corpus=corpus)
     return Call(
         "GeneService/BatchGetGenes",
         request,
@@ -161,7 +164,7 @@ def batch_get_genes(
 
 
 def resolve_genes(
-    names: Sequence[str], *, taxon: int = 0, corpus: str = "", index: str = ""
+    names: Sequence[str], *, taxon: int | str = 0, corpus: str = "", index: str = ""
 ) -> Call[results.ResolvedGenes]:
     """Say of each gene name of a matrix what it means.
 
@@ -172,7 +175,7 @@ def resolve_genes(
     names
         The columns' names, up to 200,000.
     taxon
-        NCBI taxonomy id of the cells; 0 infers it from the names.
+        Species of the cells, by NCBI taxonomy id or name; 0 infers it from the names.
     corpus
         ``NAME[@VERSION_OR_ALIAS]`` where they are looked up; empty for ``genes``.
     index
@@ -196,7 +199,7 @@ def resolve_genes(
             f"corpus {corpus!r} and index {index!r} given; an index has a corpus, give one of them"
         )
     place = {"cell_index": index} if index else {"corpus": corpus}
-    request = wire.ResolveGenesRequest(genes=names, taxon=taxon, **place)
+    request = wire.ResolveGenesRequest(genes=names, taxon=taxon_id(taxon), **place)
     kept = tuple(names)
     return Call(
         "GeneService/ResolveGenes",

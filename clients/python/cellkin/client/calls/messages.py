@@ -9,6 +9,7 @@ import numpy as np
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.species import taxon_id
 from cellkin.wire.terms import ExpressionUnits
 
 _SPACES = {
@@ -62,7 +63,7 @@ def query_header(
     index: str,
     genes: Sequence[str],
     units: ExpressionUnits,
-    taxon: int,
+    taxon: int | str,
     min_probability: float | None = None,
     return_vectors: bool = False,
     space: str | None = None,
@@ -86,7 +87,7 @@ def query_header(
     header = wire.QueryHeader(
         index=index_name(index),
         genes=genes,
-        taxon=taxon,
+        taxon=taxon_id(taxon),
         units=int(units),  # type: ignore[arg-type]  # the enum's values are the proto's
         min_probability=min_probability,
         return_vectors=return_vectors,
@@ -110,7 +111,7 @@ def search_header(
     exact: bool,
     genes: Sequence[str],
     units: ExpressionUnits | None,
-    taxon: int,
+    taxon: int | str,
     space: str | None,
 ) -> wire.SearchHeader:
     """Return what opens a search."""
@@ -122,7 +123,7 @@ def search_header(
         ],
         exact=exact,
         genes=genes,
-        taxon=taxon,
+        taxon=taxon_id(taxon),
         units=int(units or 0),  # type: ignore[arg-type]  # the enum's values are the proto's
         space=_space(space),
     )
