@@ -58,22 +58,32 @@ class Matrix(ABC):
         How it is kept.
     n_cells, n_stored
         Rows and columns on disk.
+
+    Attributes
+    ----------
+    n_columns
+        Columns that are read.
     kept
-        (n_columns,) ascending columns to keep, or None for all.
+        (n_columns,) their places among those stored, ascending; None where all are read.
     """
 
-    def __init__(
-        self,
-        storage: Storage,
-        n_cells: int,
-        n_stored: int,
-        kept: npt.NDArray[np.int64] | None = None,
-    ) -> None:
+    def __init__(self, storage: Storage, n_cells: int, n_stored: int) -> None:
         self.storage = storage
         self.n_cells = n_cells
         self.n_stored = n_stored
-        self.n_columns = n_stored if kept is None else len(kept)
-        self._kept = kept
+        self.n_columns = n_stored
+        self.kept: npt.NDArray[np.int64] | None = None
+
+    def keep(self, columns: npt.NDArray[np.int64]) -> None:
+        """Read these columns alone from now on.
+
+        Parameters
+        ----------
+        columns
+            (n_columns,) int64 their places among those stored, ascending, none twice.
+        """
+        self.kept = columns
+        self.n_columns = len(columns)
 
     @property
     def path(self) -> Path:
@@ -129,8 +139,8 @@ class Matrix(ABC):
                 f"{self.path}: cells {start} to {stop} cannot be read ({error}); "
                 "the file may be cut short or damaged"
             ) from error
-        if self._kept is not None:
-            block = block[:, self._kept]
+        if self.kept is not None:
+            block = block[:, self.kept]
         return self._tidied(block)
 
     def blocks(
@@ -189,7 +199,7 @@ class CompressedMatrix(Matrix):
 
     Parameters
     ----------
-    storage, n_stored, kept
+    storage, n_stored
         As for `Matrix`.
     indptr
         (n_cells + 1,) where each cell's values start.
@@ -204,9 +214,8 @@ class CompressedMatrix(Matrix):
         indptr: npt.NDArray[np.integer],
         indices: Any,
         data: Any,
-        kept: npt.NDArray[np.int64] | None = None,
     ) -> None:
-        super().__init__(storage, len(indptr) - 1, n_stored, kept)
+        super().__init__(storage, len(indptr) - 1, n_stored)
         self._indptr = indptr.astype(np.int64, copy=False)
         self._indices, self._data = indices, data
         if len(indptr) == 0 or indptr[0] != 0 or np.any(np.diff(self._indptr) < 0):
@@ -246,7 +255,7 @@ class DenseMatrix(Matrix):
 
     Parameters
     ----------
-    storage, n_cells, n_stored, kept
+    storage, n_cells, n_stored
         As for `Matrix`.
     entries
         Reader of ranges of cells.
@@ -260,11 +269,10 @@ class DenseMatrix(Matrix):
         n_cells: int,
         n_stored: int,
         entries: Any,
-        kept: npt.NDArray[np.int64] | None = None,
         *,
         transposed: bool = False,
     ) -> None:
-        super().__init__(storage, n_cells, n_stored, kept)
+        super().__init__(storage, n_cells, n_stored)
         self._entries, self._transposed = entries, transposed
         self._mean_values = 0.0
 

@@ -68,6 +68,11 @@ class Opened:
     read_var: Callable[[], Table]
 
 
+def name_table(names: Sequence[str]) -> Table:
+    """Return the annotation of cells or genes that have names alone."""
+    return Table([], lambda: names, dict[str, Any]().__getitem__)
+
+
 def texts(values: Any) -> list[str]:
     """Return values as strings; bytes are UTF-8."""
     listed = np.asarray(values).tolist()

@@ -1,0 +1,233 @@
+"""Which columns of a matrix are genes, and what they are called: one rule for every format."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cellkin.matrices.options import ReadOptions
+from cellkin.matrices.table import Opened, Table, is_ensembl, texts
+from cellkin.wire.errors import InputFileError, NotFoundError
+from cellkin.wire.features import NonGene, gene_like, non_genes
+
+# Columns of var that may say what a feature is, in any case: of Cell Ranger and scanpy, of muon, of
+# DropletUtils, of CELLxGENE. The first that says so of a feature decides.
+_KIND_COLUMNS = ("feature_types", "feature_type", "modality", "type", "feature_biotype")
+_EXPRESSION = frozenset(["gene expression", "gex", "rna", "mrna", "transcriptome"])
+_GENE = frozenset(["gene", "genes"])
+_OTHER = re.compile(
+    r"""
+    antibod(y|ies) (\ .*)? | adts? | proteins? | htos? | hashtags? (\ .*)? | cell\ hashing
+  | multiplexing (\ .*)? | antigens? (\ .*)? | custom
+  | peaks? | atac (\ .*)? | chromatin (\ .*)?
+  | crispr (\ .*)? | s?grnas? | guides? (\ .*)?
+  | vdj (\ .*)? | tcr | bcr
+  | ((negative | positive | genomic | system)\ )? controls? (\ .*)?
+  | (blank | unassigned | deprecated | negative)\ (codewords? | probes?) (\ .*)?
+  | spike\ ?ins? | ercc (\ .*)? | morphology | methylation | metabolites? | lipids? | motifs?
+    """,
+    re.VERBOSE,
+)
+# Missing names stay, and match nothing: a species may have a gene of such a name.
+_LEFT_OUT = (NonGene.REGION, NonGene.CONTROL, NonGene.ANTIBODY)
+_SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-._/@:()+][A-Za-z0-9]+)*")
+_BARCODE = re.compile(r"[ACGTN]{8,}(?:[-_.].*)?")
+_MAX_SYMBOL, _N_SHOWN = 25, 3
+# A column is named in a hint where so many of its values look like genes and are its own.
+_ENOUGH = 0.5
+
+
+@dataclass(frozen=True)
+class Genes:
+    """The columns of a matrix that are read.
+
+    Parameters
+    ----------
+    names
+        What they are called.
+    var
+        Their annotation.
+    kept
+        (n_genes,) int64 their places among all columns, ascending; None where all are read.
+    notes
+        Sentences for the user on what was left out.
+    hint
+        Returns a sentence on columns of ``var`` whose names may be better; empty where none is.
+    """
+
+    names: list[str]
+    var: Table
+    kept: npt.NDArray[np.int64] | None
+    notes: list[str]
+    hint: Callable[[], str]
+
+
+def read_genes(opened: Opened, how: ReadOptions, where: Path) -> Genes:
+    """Find the columns of an open file that are genes, and have its matrix read these alone.
+
+    Parameters
+    ----------
+    opened
+        The file; its matrix has no column left out yet.
+    how
+        Which column of ``var`` has the names.
+    where
+        Names the file in errors.
+
+    Raises
+    ------
+    InputFileError
+        If no column is a gene, or the matrix has more or fewer columns than are named.
+    NotFoundError
+        If there is no such column of ``var``; the message lists those there are.
+    """
+    var, matrix = opened.read_var(), opened.matrix
+    names = var.names() if how.gene_column is None else _named_by(var, how.gene_column, where)
+    if len(names) != matrix.n_stored:
+        raise InputFileError(
+            f"{where}: the matrix has {matrix.n_stored} genes, but {len(names)} are named"
+        )
+    genes = np.ones(len(names), bool)
+    notes = _leave_out_kinds(genes, var, where)
+    notes += _leave_out_names(genes, names)
+    if len(names) and not genes.any():
+        raise InputFileError(
+            f"{where} has no genes: {'; '.join(notes)}. Give a file of gene expression"
+        )
+    kept = None if genes.all() else np.flatnonzero(genes)
+    if kept is not None:
+        names = [names[at] for at in kept]
+        var = replace(var, kept=kept)
+        matrix.keep(kept)
+    return Genes(names, var, kept, notes, lambda: name_hint(var, names))
+
+
+def name_hint(var: Table, names: Sequence[str]) -> str:
+    """Say which columns of ``var`` have names that look like genes.
+
+    Parameters
+    ----------
+    var
+        The annotation of the genes.
+    names
+        What they are called without it; a column of the same is not named.
+
+    Returns
+    -------
+    str
+        A sentence; empty where there is no such column.
+    """
+    counts = {}
+    for column in var.columns:
+        values = pd.Series(var.column(column))
+        # Numbers and truth values are no names.
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.astype(values.cat.categories.dtype)
+        if pd.api.types.is_numeric_dtype(values.dtype):
+            continue
+        found = _texts(values)
+        n = n_like_genes(found)
+        if n and n >= _ENOUGH * len(found) and found != list(names):
+            counts[column] = n
+    best = sorted(counts, key=lambda name: -counts[name])[:_N_SHOWN]
+    if not best:
+        return ""
+    each = " and ".join(f"{name!r} has {counts[name]:,} names" for name in best)
+    return (
+        f"var column {each} that look like genes; try gene_column={best[0]!r} "
+        f"(--gene-column {best[0]})"
+    )
+
+
+def n_like_genes(names: Sequence[str]) -> int:
+    """Count the distinct names that look like Ensembl ids or symbols of genes, in any species."""
+    distinct = list(dict.fromkeys(names))
+    return sum(
+        is_ensembl(name)
+        or (
+            len(name) <= _MAX_SYMBOL
+            and _SYMBOL.fullmatch(name) is not None
+            and not _BARCODE.fullmatch(name)
+        )
+        for name, like in zip(distinct, gene_like(distinct), strict=True)
+        if like
+    )
+
+
+def _named_by(var: Table, column: str, where: Path) -> list[str]:
+    """Return the names in a column, '' where one is missing."""
+    if column not in var.columns:
+        raise NotFoundError(
+            f"{where} has no var column {column!r} for the gene names; it has: "
+            + (", ".join(var.columns) or "none")
+        )
+    return _texts(var.column(column))
+
+
+def _texts(column: Any) -> list[str]:
+    """Return the values of a column as strings, '' where one is missing."""
+    values = pd.Series(column).astype(object)
+    return texts(values.where(values.notna(), "").to_numpy())
+
+
+def _leave_out_kinds(genes: npt.NDArray[np.bool_], var: Table, where: Path) -> list[str]:
+    """Leave out what ``var`` says is no gene, and return a note on it."""
+    columns = {name.lower(): name for name in reversed(var.columns)}
+    for known in _KIND_COLUMNS:
+        if known not in columns:
+            continue
+        kinds = _texts(var.column(columns[known]))
+        others = _others(set(kinds))
+        if others is None:
+            continue
+        genes &= np.fromiter((kind not in others for kind in kinds), bool, len(kinds))
+        counts = Counter(kind for kind in kinds if kind in others)
+        named = ", ".join(sorted({_bare(kind) for kind in counts}))
+        if kinds and not genes.any():
+            raise InputFileError(
+                f"{where} has no Gene Expression features, only {named}; if these are genes, "
+                f"say so in the column {columns[known]!r} of var"
+            )
+        if not counts:
+            return []
+        return [f"left out {counts.total()} features that are not genes: {named}"]
+    return []
+
+
+def _others(kinds: set[str]) -> set[str] | None:
+    """Return which of the kinds of features are no genes; None where nothing is known of any."""
+    plain = {kind: re.sub(r"[-_ ]+", " ", _bare(kind).lower()) for kind in kinds}
+    other = {kind for kind in kinds if _OTHER.fullmatch(plain[kind])}
+    if any(plain[kind] in _EXPRESSION for kind in kinds):
+        # Beside these words every other kind is another measurement; of the missing nobody knows.
+        genes = {"", *_EXPRESSION, *_GENE}
+        return {kind for kind in kinds if plain[kind] not in genes}
+    return other or ({*()} if any(plain[kind] in _GENE for kind in kinds) else None)
+
+
+def _bare(kind: str) -> str:
+    return kind.strip().strip("\"'").strip()
+
+
+def _leave_out_names(genes: npt.NDArray[np.bool_], names: Sequence[str]) -> list[str]:
+    """Leave out what is plainly no gene by its name, and return a note on it."""
+    found: dict[NonGene, list[str]] = {}
+    for at, kind in non_genes(names).items():
+        if kind in _LEFT_OUT and genes[at]:
+            found.setdefault(kind, []).append(names[at])
+            genes[at] = False
+    if not found:
+        return []
+    said = [
+        f"{len(left)} {kind.value} ({', '.join(left[:_N_SHOWN])}"
+        f"{', ...' if len(left) > _N_SHOWN else ''})"
+        for kind, left in sorted(found.items())
+    ]
+    total = sum(map(len, found.values()))
+    return [f"left out {total} features that are not genes by their names: {', '.join(said)}"]
