@@ -15,7 +15,8 @@ from tests.integration.live import Live
 
 import cellkin.client as ck
 from cellkin.client import checkpoint, labelling
-from cellkin.client.annotate import Annotation, annotate_file, write_annotation
+from cellkin.client.annotate import annotate_file, write_annotation
+from cellkin.client.annotation import Annotation
 from cellkin.client.errors import AnswerWarning
 from cellkin.matrices.cells import open_cells
 from cellkin.wire.errors import (
@@ -94,7 +95,7 @@ def test_one_answer_whatever_holds_the_cells(
     assert_same(results(in_memory), frame)
     told = in_memory.uns["cellkin"]
     listed = right.manifest()
-    assert list(told.pop("labels")) == right.report.labels
+    assert list(told.pop("labels")) == listed.pop("labels") == right.report.labels
     records = told.pop("warnings").to_dict("records")
     assert records == [
         each | {"labels": ", ".join(each["labels"])} for each in listed.pop("warnings")
@@ -358,7 +359,7 @@ def test_clusters_get_a_label_each(
     assert (labels.iloc[1:].astype(str) == adata.obs["cell_type"].iloc[1:]).all()
     with pytest.raises(NotFoundError, match="no obs column 'louvain'; there is: cell_type"):
         ck.tl.annotate(adata, "trio", client=client, clusters="louvain")
-    with pytest.raises(InvalidArgumentError, match="clusters and copy are for AnnData"):
+    with pytest.raises(InvalidArgumentError, match="cells come in blocks; give AnnData"):
         ck.tl.annotate([adata], "trio", client=client, clusters="leiden")
 
 

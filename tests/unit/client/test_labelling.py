@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from tests.unit.client.fake import FakeServer, client_of
 
 from cellkin.client import labelling, tl
-from cellkin.client.annotate import Annotation
+from cellkin.client.annotation import Annotation
 from cellkin.client.errors import AnswerWarning
 from cellkin.client.labelling import Settings, label
 from cellkin.client.queries import BlockwiseQuery, Query, WholeQuery

@@ -17,7 +17,7 @@ from cellkin.matrices.held import held_cells
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.background import background_runs
-from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,9 @@ class Query(Protocol):
     def blocks(self, max_cells: int) -> Iterator[Block]:
         """Yield all cells in order and in blocks of no more than so many."""
 
+    def column(self, name: str) -> Any:
+        """Return a column of ``obs``, as pandas or numpy has it; see `CellFile`."""
+
     def background(self, n_wanted: int) -> sp.csr_matrix | None:
         """Return about so many cells drawn evenly from all, as `background_runs` chooses them.
 
@@ -79,6 +82,21 @@ class WholeQuery:
         for cells in self._cells.blocks(max_cells=max_cells):
             yield Block(cells, self._cells.cell_ids[done : done + cells.shape[0]])
             done += cells.shape[0]
+
+    def column(self, name: str) -> Any:
+        """Return a column of ``obs``, as pandas or numpy has it.
+
+        Raises
+        ------
+        NotFoundError
+            If there is no such column; the message lists those there are.
+        """
+        if name not in self._cells.columns:
+            raise NotFoundError(
+                f"{self._cells.path} has no obs column {name!r}; there is: "
+                + (", ".join(self._cells.columns) or "none")
+            )
+        return self._cells.obs.column(name)
 
     def background(self, n_wanted: int) -> sp.csr_matrix | None:
         """Return about so many cells drawn evenly from all, None where there are too few."""
@@ -152,6 +170,12 @@ class BlockwiseQuery:
                     )
                 n_cells += len(block.names)
                 yield block
+
+    def column(self, name: str) -> Any:
+        """Refuse: what the last cells are is not known before they are read."""
+        raise InvalidArgumentError(
+            f"the column {name!r} was asked for, and cells come in blocks; give AnnData or a path"
+        )
 
     def background(self, n_wanted: int) -> sp.csr_matrix | None:
         """Return nothing: of cells that come one by one none can be drawn from the end."""

@@ -8,7 +8,7 @@ import anndata
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.client.annotate import Annotation
+from cellkin.client.annotation import Annotation
 from cellkin.client.client import Client
 from cellkin.client.labelling import Settings, label
 from cellkin.client.queries import open_query

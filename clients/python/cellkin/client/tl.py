@@ -15,15 +15,14 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from cellkin.client.annotate import Annotation, storable
+from cellkin.client.annotate import annotate_query
+from cellkin.client.annotation import Annotation, storable
 from cellkin.client.calls.messages import CellFilter, index_name
 from cellkin.client.client import Client
-from cellkin.client.clusters import vote
 from cellkin.client.errors import AnswerWarning
 from cellkin.client.explaining import Asked, Predicted, explain_cells, explain_groups
 from cellkin.client.hits import joined, rectangles
 from cellkin.client.labelling import Settings
-from cellkin.client.labelling import label as label_cells
 from cellkin.client.queries import WholeQuery, open_query, require_anndata
 from cellkin.client.results.cells import CellHits
 from cellkin.client.session import connected, shown_progress
@@ -47,7 +46,7 @@ def annotate(
     gene_column: str | None = None,
     units: str | None = None,
     modality: str | None = None,
-    taxon: int = 0,
+    taxon: int | str = 0,
     min_probability: float | None = None,
     novelty_limit: float | None = None,
     false_alarms: float | None = None,
@@ -80,7 +79,8 @@ def annotate(
     modality
         Of a path: the modality to read of a file of several; None for that of gene expression.
     taxon
-        NCBI taxonomy id of the cells; 0 infers it from the gene names.
+        Species of the cells, by NCBI taxonomy id or name (``"mouse"``); 0 infers it from the gene
+        names.
     min_probability
         The least probability of a label, in (0, 1]; None for that stored with the index.
     novelty_limit
@@ -95,7 +95,7 @@ def annotate(
     exclude_batches
         Batches of the reference that do not vote; then neighbors alone decide.
     clusters
-        A column of ``obs``, such as ``leiden``, whose clusters get a label each.
+        A column of ``obs``, such as ``leiden``, whose clusters get a label each; not of blocks.
     resume
         Folder in which answers are kept as they come. Given again after an interrupt, what is
         answered is compared with the cells and not asked again.
@@ -167,26 +167,21 @@ def annotate(
         If ``resume`` is of another query, of other versions or settings.
     """
     held = isinstance(adata, anndata.AnnData)
-    if not held and (clusters is not None or copy):
-        raise InvalidArgumentError(
-            "clusters and copy are for AnnData; a path or blocks give an Annotation"
-        )
-    if clusters is not None and clusters not in adata.obs:
-        raise NotFoundError(
-            f"no obs column {clusters!r}; there is: {', '.join(adata.obs) or 'none'}"
-        )
+    if copy and not held:
+        raise InvalidArgumentError("copy is for AnnData; a path or blocks give an Annotation")
     target = _target(adata, copy) if held else adata
     how = ReadOptions(layer, use_raw, modality, gene_column, units)
     settings = Settings(
         index, taxon, min_probability, space, tuple(exclude_batches), novelty_limit=novelty_limit,
         false_alarms=false_alarms, probabilities=probabilities,
     )  # fmt: skip
-    annotation = _annotation(target, client, settings, how, resume)
+    annotation = _annotation(target, client, settings, how, resume, clusters)
     for said in annotation.weaknesses():
         warnings.warn(said, AnswerWarning, stacklevel=2)
     if not held:
         return annotation
-    _write(target, annotation, key_added, clusters)
+    annotation.add_to(target, key_added)
+    target.uns[key_added] = annotation.uns()
     return target if copy else None
 
 
@@ -200,7 +195,7 @@ def embed(
     use_raw: bool = False,
     gene_column: str | None = None,
     units: str | None = None,
-    taxon: int = 0,
+    taxon: int | str = 0,
     space: str | None = None,
     resume: str | Path | None = None,
     copy: bool = False,
@@ -249,7 +244,7 @@ def search_cells(
     use_raw: bool = False,
     gene_column: str | None = None,
     units: str | None = None,
-    taxon: int = 0,
+    taxon: int | str = 0,
     copy: bool = False,
 ) -> anndata.AnnData | None:
     """Find the reference cells nearest to each cell.
@@ -363,7 +358,7 @@ def explain(
     use_raw: bool = False,
     gene_column: str | None = None,
     units: str | None = None,
-    taxon: int = 0,
+    taxon: int | str = 0,
     copy: bool = False,
 ) -> anndata.AnnData | None:
     """Say which genes pull each cell, or each group of cells, to a label, exactly and additively.
@@ -446,6 +441,7 @@ def _annotation(
     settings: Settings,
     how: ReadOptions,
     resume: str | Path | None,
+    clusters: str | None = None,
 ) -> Annotation:
     kept = Path(resume) if resume is not None else None
     with (
@@ -453,27 +449,9 @@ def _annotation(
         connected(client) as asked,
         shown_progress("labelling cells") as progress,
     ):
-        found = label_cells(asked, query, settings, resume=kept, progress=progress)
-    return Annotation.of(found, how)
-
-
-def _write(target: Any, found: Annotation, key: str, clusters: str | None) -> None:
-    found.add_to(target, key)
-    manifest = found.uns()
-    if clusters is None and f"{key}_cluster_label" in target.obs:
-        # Of labels that are gone.
-        del target.obs[f"{key}_cluster_label"]
-    if clusters is not None:
-        groups, chances = target.obs[clusters], found.predictions.probabilities
-        least = found.report.min_probability
-        voted = vote(groups, found.labels, found.winners, chances, least)
-        target.obs[f"{key}_cluster_label"] = voted.of_cells(groups)
-        manifest |= {
-            "clustered_by": clusters,
-            "clusters": storable(voted.columns()),
-            "cluster_split": storable(voted.split_columns()),
-        }
-    target.uns[key] = manifest
+        return annotate_query(
+            asked, query, settings, how, clusters=clusters, resume=kept, progress=progress
+        )
 
 
 def _target(adata: Any, copy: bool) -> Any:

@@ -1,0 +1,354 @@
+"""Labels of cells as they are shown and kept."""
+
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cellkin.client.clusters import Clusters, vote
+from cellkin.client.labelling import Labelled
+from cellkin.client.results.sample import BELONGS, ReportWarning, SampleCheck
+from cellkin.client.results.tables import Tabular
+from cellkin.matrices.options import ReadOptions, X
+from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute, TextRung, UnknownReason
+
+# Beyond this share of cells that are too far the reference is doubted, of so many cells at least.
+_MOST, _ENOUGH_CELLS = 0.5, 20
+
+
+@dataclass(frozen=True)
+class Annotation(Labelled, Tabular):
+    """The labels of cells.
+
+    Parameters
+    ----------
+    settings, report, units, cell_ids, predictions, mass
+        As `Labelled`.
+    how
+        Which matrix was read, and as what.
+    clustered_by
+        The column of ``obs`` that has the cells' clusters; empty where none was asked about.
+    groups
+        (n_cells,) the cluster of each cell, as pandas or numpy has it; None where none was asked
+        about.
+    """
+
+    how: ReadOptions = X
+    clustered_by: str = ""
+    groups: Any = None
+
+    @classmethod
+    def of(cls, found: Labelled, how: ReadOptions) -> "Annotation":
+        """Return answers as labels."""
+        return cls(**vars(found), how=how)
+
+    def clustered(self, column: str, groups: Any) -> "Annotation":
+        """Return the same labels with one for each cluster.
+
+        Parameters
+        ----------
+        column
+            What the clusters are called.
+        groups
+            (n_cells,) the cluster of each cell; where it is missing a cell is in none.
+        """
+        return replace(self, clustered_by=column, groups=groups)
+
+    @cached_property
+    def clusters(self) -> Clusters | None:
+        """The labels of the clusters; None where none were asked about."""
+        if self.groups is None:
+            return None
+        chances, least = self.predictions.probabilities, self.report.min_probability
+        return vote(self.groups, self.labels, self.winners, chances, least)
+
+    @property
+    def winners(self) -> pd.Categorical:
+        """The most probable subtype, missing where no gene of a cell matched."""
+        return pd.Categorical.from_codes(self.predictions.winners, categories=self.report.labels)
+
+    @property
+    def runners_up(self) -> pd.Categorical:
+        """The second most probable subtype, missing where there is none."""
+        codes = self.predictions.runners_up
+        return pd.Categorical.from_codes(codes, categories=self.report.labels)
+
+    @property
+    def unknown(self) -> npt.NDArray[np.bool_]:
+        """(n_cells,) bool, cells no label can be claimed for."""
+        return np.not_equal(self.predictions.reasons, UnknownReason.KNOWN)
+
+    @property
+    def labels(self) -> pd.Categorical:
+        """The label of each cell, ``unknown`` where none can be claimed."""
+        names = [n for n in self.report.labels if n != UNKNOWN_LABEL]
+        categories = [*names, UNKNOWN_LABEL]
+        place = np.array([categories.index(name) for name in self.report.labels], np.int32)
+        codes = np.full(len(self.cell_ids), len(names), np.int32)
+        known = ~self.unknown
+        codes[known] = place[self.predictions.winners[known]]
+        return pd.Categorical.from_codes(codes, categories=categories)
+
+    @property
+    def fallbacks(self) -> pd.Categorical:
+        """The deepest ancestor that is probable enough where the subtype is not, else missing."""
+        names = self.report.ancestors
+        return pd.Categorical.from_codes(self.predictions.fallbacks, categories=names)
+
+    def columns(self) -> dict[str, Any]:
+        """Return one row a cell.
+
+        Returns
+        -------
+        dict
+            ``cell_id``, the cells' names; what `obs` has; of clusters also ``cluster``, the cell's;
+            and where all probabilities were asked for a column ``probability:LABEL`` of each label,
+            (n_cells,) float32 in [0, 1].
+        """
+        every = self.predictions.label_probabilities
+        chances = zip(self.report.labels, every.T, strict=True) if every.shape[1] else ()
+        return {
+            "cell_id": self.cell_ids,
+            **{name: _plain(column) for name, column in self.obs("").items()},
+            **({} if self.groups is None else {"cluster": _texts(self.groups)}),
+            **{f"probability:{label}": np.array(column) for label, column in chances},
+        }
+
+    def obs(self, prefix: str) -> dict[str, Any]:
+        """Return the columns that say what each cell is, each name with a prefix."""
+        found = self.predictions
+        columns = {
+            "label": self.labels,
+            "winner": self.winners,
+            "probability": found.known_probabilities,
+            "winner_probability": np.array(found.probabilities),
+            "runner_up": self.runners_up,
+            "runner_up_probability": np.array(found.runner_up_probabilities),
+            "support": np.array(found.supports),
+            "n_votes": np.array(found.n_votes),
+            "novelty": np.array(found.novelties),
+            "unknown": self.unknown,
+            "reason": _names(found.reasons, {int(r): r.label for r in UnknownReason}),
+            "matched_share": found.matched_shares,
+            **({"fallback": self.fallbacks} if self.report.ancestors else {}),
+            **({"cluster_label": self.clusters.of_cells(self.groups)} if self.clusters else {}),
+        }
+        return {prefix + name: values for name, values in columns.items()}
+
+    def obsm(self, key: str) -> dict[str, npt.NDArray[np.float32]]:
+        """Return what is a row a cell: shares by route; vectors and probabilities if asked for."""
+        found = self.predictions
+        rows = {f"{key}_route_shares": np.array(found.route_shares)}
+        if found.vectors.shape[1]:
+            rows[f"X_{key}"] = found.vectors
+        if found.label_probabilities.shape[1]:
+            rows[f"{key}_probabilities"] = np.array(found.label_probabilities)
+        return rows
+
+    def var(self, prefix: str) -> dict[str, Any]:
+        """Return the columns that say how each gene was read, each name with a prefix."""
+        match = self.report.match
+        return {
+            f"{prefix}gene_id": match.gene_ids,
+            f"{prefix}match": _names(match.routes, {int(r): r.label for r in GeneRoute}),
+            f"{prefix}text": _names(match.rungs, {0: "", **{int(r): r.label for r in TextRung}}),
+        }
+
+    def add_to(self, adata: Any, key: str) -> None:
+        """Write `obs`, `obsm` and `var` into AnnData.
+
+        Parameters
+        ----------
+        adata
+            The cells that were labelled, in order.
+        key
+            What the names begin with.
+        """
+        for name, values in self.obs(f"{key}_").items():
+            adata.obs[name] = values
+        rows_of = self.obsm(key)
+        for name, rows in rows_of.items():
+            adata.obsm[name] = rows
+        # Of an earlier call that asked for more, nothing is left to be taken for this one's.
+        if self.clusters is None and f"{key}_cluster_label" in adata.obs:
+            del adata.obs[f"{key}_cluster_label"]
+        if f"{key}_probabilities" not in rows_of:
+            adata.obsm.pop(f"{key}_probabilities", None)
+        var = adata.raw.var if self.how.raw else adata.var
+        for name, values in self.var(f"{key}_").items():
+            var[name] = values
+
+    def counts(self) -> dict[str, int]:
+        """Return the labels there are and the cells of each, most first, ties by name."""
+        counts = [(str(name), int(n)) for name, n in self.labels.value_counts().items() if n]
+        return dict(sorted(counts, key=lambda of: (-of[1], of[0])))
+
+    def forced_counts(self) -> dict[str, int]:
+        """Return the most probable labels of unknown cells, and the cells of each, most first."""
+        counts = self.winners[self.unknown].value_counts()
+        named = [(str(name), int(n)) for name, n in counts.items() if n]
+        return dict(sorted(named, key=lambda of: (-of[1], of[0])))
+
+    @property
+    def warnings(self) -> list[ReportWarning]:
+        """What weakens the labels: what the server says, and what shows in all cells together."""
+        found = list(self.report.warnings)
+        too_far = np.equal(self.predictions.reasons, UnknownReason.TOO_FAR)
+        share = float(too_far.mean()) if len(too_far) >= _ENOUGH_CELLS else 0.0
+        if share >= _MOST:
+            said = (
+                f"{share:.0%} of the cells are farther from the reference than its own: see "
+                f"whether the sample is of the tissue of {self.report.versions.index}, and whether "
+                "its gene names belong to its columns"
+            )
+            found.insert(0, ReportWarning("MOST_CELLS_TOO_FAR", said))
+        if n_repeated := len(self.cell_ids) - len(set(self.cell_ids)):
+            said = (
+                f"{n_repeated} of {len(self.cell_ids)} cells have the name of a cell before them: "
+                "join these labels with others by the order of the cells, not by their names"
+            )
+            found.append(ReportWarning("REPEATED_CELL_NAMES", said))
+        return found
+
+    def weaknesses(self) -> list[str]:
+        """Return what weakens the labels, a sentence each: to be shown wherever they are read."""
+        said = [str(warning) for warning in self.warnings]
+        check = self.report.sample_check
+        # Of a sample that does not belong to the reference the server warns itself.
+        if check is not None and check.verdict == BELONGS and check.unconfirmed:
+            said.append(
+                "labels that expression did not confirm, so that their cells are unknown: "
+                + ", ".join(check.unconfirmed)
+            )
+        return said
+
+    def label_columns(self) -> dict[str, Any]:
+        """Return one row a label that cells have, most cells first.
+
+        Returns
+        -------
+        dict
+            ``label``; ``n_cells``; ``share`` of all cells, in [0, 1]; ``mean_probability``, NaN for
+            ``unknown``; ``forced`` and ``n_forced``: of ``unknown`` the label that is the most
+            probable of most of its cells, and how many these are; empty and 0 elsewhere.
+        """
+        counts, labels = self.counts(), self.labels
+        forced = next(iter(self.forced_counts().items()), ("", 0))
+        none = ("", 0)
+        of = [forced if name == UNKNOWN_LABEL else none for name in counts]
+        chances = self.predictions.probabilities
+        means = [
+            np.nan if name == UNKNOWN_LABEL else float(chances[labels == name].mean())
+            for name in counts
+        ]
+        n_cells = np.array(list(counts.values()), np.int64)
+        return {
+            "label": list(counts),
+            "n_cells": n_cells,
+            "share": n_cells / max(1, len(labels)),
+            "mean_probability": np.array(means, np.float64),
+            "forced": [name for name, _ in of],
+            "n_forced": np.array([n for _, n in of], np.int64),
+        }
+
+    def uns(self) -> dict[str, Any]:
+        """Return the `manifest` as AnnData files can hold it: lists of records are tables."""
+        check, clusters = self.report.sample_check, self.clusters
+        told = self.manifest()
+        told["labels"] = np.array(self.report.labels, object)
+        told["warnings"] = storable(
+            {
+                "reason": np.array([w.reason for w in self.warnings], object),
+                "message": np.array([w.message for w in self.warnings], object),
+                "labels": np.array([", ".join(w.labels) for w in self.warnings], object),
+            }
+        )
+        if check is not None:
+            told["sample_check"] = {**told["sample_check"], "labels": storable(check.columns())}
+        if clusters is not None:
+            told["clusters"] = storable(clusters.columns())
+            told["cluster_split"] = storable(clusters.split_columns())
+        return told
+
+    def manifest(self) -> dict[str, Any]:
+        """Return every version and setting the labels come from, and the match report.
+
+        ``labels`` are those of the reference, the order of the columns of
+        ``obsm['cellkin_probabilities']``.
+        """
+        settings, check, clusters = self.settings, self.report.sample_check, self.clusters
+        strictness = {
+            name: float(value)
+            for name in ("novelty_limit", "false_alarms")
+            if (value := getattr(settings, name)) is not None
+        }
+        return {
+            "versions": asdict(self.report.versions),
+            "labels": list(self.report.labels),
+            "recipe": self.report.recipe,
+            "k": self.report.k,
+            "space": self.report.space,
+            "foreign": self.report.foreign,
+            "own_mean": self.report.own_mean,
+            "shared_expression": float(self.report.shared_expression),
+            "min_probability": float(self.report.min_probability),
+            "novelty_limit": float(self.report.novelty_limit),
+            "strictness": strictness,
+            "calibration_error": float(self.report.calibration_error),
+            "taxon": self.report.match.taxon,
+            "exclude_batches": list(settings.exclude_batches),
+            **{n: "" if value is None else value for n, value in asdict(self.how).items()},
+            "units": self.units.why,
+            "gene_match": self.report.match.to_metadata(),
+            "routes": [route.label for route in GeneRoute],
+            "warnings": [asdict(w) | {"labels": list(w.labels)} for w in self.warnings],
+            "sample_check": {} if check is None else _check_record(check),
+        } | (
+            {}
+            if clusters is None
+            else {
+                "clustered_by": self.clustered_by,
+                "clusters": _records(clusters.columns()),
+                "cluster_split": _records(clusters.split_columns()),
+            }
+        )
+
+
+def storable(columns: dict[str, Any]) -> pd.DataFrame:
+    """Return a table as ``.h5ad`` and zarr files hold them, its rows named."""
+    frame = pd.DataFrame(columns)
+    frame.index = frame.index.astype(str)
+    return frame
+
+
+def _check_record(check: SampleCheck) -> dict[str, Any]:
+    return {**asdict(check), "labels": [asdict(label) for label in check.labels]}
+
+
+def _records(columns: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a table as one dictionary a row, of Python's own numbers and strings."""
+    rows = zip(*(np.asarray(column, object).tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]
+
+
+def _texts(groups: Any) -> npt.NDArray[np.object_]:
+    """Return the names of clusters as strings, None where one is missing."""
+    grouped = pd.Categorical(groups)
+    return np.array([*map(str, grouped.categories), None], object)[grouped.codes]
+
+
+def _plain(column: Any) -> Any:
+    """Return a column as an array; missing names are None."""
+    if not isinstance(column, pd.Categorical):
+        return column
+    names = np.array([*column.categories, None], object)
+    return names[column.codes]
+
+
+def _names(codes: npt.NDArray[np.uint8], labels: dict[int, str]) -> pd.Categorical:
+    position = np.zeros(max(labels) + 1, np.int8)
+    position[list(labels)] = np.arange(len(labels))
+    return pd.Categorical.from_codes(position[codes], categories=list(labels.values()))
