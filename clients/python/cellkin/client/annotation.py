@@ -17,6 +17,8 @@ from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute, TextRung, UnknownReason
 
 # Beyond this share of cells that are too far the reference is doubted, of so many cells at least.
 _MOST, _ENOUGH_CELLS = 0.5, 20
+# Stands for a route, in a column that was left out.
+_NO_GENE = 255
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Annotation(Labelled, Tabular):
 
     Parameters
     ----------
-    settings, report, units, cell_ids, predictions, mass
+    settings, report, units, cell_ids, predictions, mass, columns_read, notes,
+    gene_hint
         As `Labelled`.
     how
         Which matrix was read, and as what.
@@ -149,12 +152,19 @@ class Annotation(Labelled, Tabular):
         return rows
 
     def var(self, prefix: str) -> dict[str, Any]:
-        """Return the columns that say how each gene was read, each name with a prefix."""
-        match = self.report.match
+        """Return the columns that say how each gene was read, each name with a prefix.
+
+        They have a row for every column of the matrix; what is no gene has GeneID 0.
+        """
+        match, spread = self.report.match, self.columns_read.spread
+        routes = {int(r): r.label for r in GeneRoute}
+        if self.columns_read.kept is not None:
+            routes[_NO_GENE] = "not a gene"
+        rungs = {0: "", **{int(r): r.label for r in TextRung}}
         return {
-            f"{prefix}gene_id": match.gene_ids,
-            f"{prefix}match": _names(match.routes, {int(r): r.label for r in GeneRoute}),
-            f"{prefix}text": _names(match.rungs, {0: "", **{int(r): r.label for r in TextRung}}),
+            f"{prefix}gene_id": spread(match.gene_ids, 0),
+            f"{prefix}match": _names(spread(match.routes, _NO_GENE), routes),
+            f"{prefix}text": _names(spread(match.rungs, 0), rungs),
         }
 
     def add_to(self, adata: Any, key: str) -> None:
@@ -211,6 +221,9 @@ class Annotation(Labelled, Tabular):
                 "join these labels with others by the order of the cells, not by their names"
             )
             found.append(ReportWarning("REPEATED_CELL_NAMES", said))
+        if self.gene_hint:
+            used = f"{self.report.match.n_used} of {self.report.match.n_given} gene names are used"
+            found.append(ReportWarning("FEW_GENE_NAMES", f"{used}. {self.gene_hint}"))
         return found
 
     def weaknesses(self) -> list[str]:
@@ -302,6 +315,7 @@ class Annotation(Labelled, Tabular):
             "exclude_batches": list(settings.exclude_batches),
             **{n: "" if value is None else value for n, value in asdict(self.how).items()},
             "units": self.units.why,
+            "notes": list(self.notes),
             "gene_match": self.report.match.to_metadata(),
             "routes": [route.label for route in GeneRoute],
             "warnings": [asdict(w) | {"labels": list(w.labels)} for w in self.warnings],

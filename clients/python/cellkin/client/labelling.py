@@ -17,10 +17,14 @@ from cellkin.client.client import Client
 from cellkin.client.connection import MAX_IN_FLIGHT
 from cellkin.client.queries import Block, Query
 from cellkin.client.results.predictions import Predictions, QueryReport
+from cellkin.matrices.features import ColumnsRead
 from cellkin.matrices.matrix import MAX_CELLS
 from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.species import taxon_id
 from cellkin.wire.terms import BACKGROUND_CELLS, ExpressionUnits
+
+# Below this share of names that are used, better names are looked for.
+_FEW_MATCH = 0.2
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with the cells done and the cells there are."""
@@ -94,6 +98,12 @@ class Labelled:
         One row a cell; of a resumed run on disk until it is read.
     mass
         (n_genes,) float64, the summed linear expression of each column.
+    columns_read
+        Which columns of the matrix the genes are.
+    notes
+        Sentences for the user on how the cells were read.
+    gene_hint
+        Where few names are used, a sentence on columns of better names; else empty.
     """
 
     settings: Settings
@@ -102,6 +112,9 @@ class Labelled:
     cell_ids: list[str]
     predictions: Predictions
     mass: npt.NDArray[np.float64]
+    columns_read: ColumnsRead
+    notes: list[str]
+    gene_hint: str
 
 
 def label(
@@ -159,7 +172,11 @@ def label(
             progress(len(names), query.n_cells or len(names))
         kept.write()
     mass = kept.mass(len(query.gene_names))
-    return Labelled(settings, report, query.units, names, kept.answers(), mass)
+    few_match = report.match.n_used < _FEW_MATCH * report.match.n_given
+    return Labelled(
+        settings, report, query.units, names, kept.answers(), mass, query.columns_read,
+        query.notes, query.gene_hint() if few_match else "",
+    )  # fmt: skip
 
 
 class _Sent:

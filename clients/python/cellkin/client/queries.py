@@ -1,6 +1,6 @@
 """Cells to ask about, whatever holds them: a file, AnnData, or blocks that come one by one."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -13,6 +13,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 from cellkin.matrices.cells import CellFile, open_cells
+from cellkin.matrices.features import ColumnsRead, hinting
 from cellkin.matrices.held import held_cells
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.units import UnitsFinding
@@ -47,11 +48,20 @@ class Query(Protocol):
         What the values were found to be.
     n_cells
         How many there are; None where nobody knows before the last.
+    columns_read
+        Which columns of the matrix are read.
+    notes
+        Sentences for the user on how the cells were read.
+    gene_hint
+        Returns a sentence on better names of genes; see `Genes`.
     """
 
     gene_names: list[str]
     units: UnitsFinding
     n_cells: int | None
+    columns_read: ColumnsRead
+    notes: list[str]
+    gene_hint: Callable[[], str]
 
     def blocks(self, max_cells: int) -> Iterator[Block]:
         """Yield all cells in order and in blocks of no more than so many."""
@@ -75,6 +85,9 @@ class WholeQuery:
         self.gene_names = cells.gene_names
         self.units = cells.units
         self.n_cells: int | None = cells.n_cells
+        self.columns_read = ColumnsRead(cells.matrix.n_stored, cells.matrix.kept)
+        self.notes = cells.notes
+        self.gene_hint = cells.gene_hint
 
     def blocks(self, max_cells: int) -> Iterator[Block]:
         """Yield all cells in order and in blocks of no more than so many."""
@@ -152,6 +165,9 @@ class BlockwiseQuery:
         self.gene_names = opened.gene_names
         self.units = opened.units
         self.n_cells: int | None = None
+        self.columns_read = ColumnsRead(opened.matrix.n_stored, opened.matrix.kept)
+        self.notes = opened.notes
+        self.gene_hint = opened.gene_hint
 
     def blocks(self, max_cells: int) -> Iterator[Block]:
         """Yield all cells in order and in blocks of no more than so many."""
@@ -211,9 +227,13 @@ def open_query(cells: Any, how: ReadOptions = X) -> Iterator[Query]:
         with open_cells(cells, how) as file:
             yield WholeQuery(file)
     elif isinstance(cells, anndata.AnnData):
-        yield WholeQuery(held_cells(cells, how))
+        held = WholeQuery(held_cells(cells, how))
+        with hinting(held.gene_hint):
+            yield held
     elif _may_have_blocks(cells):
-        yield BlockwiseQuery(cells, how)
+        parts = BlockwiseQuery(cells, how)
+        with hinting(parts.gene_hint):
+            yield parts
     else:
         raise InvalidArgumentError(
             f"cells are given as {type(cells).__name__}; give AnnData, a path, or an iterable of "

@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pandas as pd
 
 from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.table import Opened, Table, is_ensembl, texts
-from cellkin.wire.errors import InputFileError, NotFoundError
+from cellkin.wire.errors import GenesUnmatchedError, InputFileError, NotFoundError
 from cellkin.wire.features import NonGene, gene_like, non_genes
 
 # Columns of var that may say what a feature is, in any case: of Cell Ranger and scanpy, of muon, of
@@ -68,6 +69,60 @@ class Genes:
     hint: Callable[[], str]
 
 
+@dataclass(frozen=True)
+class ColumnsRead:
+    """Which columns of a matrix were read.
+
+    Parameters
+    ----------
+    n_stored
+        Columns there are.
+    kept
+        (n_genes,) int64 the places of those that were read, ascending; None for all.
+    """
+
+    n_stored: int
+    kept: npt.NDArray[np.int64] | None = None
+
+    def spread(self, values: npt.NDArray[Any], missing: Any) -> npt.NDArray[Any]:
+        """Return one value for every column there is.
+
+        Parameters
+        ----------
+        values
+            (n_genes,) one for every column that was read.
+        missing
+            The value of the others.
+
+        Returns
+        -------
+        NDArray
+            (n_stored,) of the same type.
+        """
+        if self.kept is None:
+            return values
+        spread = np.full(self.n_stored, missing, values.dtype)
+        spread[self.kept] = values
+        return spread
+
+
+@contextmanager
+def hinting(hint: Callable[[], str]) -> Iterator[None]:
+    """Add a hint to the error of gene names that match nothing.
+
+    Parameters
+    ----------
+    hint
+        As of `Genes`.
+    """
+    try:
+        yield
+    except GenesUnmatchedError as error:
+        if not (said := hint()):
+            raise
+        raise GenesUnmatchedError(f"{error.message}. {said}", error.metadata) from error
+
+
 def read_genes(opened: Opened, how: ReadOptions, where: Path) -> Genes:
     """Find the columns of an open file that are genes, and have its matrix read these alone.
 
@@ -105,7 +160,13 @@ def read_genes(opened: Opened, how: ReadOptions, where: Path) -> Genes:
         names = [names[at] for at in kept]
         var = replace(var, kept=kept)
         matrix.keep(kept)
-    return Genes(names, var, kept, notes, lambda: name_hint(var, names))
+
+    def hint() -> str:
+        return name_hint(var, names)
+
+    if n_like_genes(names) < _ENOUGH * len(names) and (said := hint()):
+        notes.append(f"most gene names do not look like genes. {said}")
+    return Genes(names, var, kept, notes, hint)
 
 
 def name_hint(var: Table, names: Sequence[str]) -> str:
@@ -138,9 +199,10 @@ def name_hint(var: Table, names: Sequence[str]) -> str:
     best = sorted(counts, key=lambda name: -counts[name])[:_N_SHOWN]
     if not best:
         return ""
-    each = " and ".join(f"{name!r} has {counts[name]:,} names" for name in best)
+    each = ", ".join(f"{name!r} ({counts[name]:,} names)" for name in best)
+    columns = "column" if len(best) == 1 else "columns"
     return (
-        f"var column {each} that look like genes; try gene_column={best[0]!r} "
+        f"The names in the var {columns} {each} look like genes: try gene_column={best[0]!r} "
         f"(--gene-column {best[0]})"
     )
 
