@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from cellkin.matrices.labels import is_missing
 from cellkin.space.hierarchy import SEPARATOR
 from cellkin.wire.errors import InputFileError, InvalidArgumentError, MissingDependencyError
 
@@ -25,17 +26,24 @@ class Ontology:
     parents
         By id, what it is a kind of.
     ids
-        By id, former id and name, the id of a term.
+        By id, former id and name, the id of a term; of an obsolete term that which replaces it.
+    considered
+        By id of an obsolete term that nothing replaces, what the ontology suggests.
     """
 
     def __init__(
-        self, names: Mapping[str, str], parents: Mapping[str, list[str]], ids: Mapping[str, str]
+        self,
+        names: Mapping[str, str],
+        parents: Mapping[str, list[str]],
+        ids: Mapping[str, str],
+        considered: Mapping[str, list[str]],
     ) -> None:
         self._names, self._parents, self._ids = names, parents, ids
+        self._considered = considered
 
     @classmethod
     def read(cls, path: Path) -> "Ontology":
-        """Read an OBO file, which may be compressed; terms it calls obsolete are left out.
+        """Read an OBO file, which may be compressed.
 
         Raises
         ------
@@ -51,10 +59,12 @@ class Ontology:
                 "reading an ontology needs obonet; pip install 'cellkin[cells]'"
             ) from error
         try:
-            graph: Any = obonet.read_obo(path)
+            graph: Any = obonet.read_obo(path, ignore_obsolete=False)
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise InputFileError(f"{path} cannot be read as an OBO file ({error})") from error
-        terms = {node: data for node, data in graph.nodes(data=True) if "name" in data}
+        named = {node: data for node, data in graph.nodes(data=True) if "name" in data}
+        obsolete = {node: data for node, data in named.items() if _is_obsolete(data)}
+        terms = {node: data for node, data in named.items() if node not in obsolete}
         if not terms:
             raise InputFileError(f"{path} has no terms; give an OBO file such as cl.obo")
         ids: dict[str, str] = {}
@@ -63,11 +73,16 @@ class Ontology:
         for node, data in terms.items():
             ids |= dict.fromkeys(data.get("alt_id", []), node)
         ids |= {node: node for node in terms}
+        for node, data in obsolete.items():
+            if (replacement := _replacement(node, obsolete)) in terms:
+                ids[node] = replacement
+                ids.setdefault(data["name"], replacement)
         parents = {
             node: [up for _, up, kind in graph.out_edges(node, keys=True) if kind == "is_a"]
             for node in terms
         }
-        return cls({node: data["name"] for node, data in terms.items()}, parents, ids)
+        considered = {node: data.get("consider", []) for node, data in obsolete.items()}
+        return cls({node: data["name"] for node, data in terms.items()}, parents, ids, considered)
 
     def paths(self, labels: Iterable[str]) -> dict[str, str]:
         """Return a path of names for every label, from what it shares with most to itself.
@@ -75,18 +90,20 @@ class Ontology:
         Parameters
         ----------
         labels
-            Ids, former ids or names of terms.
+            Ids, former ids or names of terms. Those that say that a cell has no type, such as
+            ``unknown``, have no path.
 
         Raises
         ------
         InvalidArgumentError
             If a label is no term; the message lists those.
         """
-        labels = sorted(set(labels))
+        labels = sorted({label for label in labels if not is_missing(label)})
         if lost := [label for label in labels if label not in self._ids]:
             more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+            shown = ", ".join(map(self._shown, lost[:_NAMED]))
             raise InvalidArgumentError(
-                f"{len(lost)} labels are no terms of the ontology: {', '.join(lost[:_NAMED])}"
+                f"{len(lost)} labels are no terms of the ontology: {shown}"
                 f"{more}; give ids such as CL:0000740 or names of terms, or a newer ontology"
             )
         lines = {term: self._line(term) for term in {self._ids[label] for label in labels}}
@@ -95,6 +112,13 @@ class Ontology:
             names = [self._names[t].replace(SEPARATOR, "-") for t in (*above, term)]
             path_of[term] = SEPARATOR.join(names)
         return {label: path_of[self._ids[label]] for label in labels}
+
+    def _shown(self, lost: str) -> str:
+        """Return a label that is no term as an error shows it, with what the ontology suggests."""
+        if lost not in self._considered:
+            return lost
+        suggested = " or ".join(self._considered[lost])
+        return f"{lost} (obsolete{f', consider {suggested}' if suggested else ''})"
 
     def _line(self, term: str) -> frozenset[str]:
         """Return a term and all it is a kind of."""
@@ -129,3 +153,18 @@ class Ontology:
             groups.append(([*path, best], sorted(inside)))
             groups.append((path, [term for term in terms if term not in inside]))
         return above
+
+
+def _is_obsolete(term: Mapping[str, Any]) -> bool:
+    return term.get("is_obsolete") == "true"
+
+
+def _replacement(term: str, obsolete: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what replaces an obsolete term, at the end of a line of replacements."""
+    met = set()
+    while term in obsolete and term not in met:
+        met.add(term)
+        # One term may stand in its place, or none can be told.
+        replacements = obsolete[term].get("replaced_by", [])
+        term = replacements[0] if len(replacements) == 1 else term
+    return term

@@ -14,6 +14,8 @@ from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.errors import InvalidArgumentError
 
 _NAMED = 20
+# On average; a batch of fewer is hardly a donor.
+_CELLS_A_BATCH = 2
 
 
 @dataclass(frozen=True)
@@ -34,6 +36,8 @@ class Reference:
         Which matrix of each file is read, and as what.
     ontology
         An OBO file whose terms the labels are, or None.
+    literal_labels
+        Whether words such as ``unknown`` and ``nan`` are labels too; see `read_labels`.
     """
 
     paths: Sequence[Path]
@@ -42,6 +46,7 @@ class Reference:
     taxon: int = 0
     how: ReadOptions = X
     ontology: Path | None = None
+    literal_labels: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,8 @@ class SourceFile:
     likely_batch
         An obs column that plainly has donors, where neither a batch column nor several files were
         given; else empty.
+    gene_hint
+        A sentence on columns of var whose names may be better than those that were read.
     """
 
     path: Path
@@ -80,6 +87,7 @@ class SourceFile:
     in_memory: bool
     notes: list[str]
     likely_batch: str = ""
+    gene_hint: str = ""
 
     @property
     def n_cells(self) -> int:
@@ -154,9 +162,12 @@ def require_unique(named: Sequence[tuple[str, pa.ChunkedArray]]) -> None:
 
 def _read_source(reference: Reference, path: Path) -> SourceFile:
     with open_cells(path, reference.how) as cells:
+        labels = cells.labels(reference.label, literal=reference.literal_labels)
+        notes = [*cells.notes, *labels.notes]
         likely_batch = ""
         if reference.batch:
             batches = [b or "" for b in cells.column(reference.batch, "batch")]
+            notes += _doubts(reference, batches, labels.values)
         elif len(reference.paths) > 1:
             batches = [path.stem] * cells.n_cells
         else:
@@ -167,7 +178,7 @@ def _read_source(reference: Reference, path: Path) -> SourceFile:
         rows = pa.table(
             {
                 "id": pa.chunked_array([pa.array(cells.cell_ids, pa.string())]),
-                "label": pa.array(cells.labels(reference.label), pa.string()),
+                "label": pa.array(labels.values, pa.string()),
                 "batch": pa.array(batches, pa.string()),
             }
         )
@@ -179,6 +190,29 @@ def _read_source(reference: Reference, path: Path) -> SourceFile:
             cells.matrix.format,
             cells.matrix.slow,
             cells.matrix.in_memory,
-            cells.notes,
+            notes,
             likely_batch,
+            cells.gene_hint(),
         )
+
+
+def _doubts(
+    reference: Reference, batches: Sequence[str], labels: Sequence[str | None]
+) -> list[str]:
+    """Say what shows that a batch column has no donors: a batch a cell, or a batch a label."""
+    n_batches = len(set(batches))
+    said = f"WARNING: the batch column {reference.batch!r} has"
+    instead = "give a column of donors or samples, or leave --batch out"
+    if n_batches > len(batches) / _CELLS_A_BATCH:
+        return [
+            f"{said} {n_batches} batches for {len(batches)} cells, so that labels are judged by "
+            f"cells of the same donors; {instead}"
+        ]
+    pairs = {pair for pair in zip(batches, labels, strict=True) if pair[1] is not None}
+    named = {label for _, label in pairs}
+    if len(named) > 1 and len(pairs) == len(named) == len({batch for batch, _ in pairs}):
+        return [
+            f"{said} cells of one label in every batch and all of them, so that no label is "
+            f"known by other batches when it is judged; {instead}"
+        ]
+    return []

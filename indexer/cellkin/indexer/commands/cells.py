@@ -10,7 +10,11 @@ import click
 
 from cellkin.indexer.commands.convert import convert
 from cellkin.indexer.commands.evaluate import evaluate
-from cellkin.indexer.commands.options import ontology_option, store_option
+from cellkin.indexer.commands.options import (
+    literal_labels_option,
+    ontology_option,
+    store_option,
+)
 from cellkin.space.recipe import RECIPES
 from cellkin.terminal.options import json_option, reading_options, taxon_option
 from cellkin.wire.errors import InvalidArgumentError
@@ -41,6 +45,7 @@ def _reference_options(command: Command) -> Command:
             metavar="COLUMN",
             help="The obs column of donors or batches; without it each of several files is one.",
         ),
+        literal_labels_option,
         taxon_option,
         reading_options,
     ):
@@ -164,6 +169,7 @@ def index(
     label: str,
     batch: str | None,
     taxon: int,
+    literal_labels: bool,
     embedding: str,
     recipe: str,
     ontology: Path | None,
@@ -191,7 +197,9 @@ def index(
             "--false-alarms"
         )
     store = Store.open(uri)
-    reference = Reference(expand(files), label, batch, taxon, ReadOptions.pop(job), ontology)
+    reference = Reference(
+        expand(files), label, batch, taxon, ReadOptions.pop(job), ontology, literal_labels
+    )
     with _job(**job, false_alarms=false_alarms) as how:
         if like is not None:
             model = parse_version_name(like, "cell index")
@@ -219,6 +227,7 @@ def append(
     label: str,
     batch: str | None,
     taxon: int,
+    literal_labels: bool,
     as_json: bool,
     **job: Any,
 ) -> None:
@@ -233,7 +242,10 @@ def append(
     from cellkin.store.store import Store
     from cellkin.wire.names import parse_version_name
 
-    reference = Reference(expand(files), label, batch, taxon, ReadOptions.pop(job))
+    reading = ReadOptions.pop(job)
+    reference = Reference(
+        expand(files), label, batch, taxon, reading, literal_labels=literal_labels
+    )
     base = parse_version_name(index, "cell index")
     store = Store.open(uri)
     with _job(**job) as how:

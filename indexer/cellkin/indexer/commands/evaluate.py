@@ -6,7 +6,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cellkin.indexer.commands.options import ontology_option, store_option
+from cellkin.indexer.commands.options import (
+    literal_labels_option,
+    ontology_option,
+    store_option,
+)
 from cellkin.space.recipe import RECIPES
 from cellkin.terminal.options import json_option, taxon_option
 from cellkin.wire.terms import DEFAULT_MODEL
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
     help="Of the text space; may be repeated. No index can be made by text-v2-mlp.",
 )
 @ontology_option
+@literal_labels_option
 @click.option("--few-shot", is_flag=True, help="Also with 5, 10, 20 and 50 known cells a type.")
 @click.option("--left-out", is_flag=True, help="Also leave every type out: is it called unknown?")
 @click.option(
@@ -70,6 +75,7 @@ def evaluate(
     embeddings: tuple[str, ...],
     recipes: tuple[str, ...],
     ontology: Path | None,
+    literal_labels: bool,
     few_shot: bool,
     left_out: bool,
     other_genes: bool,
@@ -90,7 +96,7 @@ def evaluate(
 
     question = Question(
         reference, label, batch, query, query_label or label, taxon, embeddings, recipes, few_shot,
-        left_out, other_genes, ontology,
+        left_out, other_genes, ontology, literal_labels,
     )  # fmt: skip
     with progress_bar("asking") as progress:
         report: Report = evaluate_cells(Store.open(uri), question, progress)

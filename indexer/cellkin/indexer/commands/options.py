@@ -20,3 +20,8 @@ ontology_option = click.option(
     metavar="FILE.obo",
     help="Labels are its terms, by id or name, such as those of the Cell Ontology.",
 )
+literal_labels_option = click.option(
+    "--literal-labels",
+    is_flag=True,
+    help="Labels are as written: unknown, nan, NA and '' are types, spaces around them count.",
+)

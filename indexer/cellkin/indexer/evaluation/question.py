@@ -64,6 +64,8 @@ class Question:
         Whether the reference is given one random half of the genes and the query the other.
     ontology
         An OBO file whose terms the labels are, or None.
+    literal_labels
+        Whether words such as ``unknown`` and ``nan`` are labels too; see `read_labels`.
     """
 
     reference: Path
@@ -78,6 +80,7 @@ class Question:
     left_out: bool = False
     other_genes: bool = False
     ontology: Path | None = None
+    literal_labels: bool = False
 
 
 def evaluate_cells(
@@ -97,15 +100,24 @@ def evaluate_cells(
         If the embeddings are of different corpora, whose genes are not named alike.
     """
     entries, genes, vectors = _embeddings(store, question.embeddings)
+    literal = question.literal_labels
     cells, types, batches = read_labeled(
-        question.reference, genes, question.label, question.batch, question.taxon
-    )
+        question.reference, genes, question.label, question.batch, question.taxon,
+        literal_labels=literal,
+    )  # fmt: skip
     query = None
     if question.query is not None:
-        query, _, _ = read_labeled(question.query, genes, question.query_label, types=types)
+        query, _, _ = read_labeled(
+            question.query, genes, question.query_label, types=types, literal_labels=literal
+        )
     if question.ontology is not None:
         terms = Ontology.read(question.ontology).paths(types)
-        types = [terms[name] for name in types]
+        names = [terms.get(name, name) for name in types]
+        # Several labels may be one term: by its id and its name, or by one that it replaces.
+        types = list(dict.fromkeys(names))
+        codes = np.array([*map(types.index, names), -1], np.int32)
+        cells = replace(cells, labels=codes[cells.labels])
+        query = None if query is None else replace(query, labels=codes[query.labels])
     splits, asked = _splits(question, cells, batches, query)
     methods = _methods(entries, vectors, question.recipes)
     counts = np.bincount(cells.labels, minlength=len(types))

@@ -11,7 +11,6 @@ from cellkin.indexer.evaluation.splits import label_codes
 from cellkin.matrices.cells import open_cells
 from cellkin.store.corpus import GeneNames
 from cellkin.wire.errors import GenesUnmatchedError
-from cellkin.wire.terms import ExpressionUnits
 
 
 def read_labeled(
@@ -21,6 +20,8 @@ def read_labeled(
     batch: str | None = None,
     taxon: int = 0,
     types: Sequence[str] | None = None,
+    *,
+    literal_labels: bool = False,
 ) -> tuple[Cells, list[str], list[str]]:
     """Read labeled cells.
 
@@ -37,6 +38,8 @@ def read_labeled(
     types
         The types of the reference, where this is a query; None to take those that occur. Cells of a
         reference without a label are left out.
+    literal_labels
+        Whether words such as ``unknown`` and ``nan`` are labels too; see `read_labels`.
 
     Returns
     -------
@@ -51,17 +54,17 @@ def read_labeled(
         If no gene is known.
     """
     with open_cells(path) as file:
-        labels = file.labels(label)
+        labels = file.labels(label, literal=literal_labels).values
         batches = [b or "" for b in file.column(batch, "batch")] if batch else [""] * file.n_cells
         counts = sp.vstack(list(file.blocks()), format="csr")
-        if file.units.units is ExpressionUnits.LOG1P:
-            counts = counts.expm1()
-        names = file.gene_names
+        names, hint = file.gene_names, file.gene_hint()
     resolution = genes.resolver.resolve(names, taxon)
     met = np.flatnonzero(resolution.rows >= 0)
     if not len(met):
         raise GenesUnmatchedError(
-            f"{path}: none of {len(names)} gene names is known to the corpus; check var_names", {}
+            f"{path}: none of {len(names)} gene names is known to the corpus; check var_names"
+            f"{f'. {hint}' if hint else ''}",
+            {},
         )
     ids, column = np.unique(genes.gene_ids[resolution.rows[met]], return_inverse=True)
     ones = np.ones(len(met), np.float32)

@@ -61,6 +61,33 @@ is_a: C:1 ! animal cell
 id: C:9
 name: ghost
 is_obsolete: true
+consider: C:3
+consider: C:6
+
+[Term]
+id: C:10
+name: obsolete nerve cell
+is_obsolete: true
+replaced_by: C:11
+
+[Term]
+id: C:11
+name: obsolete neuronal cell
+is_obsolete: true
+replaced_by: C:3
+
+[Term]
+id: C:12
+name: obsolete circle
+is_obsolete: true
+replaced_by: C:12
+
+[Term]
+id: C:13
+name: obsolete two cells
+is_obsolete: true
+replaced_by: C:3
+replaced_by: C:7
 
 [Typedef]
 id: part_of
@@ -113,8 +140,33 @@ def test_labels_that_share_all_or_nothing_have_no_ancestors(ontology: Ontology) 
 
 
 def test_what_is_no_term_is_refused(ontology: Ontology) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"2 labels are no terms.*C:9, beta"):
-        ontology.paths(["C:4", "beta", "C:9"])
+    with pytest.raises(InvalidArgumentError, match=r"2 labels are no terms.*: C:99, beta;"):
+        ontology.paths(["C:4", "beta", "C:99"])
+
+
+def test_what_replaces_an_obsolete_term_stands_for_it(ontology: Ontology) -> None:
+    assert ontology.paths(["C:10", "obsolete neuronal cell", "C:3", "C:7"]) == {
+        "C:10": "neuron",
+        "obsolete neuronal cell": "neuron",
+        "C:3": "neuron",
+        "C:7": "endothelial cell",
+    }
+
+
+@pytest.mark.parametrize(
+    ("term", "said"),
+    [("C:9", r"C:9 \(obsolete, consider C:3 or C:6\)"), ("C:12", r"C:12 \(obsolete\)"),
+     ("C:13", r"C:13 \(obsolete")],
+)  # fmt: skip
+def test_what_nothing_replaces_is_refused_with_what_to_consider(
+    ontology: Ontology, term: str, said: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=said):
+        ontology.paths([term, "C:4"])
+
+
+def test_cells_of_no_type_do_not_stop_an_ontology(ontology: Ontology) -> None:
+    assert ontology.paths(["unknown", "C:4"]) == {"C:4": "retinal ganglion cell"}
 
 
 @pytest.mark.parametrize("text", ["", "no obo at all\n", "[Term]\nid: C:0\n"])

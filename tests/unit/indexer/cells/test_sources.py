@@ -53,3 +53,51 @@ def test_what_is_missing_is_named(tmp_path: Path, make_cells: Make) -> None:
         read_sources(Reference([tmp_path / "one.h5ad"], "subtype"))
     with pytest.raises(InvalidArgumentError, match="no files"):
         read_sources(Reference([], "cell_type"))
+
+
+def test_labels_that_say_that_there_is_none_are_missing(tmp_path: Path, make_cells: Make) -> None:
+    data = make_cells(12, 1)
+    data.obs["cell_type"] = ["unknown"] * 3 + ["nan"] * 2 + [" ON", "ON"] + ["OFF"] * 5
+    data.write_h5ad(tmp_path / "one.h5ad")
+    (source,) = read_sources(Reference([tmp_path / "one.h5ad"], "cell_type"))
+    assert source.labels == {"ON", "OFF"}
+    assert source.rows["label"].null_count == 5
+    said = " ".join(source.notes)
+    assert "'unknown' (3 cells), 'nan' (2 cells)" in said
+    assert "spaces around the labels of 1 cells" in said
+    literal = Reference([tmp_path / "one.h5ad"], "cell_type", literal_labels=True)
+    assert read_sources(literal)[0].labels == {"unknown", "nan", " ON", "ON", "OFF"}
+
+
+@pytest.mark.parametrize(
+    ("batch", "said"),
+    [
+        ("name", "has 12 batches for 12 cells"),
+        ("type", "cells of one label in every batch"),
+        ("donor", ""),
+        # Sorted plates: each of one label, several of each.
+        ("plate", ""),
+    ],
+)
+def test_batches_that_are_no_donors_are_doubted(
+    tmp_path: Path, make_cells: Make, batch: str, said: str
+) -> None:
+    data = make_cells(12, 1)
+    data.obs["cell_type"] = ["a"] * 6 + ["b"] * 6
+    data.obs["name"] = list(data.obs_names)
+    data.obs["type"] = ["of " + label for label in data.obs["cell_type"]]
+    data.obs["plate"] = ["1"] * 3 + ["2"] * 3 + ["3"] * 6
+    data.write_h5ad(tmp_path / "one.h5ad")
+    (source,) = read_sources(Reference([tmp_path / "one.h5ad"], "cell_type", batch))
+    doubts = [note for note in source.notes if f"batch column '{batch}'" in note]
+    assert len(doubts) == bool(said)
+    assert all(said in note and note.startswith("WARNING") for note in doubts)
+
+
+def test_better_gene_names_are_known_of_a_source(tmp_path: Path, make_cells: Make) -> None:
+    data = make_cells(12, 1)
+    data.var["symbol"] = [f"{chr(65 + at % 26)}X{at}" for at in range(data.n_vars)]
+    data.var_names = [str(at) for at in range(data.n_vars)]
+    data.write_h5ad(tmp_path / "one.h5ad")
+    (source,) = read_sources(Reference([tmp_path / "one.h5ad"], "cell_type"))
+    assert "--gene-column symbol" in source.gene_hint

@@ -1,0 +1,74 @@
+"""Labels of cells as they are meant: which words say that there is none, and spaces around them."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cellkin.wire.features import NonGene, non_gene
+
+# Beside the words for a value that is not there: what is written of a cell that has no type.
+_NO_TYPE = frozenset(["unknown", "unassigned"])
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of cells.
+
+    Parameters
+    ----------
+    values
+        One string a cell, None where a cell has none.
+    notes
+        Sentences for the user on what was taken as missing, and on spaces.
+    """
+
+    values: list[str | None]
+    notes: list[str]
+
+
+def is_missing(label: str) -> bool:
+    """Tell whether a label says that there is none, in any case of letters.
+
+    These are the empty label, ``nan``, ``NA``, ``None``, ``null`` and the like, ``unknown`` and
+    ``unassigned``.
+    """
+    plain = label.strip()
+    return non_gene(plain) is NonGene.MISSING or plain.lower() in _NO_TYPE
+
+
+def read_labels(levels: Sequence[Sequence[str | None]], *, literal: bool = False) -> Labels:
+    """Join the levels of labels to paths.
+
+    Parameters
+    ----------
+    levels
+        One sequence a level, from class to subtype: one string a cell, None where it is missing.
+    literal
+        Whether words such as ``unknown`` are labels, and spaces around a label belong to it.
+
+    Returns
+    -------
+    Labels
+        Paths such as ``neuron/RGC``; None where a level is missing.
+    """
+    if literal:
+        paths = zip(*levels, strict=True)
+        return Labels([None if None in path else "/".join(map(str, path)) for path in paths], [])
+    words: Counter[str] = Counter()
+    n_trimmed = 0
+    values: list[str | None] = []
+    for path in zip(*levels, strict=True):
+        bare = [None if level is None else level.strip() for level in path]
+        found = [level for level in bare if level is not None and is_missing(level)]
+        if found:
+            words[found[0]] += 1
+        elif None not in bare:
+            n_trimmed += bare != list(path)
+        values.append(None if found or None in bare else "/".join(map(str, bare)))
+    notes = []
+    if words:
+        each = ", ".join(f"{word!r} ({n} cells)" for word, n in words.most_common())
+        notes.append(f"labels taken as missing: {each}; --literal-labels takes them as they are")
+    if n_trimmed:
+        notes.append(f"spaces around the labels of {n_trimmed} cells were left out")
+    return Labels(values, notes)
