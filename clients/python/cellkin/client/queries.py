@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +14,7 @@ import scipy.sparse as sp
 
 from cellkin.matrices.cells import CellFile, open_cells
 from cellkin.matrices.features import ColumnsRead, hinting
-from cellkin.matrices.held import held_cells
+from cellkin.matrices.held import held_cells, instead_of
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.background import background_runs
@@ -28,7 +28,7 @@ class Block:
     Parameters
     ----------
     cells
-        (n_cells, n_genes) CSR float32 in the query's units.
+        (n_cells, n_genes) CSR float32, linear expression.
     names
         Of the cells.
     """
@@ -44,8 +44,6 @@ class Query(Protocol):
     ----------
     gene_names
         Names of the columns.
-    units
-        What the values were found to be.
     n_cells
         How many there are; None where nobody knows before the last.
     columns_read
@@ -57,11 +55,14 @@ class Query(Protocol):
     """
 
     gene_names: list[str]
-    units: UnitsFinding
     n_cells: int | None
     columns_read: ColumnsRead
     notes: list[str]
     gene_hint: Callable[[], str]
+
+    @property
+    def units(self) -> UnitsFinding:
+        """What the values are, by all cells that were read so far."""
 
     def blocks(self, max_cells: int) -> Iterator[Block]:
         """Yield all cells in order and in blocks of no more than so many."""
@@ -83,11 +84,15 @@ class WholeQuery:
         self._cells = cells
         self.cell_ids = cells.cell_ids
         self.gene_names = cells.gene_names
-        self.units = cells.units
         self.n_cells: int | None = cells.n_cells
         self.columns_read = ColumnsRead(cells.matrix.n_stored, cells.matrix.kept)
         self.notes = cells.notes
         self.gene_hint = cells.gene_hint
+
+    @property
+    def units(self) -> UnitsFinding:
+        """What the values are, by all cells that were read so far."""
+        return self._cells.units
 
     def blocks(self, max_cells: int) -> Iterator[Block]:
         """Yield all cells in order and in blocks of no more than so many."""
@@ -116,7 +121,7 @@ class WholeQuery:
         runs = background_runs(self._cells.n_cells, n_wanted)
         if not runs:
             return None
-        return sp.vstack([self._cells.matrix.rows(*run) for run in runs], format="csr")
+        return sp.vstack([self._cells.rows(*run) for run in runs], format="csr")
 
     def chosen(self, rows: npt.NDArray[np.int64]) -> sp.csr_matrix:
         """Return some cells.
@@ -129,11 +134,11 @@ class WholeQuery:
         Returns
         -------
         csr_matrix
-            (n_chosen, n_genes) float32 in the query's units.
+            (n_chosen, n_genes) float32, linear expression.
         """
         ends = np.flatnonzero(np.diff(rows) != 1) + 1
         runs = [run for run in np.split(rows, ends) if len(run)]
-        parts = [self._cells.matrix.rows(int(run[0]), int(run[-1]) + 1) for run in runs]
+        parts = [self._cells.rows(int(run[0]), int(run[-1]) + 1) for run in runs]
         empty = sp.csr_matrix((0, len(self.gene_names)), dtype=np.float32)
         return sp.vstack(parts or [empty], format="csr")
 
@@ -163,11 +168,20 @@ class BlockwiseQuery:
         opened = self._open(first)
         self._parts = chain([opened], map(self._open, rest))
         self.gene_names = opened.gene_names
-        self.units = opened.units
+        self._first, self._scales = opened.units, dict[str, int]()
         self.n_cells: int | None = None
         self.columns_read = ColumnsRead(opened.matrix.n_stored, opened.matrix.kept)
         self.notes = opened.notes
         self.gene_hint = opened.gene_hint
+
+    @property
+    def units(self) -> UnitsFinding:
+        """What the values of the first block are, and which kinds there were so far."""
+        if len(self._scales) < 2:
+            return self._first
+        kinds = ", ".join(f"{n:,} {scale}" for scale, n in self._scales.items())
+        said = f"cells are of several units ({kinds}); each block was read by its own"
+        return replace(self._first, caution=said)
 
     def blocks(self, max_cells: int) -> Iterator[Block]:
         """Yield all cells in order and in blocks of no more than so many."""
@@ -178,13 +192,14 @@ class BlockwiseQuery:
                     f"the block after {n_cells} cells has other genes than the first; give all "
                     "blocks the same columns in one order"
                 )
+            if not part.units.sure:
+                # Of a few cells; those of one stream are most likely alike.
+                part.read_as(self._first)
             for block in WholeQuery(part).blocks(max_cells):
-                if block.cells.nnz and part.units.units is not self.units.units:
-                    raise InvalidArgumentError(
-                        f"the block after {n_cells} cells has {part.units.why}, the first "
-                        f"{self.units.why}; give all blocks in one kind of units"
-                    )
                 n_cells += len(block.names)
+                if block.cells.nnz:
+                    scale = part.units.scale.name
+                    self._scales[scale] = self._scales.get(scale, 0) + len(block.names)
                 yield block
 
     def column(self, name: str) -> Any:
@@ -235,10 +250,8 @@ def open_query(cells: Any, how: ReadOptions = X) -> Iterator[Query]:
         with hinting(parts.gene_hint):
             yield parts
     else:
-        raise InvalidArgumentError(
-            f"cells are given as {type(cells).__name__}; give AnnData, a path, or an iterable of "
-            "AnnData objects"
-        )
+        instead = instead_of(cells) or "give AnnData, a path, or an iterable of AnnData objects"
+        raise InvalidArgumentError(f"cells are given as {type(cells).__name__}; {instead}")
 
 
 def require_anndata(cells: Any) -> None:
@@ -250,10 +263,8 @@ def require_anndata(cells: Any) -> None:
         If they are.
     """
     if not isinstance(cells, anndata.AnnData):
-        raise InvalidArgumentError(
-            f"cells are given as {type(cells).__name__}; give AnnData, such as "
-            "anndata.read_h5ad(path)"
-        )
+        instead = instead_of(cells) or "give AnnData, such as anndata.read_h5ad(path)"
+        raise InvalidArgumentError(f"cells are given as {type(cells).__name__}; {instead}")
 
 
 def _may_have_blocks(cells: Any) -> bool:

@@ -1,8 +1,9 @@
 """AnnData on disk, as HDF5 or zarr: a tree of groups with one layout."""
 
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
+from cellkin.matrices.attributes import attribute, text_attribute
+from cellkin.matrices.elements import column_order, is_old
 from cellkin.matrices.matrix import CompressedMatrix, DenseMatrix, Matrix, Storage
+from cellkin.matrices.modalities import modalities, modality_path
 from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.ranges import RangeReader
-from cellkin.matrices.table import Opened, Table, texts
+from cellkin.matrices.table import Opened, Table
 from cellkin.wire.errors import InputFileError, InvalidArgumentError
 
 # Column-major matrices are turned over in memory; this many values take some 6 GiB meanwhile.
@@ -23,7 +27,7 @@ _MAX_TURNED_VALUES = 400_000_000
 
 @dataclass(frozen=True)
 class Tree:
-    """An open AnnData file.
+    """An open AnnData file, or one of several modalities, of which each is AnnData.
 
     Parameters
     ----------
@@ -39,6 +43,12 @@ class Tree:
         Names the compression of an array.
     is_slow
         Tells whether decompression caps the reader.
+    ready
+        Loads what unpacks an array or all arrays of a group, or refuses.
+    decoding
+        Has arrays that are opened meanwhile decoded as they are read fastest.
+    notes
+        Sentences for the user.
     """
 
     path: Path
@@ -47,29 +57,65 @@ class Tree:
     ranges: Callable[[Any], RangeReader]
     compression: Callable[[Any], str]
     is_slow: Callable[[Any], bool]
+    ready: Callable[[Any], None] = lambda node: None
+    decoding: Callable[[], AbstractContextManager[None]] = nullcontext
+    notes: Sequence[str] = ()
 
     def opened(self, how: ReadOptions) -> Opened:
         """Return the matrix that is asked for, with the annotation of its axes."""
+        tree = self._modality(how)
         var = "raw/var" if how.raw else "var"
-        return Opened(self._matrix(how), lambda: self._table("obs"), lambda: self._table(var))
+        with self.decoding():
+            matrix = tree._matrix(how)
+        return Opened(matrix, lambda: tree._table("obs"), lambda: tree._table(var))
+
+    @property
+    def is_zarr(self) -> bool:
+        """Whether it is zarr, not HDF5."""
+        return self.container.startswith("zarr")
+
+    @property
+    def has_modalities(self) -> bool:
+        """Whether each of its modalities is AnnData, not the file itself."""
+        return bool(modalities(self.root))
+
+    def modality_path(self, how: ReadOptions) -> str:
+        """Return the group that is the AnnData asked for, '' for the file itself."""
+        return modality_path(self.path, self.root, how.modality)
+
+    def annotation(self, how: ReadOptions) -> tuple[Table, Table]:
+        """Return obs and var of the matrix that is asked for, without a look at the matrix."""
+        tree = self._modality(how)
+        return tree._table("obs"), tree._table("raw/var" if how.raw else "var")
+
+    def _modality(self, how: ReadOptions) -> "Tree":
+        where = self.modality_path(how)
+        if not where:
+            return self
+        note = f"read the modality {where.rpartition('/')[2]}"
+        return replace(self, root=self.root[where], notes=[*self.notes, note])
 
     def _matrix(self, how: ReadOptions) -> Matrix:
         node = self._node(how)
         elsewhere = self._elsewhere(how)
         if hasattr(node, "dtype"):
-            storage = Storage(self.path, *self._described(node, "dense"), elsewhere=elsewhere)
-            return DenseMatrix(storage, int(node.shape[0]), int(node.shape[1]), self.ranges(node))
-        kind = str(node.attrs.get("encoding-type", node.attrs.get("h5sparse_format", "")))
-        n_cells, n_columns = map(int, node.attrs.get("shape", node.attrs.get("h5sparse_shape")))
+            described = self._described(node, "dense")
+            entries = self.ranges(node)
+            notes = [*self.notes, *entries.notes]
+            storage = Storage(self.path, *described, elsewhere=elsewhere, notes=notes)
+            return DenseMatrix(storage, int(node.shape[0]), int(node.shape[1]), entries)
+        kind = text_attribute(node, "encoding-type") or text_attribute(node, "h5sparse_format")
+        n_cells, n_columns = map(
+            int, attribute(node, "shape", attribute(node, "h5sparse_shape", ()))
+        )
         if kind.startswith("csr"):
-            storage = Storage(self.path, *self._described(node["data"]), elsewhere=elsewhere)
-            return CompressedMatrix(
-                storage,
-                n_columns,
-                np.asarray(node["indptr"][:]),
-                self.ranges(node["indices"]),
-                self.ranges(node["data"]),
-            )
+            described = self._described(node["data"])
+            indices, data = self.ranges(node["indices"]), self.ranges(node["data"])
+            notes = [*self.notes, *indices.notes, *data.notes]
+            storage = Storage(self.path, *described, elsewhere=elsewhere, notes=notes)
+            self.ready(node["indptr"])
+            indptr = np.asarray(node["indptr"][:])
+            return CompressedMatrix(storage, n_columns, indptr, indices, data)
         if kind.startswith("csc"):
             return self._turned(node, (n_cells, n_columns), elsewhere)
         raise InputFileError(
@@ -82,7 +128,7 @@ class Tree:
         if layer is not None and raw:
             raise InvalidArgumentError("a layer and raw were asked for; give one of them")
         has = f"; it has {', '.join(self._elsewhere(how)) or 'no other matrix'}"
-        if raw and "raw" not in self.root:
+        if raw and not self._has_raw():
             raise InputFileError(f"{self.path} has no raw{has}")
         if layer is not None and layer not in self._layers():
             raise InputFileError(f"{self.path} has no layer {layer!r}{has}")
@@ -101,16 +147,22 @@ class Tree:
                 f"cells; more than {_MAX_TURNED_VALUES} are not turned over in memory. Write it "
                 "once as CSR: data.X = data.X.tocsr()"
             )
+        compression, _ = self._described(node["data"], "CSC")
+        self.ready(node)
+        # Reading nothing of them says whether all of them is there.
+        found = [self.ranges(node[name]).notes for name in ("data", "indices")]
         parts = (node["data"][:], node["indices"][:], node["indptr"][:])
         x = sp.csc_matrix(tuple(map(np.asarray, parts)), shape=shape).tocsr()
-        compression, _ = self._described(node["data"], "CSC")
         storage = Storage(
             self.path,
             compression,
             in_memory=True,
             elsewhere=elsewhere,
             notes=[
-                "the matrix is column-major (CSC) and was turned over in memory; CSR needs none"
+                *self.notes,
+                *found[0],
+                *found[1],
+                "the matrix is column-major (CSC) and was turned over in memory; CSR needs none",
             ],
         )
         return CompressedMatrix(
@@ -128,30 +180,38 @@ class Tree:
     def _layers(self) -> list[str]:
         return sorted(self.root["layers"]) if "layers" in self.root else []
 
+    def _has_raw(self) -> bool:
+        # AnnData without raw may write a null in its place.
+        raw = self.root.get("raw")
+        return raw is not None and not hasattr(raw, "dtype")
+
     def _elsewhere(self, how: ReadOptions) -> list[str]:
         layers = [f"--layer {name}" for name in self._layers() if name != how.layer]
-        return layers + (["--raw"] if "raw" in self.root and not how.raw else [])
+        return layers + (["--raw"] if self._has_raw() and not how.raw else [])
 
     def _table(self, name: str) -> Table:
         group = self.root[name]
-        if str(group.attrs.get("encoding-version", "")) != "0.2.0":
+        if is_old(group):
             return table_of(self._old_frame(name))
-        columns = texts(list(group.attrs["column-order"]))
-        index = str(group.attrs["_index"])
+        index = text_attribute(group, "_index")
         return Table(
-            columns,
-            lambda: anndata.io.read_elem(group[index]),
-            lambda column: anndata.io.read_elem(group[column]),
+            column_order(group),
+            lambda: self._element(group[index]),
+            lambda column: self._element(group[column]),
             # What anndata calls an index that has no name.
             index_name=None if index == "_index" else index,
         )
+
+    def _element(self, node: Any) -> Any:
+        self.ready(node)
+        return anndata.io.read_elem(node)
 
     def _old_frame(self, name: str) -> pd.DataFrame:
         """Return annotation written before anndata 0.8, when columns did not stand alone."""
         with warnings.catch_warnings():
             # It tells the user to write the file anew, which it need not be.
             warnings.filterwarnings("ignore", "Element .+ without encoding metadata")
-            frame = anndata.io.read_elem(self.root[name])
+            frame = self._element(self.root[name])
         if not isinstance(frame, pd.DataFrame):
             raise InputFileError(
                 f"{self.path}: {name} was written by anndata before 0.7; write the file again: "

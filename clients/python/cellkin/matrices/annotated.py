@@ -1,18 +1,33 @@
-"""Answers written beside the cells, as an AnnData file."""
+"""Answers written beside the cells: copies of files as AnnData."""
 
+import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import anndata
-import h5py
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.matrices.cells import is_h5ad, open_cells
+from cellkin.matrices.cells import refusing
+from cellkin.matrices.copies import (
+    COPIES,
+    Copy,
+    copy_cells,
+    is_same_container,
+    open_group,
+    write_frames,
+)
+from cellkin.matrices.elements import add_columns, is_old, write_element
 from cellkin.matrices.options import ReadOptions, X
-from cellkin.matrices.writing import CHUNK, write_cells
-from cellkin.wire.errors import InputFileError
+from cellkin.matrices.targets import replacing, require_target, stored_bytes
+from cellkin.matrices.trees import open_tree
+from cellkin.wire.errors import InputFileError, InvalidArgumentError, ResourceExhaustedError
+
+# Of a cell: some 60 bytes, a vector of 768 values, the probabilities of 200 labels.
+_BYTES_A_CELL = 4096
+# What is read and written anew may be packed less than it was.
+_GROWTH = 2
 
 
 def write_annotated(
@@ -23,79 +38,115 @@ def write_annotated(
     var: dict[str, Any],
     uns: dict[str, Any],
     how: ReadOptions = X,
+    *,
+    overwrite: bool = False,
 ) -> None:
-    """Write an ``.h5ad`` copy of a file with columns added.
+    """Write a copy of a file with columns added.
 
-    Of an ``.h5ad`` source everything is copied, as bytes; of other formats the matrix that was
-    read, obs and var.
+    A target in the container of the source (``.h5ad`` of an ``.h5ad``, ``.zarr`` of zarr, ``.h5mu``
+    of MuData) is a copy of everything, byte by byte, to which only what is new is added, in
+    encodings that the AnnData which wrote the source reads. Of files of several modalities that is
+    all of them, with the answers in the one that was read. An ``.h5ad`` of MuData is that modality
+    alone. Any other target has the matrix that was read, obs and var.
 
     Parameters
     ----------
     source
         The file, of any readable format; stays as it is.
     target
-        Written whole or not at all.
+        ``.h5ad``, ``.zarr`` or, of MuData, ``.h5mu``; written whole or not at all.
     obs, obsm, var, uns
-        What to add under each name, replacing what has it.
+        What to add under each name, replacing what has it; ``var`` has a row for every column of
+        the matrix, also for those that are no genes.
     how
         The matrix that was read; ``var`` belongs to its genes.
+    overwrite
+        Whether the target may be there already.
 
     Raises
     ------
+    AlreadyExistsError
+        If there is something at the target, and it may not be overwritten.
+    InvalidArgumentError
+        If the target is the source, or its ending is another.
     InputFileError
         If the target cannot be written.
+    PermissionDeniedError, ResourceExhaustedError
+        If that is for want of permission, or of room on the disk.
     """
-    partial = target.with_name(f".{target.name}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        genes = "var"
-        if is_h5ad(source):
-            shutil.copyfile(source, partial)
-            genes = "raw/var" if how.raw else "var"
-        else:
-            with open_cells(source, how) as cells, _H5adFile(partial) as file:
-                write_cells(cells, file)
-        with h5py.File(partial, "r+") as held:
-            _add(held, {"obs": obs, genes: var}, {"obsm": obsm, "uns": uns})
-        partial.replace(target)
-    except OSError as error:
-        raise InputFileError(f"{target} cannot be written ({error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
+    require_target(target, source, overwrite)
+    ending = _ending(target)
+    with replacing(target) as partial:
+        copy = copy_cells(source, partial, ending, how)
+        if copy.kept is not None:
+            var = {name: values[copy.kept] for name, values in var.items()}
+        with open_group(partial, ending) as root:
+            _add(root, copy, obs, {"obsm": obsm, "uns": uns}, var)
+
+
+def check_writable(
+    source: Path, target: Path, how: ReadOptions = X, *, overwrite: bool = False
+) -> None:
+    """Refuse what `write_annotated` would refuse, before there is anything to write.
+
+    Parameters
+    ----------
+    source, target, how, overwrite
+        As for `write_annotated`.
+
+    Raises
+    ------
+    AlreadyExistsError, InvalidArgumentError, InputFileError
+        As `write_annotated`.
+    ResourceExhaustedError
+        If the disk has no room for it.
+    """
+    require_target(target, source, overwrite)
+    ending = _ending(target)
+    folder = next(parent for parent in target.absolute().parents if parent.exists())
+    if len(os.fsencode(target.name)) > os.pathconf(folder, "PC_NAME_MAX"):
+        raise InputFileError(f"{target} cannot be written: the name is too long")
+    growth, n_cells = _GROWTH, 0
+    with ExitStack() as stack, refusing(source):
+        tree = open_tree(source, stack) if source.exists() else None
+        if ending == ".h5mu" and (tree is None or not tree.modality_path(how)):
+            raise InvalidArgumentError(
+                f"{target}: {source} is no MuData, whose copy is .h5mu; give OUT.h5ad or OUT.zarr"
+            )
+        if tree is not None:
+            found, genes = tree.annotation(how)
+            n_cells = len(found.names())
+            if is_same_container(tree, ending):
+                growth = 1
+            else:
+                # Into memory: whatever a column is called or holds, it is found now.
+                write_frames(found.frame(), genes.frame(), ending)
+    needed = growth * stored_bytes(source) + n_cells * _BYTES_A_CELL
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise ResourceExhaustedError(
+            f"{target} needs up to {needed / 1e9:.2f} GB, and {folder} has {free / 1e9:.2f} GB "
+            "free; write to another disk"
+        )
+
+
+def _ending(target: Path) -> str:
+    if target.suffix not in COPIES:
+        raise InvalidArgumentError(
+            f"{target} ends in none of {', '.join(COPIES)}, of which cells are copied"
+        )
+    return target.suffix
 
 
 def _add(
-    file: h5py.File, columns: dict[str, dict[str, Any]], elements: dict[str, dict[str, Any]]
+    root: Any, copy: Copy, obs: dict[str, Any], elements: dict[str, Any], var: dict[str, Any]
 ) -> None:
-    for axis, added in columns.items():
-        frame = anndata.io.read_elem(file[axis])
-        for name, values in added.items():
-            frame[name] = values
-        anndata.io.write_elem(file, axis, frame)
+    held = root[copy.where] if copy.where else root
+    old = is_old(held["obs"])
+    add_columns(held["obs"], obs)
+    add_columns(held[copy.genes], var)
     for group, added in elements.items():
-        held = file.require_group(group)
+        if group not in held:
+            write_element(held, group, {}, old=old)
         for name, value in added.items():
-            if name in held:
-                del held[name]
-            anndata.io.write_elem(held, name, value)
-
-
-class _H5adFile:
-    """An ``.h5ad`` file to be filled."""
-
-    def __init__(self, path: Path) -> None:
-        self.root: Any = h5py.File(path, "w")
-
-    def __enter__(self) -> "_H5adFile":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.root.close()
-
-    def write_frame(self, name: str, frame: Any) -> None:
-        """Write a table under the root."""
-        anndata.io.write_elem(self.root, name, frame)
-
-    def make_array(self, group: Any, name: str, dtype: npt.DTypeLike) -> Any:
-        """Return an empty array that can be resized."""
-        return group.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(CHUNK,))
+            write_element(held[group], name, value, old=old)

@@ -1,18 +1,18 @@
 """AnnData that a program holds, in memory or backed by a file, read as files of cells are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
-from cellkin.matrices.anndata_tree import HeldRanges, Tree, table_of
+from cellkin.matrices.anndata_tree import HeldRanges, table_of
 from cellkin.matrices.cells import CellFile
-from cellkin.matrices.hdf5 import compression, hdf5_ranges, is_slow
 from cellkin.matrices.matrix import CompressedMatrix, DenseMatrix, Matrix, Storage
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.table import Opened
+from cellkin.matrices.trees import hdf5_tree
 from cellkin.wire.errors import InvalidArgumentError
 
 _HELD = Path("AnnData")
@@ -34,19 +34,37 @@ def held_cells(adata: Any, how: ReadOptions = X) -> CellFile:
     InvalidArgumentError
         If there is no such matrix, or its values are no expression.
     InputFileError
-        If the file behind it is damaged.
+        If the file behind it is damaged, or no column is a gene.
+    NotFoundError
+        If there is no such column of gene names.
     """
+    if how.modality is not None:
+        raise InvalidArgumentError(
+            f"a modality {how.modality!r} was asked for; an AnnData object is of one, leave it out"
+        )
     matrix = _matrix(adata, how)
     var = adata.raw.var if how.raw else adata.var
-    return CellFile(matrix.path, Opened(matrix, lambda: table_of(adata.obs), lambda: table_of(var)))
+    opened = Opened(matrix, lambda: table_of(adata.obs), lambda: table_of(var))
+    return CellFile(matrix.path, opened, how)
+
+
+def instead_of(cells: Any) -> str:
+    """Say which part to give instead of an object of several, such as MuData; '' of others."""
+    for held, call in (("mod", "mdata"), ("tables", "sdata.tables")):
+        parts = getattr(cells, held, None)
+        if isinstance(parts, Mapping) and parts:
+            names = list(map(str, parts))
+            return (
+                f"give one of its parts, such as {call}[{names[0]!r}] (it has {', '.join(names)})"
+            )
+    return ""
 
 
 def _matrix(adata: Any, how: ReadOptions) -> Matrix:
     if adata.isbacked and not adata.is_view:
         path = Path(adata.filename)
         root = adata.file._file  # the file is open already, maybe for writing
-        tree = Tree(path, root, "h5ad", hdf5_ranges, compression, is_slow)
-        return tree.opened(how).matrix
+        return hdf5_tree(path, root).opened(how).matrix
     elsewhere = _elsewhere(adata, how)
     x = _values(adata, how, elsewhere)
     storage = Storage(_HELD, "in memory", in_memory=True, elsewhere=elsewhere)
@@ -78,5 +96,7 @@ def _values(adata: Any, how: ReadOptions, elsewhere: Sequence[str]) -> Any:
 
 
 def _elsewhere(adata: Any, how: ReadOptions) -> list[str]:
-    found = [f"layer={name!r}" for name in sorted(adata.layers) if name != how.layer]
+    # From AnnData 0.13 on, X is among the layers, as the one that is called None.
+    layers = sorted(str(name) for name in adata.layers if name is not None)
+    found = [f"layer={name!r}" for name in layers if name != how.layer]
     return found + (["raw"] if adata.raw is not None and not how.raw else [])

@@ -1,5 +1,6 @@
 """Ranges of an array on disk, reading no chunk twice in a row."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -24,10 +25,15 @@ class RangeReader:
         The axis of the ranges; the others are read whole.
     whole_chunks
         Whether a part of a chunk costs as much as all of it: False where nothing is compressed.
+    notes
+        Sentences for the user on what was found about the array.
     """
 
-    def __init__(self, array: Any, axis: int, *, whole_chunks: bool) -> None:
+    def __init__(
+        self, array: Any, axis: int, *, whole_chunks: bool, notes: Sequence[str] = ()
+    ) -> None:
         self.n = int(array.shape[axis])
+        self.notes = notes
         self._array, self._axis = array, axis
         self._step = _step(array, axis) if whole_chunks else 1
         self._held_start = 0

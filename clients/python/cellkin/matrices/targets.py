@@ -1,5 +1,6 @@
 """Where results are written: what may be written over, and whole or not at all."""
 
+import errno
 import os
 import secrets
 import shutil
@@ -7,7 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cellkin.wire.errors import AlreadyExistsError, InputFileError, InvalidArgumentError
+from cellkin.wire.errors import (
+    AlreadyExistsError,
+    CellkinError,
+    InputFileError,
+    InvalidArgumentError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+)
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
 def require_target(target: Path, source: Path | None = None, overwrite: bool = False) -> None:
@@ -72,6 +83,8 @@ def replacing(target: Path) -> Iterator[Path]:
     ------
     InputFileError
         If it cannot be written; the target is as it was then.
+    PermissionDeniedError, ResourceExhaustedError
+        If that is for want of permission, or of room on the disk.
     """
     final = target.resolve()
     # Not named after the target, for with a longer name than that it might not be possible.
@@ -86,13 +99,28 @@ def replacing(target: Path) -> Iterator[Path]:
     except OSError as error:
         if old.exists() and not final.exists():
             old.rename(final)
-        raise InputFileError(f"{target} cannot be written ({error})") from error
+        raise _refusal(target, error) from error
     finally:
         for path in (partial, old):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
+
+
+def stored_bytes(path: Path) -> int:
+    """Return the size of a file, or of all files in a folder."""
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _refusal(target: Path, error: OSError) -> CellkinError:
+    # Of a full disk HDF5 tells the number in its text alone.
+    if error.errno in _FULL or any(f"errno = {code}," in str(error) for code in _FULL):
+        return ResourceExhaustedError(f"{target} cannot be written: the disk is full ({error})")
+    if error.errno in _FORBIDDEN:
+        return PermissionDeniedError(f"{target} cannot be written: not permitted ({error})")
+    return InputFileError(f"{target} cannot be written ({error})")
 
 
 def _is_plain_folder(path: Path) -> bool:

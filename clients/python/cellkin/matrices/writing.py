@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import anndata
 import numpy as np
 import numpy.typing as npt
 
 from cellkin.matrices.cells import CellFile
+from cellkin.matrices.elements import write_element, write_frame
 
 # 1 MiB of values a chunk. Blocks of cells are about as long, so little is decoded that is not
 # asked for; larger chunks are no smaller on disk.
@@ -20,9 +20,6 @@ class Container(Protocol):
     """An empty file of one format, to be filled."""
 
     root: Any
-
-    def write_frame(self, name: str, frame: Any) -> None:
-        """Write a table under the root."""
 
     def make_array(self, group: Any, name: str, dtype: npt.DTypeLike) -> Any:
         """Return an empty array that can be resized, in chunks of `CHUNK`."""
@@ -52,11 +49,11 @@ def write_cells(
         If a value of the source is negative or not finite.
     """
     root = container.root
-    container.write_frame("obs", cells.obs.frame())
-    container.write_frame("var", cells.var.frame())
+    write_frame(root, "obs", cells.obs.frame())
+    write_frame(root, "var", cells.var.frame())
     # What else AnnData expects to find, empty.
     for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
-        anndata.io.write_elem(root, name, {})
+        write_element(root, name, {})
     x = root.create_group("X")
     # Of two bytes each, columns are unpacked twice as fast as of four.
     few = len(cells.gene_names) <= np.iinfo(np.uint16).max
@@ -67,7 +64,7 @@ def write_cells(
     indptr.add(np.zeros(1, np.int64))
     done = n_values = 0
     progress(0, cells.n_cells)
-    for block in cells.blocks():
+    for block in cells.matrix.blocks():
         indices.add(block.indices.astype(width))
         data.add(block.data)
         indptr.add(n_values + block.indptr[1:].astype(np.int64))

@@ -5,6 +5,7 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,8 @@ import zarr
 from zarr.storage import LocalStore, ZipStore
 
 from cellkin.matrices.anndata_tree import Tree
-from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.ranges import RangeReader
-from cellkin.matrices.table import Opened
+from cellkin.matrices.zarr_chunks import notes_on_chunks
 from cellkin.wire.errors import InputFileError
 
 _ZARRS = "zarrs.ZarrsCodecPipeline"
@@ -23,8 +23,14 @@ _setting = threading.Lock()
 _SLOW = ("gzip", "zlib", "bz2", "lzma")
 
 
-def open_zarr(path: Path, how: ReadOptions, stack: ExitStack) -> Opened:
-    """Open AnnData in zarr until the stack ends."""
+def zarr_tree(path: Path, stack: ExitStack) -> Tree:
+    """Open zarr until the stack ends, without a look at what it holds.
+
+    Raises
+    ------
+    InputFileError
+        If it is an archive that is cut short.
+    """
     if not path.is_dir() and not zipfile.is_zipfile(path):
         raise InputFileError(f"{path} cannot be read as {path.suffix}: the archive is cut short")
     store = LocalStore(path, read_only=True) if path.is_dir() else ZipStore(path, mode="r")
@@ -32,9 +38,9 @@ def open_zarr(path: Path, how: ReadOptions, stack: ExitStack) -> Opened:
     # What the arrays themselves say, not a copy of it that may be older.
     root = zarr.open_group(store, mode="r", use_consolidated=False)
     container = f"zarr v{root.metadata.zarr_format}"
-    opened = Tree(path, root, container, _ranges, _compression, _is_slow)
-    with _decoding(path):
-        return opened.opened(how)
+    ranges = partial(_ranges, path, root)
+    decoding = partial(_decoding, path)
+    return Tree(path, root, container, ranges, _compression, _is_slow, decoding=decoding)
 
 
 @contextmanager
@@ -53,26 +59,8 @@ def _decoding(path: Path) -> Iterator[None]:
         yield
 
 
-def _ranges(array: Any) -> RangeReader:
-    _require_chunks(array)
-    return RangeReader(array, 0, whole_chunks=True)
-
-
-def _require_chunks(array: Any) -> None:
-    """Refuse an array with lost chunks: zarr reads them as zeros and says nothing.
-
-    A writer leaves out chunks of nothing but zeros. Values that are stored are not zero; a single
-    chunk of columns may be, where the first gene is the only one.
-    """
-    kind = array.basename
-    if kind not in ("data", "indices") or (kind == "indices" and array.nchunks == 1):
-        return
-    missing = array.nchunks - array.nchunks_initialized
-    if missing:
-        raise InputFileError(
-            f"{missing} of {array.nchunks} chunks of {array.path} are missing; "
-            "the folder was not copied whole"
-        )
+def _ranges(path: Path, root: Any, array: Any) -> RangeReader:
+    return RangeReader(array, 0, whole_chunks=True, notes=notes_on_chunks(path, root, array))
 
 
 def _compression(array: Any) -> str:

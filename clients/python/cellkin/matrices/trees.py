@@ -1,0 +1,91 @@
+"""Opening AnnData on disk, in HDF5 or zarr, before it is known what of it is read."""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from cellkin.matrices.anndata_tree import Tree
+from cellkin.matrices.hdf5 import compression, hdf5_ranges, is_slow, open_hdf5, require_filters
+from cellkin.matrices.modalities import modalities
+from cellkin.matrices.packed import unpacked_hdf5
+from cellkin.wire.errors import MissingDependencyError
+
+_ZIP_SIGNATURE = b"PK"
+_ZARR_ROOTS = ("zarr.json", ".zgroup")
+
+
+def open_tree(path: Path, stack: ExitStack) -> Tree | None:
+    """Open AnnData, or a file of several, until the stack ends.
+
+    Parameters
+    ----------
+    path
+        A file or folder of any kind.
+    stack
+        Closes it.
+
+    Returns
+    -------
+    Tree or None
+        None if it is neither HDF5 that holds AnnData nor zarr.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is zarr, and zarr is not installed.
+    """
+    if is_zarr(path):
+        return open_zarr(path, stack)
+    file = None if path.is_dir() else unpacked_hdf5(path, stack)
+    if file is None:
+        return None
+    root = open_hdf5(file, stack)
+    return hdf5_tree(path, root) if holds_anndata(root) else None
+
+
+def open_zarr(path: Path, stack: ExitStack) -> Tree:
+    """Open a zarr folder or archive until the stack ends, without a look at what it holds.
+
+    Raises
+    ------
+    MissingDependencyError
+        If zarr is not installed.
+    """
+    try:
+        from cellkin.matrices.zarr_tree import zarr_tree
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"{path} needs {error.name}, which is not installed; pip install 'zarr>=3'"
+        ) from error
+    return zarr_tree(path, stack)
+
+
+def hdf5_tree(path: Path, root: Any, notes: Sequence[str] = ()) -> Tree:
+    """Return an open HDF5 file as a tree.
+
+    Parameters
+    ----------
+    path
+        Names it in errors.
+    root
+        An ``h5py.File``.
+    notes
+        Sentences for the user.
+    """
+    return Tree(
+        path, root, "h5ad", hdf5_ranges, compression, is_slow, ready=require_filters, notes=notes
+    )
+
+
+def holds_anndata(root: Any) -> bool:
+    """Tell whether an open HDF5 file is AnnData, or has it as a modality."""
+    return ("obs" in root and "var" in root) or bool(modalities(root))
+
+
+def is_zarr(path: Path) -> bool:
+    """Tell whether a path is a zarr folder or archive."""
+    if path.is_dir():
+        return any((path / name).is_file() for name in _ZARR_ROOTS)
+    with path.open("rb") as file:
+        return file.read(len(_ZIP_SIGNATURE)) == _ZIP_SIGNATURE

@@ -1,0 +1,125 @@
+"""Chunks of zarr arrays that are not there: zeros that were never written, or a copy that is short.
+
+zarr reads a chunk that is not there as zeros and says nothing, and a writer leaves out chunks of
+nothing but zeros. What was lost can therefore be told from zeros by what the array holds alone:
+
+* The columns of a sparse matrix (``indices``) are not zero for a whole chunk, unless the first gene
+  is the only one of its cells.
+* Its values (``data``) are not zero as a rule. Where a program set a stretch of cells to zero, the
+  stretch hardly ever ends just where a chunk does: the values beside the missing chunks are zero,
+  and those farther away are not. Where chunks were lost, the values beside them are not zero.
+* Of a dense matrix nothing can be said, but that chunks are missing.
+
+With shards, which hold several chunks in one file, a shard takes the place of a chunk.
+"""
+
+import os
+import zipfile
+from itertools import groupby, product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cellkin.wire.errors import InputFileError
+
+# Of the values beside missing chunks these many are looked at.
+_N_BESIDE = 65_536
+# Where more values than this are zeros of their own, those beside missing chunks say nothing.
+_MAX_ZEROS = 0.01
+
+
+def notes_on_chunks(path: Path, root: Any, array: Any) -> list[str]:
+    """Refuse an array of a matrix that has lost chunks.
+
+    Parameters
+    ----------
+    path
+        The folder or archive.
+    root
+        The group at its root.
+    array
+        ``indices`` or ``data`` of a sparse matrix, or a dense one.
+
+    Returns
+    -------
+    list
+        A sentence for the user if chunks are not there that are zeros, or may be.
+
+    Raises
+    ------
+    InputFileError
+        If chunks that hold more than zeros are not there.
+    """
+    unit = array.shards or array.chunks
+    counts = [-(-n // step) for n, step in zip(array.shape, unit, strict=True)]
+    stored = _stored(path, array)
+    missing = [
+        at
+        for at in product(*map(range, counts))
+        if array.metadata.encode_chunk_key(at) not in stored
+    ]
+    if not missing:
+        return []
+    n, kind = int(np.prod(counts)), "shards" if array.shards else "chunks"
+    said = f"{len(missing)} of {n} {kind} of {array.path} are missing"
+    parent, _, name = array.path.rpartition("/")
+    if len(counts) > 1 or name not in ("indices", "data"):
+        return [
+            f"{said}: they are read as zeros, which a writer leaves out; if the folder was not "
+            "copied whole, they are lost"
+        ]
+    lost = (
+        not _first_gene_alone(root[f"{parent}/indptr"])
+        if name == "indices"
+        else not _zeros_beside(array, [at[0] for at in missing], unit[0])
+    )
+    if lost:
+        raise InputFileError(
+            f"{said}; the folder was not copied whole"
+            + ("" if name == "indices" else ", or so many values are zeros that it cannot be told")
+        )
+    if name == "indices":
+        return []
+    return [f"{said}: the values beside them are zeros, so they are read as zeros"]
+
+
+def _stored(path: Path, array: Any) -> set[str]:
+    """Return the names of an array's chunks or shards that are there."""
+    if path.is_dir():
+        folder = path / array.path
+        return {
+            (Path(at).relative_to(folder) / name).as_posix()
+            for at, _, names in os.walk(folder)
+            for name in names
+        }
+    with zipfile.ZipFile(path) as archive:
+        prefix = f"{array.path}/"
+        return {n.removeprefix(prefix) for n in archive.namelist() if n.startswith(prefix)}
+
+
+def _first_gene_alone(indptr: Any) -> bool:
+    """Tell whether no cell has more than one value."""
+    return bool(np.diff(np.asarray(indptr[:])).max(initial=0) <= 1)
+
+
+def _zeros_beside(array: Any, missing: list[int], step: int) -> bool:
+    """Tell whether the values beside each run of missing chunks are zeros that end near by."""
+    n = int(array.shape[0])
+    for _, run in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
+        places = [at for _, at in run]
+        start, stop = places[0] * step, min(n, (places[-1] + 1) * step)
+        before = np.asarray(array[max(0, start - min(step, _N_BESIDE)) : start])[::-1]
+        after = np.asarray(array[stop : min(n, stop + min(step, _N_BESIDE))])
+        sides = [side for side in (before, after) if len(side)]
+        if not sides or not all(map(_begins_with_zeros, sides)):
+            return False
+    return True
+
+
+def _begins_with_zeros(values: npt.NDArray[Any]) -> bool:
+    """Tell whether values begin with zeros, and have hardly any farther on."""
+    rest = values[np.argmax(values != 0) :] if values.any() else values[:0]
+    n_zeros = len(rest) - np.count_nonzero(rest)
+    return len(rest) < len(values) and n_zeros <= _MAX_ZEROS * len(rest)
