@@ -191,13 +191,13 @@ def load(server: Server, what: str, **options: Any) -> dict[str, Any]:
 
 def bare(store: str, name: str, seconds: float, n: int = 1) -> tuple[float, float]:
     """Search by FAISS alone, one query after the other; return queries a second, CPU-ms a query."""
-    from cellkin.store.cell_index import read_neighbors
+    from cellkin.store.cell_index import TEXT, read_neighbors
     from cellkin.store.neighbors_faiss import faiss
     from cellkin.wire.names import VersionName
 
     opened = Store.open(store)
     entry = opened.catalog.resolve(Kind.INDEX, VersionName(name))
-    index = read_neighbors(opened.index_folder(entry, again=False)).faiss_index
+    index = read_neighbors(opened.index_folder(entry, again=False), TEXT).faiss_index
     faiss.omp_set_num_threads(1)
     queries = np.load(Path(store) / "queries.npy")
     for row in range(64):

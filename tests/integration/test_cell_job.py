@@ -86,9 +86,10 @@ def test_files_with_genes_of_their_own_are_one_reference(store: Store, files: li
     assert cells.column("batch").to_pylist() == ["first"] * 90 + ["second"] * 80
     assert [r["gene_match"]["genes_given"] for r in entry.manifest["references"]] == ["120", "110"]
     index = read_cell_index(store.index_folder(entry))
+    assert index.text is not None
     vectors = np.concatenate(list(read_vectors(store, entry).batches()))
     # A cell of one file is nearest to cells of its own type in both.
-    _, near = index.neighbors.search(vectors, 10)
+    _, near = index.text.neighbors.search(vectors, 10)
     labels = index.cells.labels
     assert (labels[near] == labels[:, None]).mean() > 0.99
     assert (near[:90] >= 90).any()
@@ -111,11 +112,12 @@ def test_a_head_trained_without_labels_is_kept_as_any_other(
     reference, job = Reference(files, "cell_type"), Job(engine=LocalEngine(1))
     entry = index_cells(store, "both", reference, EMBEDDING, TEXT_V1_NT_XENT, job).entry
     index = read_cell_index(store.index_folder(entry))
-    assert index.space.recipe == TEXT_V1_NT_XENT
-    assert index.space.head is not None
+    assert index.text is not None
+    assert index.text.space.recipe == TEXT_V1_NT_XENT
+    assert index.text.space.head is not None
     vectors = np.concatenate(list(read_vectors(store, entry).batches()))
-    assert vectors.shape == (170, index.space.dim)
-    _, near = index.neighbors.search(vectors, 10)
+    assert vectors.shape == (170, index.text.space.dim)
+    _, near = index.text.neighbors.search(vectors, 10)
     assert (index.cells.labels[near] == index.cells.labels[:, None]).mean() > 0.9
 
 
@@ -204,9 +206,12 @@ def test_appended_cells_come_after_those_there_are(store: Store, files: list[Pat
     assert sum(report.entry.manifest["label_counts"].values()) == 170
     assert len(report.entry.manifest["references"]) == 2
     index = read_cell_index(store.index_folder(report.entry))
-    assert len(index.neighbors) == 170
+    assert index.text is not None
+    assert len(index.text.neighbors) == 170
     # The version before answers as it did.
-    assert len(read_cell_index(store.index_folder(base)).neighbors) == 90
+    before_it = read_cell_index(store.index_folder(base))
+    assert before_it.text is not None
+    assert len(before_it.text.neighbors) == 90
     assert [damage(store, entry) for entry in (base, report.entry)] == ["", ""]
 
 

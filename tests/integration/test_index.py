@@ -77,7 +77,7 @@ def test_cells_without_a_label_or_a_gene_are_left_out_and_counted(
     done = index(run_cellkin, tmp_path / "some.h5ad", own_store)
     assert done.returncode == 0, done.stderr
     assert "left out: 4 cells without a label" in done.stdout
-    assert "left out: 1 cells without a gene that has text" in done.stdout
+    assert "left out: 1 cells without a gene that counts" in done.stdout
     entry = Store.open(str(own_store)).catalog.resolve(Kind.INDEX, VersionName("new"))
     assert entry.manifest["n_cells"] == 25
 

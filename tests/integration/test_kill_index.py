@@ -96,8 +96,9 @@ def test_whatever_is_cut_off_leaves_no_bad_version(
     assert len({entry.digest for entry in entries[1:]}) == 1
     newest = store.catalog.resolve(Kind.INDEX, VersionName("trio"))
     index = read_cell_index(store.index_folder(newest))
+    assert index.text is not None
     vectors = read_vectors(store, newest).take(np.arange(150))
-    assert index.neighbors.search(vectors, 1)[1][:, 0].tolist() == list(range(150))
+    assert index.text.neighbors.search(vectors, 1)[1][:, 0].tolist() == list(range(150))
     # What was cut off can be removed, and the versions stay whole.
     collect(store, timedelta(0))
     assert orphans(store) == []

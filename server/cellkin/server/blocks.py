@@ -1,6 +1,7 @@
 """Cells as they come in messages: a CSR matrix over the header's genes."""
 
 from collections.abc import Sequence
+from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
@@ -8,12 +9,14 @@ import scipy.sparse as sp
 from cellkin.server.limits import MOST_CELLS
 from cellkin.server.loading import LoadedIndex
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix
-from cellkin.space.matching import match_genes
+from cellkin.space.matching import match_reference
 from cellkin.space.projection import GeneColumns, gene_columns, linear_expression, project
+from cellkin.space.reference import WITH_TEXT
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
-from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.errors import FailedPreconditionError, GenesUnmatchedError, InvalidArgumentError
 from cellkin.wire.match import GeneMatch
+from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import ExpressionUnits
 
 # Sums over all genes of a cell stay within single precision.
@@ -56,13 +59,13 @@ class CellReader:
         if taxon < 0:
             raise InvalidArgumentError(f"taxon is {taxon}; give 0 or more", field=f"{field}.taxon")
         self._log = units == ExpressionUnits.LOG1P
-        self._space = loaded.index.space
+        self._reference = loaded.reference
         names = loaded.genes
         resolution = names.resolver.resolve(genes, taxon)
-        self.match: GeneMatch
-        self.match, rows = match_genes(resolution, names.gene_ids, names.rungs, self._space)
-        self.match.require_enough(genes)
-        self.columns: GeneColumns = gene_columns(rows, len(self._space.gene_ids))
+        self.match: GeneMatch = match_reference(
+            resolution, names.gene_ids, names.rungs, self._reference
+        )
+        _require_genes(loaded, self.match, genes)
 
     def read(self, block: wire.CellBlock) -> CsrMatrix:
         """Return the (n_cells, n_genes) CSR float32 linear expression of a block."""
@@ -76,9 +79,40 @@ class CellReader:
             )
         return linear_expression(cells) if self._log else cells
 
+    @cached_property
+    def columns(self) -> GeneColumns:
+        """The genes of the columns in the text space."""
+        space = self._reference.require_text().space
+        return gene_columns(space.rows_of(self.match.gene_ids), len(space.gene_ids))
+
     def place(self, block: wire.CellBlock) -> tuple[Float32Matrix, BoolVector]:
-        """Return the (n_cells, dim) float32 unit rows of a block, and which cells have none."""
-        return project(self.read(block), self.columns, self._space)
+        """Return the (n_cells, dim) float32 unit rows of a block in the text space.
+
+        Returns
+        -------
+        rows
+            The unit rows.
+        empty
+            (n_cells,) bool, the cells that have none.
+        """
+        return project(self.read(block), self.columns, self._reference.require_text().space)
+
+
+def _require_genes(loaded: LoadedIndex, match: GeneMatch, names: Sequence[str]) -> None:
+    """Refuse genes on which no answer could rest, and say what would help."""
+    try:
+        match.require_enough(names)
+    except GenesUnmatchedError as error:
+        if loaded.index.text is not None or match.n_matched < 2 * max(match.n_used, 1):
+            raise
+        # Genes that are known, and are not the reference's: most likely those of another species.
+        raise FailedPreconditionError(
+            f"of {match.n_given} gene names {match.n_matched} are known, as genes of "
+            f"{taxon_name(match.taxon)}, and {match.n_used} were measured in "
+            f"{loaded.entry.full_name}, which has no text space, by which cells of other genes are "
+            f"compared. {WITH_TEXT}",
+            error.metadata,
+        ) from error
 
 
 def read_block(block: wire.CellBlock, n_genes: int) -> CsrMatrix:

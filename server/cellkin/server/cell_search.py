@@ -17,7 +17,7 @@ from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
 from cellkin.space.expression import place_expression
 from cellkin.space.readout import neighbor_vectors
 from cellkin.space.shared_genes import SharedGenes
-from cellkin.store.cell_index import ReferenceCells
+from cellkin.store.cell_index import EXPRESSION, TEXT, ReferenceCells
 from cellkin.store.neighbors import Found, NeighborIndex
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.v1 import versions_pb2
@@ -63,15 +63,13 @@ class CellSearch:
             self._shared = SharedGenes.of(reference, self._reader.match.gene_ids)
             if self._shared.choose(reference, space) is not None:
                 self._expression = index.expression
-        elif space == "expression":
+        elif space == EXPRESSION or (space is None and index.text is None):
             reference.require_expression()
             self._expression = index.expression
-        if self._expression is None:
-            self._neighbors, self._vectors = index.neighbors, self._loaded.vectors
         else:
-            assert self._loaded.expression_vectors is not None  # with its space
-            self._neighbors = self._expression.neighbors
-            self._vectors = self._loaded.expression_vectors
+            reference.require_text()
+        self._neighbors = index.parts[self._space_name].neighbors
+        self._vectors = self._loaded.vectors[self._space_name]
         inner = getattr(self._neighbors, "inner", None)
         self._compares_all = isinstance(inner, NeighborIndex) and inner.exact
 
@@ -82,7 +80,11 @@ class CellSearch:
     @property
     def space(self) -> "wire.SpaceKind.ValueType":
         """The space that is searched."""
-        return space_kind("text" if self._expression is None else "expression")
+        return space_kind(self._space_name)
+
+    @property
+    def _space_name(self) -> str:
+        return TEXT if self._expression is None else EXPRESSION
 
     def match(self) -> wire.GeneMatch | None:
         """Say how the genes met the corpus, None where the header has none."""
@@ -121,8 +123,8 @@ class CellSearch:
         """Return unit rows, and which have no direction; None where all have one."""
         kind = queries.WhichOneof("queries")
         if kind == "vectors":
-            space = self._expression or self._loaded.index
-            z = read_vectors(queries.vectors, space.space.dim, "queries.vectors")
+            dim = self._loaded.index.parts[self._space_name].space.dim
+            z = read_vectors(queries.vectors, dim, "queries.vectors")
             return self._compared(z), None
         if kind == "cells" and self._reader is not None:
             if self._expression is None:
@@ -228,7 +230,10 @@ def get_cells(library: Library, request: wire.GetCellsRequest) -> wire.GetCellsR
         )
     rows = np.array([row_of[name] for name in given], np.int64)
     ascending, place = np.unique(rows, return_inverse=True)
-    vectors = loaded.vectors.take(ascending)[place] if request.return_vectors and given else None
+    vectors = None
+    if request.return_vectors and given:
+        space = next(iter(loaded.index.parts))
+        vectors = loaded.vectors[space].queries(ascending)[place]
     batches = loaded.batches.at(rows)
     return wire.GetCellsResponse(
         cells=[

@@ -48,13 +48,13 @@ def explain(library: Library, request: wire.ExplainCellRequest) -> wire.ExplainC
             {"limit": str(most)},
             field="cells",
         )
-    index = loaded.index
     shared = SharedGenes.of(loaded.reference, reader.match.gene_ids)
     expression = shared.choose(loaded.reference, space)
     asked = label, against, request.mean
     if expression is None:
-        prototypes, gene_ids = index.readout.prototypes, index.space.gene_ids
-        explained = attribute(cells, reader.columns, index.space, prototypes, *asked)
+        text = loaded.reference.require_text()
+        prototypes, gene_ids = text.readout.prototypes, text.space.gene_ids
+        explained = attribute(cells, reader.columns, text.space, prototypes, *asked)
     else:
         prototypes, gene_ids = expression.readout.prototypes, expression.space.gene_ids
         explained = attribute_expression(

@@ -11,7 +11,7 @@ from cellkin.server.loading import LoadedCorpus
 from cellkin.server.messages import corpus_versions, gene_record, index_versions, match_message
 from cellkin.server.text_models import TextModels
 from cellkin.space.genes import Resolution
-from cellkin.space.matching import match_genes, match_texts
+from cellkin.space.matching import match_reference, match_texts
 from cellkin.store.corpus import GeneNames, find_gene
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.v1 import gene_service_pb2_grpc, versions_pb2
@@ -119,7 +119,7 @@ class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
             loaded = self._library.index(parse_version_name(request.cell_index, "cell index"))
             genes = loaded.genes
             resolution = genes.resolver.resolve(request.genes, request.taxon)
-            match, _ = match_genes(resolution, genes.gene_ids, genes.rungs, loaded.index.space)
+            match = match_reference(resolution, genes.gene_ids, genes.rungs, loaded.reference)
             return _Looked(genes, resolution, match, index_versions(loaded.entry))
         corpus = self._corpus(request.corpus)
         genes = corpus.genes

@@ -20,8 +20,8 @@ from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64
 from cellkin.space.reference import Reference
 from cellkin.space.vectors import unit_rows
 from cellkin.store.catalog import Entry
-from cellkin.store.cell_index import CellIndex, read_cell_index
-from cellkin.store.cell_table import CellVectors, cell_table
+from cellkin.store.cell_index import EXPRESSION, TEXT, CellIndex, read_cell_index
+from cellkin.store.cell_table import CellTable, CellVectors, cell_table
 from cellkin.store.certificate import Certificate
 from cellkin.store.corpus import GeneNames
 from cellkin.store.exact_search import search_exactly
@@ -58,8 +58,8 @@ class LoadedIndex:
         Its space, cells and neighbors; the neighbors may be searched by many requests at once.
     corpus
         What its genes are named by.
-    vectors, expression_vectors
-        The cells' own vectors in either space, on disk; None where there is no expression space.
+    vectors
+        The cells' own vectors on disk, by name of the space.
     ids, batches
         Names of the cells, and their donors or batches, by row.
     scanning
@@ -69,8 +69,7 @@ class LoadedIndex:
     entry: Entry
     index: CellIndex
     corpus: LoadedCorpus
-    vectors: CellVectors
-    expression_vectors: CellVectors | None
+    vectors: Mapping[str, CellVectors]
     scanning: threading.Lock
     ids: Strings
     batches: Strings
@@ -216,25 +215,19 @@ class IndexLoader:
         """
         folder = self._store.index_folder(entry, again=False)
         plain = read_cell_index(folder)
-        table = cell_table(self._store, entry)
-        vectors, by_expression = CellVectors.of_text(table, plain.space), None
-        if plain.expression is not None:
-            n_components = plain.expression.readout.n_components
-            by_expression = CellVectors.of_expression(table, n_components)
+        vectors = _vectors(plain, cell_table(self._store, entry))
         n_bytes = sum((folder / name).stat().st_size for name in entry.manifest["files"])
         _warm(folder / name for name in entry.manifest["files"])
         test_index(entry, plain, vectors)
-        wrapped = replace(plain, neighbors=self._shared(plain.neighbors, entry.full_name))
-        if plain.expression is not None:
-            shared = self._shared(plain.expression.neighbors, entry.full_name)
-            wrapped = replace(wrapped, expression=replace(plain.expression, neighbors=shared))
+        shared = {
+            name: replace(part, neighbors=self._shared(part.neighbors, entry.full_name))
+            for name, part in plain.parts.items()
+        }
         names = Strings(plain.cells.ids), Strings(plain.cells.batches)
-        loaded = LoadedIndex(
-            entry, wrapped, corpus(), vectors, by_expression, self._scanning, *names
-        )
+        wrapped = replace(plain, **shared)
+        loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning, *names)
         self._metrics.index_loaded(entry.full_name, n_bytes, entry.manifest["n_cells"])
-        expression = [plain.expression.neighbors] if plain.expression is not None else []
-        gone = (entry.full_name, [plain.neighbors, *expression])
+        gone = (entry.full_name, [part.neighbors for part in plain.parts.values()])
         weakref.finalize(loaded, self._gone.put, gone).atexit = False
         return loaded
 
@@ -266,8 +259,20 @@ def _warm(files: Iterable[Path]) -> None:
                 pass
 
 
-def test_index(entry: Entry, index: CellIndex, vectors: CellVectors) -> None:
+def _vectors(index: CellIndex, cells: CellTable) -> dict[str, CellVectors]:
+    found = {}
+    if index.text is not None:
+        found[TEXT] = CellVectors.of_text(cells, index.text.space)
+    if index.expression is not None:
+        n_components = index.expression.readout.n_components
+        found[EXPRESSION] = CellVectors.of_expression(cells, n_components)
+    return found
+
+
+def test_index(entry: Entry, index: CellIndex, vectors: Mapping[str, CellVectors]) -> None:
     """Ask an index for cells it holds, and compare with what its manifest and certificate say.
+
+    The first of its spaces is asked, which its certificate is of.
 
     A cell of the index is at least as easy to find as the queries it was certified with, so it must
     be its own nearest neighbor at least as often as the certified recall at 1 says, but for chance.
@@ -281,20 +286,22 @@ def test_index(entry: Entry, index: CellIndex, vectors: CellVectors) -> None:
     counts = np.bincount(index.cells.labels, minlength=len(index.cells.label_names)).tolist()
     stated = dict(zip(index.cells.label_names, counts, strict=True)) == manifest["label_counts"]
     n = manifest["n_cells"]
-    if not stated or not len(index.neighbors) == len(index.cells.ids) == vectors.n == n:
+    space, part = next(iter(index.parts.items()))
+    neighbors = part.neighbors
+    if not stated or not len(neighbors) == len(index.cells.ids) == vectors[space].n == n:
         raise IntegrityError(
-            f"cell index {entry.full_name}: its files have {len(index.neighbors)} vectors and "
+            f"cell index {entry.full_name}: its files have {len(neighbors)} vectors and "
             f"{len(index.cells.ids)} cells, or other labels, where the manifest says {n} cells; "
             "publish it again"
         )
     rows = np.unique(np.linspace(0, n - 1, _PROBES).astype(np.int64))
-    probes = vectors.take(rows)
+    probes = vectors[space].take(rows)
     placed = np.einsum("nd,nd->n", probes, probes) > 0
     if not placed.any():
         return
-    similarities, ids = index.neighbors.search(probes[placed], 1)
+    similarities, ids = neighbors.search(probes[placed], 1)
     # One alone is searched by code of its own, which is compiled or read now and not for a caller.
-    index.neighbors.search(probes[placed][:1], 1)
+    neighbors.search(probes[placed][:1], 1)
     # A copy of a cell, or one as near but for rounding, is as good.
     found = (ids[:, 0] == rows[placed]) | (similarities[:, 0] >= 1 - 1e-4)
     share = float(found.mean())

@@ -3,6 +3,7 @@
 from importlib.metadata import version
 
 from cellkin.store.catalog import Entry
+from cellkin.store.cell_index import space_digests
 from cellkin.store.corpus import GeneNames
 from cellkin.v1 import cell_service_pb2, gene_service_pb2, versions_pb2
 from cellkin.wire import codec
@@ -22,8 +23,8 @@ def index_versions(entry: Entry) -> versions_pb2.Versions:
     """Name what a cell index was made from."""
     return versions_pb2.Versions(
         index=entry.full_name,
-        space_digest=entry.manifest["files"]["space.safetensors"],
-        embedding=entry.manifest["embedding"],
+        space_digest=next(iter(space_digests(entry).values())),
+        embedding=entry.manifest.get("embedding", ""),
         corpus=entry.manifest["corpus"],
         server=SERVER,
     )

@@ -16,6 +16,7 @@ from cellkin.space.hierarchy import Hierarchy
 from cellkin.space.labeler import Labeler, Options, runners_up
 from cellkin.space.routes import route_shares
 from cellkin.space.sample_check import SampleCheck
+from cellkin.store.cell_index import EXPRESSION, TEXT
 from cellkin.store.quality import read_qualities
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
@@ -79,13 +80,13 @@ class PredictionQuery:
     def report(self) -> wire.QueryReport:
         """Say what the query met."""
         loaded, labeler = self._loaded, self._labeler
-        in_text = labeler.space == "text"
+        text = loaded.index.text if labeler.space == TEXT else None
         quality = read_qualities(loaded.entry.manifest).get(labeler.space)
         known = quality is not None and not labeler.foreign
         check = labeler.sample_check
         return wire.QueryReport(
             versions=index_versions(loaded.entry),
-            recipe=loaded.index.space.recipe.name if in_text else "expression",
+            recipe=text.space.recipe.name if text is not None else EXPRESSION,
             labels=loaded.index.cells.label_names,
             genes=match_message(self._reader.match),
             min_probability=labeler.readout.min_probability,

@@ -7,6 +7,7 @@ import numpy as np
 from cellkin.space.arrays import Int64Vector, UInt8Vector
 from cellkin.space.genes import Resolution
 from cellkin.space.projection import CellSpace
+from cellkin.space.reference import Reference
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.terms import TextRung
 
@@ -35,6 +36,52 @@ def match_genes(
     match = match_texts(resolution, gene_ids, rungs)
     rows = space.rows_of(match.gene_ids)
     return replace(match, in_space=(rows >= 0).astype(np.uint8)), rows
+
+
+def match_reference(
+    resolution: Resolution, gene_ids: Int64Vector, rungs: UInt8Vector, reference: Reference
+) -> GeneMatch:
+    """Say of each name what it met, and whether it counts for a reference.
+
+    By a reference without a text space the genes that it was measured for count.
+
+    Parameters
+    ----------
+    resolution, gene_ids, rungs
+        As in `match_genes`.
+    reference
+        The reference.
+    """
+    if reference.text is not None:
+        return match_genes(resolution, gene_ids, rungs, reference.text.space)[0]
+    return match_measured(resolution, gene_ids, reference.require_expression().space.gene_ids)
+
+
+def match_measured(
+    resolution: Resolution, gene_ids: Int64Vector, measured: Int64Vector | None = None
+) -> GeneMatch:
+    """Say of each name what it met, where texts have no part: every rung is 0.
+
+    Parameters
+    ----------
+    resolution, gene_ids
+        As in `match_genes`.
+    measured
+        (n_measured,) int64, the genes that count; None for all of the corpus.
+    """
+    met = resolution.rows >= 0
+    ids = np.zeros(len(met), np.int64)
+    ids[met] = gene_ids[resolution.rows[met]]
+    counts = met if measured is None else np.isin(ids, measured) & met
+    nothing = np.zeros(len(met), np.uint8)
+    return GeneMatch(
+        resolution.taxon,
+        resolution.taxon_inferred,
+        ids,
+        resolution.routes,
+        nothing,
+        counts.astype(np.uint8),
+    )
 
 
 def match_texts(resolution: Resolution, gene_ids: Int64Vector, rungs: UInt8Vector) -> GeneMatch:

@@ -13,6 +13,12 @@ from cellkin.space.projection import CellSpace
 from cellkin.space.readout import Readout
 from cellkin.wire.errors import FailedPreconditionError
 
+WITH_TEXT = (
+    "An index with a text space is made by `cellkin genes import`, `cellkin genes embed` and "
+    "`cellkin cells index`, without `--space expression`"
+)
+"""What to do where an index would need a text space."""
+
 
 class NeighborSearch(Protocol):
     """Finds the nearest reference cells of vectors."""
@@ -131,7 +137,8 @@ class Reference:
         """
         if self.text is None:
             raise FailedPreconditionError(
-                f"{self.name} has no text space; ask for the expression space"
+                f"{self.name} has no text space, by which cells of other genes are compared: it "
+                f"was made by expression alone. {WITH_TEXT}"
             )
         return self.text
 

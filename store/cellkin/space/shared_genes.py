@@ -6,7 +6,7 @@ import numpy as np
 
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.expression import ExpressionColumns
-from cellkin.space.reference import ExpressionPart, Reference
+from cellkin.space.reference import WITH_TEXT, ExpressionPart, Reference
 from cellkin.wire.errors import FailedPreconditionError
 from cellkin.wire.terms import ENOUGH_SHARED
 
@@ -85,9 +85,9 @@ class SharedGenes:
             return None
         expression = reference.require_expression()
         if not self.share:
+            instead = "Ask for the text space" if reference.text is not None else WITH_TEXT
             raise FailedPreconditionError(
-                f"{reference.name} and the query share no gene by identifier; ask for the text "
-                "space",
+                f"{reference.name} and the query share no gene by identifier. {instead}",
                 {"shared_expression": f"{self.share:.3f}"},
             )
         return expression

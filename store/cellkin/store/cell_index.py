@@ -19,12 +19,13 @@ from cellkin.space.readout import Readout
 from cellkin.space.readout import read_readout as make_readout
 from cellkin.space.recipe import Recipe
 from cellkin.space.reference import ExpressionPart, Reference, TextPart
+from cellkin.store.catalog import Entry
 from cellkin.store.milvus import MilvusNeighbors
 from cellkin.store.neighbors import NeighborIndex
 
-SPACE = "space.safetensors"
 TEXT, EXPRESSION = "text", "expression"
 """The spaces an index may have its cells in."""
+_SPACES = {TEXT: "space.safetensors", EXPRESSION: "expression.safetensors"}
 _RECIPE = "recipe.json"
 _FOREIGN = "text-foreign.safetensors"
 _CELLS = "cells.arrow"
@@ -66,6 +67,24 @@ Neighbors: TypeAlias = NeighborIndex | MilvusNeighbors
 
 
 @dataclass(frozen=True)
+class TextIndex:
+    """The text space of a cell index, and what is looked for and read in it.
+
+    Parameters
+    ----------
+    space, neighbors, readout
+        The space, the search among the reference's cells in it, and what labels are read by.
+    foreign
+        What foreign samples are checked by, None where the index was made without.
+    """
+
+    space: CellSpace
+    neighbors: Neighbors
+    readout: Readout
+    foreign: ForeignReference | None = None
+
+
+@dataclass(frozen=True)
 class ExpressionIndex:
     """The expression space of a cell index, and what is looked for and read in it."""
 
@@ -80,22 +99,21 @@ class CellIndex:
 
     Parameters
     ----------
-    space, neighbors, readout
-        The text space, which every index has, and what is looked for and read in it.
     cells
         The reference cells.
-    expression
-        The expression space, None where the index was made without.
-    foreign
-        What foreign samples are checked by, None where the index was made without.
+    text, expression
+        Its spaces; at least one.
     """
 
-    space: CellSpace
     cells: ReferenceCells
-    neighbors: Neighbors
-    readout: Readout
-    expression: ExpressionIndex | None = None
-    foreign: ForeignReference | None = None
+    text: TextIndex | None
+    expression: ExpressionIndex | None
+
+    @property
+    def parts(self) -> dict[str, TextIndex | ExpressionIndex]:
+        """The spaces there are, by name: `TEXT`, then `EXPRESSION`."""
+        both = {TEXT: self.text, EXPRESSION: self.expression}
+        return {name: part for name, part in both.items() if part is not None}
 
     @property
     def label_counts(self) -> Int64Vector:
@@ -110,13 +128,15 @@ class CellIndex:
         name
             What errors call the index.
         """
-        expression = self.expression
+        text, expression = self.text, self.expression
         return Reference(
             name,
             self.cells.label_names,
             self.cells.labels,
             self.label_counts,
-            TextPart(self.space, self.neighbors, self.readout, foreign=self.foreign),
+            None
+            if text is None
+            else TextPart(text.space, text.neighbors, text.readout, foreign=text.foreign),
             None
             if expression is None
             else ExpressionPart(expression.space, expression.neighbors, expression.readout),
@@ -125,27 +145,15 @@ class CellIndex:
 
 def write_cell_index(folder: Path, index: CellIndex) -> None:
     """Write the files of a cell index into an empty folder."""
-    space = index.space
-    arrays: dict[str, npt.NDArray[Any]] = {
-        "gene_ids": space.gene_ids,
-        "taxa": space.taxa,
-        "vectors": space.vectors,
-        "weights": space.weights,
-        "measured": space.measured,
-        "center": space.center,
-    }
-    if space.head is not None:
-        arrays["head"] = space.head
-    save_file(arrays, folder / SPACE)
-    (folder / _RECIPE).write_text(json.dumps(space.recipe.to_json(), indent=1, sort_keys=True))
-    _write_neighbors(folder, index.neighbors, TEXT)
-    _write_readout(folder, index.readout, TEXT)
-    if index.foreign is not None:
-        save_file(_arrays(index.foreign), folder / _FOREIGN)
+    if index.text is not None:
+        _write_text_space(folder, index.text.space)
+        if index.text.foreign is not None:
+            save_file(_arrays(index.text.foreign), folder / _FOREIGN)
     if index.expression is not None:
-        save_file(_arrays(index.expression.space), folder / f"{EXPRESSION}.safetensors")
-        _write_neighbors(folder, index.expression.neighbors, EXPRESSION)
-        _write_readout(folder, index.expression.readout, EXPRESSION)
+        save_file(_arrays(index.expression.space), folder / _SPACES[EXPRESSION])
+    for name, part in index.parts.items():
+        _write_neighbors(folder, part.neighbors, name)
+        _write_readout(folder, part.readout, name)
     cells = index.cells
     names = pa.array(cells.label_names, pa.string())
     table = pa.table(
@@ -157,6 +165,21 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
     )
     with pa.ipc.new_file(str(folder / _CELLS), table.schema) as file:
         file.write_table(table)
+
+
+def _write_text_space(folder: Path, space: CellSpace) -> None:
+    arrays: dict[str, npt.NDArray[Any]] = {
+        "gene_ids": space.gene_ids,
+        "taxa": space.taxa,
+        "vectors": space.vectors,
+        "weights": space.weights,
+        "measured": space.measured,
+        "center": space.center,
+    }
+    if space.head is not None:
+        arrays["head"] = space.head
+    save_file(arrays, folder / _SPACES[TEXT])
+    (folder / _RECIPE).write_text(json.dumps(space.recipe.to_json(), indent=1, sort_keys=True))
 
 
 def _arrays(space: ExpressionSpace | ForeignReference) -> dict[str, npt.NDArray[Any]]:
@@ -179,12 +202,6 @@ def _write_readout(folder: Path, readout: Readout, space: str) -> None:
     (folder / f"{space}-readout.json").write_text(numbers)
 
 
-def read_space(folder: Path) -> CellSpace:
-    """Load the cell space of a cell index."""
-    recipe = Recipe.from_json(json.loads((folder / _RECIPE).read_text()))
-    return CellSpace(recipe=recipe, **load_file(folder / SPACE))
-
-
 def read_cell_index(folder: Path) -> CellIndex:
     """Load the files of a cell index; cells and neighbors are mapped into memory, not read."""
     with pa.memory_map(str(folder / _CELLS)) as source:
@@ -193,18 +210,43 @@ def read_cell_index(folder: Path) -> CellIndex:
     cells = ReferenceCells(
         table["id"], labels.dictionary.to_pylist(), labels.indices.to_numpy(), table["batch"]
     )
-    text = read_neighbors(folder), read_readout(folder, TEXT)
-    space = read_expression_space(folder)
-    expression = None
-    if space is not None:
-        neighbors, readout = read_neighbors(folder, EXPRESSION), read_readout(folder, EXPRESSION)
-        expression = ExpressionIndex(space, neighbors, readout)
-    return CellIndex(read_space(folder), cells, *text, expression, read_foreign(folder))
+
+    def searched(name: str) -> tuple[Neighbors, Readout]:
+        return read_neighbors(folder, name), read_readout(folder, name)
+
+    text_space, expression_space = read_text_space(folder), read_expression_space(folder)
+    text, expression = None, None
+    if text_space is not None:
+        text = TextIndex(text_space, *searched(TEXT), read_foreign(folder))
+    if expression_space is not None:
+        expression = ExpressionIndex(expression_space, *searched(EXPRESSION))
+    return CellIndex(cells, text, expression)
+
+
+def space_digests(entry: Entry) -> dict[str, str]:
+    """Return the SHA-256 of the file of each space that an index has, by name of the space.
+
+    Parameters
+    ----------
+    entry
+        A version of a cell index.
+    """
+    files = entry.manifest["files"]
+    return {name: files[file] for name, file in _SPACES.items() if file in files}
+
+
+def read_text_space(folder: Path) -> CellSpace | None:
+    """Load the text space of a cell index, or None where it has none."""
+    path = folder / _SPACES[TEXT]
+    if not path.exists():
+        return None
+    recipe = Recipe.from_json(json.loads((folder / _RECIPE).read_text()))
+    return CellSpace(recipe=recipe, **load_file(path))
 
 
 def read_expression_space(folder: Path) -> ExpressionSpace | None:
     """Load the expression space of a cell index, or None where it has none."""
-    path = folder / f"{EXPRESSION}.safetensors"
+    path = folder / _SPACES[EXPRESSION]
     return ExpressionSpace(**load_file(path)) if path.exists() else None
 
 
@@ -220,8 +262,8 @@ def read_readout(folder: Path, space: str) -> Readout:
     return make_readout(load_file(folder / f"{space}-readout.safetensors"), numbers)
 
 
-def read_neighbors(folder: Path, space: str = TEXT) -> Neighbors:
-    """Map the neighbors' index of a cell index into memory, or connect to where it is."""
+def read_neighbors(folder: Path, space: str) -> Neighbors:
+    """Map the neighbors' index of a space into memory, or connect to where it is."""
     if MilvusNeighbors.path(folder, space).exists():
         return MilvusNeighbors.load(folder, space)
     return NeighborIndex.load(folder / _NEIGHBORS[space])

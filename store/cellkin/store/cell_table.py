@@ -13,12 +13,18 @@ from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.space.projection import CellSpace, place_means
 from cellkin.space.readout import neighbor_vectors
 from cellkin.store.catalog import Entry
-from cellkin.store.cell_index import EXPRESSION, read_readout, read_space
+from cellkin.store.cell_index import (
+    EXPRESSION,
+    TEXT,
+    read_readout,
+    read_text_space,
+    space_digests,
+)
 from cellkin.store.cell_rows import vector_matrix
 from cellkin.store.digest import rows_digest
 from cellkin.store.schema import cells_schema
 from cellkin.store.store import Store
-from cellkin.wire.errors import IntegrityError
+from cellkin.wire.errors import FailedPreconditionError, IntegrityError
 
 CELLS = "cells-"
 """How the names of tables of cells begin."""
@@ -41,7 +47,7 @@ class CellTable:
     n_cells
         Rows.
     dim, expression_dim
-        Widths of the vectors; 0 where the cells have none in an expression space.
+        Widths of the vectors in the text and in the expression space; 0 where they have none.
     schema
         The columns.
     """
@@ -52,11 +58,12 @@ class CellTable:
         self.version: int = dataset.version
         self.n_cells: int = dataset.count_rows()
         columns = dataset.schema
-        self.dim: int = columns.field("vector").type.list_size
-        has_expression = "expression" in columns.names
-        self.expression_dim: int = (
-            columns.field("expression").type.list_size if has_expression else 0
-        )
+
+        def width(name: str) -> int:
+            return columns.field(name).type.list_size if name in columns.names else 0
+
+        self.dim: int = width("vector")
+        self.expression_dim: int = width("expression")
         self.schema = cells_schema(self.dim, self.expression_dim)
 
     def column(self, name: str) -> pa.ChunkedArray:
@@ -179,6 +186,8 @@ class CellVectors:
         Width of a vector in the index.
     place
         Turns stored vectors into those of the index: (n, dim) float32 unit rows.
+    query
+        Turns stored vectors into those that a search for them takes; None for ``place``.
 
     Attributes
     ----------
@@ -192,10 +201,11 @@ class CellVectors:
         column: str,
         dim: int,
         place: Callable[[Float32Matrix], Float32Matrix],
+        query: Callable[[Float32Matrix], Float32Matrix] | None = None,
     ) -> None:
         self._cells = cells
         self._column = column
-        self._place = place
+        self._place, self._query = place, query or place
         self.n = cells.n_cells
         self.dim = dim
 
@@ -208,7 +218,8 @@ class CellVectors:
     def of_expression(cls, cells: CellTable, n_components: int) -> "CellVectors":
         """Return the vectors of the expression space that neighbors are looked for by."""
         place = partial(neighbor_vectors, n_components=n_components)
-        return cls(cells, "expression", n_components, place)
+        # Whoever searches gives all dimensions; the regression is read from the others.
+        return cls(cells, "expression", n_components, place, lambda z: z)
 
     def batches(self) -> Iterator[Float32Matrix]:
         """Yield the (n, dim) float32 unit rows in order, some thousand at a time."""
@@ -225,13 +236,33 @@ class CellVectors:
         """Return the (n_rows, dim) float32 unit rows of some cells, by ascending row number."""
         return self._place(self._cells.take_vectors(rows, self._column))
 
+    def queries(self, rows: Int64Vector) -> Float32Matrix:
+        """Return some cells as a search takes them: all dimensions of their space, float32."""
+        return self._query(self._cells.take_vectors(rows, self._column))
 
-def read_vectors(store: Store, entry: Entry) -> CellVectors:
-    """Return the vectors of the cells of a published index, exactly as they were indexed."""
-    return CellVectors.of_text(cell_table(store, entry), read_space(store.index_folder(entry)))
 
+def read_vectors(store: Store, entry: Entry, space: str = TEXT) -> CellVectors:
+    """Return the vectors of the cells of a published index, exactly as they were indexed.
 
-def read_expression_vectors(store: Store, entry: Entry) -> CellVectors:
-    """Return those of its expression space."""
-    readout = read_readout(store.index_folder(entry), EXPRESSION)
-    return CellVectors.of_expression(cell_table(store, entry), readout.n_components)
+    Parameters
+    ----------
+    store
+        Where it is.
+    entry
+        The version.
+    space
+        `TEXT` or `EXPRESSION`.
+
+    Raises
+    ------
+    FailedPreconditionError
+        If the index has no such space.
+    """
+    folder, cells = store.index_folder(entry), cell_table(store, entry)
+    if space not in space_digests(entry):
+        raise FailedPreconditionError(f"{entry.full_name} has no {space} space")
+    if space == EXPRESSION:
+        return CellVectors.of_expression(cells, read_readout(folder, EXPRESSION).n_components)
+    text = read_text_space(folder)
+    assert text is not None  # its file is among the digests
+    return CellVectors.of_text(cells, text)

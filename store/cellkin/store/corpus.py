@@ -33,8 +33,9 @@ class GeneNames:
 
 
 OWN_NAMES_CAUTION = (
-    "genes are named by the reference's own files, for the store has no gene tables: names count as "
-    "they are written there, without synonyms or former names; `cellkin genes import` brings tables"
+    "genes are named by the reference's own files, for the store has no gene tables: names count "
+    "as they are written there, without synonyms or former names; `cellkin genes import` brings "
+    "tables"
 )
 """What is said of an index whose corpus `is_of_own_names`."""
 

@@ -48,12 +48,11 @@ def cells_schema(dim: int, expression_dim: int) -> pa.Schema:
         pa.field("id", pa.string(), nullable=False),  # unique
         pa.field("label", pa.string(), nullable=False),  # the subtype
         pa.field("batch", pa.string(), nullable=False),  # donor or batch, "" where not given
-        # The weighted mean of the cell's gene vectors, before the centre is taken off.
-        pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
     ]
-    if expression_dim:
-        expression = pa.list_(pa.float32(), expression_dim)
-        columns.append(pa.field("expression", expression, nullable=False))
+    # "vector" is the weighted mean of the cell's gene vectors, before the centre is taken off.
+    for name, width in (("vector", dim), ("expression", expression_dim)):
+        if width:
+            columns.append(pa.field(name, pa.list_(pa.float32(), width), nullable=False))
     return pa.schema(columns)
 
 

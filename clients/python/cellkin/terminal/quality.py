@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Protocol
 
+NO_EMBEDDING = "none: compared by expression alone"
+"""What is shown where an index has no gene vectors."""
 _NAMED = 20
 
 

@@ -32,6 +32,7 @@ from cellkin.indexer.spaces.text import FittedText, fit_text
 from cellkin.space.arrays import Int32Vector, Int64Vector
 from cellkin.space.projection import CellSpace
 from cellkin.space.readout import Readout
+from cellkin.wire.errors import InvalidArgumentError
 
 SAMPLE_CELLS = 20_000
 """Cells that spaces are fitted to at most; rare labels are kept whole."""
@@ -92,11 +93,11 @@ def read_sample(engine: Engine, work: Work, chosen: Sequence[Shard], finished: F
     """Read the chosen cells over all genes that any file has a GeneID for."""
     parts = engine.run(work, "take", chosen, finished)
     every = np.unique(np.concatenate([file.gene_ids for file in work.files]))
-    genes = every[every > 0]
+    genes = every[every != 0]
     blocks = []
     for shard, cells in zip(chosen, parts, strict=True):
         ids = work.files[shard.file].gene_ids
-        met = np.flatnonzero(ids > 0)
+        met = np.flatnonzero(ids)
         ones = np.ones(len(met), np.float32)
         to_genes = sp.csr_matrix(
             (ones, (met, np.searchsorted(genes, ids[met]))), (len(ids), len(genes))
@@ -113,15 +114,15 @@ def read_sample(engine: Engine, work: Work, chosen: Sequence[Shard], finished: F
 
 
 def shared_genes(work: Work) -> Int64Vector:
-    """Return the GeneIDs, ascending, that every file has: what is not measured is not zero."""
+    """Return the genes, ascending, that every file has: what is not measured is not zero."""
     shared = np.unique(work.files[0].gene_ids)
     for file in work.files[1:]:
         shared = np.intersect1d(shared, file.gene_ids)
-    return shared[shared > 0]
+    return shared[shared != 0]
 
 
 def fit_spaces(
-    text: CellSpace, sample: Sample, counts: Int64Vector, shared: Int64Vector, how: Votes,
+    text: CellSpace | None, sample: Sample, counts: Int64Vector, shared: Int64Vector, how: Votes,
     stages: Stages,
 ) -> Fitted:  # fmt: skip
     """Fit the spaces and what is read in them.
@@ -129,7 +130,8 @@ def fit_spaces(
     Parameters
     ----------
     text
-        The text space with its gene vectors, and weights that do not depend on labels.
+        The text space with its gene vectors, and weights that do not depend on labels; None for
+        expression alone.
     sample
         The cells to fit to.
     counts
@@ -141,14 +143,21 @@ def fit_spaces(
         How neighbors vote and what is asked of a label.
     stages
         Shows progress.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is no space to fit: no text space, and one label or no gene that all files share.
     """
-    with stages("fitting the text space") as progress:
-        fitted_text, readout, text_quality = fit_text_part(
-            text, sample, counts, how, Judging.LEAVE_OUT, progress=progress
-        )
-        foreign = fit_foreign(fitted_text, sample)
-    spaces = Spaces(fitted_text.space, readout, foreign=foreign)
-    quality = {"text": text_quality}
+    spaces = Spaces()
+    quality: dict[str, Any] = {}
+    if text is not None:
+        with stages("fitting the text space") as progress:
+            fitted_text, readout, quality["text"] = fit_text_part(
+                text, sample, counts, how, Judging.LEAVE_OUT, progress=progress
+            )
+            foreign = fit_foreign(fitted_text, sample)
+        spaces = Spaces(fitted_text.space, readout, foreign=foreign)
     keep = np.flatnonzero(np.isin(sample.gene_ids, shared))
     if sample.n_labels > 1 and len(keep):
         with stages("fitting the expression space") as progress:
@@ -157,7 +166,22 @@ def fit_spaces(
                 common, how, Judging.LEAVE_OUT, progress
             )
         spaces = replace(spaces, expression=fitted.space, expression_readout=readout)
+    elif text is None:
+        raise InvalidArgumentError(_nothing_to_compare(sample, len(keep)))
     return Fitted(spaces, quality)
+
+
+def _nothing_to_compare(sample: Sample, n_shared: int) -> str:
+    if sample.n_labels < 2:
+        return (
+            f"every labelled cell is {sample.label_names[0]!r}: by expression cells are told apart "
+            "by their labels, so at least two are needed; give a reference with more types, or "
+            "another --label"
+        )
+    return (
+        f"the files share {n_shared} genes, and cells of different genes cannot be compared by "
+        "expression; give files of one species with the same kind of gene names"
+    )
 
 
 class Judging(Enum):

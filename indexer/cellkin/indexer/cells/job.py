@@ -1,53 +1,47 @@
 """The cell job: match genes, fit a cell space, place the cells, publish them as an index."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
 
 from cellkin.indexer.cells.engines import Engine, LocalEngine
 from cellkin.indexer.cells.fit import unfitted_space
-from cellkin.indexer.cells.fitting import choose_sample, fit_spaces, read_sample, shared_genes
-from cellkin.indexer.cells.ontology import Ontology
-from cellkin.indexer.cells.plan import (
-    MatchedFile,
-    count_genes,
-    match_files,
-    matrix_files,
-    sample_of,
-    shards_of,
+from cellkin.indexer.cells.fitting import (
+    Fitted,
+    choose_sample,
+    fit_spaces,
+    read_sample,
+    shared_genes,
 )
+from cellkin.indexer.cells.plan import MatchedFile, count_genes, match_files, sample_of
 from cellkin.indexer.cells.publish import (
     IndexChoice,
-    Progress,
     Spaces,
     Stages,
     extend_index,
     publish_index,
 )
-from cellkin.indexer.cells.report import IndexReport, described, inherited, weaknesses
-from cellkin.indexer.cells.sources import Reference, SourceFile, read_sources, require_unique
-from cellkin.indexer.cells.worker import Placed, Shard, Work
+from cellkin.indexer.cells.report import IndexReport, described, inherited, likely_batch
+from cellkin.indexer.cells.sources import Reference, read_sources, require_unique
+from cellkin.indexer.cells.steps import Files, Place, corpus_of, counting
+from cellkin.indexer.cells.worker import Placed
+from cellkin.indexer.genes.own_names import NamedFile, find_corpus, publish_own_names
 from cellkin.indexer.spaces.readout import Votes
-from cellkin.space.arrays import Int64Vector
 from cellkin.space.projection import CellSpace
 from cellkin.space.recipe import Recipe
 from cellkin.store.catalog import Entry, Kind
-from cellkin.store.cell_index import SPACE
+from cellkin.store.cell_index import EXPRESSION, space_digests
 from cellkin.store.cell_rows import write_rows
 from cellkin.store.cell_table import cell_table, commit_rows, table_name
-from cellkin.store.corpus import read_gene_names
-from cellkin.store.schema import cells_schema
+from cellkin.store.controls import is_control
+from cellkin.store.corpus import is_of_own_names, read_gene_names
 from cellkin.store.store import GeneEmbedding, Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
-from cellkin.wire.names import VersionName, check_name, parse_version_name
-
-_REPORT_CELLS = 2_000
+from cellkin.wire.names import VersionName, check_name
 
 
 @contextmanager
@@ -78,6 +72,10 @@ class Job:
     index: IndexChoice = field(default_factory=IndexChoice)
     votes: Votes = field(default_factory=Votes)
     stages: Stages = _silent
+
+    def at(self, store: Store, name: str) -> Place:
+        """Return where the cells of an index are worked on."""
+        return Place(store, name, self.engine, self.device, self.stages)
 
 
 def index_cells(
@@ -123,48 +121,118 @@ def index_cells(
     job = job or Job()
     check_name(name, "cell index")
     source = store.catalog.resolve(Kind.EMBEDDING, embedding)
-    sources = read_sources(reference)
-    terms = _terms(reference, sources)
-    sources = [file.renamed(terms) for file in sources]
+    files, at = Files.read(reference), job.at(store, name)
     vectors = store.embedding(source)
-    corpus = _corpus(store, source)
+    corpus = corpus_of(store, source)
     genes = read_gene_names(store, corpus)
-    resolutions = [genes.resolver.resolve(s.gene_names, reference.taxon) for s in sources]
-    matched = match_files(sources, resolutions, genes, _unfitted(recipe, vectors))
-    shards = shards_of(sources)
+    resolutions = files.resolved(genes)
+    matched = match_files(files.sources, resolutions, genes, _unfitted(recipe, vectors))
 
-    sample = sample_of(shards, recipe.statistics_cells)
-    work = _work(store, name, matched, reference, len(vectors.gene_ids), None, job)
-    chosen = choose_sample(shards)
-    if not chosen:
-        raise _nothing_to_place(reference)
+    sample = sample_of(files.shards, recipe.statistics_cells)
+    work = at.work(files, matched, len(vectors.gene_ids))
+    chosen = choose_sample(files.shards)
     with job.stages("counting genes") as progress:
-        counted = count_genes(job.engine, work, sample, _counting(sample, progress))
+        counted = count_genes(job.engine, work, sample, counting(sample, progress))
     rungs = genes.rungs[np.searchsorted(genes.gene_ids, vectors.gene_ids)]
     space = unfitted_space(recipe, vectors, rungs, counted.statistics)
     with job.stages("reading a sample") as progress:
-        cells_to_fit = read_sample(job.engine, work, chosen, _counting(chosen, progress))
-    counts = _label_counts(sources, cells_to_fit.label_names)
+        cells_to_fit = read_sample(job.engine, work, chosen, counting(chosen, progress))
+    counts = files.label_counts(cells_to_fit.label_names)
     shared = shared_genes(work) if expression else np.empty(0, np.int64)
     fitted = fit_spaces(space, cells_to_fit, counts, shared, job.votes, job.stages)
-    spaces = fitted.spaces
-    matched = match_files(sources, resolutions, genes, spaces.text)
-
-    placed = _place(store, name, matched, reference, spaces, job, shards)
-    cells = commit_rows(store, name, _schema(spaces), [x for p in placed for x in p.parts])
-    made_from = {
-        "quality": fitted.quality,
+    matched = match_files(files.sources, resolutions, genes, fitted.spaces.text)
+    embedded = {
         "recipe": recipe.name,
         "embedding": source.full_name,
         "embedding_digest": source.digest,
+        "control_embedding": is_control(source.manifest),
+    }
+    return _publish(at, files, matched, fitted, corpus, counted.mass, job.index, embedded)
+
+
+def index_by_expression(
+    store: Store,
+    name: str,
+    reference: Reference,
+    corpus: VersionName | None = None,
+    job: Job | None = None,
+    also_named: Sequence[NamedFile] = (),
+) -> IndexReport:
+    """Fit an expression space alone to a reference, and publish its cells as an index.
+
+    No gene needs a text, and no language model is asked. Cells of other species cannot be labelled
+    by such an index.
+
+    Parameters
+    ----------
+    store, name, reference, job
+        As of `index_cells`.
+    corpus
+        The corpus by which genes are named; None for the store's own, or, where it has none, for
+        one that is made of the files' names, see `cellkin.indexer.genes.own_names`.
+    also_named
+        Other files whose gene names are put to those of the reference, where a corpus is made.
+
+    Raises
+    ------
+    NotFoundError
+        If the corpus or the label column does not exist.
+    InputFileError
+        If a file cannot be read.
+    GenesUnmatchedError
+        If too few genes of a file are in the corpus.
+    InvalidArgumentError
+        If cell names repeat, values are no expression, no cell is labelled, all have one label, or
+        the files share no gene.
+    """
+    job = job or Job()
+    check_name(name, "cell index")
+    named_by = find_corpus(store, corpus)
+    files, at = Files.read(reference), job.at(store, name)
+    if named_by is None:
+        named = [NamedFile.read(source.path, reference.how) for source in files.sources]
+        named_by = publish_own_names(store, name, [*named, *also_named], reference.taxon)
+    genes = read_gene_names(store, named_by)
+    resolutions = files.resolved(genes)
+    matched = match_files(files.sources, resolutions, genes, None)
+    work, chosen = at.work(files, matched, 0), choose_sample(files.shards)
+    with job.stages("reading a sample") as progress:
+        cells_to_fit = read_sample(job.engine, work, chosen, counting(chosen, progress))
+    counts, shared = files.label_counts(cells_to_fit.label_names), shared_genes(work)
+    fitted = fit_spaces(None, cells_to_fit, counts, shared, job.votes, job.stages)
+    matched = match_files(files.sources, resolutions, genes, None, shared)
+    mass = at.count_mass(files, matched, 0)
+    by_expression = {"recipe": EXPRESSION}
+    return _publish(at, files, matched, fitted, named_by, mass, job.index, by_expression)
+
+
+def _publish(
+    at: Place,
+    files: Files,
+    matched: list[MatchedFile],
+    fitted: Fitted,
+    corpus: Entry,
+    mass: list[npt.NDArray[np.float64]],
+    index: IndexChoice,
+    how: Mapping[str, Any],
+) -> IndexReport:
+    """Place all cells in the fitted spaces, and publish them."""
+    spaces = fitted.spaces
+    placed = at.place(files, matched, spaces)
+    parts = [x for p in placed for x in p.parts]
+    cells = commit_rows(at.store, at.name, spaces.schema, parts)
+    made_from = {
+        "quality": fitted.quality,
+        **how,
         "corpus": corpus.full_name,
         "corpus_digest": corpus.digest,
-        "terms": terms,
-        **weaknesses(source, sources),
-        **described(reference, matched),
+        **({"own_names": True} if is_of_own_names(corpus) else {}),
+        "terms": files.terms,
+        "likely_batch": likely_batch(files.sources),
+        **described(files.reference, matched),
     }
-    entry = publish_index(store, name, cells, spaces, job.index, made_from, job.stages)
-    return IndexReport.of(entry, matched, counted.mass, placed)
+    entry = publish_index(at.store, at.name, cells, spaces, index, made_from, at.stages)
+    return IndexReport.of(entry, matched, mass, placed)
 
 
 def place_like(
@@ -182,10 +250,10 @@ def place_like(
     job = job or Job()
     check_name(name, "cell index")
     model = store.catalog.resolve(Kind.INDEX, like)
-    sources = read_sources(reference)
-    spaces, matched, mass, placed = _place_in(store, name, model, reference, sources, job)
+    files = Files.of(reference, read_sources(reference), {})
+    spaces, matched, mass, placed = _place_in(job.at(store, name), model, files)
     parts = [x for p in placed for x in p.parts]
-    cells = commit_rows(store, name, _schema(spaces), parts)
+    cells = commit_rows(store, name, spaces.schema, parts)
     made_from = {**inherited(model), **described(reference, matched), "like": model.full_name}
     entry = publish_index(store, name, cells, spaces, job.index, made_from, job.stages)
     return IndexReport.of(entry, matched, mass, placed)
@@ -204,10 +272,10 @@ def append_cells(
     job = job or Job()
     base = store.catalog.resolve(Kind.INDEX, index)
     before = cell_table(store, base)
-    sources = read_sources(reference)
-    named = [(str(source.path), source.rows["id"]) for source in sources]
+    files = Files.of(reference, read_sources(reference), {})
+    named = [(str(source.path), source.rows["id"]) for source in files.sources]
     require_unique([(base.full_name, before.column("id")), *named])
-    spaces, matched, mass, placed = _place_in(store, base.name, base, reference, sources, job)
+    spaces, matched, mass, placed = _place_in(job.at(store, base.name), base, files)
     parts = before.parts() + [x for p in placed for x in p.parts]
     cells = commit_rows(store, base.name, before.schema, parts)
     kept = described(reference, matched)
@@ -234,7 +302,7 @@ def merge_indexes(
     entries = [store.catalog.resolve(Kind.INDEX, index) for index in indexes]
     if len(entries) < 2:
         raise InvalidArgumentError(f"{len(entries)} indexes to merge; give two or more")
-    spaces = {entry.manifest["files"][SPACE] for entry in entries}
+    spaces = {tuple(space_digests(entry).items()) for entry in entries}
     if len(spaces) > 1:
         raise FailedPreconditionError(
             f"{', '.join(e.full_name for e in entries)} are of {len(spaces)} cell spaces, so their "
@@ -259,113 +327,20 @@ def merge_indexes(
 
 
 def _place_in(
-    store: Store,
-    name: str,
-    model: Entry,
-    reference: Reference,
-    sources: list[SourceFile],
-    job: Job,
+    at: Place, model: Entry, files: Files
 ) -> tuple[Spaces, list[MatchedFile], list[npt.NDArray[np.float64]], list[Placed]]:
-    """Place a reference in the spaces of an index that exists."""
-    spaces = Spaces.of(store.index_folder(model))
-    sources = [file.renamed(model.manifest.get("terms", {})) for file in sources]
-    _require_labels(model, reference, sources)
-    genes = read_gene_names(store, _corpus(store, model))
-    resolutions = [genes.resolver.resolve(s.gene_names, reference.taxon) for s in sources]
-    matched = match_files(sources, resolutions, genes, spaces.text)
-    shards = shards_of(sources)
-    sample = sample_of(shards, _REPORT_CELLS)
-    work = _work(store, name, matched, reference, len(spaces.text.gene_ids), None, job)
-    counted = count_genes(job.engine, work, sample, lambda shard: None)
-    placed = _place(store, name, matched, reference, spaces, job, shards)
-    return spaces, matched, counted.mass, placed
-
-
-def _place(
-    store: Store,
-    name: str,
-    matched: list[MatchedFile],
-    reference: Reference,
-    spaces: Spaces,
-    job: Job,
-    shards: list[Shard],
-) -> list[Placed]:
-    work = _work(store, name, matched, reference, len(spaces.text.gene_ids), spaces, job)
-    with job.stages("placing cells") as progress:
-        placed: list[Placed] = job.engine.run(work, "place", shards, _counting(shards, progress))
-    if not any(p.n_kept for p in placed):
-        raise _nothing_to_place(reference)
-    return placed
-
-
-def _nothing_to_place(reference: Reference) -> InvalidArgumentError:
-    return InvalidArgumentError(
-        f"{', '.join(map(str, reference.paths))}: no cell has both a label in "
-        f"{reference.label!r} and a gene with text"
-    )
-
-
-def _terms(reference: Reference, sources: Sequence[SourceFile]) -> dict[str, str]:
-    """Return the paths of labels that are terms of an ontology; none if they are not."""
-    if reference.ontology is None:
-        return {}
-    return Ontology.read(reference.ontology).paths(
-        label for source in sources for label in source.labels
-    )
-
-
-def _label_counts(sources: Sequence[SourceFile], names: Sequence[str]) -> Int64Vector:
-    labels = pa.chunked_array([c for s in sources for c in s.rows["label"].chunks], pa.string())
-    codes = pc.drop_null(pc.index_in(labels, pa.array(names, pa.string())))
-    return np.bincount(codes.to_numpy(), minlength=len(names))
-
-
-def _require_labels(model: Entry, reference: Reference, sources: Sequence[SourceFile]) -> None:
-    """Refuse labels that a space was not fitted to: nothing could ever be called by them."""
-    known = set(model.manifest["label_counts"])
-    given = {label for source in sources for label in source.labels}
-    if new := sorted(given - known):
-        raise InvalidArgumentError(
-            f"labels in {reference.label!r} that {model.full_name} does not know: "
-            f"{', '.join(new[:10])}{' and more' if len(new) > 10 else ''}; rename them to one of "
-            "its labels, or index all files together by `cellkin cells index`"
-        )
-
-
-def _schema(spaces: Spaces) -> pa.Schema:
-    expression = spaces.expression
-    return cells_schema(spaces.text.vectors.shape[1], expression.dim if expression else 0)
-
-
-def _work(
-    store: Store,
-    name: str,
-    matched: list[MatchedFile],
-    reference: Reference,
-    n_genes: int,
-    spaces: Spaces | None,
-    job: Job,
-) -> Work:
-    return Work(
-        matrix_files(matched, reference.how, n_genes),
-        n_genes,
-        spaces.text if spaces is not None else None,
-        spaces.expression if spaces is not None else None,
-        store.table_uri(table_name(name)),
-        job.device,
-    )
-
-
-def _counting(shards: Sequence[Shard], progress: Progress) -> Callable[[Shard], None]:
-    total = sum(shard.stop - shard.start for shard in shards)
-    done = 0
-
-    def finished(shard: Shard) -> None:
-        nonlocal done
-        done += shard.stop - shard.start
-        progress(done, total)
-
-    return finished
+    """Place files in the spaces of an index that exists."""
+    spaces = Spaces.of(at.store.index_folder(model))
+    sources = [file.renamed(model.manifest.get("terms", {})) for file in files.sources]
+    files = Files.of(files.reference, sources, {})
+    files.require_labels(model)
+    genes = read_gene_names(at.store, corpus_of(at.store, model))
+    measured = None if spaces.expression is None else spaces.expression.gene_ids
+    resolutions = files.resolved(genes)
+    matched = match_files(files.sources, resolutions, genes, spaces.text, measured)
+    mass = at.count_mass(files, matched, spaces.n_text_genes)
+    placed = at.place(files, matched, spaces)
+    return spaces, matched, mass, placed
 
 
 def _unfitted(recipe: Recipe, embedding: GeneEmbedding) -> CellSpace:
@@ -379,8 +354,3 @@ def _unfitted(recipe: Recipe, embedding: GeneEmbedding) -> CellSpace:
         np.ones(n, bool),
         np.zeros(dim, np.float32),
     )
-
-
-def _corpus(store: Store, made_from_it: Entry) -> Entry:
-    name = parse_version_name(made_from_it.manifest["corpus"], "corpus")
-    return store.catalog.version(Kind.CORPUS, name)

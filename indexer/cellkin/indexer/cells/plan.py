@@ -10,14 +10,14 @@ from cellkin.indexer.cells.engines import Engine, Finished
 from cellkin.indexer.cells.fit import GeneStatistics
 from cellkin.indexer.cells.sources import SourceFile
 from cellkin.indexer.cells.worker import Counted, MatrixFile, Shard, Work
+from cellkin.matrices.features import hinting
 from cellkin.matrices.options import ReadOptions
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.genes import Resolution
-from cellkin.space.matching import match_genes
+from cellkin.space.matching import match_genes, match_measured
 from cellkin.space.projection import CellSpace, gene_columns
 from cellkin.store.corpus import GeneNames
 from cellkin.wire.match import GeneMatch
-from cellkin.wire.terms import ExpressionUnits
 
 SHARD_CELLS = 8192
 """Cells of a shard: some seconds of work, and a few megabytes of vectors."""
@@ -34,7 +34,7 @@ class MatchedFile:
     match
         The report.
     rows
-        (n_names,) int64 rows of the cell space, -1 where a name does not count.
+        (n_names,) int64 rows of the text space, -1 where a name does not count there.
     """
 
     source: SourceFile
@@ -46,21 +46,42 @@ def match_files(
     sources: Sequence[SourceFile],
     resolutions: Sequence[Resolution],
     genes: GeneNames,
-    space: CellSpace,
+    text: CellSpace | None,
+    measured: Int64Vector | None = None,
 ) -> list[MatchedFile]:
     """Match the genes of every file.
+
+    Parameters
+    ----------
+    sources, resolutions
+        The files, and what their gene names mean.
+    genes
+        The names of the corpus.
+    text
+        The text space, None where there is none.
+    measured
+        (n_measured,) int64, the genes that count where there is no text space; None for all.
 
     Raises
     ------
     GenesUnmatchedError
-        If too few genes of a file have a vector.
+        If too few genes of a file count.
     """
     matched = []
     for source, resolution in zip(sources, resolutions, strict=True):
-        match, rows = match_genes(resolution, genes.gene_ids, genes.rungs, space)
-        match.require_enough(source.gene_names)
+        if text is not None:
+            match, rows = match_genes(resolution, genes.gene_ids, genes.rungs, text)
+        else:
+            match = match_measured(resolution, genes.gene_ids, measured)
+            rows = np.full(match.n_given, -1, np.int64)
+        _require_enough(match, source)
         matched.append(MatchedFile(source, match, rows))
     return matched
+
+
+def _require_enough(match: GeneMatch, source: SourceFile) -> None:
+    with hinting(lambda: source.gene_hint):
+        match.require_enough(source.gene_names)
 
 
 def matrix_files(
@@ -71,7 +92,7 @@ def matrix_files(
         MatrixFile(
             file.source.path,
             how,
-            file.source.units.units is ExpressionUnits.LOG1P,
+            file.source.units,
             file.source.in_memory,
             gene_columns(file.rows, n_genes),
             file.match.gene_ids,

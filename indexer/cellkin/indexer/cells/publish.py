@@ -23,17 +23,19 @@ from cellkin.store.cell_index import (
     ExpressionIndex,
     Neighbors,
     ReferenceCells,
+    TextIndex,
     read_expression_space,
     read_foreign,
     read_neighbors,
     read_readout,
-    read_space,
+    read_text_space,
     write_cell_index,
 )
 from cellkin.store.cell_table import CellTable, CellVectors
 from cellkin.store.certificate import Certificate
 from cellkin.store.milvus import SCHEME, MilvusNeighbors
 from cellkin.store.neighbors import NeighborIndex
+from cellkin.store.schema import cells_schema
 from cellkin.store.store import Store
 from cellkin.wire.errors import IntegrityError
 
@@ -71,36 +73,63 @@ class Spaces:
     Parameters
     ----------
     text, text_readout
-        The text space.
+        The text space; both None where there is none.
     expression, expression_readout
         The expression space; both None where there is none.
     foreign
         What foreign samples are checked by, None where they are not.
     """
 
-    text: CellSpace
-    text_readout: Readout
+    text: CellSpace | None = None
+    text_readout: Readout | None = None
     expression: ExpressionSpace | None = None
     expression_readout: Readout | None = None
     foreign: ForeignReference | None = None
 
     @property
     def names(self) -> list[str]:
-        """`TEXT`, and `EXPRESSION` where there is one."""
-        return [TEXT] if self.expression is None else [TEXT, EXPRESSION]
+        """The spaces there are: `TEXT`, then `EXPRESSION`."""
+        both = {TEXT: self.text, EXPRESSION: self.expression}
+        return [name for name, space in both.items() if space is not None]
+
+    @property
+    def dim(self) -> int:
+        """Width of a vector of the first space."""
+        space = self.text or self.expression
+        return 0 if space is None else space.dim
+
+    @property
+    def n_text_genes(self) -> int:
+        """Genes of the text space; 0 where there is none."""
+        return 0 if self.text is None else len(self.text.gene_ids)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the table of cells."""
+        text, expression = self.text, self.expression
+        return cells_schema(
+            0 if text is None else text.vectors.shape[1],
+            0 if expression is None else expression.dim,
+        )
 
     @classmethod
     def of(cls, folder: Path) -> "Spaces":
         """Read those of an index from its files."""
-        expression = read_expression_space(folder)
-        readout = None if expression is None else read_readout(folder, EXPRESSION)
-        text = read_space(folder), read_readout(folder, TEXT)
-        return cls(*text, expression, readout, read_foreign(folder))
+        text, expression = read_text_space(folder), read_expression_space(folder)
+        return cls(
+            text,
+            None if text is None else read_readout(folder, TEXT),
+            expression,
+            None if expression is None else read_readout(folder, EXPRESSION),
+            read_foreign(folder),
+        )
 
     def searched(self, cells: CellTable) -> list[tuple[CellVectors, bytes]]:
         """Return, by `names`, the vectors that are searched, and what else makes them so."""
-        head = b"" if self.text.head is None else self.text.head.tobytes()
-        found = [(CellVectors.of_text(cells, self.text), self.text.center.tobytes() + head)]
+        found = []
+        if (text := self.text) is not None:
+            head = b"" if text.head is None else text.head.tobytes()
+            found.append((CellVectors.of_text(cells, text), text.center.tobytes() + head))
         if self.expression_readout is not None:
             n = self.expression_readout.n_components
             found.append((CellVectors.of_expression(cells, n), f"{EXPRESSION} {n}".encode()))
@@ -108,12 +137,15 @@ class Spaces:
 
     def index(self, cells: ReferenceCells, neighbors: Sequence[Neighbors]) -> CellIndex:
         """Return the index that they are with something to search, by `names`."""
-        expression = None
+        found = dict(zip(self.names, neighbors, strict=True))
+        text, expression = None, None
+        if self.text is not None and self.text_readout is not None:
+            text = TextIndex(self.text, found[TEXT], self.text_readout, self.foreign)
         if self.expression is not None and self.expression_readout is not None:
-            expression = ExpressionIndex(self.expression, neighbors[1], self.expression_readout)
-        return CellIndex(
-            self.text, cells, neighbors[0], self.text_readout, expression, self.foreign
-        )
+            expression = ExpressionIndex(
+                self.expression, found[EXPRESSION], self.expression_readout
+            )
+        return CellIndex(cells, text, expression)
 
 
 def publish_index(
@@ -227,10 +259,10 @@ def _publish(
         **made_from,
         **cells.to_manifest(),
         "vector_dim": cells.dim,
-        "dim": spaces.text.dim,
+        "dim": spaces.dim,
         "label_counts": dict(zip(reference.label_names, counts.tolist(), strict=True)),
         "batches": _batch_names(reference.batches),
-        "certificate": certificates[TEXT],
+        "certificate": certificates[spaces.names[0]],
         "certificates": certificates,
     }
     try:

@@ -11,7 +11,7 @@ from cellkin.indexer.cells.plan import MatchedFile
 from cellkin.indexer.cells.sources import Reference, SourceFile
 from cellkin.indexer.cells.worker import Placed
 from cellkin.store.catalog import Entry
-from cellkin.store.controls import is_control
+from cellkin.store.corpus import OWN_NAMES_CAUTION
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.terms import control_caution
 
@@ -46,7 +46,7 @@ class IndexReport:
     files
         The files, in the order given.
     n_unlabeled, n_empty
-        Cells left out: without a label, and without a gene that has a vector.
+        Cells left out: without a label, and without a gene that counts.
     n_cells, read_s, compute_s, write_s
         Cells read to be placed, and the seconds of all workers this took.
     """
@@ -86,10 +86,12 @@ class IndexReport:
 
 def inherited(entry: Entry) -> dict[str, Any]:
     """Return what an index keeps of the one whose spaces it takes."""
-    keys = ("recipe", "embedding", "embedding_digest", "corpus", "corpus_digest", "quality")
-    # Older versions do not say these: then neither does what takes their spaces.
-    later = ("control_embedding", "likely_batch")
-    kept = {key: entry.manifest[key] for key in (*keys, *later) if key in (*keys, *entry.manifest)}
+    keys = (
+        "recipe", "embedding", "embedding_digest", "corpus", "corpus_digest", "quality",
+        "control_embedding", "likely_batch", "own_names",
+    )  # fmt: skip
+    # What a version does not say, for it is older or has no embedding, none that follows it says.
+    kept = {key: entry.manifest[key] for key in keys if key in entry.manifest}
     return kept | {"terms": entry.manifest.get("terms", {})}
 
 
@@ -111,6 +113,8 @@ def cautions(manifest: Mapping[str, Any], *, control: bool) -> list[str]:
     found = []
     if control:
         found.append(control_caution(manifest["embedding"]))
+    if manifest.get("own_names"):
+        found.append(OWN_NAMES_CAUTION)
     if donors := manifest.get("likely_batch"):
         found.append(
             f"labels are judged on parts of the same donors, as no batch column was given though "
@@ -137,17 +141,6 @@ def described(reference: Reference, matched: Sequence[MatchedFile]) -> dict[str,
     }
 
 
-def weaknesses(embedding: Entry, sources: Sequence[SourceFile]) -> dict[str, Any]:
-    """Return what an index keeps of what weakens its labels; `cautions` says it in words.
-
-    Parameters
-    ----------
-    embedding
-        The version of the gene vectors.
-    sources
-        The files of the reference.
-    """
-    return {
-        "control_embedding": is_control(embedding.manifest),
-        "likely_batch": next((s.likely_batch for s in sources if s.likely_batch), ""),
-    }
+def likely_batch(sources: Sequence[SourceFile]) -> str:
+    """Return the obs column that plainly has donors, where none was given; `cautions` says so."""
+    return next((s.likely_batch for s in sources if s.likely_batch), "")

@@ -15,18 +15,19 @@ import scipy.sparse as sp
 
 from cellkin.indexer.cells.devices import projector
 from cellkin.matrices.cells import open_matrix
+from cellkin.matrices.linear import LinearReader
 from cellkin.matrices.matrix import Matrix
 from cellkin.matrices.options import ReadOptions
-from cellkin.space.arrays import CsrMatrix, Int64Vector
+from cellkin.matrices.units import UnitsFinding
+from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, Int64Vector
 from cellkin.space.expression import ExpressionColumns, ExpressionSpace, place_expression
 from cellkin.space.projection import (
     CellSpace,
     GeneColumns,
     count_detected,
-    linear_expression,
 )
+from cellkin.space.readout import Placed as PlacedCells
 from cellkin.store.cell_rows import write_rows
-from cellkin.store.schema import cells_schema
 
 _BLOCK_VALUES = 4_000_000
 _BLOCK_CELLS = 4096
@@ -40,19 +41,19 @@ class MatrixFile:
     ----------
     path, how
         Where they are, and as what they are read.
-    is_log
-        Whether they are log1p of expression.
+    units
+        What they were found to be.
     in_memory
         Whether opening it loads all of it.
     columns
-        The genes of the columns.
+        The genes of the columns, as rows of the text space.
     gene_ids
-        (n_columns,) int64, their NCBI GeneIDs; 0 where there is none.
+        (n_columns,) int64, their ids in the corpus; 0 where there is none.
     """
 
     path: Path
     how: ReadOptions
-    is_log: bool
+    units: UnitsFinding
     in_memory: bool
     columns: GeneColumns
     gene_ids: Int64Vector
@@ -100,22 +101,21 @@ class Work:
     files
         The files.
     n_genes
-        Genes the columns refer to.
-    space
-        The cell space, or None as long as genes are only counted.
-    expression
-        The expression space, or None where cells are placed by text alone.
-    table_uri
-        The table that rows are written for.
+        Genes of the text space that the columns refer to; 0 where there is no text space.
+    text, expression
+        The spaces that cells are placed in; both None as long as genes are only counted.
+    table_uri, schema
+        The table that rows are written for, and its columns.
     device
         Where cells are projected.
     """
 
     files: tuple[MatrixFile, ...]
     n_genes: int
-    space: CellSpace | None
+    text: CellSpace | None
     expression: ExpressionSpace | None
     table_uri: str
+    schema: pa.Schema
     device: str
 
 
@@ -149,9 +149,7 @@ class Placed:
     n_cells
         Cells read.
     n_kept, n_empty
-        Cells written; cells without a gene that has a vector.
-    total
-        (n,) float64, the sum of the vectors written.
+        Cells written; cells without a gene that counts.
     read_s, compute_s, write_s
         Where the time went.
     """
@@ -160,7 +158,6 @@ class Placed:
     n_cells: int
     n_kept: int
     n_empty: int
-    total: npt.NDArray[np.float64]
     read_s: float
     compute_s: float
     write_s: float
@@ -210,59 +207,70 @@ class CellWorker:
         return sp.csr_matrix(sp.vstack(blocks, "csr"), dtype=np.float32)
 
     def place(self, shard: Shard) -> Placed:
-        """Project the cells of a shard, and write the rows of those that have label and vector."""
-        space = self._work.space
-        if space is None:
-            raise RuntimeError("cells are placed after the space is fitted")
-        file = self._work.files[shard.file]
+        """Place the cells of a shard, and write the rows of those that have label and vector."""
+        work, file = self._work, self._work.files[shard.file]
+        if work.text is None and work.expression is None:
+            raise RuntimeError("cells are placed after a space is fitted")
         clock = _Clock()
-        device = projector(self._work.device, space, file.columns, self._n_threads)
-        means = np.empty((shard.stop - shard.start, space.vectors.shape[1]), np.float32)
-        empty = np.empty(len(means), bool)
-        done = 0
-        found: list[npt.NDArray[np.float32]] = []
-        blocks = self._expressing(clock.reading(self._blocks(shard)), file, found)
-        for part, none in device.means(blocks):
-            means[done : done + len(part)] = part
-            empty[done : done + len(part)] = none
-            done += len(part)
+        blocks = clock.reading(self._blocks(shard))
+        by_expression: list[PlacedCells] = []
+        if work.expression is not None:
+            blocks = self._expressing(blocks, file, work.expression, by_expression)
+        vectors: list[Float32Matrix] = []
+        if work.text is not None:
+            means, empty = self._by_text(blocks, file, work.text, shard.stop - shard.start)
+            vectors.append(means)
+        else:
+            for _ in blocks:  # are placed on their way
+                pass
+            empty = np.concatenate([placed.empty for placed in by_expression])
+        if by_expression:
+            vectors.append(np.concatenate([placed.z for placed in by_expression]))
         compute_s = clock.rest_s()
         kept = ~empty & pc.is_valid(shard.rows["label"]).to_numpy()
         started = time.perf_counter()
         all_of = slice(None) if kept.all() else kept
-        written = [means[all_of], *([np.concatenate(found)[all_of]] if found else [])]
         rows = shard.rows.filter(pa.array(kept))
-        parts = self._write(rows, written) if len(rows) else []
+        parts = self._write(rows, [part[all_of] for part in vectors]) if len(rows) else []
         return Placed(
             parts,
-            len(means),
+            len(empty),
             len(rows),
             int(empty.sum()),
-            written[0].sum(axis=0, dtype=np.float64),
             clock.read_s,
             compute_s,
             time.perf_counter() - started,
         )
 
+    def _by_text(
+        self, blocks: Iterator[CsrMatrix], file: MatrixFile, space: CellSpace, n_cells: int
+    ) -> tuple[Float32Matrix, BoolVector]:
+        """Return the weighted means of cells, and which have none."""
+        device = projector(self._work.device, space, file.columns, self._n_threads)
+        means = np.empty((n_cells, space.vectors.shape[1]), np.float32)
+        empty = np.empty(n_cells, bool)
+        done = 0
+        for part, none in device.means(blocks):
+            means[done : done + len(part)] = part
+            empty[done : done + len(part)] = none
+            done += len(part)
+        return means, empty
+
     def _expressing(
         self,
         blocks: Iterator[CsrMatrix],
         file: MatrixFile,
-        found: list[npt.NDArray[np.float32]],
+        space: ExpressionSpace,
+        found: list[PlacedCells],
     ) -> Iterator[CsrMatrix]:
-        """Pass blocks on, and keep where cells are in the expression space, if there is one."""
-        space = self._work.expression
-        if space is None:
-            yield from blocks
-            return
+        """Pass blocks on, and keep where their cells are in the expression space."""
         columns = ExpressionColumns.of(space.rows_of(file.gene_ids))
         for block in blocks:
-            found.append(place_expression(block, columns, space, self._n_threads).z)
+            found.append(place_expression(block, columns, space, self._n_threads))
             yield block
 
     def _write(self, rows: pa.Table, vectors: list[npt.NDArray[np.float32]]) -> list[str]:
-        widths = [part.shape[1] for part in vectors]
-        schema = cells_schema(widths[0], widths[1] if len(widths) > 1 else 0)
+        schema = self._work.schema
         columns = [rows[name].combine_chunks() for name in ("id", "label", "batch")]
         for part, field in zip(vectors, list(schema)[3:], strict=True):
             flat = pa.array(np.ascontiguousarray(part).reshape(-1))
@@ -274,8 +282,10 @@ class CellWorker:
         """Yield the linear expression of a shard's cells."""
         file = self._work.files[shard.file]
         matrix = self._matrix(shard.file)
+        reader, start = LinearReader(file.units, str(file.path)), shard.start
         for block in matrix.blocks(shard.start, shard.stop, _BLOCK_VALUES, _BLOCK_CELLS):
-            yield linear_expression(block) if file.is_log else block
+            yield reader.linear(block, start)
+            start += block.shape[0]
 
     def _matrix(self, number: int) -> Matrix:
         if self._opened is None or self._opened[0] != number:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from cellkin.indexer.commands.convert import convert
 from cellkin.indexer.commands.evaluate import evaluate
@@ -17,7 +18,7 @@ from cellkin.indexer.commands.options import (
 )
 from cellkin.space.recipe import RECIPES
 from cellkin.terminal.options import json_option, reading_options, taxon_option
-from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 from cellkin.wire.terms import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cellkin.indexer.cells.report import IndexReport
     from cellkin.store.catalog import Entry
     from cellkin.store.store import Store
+    from cellkin.wire.names import VersionName
 
 Command = Callable[..., None]
 
@@ -143,10 +145,17 @@ cells.add_command(evaluate)
 @ontology_option
 @click.option(
     "--space",
-    type=click.Choice(["both", "text"]),
+    type=click.Choice(["both", "text", "expression"]),
     default="both",
     show_default=True,
-    help="Where cells are placed: by text and by expression, or by text alone.",
+    help="Where cells are placed: by text and by expression, or by one alone. By expression alone "
+    "neither embedding nor corpus is needed.",
+)
+@click.option(
+    "--corpus",
+    metavar="NAME[@VERSION]",
+    help="With --space expression: the corpus that names the genes.  [default: the store's, or "
+    "else the names in the files]",
 )
 @click.option(
     "--like",
@@ -162,7 +171,9 @@ cells.add_command(evaluate)
 @_index_options
 @_job_options
 @json_option
+@click.pass_context
 def index(
+    context: click.Context,
     files: tuple[str, ...],
     uri: str,
     name: str,
@@ -174,6 +185,7 @@ def index(
     recipe: str,
     ontology: Path | None,
     space: str,
+    corpus: str | None,
     like: str | None,
     false_alarms: float | None,
     as_json: bool,
@@ -184,19 +196,21 @@ def index(
     A FILE is an .h5ad, a .zarr, a 10x .h5, a 10x folder of matrix.mtx.gz, a .loom, or a pattern
     such as 'data/*.h5ad'. Each may have genes of its own.
     """
-    from cellkin.indexer.cells.job import index_cells, place_like
+    by_expression = space == "expression"
+    _check_space(context, by_expression, corpus)
+    store, wanted = _found(uri, embedding, by_expression or like is not None)
+
+    from cellkin.indexer.cells.job import index_by_expression, index_cells, place_like
     from cellkin.indexer.cells.sources import Reference
     from cellkin.matrices.cells import expand
     from cellkin.matrices.options import ReadOptions
-    from cellkin.store.store import Store
-    from cellkin.wire.names import embedding_name, parse_version_name
+    from cellkin.wire.names import parse_version_name
 
     if like is not None and (ontology is not None or space != "both" or false_alarms is not None):
         raise click.UsageError(
             "--like takes the spaces and terms of its index; leave out --space, --ontology and "
             "--false-alarms"
         )
-    store = Store.open(uri)
     reference = Reference(
         expand(files), label, batch, taxon, ReadOptions.pop(job), ontology, literal_labels
     )
@@ -204,12 +218,59 @@ def index(
         if like is not None:
             model = parse_version_name(like, "cell index")
             report = place_like(store, name, reference, model, how)
+        elif by_expression:
+            named_by = None if corpus is None else parse_version_name(corpus, "corpus")
+            report = index_by_expression(store, name, reference, named_by, how)
         else:
-            wanted = parse_version_name(embedding_name(embedding), "gene embedding")
             report = index_cells(
                 store, name, reference, wanted, RECIPES[recipe], how, expression=space == "both"
             )
     _show(report, store, as_json)
+
+
+def _check_space(context: click.Context, by_expression: bool, corpus: str | None) -> None:
+    """Refuse options that have no part in the spaces asked for."""
+    given = [
+        f"--{name}"
+        for name in ("embedding", "recipe")
+        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
+    ]
+    if by_expression and given:
+        raise click.UsageError(
+            f"{' and '.join(given)}: of the text space, which --space expression leaves out"
+        )
+    if corpus is not None and not by_expression:
+        raise click.UsageError(
+            "--corpus is of --space expression; an embedding names genes by the corpus it is of"
+        )
+
+
+def _found(uri: str, embedding: str, needs_none: bool) -> "tuple[Store, VersionName]":
+    """Open the store and look for the embedding, before any file is read.
+
+    Raises
+    ------
+    NotFoundError
+        If it is not there; the message says both ways to go on.
+    """
+    from cellkin.store.catalog import Kind
+    from cellkin.store.store import Store
+    from cellkin.wire.names import embedding_name, parse_version_name
+
+    wanted = parse_version_name(embedding_name(embedding), "gene embedding")
+    if needs_none:
+        return Store.create(uri), wanted
+    try:
+        store = Store.open(uri)
+        store.catalog.resolve(Kind.EMBEDDING, wanted)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{error.message}. Two ways to go on: `--space expression` compares cells by expression "
+            "alone and needs no embedding; `cellkin genes import` and `cellkin genes embed` make "
+            "one, by which cells of other species are labelled, too",
+            error.metadata,
+        ) from error
+    return store, wanted
 
 
 @cells.command()
@@ -334,7 +395,7 @@ def _show(report: "IndexReport", store: "Store", as_json: bool) -> None:
             click.echo(note)
     for n, why in (
         (report.n_unlabeled, "without a label"),
-        (report.n_empty, "without a gene that has text"),
+        (report.n_empty, "without a gene that counts"),
     ):
         if n:
             click.echo(f"left out: {n} cells {why}")
@@ -363,7 +424,7 @@ def _show_speed(report: "IndexReport") -> None:
 def _show_entry(entry: "Entry", store: "Store") -> None:
     from cellkin.store.quality import read_qualities
     from cellkin.terminal.console import print_table
-    from cellkin.terminal.quality import in_short, novelty_caution, weakness
+    from cellkin.terminal.quality import NO_EMBEDDING, in_short, novelty_caution, weakness
 
     made = entry.manifest
     print_table(
@@ -379,7 +440,7 @@ def _show_entry(entry: "Entry", store: "Store") -> None:
     )
     if not certificate["reached"]:
         click.echo(f"the recall wanted, {certificate['target']:g}, was NOT reached")
-    click.echo(f"embedding {made['embedding']}, corpus {made['corpus']}")
+    click.echo(f"embedding {made.get('embedding') or NO_EMBEDDING}, corpus {made['corpus']}")
     qualities = read_qualities(made).items()
     # Whose spaces were taken over; nothing was held out of the cells that came later.
     first = next(iter(made.get("merged_from", ())), made.get("appended_to") or made.get("like"))

@@ -16,6 +16,7 @@ from cellkin.indexer.commands.versions import (
     version_argument,
 )
 from cellkin.terminal.options import json_option
+from cellkin.terminal.quality import NO_EMBEDDING
 
 if TYPE_CHECKING:
     from cellkin.store.catalog import Entry
@@ -74,7 +75,7 @@ def show(version: str, uri: str, as_json: bool) -> None:
     why, stored = view.retraction(entry), _certificate(entry)
     rows = [
         ("made", entry.created_at),
-        ("embedding", entry.manifest.get("embedding", "")),
+        ("embedding", entry.manifest.get("embedding") or NO_EMBEDDING),
         ("corpus", entry.manifest.get("corpus", "")),
         ("aliases", ", ".join(view.aliases_of(entry)) or "none"),
         *([("retracted", why.reason)] if why else []),
@@ -90,8 +91,8 @@ def show(version: str, uri: str, as_json: bool) -> None:
 def _recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
     """Measure the recall of a cell index again, in every space it has."""
     from cellkin.indexer.neighbors.certify import verify as measure_again
-    from cellkin.store.cell_index import EXPRESSION, read_cell_index
-    from cellkin.store.cell_table import read_expression_vectors, read_vectors
+    from cellkin.store.cell_index import read_cell_index
+    from cellkin.store.cell_table import read_vectors
     from cellkin.store.certificate import Certificate
 
     stored = _certificate(entry)
@@ -99,12 +100,15 @@ def _recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
         return {}
     index = read_cell_index(store.index_folder(entry))
     digest = entry.manifest.get("rows_digest", "")
-    found = measure_again(index.neighbors, read_vectors(store, entry), stored, digest)
-    if index.expression is not None:
-        other = Certificate.from_json(entry.manifest["certificates"][EXPRESSION])
-        vectors = read_expression_vectors(store, entry)
-        measure_again(index.expression.neighbors, vectors, other, digest)
-    return {"recall@10 certified": f"{stored.recall[10]:.4f}", "recall@10 now": f"{found[10]:.4f}"}
+    found = []
+    for space, part in index.parts.items():
+        # Versions of one space have no more than the one certificate.
+        made = entry.manifest.get("certificates", {}).get(space)
+        certificate = Certificate.from_json(made) if made else stored
+        vectors = read_vectors(store, entry, space)
+        found.append(measure_again(part.neighbors, vectors, certificate, digest))
+    now = found[0][10]
+    return {"recall@10 certified": f"{stored.recall[10]:.4f}", "recall@10 now": f"{now:.4f}"}
 
 
 add_verify(indexes, _KIND, _recall_now)

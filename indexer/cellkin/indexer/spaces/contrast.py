@@ -6,19 +6,25 @@ with every cell a label of its own. No bias, no hidden layer, so that what each 
 stays exact.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from threadpoolctl import threadpool_limits
 
-from cellkin.space.arrays import Float32Matrix, Int32Vector
+from cellkin.space.arrays import Float32Matrix, Int32Vector, Int64Vector
 from cellkin.wire.errors import InvalidArgumentError
 
 OUT_DIM = 64
 """Dimensions after the head."""
+_LEAST_LENGTH, _LEAST_DEVIATION = 1e-12, 1e-6
+# Of AdamW, and of the cycle of its rate.
+_SECOND, _EPSILON = 0.999, 1e-8
+_RISE = 0.3
 
 Progress = Callable[[int, int], None]
 
@@ -54,19 +60,18 @@ class Contrast:
     seed: int = 0
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Steps this small take ten times as long where threads wait for each other."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+FloatMatrix = npt.NDArray[np.floating[Any]]
 
 
-def contrastive_loss(z: torch.Tensor, groups: torch.Tensor, temperature: float) -> torch.Tensor:
-    """Return the mean of each row's cross entropy with the others of its group.
+def _one_thread() -> AbstractContextManager[Any]:
+    """Return a block with one thread of BLAS: steps this small wait for threads for most of it."""
+    return threadpool_limits(1, "blas")
+
+
+def contrastive_loss(
+    z: FloatMatrix, groups: Int64Vector, temperature: float
+) -> tuple[float, FloatMatrix]:
+    """Return the mean of each row's cross entropy with the others of its group, and its gradient.
 
     With ``s`` the cosines over the temperature, a row ``i`` has the loss ``-mean_p (s_ip - log
     sum_a exp s_ia)`` over ``p``, the other rows of its group, and ``a``, all other rows. Labels as
@@ -77,23 +82,94 @@ def contrastive_loss(z: torch.Tensor, groups: torch.Tensor, temperature: float) 
     z
         (n, dim) float; rows need not be of unit length.
     groups
-        (n,) int64 on any device; a row alone in its group has no loss.
+        (n,) int64; a row alone in its group has no loss.
     temperature
         Above 0.
+
+    Returns
+    -------
+    loss
+        The mean over the rows that have one; 0 where none has.
+    gradient
+        (n, dim), the derivative of the loss by each entry of ``z``.
     """
-    z = torch.nn.functional.normalize(z, dim=1)
-    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
-    logits = (z @ z.T / temperature).masked_fill(itself, -1e9)
-    alike = (groups[:, None] == groups[None]).to(z.device) & ~itself
-    log_chance = logits - logits.logsumexp(dim=1, keepdim=True)
-    n_alike = alike.sum(dim=1)
+    lengths = np.maximum(np.linalg.norm(z, axis=1, keepdims=True), _LEAST_LENGTH)
+    unit = z / lengths
+    logits = unit @ unit.T / temperature
+    np.fill_diagonal(logits, -np.inf)
+    logits -= logits.max(axis=1, keepdims=True)
+    chances = np.exp(logits)
+    totals = chances.sum(axis=1, keepdims=True)
+    chances /= totals
+    alike = groups[:, None] == groups[None]
+    np.fill_diagonal(alike, False)
+    n_alike = alike.sum(axis=1, keepdims=True)
     paired = n_alike > 0
-    return -((log_chance * alike).sum(dim=1)[paired] / n_alike[paired]).mean()
+    n = max(int(paired.sum()), 1)
+    wanted = alike / np.maximum(n_alike, 1).astype(z.dtype)
+    np.fill_diagonal(logits, 0)
+    own = (wanted * logits).sum(axis=1, keepdims=True) - np.log(totals)
+    by_logits = np.where(paired, chances - wanted, 0) / (n * temperature)
+    by_unit = (by_logits + by_logits.T) @ unit
+    by_z = (by_unit - unit * (unit * by_unit).sum(axis=1, keepdims=True)) / lengths
+    return float(-own[paired].sum() / n), by_z
+
+
+class AdamW:
+    """Descends in parameters, which it changes in place, by a rate on one cycle.
+
+    The rate rises to the largest in the first 30 % of the steps and falls to nearly 0 in the rest,
+    along cosines, while the momentum falls from .95 to .85 and rises again (Smith and Topin 2019,
+    arXiv:1708.07120; AdamW: Loshchilov and Hutter 2019, arXiv:1711.05101).
+
+    Parameters
+    ----------
+    parameters
+        Arrays of float32.
+    how
+        The settings.
+    """
+
+    def __init__(self, parameters: Sequence[Float32Matrix], how: "Contrast") -> None:
+        self._parameters, self._how = parameters, how
+        self._first = [np.zeros_like(p) for p in parameters]
+        self._second = [np.zeros_like(p) for p in parameters]
+        self._done = 0
+
+    def step(self, gradients: Sequence[FloatMatrix]) -> None:
+        """Go one step down the gradients, one of each parameter."""
+        how, done = self._how, self._done
+        rate = _on_cycle(done, how.steps, *_rates(how))
+        momentum = _on_cycle(done, how.steps, 0.95, 0.85, 0.95)
+        self._done += 1
+        first_left, second_left = 1 - momentum**self._done, 1 - _SECOND**self._done
+        moments = zip(self._parameters, self._first, self._second, gradients, strict=True)
+        for parameter, first, second, gradient in moments:
+            parameter *= np.float32(1 - rate * how.weight_decay)
+            first += np.float32(1 - momentum) * (gradient - first)
+            second += np.float32(1 - _SECOND) * (gradient * gradient - second)
+            size = np.sqrt(second / second_left) + _EPSILON
+            parameter -= np.asarray(rate / first_left * first / size, np.float32)
+
+
+def _rates(how: Contrast) -> tuple[float, float, float]:
+    """Return the rate at the start, the turn and the end of the cycle."""
+    start = how.learning_rate / 25
+    return start, how.learning_rate, start / 1e4
+
+
+def _on_cycle(step: int, n_steps: int, start: float, middle: float, end: float) -> float:
+    """Return what rises or falls from start to middle and on to the end, along cosines."""
+    turn, last = _RISE * n_steps - 1, n_steps - 1
+    if step <= turn:
+        return middle + (start - middle) * (1 + math.cos(math.pi * step / turn)) / 2
+    along = (step - turn) / (last - turn)
+    return end + (middle - end) * (1 + math.cos(math.pi * along)) / 2
 
 
 def descend(
-    parameters: Sequence[torch.Tensor],
-    step: Callable[[], torch.Tensor],
+    parameters: Sequence[Float32Matrix],
+    step: Callable[[], Sequence[FloatMatrix]],
     how: Contrast,
     progress: Progress,
 ) -> None:
@@ -102,38 +178,31 @@ def descend(
     Parameters
     ----------
     parameters
-        Leaves that require a gradient.
+        Arrays of float32.
     step
-        Draws a batch and returns its loss.
+        Draws a batch and returns the gradient of its loss by each parameter.
     how
         The settings.
     progress
         Called with steps done and steps to do.
     """
-    optimizer = torch.optim.AdamW(parameters, how.learning_rate, weight_decay=how.weight_decay)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, how.learning_rate, total_steps=how.steps
-    )
-    for done in range(how.steps):
-        loss = step()
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch has no annotation here
-        optimizer.step()
-        schedule.step()
-        progress(done + 1, how.steps)
+    optimizer = AdamW(parameters, how)
+    with _one_thread():
+        for done in range(how.steps):
+            optimizer.step(step())
+            progress(done + 1, how.steps)
 
 
-def layer(n_out: int, n_in: int, generator: torch.Generator, device: str) -> torch.Tensor:
+def layer(n_out: int, n_in: int, rng: np.random.Generator) -> Float32Matrix:
     """Draw the (n_out, n_in) weights of a layer, uniform within ``n_in ** -0.5``."""
     bound = n_in**-0.5
-    weight = torch.empty(n_out, n_in).uniform_(-bound, bound, generator=generator).to(device)
-    return weight.requires_grad_()
+    return rng.uniform(-bound, bound, (n_out, n_in)).astype(np.float32)
 
 
-def drop(inputs: torch.Tensor, share: float, generator: torch.Generator) -> torch.Tensor:
+def drop(inputs: Float32Matrix, share: float, rng: np.random.Generator) -> Float32Matrix:
     """Zero a share of the inputs and scale up the rest."""
-    kept = torch.rand(inputs.shape, generator=generator) >= share
-    return inputs * kept.to(inputs.device) / (1 - share)
+    kept = rng.random(inputs.shape, np.float32) >= share
+    return inputs * (kept / np.float32(1 - share))
 
 
 class LabelDraws:
@@ -145,28 +214,26 @@ class LabelDraws:
         (n_cells,) int32.
     how
         The settings.
-    generator
+    rng
         Of the draws.
     """
 
-    def __init__(self, labels: Int32Vector, how: Contrast, generator: torch.Generator) -> None:
-        self.labels = torch.from_numpy(np.array(labels, np.int64))
-        self._chances = torch.bincount(self.labels).double()[self.labels] ** -how.balance
-        self._n, self._generator = how.batch, generator
+    def __init__(self, labels: Int32Vector, how: Contrast, rng: np.random.Generator) -> None:
+        self.labels = np.asarray(labels, np.int64)
+        chances = np.bincount(self.labels).astype(float)[self.labels] ** -how.balance
+        self._ends = np.cumsum(chances / chances.sum())
+        self._n, self._rng = how.batch, rng
 
-    def rows(self) -> torch.Tensor:
+    def rows(self) -> Int64Vector:
         """Return (batch,) int64 rows; a cell may be among them more than once."""
-        return torch.multinomial(
-            self._chances, self._n, replacement=True, generator=self._generator
-        )
+        drawn = np.searchsorted(self._ends, self._rng.random(self._n), side="right")
+        return np.minimum(drawn, len(self._ends) - 1)
 
 
-@one_thread()
 def fit_head(
     vectors: Float32Matrix,
     labels: Int32Vector,
     settings: Contrast | None = None,
-    device: str = "cpu",
     progress: Progress = lambda done, total: None,
 ) -> Float32Matrix:
     """Train a linear head by supervised contrast.
@@ -179,8 +246,6 @@ def fit_head(
         (n_cells,) int32.
     settings
         How.
-    device
-        A torch device.
     progress
         Called with steps done and steps to do.
 
@@ -190,26 +255,23 @@ def fit_head(
         (`OUT_DIM` or less, dim): the scaling of the inputs to unit deviation is part of it.
     """
     how = settings or Contrast()
-    generator = torch.Generator().manual_seed(how.seed)
-    x, scale = standardized(vectors, device)
-    draws = LabelDraws(labels, how, generator)
-    dim = x.shape[1]
-    weight = layer(min(OUT_DIM, dim), dim, generator, device)
+    rng = np.random.default_rng(how.seed)
+    x, scale = standardized(vectors)
+    draws = LabelDraws(labels, how, rng)
+    weight = layer(min(OUT_DIM, x.shape[1]), x.shape[1], rng)
 
-    def step() -> torch.Tensor:
+    def step() -> Sequence[FloatMatrix]:
         rows = draws.rows()
-        inputs = drop(x[rows.to(device)], how.dropout, generator)
-        return contrastive_loss(inputs @ weight.T, draws.labels[rows], how.temperature)
+        inputs = drop(x[rows], how.dropout, rng)
+        return [_gradient(inputs, weight, draws.labels[rows], how.temperature)]
 
     descend([weight], step, how, progress)
-    return as_array(weight / scale)
+    return weight / scale
 
 
-@one_thread()
 def fit_view_head(
     views: npt.NDArray[np.float32],
     settings: Contrast | None = None,
-    device: str = "cpu",
     progress: Progress = lambda done, total: None,
 ) -> Float32Matrix:
     """Train a linear head by NT-Xent: without labels, by views of every cell.
@@ -219,7 +281,7 @@ def fit_view_head(
     views
         (n_views, n_cells, dim) float32, centered, 2 views or more: of a cell that is drawn two
         different ones are compared.
-    settings, device, progress
+    settings, progress
         As in `fit_head`.
 
     Returns
@@ -238,32 +300,35 @@ def fit_view_head(
             "cells"
         )
     how = settings or Contrast()
-    generator = torch.Generator().manual_seed(how.seed)
+    rng = np.random.default_rng(how.seed)
     n_views, n_cells, dim = views.shape
-    flat, scale = standardized(views.reshape(-1, dim), device)
+    flat, scale = standardized(views.reshape(-1, dim))
     x = flat.reshape(views.shape)
-    weight = layer(min(OUT_DIM, dim), dim, generator, device)
+    weight = layer(min(OUT_DIM, dim), dim, rng)
     n = min(how.batch, n_cells)
 
-    def step() -> torch.Tensor:
-        cells = torch.randperm(n_cells, generator=generator)[:n]
-        one = torch.randint(n_views, (n,), generator=generator)
-        other = (one + torch.randint(1, n_views, (n,), generator=generator)) % n_views
-        pairs = torch.cat([x[one, cells], x[other, cells]])
-        inputs = drop(pairs, how.dropout, generator)
-        return contrastive_loss(inputs @ weight.T, torch.cat([cells, cells]), how.temperature)
+    def step() -> Sequence[FloatMatrix]:
+        cells = rng.permutation(n_cells)[:n]
+        one = rng.integers(n_views, size=n)
+        other = (one + rng.integers(1, n_views, size=n)) % n_views
+        pairs = np.concatenate([x[one, cells], x[other, cells]])
+        inputs = drop(pairs, how.dropout, rng)
+        return [_gradient(inputs, weight, np.concatenate([cells, cells]), how.temperature)]
 
     descend([weight], step, how, progress)
-    return as_array(weight / scale)
+    return weight / scale
 
 
-def standardized(vectors: Float32Matrix, device: str) -> tuple[torch.Tensor, torch.Tensor]:
+def _gradient(
+    inputs: Float32Matrix, weight: Float32Matrix, groups: Int64Vector, temperature: float
+) -> FloatMatrix:
+    _, by_z = contrastive_loss(inputs @ weight.T, groups, temperature)
+    return by_z.T @ inputs
+
+
+def standardized(vectors: Float32Matrix) -> tuple[Float32Matrix, Float32Matrix]:
     """Return (n, dim) vectors in units of their (dim,) deviations, and these."""
-    x = torch.from_numpy(np.array(vectors, np.float32)).to(device)
-    scale = x.std(dim=0).clamp(min=1e-6)
+    x = np.asarray(vectors, np.float32)
+    deviations = x.std(axis=0, ddof=min(1, len(x) - 1), dtype=np.float64)
+    scale = np.maximum(deviations, _LEAST_DEVIATION).astype(np.float32)
     return x / scale, scale
-
-
-def as_array(tensor: torch.Tensor) -> npt.NDArray[np.float32]:
-    """Return a tensor's values as float32."""
-    return np.asarray(tensor.detach().cpu().numpy(), np.float32)

@@ -4,21 +4,20 @@ No index has one: a cell would no longer be a weighted sum of gene vectors under
 that what a gene adds to a label could not be told exactly. `cells evaluate` asks it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 
 from cellkin.indexer.spaces.contrast import (
     OUT_DIM,
     Contrast,
+    FloatMatrix,
     LabelDraws,
-    as_array,
     contrastive_loss,
     descend,
     drop,
     layer,
-    one_thread,
     standardized,
 )
 from cellkin.indexer.spaces.sample import Sample
@@ -63,7 +62,6 @@ class Mlp:
         return unit_rows(np.asarray(rectified @ self.out.T, np.float32))
 
 
-@one_thread()
 def fit_mlp(vectors: Float32Matrix, labels: Int32Vector, settings: Contrast | None = None) -> Mlp:
     """Train an MLP by supervised contrast, in batches as `fit_head` draws them.
 
@@ -77,22 +75,23 @@ def fit_mlp(vectors: Float32Matrix, labels: Int32Vector, settings: Contrast | No
         How.
     """
     how = settings or Contrast()
-    generator = torch.Generator().manual_seed(how.seed)
-    x, scale = standardized(vectors, "cpu")
-    draws = LabelDraws(labels, how, generator)
+    rng = np.random.default_rng(how.seed)
+    x, scale = standardized(vectors)
+    draws = LabelDraws(labels, how, rng)
     dim = x.shape[1]
-    hidden = layer(HIDDEN_DIM, dim, generator, "cpu")
-    bias = torch.zeros(HIDDEN_DIM, requires_grad=True)
-    out = layer(min(OUT_DIM, dim), HIDDEN_DIM, generator, "cpu")
+    hidden, bias = layer(HIDDEN_DIM, dim, rng), np.zeros((1, HIDDEN_DIM), np.float32)
+    out = layer(min(OUT_DIM, dim), HIDDEN_DIM, rng)
 
-    def step() -> torch.Tensor:
+    def step() -> Sequence[FloatMatrix]:
         rows = draws.rows()
-        inputs = drop(x[rows], how.dropout, generator)
-        z = torch.relu(inputs @ hidden.T + bias) @ out.T
-        return contrastive_loss(z, draws.labels[rows], how.temperature)
+        inputs = drop(x[rows], how.dropout, rng)
+        rectified = np.maximum(inputs @ hidden.T + bias, 0)
+        _, by_z = contrastive_loss(rectified @ out.T, draws.labels[rows], how.temperature)
+        by_hidden = np.where(rectified > 0, by_z @ out, 0)
+        return [by_hidden.T @ inputs, by_hidden.sum(axis=0, keepdims=True), by_z.T @ rectified]
 
     descend([hidden, bias, out], step, how, lambda done, total: None)
-    return Mlp(as_array(hidden / scale), as_array(bias), as_array(out))
+    return Mlp(hidden / scale, bias[0], out)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from cellkin.space.vectors import NearestMeasured, carry_weights, unit_rows
 from cellkin.store.cell_index import (
     CellIndex,
     ReferenceCells,
+    TextIndex,
     read_cell_index,
     write_cell_index,
 )
@@ -151,10 +152,12 @@ def test_an_index_keeps_it(tmp_path: Path) -> None:
     for kept in (made().foreign, None):
         folder = tmp_path / str(kept is None)
         folder.mkdir()
-        index = CellIndex(made().space, cells, neighbors, made().readout, None, kept)
-        write_cell_index(folder, index)
-        found = read_cell_index(folder)
-        assert found.reference("made").require_text().foreign is found.foreign
+        text = TextIndex(made().space, neighbors, made().readout, kept)
+        write_cell_index(folder, CellIndex(cells, text, None))
+        read = read_cell_index(folder)
+        found = read.text
+        assert found is not None
+        assert read.reference("made").require_text().foreign is found.foreign
         if kept is None:
             assert found.foreign is None
             continue
