@@ -17,6 +17,7 @@ from cellkin.space.arrays import (
     Int32Vector,
     Int64Vector,
 )
+from cellkin.space.coverage import Coverage
 from cellkin.space.expression import place_expression
 from cellkin.space.foreign import PairedSample, Reading, check_sample, limited
 from cellkin.space.projection import GeneColumns, gene_columns, place_means, weighted_means
@@ -99,6 +100,7 @@ class Labeler:
         part = self._expression or reference.require_text()
         self._readout = _with_options(part.readout, options)
         self._columns: GeneColumns | None = None
+        self._coverage: Coverage | None = None
         if self._expression is None:
             space = reference.require_text().space
             self._columns = gene_columns(space.rows_of(gene_ids), len(space.gene_ids))
@@ -107,6 +109,10 @@ class Labeler:
                 "the query's own mean is subtracted in the text space alone; leave center unset, "
                 "or ask for the text space",
                 field="header.center",
+            )
+        if self._expression is not None:
+            self._coverage = Coverage.of(
+                self._shared.columns, self._expression.space, self._readout
             )
         self._wished, self._wished_limit = options.center, options.novelty_limit
         self._own: Float32Vector | None = None
@@ -134,6 +140,11 @@ class Labeler:
     def shared_expression(self) -> float:
         """The share of the reference's expression in genes of the query, see `SharedGenes`."""
         return self._shared.share
+
+    @property
+    def coverage(self) -> Coverage | None:
+        """What the genes of the query cover of the reference; None where it is not looked at."""
+        return self._coverage
 
     @property
     def center(self) -> Center:
@@ -225,7 +236,10 @@ class Labeler:
         voted[placed.empty] = -1
         unlimited = replace(readout, novelty_limit=np.inf)
         only_votes = self._passing is not None
-        labels = read_labels(placed, similarities, voted, reference.counts, unlimited, only_votes)
+        coverage = None if self._coverage is None else self._coverage.of_cells(cells)
+        labels = read_labels(
+            placed, similarities, voted, reference.counts, unlimited, only_votes, coverage
+        )
         return Reading(placed, similarities, voted, labels)
 
     def _check(self, cells: CsrMatrix) -> None:
@@ -312,4 +326,6 @@ def _with_options(readout: Readout, options: Options) -> Readout:
         limit = options.novelty_limit
         if np.isnan(limit):
             raise InvalidArgumentError("novelty_limit is no number", field="header.novelty_limit")
-    return replace(readout, min_probability=least, novelty_limit=limit)
+    # Who says how probable a label has to be is not asked for more where genes are few.
+    least_of_few = readout.least_of_few if options.min_probability is None else 0.0
+    return replace(readout, min_probability=least, novelty_limit=limit, least_of_few=least_of_few)

@@ -14,7 +14,7 @@ temperature fitted on cells of donors that had no part in the fit.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -44,6 +44,9 @@ FLOOR = 1e-3
 _LEAST_LENGTH = 1e-6
 # No measure of novelty says that a cell is nearer than this: one alone cannot vouch for it.
 _LEAST_DEFICIT = -1.0
+
+# A cell this shallow is read as any of less depth, where it is asked how sure a label has to be.
+_SHALLOW = 0.4
 
 RATES = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 """The shares of false alarms that limits of novelty are kept for."""
@@ -95,6 +98,19 @@ class Readout:
         calibrated.
     min_probability
         A label less probable than this is not claimed.
+    ceilings
+        (n_labels,) float32, the most that a probability of each label may be: of labels of too few
+        cells none could be calibrated. Empty for no limit.
+    detection
+        (n_genes of an expression space,) float32, the share of the reference's cells that each gene
+        is detected in; empty where coverage is not looked at, see `cellkin.space.coverage`.
+    usual_depth
+        Nearly all of the reference's cells detect at least this part of the genes that its mean
+        cell does.
+    softening
+        How fast sharpness falls where a cell detects fewer.
+    least_of_few
+        Where coverage is low, a label less probable than this is not claimed.
     """
 
     k: int
@@ -117,6 +133,12 @@ class Readout:
     novelty_limit: float
     novelty_limits: Float32Vector
     min_probability: float
+    # What follows is missing from indexes that were made before it was measured.
+    ceilings: Float32Vector = field(default_factory=lambda: np.empty(0, np.float32))
+    detection: Float32Vector = field(default_factory=lambda: np.empty(0, np.float32))
+    usual_depth: float = 0.0
+    softening: float = 0.0
+    least_of_few: float = 0.0
 
     @property
     def n_labels(self) -> int:
@@ -165,6 +187,46 @@ class Placed:
     leading: Float32Matrix = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
 
+@dataclass(frozen=True)
+class CellCoverage:
+    """How much of what a reference knows some cells cover; see `cellkin.space.coverage`.
+
+    Parameters
+    ----------
+    shallowness
+        (n_cells,) float64; 0 for a cell of usual depth.
+    lack
+        (n_labels, n_labels) float64 from 0 on, how much of what tells two labels apart is missing;
+        None where nothing is.
+    """
+
+    shallowness: npt.NDArray[np.float64]
+    lack: Float64Matrix | None = None
+
+    def sharpness(self, readout: Readout) -> Float64Matrix:
+        """Return (n_cells, 1) float64 factors of sharpness."""
+        return np.exp(-readout.softening * self.shallowness)[:, None]
+
+    def weights(self, by_label: Float64Matrix) -> npt.NDArray[np.float64]:
+        """Return (n_cells,) float64 from 0 on: how far cells are from being well covered.
+
+        Parameters
+        ----------
+        by_label
+            (n_cells, n_labels) probabilities; what counts is what tells the two largest apart.
+        """
+        weights = np.minimum(self.shallowness / _SHALLOW, 1)
+        if self.lack is not None and by_label.shape[1] > 1:
+            two = np.argpartition(-by_label, 1, axis=1)[:, :2]
+            weights = np.maximum(weights, self.lack[two[:, 0], two[:, 1]])
+        return np.asarray(weights)
+
+    def least(self, by_label: Float64Matrix, readout: Readout) -> npt.NDArray[np.float64]:
+        """Return (n_cells,) float64: from which probability on a label is claimed."""
+        more = max(0.0, readout.least_of_few - readout.min_probability)
+        return readout.min_probability + more * self.weights(by_label)
+
+
 def evidence(placed: Placed, shares: Float64Matrix, readout: Readout) -> list[Float64Matrix]:
     """Return what each of `KINDS` says: (n_cells, n_labels) probabilities, or of 0 rows.
 
@@ -189,7 +251,7 @@ def evidence(placed: Placed, shares: Float64Matrix, readout: Readout) -> list[Fl
 
 
 def combine(
-    kinds: list[Float64Matrix], mix: npt.NDArray[np.float64], sharpness: float
+    kinds: list[Float64Matrix], mix: npt.NDArray[np.float64], sharpness: float | Float64Matrix
 ) -> Float64Matrix:
     """Return (n_cells, n_labels) calibrated probabilities; see the module.
 
@@ -200,7 +262,7 @@ def combine(
     mix
         (4,) weights; a kind of weight 0 is not looked at.
     sharpness
-        Multiplies the averaged logarithms.
+        Multiplies the averaged logarithms; one number, or (n_cells, 1).
     """
     used = [(weight, kind) for weight, kind in zip(mix, kinds, strict=True) if weight > 0]
     logs = sum(weight * np.log(np.maximum(kind, FLOOR)) for weight, kind in used)
@@ -329,6 +391,7 @@ def read_labels(
     counts: Int64Vector,
     readout: Readout,
     votes_only: bool = False,
+    coverage: CellCoverage | None = None,
 ) -> Labels:
     """Label placed cells.
 
@@ -346,6 +409,8 @@ def read_labels(
     votes_only
         Whether only neighbors count, as where some of the reference is excluded: it took part in
         all other evidence.
+    coverage
+        Of these cells; None takes them for well covered.
     """
     k = readout.k
     shares, n_votes = vote_shares(
@@ -353,14 +418,21 @@ def read_labels(
     )
     kinds = evidence(placed, shares, readout)
     mix = np.array([1.0, 0, 0, 0]) if votes_only else readout.mix
-    by_label = combine(kinds, mix, readout.votes_sharpness if votes_only else readout.sharpness)
+    sharpness: float | Float64Matrix
+    sharpness = readout.votes_sharpness if votes_only else readout.sharpness
+    least: float | npt.NDArray[np.float64] = readout.min_probability
+    if coverage is not None:
+        sharpness = sharpness * coverage.sharpness(readout)
+    by_label = capped(combine(kinds, mix, sharpness), readout)
+    if coverage is not None:
+        least = coverage.least(by_label, readout)
     winners = by_label.argmax(axis=1).astype(np.int32)
     at = np.arange(len(winners)), winners
     probabilities = by_label[at].astype(np.float32)
     close = closeness(placed.z, similarities, voted >= 0, winners, readout, leading=placed.leading)
     far = novelty(close, winners, readout)
     reasons = np.full(len(winners), UnknownReason.KNOWN, np.uint8)
-    reasons[probabilities < readout.min_probability] = UnknownReason.LOW_PROBABILITY
+    reasons[probabilities < least] = UnknownReason.LOW_PROBABILITY
     reasons[far > readout.novelty_limit] = UnknownReason.TOO_FAR
     nobody = placed.empty if not votes_only else placed.empty | (voted[:, :k] < 0).all(axis=1)
     reasons[nobody] = UnknownReason.NO_GENE_MATCHED
@@ -370,6 +442,31 @@ def read_labels(
         winners, probabilities, shares[at].astype(np.float32), n_votes[at].astype(np.uint8),
         far, reasons, by_label, kinds,
     )  # fmt: skip
+
+
+def capped(by_label: Float64Matrix, readout: Readout) -> Float64Matrix:
+    """Keep the probabilities of labels at or below their ceilings; what is over goes to all alike.
+
+    Parameters
+    ----------
+    by_label
+        (n_cells, n_labels) probabilities that add up to 1.
+    readout
+        The fitted readout.
+    """
+    if not len(readout.ceilings):
+        return by_label
+    n = by_label.shape[1]
+    winners = by_label.argmax(axis=1)
+    sure, most = by_label[np.arange(len(winners)), winners], readout.ceilings[winners]
+    over = np.flatnonzero(sure > np.maximum(most, 1 / n))
+    if not len(over):
+        return by_label
+    # Mixed with what is alike for all labels, so that their order stays.
+    kept = np.maximum(most[over] - 1 / n, 0) / (sure[over] - 1 / n)
+    found = by_label.copy()
+    found[over] = 1 / n + kept[:, None] * (by_label[over] - 1 / n)
+    return found
 
 
 def limit_at(readout: Readout, rate: float) -> float:
@@ -421,7 +518,12 @@ def read_readout(arrays: Mapping[str, npt.NDArray[Any]], numbers: Mapping[str, f
     FailedPreconditionError
         If parts are missing, as in an index that was made before there were such.
     """
-    missing = sorted({part.name for part in fields(Readout)} - arrays.keys() - numbers.keys())
+    needed = {
+        part.name
+        for part in fields(Readout)
+        if part.default is MISSING and part.default_factory is MISSING
+    }
+    missing = sorted(needed - arrays.keys() - numbers.keys())
     if missing:
         raise FailedPreconditionError(
             f"the index is of an older format, without {' and '.join(missing)}; make it again with "

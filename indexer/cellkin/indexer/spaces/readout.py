@@ -7,7 +7,7 @@ fitted anew without them.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ from cellkin.space.readout import (
     KINDS,
     RATES,
     Float64Matrix,
+    Labels,
     Placed,
     Readout,
     combine,
@@ -173,7 +174,48 @@ def draft(fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refin
     )  # fmt: skip
 
 
-def hold_out(sample: Sample, fit: FitSpace, how: Votes, refine: bool = True) -> HeldOut:
+@dataclass(frozen=True)
+class Trained:
+    """A part of a sample that others are read by.
+
+    Parameters
+    ----------
+    sample
+        The part.
+    fitted, readout
+        The space that was fitted to it, and a draft with its novelty.
+    vectors
+        (n_cells, n_components) float32, its cells as neighbors.
+    """
+
+    sample: Sample
+    fitted: FittedSpace
+    readout: Readout
+    vectors: Float32Matrix
+
+    @classmethod
+    def of(cls, train: Sample, fit: FitSpace, how: Votes, refine: bool) -> "Trained":
+        """Fit to a part of a sample."""
+        fitted = fit(train)
+        placed = fitted.place(train.cells)
+        readout, _ = with_novelty(draft(fitted, train, placed, how, refine), placed, train)
+        return cls(train, fitted, readout, neighbor_vectors(placed.z, readout.n_components))
+
+    def read(self, asked: Placed) -> Labels:
+        """Read the labels of cells that its space has placed."""
+        compared = neighbor_vectors(asked.z, self.readout.n_components)
+        similarities, neighbors = nearest(compared, self.vectors, self.readout.n_neighbors)
+        voted, counts = self.sample.labels[neighbors], self.sample.counts()
+        return read_labels(asked, similarities, voted, counts, self.readout)
+
+
+Also: TypeAlias = Callable[[Trained, Sample, Int64Vector], None]
+"""Is shown every part that is read by, the whole sample, and the rows held out of the part."""
+
+
+def hold_out(
+    sample: Sample, fit: FitSpace, how: Votes, refine: bool = True, also: Also | None = None
+) -> HeldOut:
     """Hold parts of the sample out in turn, and read their labels from the rest.
 
     Cells are not asked where the rest has hardly any of their label (less than 5, and less than
@@ -188,10 +230,14 @@ def hold_out(sample: Sample, fit: FitSpace, how: Votes, refine: bool = True) -> 
         held = held[known[sample.labels[held]]]
         if train.n_labels < 2 or not len(held):
             continue
-        kinds, far = _tell(train, sample, held, fit, how, refine)
+        trained = Trained.of(train, fit, how, refine)
+        found = trained.read(trained.fitted.place(sample.cells[held]))
+        if also is not None:
+            also(trained, sample, held)
         names = {name: code for code, name in enumerate(sample.label_names)}
         columns = np.array([names[name] for name in train.label_names])
-        tables.append([*(_spread(kind, columns, sample.n_labels) for kind in kinds), far])
+        kinds = [_spread(kind, columns, sample.n_labels) for kind in found.kinds]
+        tables.append([*kinds, found.novelties.astype(np.float64)])
         truth.append(sample.labels[held])
         batches.append(sample.batches[held])
     if not tables:
@@ -385,7 +431,8 @@ def leave_labels_out(sample: Sample, fit: FitSpace, readout: Readout, how: Votes
         left = small.labels[asked] == code
         if train.n_labels < 2 or not 0 < left.sum() < len(left):
             continue
-        _, far = _tell(train, small, asked, fit, how, refine=True)
+        trained = Trained.of(train, fit, how, refine=True)
+        far = trained.read(trained.fitted.place(small.cells[asked])).novelties.astype(np.float64)
         found.append(LeftOut(name, int(left.sum()), auroc(left, far),
                              float((far[left] > readout.novelty_limit).mean())))  # fmt: skip
     return found
@@ -399,22 +446,6 @@ def auroc(positive: npt.NDArray[np.bool_], scores: npt.NDArray[Any]) -> float:
     ranks[order] = np.repeat(first + (count + 1) / 2, count)
     n = int(positive.sum())
     return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(scores) - n)))
-
-
-def _tell(
-    train: Sample, sample: Sample, held: Int64Vector, fit: FitSpace, how: Votes, refine: bool
-) -> tuple[list[Float64Matrix], npt.NDArray[np.float64]]:
-    """Fit to some cells, read the labels of others by all kinds, and say how far they are."""
-    fitted = fit(train)
-    placed = fitted.place(train.cells)
-    readout, _ = with_novelty(draft(fitted, train, placed, how, refine), placed, train)
-    asked = fitted.place(sample.cells[held])
-    reference = neighbor_vectors(placed.z, readout.n_components)
-    compared = neighbor_vectors(asked.z, readout.n_components)
-    similarities, neighbors = nearest(compared, reference, readout.n_neighbors)
-    voted = train.labels[neighbors]
-    labels = read_labels(asked, similarities, voted, train.counts(), readout)
-    return labels.kinds, labels.novelties.astype(np.float64)
 
 
 def _spread(

@@ -25,7 +25,8 @@ def label_dispersion(sample: Sample) -> Float32Vector:
     """Return how well each gene tells labels apart: ``eta^2 = B / (B + W + 0.001)``.
 
     ``B`` is the variance of the labels' means of log expression, labels weighing alike, and ``W``
-    the mean variance within labels; labels of fewer than 3 cells have no part in it.
+    the mean variance within labels. Labels of fewer than 3 cells have no part in it, unless fewer
+    than two labels would be left.
 
     Returns
     -------
@@ -34,7 +35,8 @@ def label_dispersion(sample: Sample) -> Float32Vector:
     """
     logs = log_expression(sample.cells)
     counts = sample.counts()
-    enough = np.flatnonzero(counts >= min(_LEAST_CELLS, counts.max()))
+    # Between the means of one label there is no variance: no gene would weigh anything.
+    enough = np.flatnonzero(counts >= min(_LEAST_CELLS, np.sort(counts)[-2:][0]))
     one_hot = sp.csr_matrix(
         (1.0 / counts[sample.labels], (sample.labels, np.arange(sample.n_cells))),
         shape=(sample.n_labels, sample.n_cells),

@@ -1,0 +1,206 @@
+"""Fit what few genes and few molecules cost: by cells held out, thinned and cut to panels."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+from scipy.optimize import minimize_scalar
+
+from cellkin.indexer.spaces.expression import FittedExpression
+from cellkin.indexer.spaces.readout import HeldOut, Trained
+from cellkin.indexer.spaces.sample import Sample, log_expression
+from cellkin.indexer.spaces.text import label_dispersion
+from cellkin.indexer.spaces.thinning import molecules, thin
+from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector, Int32Vector, Int64Vector
+from cellkin.space.coverage import capture, detected, lack_of, shallowness
+from cellkin.space.expression import ExpressionColumns, place_expression
+from cellkin.space.readout import CellCoverage, Float64Matrix, Readout, combine
+from cellkin.wire.errors import InvalidArgumentError
+
+_CELLS = 600
+_KEPT = (0.3, 0.1, 0.03)
+_MARKERS = (20, 50, 200)
+_DISPERSED = 100
+_LEAST_GENES = 10
+_USUAL = 0.05
+_SOFTEST = 4.0
+_WRONG = 0.05
+# Even where few labels are wrong, those of few genes have to be more than likely.
+_STEPS = np.linspace(0.6, 0.99, 40)
+
+
+def detection_of(cells: CsrMatrix) -> tuple[Float32Vector, float]:
+    """Return how often genes are detected, and the depth that nearly all cells reach.
+
+    Parameters
+    ----------
+    cells
+        (n_cells, n_genes) CSR, linear expression.
+
+    Returns
+    -------
+    detection
+        (n_genes,) float32, the share of cells with a value above 0.
+    usual
+        The genes that all but 5 % of the cells detect, over those of the mean cell.
+    """
+    n_genes = cells.shape[1]
+    found = np.bincount(cells.indices[cells.data > 0], minlength=n_genes) / cells.shape[0]
+    depths = detected(cells) / max(float(found.sum()), 1e-9)
+    return found.astype(np.float32), float(np.quantile(depths, _USUAL))
+
+
+@dataclass(frozen=True)
+class _Draw:
+    """Cells that were held out, with less of them left.
+
+    Parameters
+    ----------
+    truth
+        (n_cells,) int32 labels of the part they were read by.
+    kinds
+        By `cellkin.space.readout.KINDS`, (n_cells, n_labels) float64.
+    far
+        (n_cells,) novelty.
+    coverage
+        What is left of them.
+    """
+
+    truth: Int32Vector
+    kinds: list[Float64Matrix]
+    far: npt.NDArray[np.float64]
+    coverage: CellCoverage
+
+    def by_label(self, readout: Readout) -> Float64Matrix:
+        """Return (n_cells, n_labels) probabilities as a readout softens them."""
+        sharpness = readout.sharpness * self.coverage.sharpness(readout)
+        return combine(self.kinds, readout.mix, sharpness)
+
+
+@dataclass
+class CoverageProbe:
+    """Asks, of every part that is held out, some cells of which less is left.
+
+    Parameters
+    ----------
+    n_parts
+        Parts that will be held out.
+    """
+
+    n_parts: int
+    _thinned: list[_Draw] = field(default_factory=list)
+    _panels: list[_Draw] = field(default_factory=list)
+
+    def ask(self, trained: Trained, sample: Sample, held: Int64Vector) -> None:
+        """Ask about some of the cells that were held out of a part."""
+        fitted = trained.fitted
+        assert isinstance(fitted, FittedExpression)
+        rng = np.random.default_rng(0)
+        rows = np.sort(rng.permutation(held)[: max(1, _CELLS // self.n_parts)])
+        whole = sample.cells[rows]
+        names = {name: code for code, name in enumerate(trained.sample.label_names)}
+        truth = np.array([names[sample.label_names[i]] for i in sample.labels[rows]], np.int32)
+        genes = np.arange(whole.shape[1])
+        try:
+            counts = molecules(whole)
+        except InvalidArgumentError:  # values that cannot be thinned: panels alone are asked
+            counts = None
+        if counts is not None:
+            thirds = [np.arange(len(rows))[i :: len(_KEPT)] for i in range(len(_KEPT))]
+            parts = [thin(counts[t], kept, rng) for t, kept in zip(thirds, _KEPT, strict=True)]
+            cells = sp.csr_matrix(sp.vstack(parts, "csr"))
+            self._thinned.append(_draw(trained, cells, truth[np.concatenate(thirds)], genes))
+        for panel in _panels(trained.sample):
+            self._panels.append(_draw(trained, whole, truth, panel))
+
+    def fit(self, readout: Readout, sample: Sample, held: HeldOut) -> Readout:
+        """Return a calibrated readout that knows what low coverage costs.
+
+        Parameters
+        ----------
+        readout
+            The calibrated readout.
+        sample
+            The cells of the reference.
+        held
+            Whole cells that were held out: the share of wrong labels among these may be wrong of
+            few genes, too, or 5 % if that is more.
+        """
+        detection, usual = detection_of(sample.cells)
+        readout = replace(readout, detection=detection, usual_depth=usual)
+        if self._thinned:
+            readout = replace(readout, softening=_softening(self._thinned, readout))
+        whole = combine(held.kinds, readout.mix, readout.sharpness)
+        claimed = whole.max(axis=1) >= readout.min_probability
+        claimed &= held.far <= readout.novelty_limit
+        right = whole.argmax(axis=1)[claimed] == held.truth[claimed]
+        most = max(_WRONG, 1 - float(right.mean())) if claimed.any() else _WRONG
+        return replace(readout, least_of_few=_least([*self._thinned, *self._panels], readout, most))
+
+
+def _draw(trained: Trained, cells: CsrMatrix, truth: Int32Vector, genes: Int64Vector) -> _Draw:
+    """Read cells by some genes."""
+    fitted = trained.fitted
+    assert isinstance(fitted, FittedExpression)
+    space, readout = fitted.space, trained.readout
+    every = len(genes) == cells.shape[1]
+    cells = cells if every else cells[:, genes]
+    detection, usual = detection_of(trained.sample.cells)
+    depths = detected(cells) / max(float(detection[genes].sum()), 1e-9)
+    lack = None if every else lack_of(capture(genes, space, readout))
+    coverage = CellCoverage(shallowness(depths, usual), lack)
+    labels = trained.read(place_expression(cells, ExpressionColumns.of(genes), space))
+    some = labels.winners >= 0
+    kinds = [kind[some] if len(kind) else kind for kind in labels.kinds]
+    return _Draw(
+        truth[some], kinds, labels.novelties[some].astype(np.float64),
+        replace(coverage, shallowness=coverage.shallowness[some]),
+    )  # fmt: skip
+
+
+def _panels(sample: Sample) -> Iterator[Int64Vector]:
+    """Yield columns of genes as panels have them: markers of all labels, or the best of any."""
+    n_genes = len(sample.gene_ids)
+    logs, counts = log_expression(sample.cells), sample.counts()
+    one_hot = sp.csr_matrix(
+        (1.0 / counts[sample.labels], (sample.labels, np.arange(sample.n_cells))),
+        shape=(sample.n_labels, sample.n_cells),
+    )
+    means = (one_hot @ logs).toarray()
+    above = means - np.sort(means, axis=0)[-2]
+    order = np.argsort(-above, axis=1, kind="stable")
+    for n in _MARKERS:
+        each = min(n, n_genes // 3) // sample.n_labels
+        if each * sample.n_labels >= _LEAST_GENES:
+            yield np.unique(order[:, :each])
+    if min(_DISPERSED, n_genes // 3) >= _LEAST_GENES:
+        best = np.argsort(-label_dispersion(sample), kind="stable")
+        yield np.sort(best[: min(_DISPERSED, n_genes // 3)])
+
+
+def _softening(draws: list[_Draw], readout: Readout) -> float:
+    """Return the softening by which the truth is most likely."""
+
+    def loss(softening: float) -> float:
+        soft = replace(readout, softening=float(softening))
+        chances = [d.by_label(soft)[np.arange(len(d.truth)), d.truth] for d in draws]
+        return float(-np.log(np.maximum(np.concatenate(chances), 1e-12)).mean())
+
+    return float(minimize_scalar(loss, bounds=(0, _SOFTEST), method="bounded").x)
+
+
+def _least(draws: list[_Draw], readout: Readout, most: float) -> float:
+    """Return the least probability from which at most a share of the labels is wrong."""
+    tables = [(draw, draw.by_label(readout)) for draw in draws]
+    weights = np.concatenate([[0.0], *(d.coverage.weights(t) for d, t in tables)])
+    sure = np.concatenate([[0.0], *(t.max(axis=1) for _, t in tables)])
+    wrong: BoolVector = np.concatenate([[False], *(t.argmax(axis=1) != d.truth for d, t in tables)])
+    near = np.concatenate([[False], *(d.far <= readout.novelty_limit for d, _ in tables)])
+    for least in _STEPS:
+        asked = readout.min_probability + (least - readout.min_probability) * weights
+        claimed = (weights > 0) & near & (sure >= asked)
+        if not wrong[claimed].any() or wrong[claimed].mean() <= most:
+            return float(least)
+    return 1.0
