@@ -73,7 +73,7 @@ def open_mtx(path: Path, how: ReadOptions) -> Opened:
     require_no_choice(path, "a 10x folder", how)
     matrix = _matrix_of(path) if path.is_dir() else path
     lists = _lists_of(matrix)
-    x = scipy.io.mmread(matrix)
+    x = scipy.io.mmread(matrix, spmatrix=False)
     features = _rows(lists.features, x.shape)
     barcodes = [row[0] for row in _rows(lists.barcodes, x.shape)]
     cells_first = _cells_first(path, matrix, lists, x.shape, (len(features), len(barcodes)))
