@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from cellkin.indexer.cells.engines import Engine, Finished
 from cellkin.indexer.cells.publish import Progress, Spaces, Stages
 from cellkin.indexer.cells.worker import Shard, Work
+from cellkin.indexer.spaces.coverage import CoverageProbe
 from cellkin.indexer.spaces.expression import FittedExpression, fit_expression
 from cellkin.indexer.spaces.foreign import fit_foreign
 from cellkin.indexer.spaces.novelty import with_novelty
@@ -27,7 +28,7 @@ from cellkin.indexer.spaces.readout import (
     leave_labels_out,
     probability_report,
 )
-from cellkin.indexer.spaces.sample import Sample, balanced
+from cellkin.indexer.spaces.sample import Sample, balanced, folds
 from cellkin.indexer.spaces.text import FittedText, fit_text
 from cellkin.space.arrays import Int32Vector, Int64Vector
 from cellkin.space.projection import CellSpace
@@ -258,10 +259,13 @@ def _read(
     if part.n_labels < 2 or judging is Judging.NOTHING:
         return readout, {}
     progress(1, 3)
-    held = hold_out(part, fit, how, refine)
+    probe = CoverageProbe(len(folds(part))) if isinstance(fitted, FittedExpression) else None
+    held = hold_out(part, fit, how, refine, probe.ask if probe else None)
     if not len(held.truth):
         return readout, {}
     readout, macro_f1 = calibrate(readout, held, own, part.counts(), how)
+    if probe:
+        readout = probe.fit(readout, sample, held)
     progress(2, 3)
     left_out: Sequence[Any] = ()
     if judging is Judging.LEAVE_OUT:
