@@ -1,38 +1,47 @@
 """Files of cells by genes, of every common format, read in blocks so that memory stays constant."""
 
+import csv
 import glob
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 
-from cellkin.matrices.anndata_tree import Tree
-from cellkin.matrices.hdf5 import compression, hdf5_ranges, is_slow, open_hdf5
+from cellkin.matrices.delimited import is_delimited, open_delimited
+from cellkin.matrices.features import hinting, read_genes
+from cellkin.matrices.hdf5 import open_hdf5, require_no_modality
+from cellkin.matrices.labels import Labels, read_labels
+from cellkin.matrices.linear import LinearReader
 from cellkin.matrices.loom import is_loom, open_loom
 from cellkin.matrices.matrix import MAX_CELLS, MAX_VALUES, Matrix
+from cellkin.matrices.mtx import is_mtx, is_mtx_folder, open_mtx
 from cellkin.matrices.options import ReadOptions, X
+from cellkin.matrices.packed import unpacked_hdf5
 from cellkin.matrices.table import Opened, Table
-from cellkin.matrices.tenx import is_10x_folder, is_10x_h5, open_10x_folder, open_10x_h5
+from cellkin.matrices.tenx import is_10x_h5, open_10x_h5
+from cellkin.matrices.trees import hdf5_tree, holds_anndata, is_zarr, open_zarr
 from cellkin.matrices.units import UnitsFinding, find_units
 from cellkin.wire.errors import (
     CellkinError,
     InputFileError,
     InvalidArgumentError,
-    MissingDependencyError,
     NotFoundError,
 )
 
 _READABLE = (
-    "AnnData (.h5ad, or .zarr as a folder or zip), 10x (.h5, or a folder with matrix.mtx), .loom"
+    "AnnData (.h5ad, or .zarr as a folder or zip), 10x (.h5, or a folder with matrix.mtx), .loom, "
+    "and tables of genes and cells (.csv, .tsv, .txt)"
 )
-_HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-_ZIP_SIGNATURE = b"PK"
-_ZARR_ROOTS = ("zarr.json", ".zgroup")
-_N_SAMPLES, _SAMPLE_CELLS = 4, 50
+_OF_BAD_FILES = (
+    *(OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, EOFError),
+    *(zlib.error, csv.Error),
+)
+_N_SAMPLES, _SAMPLE_CELLS = 20, 20
 
 
 class CellFile:
@@ -50,36 +59,42 @@ class CellFile:
         Names of the cells.
     gene_names
         Names of the columns.
-    units
-        What the values are.
+    gene_hint
+        Returns a sentence on columns of ``var`` whose names look like genes; empty where none does.
     notes
         Sentences for the user on how the file was read.
     """
 
-    def __init__(self, path: Path, opened: Opened) -> None:
+    def __init__(self, path: Path, opened: Opened, how: ReadOptions) -> None:
         self.path = path
         self.matrix: Matrix = opened.matrix
         self.obs: Table = opened.read_obs()
-        self.var: Table = opened.read_var()
+        genes = read_genes(opened, how, path)
+        self.var: Table = genes.var
         self.cell_ids: list[str] = self.obs.names()
-        self.gene_names: list[str] = self.var.names()
-        self.notes: list[str] = list(opened.matrix.storage.notes)
-        for names, n, what in (
-            (self.cell_ids, self.matrix.n_cells, "cells"),
-            (self.gene_names, self.matrix.n_columns, "genes"),
-        ):
-            if len(names) != n:
-                raise InputFileError(
-                    f"{path}: the matrix has {n} {what}, but {len(names)} are named"
-                )
-        self.units: UnitsFinding = find_units(
-            self._sample(), str(path), self.matrix.storage.elsewhere
-        )
+        self.gene_names: list[str] = genes.names
+        self.gene_hint = genes.hint
+        self.notes: list[str] = [*genes.notes, *opened.matrix.storage.notes]
+        if len(self.cell_ids) != self.n_cells:
+            raise InputFileError(
+                f"{path}: the matrix has {self.n_cells} cells, but {len(self.cell_ids)} are named"
+            )
+        found = find_units(self._sample(), str(path), self.matrix.storage.elsewhere, how.units)
+        self._linear = LinearReader(found, str(path))
+        if not found.whole and (others := self.matrix.storage.elsewhere):
+            self.notes.append(
+                f"the values that were read are {found.why}; counts may be in {' or '.join(others)}"
+            )
 
     @property
     def n_cells(self) -> int:
         """Cells of the file."""
         return self.matrix.n_cells
+
+    @property
+    def units(self) -> UnitsFinding:
+        """What the values of the file are, by all cells that were read so far."""
+        return self._linear.finding
 
     @property
     def columns(self) -> list[str]:
@@ -109,14 +124,14 @@ class CellFile:
         if name not in self.columns:
             raise NotFoundError(
                 f"{self.path} has no obs column {name!r} for the {what}; it has: "
-                + (", ".join(self.columns) or "none")
+                + (", ".join(self.columns) or "none, only names; give an .h5ad with obs")
             )
         values = pd.Series(self.obs.column(name))
         return [
             None if missing else str(v) for v, missing in zip(values, pd.isna(values), strict=True)
         ]
 
-    def labels(self, columns: str) -> list[str | None]:
+    def labels(self, columns: str, *, literal: bool = False) -> Labels:
         """Return the labels of the cells.
 
         Parameters
@@ -124,11 +139,14 @@ class CellFile:
         columns
             The column of ``obs``, or several from class to subtype with commas between, whose
             values make paths: ``neuron/RGC/alpha``.
+        literal
+            Whether words such as ``unknown`` and ``nan`` are labels too, and spaces around a label
+            belong to it.
 
         Returns
         -------
-        list
-            One string a cell, None where a value is missing.
+        Labels
+            One string a cell, None where a value is missing, and what is to be said of them.
 
         Raises
         ------
@@ -136,8 +154,8 @@ class CellFile:
             If there is no such column; the message lists those there are.
         """
         names = [columns] if columns in self.columns else columns.split(",")
-        levels = zip(*(self.column(name.strip(), "labels") for name in names), strict=True)
-        return [None if None in path else "/".join(path) for path in levels]
+        levels = [self.column(name.strip(), "labels") for name in names]
+        return read_labels(levels, literal=literal)
 
     def blocks(
         self,
@@ -146,8 +164,21 @@ class CellFile:
         max_values: int = MAX_VALUES,
         max_cells: int = MAX_CELLS,
     ) -> Iterator[sp.csr_matrix]:
-        """Yield the cells in order and in blocks; see `Matrix.blocks`."""
-        return self.matrix.blocks(start, stop, max_values, max_cells)
+        """Yield the linear expression of cells in order and in blocks; see `Matrix.blocks`.
+
+        `matrix` has the values as they are in the file.
+        """
+        for block in self.matrix.blocks(start, stop, max_values, max_cells):
+            yield self._linear.linear(block, start)
+            start += block.shape[0]
+
+    def read_as(self, units: UnitsFinding) -> None:
+        """Take the values for what other cells were found to be, where their own say too little."""
+        self._linear = LinearReader(units, str(self.path))
+
+    def rows(self, start: int, stop: int) -> sp.csr_matrix:
+        """Return the linear expression of a range of cells; see `Matrix.rows`."""
+        return self._linear.linear(self.matrix.rows(start, stop), start)
 
     def _sample(self) -> sp.csr_matrix:
         n = self.n_cells
@@ -165,7 +196,8 @@ def open_cells(path: str | Path, how: ReadOptions = X) -> Iterator[CellFile]:
     Parameters
     ----------
     path
-        AnnData as ``.h5ad`` or zarr, a 10x ``.h5`` file or folder, or a loom file.
+        AnnData as ``.h5ad`` or zarr; a 10x ``.h5`` file or folder, or one ``.mtx`` of a folder; a
+        loom file; a table of genes and cells as CSV or TSV.
     how
         Which matrix is read, and as what.
 
@@ -178,30 +210,24 @@ def open_cells(path: str | Path, how: ReadOptions = X) -> Iterator[CellFile]:
     """
     where = Path(path)
     with ExitStack() as stack:
-        with _refusing(where):
-            cells = CellFile(where, _open(where, how, stack))
-        yield cells
+        with refusing(where):
+            cells = CellFile(where, _open(where, how, stack), how)
+        with hinting(cells.gene_hint):
+            yield cells
 
 
 @contextmanager
 def open_matrix(path: str | Path, how: ReadOptions = X) -> Iterator[Matrix]:
-    """Open the matrix of a file alone, without the annotation of cells and genes.
+    """Open the matrix of a file alone, with the columns that `open_cells` reads.
 
     Takes and raises what `open_cells` does, but values are looked at only when they are read.
     """
     where = Path(path)
     with ExitStack() as stack:
-        with _refusing(where):
-            matrix = _open(where, how, stack).matrix
-        yield matrix
-
-
-def is_h5ad(path: Path) -> bool:
-    """Tell whether a file is AnnData in HDF5."""
-    if not path.is_file() or _signature(path) != _HDF5_SIGNATURE:
-        return False
-    with ExitStack() as stack:
-        return _is_anndata(open_hdf5(path, stack))
+        with refusing(where):
+            opened = _open(where, how, stack)
+            read_genes(opened, how, where)
+        yield opened.matrix
 
 
 def expand(paths: Sequence[str | Path]) -> list[Path]:
@@ -238,65 +264,57 @@ def expand(paths: Sequence[str | Path]) -> list[Path]:
 def _open(path: Path, how: ReadOptions, stack: ExitStack) -> Opened:
     if not path.exists():
         raise InputFileError(f"no file {path}")
+    if is_zarr(path):
+        return open_zarr(path, stack).opened(how)
     if path.is_dir():
-        if any((path / name).is_file() for name in _ZARR_ROOTS):
-            return _open_zarr(path, how, stack)
-        if is_10x_folder(path):
-            return open_10x_folder(path, how, stack)
+        require_no_modality(path, "a folder of text", how)
+        if is_mtx_folder(path):
+            return open_mtx(path, how)
         raise InputFileError(f"{path} is a folder of no known format; readable are {_READABLE}")
-    signature = _signature(path)
-    if signature == _HDF5_SIGNATURE:
-        return _open_hdf5(path, how, stack)
-    if signature.startswith(_ZIP_SIGNATURE):
-        return _open_zarr(path, how, stack)
+    if (file := unpacked_hdf5(path, stack)) is not None:
+        return _open_hdf5(path, file, how, stack)
+    require_no_modality(path, "a file of text", how)
+    if is_mtx(path):
+        return open_mtx(path, how)
+    if is_delimited(path):
+        return open_delimited(path, how)
     raise InputFileError(
         f"{path} cannot be read as {path.suffix or 'a file of cells'}: it is neither HDF5 nor "
         f"zarr; readable are {_READABLE}"
     )
 
 
-def _open_hdf5(path: Path, how: ReadOptions, stack: ExitStack) -> Opened:
-    file = open_hdf5(path, stack)
-    if is_loom(file):
-        return open_loom(path, file, how)
-    if _is_anndata(file):
-        tree = Tree(path, file, "h5ad", hdf5_ranges, compression, is_slow)
-        return tree.opened(how)
-    if is_10x_h5(file):
-        return open_10x_h5(path, file, how)
-    raise InputFileError(
-        f"{path} is HDF5 of no known kind (it has {', '.join(file) or 'nothing'}); "
-        f"readable are {_READABLE}"
+def _open_hdf5(path: Path, file: Path, how: ReadOptions, stack: ExitStack) -> Opened:
+    """Read HDF5, which is a file of its own if the path is packed."""
+    root = open_hdf5(file, stack)
+    notes = (
+        [] if file == path else [f"{path.name} is packed by gzip: it was unpacked for the while"]
     )
-
-
-def _signature(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return file.read(len(_HDF5_SIGNATURE))
-
-
-def _is_anndata(file: Any) -> bool:
-    return "obs" in file and "var" in file
-
-
-def _open_zarr(path: Path, how: ReadOptions, stack: ExitStack) -> Opened:
-    try:
-        from cellkin.matrices.zarr_tree import open_zarr
-    except ImportError as error:
-        raise MissingDependencyError(
-            f"{path} needs {error.name}, which is not installed; pip install 'zarr>=3'"
-        ) from error
-    return open_zarr(path, how, stack)
+    if is_loom(root):
+        require_no_modality(path, "a loom file", how)
+        opened = open_loom(path, root, how)
+    elif holds_anndata(root):
+        return hdf5_tree(path, root, notes).opened(how)
+    elif is_10x_h5(root):
+        opened = open_10x_h5(path, root, how)
+    else:
+        raise InputFileError(
+            f"{path} is HDF5 of no known kind (it has {', '.join(root) or 'nothing'}); "
+            f"readable are {_READABLE}"
+        )
+    matrix = opened.matrix
+    matrix.storage = replace(matrix.storage, notes=[*matrix.storage.notes, *notes])
+    return opened
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
+def refusing(path: Path) -> Iterator[None]:
     """Turn what readers raise of a bad file into one error with its name."""
     try:
         yield
     except CellkinError:
         raise
-    except (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, EOFError) as e:
+    except _OF_BAD_FILES as e:
         raise InputFileError(
             f"{path} cannot be read as {path.suffix or 'a folder of cells'} ({e}); "
             "it may be cut short or of another format"
