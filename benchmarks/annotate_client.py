@@ -44,7 +44,7 @@ from cellkin.store.store import Store
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.v1 import cell_service_pb2_grpc
 from cellkin.wire.names import VersionName
-from cellkin.wire.terms import TextRung
+from cellkin.wire.terms import ExpressionUnits, TextRung
 
 N_GENES, N_STRANGE, N_TYPES = 2000, 400, 12
 N_REFERENCE, N_BASE = 3000, 16_384
@@ -178,7 +178,7 @@ def messages(query: Path) -> tuple[Any, list[Any], list[int]]:
         ready: list[Any] = []
         sizes: list[int] = []
         stream = stream_predict_subtypes(
-            "ref", whole.gene_names, [], units=cells.units.units, space="expression",
+            "ref", whole.gene_names, [], units=ExpressionUnits.LINEAR, space="expression",
         )  # fmt: skip
         for block in whole.blocks(MAX_CELLS):
             ready.append(stream.message(block.cells))

@@ -477,7 +477,28 @@ def test_blocks_that_do_not_belong_together_are_refused(
         ck.tl.annotate([], "trio", client=client)
     with pytest.raises(InvalidArgumentError, match="the block after 90 cells has other genes"):
         ck.tl.annotate([adata, adata[:, ::-1].copy()], "trio", client=client)
+
+
+def test_blocks_of_several_units_are_each_read_by_their_own(
+    client: ck.Client, adata: anndata.AnnData
+) -> None:
     logged = adata.copy()
     logged.X = adata.X.log1p()
-    with pytest.raises(InvalidArgumentError, match="the block after 90 cells has log1p of"):
-        ck.tl.annotate([adata, logged], "trio", client=client)
+    logged.obs_names = [f"{name}-log" for name in adata.obs_names]
+    ck.tl.annotate(adata, "trio", client=client)
+    with pytest.warns(AnswerWarning, match=r"several units \(90 linear, 90 log1p\)"):
+        found = ck.tl.annotate([adata, logged], "trio", client=client)
+    labels = adata.obs["cellkin_label"].astype(str).to_list()
+    assert list(found.labels) == labels * 2
+
+
+def test_rows_of_two_units_are_each_read_by_their_own(
+    client: ck.Client, adata: anndata.AnnData
+) -> None:
+    mixed = adata.copy()
+    mixed.X = sp.vstack([adata.X[:50], adata.X[50:].log1p()], format="csr")
+    ck.tl.annotate(adata, "trio", client=client)
+    with pytest.warns(AnswerWarning, match=r"40 are log1p of counts and 50 are counts"):
+        ck.tl.annotate(mixed, "trio", client=client)
+    assert (mixed.obs["cellkin_label"] == adata.obs["cellkin_label"]).all()
+    assert mixed.uns["cellkin"]["units"].startswith("counts in ")

@@ -97,9 +97,9 @@ def test_ranges_of_chunks(tmp_path: Path, axis: int) -> None:
 def test_values_that_are_no_expression_are_refused_wherever_they_are(
     form: str, value: float, message: str, make_form: Make
 ) -> None:
-    data = made.sample(n_cells=400)
+    data = made.sample(n_cells=800)
     # Not among the cells that are sampled.
-    data.X[80, 0] = value
+    data.X.data[data.X.indptr[30]] = value
     with open_cells(make_form(form, data)) as cells:
         with pytest.raises(InvalidArgumentError, match=f"{message}.+--layer doubled"):
             list(cells.blocks())
@@ -191,5 +191,5 @@ def test_damaged_gzip_is_refused(tmp_path: Path) -> None:
     path = made.write_h5ad(made.sample(), tmp_path / "a.h5ad", "gzip")
     with h5py.File(path, "r+") as file:
         file["X/data"].id.write_direct_chunk((0,), b"no gzip")
-    with pytest.raises(InputFileError, match="cells 0 to 50 cannot be read"):
+    with pytest.raises(InputFileError, match="cells 0 to 20 cannot be read"):
         open_cells(path).__enter__()

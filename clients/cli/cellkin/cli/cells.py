@@ -75,5 +75,5 @@ def named(cells: "CellFile", names: Sequence[str]) -> "sp.csr_matrix":
             if cells.cell_ids
             else f"{cells.path} has no cells"
         )
-    rows = [cells.matrix.rows(at[name], at[name] + 1) for name in names]
+    rows = [cells.rows(at[name], at[name] + 1) for name in names]
     return sp.vstack(rows, format="csr")

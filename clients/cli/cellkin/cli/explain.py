@@ -10,6 +10,7 @@ import click
 from cellkin.cli.cells import named, opened, query_options
 from cellkin.terminal.options import json_option, server_option, taxon_option
 from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.terms import ExpressionUnits
 
 if TYPE_CHECKING:
     from cellkin.client import CellExplanation, Client, Explanations
@@ -89,7 +90,7 @@ def explain(
             index,
             cells.gene_names,
             named(cells, cell_ids),
-            units=cells.units.units,
+            units=ExpressionUnits.LINEAR,
             taxon=taxon,
             label=label,
             against=against,

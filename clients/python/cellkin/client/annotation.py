@@ -221,6 +221,8 @@ class Annotation(Labelled, Tabular):
                 "join these labels with others by the order of the cells, not by their names"
             )
             found.append(ReportWarning("REPEATED_CELL_NAMES", said))
+        if self.units.caution:
+            found.append(ReportWarning("DOUBTFUL_UNITS", self.units.caution))
         if self.gene_hint:
             used = f"{self.report.match.n_used} of {self.report.match.n_given} gene names are used"
             found.append(ReportWarning("FEW_GENE_NAMES", f"{used}. {self.gene_hint}"))
@@ -315,6 +317,7 @@ class Annotation(Labelled, Tabular):
             "exclude_batches": list(settings.exclude_batches),
             **{n: "" if value is None else value for n, value in asdict(self.how).items()},
             "units": self.units.why,
+            "units_said": self.how.units or "",
             "notes": list(self.notes),
             "gene_match": self.report.match.to_metadata(),
             "routes": [route.label for route in GeneRoute],

@@ -16,6 +16,7 @@ from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import Versions
 from cellkin.wire.errors import NotFoundError
 from cellkin.wire.species import taxon_id
+from cellkin.wire.terms import ExpressionUnits
 
 _CELLS = 64
 """Cells of one request for explanations."""
@@ -217,8 +218,8 @@ def explain_cells(
         answer = client.explain_cell(
             # All from the version that the first answer is of.
             answer.versions.index or asked.index, query.gene_names, block.cells,
-            units=query.units.units, taxon=asked.taxon, label=asked.label, against=asked.against,
-            n_genes=asked.n_genes, space=asked.space,
+            units=ExpressionUnits.LINEAR, taxon=asked.taxon, label=asked.label,
+            against=asked.against, n_genes=asked.n_genes, space=asked.space,
         )  # fmt: skip
         explained += answer.cells
         progress(len(explained), len(query.cell_ids))
@@ -279,7 +280,7 @@ def explain_groups(
             continue
         cells = query.chosen(_drawn(query, rows))
         answer = client.explain_cell(
-            held.name, query.gene_names, cells, units=query.units.units, taxon=asked.taxon,
+            held.name, query.gene_names, cells, units=ExpressionUnits.LINEAR, taxon=asked.taxon,
             label=label, against=against, mean=True, n_genes=asked.n_genes, space=asked.space,
         )  # fmt: skip
         done.append(Group(name, len(rows), cells.shape[0], chosen, against, answer.cells[0]))

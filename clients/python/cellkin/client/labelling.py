@@ -155,7 +155,7 @@ def label(
     # So few are never asked for a background, and need not wait for the report; but a run that
     # goes on must know from it what is answered already.
     report, answers = client.stream_predict_subtypes(
-        settings.index, query.gene_names, sent, units=query.units.units,
+        settings.index, query.gene_names, sent, units=ExpressionUnits.LINEAR,
         background=None if few else drawn.cells,
         n_ahead=MAX_IN_FLIGHT if few and resume is None else 0, **settings.options(),
     )  # fmt: skip
@@ -167,7 +167,7 @@ def label(
         progress(len(names), query.n_cells or len(names))
         for answer in answers:
             block = sent.answered()
-            kept.add(block, answer, _mass(_linear(block.cells, query.units.units)))
+            kept.add(block, answer, _mass(block.cells))
             names += block.names
             progress(len(names), query.n_cells or len(names))
         kept.write()
@@ -211,13 +211,6 @@ class _Drawn:
         return cells
 
 
-def _linear(cells: sp.csr_matrix, units: ExpressionUnits) -> sp.csr_matrix:
-    """Return the linear expression of a block."""
-    if units is not ExpressionUnits.LOG1P:
-        return cells
-    return sp.csr_matrix((np.expm1(cells.data), cells.indices, cells.indptr), shape=cells.shape)
-
-
 def _mass(cells: sp.csr_matrix) -> npt.NDArray[np.float64]:
     """Return the sum of each column."""
     return np.bincount(cells.indices, cells.data, cells.shape[1]).astype(np.float64, copy=False)
@@ -235,7 +228,7 @@ def _identity(
     return {
         "n_cells": query.n_cells,
         "genes": _digest("\n".join(query.gene_names).encode()),
-        "units": query.units.units.name,
+        "units": query.units.scale.name,
         "background": background,
         **asked,
         "taxon": report.match.taxon,

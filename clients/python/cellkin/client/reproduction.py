@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cellkin.client.annotation import Annotation
 from cellkin.client.client import Client
 from cellkin.client.labelling import Settings, label
-from cellkin.client.queries import open_query
+from cellkin.client.queries import open_query, require_anndata
 from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import PINNED, Versions
 from cellkin.client.session import connected, shown_progress
@@ -98,6 +98,7 @@ def reproduce(
             return reproduce(backed, client=client, key=key)
         finally:
             backed.file.close()
+    require_anndata(adata)
     column = f"{key}_label"
     if key not in adata.uns or column not in adata.obs:
         raise NotFoundError(
@@ -156,7 +157,7 @@ def _asked(said: dict[str, Any], key: str) -> tuple[Settings, dict[str, str], Re
         )
         pins = {kind: str(versions[kind]) for kind in PINNED}
         # Releases up to 0.1.0 wrote "" for X.
-        asked = {name: str(said.get(name) or "") or None for name in _READ}
+        asked = {name: str(said.get(key) or "") or None for name, key in _READ.items()}
         return settings, pins, ReadOptions(**asked, raw=bool(said["raw"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidArgumentError(
@@ -164,7 +165,10 @@ def _asked(said: dict[str, Any], key: str) -> tuple[Settings, dict[str, str], Re
         ) from error
 
 
-_READ = ("layer", "modality", "gene_column", "units")
+_READ = {"layer": "layer", "modality": "modality", "gene_column": "gene_column"} | {
+    # What values were found to be is kept by the other name.
+    "units": "units_said"
+}
 
 
 def _number(value: Any) -> float | None:

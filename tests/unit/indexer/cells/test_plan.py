@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from cellkin.indexer.cells.plan import SHARD_CELLS, sample_of, shards_of
 from cellkin.indexer.cells.sources import SourceFile
+from cellkin.matrices.scales import LINEAR
 from cellkin.matrices.units import UnitsFinding
-from cellkin.wire.terms import ExpressionUnits
 
-UNITS = UnitsFinding(ExpressionUnits.LINEAR, "counts")
+UNITS = UnitsFinding(LINEAR, "counts", whole=True)
 
 
 def source(n_cells: int) -> SourceFile:

@@ -1,0 +1,145 @@
+"""Blocks of cells as linear expression, each cell by its own units."""
+
+from dataclasses import replace
+
+import numpy as np
+import scipy.sparse as sp
+
+from cellkin.matrices.scales import LINEAR, LOG1P, LOG2, Scale
+from cellkin.matrices.unit_evidence import Evidence
+from cellkin.matrices.units import (
+    UnitsFinding,
+    largest_of_rows,
+    require_one_scale,
+    require_said,
+    surely_linear,
+    whole_rows,
+)
+from cellkin.wire.errors import InvalidArgumentError
+
+# Whether the fractions are still on the scale of the sample is looked at in some rows after so many
+# cells; what is cheap is looked at in every row.
+_CHECKED_EVERY = 2048
+_CHECKED = 16
+_INSTEAD = (
+    "bring all cells to one scale, give them one after the other, or say by units what all are"
+)
+
+
+class LinearReader:
+    """Turns blocks of a matrix into linear expression.
+
+    Cells of whole numbers are counts and fractions beyond every logarithm are linear, whatever the
+    cells around them are; all others are on the scale of the sample.
+
+    Parameters
+    ----------
+    finding
+        What a sample of the matrix was found to be.
+    where
+        Names the matrix in errors.
+    """
+
+    def __init__(self, finding: UnitsFinding, where: str) -> None:
+        self._sampled, self._where = finding, where
+        # Of the cells that have fractions; None as long as none was met.
+        self._scale: Scale | None = None if finding.whole else finding.scale
+        self._unchecked = _CHECKED_EVERY
+        self._met: dict[int, tuple[int, int]] = {}
+
+    @property
+    def finding(self) -> UnitsFinding:
+        """What the matrix is, by all cells that were read so far."""
+        n_linear, n_logs = (sum(n) for n in zip((0, 0), *self._met.values(), strict=True))
+        if not (n_linear and n_logs and self._scale):
+            return self._sampled
+        return replace(
+            self._sampled,
+            caution=f"cells are of two units: {n_logs:,} are {self._scale.name} of counts and "
+            f"{n_linear:,} are counts or linear. Each was read by its own; give one kind, so that "
+            "nothing depends on telling them apart",
+        )
+
+    def linear(self, cells: sp.csr_matrix, first: int = 0) -> sp.csr_matrix:
+        """Return the linear expression of a block.
+
+        Parameters
+        ----------
+        cells
+            (n_cells, n_genes) CSR float32, as `Matrix.rows` returns it.
+        first
+            The place of its first cell in the matrix.
+
+        Returns
+        -------
+        csr_matrix
+            (n_cells, n_genes) CSR float32; where all cells are linear, the block itself.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If cells have fractions of another scale than those that were sampled, or of one that
+            cannot be told; or if values cannot be what the user said they are.
+        """
+        if not cells.nnz:
+            return cells
+        if self._sampled.said:
+            require_said(cells, self._sampled.scale, self._sampled.said, self._where)
+            return self._sampled.scale.linear_cells(cells)
+        self._check(cells, first)
+        scale = self._scale
+        filled = np.diff(cells.indptr) > 0
+        if scale is None:
+            self._met[first] = int(filled.sum()), 0
+        if scale is None or scale is LINEAR:
+            return cells
+        linear = surely_linear(cells, scale)
+        self._met[first] = int((linear & filled).sum()), int((~linear & filled).sum())
+        if not linear.any():
+            return scale.linear_cells(cells)
+        undone = np.repeat(~linear, np.diff(cells.indptr))
+        mixed = cells.copy()
+        mixed.data[undone] = scale.linear(cells.data[undone])
+        return mixed
+
+    def _check(self, cells: sp.csr_matrix, first: int) -> None:
+        """Refuse fractions of another scale than the sample's, as far as some rows show it."""
+        self._unchecked += cells.shape[0]
+        due = self._unchecked >= _CHECKED_EVERY and self._sampled.sure
+        if not due and self._scale is not None:
+            return
+        odd = np.flatnonzero(~whole_rows(cells))
+        if not len(odd):
+            return
+        where = f"{self._where}, cells from {first + int(odd[0]):,} on"
+        if self._scale is None:
+            self._scale = _first_scale(Evidence(cells[odd]), where)
+            return
+        self._unchecked = 0
+        low = odd[largest_of_rows(cells[odd]) <= LOG1P.largest]
+        # Among linear cells a few logarithms would be lost.
+        rows = low if self._scale is not LINEAR or 0 < len(low) < len(odd) / 2 else odd
+        if not len(rows):
+            return
+        evidence = Evidence(cells[rows[:: -(-len(rows) // _CHECKED)]])
+        require_one_scale(evidence, where)
+        found = evidence.by_multiples or evidence.by_round_total
+        if found is not None and found is not self._scale:
+            raise InvalidArgumentError(
+                f"{where}: values are {found.name}, though those that were sampled are "
+                f"{self._sampled.why}; {_INSTEAD}"
+            )
+
+
+def _first_scale(evidence: Evidence, where: str) -> Scale:
+    """Tell the scale of the first fractions after a sample of whole numbers."""
+    require_one_scale(evidence, where)
+    found = evidence.by_multiples or evidence.by_totals
+    if found is None and evidence.largest > LOG2.largest:
+        found = LINEAR
+    if found is None:
+        raise InvalidArgumentError(
+            f"{where}: values have fractions up to {evidence.largest:.2f}, though the cells that "
+            f"were sampled are counts, and what they are cannot be told; {_INSTEAD}"
+        )
+    return found

@@ -1,0 +1,237 @@
+"""What cells say about the scale of their values.
+
+Two things do not depend on how large values are. Counts are whole numbers, so on the right scale
+the values of a cell are multiples of its smallest: ``expm1(v) / expm1(v_min)`` is near 1, 2, 3, ...
+of logarithms, ``v / v_min`` of scaled counts. And where cells were scaled to one total, their sums
+are equal on the right scale, and on no other.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+import scipy.sparse as sp
+
+from cellkin.matrices.scales import LINEAR, LOG1P, LOG2, SCALES, SQUARE_ROOT, Scale
+
+_LEVELS = 9
+_JUDGED_CELLS = 200
+# Of values computed in single precision, relative to 1 + value, with some room.
+_SINGLE = 2.5e-7
+_MAX_DECIMALS = 4
+_LOOKED_AT = 20_000
+_EXACTLY = 0.5
+# Values that differ by no more are one value that was computed twice.
+_SAME = 4e-6
+_NEAR, _TOO_VAGUE = 0.04, 0.3
+_AGREEMENT, _CLEARER, _ERRORS = 0.08, 0.05, 5.0
+_EQUAL_SPREAD, _MUCH_LESS = 0.02, 0.25
+_QUARTILES = 1.349
+ROUND_TOTALS = (1e4, 1e6, 1e5, 1e3)
+"""Totals that cells are commonly scaled to."""
+_ROUND, _ROUND_SHARE = 0.002, 0.9
+_FEWEST = 12
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a sample of cells says about each scale.
+
+    Parameters
+    ----------
+    cells
+        (n_cells, n_genes) CSR, none empty: finite, not negative, no stored zeros.
+    """
+
+    cells: sp.csr_matrix
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest value."""
+        return float(self.cells.data.max())
+
+    @cached_property
+    def possible(self) -> list[Scale]:
+        """The scales on which the largest value is possible."""
+        return [scale for scale in SCALES if self.largest <= scale.largest]
+
+    @cached_property
+    def _levels(self) -> npt.NDArray[np.float64]:
+        """(n_judged, `_LEVELS`) float64, the smallest distinct values of each cell, else NaN."""
+        step = -(-self.cells.shape[0] // _JUDGED_CELLS)
+        cells = self.cells[::step]
+        rows = np.repeat(np.arange(cells.shape[0]), np.diff(cells.indptr))
+        values = cells.data.astype(np.float64)
+        values = values[np.lexsort((values, rows))]
+        new = np.ones(len(values), bool)
+        new[1:] = (rows[1:] != rows[:-1]) | (np.diff(values) > _SAME * values[1:])
+        rank = np.cumsum(new) - 1
+        rank -= rank[cells.indptr[:-1]][rows]
+        taken = new & (rank < _LEVELS)
+        levels = np.full((cells.shape[0], _LEVELS), np.nan)
+        levels[rows[taken], rank[taken]] = values[taken]
+        return levels
+
+    @cached_property
+    def _errors(self) -> npt.NDArray[np.float64]:
+        """The largest error of each of the levels: of float32, or of rounding to decimals."""
+        single = _SINGLE * (1 + self._levels)
+        # Counts times 0.3 have one decimal, but are not rounded to it.
+        if max(self._agreement(scale, single) for scale in self.possible) > _EXACTLY:
+            return single
+        values = self.cells.data[:_LOOKED_AT].astype(np.float64)
+        for decimals in range(_MAX_DECIMALS + 1):
+            scaled = values * 10**decimals
+            if np.all(np.abs(scaled - np.rint(scaled)) <= 4e-7 * (1 + scaled)):
+                return np.full(self._levels.shape, 0.5 * 10.0**-decimals)
+        return single
+
+    def _multiples(
+        self, scale: Scale, errors: npt.NDArray[np.float64] | None = None
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """By cell: levels that are multiples of the smallest beyond chance, and how many can be."""
+        errors = self._errors if errors is None else errors
+        linear = scale.linear(self._levels)
+        with np.errstate(divide="ignore", over="ignore"):
+            relative = errors * scale.slope(self._levels) / linear
+            ratios = linear[:, 1:] / linear[:, :1]
+            tolerance = _NEAR + ratios * (relative[:, 1:] + relative[:, :1])
+        nearest = np.rint(ratios)
+        # NaN, where there is no level, compares as False.
+        telling = tolerance < _TOO_VAGUE
+        met = telling & (np.abs(ratios - nearest) < tolerance) & (nearest >= 2)
+        chance = np.where(telling, 2 * tolerance, 0)
+        return (met - chance).sum(axis=1), (telling - chance).sum(axis=1)
+
+    def _agreement(self, scale: Scale, errors: npt.NDArray[np.float64] | None = None) -> float:
+        met, most = self._multiples(scale, errors)
+        return float(met.sum() / most.sum()) if most.sum() > _FEWEST / 2 else 0.0
+
+    @cached_property
+    def agreement(self) -> dict[Scale, float]:
+        """By scale, how many levels are multiples of their cell's smallest: 0 by chance, 1 all."""
+        found = {scale: self._agreement(scale) for scale in self.possible}
+        if found[LINEAR] > found[SQUARE_ROOT] / 2:
+            del found[SQUARE_ROOT]  # squares of multiples are multiples, too
+        return found
+
+    def agreeing(self, scale: Scale) -> tuple[int, int]:
+        """Return in how many cells most levels are multiples, and how many cells could say so."""
+        met, most = self._multiples(scale)
+        return int((met[most > 0] > 0.5 * most[most > 0]).sum()), int((most > 0).sum())
+
+    @cached_property
+    def rivals(self) -> tuple[Scale | None, Scale | None, tuple[float, float]]:
+        """The two scales that most cells speak for, and the shares of the cells that do.
+
+        Those of the second are cells that do not speak for the first.
+        """
+        votes = {}
+        for scale in self.agreement:
+            met, most = self._multiples(scale)
+            votes[scale] = met[self._telling] > 0.5 * np.maximum(most[self._telling], 1)
+        if not self._telling.any():
+            return None, None, (0.0, 0.0)
+        first = max(votes, key=lambda scale: votes[scale].sum())
+        rest = {scale: votes[scale] & ~votes[first] for scale in votes if scale is not first}
+        second = max(rest, key=lambda scale: rest[scale].sum()) if rest else None
+        n = int(self._telling.sum())
+        others = rest[second].sum() / n if second is not None else 0.0
+        return first, second, (float(votes[first].sum() / n), float(others))
+
+    @cached_property
+    def _telling(self) -> npt.NDArray[np.bool_]:
+        """(n_judged,) bool, the cells that have enough levels to speak for a scale alone."""
+        return np.asarray(np.isfinite(self._levels).sum(axis=1) > _LEVELS // 2)
+
+    @cached_property
+    def logarithms(self) -> bool:
+        """Whether the values are clearly logarithms."""
+        return (self.by_multiples or self.by_totals or LINEAR) is not LINEAR
+
+    def unit(self, scale: Scale) -> float:
+        """Return the smallest value that all cells have in common on a scale, or 0."""
+        smallest = scale.linear(self._levels[:, 0])
+        middle = float(np.median(smallest))
+        near = (np.abs(smallest / middle - 1) < _NEAR / 4).mean()
+        return float(f"{middle:.4g}") if near >= _ROUND_SHARE else 0.0
+
+    def totals(self, scale: Scale) -> npt.NDArray[np.float64]:
+        """Return (n_cells,) float64, the sums of the cells on a scale."""
+        linear = scale.linear(self.cells.data.astype(np.float64))
+        return np.asarray(np.add.reduceat(linear, self.cells.indptr[:-1]))
+
+    @cached_property
+    def spread(self) -> dict[Scale, float]:
+        """By scale, how much the logarithms of the sums of cells vary, as a standard deviation."""
+        found = {}
+        for scale in self.possible:
+            low, high = np.quantile(np.log(self.totals(scale)), [0.25, 0.75])
+            found[scale] = float((high - low) / _QUARTILES)
+        return found
+
+    @cached_property
+    def by_multiples(self) -> Scale | None:
+        """The scale on which values are multiples of each cell's smallest, None if none clearly."""
+        ranked = sorted(self.agreement, key=lambda scale: -self.agreement[scale])
+        best = self.agreement[ranked[0]]
+        second = max(0.0, self.agreement[ranked[1]]) if len(ranked) > 1 else 0.0
+        most = self._multiples(ranked[0])[1].sum()
+        error = 0.5 / np.sqrt(max(most, 1.0))
+        clear = best >= _AGREEMENT and best - second > max(_CLEARER, _ERRORS * error)
+        return ranked[0] if clear else None
+
+    @cached_property
+    def by_totals(self) -> Scale | None:
+        """The scale on which all cells have one total, None if there is none or several."""
+        if self.cells.shape[0] > 2:
+            ranked = sorted(self.spread, key=lambda scale: self.spread[scale])
+            least = self.spread[ranked[0]]
+            second = self.spread[ranked[1]] if len(ranked) > 1 else np.inf
+            if least < _EQUAL_SPREAD and least < _MUCH_LESS * second:
+                return ranked[0]
+        return self.by_round_total
+
+    @cached_property
+    def by_round_total(self) -> Scale | None:
+        """The scale on which all cells have a usual total, None if there is none or several."""
+        exact = [scale for scale in self.possible if self.round_total(scale)]
+        return exact[0] if len(exact) == 1 else None
+
+    def round_total(self, scale: Scale) -> float:
+        """Return the common total, such as 10,000, that nearly all cells have, or 0."""
+        totals = self.totals(scale)
+        for total in ROUND_TOTALS:
+            if (np.abs(totals / total - 1) < _ROUND).mean() >= _ROUND_SHARE:
+                return total
+        return 0.0
+
+    @cached_property
+    def by_size(self) -> Scale:
+        """The scale that is likely where nothing else says it: a guess.
+
+        The smallest values of normalized cells are the smaller the more genes a cell has. Those of
+        counts are not.
+        """
+        if self.largest > LOG2.largest:
+            return LINEAR
+        n_genes = np.diff(self.cells.indptr)
+        small = np.array(
+            [np.quantile(part, 0.1) for part in np.split(self.cells.data, self.cells.indptr[1:-1])]
+        )
+        falling = _rank_correlation(n_genes, small)
+        middle, high = np.quantile(self.cells.data, [0.5, 0.99])
+        # Where every cell has all genes, as of a small panel: logarithms lie close together.
+        narrow = abs(falling) < 0.5 and middle > 1.5 and high < 4 * middle
+        if not (falling < -0.5 or narrow):
+            return LINEAR
+        return LOG1P if self.largest <= LOG1P.largest else LOG2
+
+
+def _rank_correlation(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
+    """Return Spearman's correlation, 0 where either is constant."""
+    ranks = [np.unique(x, return_inverse=True)[1].astype(np.float64) for x in (a, b)]
+    if len(a) < 3 or any(r.max() == 0 for r in ranks):
+        return 0.0
+    return float(np.corrcoef(*ranks)[0, 1])
