@@ -30,6 +30,7 @@ from cellkin.matrices.held import held_cells
 from cellkin.matrices.matrix import MAX_CELLS
 from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
+from cellkin.wire.terms import ExpressionUnits
 
 _MOST_HITS = 400_000
 """Hits of one message."""
@@ -290,7 +291,8 @@ def search_cells(
     ):
         report, answers = asked.stream_search_cells(
             index, (block.cells for block in query.blocks(size)), k=k, filters=filters,
-            exact=exact, genes=query.gene_names, units=query.units.units, taxon=taxon, space=space,
+            exact=exact, genes=query.gene_names, units=ExpressionUnits.LINEAR, taxon=taxon,
+            space=space,
         )  # fmt: skip
         parts = []
         done = 0
