@@ -10,6 +10,7 @@ import click
 from cellkin.cli.cells import named, opened, query_options
 from cellkin.terminal.options import TAXON, json_option, server_option, taxon_option
 from cellkin.wire.species import taxon_name
+from cellkin.wire.terms import ExpressionUnits
 
 
 @click.group()
@@ -106,7 +107,7 @@ def cells(
             k=k,
             exact=exact,
             genes=file.gene_names,
-            units=file.units.units,
+            units=ExpressionUnits.LINEAR,
             taxon=taxon,
             space=space,
         )
