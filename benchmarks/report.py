@@ -131,6 +131,7 @@ def finish(
     title: str,
     notes: Sequence[str],
     figures: Sequence[Figure],
+    table: Sequence[str] = (),
 ) -> int:
     """Print the figures, write them where they were asked for, and return the exit status.
 
@@ -146,8 +147,10 @@ def finish(
         Lines above the figures: the machine, the data, what was skipped and why.
     figures
         What was measured.
+    table
+        Lines of a table of Markdown above the figures, where they are not all that is to be seen.
     """
-    for line in notes:
+    for line in (*notes, *table):
         print(line)
     for figure in figures:
         target = f"  target {figure.target}: {_verdict(figure)}" if figure.target else ""
@@ -155,7 +158,7 @@ def finish(
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
     if not arguments.no_docs:
-        write_section(subject, title, notes, figures)
+        write_section(subject, title, notes, figures, table)
     n_missed = sum(figure.met is False for figure in figures)
     print(f"{sum(figure.met is True for figure in figures)} met, {n_missed} missed")
     return int(arguments.strict and n_missed > 0)
@@ -166,6 +169,7 @@ def write_section(
     title: str,
     notes: Sequence[str],
     figures: Sequence[Figure],
+    table: Sequence[str] = (),
     document: Path = _DOCUMENT,
 ) -> None:
     """Replace a subject's part of the document, or add it at the end."""
@@ -175,8 +179,9 @@ def write_section(
         + f" | {figure.target or ''} | {_verdict(figure)} |"
         for figure in figures
     ]
-    table = ["| figure | value | target | |", "| --- | --- | --- | --- |", *rows] if rows else []
-    lines = [begin, f"## {title}", "", *(f"- {note}" for note in notes), "", *table, end]
+    held = ["| figure | value | target | |", "| --- | --- | --- | --- |", *rows] if rows else []
+    above = [*table, ""] if table else []
+    lines = [begin, f"## {title}", "", *(f"- {note}" for note in notes), "", *above, *held, end]
     section = "\n".join(lines)
     text = document.read_text(encoding="utf-8") if document.is_file() else _HEADING
     before, found, rest = text.partition(begin)
