@@ -19,6 +19,8 @@ import scipy.sparse as sp
 import zarr
 
 N_CELLS, N_GENES = 90, 40
+NULLABLE = {"allow_write_nullable_strings": True}
+"""What has AnnData 0.12 write strings as pandas 3 has them, as 0.13 does of itself."""
 
 
 def ensembl(n: int = N_GENES) -> list[str]:

@@ -1,6 +1,5 @@
 """Answers written beside the cells: copies of files as AnnData."""
 
-import os
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,7 +21,7 @@ from cellkin.matrices.elements import add_columns, is_old, write_element
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.targets import replacing, require_target, stored_bytes
 from cellkin.matrices.trees import open_tree
-from cellkin.wire.errors import InputFileError, InvalidArgumentError, ResourceExhaustedError
+from cellkin.wire.errors import InvalidArgumentError, ResourceExhaustedError
 
 # Of a cell: some 60 bytes, a vector of 768 values, the probabilities of 200 labels.
 _BYTES_A_CELL = 4096
@@ -104,8 +103,6 @@ def check_writable(
     require_target(target, source, overwrite)
     ending = _ending(target)
     folder = next(parent for parent in target.absolute().parents if parent.exists())
-    if len(os.fsencode(target.name)) > os.pathconf(folder, "PC_NAME_MAX"):
-        raise InputFileError(f"{target} cannot be written: the name is too long")
     growth, n_cells = _GROWTH, 0
     with ExitStack() as stack, refusing(source):
         tree = open_tree(source, stack) if source.exists() else None

@@ -18,6 +18,8 @@ from cellkin.wire.errors import (
 )
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# Of every common file system.
+_MAX_NAME_BYTES = 255
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -43,8 +45,10 @@ def require_target(target: Path, source: Path | None = None, overwrite: bool = F
     AlreadyExistsError
         If there is such a file, and it may not be overwritten.
     InputFileError
-        If the folder cannot be written to.
+        If the folder cannot be written to, or the name is too long for any.
     """
+    if len(os.fsencode(target.name)) > _MAX_NAME_BYTES:
+        raise InputFileError(f"{target} cannot be written: the name is too long")
     if source is not None and source.exists():
         at, given = target.resolve(), source.resolve()
         if at == given or (target.exists() and target.samefile(source)):
