@@ -93,7 +93,8 @@ def test_probabilities_are_those_of_labels(
 def test_json_is_for_programs(server: str, query_path: Path, run_cellkin: Run) -> None:
     done = run_cellkin("annotate", query_path, "--index", "trio", "--server", server, "--json")
     answer = json.loads(done.stdout)
-    assert sum(answer["labels"].values()) == 60
+    assert sum(answer["label_counts"].values()) == 60
+    assert answer["labels"] == ["alpha", "beta", "delta"]
     assert answer["versions"]["index"].startswith("trio@")
     by_route = answer["route_shares"]
     assert sum(by_route.values()) == pytest.approx(1)
@@ -110,7 +111,7 @@ def test_genes_that_do_not_match_are_never_labelled(
     make_cells(9, 3, [f"probe{i}" for i in range(120)]).write_h5ad(path)
     done = run_cellkin("annotate", path, "--index", "trio", "--server", server, "-o", out)
     assert done.returncode == 2
-    assert "error: 120 gene names mean 0 genes with text, too few to label" in done.stderr
+    assert "error: 120 gene names mean 0 genes that count, too few to label" in done.stderr
     assert "route_unmatched: 120" in done.stderr
     assert not out.exists()
     with Client(server) as client, pytest.raises(GenesUnmatchedError) as caught:

@@ -72,7 +72,7 @@ def test_what_is_given_says_which_is_meant(joined: JoinedGroup, words: str, said
         ("show", "Missing argument 'NAME'"),
         ("show x --store s --server a:1", "--server cannot be given beside --store"),
         ("show x --deep", "--deep needs --store"),
-        ("hide x", "No such command 'hide'"),
+        ("hide x", "there is no command 'hide'; there is: collect, show"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(joined: JoinedGroup, words: str, message: str) -> None:

@@ -189,7 +189,7 @@ def test_a_closed_client_says_so() -> None:
     ("given", "message"),
     [
         ({"novelty_limit": 3.0, "false_alarms": 0.1}, "3 and false_alarms 0.1; give one of them"),
-        ({"index": 3}, "index is 3; give the name of a cell index"),
+        ({"index": 3}, r"index is 3 \(int\); give a string"),
     ],
 )
 def test_requests_that_are_not_sent(given: dict[str, Any], message: str) -> None:

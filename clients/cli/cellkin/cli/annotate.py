@@ -14,15 +14,23 @@ from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute
 
 if TYPE_CHECKING:
-    from cellkin.client.annotate import Annotation
+    from cellkin.client.annotation import Annotation
     from cellkin.client.results.predictions import QueryReport
 
 
 @click.command()
 @query_options
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="Write QUERY with the labels here."
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write the labels here: one row a cell to .csv, .tsv (also .gz) or .parquet, or a copy of "
+    "QUERY with them as .h5ad, .zarr or .h5mu; may be repeated. Folders are made.",
 )
+@click.option("--force", is_flag=True, help="Overwrite what -o names.")
 @taxon_option
 @click.option(
     "--min-probability", type=float, help="Least probability a label may have, in (0, 1]."
@@ -41,9 +49,15 @@ if TYPE_CHECKING:
     "novelty, 0.001 to 0.5.",
 )
 @click.option(
+    "--clusters",
+    metavar="COLUMN",
+    help="Also give each cluster of this obs column one label: the vote of its cells.",
+)
+@click.option(
     "--probabilities",
     is_flag=True,
-    help="With -o, also write the probability of every label, to obsm['cellkin_probabilities'].",
+    help="With -o, also write the probability of every label: columns probability:LABEL of a "
+    "table, obsm['cellkin_probabilities'] of a copy.",
 )
 @click.option(
     "--exclude-batch",
@@ -52,12 +66,19 @@ if TYPE_CHECKING:
     metavar="BATCH",
     help="A batch of the reference that does not vote; may be repeated.",
 )
+@click.option(
+    "--resume",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Keep answers here as they come; given again after an interrupt, only the rest is asked.",
+)
 @server_option
 @json_option
 def annotate(
     query: Path,
     index: str,
-    output: Path | None,
+    outputs: tuple[Path, ...],
+    force: bool,
     server: str | None,
     as_json: bool,
     **settings: Any,
@@ -72,7 +93,7 @@ def annotate(
     cannot be checked: no label is claimed then, unless --max-novelty is given.
     """
     try:
-        from cellkin.client.annotate import annotate_file, write_annotation
+        from cellkin.client import annotate as labelling
         from cellkin.matrices.options import ReadOptions
     except ImportError as error:
         raise MissingDependencyError(
@@ -82,27 +103,33 @@ def annotate(
     from cellkin.cli.connection import connect
     from cellkin.terminal.console import progress_bar
 
-    if output is not None and output.resolve() == query.resolve():
-        raise InvalidArgumentError(f"-o {output} is the query itself; give another file")
-    if output is not None and output.suffix != ".h5ad":
-        raise InvalidArgumentError(f"-o {output}: labels are written as .h5ad; give OUT.h5ad")
-    if settings["probabilities"] and output is None:
-        raise InvalidArgumentError("--probabilities are written beside the cells; add -o OUT.h5ad")
+    if settings["probabilities"] and not outputs:
+        raise InvalidArgumentError("--probabilities are written beside the cells; add -o FILE")
+    if force and not outputs:
+        raise InvalidArgumentError("--force says that -o may overwrite a file; add -o FILE")
     how = ReadOptions.pop(settings)
+    labelling.require_targets(outputs, query, how, overwrite=force)
+    # A run that is gone on with may be written in other ways than it was begun for.
+    vectors = settings["resume"] is not None or any(map(labelling.is_copy, outputs))
     with connect(server) as client, progress_bar("labelling cells") as progress:
-        annotation = annotate_file(client, query, index, how=how, progress=progress, **settings)
-    if output is not None:
-        write_annotation(annotation, query, output)
+        annotation = labelling.annotate_file(
+            client, query, index, how=how, vectors=vectors, progress=progress, **settings
+        )
+    for output in outputs:
+        if labelling.is_copy(output):
+            labelling.write_annotation(annotation, query, output, overwrite=force)
+        else:
+            labelling.write_labels(annotation, output, overwrite=force)
     if as_json:
         told = {
             **annotation.manifest(),
-            "labels": annotation.counts(),
-            "forced": annotation.forced_counts(),
+            "label_counts": annotation.counts(),
+            "forced_counts": annotation.forced_counts(),
             "route_shares": _mean_route_shares(annotation),
         }
         click.echo(json.dumps(_finite(told), indent=1))
     else:
-        _print(annotation, output)
+        _print(annotation, outputs)
 
 
 def _finite(value: Any) -> Any:
@@ -145,6 +172,25 @@ def _label_rows(annotation: "Annotation") -> list[tuple[object, ...]]:
     ]
 
 
+def _print_clusters(annotation: "Annotation") -> None:
+    """Print the label of each cluster, if any were asked about."""
+    from cellkin.terminal.console import print_table
+
+    if annotation.clusters is None:
+        return
+    columns = annotation.clusters.columns()
+    print_table(
+        f"Labels of the clusters of {annotation.clustered_by}",
+        ("cluster", "label", "confidence", "most probable if forced", "cells", "split"),
+        [
+            (cluster, label, f"{sure:.2f}", f"{winner} ({share:.2f})", n_cells, split)
+            for cluster, label, sure, winner, share, n_cells, split in zip(
+                *columns.values(), strict=True
+            )
+        ],
+    )
+
+
 def _warn(annotation: "Annotation") -> None:
     """Print what weakens the labels, a line each, or that the sample belongs to the reference."""
     for said in annotation.weaknesses():
@@ -154,7 +200,7 @@ def _warn(annotation: "Annotation") -> None:
         click.echo(said)
 
 
-def _print(annotation: "Annotation", output: Path | None) -> None:
+def _print(annotation: "Annotation", outputs: tuple[Path, ...]) -> None:
     from cellkin.terminal.console import print_table
 
     report, found = annotation.report, annotation.predictions
@@ -164,6 +210,8 @@ def _print(annotation: "Annotation", output: Path | None) -> None:
         ("names", "n", "share of expression"),
         report.match.lines(annotation.mass),
     )
+    for note in annotation.notes:
+        click.echo(note)
     limit = report.novelty_limit
     far = f" or above novelty {limit:.2f}" if math.isfinite(limit) else ""
     print_table(
@@ -172,6 +220,7 @@ def _print(annotation: "Annotation", output: Path | None) -> None:
         ("label", "cells", "share", "mean probability", "most probable if forced"),
         _label_rows(annotation),
     )
+    _print_clusters(annotation)
     _warn(annotation)
     click.echo(_how(report))
     if n_cells:
@@ -180,6 +229,7 @@ def _print(annotation: "Annotation", output: Path | None) -> None:
         click.echo(f"matched share of a cell's expression: median {middle}, least {least}")
     versions = report.versions
     click.echo(f"embedding {versions.embedding}, corpus {versions.corpus}")
-    click.echo(
-        f"written: {output}" if output else "nothing written; add -o OUT.h5ad to keep the labels"
-    )
+    for output in outputs:
+        click.echo(f"written: {output}")
+    if not outputs:
+        click.echo("nothing written; add -o labels.csv to keep the labels")

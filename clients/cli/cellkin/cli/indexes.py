@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellkin.cli.suggestions import SuggestingGroup
 from cellkin.terminal.options import json_option, server_option
 from cellkin.wire.terms import control_caution
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _BATCHES_SHOWN = 20
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def indexes() -> None:
     """Look at the cell indexes of a server."""
 

@@ -7,8 +7,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from cellkin.cli.suggestions import SuggestingGroup
 
-class JoinedGroup(click.Group):
+
+class JoinedGroup(SuggestingGroup):
     """The commands of several groups; one that several of them have takes the options of all.
 
     Parameters

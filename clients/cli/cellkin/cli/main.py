@@ -7,6 +7,7 @@ from importlib.metadata import EntryPoint, entry_points
 import click
 
 from cellkin.cli.joined import JoinedGroup
+from cellkin.cli.suggestions import SuggestingGroup
 from cellkin.wire.errors import CellkinError, InternalError
 
 _GROUP = "cellkin.commands"
@@ -15,7 +16,7 @@ EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
 
 
-class Commands(click.Group):
+class Commands(SuggestingGroup):
     """The sub-commands of every installed distribution, loaded when used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -8,12 +8,13 @@ from typing import Any
 import click
 
 from cellkin.cli.cells import named, opened, query_options
+from cellkin.cli.suggestions import SuggestingGroup
 from cellkin.terminal.options import TAXON, json_option, server_option, taxon_option
 from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import ExpressionUnits
 
 
-@click.group()
+@click.group(cls=SuggestingGroup)
 def search() -> None:
     """Ask a server for neighbors."""
 

@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import grpc.aio
 
+from cellkin.client.arguments import typed
 from cellkin.client.client import require_open, rules_of
 from cellkin.client.connection import MAX_IN_FLIGHT, Channel, Patience
 from cellkin.client.core import Answer, AwaitedSender, Call, First, Item, Pages, Stream
@@ -32,6 +33,7 @@ class AsyncClient(Surface, AwaitedSender):
         As `cellkin.client.Client`.
     """
 
+    @typed
     def __init__(
         self,
         server: str | None = None,
@@ -59,6 +61,7 @@ class AsyncClient(Surface, AwaitedSender):
         self._closed.set()
         await self._channel.channel.close()
 
+    @typed
     def using(
         self, *, timeout_s: float | None = None, pins: Mapping[str, str] | None = None
     ) -> Self:

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from cellkin.client.annotation import Annotation
+from cellkin.client.arguments import typed
 from cellkin.client.client import Client
 from cellkin.client.labelling import Progress, Settings, label
 from cellkin.client.queries import Query, open_query
 from cellkin.client.results.tables import needed
-from cellkin.matrices.annotated import write_annotated
+from cellkin.matrices.annotated import check_writable, write_annotated
+from cellkin.matrices.copies import COPIES
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.targets import replacing, require_target
 from cellkin.wire.errors import InvalidArgumentError
@@ -18,10 +20,9 @@ _SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 _PARQUET = ".parquet"
 TABLES = (*_SEPARATORS, _PARQUET)
 """Endings of tables of labels."""
-COPIES = (".h5ad",)
-"""Endings of copies of the cells with the labels beside them."""
 
 
+@typed
 def annotate_file(
     client: Client,
     path: Path,
@@ -140,7 +141,7 @@ def annotate_query(
 
 def is_copy(target: Path) -> bool:
     """Tell whether a target, by its ending, is a copy of the cells and no table of labels."""
-    return target.name.lower().endswith(COPIES)
+    return target.suffix in COPIES
 
 
 def require_targets(
@@ -165,8 +166,8 @@ def require_targets(
         If an ending is of neither kind, a target is given twice, or it is the source.
     AlreadyExistsError
         If a target is there already.
-    InputFileError
-        If a folder cannot be written to.
+    InputFileError, ResourceExhaustedError
+        If a folder cannot be written to, or has no room.
     MissingDependencyError
         If what writes a target is not installed.
     """
@@ -175,8 +176,12 @@ def require_targets(
         if target.resolve() in seen:
             raise InvalidArgumentError(f"{target} is to be written twice; name each file once")
         seen.add(target.resolve())
+        if is_copy(target):
+            check_writable(source, target, how, overwrite=overwrite)
+            continue
+        ending = _table_ending(target)
         require_target(target, source, overwrite)
-        if not is_copy(target) and _table_ending(target) == _PARQUET:
+        if ending == _PARQUET:
             needed("pyarrow.parquet", "arrow")
 
 
@@ -201,7 +206,7 @@ def write_labels(annotation: Annotation, target: Path, *, overwrite: bool = Fals
         If the ending is another.
     AlreadyExistsError
         If the target is there already.
-    InputFileError
+    InputFileError, PermissionDeniedError, ResourceExhaustedError
         If it cannot be written.
     MissingDependencyError
         If it is ``.parquet`` and pyarrow is not installed (extra ``arrow``).
@@ -242,7 +247,8 @@ def write_annotation(
     source
         The file that was labelled; stays as it is.
     target
-        ``.h5ad``. Its folder is made; it is written whole or not at all.
+        ``.h5ad``, ``.zarr`` or, of MuData, ``.h5mu``. Its folder is made; it is written whole or
+        not at all.
     key_added
         What stands for ``cellkin`` in the names.
     overwrite
@@ -251,13 +257,12 @@ def write_annotation(
     Raises
     ------
     InvalidArgumentError
-        If the target is the source.
+        If the target is the source, or its ending is another.
     AlreadyExistsError
         If the target is there already.
-    InputFileError
+    InputFileError, PermissionDeniedError, ResourceExhaustedError
         If the target cannot be written.
     """
-    require_target(target, source, overwrite)
     write_annotated(
         source,
         target,
@@ -266,6 +271,7 @@ def write_annotation(
         var=annotation.var(f"{key_added}_"),
         uns={key_added: annotation.uns()},
         how=annotation.how,
+        overwrite=overwrite,
     )
 
 

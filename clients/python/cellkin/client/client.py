@@ -10,6 +10,7 @@ from typing import Any, Self
 
 import grpc
 
+from cellkin.client.arguments import typed
 from cellkin.client.connection import MAX_IN_FLIGHT, Channel, Patience, Rules
 from cellkin.client.core import Answer, BlockingSender, Blocks, Call, First, Item, Pages, Stream
 from cellkin.client.profile import Endpoint, find_endpoint
@@ -81,6 +82,7 @@ class Client(Surface, BlockingSender):
         If a file of the profile or of TLS cannot be read.
     """
 
+    @typed
     def __init__(
         self,
         server: str | None = None,
@@ -109,6 +111,7 @@ class Client(Surface, BlockingSender):
         self._closed.set()
         self._channel.channel.close()
 
+    @typed
     def using(
         self, *, timeout_s: float | None = None, pins: Mapping[str, str] | None = None
     ) -> Self:

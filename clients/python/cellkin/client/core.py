@@ -24,6 +24,7 @@ from functools import update_wrapper
 from operator import attrgetter
 from typing import Any, Generic, ParamSpec, Self, TypeAlias, TypeVar, overload
 
+from cellkin.client.arguments import require_types
 from cellkin.client.results.versions import Versions
 
 Given = ParamSpec("Given")
@@ -164,6 +165,7 @@ class _Method(ABC, Generic[Given]):
 
     def _bound(self, send: Callable[[Any], Any]) -> Any:
         def method(*given: Given.args, **named: Given.kwargs) -> Any:
+            require_types(self._make, given, named)
             return send(self._make(*given, **named))
 
         return update_wrapper(method, self._make)

@@ -8,6 +8,7 @@ from typing import Any
 import anndata
 import numpy as np
 
+from cellkin.client.queries import require_anndata
 from cellkin.client.results.genes import GeneNeighborhood
 from cellkin.client.results.tables import needed
 from cellkin.wire.errors import NotFoundError
@@ -137,6 +138,7 @@ def labels(
 
 
 def _column(adata: Any, name: str) -> Any:
+    require_anndata(adata)
     if name not in adata.obs:
         raise NotFoundError(
             f"no obs[{name!r}]; run cellkin.client.tl.annotate first. There is: "

@@ -3,14 +3,23 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import NoneType
 
+from cellkin.client.arguments import require
 from cellkin.client.client import Client
 from cellkin.client.labelling import Progress
 
 
 @contextmanager
 def connected(client: Client | None) -> Iterator[Client]:
-    """Yield a client: the one given, which stays open, or one by the environment."""
+    """Yield a client: the one given, which stays open, or one by the environment.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If something else is given.
+    """
+    require("client", client, Client, NoneType)
     if client is not None:
         yield client
         return

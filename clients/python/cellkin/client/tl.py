@@ -17,7 +17,8 @@ import pandas as pd
 
 from cellkin.client.annotate import annotate_query
 from cellkin.client.annotation import Annotation, storable
-from cellkin.client.calls.messages import CellFilter, index_name
+from cellkin.client.arguments import typed
+from cellkin.client.calls.messages import CellFilter
 from cellkin.client.client import Client
 from cellkin.client.errors import AnswerWarning
 from cellkin.client.explaining import Asked, Predicted, explain_cells, explain_groups
@@ -36,6 +37,7 @@ _MOST_HITS = 400_000
 """Hits of one message."""
 
 
+@typed
 def annotate(
     adata: Any,
     index: str,
@@ -178,7 +180,7 @@ def annotate(
     )  # fmt: skip
     annotation = _annotation(target, client, settings, how, resume, clusters)
     for said in annotation.weaknesses():
-        warnings.warn(said, AnswerWarning, stacklevel=2)
+        warnings.warn(said, AnswerWarning, stacklevel=3)  # past `typed`
     if not held:
         return annotation
     annotation.add_to(target, key_added)
@@ -186,6 +188,7 @@ def annotate(
     return target if copy else None
 
 
+@typed
 def embed(
     adata: anndata.AnnData,
     index: str,
@@ -231,6 +234,7 @@ def embed(
     return target if copy else None
 
 
+@typed
 def search_cells(
     adata: anndata.AnnData,
     index: str,
@@ -344,6 +348,7 @@ def hits_table(adata: anndata.AnnData, key: str = "cellkin_hits") -> pd.DataFram
     return joined(adata.obs_names.to_numpy(), rows, cosines, adata.uns[key]["cells"])
 
 
+@typed
 def explain(
     adata: anndata.AnnData,
     index: str,
@@ -416,7 +421,7 @@ def explain(
     target = _target(adata, copy)
     if by is not None and by not in target.obs:
         raise NotFoundError(f"no obs column {by!r}; there is: {', '.join(target.obs) or 'none'}")
-    asked = Asked(index_name(index), taxon, space, n_genes, label, against)
+    asked = Asked(index, taxon, space, n_genes, label, against)
     how = ReadOptions(layer, use_raw, gene_column=gene_column, units=units)
     query = WholeQuery(held_cells(target, how))
     with connected(client) as ours, shown_progress("explaining cells") as progress:
@@ -458,6 +463,13 @@ def _annotation(
 
 def _target(adata: Any, copy: bool) -> Any:
     require_anndata(adata)
+    if adata.isbacked and adata.is_view:
+        # It cannot take a column: AnnData would copy it, and needs a file for that.
+        if copy:
+            return adata.to_memory()
+        raise InvalidArgumentError(
+            "a view of a backed AnnData takes no labels; give view.to_memory(), or copy=True"
+        )
     if copy and adata.isbacked:
         raise InvalidArgumentError(
             "a backed AnnData is not copied; give copy=False, the file's matrix stays as it is"

@@ -5,10 +5,10 @@ from typing import Any, TypeAlias
 
 from cellkin.client.calls.messages import (
     CellFilter,
-    index_name,
     queries_message,
     query_header,
     search_header,
+    some,
     to_message,
 )
 from cellkin.client.core import Blocks, Call, Stream, of_answer
@@ -368,7 +368,7 @@ def explain_cell(
         label=label,
         against=against,
         mean=mean,
-        n_genes=n_genes,
+        n_genes=some("n_genes", n_genes),
     )
     return Call(
         "CellService/ExplainCell", request, results.read_explanations, of_answer,
@@ -406,9 +406,7 @@ def get_cells(
     VersionMismatchError
         If the answer is of another version than is pinned.
     """
-    request = wire.GetCellsRequest(
-        index=index_name(index), cell_ids=cell_ids, return_vectors=return_vectors
-    )
+    request = wire.GetCellsRequest(index=index, cell_ids=cell_ids, return_vectors=return_vectors)
     return Call(
         "CellService/GetCells", request, results.read_cells, of_answer, exactly(index=index)
     )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cellkin.client.calls.messages import some
 from cellkin.client.core import Call, of_answer
 from cellkin.client.results import genes as results
 from cellkin.client.results.versions import Versions, exactly
@@ -74,7 +75,12 @@ def search_genes(
     elif name is not None:
         given["gene_set"] = wire.GeneSet(names=name)
     if vector is not None:
-        given["vector"] = codec.encode(np.asarray(vector, np.float32))
+        try:
+            given["vector"] = codec.encode(np.asarray(vector, np.float32))
+        except (TypeError, ValueError) as error:
+            raise InvalidArgumentError(
+                f"vector is {type(vector).__name__}; give an array of numbers", field="vector"
+            ) from error
     given = {what: value for what, value in given.items() if value is not None}
     if len(given) != 1:
         raise InvalidArgumentError(
@@ -84,7 +90,7 @@ def search_genes(
         )
     request = wire.SearchGenesRequest(
         taxon=taxon_id(taxon),
-        k=k,
+        k=some("k", k),
         embedding=embedding,
         target_taxon=taxon_id(target_taxon),
         compare_embeddings=compare_embeddings,

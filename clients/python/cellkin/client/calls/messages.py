@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from cellkin.client.arguments import require
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import InvalidArgumentError
@@ -31,11 +32,20 @@ class CellFilter:
         The values that pass, up to 10,000.
     exclude
         Whether cells with one of the values are left out instead.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the column is no string, or the values are no list of strings.
     """
 
     column: str
     values: Sequence[str]
     exclude: bool = False
+
+    def __post_init__(self) -> None:
+        require("column", self.column, str)
+        require("values", self.values, Sequence[str])
 
 
 def to_message(block: Any) -> wire.CellBlock:
@@ -85,7 +95,7 @@ def query_header(
             f"novelty_limit {novelty_limit:g} and false_alarms {false_alarms:g}; give one of them"
         )
     header = wire.QueryHeader(
-        index=index_name(index),
+        index=index,
         genes=genes,
         taxon=taxon_id(taxon),
         units=int(units),  # type: ignore[arg-type]  # the enum's values are the proto's
@@ -116,8 +126,8 @@ def search_header(
 ) -> wire.SearchHeader:
     """Return what opens a search."""
     return wire.SearchHeader(
-        index=index_name(index),
-        k=k,
+        index=index,
+        k=some("k", k),
         filters=[
             wire.CellFilter(column=f.column, values=f.values, exclude=f.exclude) for f in filters
         ],
@@ -129,20 +139,17 @@ def search_header(
     )
 
 
-def index_name(index: str) -> str:
-    """Return the name of an index as it is sent.
+def some(name: str, n: int) -> int:
+    """Return how many are asked for as it is sent.
 
     Raises
     ------
     InvalidArgumentError
-        If it is no string.
+        If that is 0, which in a message means that nothing was said.
     """
-    if not isinstance(index, str):
-        raise InvalidArgumentError(
-            f"index is {index!r}; give the name of a cell index, NAME[@VERSION_OR_ALIAS]",
-            field="index",
-        )
-    return index
+    if n == 0:
+        raise InvalidArgumentError(f"{name} is 0; ask for 1 or more", field=name)
+    return n
 
 
 def _space(name: str | None) -> "wire.SpaceKind.ValueType":

@@ -1,0 +1,54 @@
+"""What to do about a command that there is none of: its name as it is spelt, or what to install."""
+
+from difflib import get_close_matches
+
+import click
+
+_INDEXER = "pip install 'cellkin[cpu,cells]'"
+_SERVER = "pip install 'cellkin[cpu,server]'"
+_ALL = "pip install 'cellkin[all]'"
+_COMES_WITH = {
+    "cells": _INDEXER,
+    "corpora": _INDEXER,
+    "demo": _ALL,
+    "embeddings": _INDEXER,
+    "genes": _INDEXER,
+    "quickstart": _ALL,
+    "serve": _SERVER,
+    **{f"indexes {verb}": _INDEXER for verb in ("list", "verify", "alias", "retract", "gc")},
+}
+"""The commands of the service, which the client alone has not; tests keep it complete."""
+
+
+class SuggestingGroup(click.Group):
+    """A group that says of a command it has not what it may be or what brings it."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of the first argument, or refuse one that there is not."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.NoSuchOption:
+            raise
+        except click.UsageError as error:
+            raise click.UsageError(self._refusal(ctx, args[0]), ctx) from error
+
+    def _refusal(self, ctx: click.Context, name: str) -> str:
+        within = ctx.command_path.split()[1:]
+        prefix = "".join(f"{group} " for group in within)
+        missing = {
+            known.removeprefix(prefix): what
+            for known, what in _COMES_WITH.items()
+            if known.startswith(prefix) and " " not in known.removeprefix(prefix)
+        }
+        said = f"there is no command {prefix + name!r}"
+        here = set(self.list_commands(ctx))
+        if name in missing:
+            return f"{said} in this environment; it comes with: {missing[name]}"
+        near = get_close_matches(name, sorted(here | set(missing)))
+        if not near:
+            return f"{said}; there is: {', '.join(sorted(here))}"
+        also = {missing[each] for each in near if each not in here}
+        comes = f" ({'; '.join(sorted(also))})" if also else ""
+        return f"{said}; did you mean {' or '.join(near)}?{comes}"

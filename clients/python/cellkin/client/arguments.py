@@ -1,0 +1,158 @@
+"""Arguments of the wrong type, refused by name before anything is read or sent."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from enum import IntEnum
+from functools import lru_cache, wraps
+from numbers import Integral, Real
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, ParamSpec, TypeVar, get_args, get_origin
+
+import numpy as np
+
+from cellkin.wire.errors import InvalidArgumentError
+
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
+
+_ACCEPTED: dict[Any, tuple[type, ...]] = {
+    str: (str,),
+    bool: (bool, np.bool_),
+    int: (Integral,),  # numpy's integers, too
+    float: (Real,),
+    Path: (Path,),
+    NoneType: (NoneType,),
+}
+_NAMES = {
+    str: "a string", bool: "True or False", int: "an integer", float: "a number", Path: "a path",
+    NoneType: "None",
+}  # fmt: skip
+_LARGEST = 2**31 - 1
+"""Integers of messages have 32 bits."""
+
+
+def typed(function: Callable[Given, Answer]) -> Callable[Given, Answer]:
+    """Make a function refuse arguments as `require_types` does."""
+
+    @wraps(function)
+    def checked(*given: Given.args, **named: Given.kwargs) -> Answer:
+        require_types(function, given, named)
+        return function(*given, **named)
+
+    return checked
+
+
+def require_types(
+    function: Callable[..., Any], given: Sequence[Any], named: Mapping[str, Any]
+) -> None:
+    """Refuse arguments that are not of the types that a function's annotations say.
+
+    Strings, numbers, truth values, paths, terms and lists of these or of cellkin's own types are
+    looked at; what a parameter may be besides is left to the function.
+
+    Parameters
+    ----------
+    function
+        What is called.
+    given, named
+        Its arguments by place and by name.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If one is of another type, or an integer of more than 32 bits.
+    """
+    signature, checked = _checked(function)
+    try:
+        arguments = signature.bind(*given, **named).arguments
+    except TypeError:
+        return  # Python says of the call itself what is missing or too much.
+    for name, kinds in checked.items():
+        if name in arguments:
+            require(name, arguments[name], *kinds)
+
+
+def require(name: str, value: Any, *kinds: Any) -> None:
+    """Refuse an argument that is of none of some types.
+
+    Parameters
+    ----------
+    name
+        What it is called.
+    value
+        What was given.
+    kinds
+        The types, as annotations have them. A single string is no ``Sequence[str]``, for it would
+        be taken for its letters; a truth value is no integer.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it is something else, or an integer of more than 32 bits.
+    """
+    if not any(_is(value, kind) for kind in kinds):
+        shown = f"{value!r} ({type(value).__name__})"
+        raise InvalidArgumentError(
+            f"{name} is {shown if len(shown) <= 80 else type(value).__name__}; give "
+            + " or ".join(map(_called, kinds)),
+            field=name,
+        )
+    if isinstance(value, Integral) and abs(int(value)) > _LARGEST:
+        raise InvalidArgumentError(
+            f"{name} is {value}; give an integer of up to {_LARGEST}", field=name
+        )
+
+
+@lru_cache(maxsize=256)
+def _checked(
+    function: Callable[..., Any],
+) -> tuple[inspect.Signature, dict[str, tuple[Any, ...]]]:
+    """Return the signature of a function, and what those parameters may be that can be checked."""
+    signature = inspect.signature(function)
+    kinds = {name: _kinds(each.annotation) for name, each in signature.parameters.items()}
+    return signature, {name: of for name, of in kinds.items() if all(map(_is_known, of))}
+
+
+def _kinds(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation) if get_origin(annotation) is UnionType else (annotation,)
+
+
+def _is_known(kind: Any) -> bool:
+    item = _item(kind)
+    return kind in _ACCEPTED or _is_term(kind) or isinstance(item, type)
+
+
+def _item(kind: Any) -> Any:
+    """Return what a list is of; None of anything else."""
+    return get_args(kind)[0] if get_origin(kind) is Sequence else None
+
+
+def _is_term(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, IntEnum)
+
+
+def _called(kind: Any) -> str:
+    if kind in _NAMES:
+        return _NAMES[kind]
+    if _is_term(kind):
+        return f"one of {', '.join(str(term) for term in kind)}"
+    if (item := _item(kind)) is None:
+        return f"a {kind.__module__}.{kind.__name__}"
+    return f"a list of {'strings' if item is str else item.__name__}"
+
+
+def _is(value: Any, kind: Any) -> bool:
+    if kind in _ACCEPTED:
+        # A truth value is an integer to Python, and none to messages.
+        return isinstance(value, _ACCEPTED[kind]) and (kind is bool or not isinstance(value, bool))
+    if _is_term(kind):
+        return isinstance(value, Integral) and int(value) in list(kind)
+    if _item(kind) is None:
+        return isinstance(value, kind)
+    return (
+        hasattr(value, "__len__")
+        and hasattr(value, "__iter__")
+        and not isinstance(value, str | bytes)
+        and all(_is(item, _item(kind)) for item in value)
+    )
