@@ -6,7 +6,8 @@ from cellkin.space.labeler import Labeler
 from cellkin.space.sample_check import SampleCheck
 from cellkin.store.catalog import CatalogView, Entry
 from cellkin.store.controls import of_control
-from cellkin.store.quality import WEAK_AUROC, read_qualities
+from cellkin.store.corpus import OWN_NAMES_CAUTION
+from cellkin.store.quality import WEAK_AUROC, few_cells_caution, read_qualities
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire.terms import BACKGROUND_CELLS, ENOUGH_SHARED, control_caution
 
@@ -30,6 +31,11 @@ def index_warnings(view: CatalogView, entry: Entry, space: str) -> list[wire.War
     if space == "text" and of_control(view, entry):
         said = control_caution(entry.manifest["embedding"])
         found.append(wire.Warning(reason="CONTROL_EMBEDDING", message=said))
+    if entry.manifest.get("own_names"):
+        found.append(wire.Warning(reason="OWN_NAMES", message=OWN_NAMES_CAUTION))
+    if few := few_cells_caution(entry.manifest):
+        labels = sorted(entry.manifest["few_cells"])
+        found.append(wire.Warning(reason="LABELS_OF_FEW_CELLS", message=few, labels=labels))
     quality = read_qualities(entry.manifest).get(space)
     if quality is not None and quality.weak_labels:
         names = ", ".join(quality.weak_labels)

@@ -326,6 +326,8 @@ def _with_options(readout: Readout, options: Options) -> Readout:
         limit = options.novelty_limit
         if np.isnan(limit):
             raise InvalidArgumentError("novelty_limit is no number", field="header.novelty_limit")
-    # Who says how probable a label has to be is not asked for more where genes are few.
-    least_of_few = readout.least_of_few if options.min_probability is None else 0.0
-    return replace(readout, min_probability=least, novelty_limit=limit, least_of_few=least_of_few)
+    readout = replace(readout, min_probability=least, novelty_limit=limit)
+    if options.min_probability is None:
+        return readout
+    # Who says how probable a label has to be is not asked for more, whatever it rests on.
+    return replace(readout, least_of_few=0.0, least_of_capped=least)

@@ -45,6 +45,10 @@ _LEAST_LENGTH = 1e-6
 # No measure of novelty says that a cell is nearer than this: one alone cannot vouch for it.
 _LEAST_DEFICIT = -1.0
 
+# Of a label of so few cells no probability can be calibrated: hardly any is left when some are held
+# out. Where but one label has enough, nothing is measured of the others but what they take from it.
+_FEW_CELLS, _ENOUGH_CELLS = 3, 5
+
 # A cell this shallow is read as any of less depth, where it is asked how sure a label has to be.
 _SHALLOW = 0.4
 
@@ -111,6 +115,8 @@ class Readout:
         How fast sharpness falls where a cell detects fewer.
     least_of_few
         Where coverage is low, a label less probable than this is not claimed.
+    least_of_capped
+        A label that has a ceiling below 1 is not claimed where it is less probable than this.
     """
 
     k: int
@@ -139,6 +145,7 @@ class Readout:
     usual_depth: float = 0.0
     softening: float = 0.0
     least_of_few: float = 0.0
+    least_of_capped: float = 1.0
 
     @property
     def n_labels(self) -> int:
@@ -202,6 +209,10 @@ class CellCoverage:
 
     shallowness: npt.NDArray[np.float64]
     lack: Float64Matrix | None = None
+
+    def depths(self, readout: Readout) -> npt.NDArray[np.float64]:
+        """Return (n_cells,) float64 depths, those that are usual as the least of these."""
+        return readout.usual_depth * np.exp(-(self.shallowness**2))
 
     def sharpness(self, readout: Readout) -> Float64Matrix:
         """Return (n_cells, 1) float64 factors of sharpness."""
@@ -427,6 +438,8 @@ def read_labels(
     if coverage is not None:
         least = coverage.least(by_label, readout)
     winners = by_label.argmax(axis=1).astype(np.int32)
+    if len(readout.ceilings):
+        least = np.where(readout.ceilings[winners] < 1, readout.least_of_capped, least)
     at = np.arange(len(winners)), winners
     probabilities = by_label[at].astype(np.float32)
     close = closeness(placed.z, similarities, voted >= 0, winners, readout, leading=placed.leading)
@@ -442,6 +455,20 @@ def read_labels(
         winners, probabilities, shares[at].astype(np.float32), n_votes[at].astype(np.uint8),
         far, reasons, by_label, kinds,
     )  # fmt: skip
+
+
+def few_cells(counts: Int64Vector) -> BoolVector:
+    """Return (n_labels,) bool: labels of too few cells to calibrate a probability by.
+
+    Those of fewer than 3; of fewer than 5 where one label alone has more.
+
+    Parameters
+    ----------
+    counts
+        (n_labels,) int64 cells of each label.
+    """
+    alone = int((counts >= _ENOUGH_CELLS).sum()) == 1
+    return np.asarray(counts < (_ENOUGH_CELLS if alone else _FEW_CELLS))
 
 
 def capped(by_label: Float64Matrix, readout: Readout) -> Float64Matrix:

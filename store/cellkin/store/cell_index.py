@@ -1,6 +1,7 @@
 """The files of a cell index: the cell space, the reference cells, their neighbors' index."""
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -55,10 +56,18 @@ class ReferenceCells:
 
     @classmethod
     def from_columns(
-        cls, ids: pa.ChunkedArray, labels: pa.ChunkedArray, batches: pa.ChunkedArray
+        cls,
+        ids: pa.ChunkedArray,
+        labels: pa.ChunkedArray,
+        batches: pa.ChunkedArray,
+        known: Iterable[str] = (),
     ) -> "ReferenceCells":
-        """Make one of the columns of a cell table."""
-        names = sorted(labels.unique().to_pylist())
+        """Make one of the columns of a cell table.
+
+        Labels are numbered as the spaces know them, so ``known`` names those that they were fitted
+        to, whether or not a cell has them.
+        """
+        names = sorted({*labels.unique().to_pylist(), *known})
         codes = pc.index_in(labels, pa.array(names, pa.string()))
         return cls(ids, names, codes.to_numpy().astype("int32"), batches)
 

@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from cellkin.space.readout import KINDS
+from cellkin.space.readout import few_cells as are_few
 
 WEAK_AUROC = 0.85
 """Below it a missing label is mistaken too often for "not called unknown" to mean anything."""
+_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,29 @@ class LabelQuality:
 
 
 @dataclass(frozen=True)
+class DepthCost:
+    """What labels are worth at one range of depths, measured on thinned cells that were held out.
+
+    Parameters
+    ----------
+    at_least, below
+        The range; see `cellkin.space.coverage` for what depth is.
+    n_cells
+        Cells that were asked.
+    wrong
+        The share of wrong labels among those claimed, in [0, 1].
+    unknown
+        The share of cells that were unknown, in [0, 1].
+    """
+
+    at_least: float
+    below: float
+    n_cells: int
+    wrong: float
+    unknown: float
+
+
+@dataclass(frozen=True)
 class SpaceQuality:
     """How well cells that were held out were labelled in one space by the rest.
 
@@ -62,6 +89,8 @@ class SpaceQuality:
         The labels that could be left out, ascending.
     novelty_note
         Why few unknown cells are beyond the novelty limit, in words; empty where it may be trusted.
+    depth_costs
+        What less depth costs, the deepest first; empty where it was not measured.
     """
 
     held_out: str
@@ -73,6 +102,7 @@ class SpaceQuality:
     novelty_limit: float
     labels: tuple[LabelQuality, ...]
     novelty_note: str = ""
+    depth_costs: tuple[DepthCost, ...] = ()
 
     @property
     def weak_labels(self) -> tuple[str, ...]:
@@ -116,6 +146,7 @@ def _read_quality(stored: Mapping[str, Any]) -> SpaceQuality:
         stored["novelty_limit"],
         tuple(LabelQuality(x["label"], x["n_cells"], x["auroc"], x["found"]) for x in left_out),
         stored.get("novelty_note", ""),
+        tuple(DepthCost(**cost) for cost in stored.get("depth", {}).get("costs", ())),
     )
 
 
@@ -123,3 +154,29 @@ def _evidence_of(mix: list[float]) -> str:
     """Return what the weights choose: one kind of evidence, or all that there are, combined."""
     chosen = [kind for kind, weight in zip(KINDS, mix, strict=False) if weight]
     return chosen[0] if len(chosen) == 1 else "combined"
+
+
+def few_cells(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return the labels that have cells, but too few to calibrate a probability by."""
+    few = are_few(np.array(list(counts.values()), np.int64))
+    return {label: n for (label, n), is_few in zip(counts.items(), few, strict=True) if is_few}
+
+
+def few_cells_caution(manifest: Mapping[str, Any]) -> str:
+    """Say which labels of an index were fitted to too few cells; empty where none was.
+
+    Parameters
+    ----------
+    manifest
+        Of a version of a cell index.
+    """
+    counts = manifest.get("few_cells") or {}
+    few = [f"{label} ({counts[label]})" for label in sorted(counts)]
+    if not few:
+        return ""
+    more = f" and {len(few) - _NAMED} more" if len(few) > _NAMED else ""
+    return (
+        f"the reference has too few cells of {', '.join(few[:_NAMED])}{more} to measure how sure "
+        "such a label is: its cells are called unknown unless a least probability is asked for; "
+        "give more cells of it"
+    )

@@ -39,6 +39,7 @@ from cellkin.store.cell_rows import write_rows
 from cellkin.store.cell_table import cell_table, commit_rows, table_name
 from cellkin.store.controls import is_control
 from cellkin.store.corpus import is_of_own_names, read_gene_names
+from cellkin.store.quality import few_cells
 from cellkin.store.store import GeneEmbedding, Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.names import VersionName, check_name
@@ -116,12 +117,14 @@ def index_cells(
     GenesUnmatchedError
         If too few genes of a file have text.
     InvalidArgumentError
-        If cell names repeat, values are no expression, or no cell is labelled.
+        If cell names repeat, values are no expression, or the labelled cells do not differ; see
+        `cellkin.indexer.cells.labels.require_different`.
     """
     job = job or Job()
     check_name(name, "cell index")
     source = store.catalog.resolve(Kind.EMBEDDING, embedding)
     files, at = Files.read(reference), job.at(store, name)
+    files.require_different()
     vectors = store.embedding(source)
     corpus = corpus_of(store, source)
     genes = read_gene_names(store, corpus)
@@ -189,6 +192,7 @@ def index_by_expression(
     check_name(name, "cell index")
     named_by = find_corpus(store, corpus)
     files, at = Files.read(reference), job.at(store, name)
+    files.require_different()
     if named_by is None:
         named = [NamedFile.read(source.path, reference.how) for source in files.sources]
         named_by = publish_own_names(store, name, [*named, *also_named], reference.taxon)
@@ -223,6 +227,8 @@ def _publish(
     cells = commit_rows(at.store, at.name, spaces.schema, parts)
     made_from = {
         "quality": fitted.quality,
+        "label_counts": fitted.label_counts,
+        "few_cells": few_cells(fitted.label_counts),
         **how,
         "corpus": corpus.full_name,
         "corpus_digest": corpus.digest,
@@ -317,6 +323,7 @@ def merge_indexes(
     cells = commit_rows(store, name, schema, write_rows(uri, schema, batches))
     made_from = {
         **inherited(entries[0]),
+        "label_counts": sorted({name for e in entries for name in e.manifest["label_counts"]}),
         "references": [r for e in entries for r in e.manifest["references"]],
         "label": entries[0].manifest["label"],
         "batch": entries[0].manifest["batch"],

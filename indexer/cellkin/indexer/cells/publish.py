@@ -230,8 +230,9 @@ def _publish(
     made_from: Mapping[str, Any],
 ) -> Entry:
     reference = ReferenceCells.from_columns(
-        cells.column("id"), cells.column("label"), cells.column("batch")
-    )
+        cells.column("id"), cells.column("label"), cells.column("batch"),
+        made_from.get("label_counts", ()),
+    )  # fmt: skip
     some = np.unique(np.linspace(0, cells.n_cells - 1, _PROBES).astype(np.int64))
     probes = [vectors.take(some) for vectors, _ in spaces.searched(cells)]
     indexes = [index for index, _ in built]

@@ -12,6 +12,7 @@ from cellkin.indexer.cells.sources import Reference, SourceFile
 from cellkin.indexer.cells.worker import Placed
 from cellkin.store.catalog import Entry
 from cellkin.store.corpus import OWN_NAMES_CAUTION
+from cellkin.store.quality import few_cells_caution
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.terms import control_caution
 
@@ -88,7 +89,7 @@ def inherited(entry: Entry) -> dict[str, Any]:
     """Return what an index keeps of the one whose spaces it takes."""
     keys = (
         "recipe", "embedding", "embedding_digest", "corpus", "corpus_digest", "quality",
-        "control_embedding", "likely_batch", "own_names",
+        "control_embedding", "likely_batch", "own_names", "label_counts", "few_cells",
     )  # fmt: skip
     # What a version does not say, for it is older or has no embedding, none that follows it says.
     kept = {key: entry.manifest[key] for key in keys if key in entry.manifest}
@@ -120,6 +121,8 @@ def cautions(manifest: Mapping[str, Any], *, control: bool) -> list[str]:
             f"labels are judged on parts of the same donors, as no batch column was given though "
             f"obs has {donors!r}: give --batch {donors}"
         )
+    if few := few_cells_caution(manifest):
+        found.append(few)
     return found
 
 

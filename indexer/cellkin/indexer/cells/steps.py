@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from cellkin.indexer.cells.engines import Engine
+from cellkin.indexer.cells.labels import require_different
 from cellkin.indexer.cells.ontology import Ontology
 from cellkin.indexer.cells.plan import MatchedFile, count_genes, matrix_files, sample_of, shards_of
 from cellkin.indexer.cells.publish import Progress, Spaces, Stages
@@ -70,6 +71,13 @@ class Files:
         labels = pa.chunked_array(chunks, pa.string())
         codes = pc.drop_null(pc.index_in(labels, pa.array(names, pa.string())))
         return np.bincount(codes.to_numpy(), minlength=len(names))
+
+    def require_different(self) -> None:
+        """Refuse labels that nothing can be told apart by; see `labels.require_different`."""
+        labels = pa.chunked_array([c for s in self.sources for c in s.rows["label"].chunks])
+        found = labels.drop_null().value_counts()
+        counts = dict(zip(*(found.field(i).to_pylist() for i in range(2)), strict=True))
+        require_different(counts, ", ".join(map(str, self.reference.paths)))
 
     def require_labels(self, model: Entry) -> None:
         """Refuse labels that a space was not fitted to: nothing could ever be called by them."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from cellkin.indexer.cells.labels import require_different
 from cellkin.indexer.cells.ontology import Ontology
 from cellkin.indexer.evaluation.models import TextGenes
 from cellkin.indexer.evaluation.reading import read_labeled
@@ -118,9 +119,12 @@ def evaluate_cells(
         codes = np.array([*map(types.index, names), -1], np.int32)
         cells = replace(cells, labels=codes[cells.labels])
         query = None if query is None else replace(query, labels=codes[query.labels])
-    splits, asked = _splits(question, cells, batches, query)
-    methods = _methods(entries, vectors, question.recipes)
     counts = np.bincount(cells.labels, minlength=len(types))
+    named = dict(zip(types, counts.tolist(), strict=True))
+    require_different(named, str(question.reference))
+    splits, asked = _splits(question, cells, batches, query)
+    _require_two_types(splits, cells, types)
+    methods = _methods(entries, vectors, question.recipes)
     paths = types if any(SEPARATOR in name for name in types) else None
     total, done = len(methods) * len(splits), 0
 
@@ -201,6 +205,18 @@ def _splits(
         splits = gene_halves(len(cells.genes), splits)
         asked += ", with the other half of the genes"
     return splits, asked
+
+
+def _require_two_types(splits: Sequence[Split], cells: Cells, types: Sequence[str]) -> None:
+    """Refuse at once what the first method that needs two types would after the others."""
+    for split in splits:
+        known = np.unique(cells.labels[split.train])
+        if len(known) < 2:
+            raise InvalidArgumentError(
+                f"{split.name}: the cells to learn from are all {types[known[0]]!r}, so there is "
+                "nothing to tell apart; leave --batch out, or give batches that have more than one "
+                "label"
+            )
 
 
 def _more(

@@ -203,7 +203,7 @@ def leave_type_out(
         for hidden in np.unique(labels[labels >= 0])
         for split in base
         if (labels[split.test] == hidden).sum() >= min_cells
-        and (labels[split.train] != hidden).any()
+        and len(np.setdiff1d(labels[split.train], [hidden])) > 1
         and (labels[split.test] != hidden).any()
     ]
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +31,10 @@ _SOFTEST = 4.0
 _WRONG = 0.05
 # Even where few labels are wrong, those of few genes have to be more than likely.
 _STEPS = np.linspace(0.6, 0.99, 40)
+DEPTHS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.0)
+"""Ends of the ranges of depth that costs are measured in."""
+_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+_ENOUGH = 20
 
 
 def detection_of(cells: CsrMatrix) -> tuple[Float32Vector, float]:
@@ -115,6 +121,11 @@ class CoverageProbe:
         for panel in _panels(trained.sample):
             self._panels.append(_draw(trained, whole, truth, panel))
 
+    @property
+    def thinned(self) -> list[_Draw]:
+        """What was told of thinned cells."""
+        return self._thinned
+
     def fit(self, readout: Readout, sample: Sample, held: HeldOut) -> Readout:
         """Return a calibrated readout that knows what low coverage costs.
 
@@ -138,6 +149,62 @@ class CoverageProbe:
         right = whole.argmax(axis=1)[claimed] == held.truth[claimed]
         most = max(_WRONG, 1 - float(right.mean())) if claimed.any() else _WRONG
         return replace(readout, least_of_few=_least([*self._thinned, *self._panels], readout, most))
+
+
+def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict[str, Any]:
+    """Return how deep the cells of a reference are, and what less depth costs.
+
+    Parameters
+    ----------
+    probe
+        With what it asked while parts were held out.
+    readout
+        The calibrated readout, from `CoverageProbe.fit`.
+    sample
+        The cells of the reference.
+
+    Returns
+    -------
+    dict
+        ``genes`` and ``counts``, what a cell detects and how many molecules it has, at
+        `_QUANTILES`; ``counts`` is None where values are no counts. ``costs``, by range of
+        depths as `DEPTHS` bound them: ``at_least``, ``below``, ``n_cells``, the share ``wrong`` of
+        the labels claimed and the share ``unknown``.
+    """
+    whole = not np.any(sample.cells.data % 1)
+    totals = np.asarray(sample.cells.sum(axis=1, dtype=np.float64)).ravel()
+    return {
+        "genes": np.quantile(detected(sample.cells), _QUANTILES).tolist(),
+        "counts": np.quantile(totals, _QUANTILES).tolist() if whole else None,
+        "costs": _costs(probe.thinned, readout),
+    }
+
+
+def _costs(draws: list[_Draw], readout: Readout) -> list[dict[str, float]]:
+    if not draws:
+        return []
+    tables = [(draw, draw.by_label(readout)) for draw in draws]
+    depths = np.concatenate([d.coverage.depths(readout) for d, _ in tables])
+    wrong = np.concatenate([t.argmax(axis=1) != d.truth for d, t in tables])
+    claimed = np.concatenate(
+        [
+            (t.max(axis=1) >= d.coverage.least(t, readout)) & (d.far <= readout.novelty_limit)
+            for d, t in tables
+        ]
+    )
+    costs = []
+    for below, at_least in pairwise(DEPTHS):
+        asked = (depths >= at_least) & (depths < below)
+        n, n_claimed = int(asked.sum()), int((asked & claimed).sum())
+        if n >= _ENOUGH:
+            costs.append(
+                {
+                    "at_least": at_least, "below": below, "n_cells": n,
+                    "wrong": float((asked & claimed & wrong).sum() / max(n_claimed, 1)),
+                    "unknown": 1 - n_claimed / n,
+                }
+            )  # fmt: skip
+    return costs
 
 
 def _draw(trained: Trained, cells: CsrMatrix, truth: Int32Vector, genes: Int64Vector) -> _Draw:

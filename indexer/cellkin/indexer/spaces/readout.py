@@ -31,6 +31,7 @@ from cellkin.space.readout import (
     Placed,
     Readout,
     combine,
+    few_cells,
     neighbor_vectors,
     read_labels,
 )
@@ -126,12 +127,32 @@ class HeldOut:
         (n_cells,) float64 novelty, by the statistics of the part each was read by.
     batches
         (n_cells,) int32.
+    n_left
+        (n_cells,) int64, cells of the same label that each was read by.
     """
 
     truth: Int32Vector
     kinds: list[Float64Matrix]
     far: npt.NDArray[np.float64]
     batches: Int32Vector
+    n_left: Int64Vector
+
+
+def ceilings(counts: Int64Vector) -> Float32Vector:
+    """Return (n_labels,) float32, the most that a probability may be: n / (n + 1) of few cells.
+
+    Of these none is left to compare with where some are held out, so nothing says how sure they
+    are. Empty where all labels have enough cells.
+
+    Parameters
+    ----------
+    counts
+        (n_labels,) int64 cells of each label.
+    """
+    few = few_cells(counts)
+    if not few.any():
+        return np.empty(0, np.float32)
+    return np.where(few, counts / (counts + 1), 1).astype(np.float32)
 
 
 def draft(fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refine: bool) -> Readout:
@@ -170,7 +191,7 @@ def draft(fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refin
         mean_directions(unit_rows(z), sample), head_prototypes, fitted.coefficients,
         fitted.intercepts, judged, *leading, mix / mix.sum(), 1.0, 1.0,
         np.zeros((n_ways, n), np.float32), np.ones((n_ways, n), np.float32), np.inf,
-        np.full(len(RATES), np.inf, np.float32), how.min_probability,
+        np.full(len(RATES), np.inf, np.float32), how.min_probability, ceilings(sample.counts()),
     )  # fmt: skip
 
 
@@ -222,6 +243,7 @@ def hold_out(
     half of all): it would be judged what no reference is that has them. Donors often differ so.
     """
     truth, batches, tables = [np.empty(0, np.int32)], [np.empty(0, np.int32)], []
+    n_left = [np.empty(0, np.int64)]
     for held in folds(sample):
         rest = np.setdiff1d(np.arange(sample.n_cells), held, assume_unique=True)
         train = sample.take(rest)
@@ -240,13 +262,15 @@ def hold_out(
         tables.append([*kinds, found.novelties.astype(np.float64)])
         truth.append(sample.labels[held])
         batches.append(sample.batches[held])
+        n_left.append(left[sample.labels[held]])
     if not tables:
         none = np.empty((0, sample.n_labels))
         tables = [[none] * len(KINDS) + [np.empty(0)]]
     joined = [np.concatenate(parts) for parts in zip(*tables, strict=True)]
     return HeldOut(
-        np.concatenate(truth), joined[: len(KINDS)], joined[len(KINDS)], np.concatenate(batches)
-    )
+        np.concatenate(truth), joined[: len(KINDS)], joined[len(KINDS)], np.concatenate(batches),
+        np.concatenate(n_left),
+    )  # fmt: skip
 
 
 def calibrate(
@@ -314,12 +338,16 @@ def _limit(held: HeldOut, own: Float32Vector, false_alarms: float) -> float:
     if held.batches.any():
         sizes, ends = np.log([_FEW_CELLS, _MANY_CELLS]), (_SEVERAL_BATCHES_OF_FEW, _SEVERAL_BATCHES)
         times = float(np.interp(np.log(len(held.far)), sizes, ends))
+    # Read by two or three cells of its label a cell is far from them: of few cells in all, the
+    # limit would be beyond whatever is unknown.
+    enough = held.n_left >= _ENOUGH_CELLS
+    far = held.far[enough] if enough.any() else held.far
     beyond = false_alarms * times
     # In the spaces of few dimensions that parts of a small reference span, cells look less novel
     # than in that of the whole: such a limit is raised to what its own cells ask for.
     own_limit = float(np.quantile(own, 1 - false_alarms * _OWN_CELLS))
     # Of few cells the share cannot be met exactly: rather fewer are beyond than more.
-    return max(float(np.quantile(held.far, 1 - beyond, method="higher")), own_limit)
+    return max(float(np.quantile(far, 1 - beyond, method="higher")), own_limit)
 
 
 def macro_f1_of(truth: Int32Vector, winners: Int64Vector, n_labels: int) -> float:
@@ -332,7 +360,9 @@ def macro_f1_of(truth: Int32Vector, winners: Int64Vector, n_labels: int) -> floa
 
 
 def _sharpness(held: HeldOut, mix: npt.NDArray[np.float64]) -> float:
-    """Return the sharpness by which the truth is most likely."""
+    """Return the sharpness by which the truth is most likely; 1 where all are of one label."""
+    if len(np.unique(held.truth)) < 2:
+        return 1.0
     rows = np.arange(len(held.truth))
 
     def loss(logarithm: float) -> float:

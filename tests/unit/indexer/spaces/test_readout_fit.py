@@ -80,6 +80,7 @@ def told(accuracy: dict[str, float], n: int = 2000, sure: float = 0.7, **changed
         "kinds": [chances(truth, accuracy[kind], sure, i) for i, kind in enumerate(KINDS)],
         "far": np.random.default_rng(3).normal(0, 1, n),
         "batches": np.zeros(n, np.int32),
+        "n_left": np.full(n, 20),
     }
     return HeldOut(**{**fields, **changed})
 
