@@ -52,7 +52,7 @@ def test_any_values(harness: Harness, method: str) -> None:
     [
         ({"genes": ["GENE5"] * 1_000_000}, "1000000 names in header.genes"),
         ({"genes": ["x" * 1_000_000]}, "header.genes[0] has 1000000 signs"),
-        ({"genes": []}, "0 gene names mean 0 genes with text"),
+        ({"genes": []}, "0 gene names mean 0 genes that count"),
         ({"genes": GENES, "min_probability": float("nan")}, "min_probability is nan"),
         ({"genes": GENES, "space": 3}, "space is 3; give one of SPACE_KIND_UNSPECIFIED, "),
         ({"genes": GENES, "center": 77}, "center is 77; give one of CENTER_UNSPECIFIED, "),

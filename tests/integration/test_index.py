@@ -107,7 +107,7 @@ def broken(kind: str, make_cells: Make, path: Path) -> None:
     [
         ("twins", "1 cell names repeat in "),
         ("unlabelled", "every cell's label in 'cell_type' is missing"),
-        ("alien", "error: 120 gene names mean 0 genes with text"),
+        ("alien", "error: 120 gene names mean 0 genes that count"),
         ("scaled", "centred or scaled data cannot be used"),
         ("other label", "has no obs column 'cell_type' for the labels; it has: donor"),
         ("cut", "cannot be read as .h5ad"),

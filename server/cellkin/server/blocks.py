@@ -12,16 +12,25 @@ from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix
 from cellkin.space.matching import match_reference
 from cellkin.space.projection import GeneColumns, gene_columns, linear_expression, project
 from cellkin.space.reference import WITH_TEXT
+from cellkin.store.corpus import is_of_own_names
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import FailedPreconditionError, GenesUnmatchedError, InvalidArgumentError
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.species import taxon_name
-from cellkin.wire.terms import ExpressionUnits
+from cellkin.wire.terms import ExpressionUnits, GeneRoute
 
 # Sums over all genes of a cell stay within single precision.
 _MOST_LINEAR = 1e30
 _MOST_LOG = 60.0
+# A few symbols are spelled otherwise by release, or by R.
+_SPELLED_ALIKE = 0.5
+_OWN_NAMES = (
+    "Its genes are named by the reference's own files alone, without synonyms, other species or "
+    "identifiers that the files lack. For cells of the same species give names as the reference "
+    "has them, symbols or Ensembl ids; for others make an index with a text space, by `cellkin "
+    "genes import`, `cellkin genes embed` and `cellkin cells index`"
+)
 
 
 class CellReader:
@@ -100,9 +109,14 @@ class CellReader:
 
 def _require_genes(loaded: LoadedIndex, match: GeneMatch, names: Sequence[str]) -> None:
     """Refuse genes on which no answer could rest, and say what would help."""
+    own_names = is_of_own_names(loaded.corpus.entry)
     try:
         match.require_enough(names)
+        if own_names:
+            _require_spelling(loaded, match)
     except GenesUnmatchedError as error:
+        if own_names:
+            raise GenesUnmatchedError(f"{error.message}. {_OWN_NAMES}", error.metadata) from error
         if loaded.index.text is not None or match.n_matched < 2 * max(match.n_used, 1):
             raise
         # Genes that are known, and are not the reference's: most likely those of another species.
@@ -113,6 +127,21 @@ def _require_genes(loaded: LoadedIndex, match: GeneMatch, names: Sequence[str]) 
             f"compared. {WITH_TEXT}",
             error.metadata,
         ) from error
+
+
+def _require_spelling(loaded: LoadedIndex, match: GeneMatch) -> None:
+    """Refuse names that meet a corpus of own names only by another letter case.
+
+    There is no other species in such a corpus that they could be told by: Ins1 of a mouse would be
+    taken for INS1.
+    """
+    folded = int(np.count_nonzero(match.routes == GeneRoute.CASE_FOLDED))
+    if folded > _SPELLED_ALIKE * match.n_matched:
+        raise GenesUnmatchedError(
+            f"{folded} of the {match.n_matched} gene names that are known differ from those of "
+            f"{loaded.entry.full_name} in letter case: they are most likely of another species",
+            match.to_metadata(),
+        )
 
 
 def read_block(block: wire.CellBlock, n_genes: int) -> CsrMatrix:

@@ -85,7 +85,7 @@ class GeneMatch:
         lost = [str(names[i]) for i in np.flatnonzero(self.in_space == 0)[:5]]
         unused = f" Not used, for example: {', '.join(lost)}." if lost else ""
         raise GenesUnmatchedError(
-            f"{self.n_given} gene names mean {n_genes} genes with text, too few to label anything "
+            f"{self.n_given} gene names mean {n_genes} genes that count, too few to label anything "
             f"by: at least {MIN_GENES} genes and {MIN_SHARE:.0%} of the names are needed.{unused} "
             "Names may be NCBI GeneIDs, symbols, synonyms or Ensembl gene ids of a species in the "
             "corpus; check var_names",
@@ -146,8 +146,10 @@ class GeneMatch:
                 share = f"{mass[where].sum() / mass.sum():.1%}"
             return what, int(np.count_nonzero(where)), share
 
-        inferred = " (inferred from the names)" if self.taxon_inferred else ""
-        species = taxon_name(self.taxon) if self.taxon else "none"
+        inferred = " (inferred from the names)" if self.taxon_inferred and self.taxon else ""
+        # Names that meet a corpus of a species that nobody told are read all the same.
+        unknown = "an unknown species" if self.n_matched else "none"
+        species = taxon_name(self.taxon) if self.taxon else unknown
         rows = [row(f"given, read as {species}{inferred}", np.ones(self.n_given, bool))]
         rows += [
             row(f"by {r.label}" if r in MATCHED_ROUTES else r.label, self.routes == r)

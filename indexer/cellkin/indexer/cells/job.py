@@ -12,6 +12,7 @@ from cellkin.indexer.cells.engines import Engine, LocalEngine
 from cellkin.indexer.cells.fit import unfitted_space
 from cellkin.indexer.cells.fitting import (
     Fitted,
+    Judging,
     choose_sample,
     fit_spaces,
     read_sample,
@@ -66,6 +67,8 @@ class Job:
         How neighbors vote and what is asked of a label.
     stages
         Shows progress.
+    judging
+        What is held out to learn how good labels are.
     """
 
     engine: Engine = field(default_factory=lambda: LocalEngine(1))
@@ -73,6 +76,7 @@ class Job:
     index: IndexChoice = field(default_factory=IndexChoice)
     votes: Votes = field(default_factory=Votes)
     stages: Stages = _silent
+    judging: Judging = Judging.LEAVE_OUT
 
     def at(self, store: Store, name: str) -> Place:
         """Return where the cells of an index are worked on."""
@@ -142,7 +146,7 @@ def index_cells(
         cells_to_fit = read_sample(job.engine, work, chosen, counting(chosen, progress))
     counts = files.label_counts(cells_to_fit.label_names)
     shared = shared_genes(work) if expression else np.empty(0, np.int64)
-    fitted = fit_spaces(space, cells_to_fit, counts, shared, job.votes, job.stages)
+    fitted = fit_spaces(space, cells_to_fit, counts, shared, job.votes, job.stages, job.judging)
     matched = match_files(files.sources, resolutions, genes, fitted.spaces.text)
     embedded = {
         "recipe": recipe.name,
@@ -203,7 +207,7 @@ def index_by_expression(
     with job.stages("reading a sample") as progress:
         cells_to_fit = read_sample(job.engine, work, chosen, counting(chosen, progress))
     counts, shared = files.label_counts(cells_to_fit.label_names), shared_genes(work)
-    fitted = fit_spaces(None, cells_to_fit, counts, shared, job.votes, job.stages)
+    fitted = fit_spaces(None, cells_to_fit, counts, shared, job.votes, job.stages, job.judging)
     matched = match_files(files.sources, resolutions, genes, None, shared)
     mass = at.count_mass(files, matched, 0)
     by_expression = {"recipe": EXPRESSION}

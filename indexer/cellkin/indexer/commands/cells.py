@@ -265,9 +265,9 @@ def _found(uri: str, embedding: str, needs_none: bool) -> "tuple[Store, VersionN
         store.catalog.resolve(Kind.EMBEDDING, wanted)
     except NotFoundError as error:
         raise NotFoundError(
-            f"{error.message}. Two ways to go on: `--space expression` compares cells by expression "
-            "alone and needs no embedding; `cellkin genes import` and `cellkin genes embed` make "
-            "one, by which cells of other species are labelled, too",
+            f"{error.message}. Two ways to go on: `--space expression` compares cells by "
+            "expression alone and needs no embedding; `cellkin genes import` and `cellkin genes "
+            "embed` make one, by which cells of other species are labelled, too",
             error.metadata,
         ) from error
     return store, wanted
