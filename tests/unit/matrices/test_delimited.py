@@ -34,8 +34,12 @@ def table(
 ) -> str:
     values, rows, columns = (X.T, genes, cells) if genes_first else (X, cells, genes)
     text = io.StringIO()
-    quoting = csv.QUOTE_NONNUMERIC if quoted else csv.QUOTE_MINIMAL
-    writer = csv.writer(text, delimiter=separator, lineterminator="\n", quoting=quoting)
+    writer = csv.writer(
+        text,
+        delimiter=separator,
+        lineterminator="\n",
+        quoting=csv.QUOTE_NONNUMERIC if quoted else csv.QUOTE_MINIMAL,
+    )
     writer.writerow([corner, *columns])
     for name, row in zip(rows, values, strict=True):
         writer.writerow([name, *(int(value) for value in row)])

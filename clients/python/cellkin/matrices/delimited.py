@@ -40,7 +40,7 @@ _MANY = 0.5
 _MEASURES = re.compile(
     r"n_?(count|feature|gene|umi)s?(_.*)?|total_(counts|features).*|log1p_(total|n_genes).*"
     r"|(pct|percent)[_.](counts|mt|mito|ribo|rb|hb).*|(umap|tsne|pca?)[-_]?\d+"
-    r"|(louvain|leiden|seurat_clusters)([-_.].*)?",
+    r"|(louvain|leiden|seurat_clusters)([-_.].*)?|fov|cell_?id",
     re.IGNORECASE,
 )
 _N_SHOWN = 10
