@@ -127,7 +127,7 @@ class TestSpecies:
 
     def test_may_be_one_that_the_corpus_lacks(self) -> None:
         names = [f"ENSDARG{i:011d}" for i in range(N)]
-        with pytest.raises(InvalidArgumentError, match=r"100% .* spelled as taxon 7955 genes"):
+        with pytest.raises(InvalidArgumentError, match=r"100% .* spelled as zebrafish genes"):
             resolver().resolve(names, HUMAN)
 
     def test_in_capitals_is_believed(self) -> None:

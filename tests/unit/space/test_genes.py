@@ -218,15 +218,24 @@ class TestRepeatedNames:
     def test_the_suffix_stays_otherwise(self, names: list[str]) -> None:
         assert RESOLVER.resolve(names, HUMAN).routes[-1] == GeneRoute.UNMATCHED
 
-    def test_a_real_name_with_such_an_end_is_not_broken(self) -> None:
-        genes = [
-            Gene(1, "NKX2"),
-            Gene(2, "NKX2-1"),
-            Gene(3, "MIR1"),
-            Gene(4, "X", synonyms=("MIR1-1",)),
-        ]
-        found = resolver(genes).resolve(["NKX2", "NKX2-1", "nkx2-1", "MIR1", "MIR1-1"])
-        assert found.rows.tolist() == [0, 1, 1, 2, 3]
+    @pytest.mark.parametrize("repeated", ["SRF-1", "SRF-2", "SRF.1", "SRF-13"])
+    def test_comes_before_the_synonym_of_another_gene(self, repeated: str) -> None:
+        genes = [Gene(1, "SRF"), Gene(2, "SPATA6", synonyms=("SRF-1", "SRF-2", "srf-13"))]
+        one = resolver(genes)
+        found = one.resolve([repeated, "SRF", repeated])
+        assert found.rows.tolist() == [0, 0, 0]
+        assert found.routes.tolist() == [GeneRoute.SYMBOL] * 3
+        alone = one.resolve([repeated, "SPATA6"])  # where the symbol is not beside it
+        assert alone.rows.tolist() == [1, 1]
+
+    def test_comes_after_the_current_symbol_of_another_gene(self) -> None:
+        genes = [Gene(1, "NKX2"), Gene(2, "NKX2-1"), Gene(3, "MIR1", synonyms=("NKX2-1",))]
+        found = resolver(genes).resolve(["NKX2", "NKX2-1", "nkx2-1", "NKX2.1"])
+        assert found.rows.tolist() == [0, 1, 1, 1]
+
+    def test_in_one_species_says_nothing_of_another(self) -> None:
+        genes = [Gene(1, "SRF"), Gene(2, "Srf", MOUSE), Gene(3, "Spata6", MOUSE, ("SRF-1",))]
+        assert resolver(genes).resolve(["SRF", "SRF-1"], MOUSE).rows.tolist() == [1, 2]
 
     def test_the_suffix_comes_off_a_prefixed_name(self) -> None:
         found = RESOLVER.resolve(["GRCh38_ACTB-1", "GRCh38_ACTB"])
@@ -235,6 +244,140 @@ class TestRepeatedNames:
     def test_a_repeated_ambiguous_symbol_is_ambiguous(self) -> None:
         found = RESOLVER.resolve(["RUNX1", "RUNX1-1"], HUMAN)
         assert found.ambiguous == {"RUNX1": (861, 100506403), "RUNX1-1": (861, 100506403)}
+
+
+class TestMissingNames:
+    GENES = (
+        Gene(6336, "SCN11A", synonyms=("NaN", "None", "null", "N/A", "na-1")),
+        Gene(7504, "XK", synonyms=("NA", "NA-14", "<NA>")),
+        Gene(32571, "nan", 7227),
+        Gene(31, "na", 7227),
+        Gene(32, "Nrx", 7227, ("NULL",)),
+    )
+
+    @pytest.mark.parametrize(
+        "word", ["", "nan", "NaN", "NAN", "NA", "na", "N/A", "None", "NONE", "null", "<NA>", " NA "]
+    )
+    def test_mean_no_gene_by_synonym_or_spelling(self, word: str) -> None:
+        one = resolver(self.GENES)
+        for found in (one.resolve([word], HUMAN), one.resolve([word, "XK", f"{word.strip()}-1"])):
+            assert found.rows[0] == -1
+            assert found.routes[0] == GeneRoute.UNMATCHED
+        assert one.find(word, HUMAN).candidates == ()
+
+    def test_are_a_gene_whose_current_symbol_is_so_spelled(self) -> None:
+        one = resolver(self.GENES)
+        assert one.resolve(["nan", "na", "NA", "Nan", "NULL"], 7227).rows.tolist() == [
+            2,
+            3,
+            *[-1] * 3,
+        ]
+        assert [c.gene_id for c in one.find("nan").best] == [32571]
+
+    @pytest.mark.parametrize("others", [["nan"], ["nan-1"], ["nan.1", "nan.2"]])
+    def test_are_no_gene_where_the_list_has_the_word_again(self, others: list[str]) -> None:
+        found = resolver(self.GENES).resolve(["nan", *others, "Nrx"], 7227)
+        assert found.rows.tolist() == [*[-1] * (1 + len(others)), 4]
+
+    def test_made_unique_are_missing_beside_the_word(self) -> None:
+        one = resolver(self.GENES)
+        assert one.resolve(["NA", "NA-14", "XK"], HUMAN).rows.tolist() == [-1, -1, 1]
+        assert one.resolve(["NA-14", "XK"], HUMAN).rows.tolist() == [1, 1]
+
+
+class TestOtherSymbols:
+    """NCBI calls the genes of the mitochondrion COX1, all data MT-CO1."""
+
+    COLUMNS = (
+        np.array([4512, 5742, 3630, 17708, 9]),
+        np.array([HUMAN, HUMAN, HUMAN, MOUSE, HUMAN], np.int32),
+        ["MT-CO1", "PTGS1", "INS", "mt-Co1", "RNR1"],
+        [["COI"], ["COX1"], [], [], []],
+        [[], [], [], [], []],
+        [[], [], [], [], []],
+        [["COX1"], [], [], ["COX1"], ["INS"]],
+    )
+
+    def test_are_current_symbols(self) -> None:
+        one = GeneResolver(*self.COLUMNS)
+        found = one.resolve(["MT-CO1", "COX1", "mt-co1", "MT.CO1", "COI"], HUMAN)
+        assert found.rows.tolist() == [0] * 5
+        symbol, other_case = GeneRoute.SYMBOL, GeneRoute.CASE_FOLDED
+        expected = [symbol, symbol, other_case, other_case, GeneRoute.SYNONYM]
+        assert found.routes.tolist() == expected
+        assert one.resolve(["COX1", "MT-CO1"], MOUSE).rows.tolist() == [3, 3]
+
+    def test_of_one_gene_and_another_are_ambiguous(self) -> None:
+        assert GeneResolver(*self.COLUMNS).resolve(["INS"], HUMAN).ambiguous == {"INS": (9, 3630)}
+
+
+# One gene a species, by an id as Ensembl and NCBI's gene2ensembl write it.
+ANY_SPECIES = {
+    9544: ("INS", "ENSMMUG00000000634"),
+    9823: ("INS", "ENSSSCG00000035583"),
+    9031: ("INS", "ENSGALG00000034280"),
+    7955: ("ins", "ENSDARG00000034656"),
+    7227: ("Ilp2", "FBgn0036046"),
+    6239: ("ins-1", "WBGene00002084"),
+    559292: ("TFC3", "YAL001C"),
+    3702: ("NAC001", "AT1G01010"),
+    1111: ("Ins", "ENSXYZG00000000001"),  # of which nothing is known but the corpus
+}
+ANY = resolver(
+    [
+        Gene(row + 1, symbol, taxon, ensembl=(ensembl,))
+        for row, (taxon, (symbol, ensembl)) in enumerate(ANY_SPECIES.items())
+    ]
+)
+
+
+PREFIXED = [
+    taxon for taxon, (_, ensembl) in ANY_SPECIES.items() if ensembl[:2] in ("EN", "FB", "WB")
+]
+
+
+@pytest.mark.parametrize("taxon", ANY_SPECIES)
+def test_any_species_is_inferred_from_its_ids(taxon: int) -> None:
+    found = ANY.resolve([ANY_SPECIES[taxon][1]])
+    assert (found.taxon, found.rows.tolist()) == (taxon, [list(ANY_SPECIES).index(taxon)])
+    assert found.routes.tolist() == [GeneRoute.ENSEMBL]
+
+
+@pytest.mark.parametrize("taxon", PREFIXED)
+@pytest.mark.parametrize("form", ["{id}.2", "{symbol}_{id}", "{id}|{symbol}", "{id}-1", "{lower}"])
+def test_ids_of_any_species_are_read_in_every_form(taxon: int, form: str) -> None:
+    symbol, ensembl = ANY_SPECIES[taxon]
+    found = ANY.resolve([form.format(id=ensembl, symbol=symbol, lower=ensembl.lower())])
+    assert (found.taxon, found.rows.tolist()) == (taxon, [list(ANY_SPECIES).index(taxon)])
+    assert found.routes.tolist() == [GeneRoute.ENSEMBL]
+
+
+@pytest.mark.parametrize("taxon", PREFIXED)
+def test_the_prefix_of_an_id_states_the_species(taxon: int) -> None:
+    ensembl = ANY_SPECIES[taxon][1]
+    prefix = ensembl.rstrip("0123456789")
+    unknown = prefix + "9" * (len(ensembl) - len(prefix))  # an id that the corpus does not have
+    other = next(t for t in ANY_SPECIES if t != taxon)
+    name = f"{ANY_SPECIES[other][0]}_{unknown}"
+    assert ANY.resolve([name], other).routes.tolist() == [GeneRoute.UNMATCHED]
+
+
+def test_of_species_that_fit_equally_the_one_used_most_is_meant() -> None:
+    genes = [Gene(1, "INS", 9031), Gene(2, "INS", 9544), Gene(3, "INS", 1), Gene(4, "INS", HUMAN)]
+    assert resolver(genes).resolve(["INS"]).taxon == HUMAN
+    assert resolver(genes[:-1]).resolve(["INS"]).taxon == 9544
+
+
+@pytest.mark.parametrize("probe", ["DEPRECATED_ENSG00000254647", "antisense_ENSG00000254647"])
+def test_a_probe_that_does_not_measure_a_gene_is_not_read_as_its_id(probe: str) -> None:
+    assert meaning(probe) == (0, GeneRoute.UNMATCHED)
+
+
+@pytest.mark.parametrize("name", ["GRCz11_ins", "danRer11_ins", "GRCg7b_INS", "dm6_Ilp2"])
+def test_assemblies_of_other_species_are_prefixes(name: str) -> None:
+    taxon = {"z": 7955, "n": 7955, "g": 9031, "6": 7227}[name[3] if name[0] == "G" else name[2]]
+    assert ANY.resolve([name], taxon).routes.tolist() == [GeneRoute.SYMBOL]
+    assert ANY.resolve([name], 9544).routes.tolist() == [GeneRoute.UNMATCHED]
 
 
 class TestSpecies:
@@ -277,8 +420,8 @@ class TestSpecies:
         with pytest.raises(NotFoundError) as caught:
             RESOLVER.resolve(["INS"], 7955) if ask == "resolve" else RESOLVER.find("INS", 7955)
         assert caught.value.message == (
-            "no gene of species 7955 in the corpus; its species are 9606 (human), 10090 (mouse): "
-            "name one of these, or none to infer it from the gene names"
+            "no gene of species 7955 (zebrafish) in the corpus; its species are 9606 (human), "
+            "10090 (mouse): name one of these, or none to infer it from the gene names"
         )
         assert caught.value.metadata == {"taxon": "7955"}
 

@@ -21,9 +21,13 @@ class NonGene(StrEnum):
     """Those that say so: ``CD3_TotalSeqB``, ``HTO_1``, isotype controls."""
 
 
+MISSING_WORDS = frozenset(
+    ("", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "-", "--", "?", ".", "...")
+)
+"""In lower case, without spaces around them."""
+
 # Names are matched in lower case. Real symbols and synonyms are near: 14-3-3, ERCC1, Chrm-1, NEGR1,
 # CHR4_55, Adt-1, NA-14, IGHG1.
-_MISSING = re.compile(r"|nan|#?n/?a|<na>|none|null|[-?.]+")
 _REGION = re.compile(
     r"""
     chr [a-z0-9_.]+ (?: : [0-9]+ .* | [:_-] [0-9]+ [_-] [0-9]{2,} (?: [:_-] .* )? )
@@ -55,7 +59,6 @@ _ANTIBODY = re.compile(
     re.VERBOSE,
 )
 _FORMS = (
-    (NonGene.MISSING, _MISSING),
     (NonGene.REGION, _REGION),
     (NonGene.CONTROL, _CONTROL),
     (NonGene.ANTIBODY, _ANTIBODY),
@@ -98,6 +101,8 @@ def non_gene(name: str) -> NonGene | None:
     )
     if usual:
         return None
+    if lower in MISSING_WORDS:
+        return NonGene.MISSING
     return next((kind for kind, form in _FORMS if form.fullmatch(lower)), None)
 
 
