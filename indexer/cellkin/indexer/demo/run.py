@@ -13,15 +13,11 @@ Everything is kept in ``.demo/`` of the working folder; downloads are made once.
 import json
 import resource
 import shutil
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import anndata as ad
 import click
@@ -30,7 +26,7 @@ from rich.console import Console
 from cellkin.indexer.demo import report
 from cellkin.indexer.demo.data import DemoFiles, prepare
 from cellkin.indexer.demo.report import Evaluation
-from cellkin.indexer.demo.steps import STORE, WORK, Steps, serving
+from cellkin.indexer.demo.steps import STORE, WORK, Steps, ended_by_signals, serving
 
 INDEXES = {"text": "pancreas", "random": "pancreas-random"}
 MODELS = {"text": "all-minilm-l6-v2", "random": "random:384:0"}
@@ -145,7 +141,7 @@ def run_demo() -> dict[str, Any]:
     steps, console = Steps(), Console()
     with steps.step("data", "mouse and human pancreas, NCBI genes (fetched once, digests checked)"):
         files = prepare(WORK)
-    with _ended_by_signals():
+    with ended_by_signals():
         outputs, genes = label_mouse(steps, files)
     evaluations = compare(steps, files, outputs, console)
     click.echo(f"\nThe ten genes nearest to INS:\n{genes.rstrip()}\n")
@@ -190,18 +186,3 @@ def peak_memory_mib() -> tuple[int, int]:
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
     )
     return own, children
-
-
-@contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Let signals that by default end Python at once end the server first."""
-
-    def end(number: int, _frame: FrameType | None) -> NoReturn:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

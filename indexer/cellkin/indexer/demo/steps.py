@@ -2,12 +2,14 @@
 
 import select
 import shlex
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 import click
@@ -21,10 +23,17 @@ SERVER_END_S = 20.0
 
 
 class Steps:
-    """Prints one line a step, and keeps the seconds each took."""
+    """Prints one line a step, and keeps the seconds each took.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    quiet
+        Whether nothing is printed.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
         self.seconds: dict[str, float] = {}
+        self._quiet = quiet
 
     @contextmanager
     def step(self, title: str, detail: str) -> Iterator[None]:
@@ -37,15 +46,19 @@ class Steps:
         detail
             Shown behind the seconds when it is done.
         """
-        click.echo(f"{title:<15}", nl=False)
+        self._echo(f"{title:<15}", nl=False)
         start = time.monotonic()
         try:
             yield
         except BaseException:
-            click.echo("failed")
+            self._echo("failed")
             raise
         self.seconds[title] = round(time.monotonic() - start, 2)
-        click.echo(f"{self.seconds[title]:6.1f} s  {detail}")
+        self._echo(f"{self.seconds[title]:6.1f} s  {detail}")
+
+    def _echo(self, text: str, nl: bool = True) -> None:
+        if not self._quiet:
+            click.echo(text, nl=nl)
 
     def run(self, title: str, *arguments: str) -> str:
         """Run a ``cellkin`` command as a step.
@@ -99,13 +112,19 @@ def stop(arguments: tuple[str, ...], code: int, stderr: str) -> NoReturn:
 
 
 @contextmanager
-def serving(steps: Steps) -> Iterator[str]:
+def serving(
+    steps: Steps, store: Path = WORK / "store", log: Path = WORK / "server.log"
+) -> Iterator[str]:
     """Run the server while the block runs, and end it whatever happens.
 
     Parameters
     ----------
     steps
         Where to print and time its start.
+    store
+        The store that is served.
+    log
+        Where what it says goes.
 
     Yields
     ------
@@ -117,8 +136,7 @@ def serving(steps: Steps) -> Iterator[str]:
     SystemExit
         It did not start.
     """
-    arguments = ("serve", *STORE, "--listen", "127.0.0.1:0")
-    log = WORK / "server.log"
+    arguments = ("serve", "--store", str(store), "--listen", "127.0.0.1:0")
     with (
         log.open("w") as stderr,
         subprocess.Popen(
@@ -135,6 +153,21 @@ def serving(steps: Steps) -> Iterator[str]:
                 server.wait(timeout=SERVER_END_S)
             except subprocess.TimeoutExpired:
                 server.kill()
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let signals that by default end Python at once end the block first."""
+
+    def end(number: int, _frame: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _wait_for_address(server: subprocess.Popen[str], arguments: tuple[str, ...], log: Path) -> str:

@@ -6,6 +6,7 @@ from html import escape
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from cellkin.indexer.evaluation.page_table import html_table
 from cellkin.indexer.evaluation.report import label, to_json
@@ -49,28 +50,49 @@ def page(reports: Sequence[Report]) -> str:
     if not reports:
         raise InvalidArgumentError("a page of no reports; give at least one")
     _require_matplotlib()
+    title = reports[0].title
+    sections = [_section(report, f"q{at}") for at, report in enumerate(reports)]
+    return document(
+        f"{title}: evaluation",
+        title,
+        "How well cells are labeled, each method beside its controls.",
+        [*sections, _how_to_read()],
+        to_json(reports),
+    )
+
+
+def document(title: str, heading: str, subject: str, sections: Sequence[str], data: Any) -> str:
+    """Return a page of sections in the style of all pages.
+
+    Parameters
+    ----------
+    title, heading, subject
+        Of the window, of the page, and the line below that: plain text.
+    sections
+        HTML.
+    data
+        What programs read of the page: anything JSON takes.
+    """
     css = files("cellkin.indexer.evaluation").joinpath("page.css").read_text(encoding="utf-8")
-    title = escape(reports[0].title)
-    sections = "\n".join(_section(report, f"q{at}") for at, report in enumerate(reports))
     # A closing tag inside the data would end it.
-    data = json.dumps(to_json(reports), separators=(",", ":")).replace("</", "<\\/")
+    kept = json.dumps(data, separators=(",", ":")).replace("</", "<\\/")
+    body = "\n".join(sections)
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}: evaluation</title>
+<title>{escape(title)}</title>
 <style>
 {css}</style>
 </head>
 <body>
 <main>
-<h1>{title}</h1>
-<p class="soft">How well cells are labeled, each method beside its controls.</p>
-{sections}
-{_how_to_read()}
+<h1>{escape(heading)}</h1>
+<p class="soft">{escape(subject)}</p>
+{body}
 </main>
-<script type="application/json" id="figures">{data}</script>
+<script type="application/json" id="figures">{kept}</script>
 </body>
 </html>
 """

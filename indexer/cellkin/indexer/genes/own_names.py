@@ -114,7 +114,8 @@ class NamedFile:
             (10090, "mt-", lambda s: s[0].isupper() and s[1].islower()),
         ):
             marked = sum(s.startswith(mark) for s in words)
-            alike = sum(spelled(s) for s in words) >= _NEARLY_ALL * len(words)
+            others = [s for s in words if not s.startswith(mark)]
+            alike = sum(map(spelled, others)) >= _NEARLY_ALL * len(others)
             if alike and (marked >= _SOME or len(words) >= _MANY):
                 return taxon
         return 0

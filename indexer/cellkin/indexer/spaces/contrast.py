@@ -8,14 +8,13 @@ stays exact.
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
+from cellkin.indexer.threads import blas_threads
 from cellkin.space.arrays import Float32Matrix, Int32Vector, Int64Vector
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -61,11 +60,6 @@ class Contrast:
 
 
 FloatMatrix = npt.NDArray[np.floating[Any]]
-
-
-def _one_thread() -> AbstractContextManager[Any]:
-    """Return a block with one thread of BLAS: steps this small wait for threads for most of it."""
-    return threadpool_limits(1, "blas")
 
 
 def contrastive_loss(
@@ -187,7 +181,7 @@ def descend(
         Called with steps done and steps to do.
     """
     optimizer = AdamW(parameters, how)
-    with _one_thread():
+    with blas_threads(1):
         for done in range(how.steps):
             optimizer.step(step())
             progress(done + 1, how.steps)

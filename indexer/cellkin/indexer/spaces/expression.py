@@ -24,6 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from cellkin.indexer.spaces.contrast import fit_head
 from cellkin.indexer.spaces.sample import Sample, log_expression
 from cellkin.indexer.spaces.text import label_dispersion
+from cellkin.indexer.threads import threads_for
 from cellkin.space.arrays import (
     CsrMatrix,
     Float32Matrix,
@@ -135,6 +136,11 @@ def fit_expression(sample: Sample) -> FittedExpression:
     """
     logs = log_expression(sample.cells)
     variable = highly_variable(logs)
+    with threads_for(sample.n_cells * len(variable)):
+        return _fit(sample, logs, variable)
+
+
+def _fit(sample: Sample, logs: CsrMatrix, variable: Int64Vector) -> FittedExpression:
     values = logs[:, variable].toarray()
     means = values.mean(axis=0)
     deviations = values.std(axis=0, ddof=1)

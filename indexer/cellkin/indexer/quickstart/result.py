@@ -1,0 +1,186 @@
+"""What a quickstart found: the labels as they are shown in tables, on a page and to programs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from cellkin.store.quality import SpaceQuality
+from cellkin.wire.terms import UNKNOWN_LABEL
+
+_TEXTS = ("cell_id", "label", "winner", "reason")
+_N_BINS = 10
+
+
+@dataclass(frozen=True)
+class Result:
+    """Labels of a query, and what they rest on.
+
+    Parameters
+    ----------
+    reference, query, label
+        The names of both files, and of the column of labels.
+    n_reference, n_types
+        Labelled cells of the reference, and its labels.
+    told
+        What ``cellkin annotate --json`` says.
+    cells
+        One row a cell, as ``cellkin annotate -o labels.csv`` writes it.
+    quality
+        How well cells held out of the reference were labelled; None where none could be.
+    truth
+        (n_cells,) the query's own labels, None where one is missing; None where it has no such
+        column. They are compared, and had no part in the labels.
+    """
+
+    reference: str
+    query: str
+    label: str
+    n_reference: int
+    n_types: int
+    told: Mapping[str, Any]
+    cells: pd.DataFrame
+    quality: SpaceQuality | None
+    truth: Sequence[str | None] | None
+
+    @property
+    def index(self) -> str:
+        """The version of the index that labelled the cells."""
+        return str(self.told["versions"]["index"])
+
+    @property
+    def unknown(self) -> npt.NDArray[np.bool_]:
+        """(n_cells,) bool, cells that no label is claimed for."""
+        return self.cells["unknown"].to_numpy(bool)
+
+    @property
+    def unknown_share(self) -> float:
+        """The share of cells that no label is claimed for, in [0, 1]."""
+        return float(self.unknown.mean()) if len(self.cells) else 0.0
+
+    @property
+    def warnings(self) -> list[str]:
+        """What weakens the labels, a sentence each."""
+        return [str(warning["message"]) for warning in self.told["warnings"]]
+
+    def label_rows(self) -> list[tuple[str, int, float, float, str]]:
+        """Return a row a label, most cells first.
+
+        Returns
+        -------
+        list of tuple
+            Label, cells, share in [0, 1], mean probability (NaN of unknown cells), and of those
+            what most of them are if forced.
+        """
+        rows = []
+        counts = self.cells["label"].value_counts().sort_index(kind="stable")
+        for name, n in counts.sort_values(ascending=False, kind="stable").items():
+            alike = self.cells[self.cells["label"] == name]
+            mean, forced = float(alike["winner_probability"].mean()), ""
+            if name == UNKNOWN_LABEL:
+                winners = self.cells.loc[self.unknown, "winner"]
+                winners = winners[winners != ""].value_counts()
+                forced = f"{winners.index[0]} ({winners.iloc[0]})" if len(winners) else ""
+                mean = float("nan")
+            rows.append((str(name), int(n), n / len(self.cells), mean, forced))
+        return rows
+
+    def reasons(self) -> dict[str, int]:
+        """Return why cells are unknown, and how many for each reason, most first."""
+        counts = self.cells.loc[self.unknown, "reason"].value_counts()
+        return {str(reason): int(n) for reason, n in counts.items()}
+
+    def probability_bins(self) -> list[int]:
+        """Return the cells by probability of the most probable label, in tenths from 0 to 1."""
+        chances = self.cells["winner_probability"].to_numpy(float)
+        found = np.histogram(chances[np.isfinite(chances)], _N_BINS, (0.0, 1.0))[0]
+        return [int(n) for n in found]
+
+    def confusion(self) -> "Confusion | None":
+        """Return the labels beside the query's own; None where it has none."""
+        if self.truth is None:
+            return None
+        own = np.array(["" if name is None else name for name in self.truth], object)
+        known = own != ""
+        if not known.any():
+            return None
+        return Confusion.of(own[known], self.cells["label"].to_numpy(object)[known])
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        confusion = self.confusion()
+        return {
+            "index": self.index,
+            "reference_cells": self.n_reference,
+            "reference_labels": self.n_types,
+            "cells": len(self.cells),
+            "labels": {name: n for name, n, *_ in self.label_rows()},
+            "unknown_share": self.unknown_share,
+            "unknown_reasons": self.reasons(),
+            "held_out_accuracy": None if self.quality is None else self.quality.accuracy,
+            "shared_expression": self.told["shared_expression"],
+            "gene_match": self.told["gene_match"],
+            "warnings": self.told["warnings"],
+            "compared": None if confusion is None else confusion.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Confusion:
+    """Own labels of cells beside those that were claimed.
+
+    Parameters
+    ----------
+    own, claimed
+        Names of the rows and of the columns, ``unknown`` last.
+    counts
+        (n_own, n_claimed) int64 cells.
+    """
+
+    own: list[str]
+    claimed: list[str]
+    counts: npt.NDArray[np.int64]
+
+    @classmethod
+    def of(cls, own: npt.NDArray[Any], claimed: npt.NDArray[Any]) -> "Confusion":
+        """Count cells by both of their names."""
+        table = pd.crosstab(own, claimed)
+        columns = sorted(map(str, table.columns), key=lambda name: (name == UNKNOWN_LABEL, name))
+        return cls([str(name) for name in table.index], columns, table[columns].to_numpy(np.int64))
+
+    @property
+    def agreement(self) -> float | None:
+        """The share of claimed labels that are the cell's own, in [0, 1]; None of no claim."""
+        n = sum(self.counts[:, at].sum() for at, name in enumerate(self.claimed) if self._is(name))
+        same = sum(
+            self.counts[self.own.index(name), at]
+            for at, name in enumerate(self.claimed)
+            if self._is(name) and name in self.own
+        )
+        return float(same / n) if n else None
+
+    @staticmethod
+    def _is(name: str) -> bool:
+        return name != UNKNOWN_LABEL
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it for programs."""
+        return {
+            "agreement": self.agreement,
+            "own": self.own,
+            "claimed": self.claimed,
+            "counts": self.counts.tolist(),
+        }
+
+
+def read_cells(path: Path) -> pd.DataFrame:
+    """Read the table of labels that ``cellkin annotate`` wrote."""
+    texts = dict.fromkeys(_TEXTS, str)
+    # Of a cell called "NA" the name stays, of a probability that is missing nothing does.
+    numbers = {"winner_probability": [""], "matched_share": [""]}
+    frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=numbers)
+    return frame.astype({"winner_probability": float})

@@ -1,0 +1,170 @@
+"""A corpus of the names in files: symbols and Ensembl ids meet where a file has both."""
+
+import time
+from pathlib import Path
+
+import anndata
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.sparse as sp
+
+from cellkin.indexer.genes.own_names import (
+    NamedFile,
+    find_corpus,
+    own_names,
+    publish_own_names,
+    taxa_of,
+)
+from cellkin.matrices.options import ReadOptions
+from cellkin.store.corpus import is_of_own_names, read_gene_names
+from cellkin.store.schema import CORPUS
+from cellkin.store.store import Store
+from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.names import VersionName
+from cellkin.wire.terms import GeneRoute
+
+N = 30
+SYMBOLS = [f"GENE{i}" for i in range(N)]
+IDS = [f"ENSG{i:011d}" for i in range(1, N + 1)]
+
+
+def write(path: Path, names: list[str], **columns: list[str]) -> Path:
+    counts = sp.csr_matrix(np.ones((4, len(names)), np.float32))
+    obs = pd.DataFrame(index=[f"c{i}" for i in range(4)])
+    anndata.AnnData(counts, obs, pd.DataFrame(columns, index=names)).write_h5ad(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("names", "columns"),
+    [
+        (SYMBOLS, {"biotype": ["protein_coding"] * N, "gene_ids": IDS}),
+        ([f"{i}.7" for i in IDS], {"biotype": ["gene"] * N, "feature_name": SYMBOLS}),
+        ([f"{s}_{i}" for s, i in zip(SYMBOLS, IDS, strict=True)], {}),
+        ([f"GRCh38_{s}" for s in SYMBOLS], {"ensembl_id": IDS}),
+    ],
+    ids=["ids beside symbols", "symbols beside ids", "both in one", "with a genome"],
+)
+def test_a_file_says_symbols_and_ids_either_way(
+    tmp_path: Path, names: list[str], columns: dict[str, list[str]]
+) -> None:
+    found = NamedFile.read(write(tmp_path / "a.h5ad", names, **columns))
+    assert found.symbols == SYMBOLS
+    assert found.ensembl_ids == IDS
+    assert found.taxon == 9606
+
+
+def test_the_index_stands_beside_a_column_that_was_chosen(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5ad", IDS, label=SYMBOLS)
+    found = NamedFile.read(path, ReadOptions(gene_column="label"))
+    assert (found.symbols, found.ensembl_ids) == (SYMBOLS, IDS)
+
+
+def test_missing_names_are_no_genes() -> None:
+    file = NamedFile.of("a", ["INS", "nan", "", "NA"], ["", "", "ENSG00000254647", ""])
+    assert file.symbols == ["INS", "", "", ""]
+    table = own_names([file], [9606])
+    assert table["symbol"].to_pylist() == ["", "INS"]
+    assert table["ensembl_ids"].to_pylist() == [["ENSG00000254647"], []]
+
+
+def test_ids_are_no_ncbi_geneids_and_rows_ascend() -> None:
+    table = own_names([NamedFile.of("a", SYMBOLS, IDS)], [9606])
+    assert table.schema.equals(CORPUS)
+    assert table["gene_id"].to_pylist() == list(range(-N, 0))
+    assert set(table["rung"].to_pylist()) == {5}
+
+
+def test_files_of_either_spelling_meet_by_one_that_has_both(tmp_path: Path) -> None:
+    store = Store.create(str(tmp_path / "store"))
+    both = NamedFile.of("both", SYMBOLS, IDS)
+    entry = publish_own_names(store, "ref", [both])
+    resolver = read_gene_names(store, entry).resolver
+    by_symbol, by_id = resolver.resolve(SYMBOLS), resolver.resolve(IDS)
+    np.testing.assert_array_equal(by_symbol.rows, by_id.rows)
+    assert (by_symbol.rows >= 0).all()
+    assert set(by_id.routes.tolist()) == {GeneRoute.ENSEMBL}
+
+
+def test_a_symbol_of_several_ids_names_none_of_them(tmp_path: Path) -> None:
+    store = Store.create(str(tmp_path / "store"))
+    twice = NamedFile.of("a", ["TBCE", "TBCE", *SYMBOLS], ["ENSG00000284770", "ENSG00000285053",
+                                                          *IDS])  # fmt: skip
+    names = read_gene_names(store, publish_own_names(store, "ref", [twice]))
+    found = names.resolver.resolve(["TBCE", "ENSG00000284770"])
+    assert found.rows[0] == -1
+    assert found.routes[0] == GeneRoute.AMBIGUOUS
+    assert found.rows[1] >= 0
+
+
+def test_a_newer_symbol_of_another_file_is_a_synonym() -> None:
+    files = [NamedFile.of("a", ["MARCH1"], IDS[:1]), NamedFile.of("b", ["MARCHF1"], IDS[:1])]
+    table = own_names(files, [9606, 9606])
+    assert table["symbol"].to_pylist() == ["MARCH1"]
+    assert table["synonyms"].to_pylist() == [["MARCHF1"]]
+
+
+@pytest.mark.parametrize(
+    ("names", "taxon"),
+    [
+        ([f"ENSMUSG{i:011d}" for i in range(N)], 10090),
+        ([f"ENSDARG{i:011d}" for i in range(N)], 7955),
+        ([f"Gene{i}" for i in range(N)] + [f"mt-Nd{i}" for i in range(5)], 10090),
+        ([f"GENE{i}" for i in range(N)] + [f"MT-ND{i}" for i in range(5)], 9606),
+        ([f"GENE{i}" for i in range(300)], 9606),
+        ([f"Gene{i}" for i in range(300)], 10090),
+        (SYMBOLS, 0),
+        ([f"gene_{i}" for i in range(300)], 0),
+    ],
+)
+def test_the_species_is_told_by_ids_marks_and_case_or_not_at_all(
+    names: list[str], taxon: int
+) -> None:
+    assert NamedFile.of("a", names).taxon == taxon
+
+
+def test_a_file_that_does_not_say_is_of_the_others_species() -> None:
+    plain, human = NamedFile.of("a", SYMBOLS), NamedFile.of("b", IDS)
+    assert taxa_of([plain, human]) == [9606, 9606]
+    assert taxa_of([plain]) == [0]
+    assert taxa_of([plain, human], 9544) == [9544, 9544]
+
+
+def test_genes_of_two_species_are_different_genes() -> None:
+    files = [NamedFile.of("a", SYMBOLS), NamedFile.of("b", SYMBOLS)]
+    assert len(own_names(files, [9606, 9544])) == 2 * N
+
+
+def test_the_same_names_are_one_version(tmp_path: Path) -> None:
+    store = Store.create(str(tmp_path / "store"))
+    file = NamedFile.of("a.h5ad", SYMBOLS, IDS)
+    first, again = (publish_own_names(store, "ref", [file]) for _ in range(2))
+    assert again == first
+    assert is_of_own_names(first)
+    assert first.manifest["taxa"] == {"a.h5ad": "human"}
+    more = publish_own_names(store, "ref", [file, NamedFile.of("b", ["OTHER"])])
+    assert more.version != first.version
+
+
+def test_own_names_are_not_taken_for_the_stores_corpus(tmp_path: Path) -> None:
+    store = Store.create(str(tmp_path / "store"))
+    publish_own_names(store, "ref", [NamedFile.of("a", SYMBOLS)])
+    assert find_corpus(store) is None
+    table = own_names([NamedFile.of("a", SYMBOLS)], [9606])
+    only = store.publish_corpus("first", table, {})
+    assert find_corpus(store) == only
+    store.publish_corpus("second", table, {})
+    with pytest.raises(InvalidArgumentError, match="--corpus"):
+        find_corpus(store)
+    assert find_corpus(store, VersionName("second")).name == "second"  # type: ignore[union-attr]
+    usual = store.publish_corpus("genes", table, {})
+    assert find_corpus(store) == usual
+
+
+def test_many_names_take_little_time() -> None:
+    names = [f"GENE{i}" for i in range(20_000)]
+    ids = [f"ENSG{i:011d}" for i in range(20_000)]
+    began = time.process_time()
+    own_names([NamedFile.of("a", names, ids)], [9606])
+    assert time.process_time() - began < 2
