@@ -1,4 +1,4 @@
-"""The README's walk on real data: import, embed, index, serve, annotate, search."""
+"""The walk of docs/walk.md on real data: import, embed, index, serve, annotate, search."""
 
 import gzip
 import json
@@ -55,7 +55,7 @@ def cut_tables(folder: Path, n: int) -> Path:
 
 
 def walk(tables: Path, folder: Path, run: Run, serve: Serve) -> dict[str, float]:
-    """Do what the README does; return what came of it."""
+    """Do what the page does; return what came of it."""
     store, out = folder / "store", folder / "labelled.h5ad"
 
     def ask(*arguments: str | Path) -> str:

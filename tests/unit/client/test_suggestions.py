@@ -54,9 +54,9 @@ def test_what_is_spelt_otherwise_is_suggested(
     ("words", "fragment"),
     [
         ("serve --store s", "it comes with: pip install 'cellkin[cpu,server]'"),
-        ("genes import", "it comes with: pip install 'cellkin[cpu,cells]'"),
-        ("indexes alias a", "it comes with: pip install 'cellkin[cpu,cells]'"),
-        ("gene import", "did you mean genes? (pip install 'cellkin[cpu,cells]')"),
+        ("genes import", "it comes with: pip install 'cellkin[cells,cpu]'"),
+        ("indexes alias a", "it comes with: pip install 'cellkin[cells,cpu]'"),
+        ("gene import", "did you mean genes? (pip install 'cellkin[cells,cpu]')"),
         ("anotate", "did you mean annotate?"),
     ],
 )

@@ -4,8 +4,9 @@ from difflib import get_close_matches
 
 import click
 
-_INDEXER = "pip install 'cellkin[cpu,cells]'"
+_INDEXER = "pip install 'cellkin[cells,cpu]'"
 _SERVER = "pip install 'cellkin[cpu,server]'"
+_OWN = "pip install 'cellkin[cells,cpu,server]'"
 _ALL = "pip install 'cellkin[all]'"
 _COMES_WITH = {
     "cells": _INDEXER,
@@ -13,7 +14,7 @@ _COMES_WITH = {
     "demo": _ALL,
     "embeddings": _INDEXER,
     "genes": _INDEXER,
-    "quickstart": _ALL,
+    "quickstart": _OWN,
     "serve": _SERVER,
     **{f"indexes {verb}": _INDEXER for verb in ("list", "verify", "alias", "retract", "gc")},
 }
