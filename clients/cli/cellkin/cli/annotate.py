@@ -202,6 +202,7 @@ def _warn(annotation: "Annotation") -> None:
 
 def _print(annotation: "Annotation", outputs: tuple[Path, ...]) -> None:
     from cellkin.terminal.console import print_table
+    from cellkin.terminal.quality import NO_EMBEDDING
 
     report, found = annotation.report, annotation.predictions
     n_cells = len(found.winners)
@@ -228,7 +229,7 @@ def _print(annotation: "Annotation", outputs: tuple[Path, ...]) -> None:
         least, middle = f"{min(shares):.1%}", f"{median(shares):.1%}"
         click.echo(f"matched share of a cell's expression: median {middle}, least {least}")
     versions = report.versions
-    click.echo(f"embedding {versions.embedding}, corpus {versions.corpus}")
+    click.echo(f"embedding {versions.embedding or NO_EMBEDDING}, corpus {versions.corpus}")
     for output in outputs:
         click.echo(f"written: {output}")
     if not outputs:

@@ -61,13 +61,13 @@ def _described(index: "CellIndex") -> dict[str, Any]:
 
 def _print(index: "CellIndex") -> None:
     from cellkin.terminal.console import print_table
-    from cellkin.terminal.quality import print_quality, weakness
+    from cellkin.terminal.quality import NO_EMBEDDING, print_quality, weakness
 
     batches = index.batches[:_BATCHES_SHOWN]
     more = f" and {len(index.batches) - len(batches)} more" if batches != index.batches else ""
     rows = [
         ("made", index.create_time.isoformat()),
-        ("embedding", index.versions.embedding),
+        ("embedding", index.versions.embedding or NO_EMBEDDING),
         ("corpus", index.versions.corpus),
         ("aliases", ", ".join(index.aliases) or "none"),
         *([("retracted", index.retraction.reason)] if index.retraction else []),

@@ -140,7 +140,7 @@ def _print(
                 index["n_cells"],
                 index["n_labels"],
                 index["recipe"],
-                index["embedding"],
+                index["embedding"] or "none",
                 ", ".join(index["aliases"]),
                 "yes" if index["loaded"] else "at first use",
             )

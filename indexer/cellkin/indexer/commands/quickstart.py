@@ -64,7 +64,7 @@ def quickstart(
     except ImportError as error:
         raise MissingDependencyError(
             f"quickstart needs {error.name}, which is not installed; "
-            "pip install 'cellkin[cells,cpu,server]' 'cellkin-client[anndata]'"
+            "pip install 'cellkin[cells,cpu,server]'"
         ) from error
     from cellkin.terminal.console import progress_bar
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -238,19 +239,9 @@ def own_names(files: Iterable[NamedFile], taxa: Sequence[int]) -> pa.Table:
     rows += [(taxon, [symbol], []) for taxon, symbol in alone if (taxon, symbol) not in with_id]
     rows.sort(key=lambda row: (row[0], row[1][:1], row[2]))
     n = len(rows)
-    constant = {
-        "name": "",
-        "designations": [],
-        "former_ids": [],
-        "gene_type": "unknown",
-        "rung": TextRung.NONE,
-        "text": "",
-        "text_source": "",
-        "text_gene_id": 0,
-        "n_sharing": 0,
-        "text_sha256": "",
-    }
-    columns = {name: [value] * n for name, value in constant.items()} | {
+    columns = {field.name: [_nothing(field.type)] * n for field in CORPUS} | {
+        "gene_type": ["unknown"] * n,
+        "rung": [TextRung.NONE] * n,
         "gene_id": list(range(-n, 0)),
         "taxon": [taxon for taxon, _, _ in rows],
         "symbol": [known[0] if known else "" for _, known, _ in rows],
@@ -258,6 +249,13 @@ def own_names(files: Iterable[NamedFile], taxa: Sequence[int]) -> pa.Table:
         "ensembl_ids": [numbers for _, _, numbers in rows],
     }
     return pa.table({name: columns[name] for name in CORPUS.names}, schema=CORPUS)
+
+
+def _nothing(kind: pa.DataType) -> Any:
+    """Return what a column says where nothing is known."""
+    if pa.types.is_list(kind):
+        return []
+    return "" if pa.types.is_string(kind) else 0
 
 
 def _take_apart(name: str) -> tuple[str, str]:
