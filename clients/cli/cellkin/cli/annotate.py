@@ -85,7 +85,8 @@ def annotate(
 ) -> None:
     """Label the cells of QUERY by their nearest reference cells.
 
-    QUERY is an .h5ad, a .zarr, a 10x .h5, a 10x folder of matrix.mtx.gz or a .loom.
+    QUERY is an .h5ad, a .zarr, a 10x .h5, a 10x folder of matrix.mtx.gz, a .loom, or a .csv or
+    .tsv of genes and cells.
 
     What weakens the labels is printed under them as WARNING lines. Where the genes of QUERY are
     foreign to the reference, the sample is checked as a whole: a line says whether it belongs to
