@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 MARK = "<!-- From here on written by tests/packaging/test_cli.py. -->\n"
 COMMAND = Path(sys.executable).with_name("cellkin")
 VERBS = {
-    "annotate", "demo", "explain", "serve", "status",
+    "annotate", "demo", "explain", "quickstart", "serve", "status",
     "search genes", "search cells",
     *(f"genes {verb}" for verb in ("import", "fetch", "show", "embed", "load", "resolve")),
     *(f"cells {verb}" for verb in ("index", "append", "merge", "convert", "evaluate")),
