@@ -116,7 +116,8 @@ def repeated_names(given: Sequence[str]) -> dict[int, list[int]]:
         return {}
     base_of = {name: base for name, base in base_of.items() if base in there}
     wanted = there | base_of.keys()
-    place_of, places = {}, {}
+    place_of: dict[str, int] = {}
+    places: dict[str, list[int]] = {}
     for at, name in [(at, name) for at, name in enumerate(given) if name in wanted]:
         if name in there:
             place_of[name] = at

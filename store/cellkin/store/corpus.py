@@ -7,6 +7,7 @@ import pyarrow as pa
 from cellkin.space.arrays import Int64Vector, UInt8Vector
 from cellkin.space.genes import GeneResolver
 from cellkin.store.catalog import Entry
+from cellkin.store.schema import OTHER_SYMBOLS
 from cellkin.store.store import Store
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 from cellkin.wire.species import taxon_name
@@ -51,7 +52,7 @@ def is_of_own_names(corpus: Entry) -> bool:
 
 _COLUMNS = [
     "gene_id", "taxon", "symbol", "name", "synonyms", "ensembl_ids", "former_ids", "gene_type",
-    "rung",
+    "rung", OTHER_SYMBOLS.name,
 ]  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def read_gene_names(store: Store, corpus: Entry) -> GeneNames:
     """Read the names of a corpus version."""
     table = store.corpus(corpus, _COLUMNS).sort_by("gene_id").combine_chunks()
     gene_ids = table["gene_id"].to_numpy()
-    symbols, synonyms = _owned_symbols(table)
+    symbols, others, synonyms = _owned_symbols(table)
     resolver = GeneResolver(
         gene_ids,
         table["taxon"].to_numpy(),
@@ -67,6 +68,7 @@ def read_gene_names(store: Store, corpus: Entry) -> GeneNames:
         synonyms,
         table["ensembl_ids"].to_pylist(),
         table["former_ids"].to_pylist(),
+        others,
     )
     return GeneNames(table, gene_ids, table["rung"].to_numpy(), resolver)
 
@@ -110,24 +112,35 @@ def find_gene(genes: GeneNames, name: str, taxon: int = 0) -> int:
     return best[0].row
 
 
-def _owned_symbols(table: pa.Table) -> tuple[list[str], list[list[str]]]:
-    """Return the genes' symbols and synonyms, each symbol owned by one gene where that is clear.
+def _owned_symbols(table: pa.Table) -> tuple[list[str], list[list[str]], list[list[str]]]:
+    """Return the genes' symbols, other symbols and synonyms, each symbol owned where that is clear.
 
     NCBI lists loci known only by a phenotype, and records not yet merged, under the symbol of a
     gene: TEC is a kinase and "transient erythroblastopenia of childhood". Where one gene of a
     symbol codes for a protein, the symbol is its own and no more than a synonym of the others.
     """
     symbols, synonyms = table["symbol"].to_pylist(), table["synonyms"].to_pylist()
+    has_others = OTHER_SYMBOLS.name in table.column_names
+    others = table[OTHER_SYMBOLS.name].to_pylist() if has_others else []
     bearers: dict[tuple[int, str], list[int]] = {}
-    for row, key in enumerate(zip(table["taxon"].to_pylist(), symbols, strict=True)):
+    taxa = table["taxon"].to_pylist()
+    for row, key in enumerate(zip(taxa, symbols, strict=True)):
         bearers.setdefault(key, []).append(row)
-    shared = [rows for (_, symbol), rows in bearers.items() if symbol and len(rows) > 1]
+    for row, names in enumerate(others):
+        for name in names:
+            bearers.setdefault((taxa[row], name), []).append(row)
     types = table["gene_type"]
-    for rows in shared:
+    for (_, symbol), rows in bearers.items():
+        if not symbol or len(rows) < 2:
+            continue
         coding = [row for row in rows if types[row].as_py() == "protein-coding"]
-        if len(coding) == 1:
-            for row in rows:
-                if row != coding[0]:
-                    synonyms[row] = [*synonyms[row], symbols[row]]
+        if len(coding) != 1:
+            continue
+        for row in rows:
+            if row != coding[0]:
+                synonyms[row] = [*synonyms[row], symbol]
+                if symbols[row] == symbol:
                     symbols[row] = ""
-    return symbols, synonyms
+                else:
+                    others[row] = [name for name in others[row] if name != symbol]
+    return symbols, others, synonyms

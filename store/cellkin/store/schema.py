@@ -1,5 +1,7 @@
 """The columns of the tables, in one place."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 CORPUS = pa.schema(
@@ -22,6 +24,14 @@ CORPUS = pa.schema(
     ]
 )
 """A corpus: one row a gene, with its text and where that came from."""
+
+OTHER_SYMBOLS = pa.field("other_symbols", pa.list_(pa.string()), nullable=False)
+"""Last column of a corpus where NCBI and the nomenclature authority call a gene differently."""
+
+
+def corpus_schema(columns: Sequence[str]) -> pa.Schema:
+    """Return the columns of a corpus that has these."""
+    return CORPUS.append(OTHER_SYMBOLS) if OTHER_SYMBOLS.name in columns else CORPUS
 
 
 def embedding_schema(dim: int) -> pa.Schema:

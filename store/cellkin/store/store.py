@@ -182,15 +182,16 @@ class Store:
         name
             Name of the corpus.
         table
-            Rows of `schema.CORPUS`, ascending by GeneID.
+            Rows of `schema.corpus_schema`, ascending by GeneID.
         manifest
             Sources, template and counts; where the table lies is added.
         """
         check_name(name, "corpus")
-        return self._publish_table(Kind.CORPUS, name, table.cast(schema.CORPUS), manifest)
+        rows = table.cast(schema.corpus_schema(table.column_names))
+        return self._publish_table(Kind.CORPUS, name, rows, manifest)
 
     def corpus(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
-        """Read a corpus version, all of its columns or some."""
+        """Read a corpus version, all of its columns or those of some that it has."""
         return self._read_table(entry, columns)
 
     def corpus_rows(self, entry: Entry, gene_ids: Sequence[int]) -> pa.Table:
@@ -349,9 +350,11 @@ class Store:
         what = f"{entry.kind.noun} {entry.full_name}"
         try:
             uri, version = self.table_uri(entry.manifest["table"]), entry.manifest["table_version"]
-            rows = lance.dataset(uri, version=version).to_table(columns=columns)
+            dataset = lance.dataset(uri, version=version)
             if columns is not None:
-                return rows
+                there = dataset.schema.names
+                return dataset.to_table(columns=[name for name in columns if name in there])
+            rows = dataset.to_table()
         except (ValueError, OSError, RuntimeError) as error:
             raise IntegrityError(
                 f"{what}: its table {entry.manifest['table']} version "
@@ -391,4 +394,4 @@ def _canonical(read: pa.Schema) -> pa.Schema:
     """Return the schema rows had when their digest was taken, whatever LanceDB made of it."""
     if "vector" in read.names:
         return schema.embedding_schema(read.field("vector").type.list_size)
-    return schema.CORPUS
+    return schema.corpus_schema(read.names)

@@ -5,6 +5,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -288,7 +289,7 @@ class TestMissingNames:
 class TestOtherSymbols:
     """NCBI calls the genes of the mitochondrion COX1, all data MT-CO1."""
 
-    COLUMNS = (
+    COLUMNS: tuple[Any, ...] = (
         np.array([4512, 5742, 3630, 17708, 9]),
         np.array([HUMAN, HUMAN, HUMAN, MOUSE, HUMAN], np.int32),
         ["MT-CO1", "PTGS1", "INS", "mt-Co1", "RNR1"],

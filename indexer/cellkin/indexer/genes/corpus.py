@@ -16,7 +16,7 @@ from cellkin.indexer.genes.fetch import Source, local_file
 from cellkin.indexer.genes.names import GeneNames
 from cellkin.indexer.genes.report import CorpusReport, SharedText, SourceFile
 from cellkin.indexer.genes.text import Template, text_sha256
-from cellkin.store.schema import CORPUS
+from cellkin.store.schema import CORPUS, OTHER_SYMBOLS
 from cellkin.wire.terms import TextRung
 
 _ROLES = (
@@ -109,9 +109,9 @@ class Corpus:
     Attributes
     ----------
     table
-        Of schema `cellkin.store.schema.CORPUS`, rows ascending by GeneID. ``n_sharing`` counts
-        the genes that rest on the very same summary (on the rungs that have none: text), before
-        each gene's name is put to it.
+        Of `cellkin.store.schema.corpus_schema`, rows ascending by GeneID. ``n_sharing`` counts the
+        genes that rest on the very same summary (on the rungs that have none: text), before each
+        gene's name is put to it.
     report
         What went into it.
     """
@@ -235,8 +235,11 @@ def _table(genes: pa.Table, texts: Sequence[GeneText]) -> pa.Table:
         "n_sharing": [sharing[text.body] if text.body else 0 for text in texts],
         "text_sha256": [text_sha256(text.text) for text in texts],
     }
-    columns = {name: made[name] if name in made else genes[name] for name in CORPUS.names}
-    return pa.table(columns, schema=CORPUS).combine_chunks()
+    # Where no gene has another symbol there is no such column, as in corpora made before.
+    differ = pc.any(pc.greater(pc.list_value_length(genes[OTHER_SYMBOLS.name]), 0)).as_py()
+    schema = CORPUS.append(OTHER_SYMBOLS) if differ else CORPUS
+    columns = {name: made[name] if name in made else genes[name] for name in schema.names}
+    return pa.table(columns, schema=schema).combine_chunks()
 
 
 def _count_rungs(genes: pa.Table, texts: Sequence[GeneText]) -> dict[int, dict[TextRung, int]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from cellkin.indexer.genes.ncbi import without_version
+from cellkin.wire.features import MISSING_WORDS
 
 _PROTEIN_CODING = "protein-coding"
 
@@ -37,23 +38,27 @@ class GeneNames:
     ----------
     genes
         Table with the columns ``gene_id``, ``taxon``, ``symbol``, ``synonyms``, ``ensembl_ids``
-        and ``gene_type`` of the corpus.
+        ``gene_type`` and ``other_symbols`` of `cellkin.indexer.genes.ncbi.GENE_INFO`.
     """
 
     def __init__(self, genes: pa.Table) -> None:
         coding: defaultdict[tuple[int, str], set[int]] = defaultdict(set)
         self._current: defaultdict[tuple[int, str], set[int]] = defaultdict(set)
         self._synonyms: defaultdict[tuple[int, str], set[int]] = defaultdict(set)
-        columns = ("gene_id", "taxon", "symbol", "synonyms", "ensembl_ids", "gene_type")
+        columns = (
+            "gene_id", "taxon", "symbol", "other_symbols", "synonyms", "ensembl_ids", "gene_type",
+        )  # fmt: skip
         rows = zip(*(genes[name].to_pylist() for name in columns), strict=True)
-        for gene_id, taxon, symbol, synonyms, ensembl_ids, gene_type in rows:
+        for gene_id, taxon, symbol, others, synonyms, ensembl_ids, gene_type in rows:
             self._current[taxon, str(gene_id)].add(gene_id)
-            for name in (symbol, *ensembl_ids) if symbol else ensembl_ids:
+            for name in filter(None, (symbol, *others, *ensembl_ids)):
                 self._current[taxon, name].add(gene_id)
             for name in synonyms:
-                self._synonyms[taxon, name].add(gene_id)
+                if name.lower() not in MISSING_WORDS:
+                    self._synonyms[taxon, name].add(gene_id)
             if gene_type == _PROTEIN_CODING:
-                coding[taxon, symbol].add(gene_id)
+                for name in (symbol, *others):
+                    coding[taxon, name].add(gene_id)
         # A symbol is at times also that of a disease or a locus; sources of texts on proteins mean
         # the one gene that codes for a protein.
         for key, genes_of_symbol in coding.items():

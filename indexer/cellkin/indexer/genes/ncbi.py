@@ -16,6 +16,12 @@ from cellkin.wire.errors import InputFileError
 
 _STRINGS = pa.list_(pa.string())
 _ENSEMBL_VERSION = re.compile(r"(ENS\w+)\.\d+")
+_OPTIONAL = (
+    "LocusTag", "Symbol_from_nomenclature_authority", "Full_name_from_nomenclature_authority",
+)  # fmt: skip
+"""Of gene_info; tables made by others often lack them."""
+_ID_AUTHORITIES = ("Ensembl:", "FLYBASE:FBgn", "WormBase:WBGene")
+_TAG_OF_SPECIES = re.compile(r"(?:Dmel|CELE)_(.+)")
 _NOT_A_GENE = "NEWENTRY"
 """Symbol of a record, one a species, for remarks on genes not in Gene; its name names nothing."""
 
@@ -29,6 +35,7 @@ GENE_INFO = pa.schema(
         pa.field("designations", _STRINGS),
         pa.field("ensembl_ids", _STRINGS),
         pa.field("gene_type", pa.string()),
+        pa.field("other_symbols", _STRINGS),  # NCBI's symbol where the authority has another
     ]
 )
 """What `read_gene_info` returns."""
@@ -73,7 +80,10 @@ def read_gene_info(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
     Returns
     -------
     pyarrow.Table
-        Of schema `GENE_INFO`, in the order of the file. Ensembl ids are those of ``dbXrefs``.
+        Of schema `GENE_INFO`, in the order of the file. The symbol is that of the nomenclature
+        authority where there is one, for it is what data are named by: NCBI calls MT-CO1 COX1.
+        Ensembl ids are those of ``dbXrefs`` and, as Ensembl has no other ids for these species, of
+        FlyBase and WormBase, and the locus tags of yeast and plants, ``YAL001C``.
 
     Raises
     ------
@@ -89,22 +99,29 @@ def read_gene_info(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
         "description": pa.string(),
         "type_of_gene": pa.string(),
         "Other_designations": pa.string(),
+        "LocusTag": pa.string(),
+        "Symbol_from_nomenclature_authority": pa.string(),
+        "Full_name_from_nomenclature_authority": pa.string(),
     }
     batches = []
-    for whole in stream_tsv(path, "NCBI gene_info", columns):
+    for whole in stream_tsv(path, "NCBI gene_info", columns, _OPTIONAL):
         batch = keep_taxa(whole, taxa, "tax_id")
-        symbol = pc.fill_null(batch["Symbol"], "")
-        nameless = pc.or_(pc.is_null(batch["description"]), pc.equal(symbol, _NOT_A_GENE))
+        ncbi_symbol = pc.fill_null(batch["Symbol"], "")
+        symbol = pc.fill_null(batch["Symbol_from_nomenclature_authority"], ncbi_symbol)
+        name = pc.coalesce(batch["description"], batch["Full_name_from_nomenclature_authority"])
+        nameless = pc.or_(pc.is_null(name), pc.equal(ncbi_symbol, _NOT_A_GENE))
+        ids, synonyms = _locus_tags(batch)
         genes = pa.record_batch(
             [
                 batch["tax_id"],
                 batch["GeneID"],
                 symbol,
-                pc.if_else(nameless, "", batch["description"]),
-                _split(batch["Synonyms"]),
+                pc.if_else(nameless, "", name),
+                synonyms,
                 _split(batch["Other_designations"]),
-                pa.array([_ensembl_ids(refs) for refs in batch["dbXrefs"].to_pylist()], _STRINGS),
+                ids,
                 pc.fill_null(batch["type_of_gene"], ""),
+                _others(ncbi_symbol, symbol),
             ],
             schema=GENE_INFO,
         )
@@ -292,9 +309,35 @@ def _split(joined: pa.Array) -> pa.Array:
     return pc.fill_null(pc.split_pattern(joined, "|"), pa.scalar([], _STRINGS))
 
 
+def _others(ncbi_symbol: pa.Array, symbol: pa.Array) -> pa.Array:
+    """Return NCBI's symbol of each gene, as a list, where it is not the symbol."""
+    pairs = zip(ncbi_symbol.to_pylist(), symbol.to_pylist(), strict=True)
+    return pa.array([[ncbi] if ncbi not in ("", shown) else [] for ncbi, shown in pairs], _STRINGS)
+
+
+def _locus_tags(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
+    """Return the Ensembl ids and the synonyms of genes, with what their locus tags add."""
+    ids = [_ensembl_ids(refs) for refs in batch["dbXrefs"].to_pylist()]
+    synonyms = _split(batch["Synonyms"])
+    tags = batch["LocusTag"]
+    if tags.null_count == len(tags):
+        return pa.array(ids, _STRINGS), synonyms
+    named = synonyms.to_pylist()
+    for own_ids, own_names, tag in zip(ids, named, tags.to_pylist(), strict=True):
+        if tag is None:
+            continue
+        if "_" not in tag and not own_ids:
+            own_ids.append(tag)
+            continue
+        of_species = _TAG_OF_SPECIES.fullmatch(tag)  # Dmel_CG3038, CELE_Y74C9A.3
+        more = [tag, of_species[1]] if of_species else [tag]
+        own_names += [name for name in more if name not in own_names]
+    return pa.array(ids, _STRINGS), pa.array(named, _STRINGS)
+
+
 def _ensembl_ids(references: str | None) -> list[str]:
     """Return the Ensembl gene ids, without version, in ``dbXrefs``."""
     if references is None:
         return []
-    ids = [ref.removeprefix("Ensembl:") for ref in references.split("|") if ref[:8] == "Ensembl:"]
-    return [without_version(found) for found in ids]
+    found = [ref.split(":")[-1] for ref in references.split("|") if ref.startswith(_ID_AUTHORITIES)]
+    return list(dict.fromkeys(without_version(name) for name in found))

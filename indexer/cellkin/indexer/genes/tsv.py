@@ -116,7 +116,7 @@ def _header(path: Path, what: str, expected: Collection[str]) -> list[str]:
 
 
 def stream_tsv(
-    path: Path, what: str, columns: Mapping[str, pa.DataType]
+    path: Path, what: str, columns: Mapping[str, pa.DataType], optional: Collection[str] = ()
 ) -> Iterator[pa.RecordBatch]:
     """Read some columns of a tab-separated file in batches of bounded memory.
 
@@ -131,6 +131,8 @@ def stream_tsv(
         What it should be, for errors: "NCBI gene_info".
     columns
         Type of each column wanted.
+    optional
+        Those of the columns that need not be there: their values are null then.
 
     Yields
     ------
@@ -144,7 +146,7 @@ def stream_tsv(
         another number of fields or with something else than an integer in an integer column.
     """
     with reading(path, what):
-        names = _header(path, what, columns)
+        names = _header(path, what, [name for name in columns if name not in optional])
         compression = "gzip" if is_gzip(path) else None
         with pa.input_stream(path, compression=compression) as stream:
             try:
@@ -158,6 +160,7 @@ def stream_tsv(
                     pa.csv.ConvertOptions(
                         include_columns=list(columns),
                         column_types=dict(columns),
+                        include_missing_columns=True,
                         null_values=["-"],
                         strings_can_be_null=True,
                     ),

@@ -15,7 +15,7 @@ from cellkin.indexer.genes.corpus import (
 )
 from cellkin.indexer.genes.download import DownloadRecord
 from cellkin.indexer.genes.report import JoinCounts, SharedText
-from cellkin.store.schema import CORPUS
+from cellkin.store.schema import CORPUS, OTHER_SYMBOLS
 from cellkin.wire.errors import InputFileError, InvalidArgumentError
 from cellkin.wire.terms import TextRung
 
@@ -123,6 +123,21 @@ def test_ids_of_all_files_come_together(sources: CorpusSources) -> None:
     assert found[2] == ("FUN", ["FUNNY"], [], [], "protein-coding")
     assert found[103] == ("Ort", [], ["ENSMUSG3"], [], "")
     assert found[77] == ("", [], [], [], "")
+
+
+def test_symbols_of_two_authorities_are_kept(write_gene_info: Write) -> None:
+    authority = "Symbol_from_nomenclature_authority"
+    cox1 = {"tax_id": 9606, "GeneID": 4512, "Symbol": "COX1", "description": "subunit I"}
+    ins = {"tax_id": 9606, "GeneID": 3630, "Symbol": "INS", "description": "insulin"}
+    path = write_gene_info(cox1 | {authority: "MT-CO1"}, ins | {authority: "INS"})
+    corpus = build_corpus(CorpusSources(path), CorpusOptions(template="{symbol}: {name}"))
+    assert corpus.table.schema == CORPUS.append(OTHER_SYMBOLS)
+    assert by_id(corpus, "symbol", "other_symbols", "text") == {
+        3630: ("INS", [], "INS: insulin"),
+        4512: ("MT-CO1", ["COX1"], "MT-CO1: subunit I"),
+    }
+    agreeing = write_gene_info(cox1 | {authority: "COX1"}, ins, name="agreeing")
+    assert build_corpus(CorpusSources(agreeing)).table.schema == CORPUS
 
 
 def test_the_report_counts_rungs_joins_and_genes_of_summaries_alone(sources: CorpusSources) -> None:

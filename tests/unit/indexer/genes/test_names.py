@@ -12,6 +12,7 @@ def names(*genes: dict[str, Any]) -> GeneNames:
         "synonyms": [],
         "ensembl_ids": [],
         "gene_type": "unknown",
+        "other_symbols": [],
     }
     return GeneNames(pa.Table.from_pylist([absent | gene for gene in genes]))
 
@@ -24,6 +25,19 @@ MOUSE = {"gene_id": 16334, "taxon": 10090, "symbol": "Ins2", "synonyms": ["GCG"]
 def test_a_gene_is_met_by_each_of_its_names() -> None:
     for name in ("INS", "IDDM", "ENSG07", "ENSG07.12", "3630"):
         assert names(INS, GCG).join([(9606, name, "x")]) == NamedTexts({3630: "x"}, 0, 0)
+
+
+def test_a_gene_is_met_by_the_symbol_of_another_authority() -> None:
+    cox1 = {"gene_id": 4512, "symbol": "MT-CO1", "other_symbols": ["COX1"]}
+    ptgs1 = {"gene_id": 5742, "symbol": "PTGS1", "synonyms": ["COX1"]}
+    for name in ("MT-CO1", "COX1"):
+        assert names(cox1, ptgs1).join([(9606, name, "x")]) == NamedTexts({4512: "x"}, 0, 0)
+
+
+def test_a_missing_name_means_no_gene() -> None:
+    scn11a = {"gene_id": 11280, "symbol": "SCN11A", "synonyms": ["NaN", "NA"]}
+    given = [(9606, name, "x") for name in ("NaN", "NA")]
+    assert names(scn11a).join(given) == NamedTexts({}, 0, 2)
 
 
 def test_a_symbol_beats_a_synonym_in_whatever_order_they_come() -> None:

@@ -2,6 +2,7 @@ import gzip
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,6 +43,7 @@ def test_gene_info_is_read_whatever_its_name_says(
             "designations": ["preproinsulin", "proinsulin"],
             "ensembl_ids": ["ENSG00000254647"],
             "gene_type": "protein-coding",
+            "other_symbols": [],
         },
         {
             "taxon": 10090,
@@ -52,7 +54,50 @@ def test_gene_info_is_read_whatever_its_name_says(
             "designations": [],
             "ensembl_ids": [],
             "gene_type": "",
+            "other_symbols": [],
         },
+    ]
+
+
+def named(table: Any, *columns: str) -> list[tuple[Any, ...]]:
+    return [tuple(row[name] for name in columns) for row in table.to_pylist()]
+
+
+def test_the_symbol_is_the_authoritys_and_that_of_ncbi_the_other(write_gene_info: Write) -> None:
+    authority, full = "Symbol_from_nomenclature_authority", "Full_name_from_nomenclature_authority"
+    mito = {"tax_id": 9606, "Symbol": "COX1", "Synonyms": "COI|MTCO1", authority: "MT-CO1"}
+    path = write_gene_info(
+        mito | {"GeneID": 4512, full: "mitochondrially encoded", "description": "subunit I"},
+        {"tax_id": 10090, "GeneID": 17708, "Symbol": "COX1", authority: "mt-Co1", full: "encoded"},
+        INS | {authority: "INS"},
+        ACTB,
+    )
+    assert named(ncbi.read_gene_info(path), "symbol", "other_symbols", "synonyms", "name") == [
+        ("MT-CO1", ["COX1"], ["COI", "MTCO1"], "subunit I"),
+        ("mt-Co1", ["COX1"], [], "encoded"),
+        ("INS", [], ["IDDM", "IDDM1"], 'insulin "A" chain'),
+        ("Actb", [], [], "actin, beta"),
+    ]
+
+
+def test_ids_and_locus_tags_of_other_databases_are_read(write_gene_info: Write) -> None:
+    refs = {"fly": "FLYBASE:FBgn0040373|AllianceGenome:FB:FBgn0040373", "worm": "WormBase:WBGene01"}
+    path = write_gene_info(
+        {"tax_id": 7227, "GeneID": 1, "Symbol": "CG3038", "LocusTag": "Dmel_CG3038",
+         "Synonyms": "CG3038|EG:1", "dbXrefs": refs["fly"]},
+        {"tax_id": 6239, "GeneID": 2, "Symbol": "homt-1", "LocusTag": "CELE_Y74C9A.3",
+         "dbXrefs": refs["worm"]},
+        {"tax_id": 559292, "GeneID": 3, "Symbol": "TFC3", "LocusTag": "YAL001C",
+         "dbXrefs": "SGD:S000000001"},
+        {"tax_id": 9606, "GeneID": 4, "Symbol": "COX1", "LocusTag": "KEG9_p01"},
+        INS,
+    )  # fmt: skip
+    assert named(ncbi.read_gene_info(path), "ensembl_ids", "synonyms") == [
+        (["FBgn0040373"], ["CG3038", "EG:1", "Dmel_CG3038"]),
+        (["WBGene01"], ["CELE_Y74C9A.3", "Y74C9A.3"]),
+        (["YAL001C"], []),
+        ([], ["KEG9_p01"]),
+        (["ENSG00000254647"], ["IDDM", "IDDM1"]),
     ]
 
 
