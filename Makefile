@@ -73,7 +73,7 @@ demo: dev  ## Label mouse cells from a human reference by gene text alone.
 lock: | $(BIN)/uv  ## Choose the newest versions that fit together, into .ci/constraints.txt.
 	{ echo '# The versions that are tested, for every supported Python. Made by: make lock'; \
 	  echo 'torch==$(TORCH)' | $(UV) pip compile -c - --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --no-emit-index-url \
-	    --extra cpu --extra cells --extra embed --extra milvus --extra ray --extra server --extra traces --extra anndata --extra arrow --extra pandas --extra plot --group dev \
+	    --extra cpu --extra cells --extra embed --extra milvus --extra ray --extra server --extra traces --extra anndata --extra arrow --extra filters --extra pandas --extra plot --group dev \
 	    pyproject.toml clients/pyproject.toml | grep -vE '^(-e|cellkin|nvidia-|cuda-|triton|torch==)'; echo 'torch==$(TORCH)'; } > .ci/constraints.tmp
 	mv .ci/constraints.tmp .ci/constraints.txt
 
