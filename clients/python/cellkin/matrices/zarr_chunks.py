@@ -122,4 +122,4 @@ def _begins_with_zeros(values: npt.NDArray[Any]) -> bool:
     """Tell whether values begin with zeros, and have hardly any farther on."""
     rest = values[np.argmax(values != 0) :] if values.any() else values[:0]
     n_zeros = len(rest) - np.count_nonzero(rest)
-    return len(rest) < len(values) and n_zeros <= _MAX_ZEROS * len(rest)
+    return bool(len(rest) < len(values) and n_zeros <= _MAX_ZEROS * len(rest))
