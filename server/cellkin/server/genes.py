@@ -96,7 +96,7 @@ class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
         return [
             wire.Gene(
                 record=gene_record(genes, row),
-                synonyms=texts[gene_id]["synonyms"],
+                synonyms=[*texts[gene_id].get("other_symbols", ()), *texts[gene_id]["synonyms"]],
                 ensembl_ids=texts[gene_id]["ensembl_ids"],
                 former_ids=texts[gene_id]["former_ids"],
                 gene_type=texts[gene_id]["gene_type"],

@@ -1,5 +1,6 @@
 """The match report: how the gene names of a matrix met the corpus. Every later step rests on it."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,13 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cellkin.wire.errors import GenesUnmatchedError
-from cellkin.wire.species import taxon_name
+from cellkin.wire.features import NonGene, non_genes
+from cellkin.wire.species import species_of_ids, taxon_name
 from cellkin.wire.terms import MATCHED_ROUTES, GeneRoute, TextRung
 
 MIN_GENES = 20
 """Below this many genes with a vector nothing is labelled."""
 MIN_SHARE = 0.05
-"""Below this share of the given names with a vector nothing is labelled."""
+"""Below this share of the names that may be genes with a vector nothing is labelled."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ class GeneMatch:
         return int(np.count_nonzero(self.in_space))
 
     @property
+    def n_genes(self) -> int:
+        """Distinct genes among those with a vector: one that is named many times is one."""
+        return len(np.unique(self.gene_ids[self.in_space > 0]))
+
+    @property
     def counted_routes(self) -> npt.NDArray[np.uint8]:
         """(n_names,) uint8, `routes`, but UNMATCHED where a name's gene has no vector."""
         counts = (self.in_space > 0) | (self.routes == GeneRoute.AMBIGUOUS)
@@ -75,17 +82,28 @@ class GeneMatch:
         Raises
         ------
         GenesUnmatchedError
-            If fewer than `MIN_GENES` names, or less than `MIN_SHARE` of them, have a vector. Its
-            metadata is the report.
+            If fewer than `MIN_GENES` genes have a vector, or less than `MIN_SHARE` of the names that
+            may be genes, each counted once. Its metadata is the report.
         """
-        # A gene that is named many times is one gene.
-        n_genes = len(np.unique(self.gene_ids[self.in_space > 0]))
-        if n_genes >= MIN_GENES and self.n_used >= MIN_SHARE * self.n_given:
+        n_genes = self.n_genes
+        used = {names[i] for i in np.flatnonzero(self.in_space > 0).tolist()}
+        given = set(names)
+        others: Counter[NonGene] = Counter()
+        if len(used) < MIN_SHARE * len(given):  # what is plainly no gene is not counted
+            kinds = non_genes(names)
+            others = Counter(kinds.values())
+            given -= {names[i] for i in kinds} - used
+        if n_genes >= MIN_GENES and len(used) >= MIN_SHARE * len(given):
             return
         lost = [str(names[i]) for i in np.flatnonzero(self.in_space == 0)[:5]]
         unused = f" Not used, for example: {', '.join(lost)}." if lost else ""
+        if others:
+            n, kinds_said = others.total(), ", ".join(others)
+            unused += f" Of the names {n} are plainly no genes and not counted ({kinds_said})."
+        if (stated := species_of_ids(names)) and stated != self.taxon:
+            unused += f" Most are Ensembl ids of {taxon_name(stated)}: is it in the corpus?"
         raise GenesUnmatchedError(
-            f"{self.n_given} gene names mean {n_genes} genes that count, too few to label anything "
+            f"{self.n_given} gene names mean {n_genes} genes with text, too few to label anything "
             f"by: at least {MIN_GENES} genes and {MIN_SHARE:.0%} of the names are needed.{unused} "
             "Names may be NCBI GeneIDs, symbols, synonyms or Ensembl gene ids of a species in the "
             "corpus; check var_names",
@@ -98,6 +116,7 @@ class GeneMatch:
             "genes_given": self.n_given,
             "genes_matched": self.n_matched,
             "genes_used": self.n_used,
+            "genes_distinct": self.n_genes,
             "taxon": self.taxon,
         }
         counts |= {f"route_{r.name.lower()}": n for r, n in self.by_route().items()}
@@ -156,7 +175,9 @@ class GeneMatch:
             for r in self.by_route()
         ]
         rows += [row(f"text: {r.label}", self.rungs == r) for r in self.by_rung()]
-        rows.append(row("used", self.in_space > 0))
+        n_genes = self.n_genes
+        repeated = "" if n_genes == self.n_used else f", {n_genes:,} distinct genes"
+        rows.append(row(f"used{repeated}", self.in_space > 0))
         return rows
 
 

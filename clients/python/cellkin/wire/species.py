@@ -1,6 +1,9 @@
 """The species of single-cell data: their names, and the forms of their Ensembl gene ids."""
 
 import difflib
+import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cellkin.wire.errors import InvalidArgumentError
@@ -90,6 +93,7 @@ SPECIES = (
 """Most used first: of species that names fit equally well the first one is meant."""
 
 _BY_TAXON = {species.taxon: species for species in SPECIES}
+_ID = re.compile(r"(ENS[A-Z]*G|FBgn|WBGene)[0-9]+")
 _CLOSE = 0.6
 _NO_TAXON = 1 << 31
 
@@ -138,6 +142,14 @@ def taxon_id(given: int | str) -> int:
         {"close": ",".join(close)},
         field="taxon",
     )
+
+
+def species_of_ids(names: Iterable[str]) -> int:
+    """Return the species that most of the names are Ensembl ids of, 0 where they are of none."""
+    prefixes = Counter(found[1] if (found := _ID.match(name)) else "" for name in names)
+    prefix, n = next(iter(prefixes.most_common(1)), ("", 0))
+    taxon_of = {species.ensembl: species.taxon for species in SPECIES if species.ensembl}
+    return taxon_of.get(prefix, 0) if 2 * n > prefixes.total() else 0
 
 
 def _taxa_by_name() -> dict[str, int]:

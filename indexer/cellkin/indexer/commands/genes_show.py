@@ -58,6 +58,11 @@ def _described(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("taxon", str(record["taxon"])),
         ("name", record["name"] or "-"),
         ("type", record["gene_type"] or "-"),
+        *(
+            [("other symbols", ", ".join(others))]
+            if (others := record.get("other_symbols"))
+            else []
+        ),
         ("synonyms", ", ".join(record["synonyms"]) or "-"),
         ("Ensembl ids", ", ".join(record["ensembl_ids"]) or "-"),
         ("corpus", record["corpus"]),
