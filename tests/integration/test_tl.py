@@ -363,6 +363,60 @@ def test_clusters_get_a_label_each(
         ck.tl.annotate([adata], "trio", client=client, clusters="leiden")
 
 
+def test_clusters_of_a_file_get_a_label_each(
+    client: ck.Client, adata: anndata.AnnData, path: Path
+) -> None:
+    ck.tl.annotate(adata, "trio", client=client, clusters="cell_type")
+    by_path = ck.tl.annotate(path, "trio", client=client, clusters="cell_type")
+    assert_same(by_path.to_pandas().drop(columns="cluster"), results(adata))
+    assert by_path.clusters.to_pandas().equals(
+        pd.DataFrame(adata.uns["cellkin"]["clusters"]).reset_index(drop=True)
+    )
+    with (
+        ck.Client("127.0.0.1:9") as nobody,
+        pytest.raises(NotFoundError, match="no obs column 'leiden'; there is: cell_type"),
+    ):
+        # Refused before anything is sent.
+        ck.tl.annotate(path, "trio", client=nobody, clusters="leiden")
+    # Of an earlier call nothing is left.
+    ck.tl.annotate(adata, "trio", client=client)
+    assert "cellkin_cluster_label" not in adata.obs
+
+
+@pytest.mark.parametrize(
+    ("ask", "fragment"),
+    [
+        (lambda a, c: ck.tl.annotate(a, 3, client=c), r"index is 3 \(int\)"),
+        (lambda a, c: ck.tl.annotate(a, "trio", client="here"), "client is 'here'"),
+        (lambda a, c: ck.tl.annotate(pd.DataFrame(), "trio", client=c), "given as DataFrame"),
+        (lambda a, c: ck.tl.annotate(a, "trio", client=c, min_probability="x"), "give a number"),
+        (lambda a, c: ck.tl.annotate(a, "trio", client=c, exclude_batches="d0"), "list of str"),
+        (lambda a, c: ck.tl.search_cells(a, "trio", client=c, k=0), "k is 0"),
+        (lambda a, c: ck.tl.search_cells(a, "trio", client=c, filters=["x"]), "of CellFilter"),
+        (lambda a, c: ck.tl.explain(a[:2].copy(), "trio", client=c, n_genes=0), "n_genes is 0"),
+        (lambda a, c: ck.reproduce(pd.DataFrame(), client=c), "given as DataFrame"),
+        (lambda a, c: ck.pl.labels(pd.DataFrame()), "given as DataFrame"),
+        (lambda a, c: c.set_alias("index", "x", "y"), "kind is 'index'"),
+    ],
+)
+def test_wrong_arguments_are_errors_of_cellkin(
+    client: ck.Client, adata: anndata.AnnData, ask: Any, fragment: str
+) -> None:
+    with pytest.raises(InvalidArgumentError, match=fragment):
+        ask(adata, client)
+
+
+@pytest.mark.filterwarnings("ignore:Observation names are not unique")
+def test_cells_of_one_name_are_labelled_and_warned_of(
+    client: ck.Client, adata: anndata.AnnData
+) -> None:
+    right = ck.tl.annotate([adata], "trio", client=client)
+    adata.obs_names = ["cell"] * 90
+    with pytest.warns(AnswerWarning, match="89 of 90 cells have the name of a cell before"):
+        found = ck.tl.annotate([adata], "trio", client=client)
+    assert list(found.labels) == list(right.labels)
+
+
 def test_vectors_hits_and_explanations(
     client: ck.Client, adata: anndata.AnnData, tmp_path: Path
 ) -> None:

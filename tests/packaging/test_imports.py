@@ -39,7 +39,7 @@ STORE = {"cellkin": ("",), "cellkin-client": ("",)}
 INDEXER = {"cellkin": ("", "cpu", "cells"), "cellkin-client": ("",)}
 SERVER = {"cellkin": ("", "cpu", "server"), "cellkin-client": ("",)}
 OWN = {"cellkin": ("", "cpu", "cells", "server"), "cellkin-client": ("",)}
-COMMANDS = {
+COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
     "cellkin.cli.main": CLIENT,
     "cellkin.cli.indexes": CLIENT,
     "cellkin.cli.status": CLIENT,

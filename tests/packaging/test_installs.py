@@ -15,7 +15,8 @@ from time import monotonic
 import pandas as pd
 import pytest
 from tests.integration.conftest import running_server
-from tests.packaging.test_fresh_client import ROOT, UV, megabytes
+from tests.packaging.test_fresh_client import UV, megabytes
+from tests.tutorials.runner import ROOT
 
 README = (ROOT / "README.md").read_text()
 LINE = re.compile(r"^pip install (?P<what>.+?) +# (?P<kind>[a-z]+): ", re.MULTILINE)
@@ -47,12 +48,12 @@ class Environment:
         self.variables = {n: v for n, v in os.environ.items() if not n.startswith("PYTHON")}
         self.variables["XDG_CACHE_HOME"] = str(self._work / "cache")
 
-    def run(self, *arguments: str | Path, code: int = 0, **more: str) -> str:
-        """Run a command of the environment; return what it prints, both outputs together."""
+    def run(self, *arguments: str | Path, code: int = 0, asked: str = "") -> str:
+        """Run a command of the environment, asking a server; return what it prints anywhere."""
         done = subprocess.run(
             [self._bin / arguments[0], *arguments[1:]],
             cwd=self._work,
-            env=self.variables | more,
+            env=self.variables | ({"CELLKIN_ADDRESS": asked} if asked else {}),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -91,15 +92,12 @@ def check(
 
     def client(env: Environment) -> None:
         assert env.commands() == {"annotate", "explain", "indexes", "search", "status"}
-        asked = {"CELLKIN_ADDRESS": address}
-        env.run("cellkin", "annotate", query_path, "--index", "trio", "-o", "labels.csv", **asked)
+        asked = ("annotate", query_path, "--index", "trio", "-o")
+        env.run("cellkin", *asked, "labels.csv", asked=address)
         table = pd.read_csv(env._work / "labels.csv")
         assert (table["winner"] == ["alpha", "beta", "delta"] * 20).mean() > 0.9
         assert "cellkin[cpu,server]" in env.run("cellkin", "serve", code=2)
-        refused = env.run(
-            "cellkin", "annotate", query_path, "--index", "trio", "-o", "labels.parquet", code=2,
-            **asked,
-        )  # fmt: skip
+        refused = env.run("cellkin", *asked, "labels.parquet", code=2, asked=address)
         assert "cellkin-client[arrow]" in refused
 
     def indexer(env: Environment) -> None:
