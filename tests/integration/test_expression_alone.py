@@ -9,6 +9,7 @@ from pathlib import Path
 import anndata
 import numpy as np
 import pytest
+import scipy.sparse as sp
 from tests.integration.live import Live, block, live_server
 
 from cellkin.client import Client
@@ -96,7 +97,7 @@ def test_the_text_space_is_refused_with_what_to_do(live: Live, make_cells: Make)
         with pytest.raises(FailedPreconditionError, match=r"no text space.*genes import"):
             client.predict_subtypes("alone", GENES, cells.X, units=1, space="text")
         with pytest.raises(FailedPreconditionError, match="no text space"):
-            client.search_cells("alone", cells=cells.X, genes=GENES, units=1, space="text")
+            client.search_cells("alone", cells.X, genes=GENES, units=1, space="text")
 
 
 def test_names_of_another_species_are_refused(live: Live, make_cells: Make) -> None:
@@ -138,7 +139,9 @@ def test_labels_are_explained(live: Live, make_cells: Make) -> None:
     assert answer.space == wire.SPACE_KIND_EXPRESSION
     (explained,) = answer.explanations
     assert explained.label == cells.obs["cell_type"].iloc[0]
-    assert all(gene.gene_id < 0 and gene.symbol.startswith("GENE") for gene in explained.genes)
+    assert all(
+        each.gene_id < 0 and each.symbol.startswith("GENE") for each in explained.contributions
+    )
 
 
 def test_commands_show_it(alone: Path, live: Live, run_cellkin: Run, query_path: Path) -> None:
@@ -183,10 +186,12 @@ def test_it_grows_and_merges(
             read_vectors(store, entry)
 
 
-def test_indexes_of_different_spaces_are_not_merged(alone: Path, reference_path: Path) -> None:
+def test_indexes_of_different_spaces_are_not_merged(
+    alone: Path, make_cells: Make, tmp_path: Path
+) -> None:
     store = Store.open(str(alone))
-    half = Reference([reference_path], "cell_type")
-    index_by_expression(store, "apart", half)
+    make_cells(90, 6).write_h5ad(tmp_path / "apart.h5ad")
+    index_by_expression(store, "apart", Reference([tmp_path / "apart.h5ad"], "cell_type"))
     with pytest.raises(FailedPreconditionError, match="2 cell spaces"):
         merge_indexes(store, "no", [VersionName("alone"), VersionName("apart")])
 
@@ -204,7 +209,9 @@ def test_a_corpus_of_the_store_names_the_genes(own_store: Path, reference_path: 
         Client(live.address) as client,
         pytest.raises(FailedPreconditionError, match=r"as genes of mouse.*genes import"),
     ):
-        client.predict_subtypes("named", mouse, np.ones((2, 120), np.float32), units=1)
+        client.predict_subtypes(
+            "named", mouse, sp.csr_matrix(np.ones((2, 120), np.float32)), units=1
+        )
 
 
 def test_without_an_embedding_both_ways_are_said_before_files_are_read(

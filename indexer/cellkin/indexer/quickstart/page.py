@@ -6,6 +6,7 @@ from html import escape
 
 from cellkin.indexer.evaluation.page import document
 from cellkin.indexer.quickstart.result import Confusion, Result
+from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import UNKNOWN_LABEL
 
 _SHOWN_TYPES = 40
@@ -82,10 +83,10 @@ def _unknown(result: Result) -> str:
 
 def _genes(result: Result) -> str:
     told = result.told
-    rows = [
-        (escape(name.replace("_", " ")), escape(str(value)))
-        for name, value in told["gene_match"].items()
-    ]
+    match = dict(told["gene_match"])
+    taxon = int(match.pop("taxon", 0))
+    rows = [(escape(name.replace("_", " ")), escape(str(n))) for name, n in match.items()]
+    rows.append(("species", escape(taxon_name(taxon) if taxon else "not known")))
     said = (
         f"<p>{told['shared_expression']:.0%} of the reference's expression is in genes of the "
         f"query. Values were read as {escape(str(told['units']))}.</p>"
