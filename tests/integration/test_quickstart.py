@@ -83,7 +83,7 @@ def test_the_page_needs_nothing_else_and_says_what_was_found(made: tuple[Path, s
     data = re.search(r'id="figures">(.*?)</script>', text, re.DOTALL)
     assert data is not None
     told = json.loads(data[1])
-    assert sum(told["labels"].values()) == 60
+    assert sum(told["label_counts"].values()) == 60
     assert told["held_out_accuracy"] > 0.9
     assert told["compared"]["agreement"] > 0.9
     assert sum(map(sum, told["compared"]["counts"])) == 60

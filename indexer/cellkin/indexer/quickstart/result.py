@@ -118,7 +118,7 @@ class Result:
             "reference_cells": self.n_reference,
             "reference_labels": self.n_types,
             "cells": len(self.cells),
-            "labels": {name: n for name, n, *_ in self.label_rows()},
+            "label_counts": {name: n for name, n, *_ in self.label_rows()},
             "unknown_share": self.unknown_share,
             "unknown_reasons": self.reasons(),
             "held_out_accuracy": None if self.quality is None else self.quality.accuracy,
