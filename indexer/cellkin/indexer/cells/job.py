@@ -163,7 +163,7 @@ def index_by_expression(
     reference: Reference,
     corpus: VersionName | None = None,
     job: Job | None = None,
-    also_named: Sequence[NamedFile] = (),
+    linked: Sequence[NamedFile] = (),
 ) -> IndexReport:
     """Fit an expression space alone to a reference, and publish its cells as an index.
 
@@ -177,8 +177,8 @@ def index_by_expression(
     corpus
         The corpus by which genes are named; None for the store's own, or, where it has none, for
         one that is made of the files' names, see `cellkin.indexer.genes.own_names`.
-    also_named
-        Other files whose gene names are put to those of the reference, where a corpus is made.
+    linked
+        Other files that say which symbols and ids belong together, where a corpus is made.
 
     Raises
     ------
@@ -199,7 +199,7 @@ def index_by_expression(
     files.require_different()
     if named_by is None:
         named = [NamedFile.read(source.path, reference.how) for source in files.sources]
-        named_by = publish_own_names(store, name, [*named, *also_named], reference.taxon)
+        named_by = publish_own_names(store, name, named, reference.taxon, linked)
     genes = read_gene_names(store, named_by)
     resolutions = files.resolved(genes)
     matched = match_files(files.sources, resolutions, genes, None)

@@ -156,7 +156,11 @@ def find_corpus(store: Store, wanted: VersionName | None = None) -> Entry | None
 
 
 def publish_own_names(
-    store: Store, index: str, files: Sequence[NamedFile], taxon: int = 0
+    store: Store,
+    index: str,
+    files: Sequence[NamedFile],
+    taxon: int = 0,
+    linked: Sequence[NamedFile] = (),
 ) -> Entry:
     """Publish the names of files as a corpus; the same names give the version there is.
 
@@ -167,22 +171,26 @@ def publish_own_names(
     index
         The name of the cell index it is for.
     files
-        The names, those of the reference first.
+        The names of the reference.
     taxon
         NCBI taxonomy id of all files; 0 infers it, file by file.
+    linked
+        Other files, which bring no gene, and only say which symbol and id of the reference's genes
+        belong together.
     """
-    taxa = taxa_of(files, taxon)
-    table = own_names(files, taxa)
+    every = [*files, *linked]
+    taxa = taxa_of(every, taxon)
+    table = own_names(files, taxa[: len(files)], linked, taxa[len(files) :])
     name = f"names-{index}"[:_LONGEST_NAME]
     before = store.catalog.view().entries(Kind.CORPUS, name)
     if before and before[-1].digest == table_digest(table):
         return before[-1]
     manifest = {
         "own_names": True,
-        "files": [file.file for file in files],
+        "files": [file.file for file in every],
         "taxa": {
             file.file: taxon_name(of) if of else "not known"
-            for file, of in zip(files, taxa, strict=True)
+            for file, of in zip(every, taxa, strict=True)
         },
         "taxa_inferred": not taxon,
         "n_genes": len(table),
@@ -206,7 +214,12 @@ def taxa_of(files: Sequence[NamedFile], taxon: int = 0) -> list[int]:
     return [each or first for each in found]
 
 
-def own_names(files: Iterable[NamedFile], taxa: Sequence[int]) -> pa.Table:
+def own_names(
+    files: Iterable[NamedFile],
+    taxa: Sequence[int],
+    linked: Iterable[NamedFile] = (),
+    linked_taxa: Sequence[int] = (),
+) -> pa.Table:
     """Make the table of a corpus: a gene an Ensembl id, and a gene a symbol that has no id.
 
     A symbol with several ids is that of several genes, and so names none of them.
@@ -218,6 +231,8 @@ def own_names(files: Iterable[NamedFile], taxa: Sequence[int]) -> pa.Table:
     taxa
         NCBI taxonomy id of each file, 0 where it is not known: genes of different species are
         different genes.
+    linked, linked_taxa
+        Files that bring no gene, see `publish_own_names`, and the species of each.
 
     Returns
     -------
@@ -234,6 +249,11 @@ def own_names(files: Iterable[NamedFile], taxa: Sequence[int]) -> pa.Table:
                     known[symbol] = None
             elif symbol:
                 alone[taxon, symbol] = None
+    for file, taxon in zip(linked, linked_taxa, strict=True):
+        for symbol, ensembl_id in zip(file.symbols, file.ensembl_ids, strict=True):
+            gene = taxon, ensembl_id
+            if symbol and ensembl_id and (gene in symbols_of or (taxon, symbol) in alone):
+                symbols_of.setdefault(gene, {})[symbol] = None
     with_id = {(taxon, symbol) for (taxon, _), known in symbols_of.items() for symbol in known}
     rows = [(taxon, list(known), [number]) for (taxon, number), known in symbols_of.items()]
     rows += [(taxon, [symbol], []) for taxon, symbol in alone if (taxon, symbol) not in with_id]

@@ -119,7 +119,7 @@ def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, fl
             store = Store.create(str(folder / STORE))
             wanted = Reference([question.reference], question.label, question.batch, question.taxon)
             job = Job(stages=stages, judging=Judging.CELLS)
-            report = index_by_expression(store, question.index, wanted, job=job, also_named=[named])
+            report = index_by_expression(store, question.index, wanted, job=job, linked=[named])
         with (
             serving(steps, folder / STORE, folder / "server.log") as address,
             steps.step("annotate", ""),

@@ -131,6 +131,17 @@ def test_a_file_that_does_not_say_is_of_the_others_species() -> None:
     assert taxa_of([plain, human], 9544) == [9544, 9544]
 
 
+def test_a_linked_file_joins_names_and_brings_no_gene() -> None:
+    symbols, ids = NamedFile.of("a", ["INS", "GCG"]), NamedFile.of("b", IDS[:1])
+    link = NamedFile.of("q", ["INS", "GENE1", "OTHER", "HLA.A"], [IDS[5], IDS[0], IDS[7], ""])
+    table = own_names([symbols, ids], [9606, 9606], [link], [9606])
+    rows = zip(*(table[name].to_pylist() for name in ("symbol", "ensembl_ids")), strict=True)
+    assert sorted(rows) == [("GCG", []), ("GENE1", IDS[:1]), ("INS", IDS[5:6])]
+    foreign = own_names([symbols], [9606], [link], [10090])
+    assert foreign["symbol"].to_pylist() == ["GCG", "INS"]
+    assert not any(foreign["ensembl_ids"].to_pylist())
+
+
 def test_genes_of_two_species_are_different_genes() -> None:
     files = [NamedFile.of("a", SYMBOLS), NamedFile.of("b", SYMBOLS)]
     assert len(own_names(files, [9606, 9544])) == 2 * N
