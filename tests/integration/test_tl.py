@@ -392,7 +392,10 @@ def test_clusters_of_a_file_get_a_label_each(
         (lambda a, c: ck.tl.annotate(a, "trio", client=c, min_probability="x"), "give a number"),
         (lambda a, c: ck.tl.annotate(a, "trio", client=c, exclude_batches="d0"), "list of str"),
         (lambda a, c: ck.tl.search_cells(a, "trio", client=c, k=0), "k is 0"),
-        (lambda a, c: ck.tl.search_cells(a, "trio", client=c, filters=["x"]), "of CellFilter"),
+        (
+            lambda a, c: ck.tl.search_cells(a, "trio", client=c, filters=["x"]),  # type: ignore[list-item]
+            "of CellFilter",
+        ),
         (lambda a, c: ck.tl.explain(a[:2].copy(), "trio", client=c, n_genes=0), "n_genes is 0"),
         (lambda a, c: ck.reproduce(pd.DataFrame(), client=c), "given as DataFrame"),
         (lambda a, c: ck.pl.labels(pd.DataFrame()), "given as DataFrame"),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import packages_distributions
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -32,14 +33,15 @@ COMES_WITH = {
 CALLED = {"faiss": {"faiss-cpu"}, "lance": {"pylance"}, "grpc": {"grpcio"}}
 # Looked for and done without, where others bring them.
 OPTIONAL = {"hdf5plugin"}
+Brought: TypeAlias = dict[str, tuple[str, ...]]
 # What users install for each command: README.md says so.
-CLIENT = {"cellkin-client": ("",)}
-FILES = {"cellkin-client": ("", "anndata")}
-STORE = {"cellkin": ("",), "cellkin-client": ("",)}
-INDEXER = {"cellkin": ("", "cpu", "cells"), "cellkin-client": ("",)}
-SERVER = {"cellkin": ("", "cpu", "server"), "cellkin-client": ("",)}
-OWN = {"cellkin": ("", "cpu", "cells", "server"), "cellkin-client": ("",)}
-COMMANDS: dict[str, dict[str, tuple[str, ...]]] = {
+CLIENT: Brought = {"cellkin-client": ("",)}
+FILES: Brought = {"cellkin-client": ("", "anndata")}
+STORE: Brought = {"cellkin": ("",), "cellkin-client": ("",)}
+INDEXER: Brought = {"cellkin": ("", "cpu", "cells"), "cellkin-client": ("",)}
+SERVER: Brought = {"cellkin": ("", "cpu", "server"), "cellkin-client": ("",)}
+OWN: Brought = {"cellkin": ("", "cpu", "cells", "server"), "cellkin-client": ("",)}
+COMMANDS = {
     "cellkin.cli.main": CLIENT,
     "cellkin.cli.indexes": CLIENT,
     "cellkin.cli.status": CLIENT,

@@ -1,8 +1,10 @@
 """Labelling files of cells, and writing the labels down."""
 
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from gzip import GzipFile
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from cellkin.client.annotation import Annotation
 from cellkin.client.arguments import typed
@@ -218,13 +220,13 @@ def write_labels(annotation: Annotation, target: Path, *, overwrite: bool = Fals
         with replacing(target) as partial:
             parquet.write_table(table, partial)
         return
-    # Without a time the same labels are the same bytes.
-    packed = {"method": "gzip", "mtime": 0} if ending.endswith(".gz") else None
     frame = annotation.to_pandas()
-    with replacing(target) as partial:
-        frame.to_csv(
-            partial, sep=_SEPARATORS[ending], index=False, compression=packed, lineterminator="\n"
-        )
+    with replacing(target) as partial, ExitStack() as stack:
+        file: IO[bytes] = stack.enter_context(partial.open("wb"))
+        if ending.endswith(".gz"):
+            # Without a name and a time the same labels are the same bytes.
+            file = stack.enter_context(GzipFile("", "wb", fileobj=file, mtime=0))
+        frame.to_csv(file, sep=_SEPARATORS[ending], index=False, lineterminator="\n", mode="wb")
 
 
 def write_annotation(
