@@ -24,6 +24,7 @@ from cellkin.indexer.cells.engines import Engine, LocalEngine
 from cellkin.indexer.cells.job import (
     Job,
     append_cells,
+    index_by_expression,
     index_cells,
     merge_indexes,
     place_like,
@@ -32,7 +33,7 @@ from cellkin.indexer.cells.publish import IndexChoice, Stages
 from cellkin.indexer.cells.report import cautions
 from cellkin.indexer.cells.sources import Reference
 from cellkin.indexer.spaces.readout import Votes
-from cellkin.space.recipe import TEXT_V1, TEXT_V1_NT_XENT
+from cellkin.space.recipe import TEXT_V1, TEXT_V1_NT_XENT, TEXT_V2
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.cell_index import read_cell_index
 from cellkin.store.cell_table import cell_table, read_vectors
@@ -239,6 +240,44 @@ def test_what_weakens_labels_is_kept(store: Store, files: list[Path]) -> None:
     given = index_cells(store, "given", donors, EMBEDDING, TEXT_V1)
     assert given.entry.manifest["likely_batch"] == ""
     assert cautions(given.entry.manifest, control=False) == []
+
+
+def test_one_label_tells_nothing_apart(store: Store, files: list[Path], tmp_path: Path) -> None:
+    cells = anndata.read_h5ad(files[0])
+    one = cells[cells.obs["cell_type"] == "alpha"].copy()
+    one.write_h5ad(tmp_path / "one.h5ad")
+    alone = Reference([tmp_path / "one.h5ad"], "cell_type")
+    for asked in (
+        lambda: index_cells(store, "one", alone, EMBEDDING, TEXT_V1),
+        lambda: index_by_expression(store, "one", alone),
+    ):
+        with pytest.raises(InvalidArgumentError, match=r"1 label, 'alpha'.*nothing to tell apart"):
+            asked()
+    # Where an index knows the label, such cells are welcome, and its labels keep their numbers.
+    make(store, files[1:], name="both")
+    like = place_like(store, "like", alone, VersionName("both")).entry
+    assert like.manifest["label_counts"] == {"alpha": one.n_obs, "beta": 0, "delta": 0}
+    appended = append_cells(store, VersionName("both"), alone).entry
+    assert appended.manifest["label_counts"]["alpha"] > one.n_obs
+
+
+@pytest.mark.parametrize("few", [1, 2])
+def test_a_label_of_few_cells_is_taken_with_a_warning(
+    store: Store, files: list[Path], tmp_path: Path, few: int
+) -> None:
+    cells = anndata.read_h5ad(files[0])
+    kinds = cells.obs["cell_type"].to_numpy()
+    kept = np.r_[np.flatnonzero(kinds == "alpha"), np.flatnonzero(kinds == "beta")[:few]]
+    cells[kept].copy().write_h5ad(tmp_path / "few.h5ad")
+    reference = Reference([tmp_path / "few.h5ad"], "cell_type")
+    entry = index_cells(store, "few", reference, EMBEDDING, TEXT_V2).entry
+    assert entry.manifest["few_cells"] == {"beta": few}
+    assert any(f"beta ({few})" in said for said in cautions(entry.manifest, control=False))
+    index = read_cell_index(store.index_folder(entry))
+    for part in index.parts.values():
+        assert part.readout.ceilings.tolist() == pytest.approx([1, few / (few + 1)])
+    made = place_like(store, "second", reference, VersionName("few")).entry
+    assert made.manifest["few_cells"] == {"beta": few}
 
 
 def test_fewer_false_alarms_mean_a_limit_farther_off(store: Store, files: list[Path]) -> None:

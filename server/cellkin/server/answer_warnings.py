@@ -129,8 +129,9 @@ def _of_shared_genes(labeler: Labeler) -> list[wire.Warning]:
             wire.Warning(
                 reason="FEW_SHARED_GENES",
                 message=f"the query's genes have {labeler.shared_expression:.1%} of the "
-                "reference's expression: more cells are unknown or wrong than with all genes; give "
-                "all genes that were measured",
+                "reference's expression: where they say little of what tells two labels apart, a "
+                "label is claimed only from a higher probability on, and more cells are unknown "
+                "than with all genes; give all genes that were measured",
             )
         ]
     return []

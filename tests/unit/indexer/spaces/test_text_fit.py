@@ -43,6 +43,14 @@ def test_labels_of_a_few_cells_count_where_there_are_no_others() -> None:
     np.testing.assert_allclose(label_dispersion(few), defined(few), atol=1e-5)
 
 
+@pytest.mark.parametrize("few", [1, 2])
+def test_one_label_of_enough_cells_leaves_genes_that_weigh(few: int) -> None:
+    found = label_dispersion(sample_of([30, few]))
+    assert np.median(found[:20]) > np.median(found[20:])
+    fitted = fit_text(text_space(TEXT_V2), sample_of([30, few]))
+    assert not fitted.place(sample_of([30, few]).cells).empty.any()
+
+
 def test_labels_weigh_alike_however_many_cells_they_have() -> None:
     # Every cell of a label twice changes nothing.
     twice = np.sort(np.concatenate([np.arange(SAMPLE.n_cells), np.flatnonzero(SAMPLE.labels == 0)]))

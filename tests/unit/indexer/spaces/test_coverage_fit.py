@@ -1,0 +1,68 @@
+"""What few genes and few molecules cost is fitted on cells that are held out."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+from tests.unit.indexer.spaces.made import sample_of
+
+from cellkin.indexer.cells.fitting import Judging, fit_expression_part
+from cellkin.indexer.spaces.coverage import CoverageProbe, detection_of
+from cellkin.indexer.spaces.expression import fit_expression
+from cellkin.indexer.spaces.readout import Votes, ceilings, hold_out
+from cellkin.indexer.spaces.sample import Sample
+from cellkin.space.readout import DEPTHS
+
+
+@pytest.fixture(scope="module")
+def sample() -> Sample:
+    return sample_of([60, 50, 40], markers=1.5)
+
+
+def test_detection_is_a_share_of_cells() -> None:
+    cells = sp.csr_matrix(np.array([[1.0, 0, 2], [1, 0, 0]]))
+    found, usual = detection_of(cells)
+    assert found.tolist() == [1, 0, 0.5]
+    assert usual == pytest.approx(np.quantile([2 / 1.5, 1 / 1.5], 0.05))
+
+
+def test_a_calibrated_readout_knows_what_coverage_costs(sample: Sample) -> None:
+    _, readout, _ = fit_expression_part(sample, Votes(), Judging.CELLS)
+    assert len(readout.detection) == len(sample.gene_ids)
+    assert 0 < readout.usual_depth < 1
+    assert readout.softening >= 0
+    assert 0.6 <= readout.least_of_few <= 1
+
+
+def test_values_that_are_no_counts_are_asked_of_panels_alone(sample: Sample) -> None:
+    rng = np.random.default_rng(0)
+    values = sample.cells.copy()
+    values.data = rng.gamma(2.0, 1.0, len(values.data)).astype(np.float32)
+    odd = replace(sample, cells=values)
+    probe = CoverageProbe(3)
+    held = hold_out(odd, fit_expression, Votes(), also=probe.ask)
+    _, readout, _ = fit_expression_part(odd, Votes(), Judging.NOTHING)
+    found = probe.fit(readout, odd, held)
+    assert found.softening == 0
+    assert found.least_of_few >= 0.6
+
+
+def test_what_depth_costs_is_kept(sample: Sample) -> None:
+    _, readout, quality = fit_expression_part(sample, Votes(), Judging.CELLS)
+    assert readout.least_by_depth.shape == (len(DEPTHS) - 1, 3)
+    depth = quality["depth"]
+    assert depth["genes"] == sorted(depth["genes"])
+    assert depth["counts"] == sorted(depth["counts"])
+    costs = depth["costs"]
+    assert [cost["below"] for cost in costs] == sorted((c["below"] for c in costs), reverse=True)
+    # As if a thirtieth of the molecules were left, hardly a label can be claimed.
+    assert costs[-1]["at_least"] == 0
+    assert costs[-1]["unknown"] > 0.5
+    assert all(0 <= cost["wrong"] <= 1 and cost["n_cells"] >= 20 for cost in costs)
+
+
+@pytest.mark.parametrize("few", [1, 2])
+def test_a_label_of_few_cells_has_a_ceiling(few: int) -> None:
+    assert ceilings(np.array([30, few])).tolist() == pytest.approx([1, few / (few + 1)])
+    assert not len(ceilings(np.array([30, 20])))
