@@ -63,6 +63,9 @@ def instead_of(cells: Any) -> str:
 def _matrix(adata: Any, how: ReadOptions) -> Matrix:
     if adata.isbacked and not adata.is_view:
         path = Path(adata.filename)
+        # AnnData closes it when one of its views is read into memory.
+        if not adata.file.is_open:
+            adata.file.open()
         root = adata.file._file  # the file is open already, maybe for writing
         return hdf5_tree(path, root).opened(how).matrix
     elsewhere = _elsewhere(adata, how)

@@ -68,6 +68,7 @@ def _found(root: Any) -> Iterator[tuple[str, str]]:
         held = root.get(container)
         if held is None or hasattr(held, "dtype"):
             continue
-        for name in held:
+        # zarr lists a folder in the order of the file system.
+        for name in sorted(held):
             if "obs" in held[name] and "var" in held[name]:
                 yield name, f"{container}/{name}"
