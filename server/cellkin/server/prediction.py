@@ -17,7 +17,7 @@ from cellkin.space.labeler import Labeler, Options, runners_up
 from cellkin.space.routes import route_shares
 from cellkin.space.sample_check import SampleCheck
 from cellkin.store.cell_index import EXPRESSION, TEXT
-from cellkin.store.quality import read_qualities
+from cellkin.store.quality import SpaceQuality, read_qualities
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import InvalidArgumentError
@@ -104,6 +104,7 @@ class PredictionQuery:
                 *index_warnings(self._view, loaded.entry, labeler.space),
             ],
             sample_check=None if check is None else self._check_message(check),
+            reference_depth=_depth_message(labeler, quality),
         )
 
     def _check_message(self, check: SampleCheck) -> wire.SampleCheck:
@@ -170,6 +171,24 @@ class PredictionQuery:
             runner_up_probabilities=codec.encode(second_probabilities),
             label_probabilities=b"" if every is None else codec.encode(every),
         )
+
+
+def _depth_message(labeler: Labeler, quality: SpaceQuality | None) -> wire.ReferenceDepth | None:
+    if labeler.coverage is None:
+        return None
+    return wire.ReferenceDepth(
+        expected_genes=labeler.coverage.expected,
+        costs=[
+            wire.DepthCost(
+                at_least=cost.at_least,
+                below=cost.below,
+                n_cells=cost.n_cells,
+                wrong=cost.wrong,
+                unknown=cost.unknown,
+            )
+            for cost in (quality.depth_costs if quality else ())
+        ],
+    )
 
 
 def _options(loaded: LoadedIndex, header: wire.QueryHeader) -> Options:

@@ -330,4 +330,5 @@ def _with_options(readout: Readout, options: Options) -> Readout:
     if options.min_probability is None:
         return readout
     # Who says how probable a label has to be is not asked for more, whatever it rests on.
-    return replace(readout, least_of_few=0.0, least_of_capped=least)
+    of_depth = np.empty((0, 0), np.float32)
+    return replace(readout, least_of_few=0.0, least_of_capped=least, least_by_depth=of_depth)

@@ -49,11 +49,11 @@ _LEAST_DEFICIT = -1.0
 # out. Where but one label has enough, nothing is measured of the others but what they take from it.
 _FEW_CELLS, _ENOUGH_CELLS = 3, 5
 
-# A cell this shallow is read as any of less depth, where it is asked how sure a label has to be.
-_SHALLOW = 0.4
-
 RATES = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 """The shares of false alarms that limits of novelty are kept for."""
+
+DEPTHS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.0)
+"""Ends of the ranges of depth that are judged apart; see `cellkin.space.coverage`."""
 
 Float64Matrix: TypeAlias = npt.NDArray[np.float64]
 BoolMatrix: TypeAlias = npt.NDArray[np.bool_]
@@ -114,7 +114,11 @@ class Readout:
     softening
         How fast sharpness falls where a cell detects fewer.
     least_of_few
-        Where coverage is low, a label less probable than this is not claimed.
+        Where genes are missing that tell labels apart, a label less probable than this is not
+        claimed.
+    least_by_depth
+        (n_ranges, n_labels) float32 by range of `DEPTHS` and label: of a cell that is shallow, a
+        label less probable than this is not claimed. Of no rows where it was not measured.
     least_of_capped
         A label that has a ceiling below 1 is not claimed where it is less probable than this.
     """
@@ -145,6 +149,7 @@ class Readout:
     usual_depth: float = 0.0
     softening: float = 0.0
     least_of_few: float = 0.0
+    least_by_depth: Float32Matrix = field(default_factory=lambda: np.empty((0, 0), np.float32))
     least_of_capped: float = 1.0
 
     @property
@@ -219,23 +224,27 @@ class CellCoverage:
         return np.exp(-readout.softening * self.shallowness)[:, None]
 
     def weights(self, by_label: Float64Matrix) -> npt.NDArray[np.float64]:
-        """Return (n_cells,) float64 from 0 on: how far cells are from being well covered.
+        """Return (n_cells,) float64 from 0 on: how far cells are from being covered by genes.
 
         Parameters
         ----------
         by_label
             (n_cells, n_labels) probabilities; what counts is what tells the two largest apart.
         """
-        weights = np.minimum(self.shallowness / _SHALLOW, 1)
-        if self.lack is not None and by_label.shape[1] > 1:
-            two = np.argpartition(-by_label, 1, axis=1)[:, :2]
-            weights = np.maximum(weights, self.lack[two[:, 0], two[:, 1]])
-        return np.asarray(weights)
+        if self.lack is None or by_label.shape[1] < 2:
+            return np.zeros(len(by_label))
+        two = np.argpartition(-by_label, 1, axis=1)[:, :2]
+        return np.asarray(self.lack[two[:, 0], two[:, 1]])
 
     def least(self, by_label: Float64Matrix, readout: Readout) -> npt.NDArray[np.float64]:
         """Return (n_cells,) float64: from which probability on a label is claimed."""
         more = max(0.0, readout.least_of_few - readout.min_probability)
-        return readout.min_probability + more * self.weights(by_label)
+        least = readout.min_probability + more * self.weights(by_label)
+        if not len(readout.least_by_depth):
+            return least
+        ranges = np.searchsorted(-np.array(DEPTHS[1:-1]), -self.depths(readout), side="left")
+        of_depth = readout.least_by_depth[ranges, by_label.argmax(axis=1)]
+        return np.maximum(least, np.where(self.shallowness > 0, of_depth, 0))
 
 
 def evidence(placed: Placed, shares: Float64Matrix, readout: Readout) -> list[Float64Matrix]:

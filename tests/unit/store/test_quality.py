@@ -70,3 +70,10 @@ def test_a_space_without_a_quality_does_not_hide_the_other() -> None:
 def test_spaces_come_in_the_order_of_their_names() -> None:
     both = read_qualities({"quality": {"text": stored(), "expression": stored()}})
     assert list(both) == ["expression", "text"]
+
+
+def test_what_depth_costs_is_read() -> None:
+    cost = {"at_least": 0.125, "below": 0.25, "n_cells": 90, "wrong": 0.02, "unknown": 0.4}
+    found = read_qualities({"quality": {"expression": stored(depth={"costs": [cost]})}})
+    assert [vars(each) for each in found["expression"].depth_costs] == [cost]
+    assert read_qualities({"quality": {"text": stored()}})["text"].depth_costs == ()

@@ -27,7 +27,7 @@ class Annotation(Labelled, Tabular):
 
     Parameters
     ----------
-    settings, report, units, cell_ids, predictions, mass, columns_read, notes,
+    settings, report, units, cell_ids, predictions, mass, median_genes, columns_read, notes,
     gene_hint
         As `Labelled`.
     how
@@ -221,6 +221,9 @@ class Annotation(Labelled, Tabular):
                 "join these labels with others by the order of the cells, not by their names"
             )
             found.append(ReportWarning("REPEATED_CELL_NAMES", said))
+        depth = self.report.reference_depth
+        if depth is not None and (said := depth.caution(self.median_genes)):
+            found.append(ReportWarning("SHALLOW_CELLS", said))
         if self.units.caution:
             found.append(ReportWarning("DOUBTFUL_UNITS", self.units.caution))
         if self.gene_hint:
@@ -354,7 +357,9 @@ def _records(columns: dict[str, Any]) -> list[dict[str, Any]]:
 def _texts(groups: Any) -> npt.NDArray[np.object_]:
     """Return the names of clusters as strings, None where one is missing."""
     grouped = pd.Categorical(groups)
-    return np.array([*map(str, grouped.categories), None], object)[grouped.codes]
+    names: npt.NDArray[np.object_] = np.array([*map(str, grouped.categories), None], object)
+    found: npt.NDArray[np.object_] = names[grouped.codes]
+    return found
 
 
 def _plain(column: Any) -> Any:

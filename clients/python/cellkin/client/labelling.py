@@ -98,6 +98,8 @@ class Labelled:
         One row a cell; of a resumed run on disk until it is read.
     mass
         (n_genes,) float64, the summed linear expression of each column.
+    median_genes
+        How many of the genes that are used the median cell has values of; NaN without cells.
     columns_read
         Which columns of the matrix the genes are.
     notes
@@ -112,6 +114,7 @@ class Labelled:
     cell_ids: list[str]
     predictions: Predictions
     mass: npt.NDArray[np.float64]
+    median_genes: float
     columns_read: ColumnsRead
     notes: list[str]
     gene_hint: str
@@ -150,7 +153,7 @@ def label(
     InvalidArgumentError
         If values are no expression.
     """
-    sent, drawn = _Sent(query.blocks(MAX_CELLS)), _Drawn(query)
+    sent, drawn = _Sent(query.blocks(MAX_CELLS), len(query.gene_names)), _Drawn(query)
     few = query.n_cells is not None and query.n_cells < BACKGROUND_CELLS
     # So few are never asked for a background, and need not wait for the report; but a run that
     # goes on must know from it what is answered already.
@@ -174,7 +177,8 @@ def label(
     mass = kept.mass(len(query.gene_names))
     few_match = report.match.n_used < _FEW_MATCH * report.match.n_given
     return Labelled(
-        settings, report, query.units, names, kept.answers(), mass, query.columns_read,
+        settings, report, query.units, names, kept.answers(), mass,
+        sent.median_genes(report.match.in_space > 0), query.columns_read,
         query.notes, query.gene_hint() if few_match else "",
     )  # fmt: skip
 
@@ -182,14 +186,29 @@ def label(
 class _Sent:
     """Blocks on their way, each kept until it is answered."""
 
-    def __init__(self, blocks: Iterator[Block]) -> None:
-        self.blocks = blocks
+    def __init__(self, blocks: Iterator[Block], n_genes: int) -> None:
+        self.blocks = self._counted(blocks)
         self._waiting: deque[Block] = deque()
+        self._n_genes: list[npt.NDArray[np.int32]] = []
+        self._n_cells = np.zeros(n_genes, np.int64)
 
     def __iter__(self) -> Iterator[sp.csr_matrix]:
         for block in self.blocks:
             self._waiting.append(block)
             yield block.cells
+
+    def _counted(self, blocks: Iterator[Block]) -> Iterator[Block]:
+        for block in blocks:
+            self._n_genes.append(np.diff(block.cells.indptr))
+            self._n_cells += np.bincount(block.cells.indices, minlength=len(self._n_cells))
+            yield block
+
+    def median_genes(self, used: npt.NDArray[np.bool_]) -> float:
+        """Return how many of the genes that are used the median cell has, but for rounding."""
+        n_genes = np.concatenate([np.empty(0, np.int32), *self._n_genes])
+        if not len(n_genes):
+            return float("nan")
+        return float(np.median(n_genes) * self._n_cells[used].sum() / max(self._n_cells.sum(), 1))
 
     def answered(self) -> Block:
         """Return the block that was sent first of those not answered yet."""

@@ -455,6 +455,7 @@ class QueryReport(google.protobuf.message.Message):
     BACKGROUND_CELLS_FIELD_NUMBER: builtins.int
     WARNINGS_FIELD_NUMBER: builtins.int
     SAMPLE_CHECK_FIELD_NUMBER: builtins.int
+    REFERENCE_DEPTH_FIELD_NUMBER: builtins.int
     recipe: builtins.str
     """Output only. Name of the recipe of the text space, such as `text-v2`; `expression` for the other."""
     min_probability: builtins.float
@@ -514,6 +515,12 @@ class QueryReport(google.protobuf.message.Message):
     def sample_check(self) -> global___SampleCheck:
         """Output only. Whether a foreign sample belongs to the reference; unset where it was not checked."""
 
+    @property
+    def reference_depth(self) -> global___ReferenceDepth:
+        """Output only. How deep the reference's cells are, and what less depth costs; unset where it was
+        not measured, as in the text space.
+        """
+
     def __init__(
         self,
         *,
@@ -533,11 +540,74 @@ class QueryReport(google.protobuf.message.Message):
         background_cells: builtins.int = ...,
         warnings: collections.abc.Iterable[global___Warning] | None = ...,
         sample_check: global___SampleCheck | None = ...,
+        reference_depth: global___ReferenceDepth | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["genes", b"genes", "sample_check", b"sample_check", "versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ancestors", b"ancestors", "background_cells", b"background_cells", "calibration_error", b"calibration_error", "center", b"center", "foreign", b"foreign", "genes", b"genes", "k", b"k", "labels", b"labels", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "recipe", b"recipe", "sample_check", b"sample_check", "shared_expression", b"shared_expression", "space", b"space", "versions", b"versions", "warnings", b"warnings"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["genes", b"genes", "reference_depth", b"reference_depth", "sample_check", b"sample_check", "versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["ancestors", b"ancestors", "background_cells", b"background_cells", "calibration_error", b"calibration_error", "center", b"center", "foreign", b"foreign", "genes", b"genes", "k", b"k", "labels", b"labels", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "recipe", b"recipe", "reference_depth", b"reference_depth", "sample_check", b"sample_check", "shared_expression", b"shared_expression", "space", b"space", "versions", b"versions", "warnings", b"warnings"]) -> None: ...
 
 global___QueryReport = QueryReport
+
+@typing.final
+class ReferenceDepth(google.protobuf.message.Message):
+    """How many genes the cells of a reference detect, and what it costs where a query's detect fewer."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    EXPECTED_GENES_FIELD_NUMBER: builtins.int
+    COSTS_FIELD_NUMBER: builtins.int
+    expected_genes: builtins.float
+    """Output only. How many of the query's genes a cell of the reference detects on average. The depth
+    of a cell is the number of these that it detects, over this.
+    """
+    @property
+    def costs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___DepthCost]:
+        """Output only. What was measured, the deepest first."""
+
+    def __init__(
+        self,
+        *,
+        expected_genes: builtins.float = ...,
+        costs: collections.abc.Iterable[global___DepthCost] | None = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["costs", b"costs", "expected_genes", b"expected_genes"]) -> None: ...
+
+global___ReferenceDepth = ReferenceDepth
+
+@typing.final
+class DepthCost(google.protobuf.message.Message):
+    """What labels are worth at one range of depths, on held-out cells of the reference whose molecules
+    were thinned.
+    """
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    AT_LEAST_FIELD_NUMBER: builtins.int
+    BELOW_FIELD_NUMBER: builtins.int
+    N_CELLS_FIELD_NUMBER: builtins.int
+    WRONG_FIELD_NUMBER: builtins.int
+    UNKNOWN_FIELD_NUMBER: builtins.int
+    at_least: builtins.float
+    """Output only. The range of depths, its lower end included."""
+    below: builtins.float
+    """Output only. The upper end."""
+    n_cells: builtins.int
+    """Output only. Cells that were asked."""
+    wrong: builtins.float
+    """Output only. The share of wrong labels among those that were claimed, in [0, 1]."""
+    unknown: builtins.float
+    """Output only. The share of cells that were unknown, in [0, 1]."""
+    def __init__(
+        self,
+        *,
+        at_least: builtins.float = ...,
+        below: builtins.float = ...,
+        n_cells: builtins.int = ...,
+        wrong: builtins.float = ...,
+        unknown: builtins.float = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["at_least", b"at_least", "below", b"below", "n_cells", b"n_cells", "unknown", b"unknown", "wrong", b"wrong"]) -> None: ...
+
+global___DepthCost = DepthCost
 
 @typing.final
 class Warning(google.protobuf.message.Message):

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 from cellkin.indexer.cells.engines import Engine, Finished
 from cellkin.indexer.cells.publish import Progress, Spaces, Stages
 from cellkin.indexer.cells.worker import Shard, Work
+from cellkin.indexer.spaces.coverage import CoverageProbe, depth_report
 from cellkin.indexer.spaces.expression import FittedExpression, fit_expression
 from cellkin.indexer.spaces.foreign import fit_foreign
 from cellkin.indexer.spaces.novelty import with_novelty
@@ -27,7 +28,7 @@ from cellkin.indexer.spaces.readout import (
     leave_labels_out,
     probability_report,
 )
-from cellkin.indexer.spaces.sample import Sample, balanced
+from cellkin.indexer.spaces.sample import Sample, balanced, folds
 from cellkin.indexer.spaces.text import FittedText, fit_text
 from cellkin.space.arrays import Int32Vector, Int64Vector
 from cellkin.space.projection import CellSpace
@@ -39,6 +40,10 @@ SAMPLE_CELLS = 20_000
 _LOOKED_AT = 100_000
 # Beyond this many labels or cells, judging takes longer than placing the reference does.
 _HELD_OUT_CELLS = 8_000
+_TWO_LABELS = (
+    "two labels are told apart, and neither can be left out to see whether cells of other types "
+    "are called unknown: many of them may be given one of the two"
+)
 
 FitText: TypeAlias = Callable[[CellSpace, Sample, Int64Vector | None, bool], FittedText]
 
@@ -53,10 +58,13 @@ class Fitted:
         The spaces.
     quality
         By name of the space, what the catalog keeps of its readout.
+    label_counts
+        By label, the cells that the spaces were fitted to, at most those of the sample.
     """
 
     spaces: Spaces
     quality: dict[str, Any]
+    label_counts: dict[str, int]
 
 
 def choose_sample(shards: Sequence[Shard], n_cells: int = SAMPLE_CELLS) -> list[Shard]:
@@ -118,12 +126,23 @@ def shared_genes(work: Work) -> Int64Vector:
     shared = np.unique(work.files[0].gene_ids)
     for file in work.files[1:]:
         shared = np.intersect1d(shared, file.gene_ids)
-    return shared[shared != 0]
+    return np.asarray(shared[shared != 0])
+
+
+class Judging(Enum):
+    """What is held out of a reference to learn how good labels are."""
+
+    NOTHING = 0
+    """Nothing: probabilities and novelty are not calibrated."""
+    CELLS = 1
+    """Cells, by batch where there are any: probabilities and novelty are calibrated."""
+    LEAVE_OUT = 2
+    """Every label, too: how well each is found to be unknown. Changes no answer."""
 
 
 def fit_spaces(
     text: CellSpace | None, sample: Sample, counts: Int64Vector, shared: Int64Vector, how: Votes,
-    stages: Stages,
+    stages: Stages, judging: Judging = Judging.LEAVE_OUT,
 ) -> Fitted:  # fmt: skip
     """Fit the spaces and what is read in them.
 
@@ -143,6 +162,8 @@ def fit_spaces(
         How neighbors vote and what is asked of a label.
     stages
         Shows progress.
+    judging
+        What is held out.
 
     Raises
     ------
@@ -154,7 +175,7 @@ def fit_spaces(
     if text is not None:
         with stages("fitting the text space") as progress:
             fitted_text, readout, quality["text"] = fit_text_part(
-                text, sample, counts, how, Judging.LEAVE_OUT, progress=progress
+                text, sample, counts, how, judging, progress=progress
             )
             foreign = fit_foreign(fitted_text, sample)
         spaces = Spaces(fitted_text.space, readout, foreign=foreign)
@@ -163,12 +184,13 @@ def fit_spaces(
         with stages("fitting the expression space") as progress:
             common = replace(sample, cells=sample.cells[:, keep], gene_ids=sample.gene_ids[keep])
             fitted, readout, quality["expression"] = fit_expression_part(
-                common, how, Judging.LEAVE_OUT, progress
+                common, how, judging, progress
             )
         spaces = replace(spaces, expression=fitted.space, expression_readout=readout)
     elif text is None:
         raise InvalidArgumentError(_nothing_to_compare(sample, len(keep)))
-    return Fitted(spaces, quality)
+    fitted_to = dict(zip(sample.label_names, sample.counts().tolist(), strict=True))
+    return Fitted(spaces, quality, fitted_to)
 
 
 def _nothing_to_compare(sample: Sample, n_shared: int) -> str:
@@ -182,17 +204,6 @@ def _nothing_to_compare(sample: Sample, n_shared: int) -> str:
         f"the files share {n_shared} genes, and cells of different genes cannot be compared by "
         "expression; give files of one species with the same kind of gene names"
     )
-
-
-class Judging(Enum):
-    """What is held out of a reference to learn how good labels are."""
-
-    NOTHING = 0
-    """Nothing: probabilities and novelty are not calibrated."""
-    CELLS = 1
-    """Cells, by batch where there are any: probabilities and novelty are calibrated."""
-    LEAVE_OUT = 2
-    """Every label, too: how well each is found to be unknown. Changes no answer."""
 
 
 def fit_text_part(
@@ -258,16 +269,22 @@ def _read(
     if part.n_labels < 2 or judging is Judging.NOTHING:
         return readout, {}
     progress(1, 3)
-    held = hold_out(part, fit, how, refine)
+    probe = CoverageProbe(len(folds(part))) if isinstance(fitted, FittedExpression) else None
+    held = hold_out(part, fit, how, refine, probe.ask if probe else None)
     if not len(held.truth):
         return readout, {}
     readout, macro_f1 = calibrate(readout, held, own, part.counts(), how)
+    if probe:
+        readout = probe.fit(readout, sample, held)
     progress(2, 3)
     left_out: Sequence[Any] = ()
     if judging is Judging.LEAVE_OUT:
         left_out = leave_labels_out(part, fit, readout, how)
     progress(3, 3)
-    return readout, _quality(readout, held, macro_f1, left_out, part)
+    quality = _quality(readout, held, macro_f1, left_out, part)
+    if probe:
+        quality["depth"] = depth_report(probe, readout, sample)
+    return readout, quality
 
 
 def _quality(
@@ -275,12 +292,15 @@ def _quality(
     sample: Sample,
 ) -> dict[str, Any]:  # fmt: skip
     n_batches = int(sample.batches.max()) + 1
+    report = probability_report(held, readout)
+    if sample.n_labels == 2:
+        report["novelty_note"] = report["novelty_note"] or _TWO_LABELS
     return {
         "held_out": f"{n_batches} batches in turn" if n_batches > 1 else "fifths of the cells",
         "n_held_out": len(held.truth),
         "macro_f1": macro_f1,
         "mix": readout.mix.tolist(),
-        **probability_report(held, readout),
+        **report,
         "novelty_limit": readout.novelty_limit,
         "left_out": [vars(x) for x in left_out],
     }

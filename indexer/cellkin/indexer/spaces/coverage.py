@@ -15,10 +15,17 @@ from cellkin.indexer.spaces.readout import HeldOut, Trained
 from cellkin.indexer.spaces.sample import Sample, log_expression
 from cellkin.indexer.spaces.text import label_dispersion
 from cellkin.indexer.spaces.thinning import molecules, thin
-from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector, Int32Vector, Int64Vector
+from cellkin.space.arrays import (
+    BoolVector,
+    CsrMatrix,
+    Float32Matrix,
+    Float32Vector,
+    Int32Vector,
+    Int64Vector,
+)
 from cellkin.space.coverage import capture, detected, lack_of, shallowness
 from cellkin.space.expression import ExpressionColumns, place_expression
-from cellkin.space.readout import CellCoverage, Float64Matrix, Readout, combine
+from cellkin.space.readout import DEPTHS, CellCoverage, Float64Matrix, Readout, combine
 from cellkin.wire.errors import InvalidArgumentError
 
 _CELLS = 600
@@ -31,10 +38,10 @@ _SOFTEST = 4.0
 _WRONG = 0.05
 # Even where few labels are wrong, those of few genes have to be more than likely.
 _STEPS = np.linspace(0.6, 0.99, 40)
-DEPTHS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.0)
-"""Ends of the ranges of depth that costs are measured in."""
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _ENOUGH = 20
+_ENOUGH_CLAIMED = 8
+_OF_SHALLOW = np.linspace(0, 0.995, 200)
 
 
 def detection_of(cells: CsrMatrix) -> tuple[Float32Vector, float]:
@@ -114,10 +121,9 @@ class CoverageProbe:
         except InvalidArgumentError:  # values that cannot be thinned: panels alone are asked
             counts = None
         if counts is not None:
-            thirds = [np.arange(len(rows))[i :: len(_KEPT)] for i in range(len(_KEPT))]
-            parts = [thin(counts[t], kept, rng) for t, kept in zip(thirds, _KEPT, strict=True)]
-            cells = sp.csr_matrix(sp.vstack(parts, "csr"))
-            self._thinned.append(_draw(trained, cells, truth[np.concatenate(thirds)], genes))
+            for kept in _KEPT:
+                cells = thin(counts, kept, rng)
+                self._thinned.append(_draw(trained, cells, truth, genes))
         for panel in _panels(trained.sample):
             self._panels.append(_draw(trained, whole, truth, panel))
 
@@ -148,7 +154,8 @@ class CoverageProbe:
         claimed &= held.far <= readout.novelty_limit
         right = whole.argmax(axis=1)[claimed] == held.truth[claimed]
         most = max(_WRONG, 1 - float(right.mean())) if claimed.any() else _WRONG
-        return replace(readout, least_of_few=_least([*self._thinned, *self._panels], readout, most))
+        readout = replace(readout, least_by_depth=_least_by_depth(self._thinned, readout, most))
+        return replace(readout, least_of_few=_least(self._panels, readout, most))
 
 
 def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict[str, Any]:
@@ -180,27 +187,76 @@ def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict
     }
 
 
+def _least_by_depth(draws: list[_Draw], readout: Readout, most: float) -> Float32Matrix:
+    """Return by range of depths and label from which probability on few labels are wrong.
+
+    Cells that have lost what told them apart look like the label that has the least of its own:
+    this label is hardly ever right at depths where others still are.
+    """
+    n_labels = readout.n_labels
+    if not draws:
+        return np.empty((0, n_labels), np.float32)
+    asked = _Asked.of(draws, readout)
+    leasts, own = np.zeros((len(DEPTHS) - 1, n_labels)), np.full(n_labels, -1.0)
+    for row, (below, at_least) in enumerate(pairwise(DEPTHS)):
+        some = (asked.depths >= at_least) & (asked.depths < below) & asked.claimed
+        of_all = _least_of(asked, some, most)
+        for label in range(n_labels):
+            of_label = some & (asked.winners == label)
+            enough = of_label.sum() >= _ENOUGH_CLAIMED
+            if enough:
+                own[label] = max(_least_of(asked, of_label, most), own[label])
+        # A label of too few cells at all depths so far is judged with all others.
+        leasts[row] = np.where(own < 0, of_all, own)
+    return leasts.astype(np.float32)
+
+
+def _least_of(asked: "_Asked", some: BoolVector, most: float) -> float:
+    """Return the least probability from which at most a share of some labels is wrong."""
+    for least in _OF_SHALLOW:
+        claimed = some & (asked.sure >= least)
+        if (claimed & asked.wrong).sum() <= most * claimed.sum():
+            return float(least)
+    return 1.0
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is known of cells that were asked, joined: each (n_cells,)."""
+
+    depths: npt.NDArray[np.float64]
+    winners: Int64Vector
+    sure: npt.NDArray[np.float64]
+    wrong: BoolVector
+    claimed: BoolVector
+
+    @classmethod
+    def of(cls, draws: list[_Draw], readout: Readout) -> "_Asked":
+        parts = []
+        for draw in draws:
+            table = draw.by_label(readout)
+            sure = table.max(axis=1)
+            least = draw.coverage.least(table, readout)
+            claimed = (sure >= least) & (draw.far <= readout.novelty_limit)
+            winners = table.argmax(axis=1)
+            wrong = winners != draw.truth
+            parts.append((draw.coverage.depths(readout), winners, sure, wrong, claimed))
+        return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
+
+
 def _costs(draws: list[_Draw], readout: Readout) -> list[dict[str, float]]:
     if not draws:
         return []
-    tables = [(draw, draw.by_label(readout)) for draw in draws]
-    depths = np.concatenate([d.coverage.depths(readout) for d, _ in tables])
-    wrong = np.concatenate([t.argmax(axis=1) != d.truth for d, t in tables])
-    claimed = np.concatenate(
-        [
-            (t.max(axis=1) >= d.coverage.least(t, readout)) & (d.far <= readout.novelty_limit)
-            for d, t in tables
-        ]
-    )
+    found = _Asked.of(draws, readout)
     costs = []
     for below, at_least in pairwise(DEPTHS):
-        asked = (depths >= at_least) & (depths < below)
-        n, n_claimed = int(asked.sum()), int((asked & claimed).sum())
+        asked = (found.depths >= at_least) & (found.depths < below)
+        n, n_claimed = int(asked.sum()), int((asked & found.claimed).sum())
         if n >= _ENOUGH:
             costs.append(
                 {
                     "at_least": at_least, "below": below, "n_cells": n,
-                    "wrong": float((asked & claimed & wrong).sum() / max(n_claimed, 1)),
+                    "wrong": float((asked & found.claimed & found.wrong).sum() / max(n_claimed, 1)),
                     "unknown": 1 - n_claimed / n,
                 }
             )  # fmt: skip
@@ -259,15 +315,15 @@ def _softening(draws: list[_Draw], readout: Readout) -> float:
 
 
 def _least(draws: list[_Draw], readout: Readout, most: float) -> float:
-    """Return the least probability from which at most a share of the labels is wrong."""
-    tables = [(draw, draw.by_label(readout)) for draw in draws]
-    weights = np.concatenate([[0.0], *(d.coverage.weights(t) for d, t in tables)])
-    sure = np.concatenate([[0.0], *(t.max(axis=1) for _, t in tables)])
-    wrong: BoolVector = np.concatenate([[False], *(t.argmax(axis=1) != d.truth for d, t in tables)])
-    near = np.concatenate([[False], *(d.far <= readout.novelty_limit for d, _ in tables)])
+    """Return the least probability from which at most a share of the labels of panels is wrong."""
+    asked = [_Asked.of([draw], readout) for draw in draws]
+    weights = [d.coverage.weights(d.by_label(readout)) for d in draws]
     for least in _STEPS:
-        asked = readout.min_probability + (least - readout.min_probability) * weights
-        claimed = (weights > 0) & near & (sure >= asked)
-        if not wrong[claimed].any() or wrong[claimed].mean() <= most:
+        claimed = wrong = 0
+        for a, weight in zip(asked, weights, strict=True):
+            some = a.claimed & (weight > 0)
+            some &= a.sure >= readout.min_probability + (least - readout.min_probability) * weight
+            claimed, wrong = claimed + int(some.sum()), wrong + int((some & a.wrong).sum())
+        if wrong <= most * claimed:
             return float(least)
     return 1.0

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cellkin.client.results.depth import ReferenceDepth, read_depth
 from cellkin.client.results.sample import (
     ReportWarning,
     SampleCheck,
@@ -60,6 +61,8 @@ class QueryReport:
         What weakens the answer.
     sample_check
         Whether a sample of foreign genes belongs to the reference; None where it was not checked.
+    reference_depth
+        How deep the reference's cells are; None where it was not measured, as in the text space.
     """
 
     versions: Versions
@@ -78,6 +81,7 @@ class QueryReport:
     background_cells: int = 0
     warnings: tuple[ReportWarning, ...] = ()
     sample_check: SampleCheck | None = None
+    reference_depth: ReferenceDepth | None = None
 
 
 @dataclass(frozen=True)
@@ -242,6 +246,7 @@ def read_report(report: cell.QueryReport) -> QueryReport:
         report.background_cells,
         read_warnings(report.warnings),
         read_sample_check(report.sample_check) if report.HasField("sample_check") else None,
+        read_depth(report.reference_depth) if report.HasField("reference_depth") else None,
     )
 
 
