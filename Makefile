@@ -64,6 +64,9 @@ test-gpu: dev  ## Run the tests that need a CUDA device; without one they are sk
 test-client: dev  ## Build the client's wheel, and label a sample with it in a fresh environment.
 	$(BIN)/pytest -m slow tests/packaging/test_fresh_client.py
 
+test-installs: dev  ## Install by each line of README in a fresh environment, and do what it says.
+	$(BIN)/pytest -m slow tests/packaging/test_installs.py
+
 bench-%: dev  ## Run benchmarks/%.py, which writes its part of docs/benchmarks.md.
 	$(BIN)/python benchmarks/$*.py
 
@@ -83,4 +86,4 @@ wheels: dev  ## Build both distributions into dist/.
 clean:  ## Remove what the targets made.
 	rm -rf $(VENV) $(PROTOC_VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help dev lock protos fmt check test test-gpu test-client demo wheels clean
+.PHONY: help dev lock protos fmt check test test-gpu test-client test-installs demo wheels clean

@@ -1,6 +1,6 @@
 """Every line that README.md tells users to install by, in an environment of its own.
 
-Needs a package index, so it is run by hand: pytest -m slow tests/packaging/test_installs.py
+Needs a package index, so it is run by hand: make test-installs
 """
 
 import json

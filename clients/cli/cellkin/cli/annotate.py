@@ -184,7 +184,14 @@ def _print_clusters(annotation: "Annotation") -> None:
         f"Labels of the clusters of {annotation.clustered_by}",
         ("cluster", "label", "confidence", "most probable if forced", "cells", "split"),
         [
-            (cluster, label, f"{sure:.2f}", f"{winner} ({share:.2f})", n_cells, split)
+            (
+                cluster,
+                label,
+                f"{sure:.2f}",
+                f"{winner} ({share:.2f})" if winner else "",
+                n_cells,
+                split,
+            )
             for cluster, label, sure, winner, share, n_cells, split in zip(
                 *columns.values(), strict=True
             )
