@@ -19,7 +19,7 @@ unexport UV_DEFAULT_INDEX
 endif
 
 help:  ## List the targets.
-	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 dev: $(VENV)/.ready  ## Install everything, editable, into .venv.
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from gzip import GzipFile
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from cellkin.client.annotation import Annotation
 from cellkin.client.arguments import typed
@@ -222,7 +222,7 @@ def write_labels(annotation: Annotation, target: Path, *, overwrite: bool = Fals
         return
     frame = annotation.to_pandas()
     with replacing(target) as partial, ExitStack() as stack:
-        file: IO[bytes] = stack.enter_context(partial.open("wb"))
+        file: Any = stack.enter_context(partial.open("wb"))
         if ending.endswith(".gz"):
             # Without a name and a time the same labels are the same bytes.
             file = stack.enter_context(GzipFile("", "wb", fileobj=file, mtime=0))
