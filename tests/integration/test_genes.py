@@ -304,13 +304,25 @@ def test_a_url_is_imported(mirror: str, tmp_path: Path, run_cellkin: Run) -> Non
 
 def test_a_file_the_server_does_not_have(mirror: str, tmp_path: Path, run_cellkin: Run) -> None:
     said = refusal(
-        run_cellkin, "genes", "fetch", "--taxon", "7227", "--into", tmp_path / "t",
-        "--ncbi-url", mirror, "--string-url", mirror,
+        run_cellkin, "genes", "fetch", "--taxon", "fly", "--into", tmp_path / "t",
+        "--ncbi-url", f"{mirror}/elsewhere", "--string-url", mirror,
     )  # fmt: skip
     assert said.endswith(
-        f"error: {mirror}/protein.info.v12.0/7227.protein.info.v12.0.txt.gz: the server answers "
-        "404 File not found; check the address\n"
+        f"error: {mirror}/elsewhere/gene_info.gz: the server answers 404 File not found; check the "
+        "address\n"
     )
+
+
+def test_a_species_that_string_does_not_have(mirror: str, tmp_path: Path, run_cellkin: Run) -> None:
+    done = run_cellkin(
+        "genes", "fetch", "--taxon", "human", "--taxon", "axolotl", "--into", tmp_path / "t",
+        "--ncbi-url", mirror, "--string-url", mirror,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "STRING has 1 of 2 species (9606)" in done.stdout
+    words = shlex.split(done.stdout.splitlines()[-1])
+    assert words.count("--string") == 1
+    assert words[-4:] == ["--taxon", "9606", "--taxon", "8296"]
 
 
 def test_controls_are_embedded_and_named(imported: Path, run_cellkin: Run) -> None:
@@ -345,7 +357,7 @@ def test_vectors_are_loaded(imported: Path, tmp_path: Path, run_cellkin: Run) ->
         "unmatched": "1",
         "text: own summary": "2",
         "text: own STRING function": "1",
-        "used": "3",
+        "used, 2 distinct genes": "3",
     }
     assert ": 2 genes, 2 dimensions, each vector scaled to length 1\n" in said
     assert "left out: 1 names whose gene has the same vector by another\n" in said

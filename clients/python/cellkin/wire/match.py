@@ -82,8 +82,8 @@ class GeneMatch:
         Raises
         ------
         GenesUnmatchedError
-            If fewer than `MIN_GENES` genes have a vector, or less than `MIN_SHARE` of the names that
-            may be genes, each counted once. Its metadata is the report.
+            If fewer than `MIN_GENES` genes have a vector, or less than `MIN_SHARE` of the names
+            that may be genes, each counted once. Its metadata is the report.
         """
         n_genes = self.n_genes
         used = {names[i] for i in np.flatnonzero(self.in_space > 0).tolist()}

@@ -71,6 +71,9 @@ def fetch(
             for each in found
         ],
     )
+    if len(strings) < len(taxa):
+        named = " ".join(path.name.partition(".")[0] for path in strings) or "none"
+        click.echo(f"STRING has {len(strings)} of {len(taxa)} species ({named})")
     click.echo(f"next, STORE being the folder of the store:\n  {shlex.join(command)}")
 
 

@@ -58,11 +58,7 @@ def _described(record: dict[str, Any]) -> list[tuple[str, str]]:
         ("taxon", str(record["taxon"])),
         ("name", record["name"] or "-"),
         ("type", record["gene_type"] or "-"),
-        *(
-            [("other symbols", ", ".join(others))]
-            if (others := record.get("other_symbols"))
-            else []
-        ),
+        *[("other symbol", name) for name in record.get("other_symbols", ())],
         ("synonyms", ", ".join(record["synonyms"]) or "-"),
         ("Ensembl ids", ", ".join(record["ensembl_ids"]) or "-"),
         ("corpus", record["corpus"]),

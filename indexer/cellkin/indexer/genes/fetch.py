@@ -1,12 +1,17 @@
 """Where gene files come from: NCBI, STRING, or any URL a user names."""
 
 import hashlib
+import logging
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from cellkin.indexer.genes.download import Download, Progress, download
+from cellkin.indexer.genes.string_db import string_taxon
+from cellkin.wire.errors import NotFoundError
+
+_log = logging.getLogger("cellkin.indexer")
 
 Source: TypeAlias = str | Path
 """A path, or an http or https URL."""
@@ -53,12 +58,13 @@ def fetch_gene_files(
     Returns
     -------
     list[Download]
-        In the order of `NCBI_FILES`, then of ``taxa``.
+        In the order of `NCBI_FILES`, then of ``taxa``; without the species STRING does not have,
+        of which the log tells.
 
     Raises
     ------
     NotFoundError
-        If a server has no such file.
+        If a server has no such file of NCBI.
     UnavailableError
         If a server cannot be reached, refuses, or cuts the connection again and again.
     IntegrityError
@@ -66,8 +72,18 @@ def fetch_gene_files(
     """
     kind = f"protein.info.v{string_version}"
     urls = [f"{ncbi_url.rstrip('/')}/{name}" for name in NCBI_FILES]
-    urls += [f"{string_url.rstrip('/')}/{kind}/{taxon}.{kind}.txt.gz" for taxon in taxa]
-    return [download(url, folder / url.rpartition("/")[2], progress=progress) for url in urls]
+    of_string = [f"{string_taxon(taxon)}.{kind}.txt.gz" for taxon in taxa]
+    urls += [f"{string_url.rstrip('/')}/{kind}/{name}" for name in of_string]
+    found = []
+    for url in urls:
+        name = url.rpartition("/")[2]
+        try:
+            found.append(download(url, folder / name, progress=progress))
+        except NotFoundError:
+            if name not in of_string:
+                raise
+            _log.warning("STRING has no file %s: the species' texts are those of NCBI alone", url)
+    return found
 
 
 def local_file(source: Source, downloads: Path | None = None) -> Path:

@@ -14,6 +14,8 @@ _WHAT = "STRING protein.info"
 _VERSION = re.compile(r"\.(v\d+(?:\.\d+)*)\.")
 _ANNOTATION = r"^.*?; (?P<function>.+)$"
 _NOT_AVAILABLE = r"(?i)^\s*annotation not available\b"
+_SPECIES_OF = {559292: 4932}
+"""NCBI Gene has the genes of a strain where STRING has those of the species: yeast."""
 _CUT_MARK = r"\s*\[\.\.\.\]\s*$"
 
 PROTEIN_INFO = pa.schema(
@@ -39,6 +41,11 @@ def string_release(path: Path) -> str:
     return f"STRING {found[1]}" if found else "STRING"
 
 
+def string_taxon(taxon: int) -> int:
+    """Return the taxonomy id by which STRING knows a species of NCBI Gene."""
+    return _SPECIES_OF.get(taxon, taxon)
+
+
 def read_protein_info(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
     """Read the function texts of proteins from STRING's ``protein.info``.
 
@@ -50,12 +57,12 @@ def read_protein_info(path: Path, taxa: Collection[int] | None = None) -> pa.Tab
     path
         The file of one or all species, plain or gzip.
     taxa
-        NCBI taxonomy ids of the species wanted; None means all of the file.
+        NCBI taxonomy ids of the species wanted, as NCBI Gene has them; None means all of the file.
 
     Returns
     -------
     pyarrow.Table
-        Of schema `PROTEIN_INFO`, in the order of the file.
+        Of schema `PROTEIN_INFO`, in the order of the file; taxa are those of NCBI Gene.
 
     Raises
     ------
@@ -91,5 +98,13 @@ def read_protein_info(path: Path, taxa: Collection[int] | None = None) -> pa.Tab
             pc.greater(pc.utf8_length(rows["function"]), 0),
             pc.invert(pc.match_substring_regex(batch["annotation"], _NOT_AVAILABLE)),
         )
-        batches.append(keep_taxa(rows.filter(has_text), taxa, "taxon"))
+        batches.append(keep_taxa(_of_ncbi(rows.filter(has_text)), taxa, "taxon"))
     return pa.Table.from_batches(batches, PROTEIN_INFO)
+
+
+def _of_ncbi(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Replace the taxonomy ids that are STRING's own by those of NCBI Gene."""
+    taxa = rows["taxon"]
+    for ncbi, string in _SPECIES_OF.items():
+        taxa = pc.if_else(pc.equal(taxa, string), pa.scalar(ncbi, pa.int32()), taxa)
+    return rows.set_column(0, PROTEIN_INFO.field("taxon"), taxa)

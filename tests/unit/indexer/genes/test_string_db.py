@@ -3,7 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from cellkin.indexer.genes.string_db import PROTEIN_INFO, read_protein_info, string_release
+from cellkin.indexer.genes.string_db import (
+    PROTEIN_INFO,
+    read_protein_info,
+    string_release,
+    string_taxon,
+)
 from cellkin.wire.errors import InputFileError
 
 Write = Callable[..., Path]
@@ -81,3 +86,11 @@ def test_another_format_is_refused(write: Write) -> None:
         f"STRING protein.info file {path}: the header lacks string_protein_id, preferred_name, "
         "annotation; found: protein, name; expected: string_protein_id, preferred_name, annotation"
     )
+
+
+def test_the_yeast_of_string_is_the_strain_of_ncbi(write: Write) -> None:
+    path = write("f", HEADER, ("4932.YAL001C", "TFC3", 1, "Tau 138; Binds."))
+    for taxa in (None, [559292]):
+        assert read_protein_info(path, taxa)["taxon"].to_pylist() == [559292]
+    assert string_taxon(559292) == 4932
+    assert string_taxon(9606) == 9606
