@@ -11,7 +11,8 @@ _SMALL = 20_000_000
 
 def blas_threads(n: int) -> AbstractContextManager[Any]:
     """Return a block in which BLAS has so many threads."""
-    return threadpool_limits(n, "blas")
+    limited: AbstractContextManager[Any] = threadpool_limits(n, "blas")
+    return limited
 
 
 def threads_for(n_values: int) -> AbstractContextManager[Any]:
