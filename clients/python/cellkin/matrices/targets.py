@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cellkin.matrices.trees import is_zarr
 from cellkin.wire.errors import (
     AlreadyExistsError,
     CellkinError,
@@ -53,7 +54,7 @@ def require_target(target: Path, source: Path | None = None, overwrite: bool = F
         at, given = target.resolve(), source.resolve()
         if at == given or (target.exists() and target.samefile(source)):
             raise InvalidArgumentError(f"{target} is the query itself; give another file")
-        if given in at.parents and not _is_plain_folder(given):
+        if given in at.parents and is_zarr(given):
             raise InvalidArgumentError(f"{target} is within the query; give another folder")
         if at in given.parents:
             raise InvalidArgumentError(f"{target} holds the query; give another name")
@@ -62,7 +63,7 @@ def require_target(target: Path, source: Path | None = None, overwrite: bool = F
             raise AlreadyExistsError(
                 f"{target} is there already; give another name, or overwrite it (--force)"
             )
-        if target.is_dir() and (target.suffix != ".zarr" or _is_plain_folder(target)):
+        if target.is_dir() and (target.suffix != ".zarr" or not is_zarr(target)):
             raise InvalidArgumentError(
                 f"{target} is a folder, which is not overwritten; give another name"
             )
@@ -125,8 +126,3 @@ def _refusal(target: Path, error: OSError) -> CellkinError:
     if error.errno in _FORBIDDEN:
         return PermissionDeniedError(f"{target} cannot be written: not permitted ({error})")
     return InputFileError(f"{target} cannot be written ({error})")
-
-
-def _is_plain_folder(path: Path) -> bool:
-    """Tell whether a folder holds files, and is none of zarr's."""
-    return not any((path / name).is_file() for name in ("zarr.json", ".zgroup"))
