@@ -15,7 +15,6 @@ import pytest
 import zarr
 from tests.unit.matrices import conftest as made
 
-from cellkin.matrices import annotated, copies
 from cellkin.matrices.annotated import check_writable, write_annotated
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.wire.errors import (
@@ -153,7 +152,7 @@ def test_copies_of_anndata_0_7_are_in_its_encoding(container: str, tmp_path: Pat
         made.write_h5ad(data, source)
     else:
         made.write_zarr(data, source, 2)
-    root = (
+    root: Any = (
         h5py.File(source, "r+")
         if container == "h5ad"
         else zarr.open_group(source, mode="r+", use_consolidated=False)
@@ -164,7 +163,7 @@ def test_copies_of_anndata_0_7_are_in_its_encoding(container: str, tmp_path: Pat
             del group[name]
         names = getattr(data, f"{axis}_names").to_numpy(dtype=object)
         anndata.io.write_elem(group, "_index", names)
-        order = np.array([], h5py.string_dtype()) if container == "h5ad" else []
+        order: Any = np.array([], h5py.string_dtype()) if container == "h5ad" else []
         group.attrs.update({"encoding-version": "0.1.0", "column-order": order})
     if container == "h5ad":
         root.close()
@@ -199,7 +198,7 @@ def test_a_column_with_a_slash_stays_beside_the_answers(tmp_path: Path) -> None:
 def test_zarr_that_is_read_by_a_copy_of_all_metadata(version: int, tmp_path: Path) -> None:
     source = made.write_zarr(made.sample(), tmp_path / "a.zarr", version)
     label(source, tmp_path / "b.zarr")
-    root = zarr.open_group(tmp_path / "b.zarr", mode="r", use_consolidated=True)
+    root: Any = zarr.open_group(tmp_path / "b.zarr", mode="r", use_consolidated=True)
     assert "label" in root["obs"]
     require_labels(read(tmp_path / "b.zarr"))
 
@@ -262,7 +261,7 @@ def test_room_on_the_disk_is_looked_for_before(
 ) -> None:
     source = made.write_h5ad(made.sample(), tmp_path / "a.h5ad")
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(annotated.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
     with pytest.raises(ResourceExhaustedError, match=r"needs up to .+ GB, and .+ has 0\.00 GB"):
         check_writable(source, tmp_path / "b.h5ad")
 
@@ -285,7 +284,7 @@ def test_failures_to_write_have_their_kinds_and_leave_nothing(
         target.write_text("half")
         raise error
 
-    monkeypatch.setattr(copies.shutil, "copyfile", failing)
+    monkeypatch.setattr(shutil, "copyfile", failing)
     with pytest.raises(expected, match=r"b\.h5ad cannot be written"):
         write_annotated(source, tmp_path / "b.h5ad", {}, {}, {}, {})
     assert [at.name for at in tmp_path.iterdir()] == ["a.h5ad"]

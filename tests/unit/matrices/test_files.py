@@ -14,7 +14,7 @@ import zarr
 from tests.unit.matrices import conftest as made
 
 from cellkin.matrices import zarr_tree
-from cellkin.matrices.cells import expand, is_h5ad, open_cells, open_matrix
+from cellkin.matrices.cells import expand, open_cells, open_matrix
 from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import InputFileError, InvalidArgumentError
 
@@ -83,13 +83,12 @@ def test_a_damaged_chunk_is_refused_when_it_is_read(tmp_path: Path, decoder: Non
             list(matrix.blocks(max_values=700))
 
 
-@pytest.mark.parametrize("name", ["table.csv", "cells.h5ad", "cells.rds", "cells"])
+@pytest.mark.parametrize("name", ["cells.h5ad", "cells.rds", "cells"])
 def test_other_formats_are_refused_with_those_that_are_read(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_text("gene,cell\n")
     with pytest.raises(InputFileError, match=r"cannot be read as .+ readable are AnnData \(.h5ad"):
         open_cells(path).__enter__()
-    assert not is_h5ad(path)
 
 
 def test_folders_and_hdf5_of_other_kinds_are_refused(tmp_path: Path) -> None:
@@ -127,11 +126,11 @@ def test_10x_folders_with_parts_missing(data: anndata.AnnData, make_form: Make) 
     features.write_bytes(gzip.compress("\n".join(lines[:-1]).encode()))
     with pytest.raises(InputFileError, match="has 42 features, the list of them 41"):
         open_matrix(path).__enter__()
-    features.write_bytes(gzip.compress(b"CD1\tCD1\tAntibody Capture\n"))
+    features.write_bytes(gzip.compress(b"CD1\tCD1\tAntibody Capture\n" * 42))
     with pytest.raises(InputFileError, match="no Gene Expression features, only Antibody Capture"):
         open_matrix(path).__enter__()
     features.unlink()
-    with pytest.raises(InputFileError, match=r"has a matrix.mtx but no features.tsv or genes.tsv"):
+    with pytest.raises(InputFileError, match=r"no list of its features beside it; looked for feat"):
         open_matrix(path).__enter__()
 
 

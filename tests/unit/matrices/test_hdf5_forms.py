@@ -54,7 +54,7 @@ def test_a_filter_that_is_not_there_is_named(
     with h5py.File(path, "r+") as file:
         repack(file, where, compression="gzip")
     # As where HDF5 were without gzip, and gzip were zstd: no plugin is needed to try it.
-    monkeypatch.setattr(hdf5.h5py.h5z, "filter_avail", lambda code: False)
+    monkeypatch.setattr(h5py.h5z, "filter_avail", lambda code: False)
     monkeypatch.setattr(hdf5, "_FILTERS", {1: "zstd"})
     monkeypatch.setitem(sys.modules, "hdf5plugin", None)
     said = rf"/{where} is packed by zstd \(HDF5 filter 1\).+ pip install hdf5plugin"
@@ -163,7 +163,7 @@ def test_no_room_to_unpack(
     target = path.with_name("a.h5ad.gz")
     target.write_bytes(gzip.compress(path.read_bytes()))
     full = shutil.disk_usage(path.parent)._replace(free=packed._LEFT_FREE)
-    monkeypatch.setattr(packed.shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
     with pytest.raises(ResourceExhaustedError, match="no room to unpack it; set TMPDIR"):
         open_cells(target).__enter__()
 

@@ -107,7 +107,7 @@ def test_a_copy_has_all_modalities_and_the_answers_in_one(
 ) -> None:
     source, target = write(tmp_path / f"a.{ending}", ["rna", "prot"]), tmp_path / f"b.{ending}"
     label(source, target, ReadOptions(modality=modality), n)
-    root = h5py.File(target) if ending == "h5mu" else zarr.open_group(target, mode="r")
+    root: Any = h5py.File(target) if ending == "h5mu" else zarr.open_group(target, mode="r")
     read = {name: anndata.io.read_elem(root["mod"][name]) for name in ("rna", "prot")}
     if ending == "h5mu":
         assert target.read_bytes().startswith(b"MuData")

@@ -18,8 +18,8 @@
     +-- ConflictError                           another writer was first
     +-- IntegrityError                          a digest differs: the data was changed or damaged
     +-- UnauthenticatedError                    no token, or one the server does not know
-    +-- PermissionDeniedError                   the token lacks the role
-    +-- ResourceExhaustedError                  too much at once, or a message over the limit
+    +-- PermissionDeniedError                   the token lacks the role, or the user the file
+    +-- ResourceExhaustedError                  too much at once, or no room on the disk
     +-- DeadlineExceededError                   the answer would have come too late
     +-- CancelledError                          the caller gave up
     +-- UnimplementedError                      the server does not know the request
@@ -170,14 +170,14 @@ class UnauthenticatedError(CellkinError):
 
 
 class PermissionDeniedError(CellkinError):
-    """The token is known but has not the role that the request needs."""
+    """The token has not the role that a request needs, or a file may not be written."""
 
     code = "PERMISSION_DENIED"
     reason = "PERMISSION_DENIED"
 
 
 class ResourceExhaustedError(CellkinError):
-    """The server has too much to do, or the message is larger than it takes.
+    """The server has too much to do, a message is larger than it takes, or a disk is full.
 
     Parameters
     ----------
