@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +12,7 @@ from cellkin.indexer.commands.options import (
     store_option,
 )
 from cellkin.space.recipe import RECIPES
-from cellkin.terminal.options import json_option, taxon_option
+from cellkin.terminal.options import json_option, reading_options, taxon_option
 from cellkin.wire.terms import DEFAULT_MODEL
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     help="Give the reference half of the genes, the query the rest.",
 )
 @taxon_option
+@reading_options
 @click.option(
     "--page",
     type=click.Path(path_type=Path),
@@ -82,6 +83,7 @@ def evaluate(
     taxon: int,
     page: Path | None,
     as_json: bool,
+    **reading: Any,
 ) -> None:
     """Say how well the labels of REFERENCE are found by every space, beside controls.
 
@@ -91,12 +93,13 @@ def evaluate(
     from cellkin.indexer.evaluation.page import write_page
     from cellkin.indexer.evaluation.question import Question, evaluate_cells
     from cellkin.indexer.evaluation.report import summary_table, to_json
+    from cellkin.matrices.options import ReadOptions
     from cellkin.store.store import Store
     from cellkin.terminal.console import print_rich, progress_bar
 
     question = Question(
         reference, label, batch, query, query_label or label, taxon, embeddings, recipes, few_shot,
-        left_out, other_genes, ontology, literal_labels,
+        left_out, other_genes, ontology, literal_labels, ReadOptions(**reading),
     )  # fmt: skip
     with progress_bar("asking") as progress:
         report: Report = evaluate_cells(Store.open(uri), question, progress)

@@ -34,6 +34,7 @@ from cellkin.indexer.evaluation.splits import (
     stratified_folds,
 )
 from cellkin.indexer.spaces.mlp import TEXT_V2_MLP
+from cellkin.matrices.options import ReadOptions, X
 from cellkin.space.hierarchy import SEPARATOR
 from cellkin.space.recipe import RECIPES, TEXT_V2, Recipe
 from cellkin.store.catalog import Entry, Kind
@@ -67,6 +68,8 @@ class Question:
         An OBO file whose terms the labels are, or None.
     literal_labels
         Whether words such as ``unknown`` and ``nan`` are labels too; see `read_labels`.
+    how
+        Which matrix of the files is read, and as what.
     """
 
     reference: Path
@@ -82,6 +85,7 @@ class Question:
     other_genes: bool = False
     ontology: Path | None = None
     literal_labels: bool = False
+    how: ReadOptions = X
 
 
 def evaluate_cells(
@@ -101,16 +105,17 @@ def evaluate_cells(
         If the embeddings are of different corpora, whose genes are not named alike.
     """
     entries, genes, vectors = _embeddings(store, question.embeddings)
-    literal = question.literal_labels
+    literal, how = question.literal_labels, question.how
     cells, types, batches = read_labeled(
         question.reference, genes, question.label, question.batch, question.taxon,
-        literal_labels=literal,
+        how=how, literal_labels=literal,
     )  # fmt: skip
     query = None
     if question.query is not None:
         query, _, _ = read_labeled(
-            question.query, genes, question.query_label, types=types, literal_labels=literal
-        )
+            question.query, genes, question.query_label, types=types,
+            how=how, literal_labels=literal,
+        )  # fmt: skip
     if question.ontology is not None:
         terms = Ontology.read(question.ontology).paths(types)
         names = [terms.get(name, name) for name in types]
@@ -150,6 +155,7 @@ def evaluate_cells(
             **{entry.name: entry.full_name for entry in entries},
             "corpus": entries[0].manifest["corpus"] if entries else "",
         },
+        notes=tuple(dict.fromkeys([*cells.notes, *(query.notes if query is not None else ())])),
     )
 
 

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from cellkin.indexer.evaluation.run import Cells
 from cellkin.indexer.evaluation.splits import label_codes
 from cellkin.matrices.cells import open_cells
+from cellkin.matrices.options import ReadOptions, X
 from cellkin.store.corpus import GeneNames
 from cellkin.wire.errors import GenesUnmatchedError
 
@@ -21,6 +22,7 @@ def read_labeled(
     taxon: int = 0,
     types: Sequence[str] | None = None,
     *,
+    how: ReadOptions = X,
     literal_labels: bool = False,
 ) -> tuple[Cells, list[str], list[str]]:
     """Read labeled cells.
@@ -38,6 +40,8 @@ def read_labeled(
     types
         The types of the reference, where this is a query; None to take those that occur. Cells of a
         reference without a label are left out.
+    how
+        Which matrix is read, and as what.
     literal_labels
         Whether words such as ``unknown`` and ``nan`` are labels too; see `read_labels`.
 
@@ -53,11 +57,13 @@ def read_labeled(
     GenesUnmatchedError
         If no gene is known.
     """
-    with open_cells(path) as file:
-        labels = file.labels(label, literal=literal_labels).values
+    with open_cells(path, how) as file:
+        found = file.labels(label, literal=literal_labels)
+        labels = found.values
         batches = [b or "" for b in file.column(batch, "batch")] if batch else [""] * file.n_cells
         counts = sp.vstack(list(file.blocks()), format="csr")
         names, hint = file.gene_names, file.gene_hint()
+        notes = (*file.notes, *found.notes)
     resolution = genes.resolver.resolve(names, taxon)
     met = np.flatnonzero(resolution.rows >= 0)
     if not len(met):
@@ -80,5 +86,6 @@ def read_labeled(
         [str(gene_id) for gene_id in ids],
         label_codes(labels, types),
         label_codes(batches, batch_names),
+        notes,
     )
     return cells, list(types), batch_names

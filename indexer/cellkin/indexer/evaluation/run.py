@@ -49,12 +49,15 @@ class Cells:
         (n_cells,) int32; -1 for a type the reference lacks.
     batches
         (n_cells,) int32.
+    notes
+        Sentences for the user on how the file was read.
     """
 
     counts: CsrMatrix
     genes: list[str]
     labels: Int32Vector
     batches: Int32Vector
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
