@@ -124,8 +124,8 @@ def test_labels_of_several_columns_are_paths(
     types = [None if t != t else t for t in data.obs["cell_type"]]
     depths = [str(v) for v in data.obs["depth"]]
     with open_cells(make_form(form, data)) as cells:
-        assert cells.labels("cell_type") == types
-        assert cells.labels("cell_type, depth") == [
+        assert cells.labels("cell_type").values == types
+        assert cells.labels("cell_type, depth").values == [
             t and f"{t}/{d}" for t, d in zip(types, depths, strict=True)
         ]
         with pytest.raises(NotFoundError, match="no obs column 'x'"):
