@@ -98,7 +98,9 @@ def test_scales_are_told_apart(form: str, counts: Dense) -> None:
 @pytest.mark.parametrize("form", [form for form in FORMS if not form.startswith("counts times")])
 def test_scales_are_told_apart_after_rounding(form: str, decimals: int) -> None:
     make, scale = FORMS[form]
-    assert found(np.round(make(counted(mean=4)), decimals)).scale is scale
+    for counts in (counted(mean=4), counted(60, 2000, mean=150)):
+        units = found(np.round(make(counts), decimals))
+        assert units.scale is scale, units
 
 
 @pytest.mark.parametrize("form", ["log1p CP10K", "log1p CPM", "log2 CP10K", "log2 CPM"])

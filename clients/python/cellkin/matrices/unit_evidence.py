@@ -77,14 +77,17 @@ class Evidence:
     def _errors(self) -> npt.NDArray[np.float64]:
         """The largest error of each of the levels: of float32, or of rounding to decimals."""
         single = _SINGLE * (1 + self._levels)
-        # Counts times 0.3 have one decimal, but are not rounded to it.
-        if max(self._agreement(scale, single) for scale in self.possible) > _EXACTLY:
-            return single
         values = self.cells.data[:_LOOKED_AT].astype(np.float64)
         for decimals in range(_MAX_DECIMALS + 1):
-            scaled = values * 10**decimals
-            if np.all(np.abs(scaled - np.rint(scaled)) <= 4e-7 * (1 + scaled)):
-                return np.full(self._levels.shape, 0.5 * 10.0**-decimals)
+            unit = 10.0**-decimals
+            if np.any(np.abs(values / unit - np.rint(values / unit)) > 4e-7 * (1 + values / unit)):
+                continue
+            # All decimals are multiples of the smallest there is. Counts times 0.3 have one
+            # decimal, too, but are not rounded to it.
+            exact = np.median(self._levels[:, 0]) > 1.5 * unit and any(
+                self._agreement(scale, single) > _EXACTLY for scale in self.possible
+            )
+            return single if exact else np.full(self._levels.shape, unit / 2)
         return single
 
     def _multiples(

@@ -83,7 +83,8 @@ def find_units(
     if found.scale is LINEAR:
         return found
     others = f"counts in {n_whole} of {len(whole)} sampled cells"
-    return replace(found, why=f"{others}, in the others {found.why}")
+    caution = f"cells are of two units: {others}, {found.scale.name} in the rest"
+    return replace(found, why=f"{others}, in the others {found.why}", caution=caution)
 
 
 def whole_rows(cells: sp.csr_matrix) -> npt.NDArray[np.bool_]:

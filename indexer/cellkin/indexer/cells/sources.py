@@ -163,7 +163,7 @@ def require_unique(named: Sequence[tuple[str, pa.ChunkedArray]]) -> None:
 def _read_source(reference: Reference, path: Path) -> SourceFile:
     with open_cells(path, reference.how) as cells:
         labels = cells.labels(reference.label, literal=reference.literal_labels)
-        notes = [*cells.notes, *labels.notes]
+        notes = [*cells.notes, *filter(None, [cells.units.caution]), *labels.notes]
         likely_batch = ""
         if reference.batch:
             batches = [b or "" for b in cells.column(reference.batch, "batch")]

@@ -28,6 +28,7 @@ from cellkin.space.projection import (
 )
 from cellkin.space.readout import Placed as PlacedCells
 from cellkin.store.cell_rows import write_rows
+from cellkin.wire.errors import InvalidArgumentError
 
 _BLOCK_VALUES = 4_000_000
 _BLOCK_CELLS = 4096
@@ -286,6 +287,12 @@ class CellWorker:
         for block in matrix.blocks(shard.start, shard.stop, _BLOCK_VALUES, _BLOCK_CELLS):
             yield reader.linear(block, start)
             start += block.shape[0]
+        if reader.finding.caution and not file.units.caution:
+            # What the sample shows is said before a job begins; what it does not is no surprise
+            # to be found in labels.
+            raise InvalidArgumentError(
+                f"{file.path}, cells {shard.start:,} to {shard.stop:,}: {reader.finding.caution}"
+            )
 
     def _matrix(self, number: int) -> Matrix:
         if self._opened is None or self._opened[0] != number:
