@@ -18,7 +18,7 @@ WORK = Path(".demo")
 """Where the demo keeps everything, seen from where the command was called."""
 CELLKIN = Path(sys.executable).with_name("cellkin")
 STORE = ["--store", str(WORK / "store")]
-SERVER_START_S = 60.0
+SERVER_START_S = 120.0
 SERVER_END_S = 20.0
 
 
