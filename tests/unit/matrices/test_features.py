@@ -15,7 +15,12 @@ from cellkin.matrices.cells import open_cells, open_matrix
 from cellkin.matrices.features import ColumnsRead, n_like_genes
 from cellkin.matrices.held import held_cells
 from cellkin.matrices.options import ReadOptions
-from cellkin.wire.errors import GenesUnmatchedError, InputFileError, NotFoundError
+from cellkin.wire.errors import (
+    GenesUnmatchedError,
+    InputFileError,
+    InvalidArgumentError,
+    NotFoundError,
+)
 
 FORMS = ["h5ad", "zarr v3", "zarr v2"]
 # Symbols that are not alike but for their numbers, as those of genes.
@@ -246,6 +251,17 @@ def test_the_refusal_of_names_has_the_hint(tmp_path: Path) -> None:
     ):
         raise refused
     assert e.value.metadata == {"genes_given": "14"}
+
+
+@pytest.mark.parametrize("metadata", [{"first_name": "0", "last_name": "13"}, {}])
+def test_the_refusal_of_row_numbers_has_the_hint(metadata: dict[str, str], tmp_path: Path) -> None:
+    data = named([str(at) for at in range(len(SYMBOLS))])
+    data.var["symbol"] = SYMBOLS
+    path = made.write_h5ad(data, tmp_path / "a.h5ad")
+    with pytest.raises(InvalidArgumentError) as error, open_cells(path):
+        raise InvalidArgumentError("no names", metadata, field="header.genes")
+    assert ("--gene-column symbol" in str(error.value)) == bool(metadata)
+    assert error.value.field == "header.genes"
 
 
 def test_what_looks_like_a_gene() -> None:

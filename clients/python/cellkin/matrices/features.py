@@ -14,7 +14,7 @@ import pandas as pd
 
 from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.table import Opened, Table, is_ensembl, texts
-from cellkin.wire.errors import GenesUnmatchedError, InputFileError, NotFoundError
+from cellkin.wire.errors import CellkinError, GenesUnmatchedError, InputFileError, NotFoundError
 from cellkin.wire.features import NonGene, gene_like, non_genes
 
 # Columns of var that may say what a feature is, in any case: of Cell Ranger and scanpy, of muon, of
@@ -109,7 +109,7 @@ class ColumnsRead:
 
 @contextmanager
 def hinting(hint: Callable[[], str]) -> Iterator[None]:
-    """Add a hint to the error of gene names that match nothing.
+    """Add a hint to the error of gene names that match nothing, or are row numbers.
 
     Parameters
     ----------
@@ -118,10 +118,12 @@ def hinting(hint: Callable[[], str]) -> Iterator[None]:
     """
     try:
         yield
-    except GenesUnmatchedError as error:
-        if not (said := hint()):
-            raise
-        raise GenesUnmatchedError(f"{error.message}. {said}", error.metadata) from error
+    except CellkinError as error:
+        of_names = isinstance(error, GenesUnmatchedError) or "first_name" in error.metadata
+        if of_names and (said := hint()):
+            error.message = f"{error.message}. {said}"
+            error.args = (error.message,)
+        raise
 
 
 def read_genes(opened: Opened, how: ReadOptions, where: Path) -> Genes:

@@ -15,6 +15,7 @@ from cellkin.indexer.cells.plan import MatchedFile, count_genes, matrix_files, s
 from cellkin.indexer.cells.publish import Progress, Spaces, Stages
 from cellkin.indexer.cells.sources import Reference, SourceFile, read_sources
 from cellkin.indexer.cells.worker import Placed, Shard, Work
+from cellkin.matrices.features import hinting
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.genes import Resolution
 from cellkin.store.catalog import Entry, Kind
@@ -62,8 +63,7 @@ class Files:
 
     def resolved(self, genes: GeneNames) -> list[Resolution]:
         """Return what the gene names of each file mean."""
-        taxon = self.reference.taxon
-        return [genes.resolver.resolve(source.gene_names, taxon) for source in self.sources]
+        return [_resolved(source, genes, self.reference.taxon) for source in self.sources]
 
     def label_counts(self, names: Sequence[str]) -> Int64Vector:
         """Return (n_names,) int64 cells of each label."""
@@ -178,3 +178,8 @@ def _terms(reference: Reference, sources: Sequence[SourceFile]) -> dict[str, str
     return Ontology.read(reference.ontology).paths(
         label for source in sources for label in source.labels
     )
+
+
+def _resolved(source: SourceFile, genes: GeneNames, taxon: int) -> Resolution:
+    with hinting(lambda: source.gene_hint):
+        return genes.resolver.resolve(source.gene_names, taxon)
