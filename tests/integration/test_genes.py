@@ -165,7 +165,7 @@ def test_show_flags_what_is_not_the_genes_own(imported: Path, run_cellkin: Run) 
             "error: no corpus 'other' in this store;",
         ),
         ("Zzz", ["--taxon", "10090"], "error: no gene of mouse is called 'Zzz' in this corpus\n"),
-        ("AAA", ["--taxon", "7227"], "error: no gene of species 7227 in the corpus; its species"),
+        ("AAA", ["--taxon", "7227"], "error: no gene of species 7227 (fly) in the corpus"),
         (" ", [], "error: no gene was named; give a symbol, synonym, Ensembl id or GeneID\n"),
     ],
 )

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from cellkin.matrices.cells import CellFile, open_cells
 from cellkin.matrices.options import ReadOptions, X
+from cellkin.space.gene_lists import require_names
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.corpus import is_of_own_names
 from cellkin.store.digest import table_digest
@@ -177,7 +178,14 @@ def publish_own_names(
     linked
         Other files, which bring no gene, and only say which symbol and id of the reference's genes
         belong together.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the names of a file are row numbers.
     """
+    for file in files:
+        require_names([symbol for symbol in file.symbols if symbol])
     every = [*files, *linked]
     taxa = taxa_of(every, taxon)
     table = own_names(files, taxa[: len(files)], linked, taxa[len(files) :])

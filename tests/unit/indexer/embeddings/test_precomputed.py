@@ -113,7 +113,7 @@ def test_no_name_that_means_a_gene(store: Store) -> None:
 
 
 def test_a_species_the_corpus_does_not_have(store: Store) -> None:
-    with pytest.raises(NotFoundError, match="no gene of species 7227 in the corpus"):
+    with pytest.raises(NotFoundError, match="no gene of species 7227"):
         load(store, {"GENE3": [1]}, 7227)
 
 

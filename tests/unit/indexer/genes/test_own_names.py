@@ -17,6 +17,7 @@ from cellkin.indexer.genes.own_names import (
     taxa_of,
 )
 from cellkin.matrices.options import ReadOptions
+from cellkin.store.catalog import Kind
 from cellkin.store.corpus import is_of_own_names, read_gene_names
 from cellkin.store.schema import CORPUS
 from cellkin.store.store import Store
@@ -171,6 +172,13 @@ def test_own_names_are_not_taken_for_the_stores_corpus(tmp_path: Path) -> None:
     assert find_corpus(store, VersionName("second")).name == "second"  # type: ignore[union-attr]
     usual = store.publish_corpus("genes", table, {})
     assert find_corpus(store) == usual
+
+
+def test_row_numbers_are_refused_before_a_corpus_is_published(tmp_path: Path) -> None:
+    store = Store.create(str(tmp_path / "store"))
+    with pytest.raises(InvalidArgumentError, match="row numbers"):
+        publish_own_names(store, "ref", [NamedFile.of("a", [str(i) for i in range(500)])])
+    assert not store.catalog.view().entries(Kind.CORPUS, "names-ref")
 
 
 def test_many_names_take_little_time() -> None:
