@@ -157,3 +157,37 @@ def test_what_this_anndata_shards_is_read(tmp_path: Path) -> None:
     path = made.write_zarr(anndata.AnnData(x), tmp_path / "a.zarr", 3)
     with open_matrix(path) as matrix:
         np.testing.assert_array_equal(matrix.rows(0, 400).toarray(), x.toarray())
+
+
+def test_lost_starts_of_cells_are_found(tmp_path: Path) -> None:
+    x = counts()
+    path = write_units(tmp_path / "a.zarr", x, 500)
+    root: Any = zarr.open_group(path, use_consolidated=False)
+    root["X"].create_array("indptr", data=x.indptr, chunks=(30,), overwrite=True)
+    files(path, "indptr")[0].unlink()
+    with pytest.raises(InputFileError, match="1 of 4 chunks of X/indptr are missing"):
+        open_matrix(path).__enter__()
+
+
+def test_lost_codes_of_labels_are_found(tmp_path: Path) -> None:
+    """Read as zeros, they would make every cell one of the first label."""
+    data = made.sample()
+    path = made.write_zarr(data, tmp_path / "a.zarr", 3)
+    root: Any = zarr.open_group(path, use_consolidated=False)
+    codes = np.sort(data.obs["cell_type"].cat.codes.to_numpy())[::-1].copy()
+    n_first = int((codes > 0).sum())
+    root["obs/cell_type"].create_array("codes", data=codes, chunks=(10,), overwrite=True)
+    root["obs/cell_type/codes"].attrs.update(
+        {"encoding-type": "array", "encoding-version": "0.2.0"}
+    )
+    held = path / "obs/cell_type/codes/c"
+    # Of cells that are in the order of their labels, whole chunks are of the first.
+    assert not (held / str(n_first // 10 + 1)).exists()
+    with open_cells(path) as cells:
+        assert cells.column("cell_type", "labels")[:n_first] == ["beta"] * n_first
+    (held / "0").unlink()
+    with (
+        pytest.raises(InputFileError, match=r"chunks of obs/cell_type/codes are missing"),
+        open_cells(path) as cells,
+    ):
+        cells.column("cell_type", "labels")

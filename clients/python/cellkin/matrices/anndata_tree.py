@@ -44,7 +44,7 @@ class Tree:
     is_slow
         Tells whether decompression caps the reader.
     ready
-        Loads what unpacks an array or all arrays of a group, or refuses.
+        Loads what unpacks an element, or refuses one that is not there whole.
     decoding
         Has arrays that are opened meanwhile decoded as they are read fastest.
     notes
@@ -113,8 +113,8 @@ class Tree:
             indices, data = self.ranges(node["indices"]), self.ranges(node["data"])
             notes = [*self.notes, *indices.notes, *data.notes]
             storage = Storage(self.path, *described, elsewhere=elsewhere, notes=notes)
-            self.ready(node["indptr"])
-            indptr = np.asarray(node["indptr"][:])
+            starts = self.ranges(node["indptr"])
+            indptr = starts.read(0, starts.n)
             return CompressedMatrix(storage, n_columns, indptr, indices, data)
         if kind.startswith("csc"):
             return self._turned(node, (n_cells, n_columns), elsewhere)
@@ -150,7 +150,7 @@ class Tree:
         compression, _ = self._described(node["data"], "CSC")
         self.ready(node)
         # Reading nothing of them says whether all of them is there.
-        found = [self.ranges(node[name]).notes for name in ("data", "indices")]
+        found = [self.ranges(node[name]).notes for name in ("data", "indices", "indptr")]
         parts = (node["data"][:], node["indices"][:], node["indptr"][:])
         x = sp.csc_matrix(tuple(map(np.asarray, parts)), shape=shape).tocsr()
         storage = Storage(

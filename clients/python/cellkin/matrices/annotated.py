@@ -79,7 +79,7 @@ def write_annotated(
         copy = copy_cells(source, partial, ending, how)
         if copy.kept is not None:
             var = {name: values[copy.kept] for name, values in var.items()}
-        with open_group(partial, ending) as root:
+        with open_group(partial, ending, copy.where) as root:
             _add(root, copy, obs, {"obsm": obsm, "uns": uns}, var)
 
 

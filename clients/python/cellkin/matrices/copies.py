@@ -93,8 +93,16 @@ def is_same_container(tree: Tree, ending: str) -> bool:
 
 
 @contextmanager
-def open_group(path: Path, ending: str) -> Iterator[Any]:
-    """Open a copy to add to it; copies of zarr's metadata are renewed at the end."""
+def open_group(path: Path, ending: str, where: str = "") -> Iterator[Any]:
+    """Open a copy to add to it; copies of zarr's metadata are renewed at the end.
+
+    Parameters
+    ----------
+    path, ending
+        The copy.
+    where
+        The group that is added to, '' for the root.
+    """
     if ending != ZARR:
         with h5py.File(path, "r+") as file:
             yield file
@@ -104,8 +112,8 @@ def open_group(path: Path, ending: str) -> Iterator[Any]:
     root = zarr.open_group(path, mode="r+", use_consolidated=False)
     yield root
     # Readers go by the copy of all metadata, where there is one, and would not see what is new.
-    held = [path, *(meta.parent for meta in path.glob("*/*/zarr.json"))]
-    for folder in sorted(set(held), key=lambda at: -len(at.parts)):
+    parents = [path / parent for parent in Path(where).parents] if where else []
+    for folder in [path / where, *parents]:
         if _has_consolidated(folder):
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")

@@ -15,6 +15,7 @@ With shards, which hold several chunks in one file, a shard takes the place of a
 
 import os
 import zipfile
+from collections.abc import Callable
 from itertools import groupby, product
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cellkin.matrices.attributes import text_attribute
 from cellkin.wire.errors import InputFileError
 
 # Of the values beside missing chunks these many are looked at.
@@ -40,7 +42,7 @@ def notes_on_chunks(path: Path, root: Any, array: Any) -> list[str]:
     root
         The group at its root.
     array
-        ``indices`` or ``data`` of a sparse matrix, or a dense one.
+        ``indptr``, ``indices`` or ``data`` of a sparse matrix, or a dense one.
 
     Returns
     -------
@@ -52,37 +54,68 @@ def notes_on_chunks(path: Path, root: Any, array: Any) -> list[str]:
     InputFileError
         If chunks that hold more than zeros are not there.
     """
-    unit = array.shards or array.chunks
-    counts = [-(-n // step) for n, step in zip(array.shape, unit, strict=True)]
-    stored = _stored(path, array)
-    missing = [
-        at
-        for at in product(*map(range, counts))
-        if array.metadata.encode_chunk_key(at) not in stored
-    ]
+    missing, counts = _missing(path, array)
     if not missing:
         return []
-    n, kind = int(np.prod(counts)), "shards" if array.shards else "chunks"
-    said = f"{len(missing)} of {n} {kind} of {array.path} are missing"
+    said = _said(array, missing, counts)
     parent, _, name = array.path.rpartition("/")
-    if len(counts) > 1 or name not in ("indices", "data"):
+    if len(counts) > 1 or name not in ("indices", "data", "indptr"):
         return [
             f"{said}: they are read as zeros, which a writer leaves out; if the folder was not "
             "copied whole, they are lost"
         ]
-    lost = (
-        not _first_gene_alone(root[f"{parent}/indptr"])
-        if name == "indices"
-        else not _zeros_beside(array, [at[0] for at in missing], unit[0])
-    )
-    if lost:
+    if name == "data":
+        if not _zeros_beside(array, missing, _few_zeros_begin):
+            raise InputFileError(
+                f"{said}; the folder was not copied whole, or so many values are zeros that it "
+                "cannot be told"
+            )
+        return [f"{said}: the values beside them are zeros, so they are read as zeros"]
+    # Of one chunk of starts, all are zeros where there is no value.
+    if counts[0] > 1 if name == "indptr" else not _first_gene_alone(root[f"{parent}/indptr"]):
+        raise InputFileError(f"{said}; the folder was not copied whole")
+    return []
+
+
+def require_codes(path: Path, node: Any) -> None:
+    """Refuse categories whose codes were lost: all cells would be of the first.
+
+    Parameters
+    ----------
+    path
+        The folder or archive.
+    node
+        Any element; those that are no categories are not looked at.
+
+    Raises
+    ------
+    InputFileError
+        If codes are not there, and those beside them are not of the first category.
+    """
+    if text_attribute(node, "encoding-type") != "categorical":
+        return
+    names = node["categories"]
+    # Nullable strings are a group.
+    if (names if hasattr(names, "dtype") else names["values"]).shape[0] < 2:
+        return
+    missing, counts = _missing(path, node["codes"])
+    if missing and not _zeros_beside(node["codes"], missing, lambda values: values[0] == 0):
         raise InputFileError(
-            f"{said}; the folder was not copied whole"
-            + ("" if name == "indices" else ", or so many values are zeros that it cannot be told")
+            f"{_said(node['codes'], missing, counts)}; the folder was not copied whole"
         )
-    if name == "indices":
-        return []
-    return [f"{said}: the values beside them are zeros, so they are read as zeros"]
+
+
+def _missing(path: Path, array: Any) -> tuple[list[tuple[int, ...]], list[int]]:
+    """Return which chunks or shards of an array are not there, and how many there should be."""
+    unit = array.shards or array.chunks
+    counts = [-(-n // step) for n, step in zip(array.shape, unit, strict=True)]
+    stored, name = _stored(path, array), array.metadata.encode_chunk_key
+    return [at for at in product(*map(range, counts)) if name(at) not in stored], counts
+
+
+def _said(array: Any, missing: list[tuple[int, ...]], counts: list[int]) -> str:
+    kind = "shards" if array.shards else "chunks"
+    return f"{len(missing)} of {int(np.prod(counts))} {kind} of {array.path} are missing"
 
 
 def _stored(path: Path, array: Any) -> set[str]:
@@ -104,21 +137,25 @@ def _first_gene_alone(indptr: Any) -> bool:
     return bool(np.diff(np.asarray(indptr[:])).max(initial=0) <= 1)
 
 
-def _zeros_beside(array: Any, missing: list[int], step: int) -> bool:
-    """Tell whether the values beside each run of missing chunks are zeros that end near by."""
-    n = int(array.shape[0])
-    for _, run in groupby(enumerate(missing), lambda pair: pair[1] - pair[0]):
+def _zeros_beside(
+    array: Any,
+    missing: list[tuple[int, ...]],
+    fits: Callable[[npt.NDArray[Any]], bool],
+) -> bool:
+    """Tell whether the values beside each run of missing chunks fit, seen from the run."""
+    n, step = int(array.shape[0]), int((array.shards or array.chunks)[0])
+    for _, run in groupby(enumerate(at[0] for at in missing), lambda pair: pair[1] - pair[0]):
         places = [at for _, at in run]
         start, stop = places[0] * step, min(n, (places[-1] + 1) * step)
         before = np.asarray(array[max(0, start - min(step, _N_BESIDE)) : start])[::-1]
         after = np.asarray(array[stop : min(n, stop + min(step, _N_BESIDE))])
         sides = [side for side in (before, after) if len(side)]
-        if not sides or not all(map(_begins_with_zeros, sides)):
+        if not sides or not all(map(fits, sides)):
             return False
     return True
 
 
-def _begins_with_zeros(values: npt.NDArray[Any]) -> bool:
+def _few_zeros_begin(values: npt.NDArray[Any]) -> bool:
     """Tell whether values begin with zeros, and have hardly any farther on."""
     rest = values[np.argmax(values != 0) :] if values.any() else values[:0]
     n_zeros = len(rest) - np.count_nonzero(rest)

@@ -15,7 +15,7 @@ from zarr.storage import LocalStore, ZipStore
 
 from cellkin.matrices.anndata_tree import Tree
 from cellkin.matrices.ranges import RangeReader
-from cellkin.matrices.zarr_chunks import notes_on_chunks
+from cellkin.matrices.zarr_chunks import notes_on_chunks, require_codes
 from cellkin.wire.errors import InputFileError
 
 _ZARRS = "zarrs.ZarrsCodecPipeline"
@@ -38,9 +38,16 @@ def zarr_tree(path: Path, stack: ExitStack) -> Tree:
     # What the arrays themselves say, not a copy of it that may be older.
     root = zarr.open_group(store, mode="r", use_consolidated=False)
     container = f"zarr v{root.metadata.zarr_format}"
-    ranges = partial(_ranges, path, root)
-    decoding = partial(_decoding, path)
-    return Tree(path, root, container, ranges, _compression, _is_slow, decoding=decoding)
+    return Tree(
+        path,
+        root,
+        container,
+        partial(_ranges, path, root),
+        _compression,
+        _is_slow,
+        ready=partial(require_codes, path),
+        decoding=partial(_decoding, path),
+    )
 
 
 @contextmanager
