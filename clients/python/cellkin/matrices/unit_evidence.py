@@ -83,8 +83,10 @@ class Evidence:
             if np.any(np.abs(values / unit - np.rint(values / unit)) > 4e-7 * (1 + values / unit)):
                 continue
             # All decimals are multiples of the smallest there is. Counts times 0.3 have one
-            # decimal, too, but are not rounded to it.
-            exact = np.median(self._levels[:, 0]) > 1.5 * unit and any(
+            # decimal, too, but are not rounded to it: from one to the next it is three.
+            gaps = np.diff(self._levels, prepend=0.0, axis=1)
+            least = np.where(np.isfinite(gaps), gaps, np.inf).min(axis=1)
+            exact = np.median(least) > 1.5 * unit and any(
                 self._agreement(scale, single) > _EXACTLY for scale in self.possible
             )
             return single if exact else np.full(self._levels.shape, unit / 2)
