@@ -1,7 +1,11 @@
+import gzip
+from pathlib import Path
+
 import pytest
 
 from cellkin.wire.features import NonGene, gene_like, non_gene, non_genes
 
+GENE_INFO = Path(__file__).parents[4] / "shared" / "data" / "ncbi" / "gene_info.gz"
 MISSING = ["", " ", "nan", "NaN", "NA", "N/A", "#N/A", "<NA>", "None", "null", "-", "?"]
 REGIONS = [
     "chr1:100-200", "chr1-100-200", "chrX_100_200", "1:100-2000", "X-100-2000", "chr1:0-500",
@@ -50,6 +54,17 @@ def test_a_repeated_missing_name_is_missing_only_beside_the_first() -> None:
     names = ["nan", "INS", "nan-1", "NA.1", "nan_2", "INS-1"]
     assert non_genes(names) == dict.fromkeys((0, 2, 4), NonGene.MISSING)
     assert gene_like(names).tolist() == [False, True, False, True, False, True]
+
+
+@pytest.mark.skipif(not GENE_INFO.exists(), reason=f"real gene table absent: {GENE_INFO}")
+def test_no_symbol_or_synonym_of_ncbi_is_taken_for_anything_but_a_missing_word() -> None:
+    with gzip.open(GENE_INFO, "rt") as lines:
+        rows = [line.split("\t", 5) for line in lines][1:]
+    names = {name for row in rows for name in (row[2], *row[4].split("|"))} - {"-"}
+    assert len(names) > 150_000
+    found = {name: kind for name in names if (kind := non_gene(name))}
+    assert set(found) == {"NA", "NaN", "Nan"}  # synonyms of XK, SCN11A and Klf1
+    assert set(found.values()) == {NonGene.MISSING}
 
 
 def test_no_columns() -> None:

@@ -57,7 +57,10 @@ def resolve(names: tuple[str, ...], taxon: int, corpus: str, uri: str, as_json: 
             for g in found
         ],
     )
-    click.echo(f"{match.n_matched} of {match.n_given} mean one gene, {match.n_used} have a text")
+    repeated = "" if match.n_genes == match.n_used else f" ({match.n_genes} distinct genes)"
+    click.echo(
+        f"{match.n_matched} of {match.n_given} mean one gene, {match.n_used} have a text{repeated}"
+    )
 
 
 def _found(
