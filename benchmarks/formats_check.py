@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import scipy.sparse as sp
 from formats_cells import Cells, kind_of, serve
-from formats_forms import H5ADS, MODALITIES, SNAP, ZARRS, Form
+from formats_forms import H5ADS, H5MU, SNAP, ZARRS, Form
 
 with suppress(ImportError):
     import hdf5plugin  # noqa: F401  registers the filters
@@ -33,14 +33,13 @@ def check(task: dict[str, Any]) -> dict[str, Any]:
     form, source, copy = Form(**task["form"]), Path(task["path"]), Path(task["target"])
     found = read(copy)
     compare_answers(found.obs, dict(np.load(task["answers"])))
-    is_same = source.suffix == copy.suffix or form.suffix.startswith(copy.suffix)
-    if form.container in (*H5ADS, *ZARRS, SNAP):
-        with unpacked(source) as path:
-            compare(read(path), found, form, whole=is_same)
-    elif form.container == MODALITIES or copy.suffix == ".h5mu" or "mudata" in form.writer:
-        compare(read(source), found, form, whole=is_same)
-    else:
-        compare_cells(found, Cells(Path(task["cells"]), kind_of(form)))
+    with unpacked(source) as path:
+        if form.container in (H5MU, SNAP):
+            compare(read(path), found, form, whole=True)
+        elif form.container in (*H5ADS, *ZARRS) or copy.suffix == form.suffix:
+            compare(read(path), found, form, whole=form.suffix.startswith(copy.suffix))
+        else:
+            compare_cells(found, Cells(Path(task["cells"]), kind_of(form)))
     return {"error": ""}
 
 

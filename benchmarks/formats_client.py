@@ -19,7 +19,6 @@ from cellkin.client.annotate import write_annotation
 from cellkin.matrices.cells import open_cells
 from cellkin.matrices.options import ReadOptions
 
-INDEX = "pancreas"
 COLUMNS = ("label", "winner", "probability", "winner_probability", "reason")
 """What is compared, of the columns of obs; formats_check.py reads them from files."""
 _MOST = 1e-6
@@ -34,12 +33,12 @@ def connected(address: str) -> Client:
 
 
 @cache
-def expected(cells: str, kind: str, address: str, folder: str) -> dict[str, Any]:
+def expected(cells: str, address: str, index: str, folder: str, kind: str) -> dict[str, Any]:
     """Return the answers to cells that never were in a file, and keep them for others."""
     held = Cells(Path(cells), kind)
     obs, var = pd.DataFrame(index=held.cell_ids), pd.DataFrame(index=held.genes)
     adata = anndata.AnnData(held.counts.astype(np.float32), obs, var)
-    tl.annotate(adata, INDEX, client=connected(address))
+    tl.annotate(adata, index, client=connected(address))
     answers = answers_of(adata.obs)
     np.savez(Path(folder) / f"{kind}.npz", **answers)
     return answers
@@ -77,7 +76,9 @@ def differences(found: dict[str, Any], known: dict[str, Any]) -> str:
 def annotate(task: dict[str, Any]) -> dict[str, Any]:
     """Read a file, label its cells, and write the copies."""
     form, path, client = Form(**task["form"]), Path(task["path"]), connected(task["address"])
-    known = expected(task["cells"], kind_of(form), task["address"], task["folder"])
+    task = {"index": "pancreas", **task}
+    index, asked = task["index"], ("cells", "address", "index", "folder")
+    known = expected(*(task[name] for name in asked), kind_of(form))
     matrix: dict[str, Any] = {"layer": "counts"} if form.place == "layer" else {}
     how = ReadOptions(**matrix, raw=form.place == "raw")
     done: dict[str, Any] = {"read": False, "labelled": False, "written": [], "error": ""}
@@ -87,7 +88,7 @@ def annotate(task: dict[str, Any]) -> dict[str, Any]:
             done["read"] = cells.cell_ids == held.cell_ids
         if not done["read"]:
             return done | {"error": "the names of the cells are others"}
-        found = tl.annotate(path, INDEX, client=client, use_raw=how.raw, **matrix)
+        found = tl.annotate(path, index, client=client, use_raw=how.raw, **matrix)
         said = differences(answers_of(found.obs("cellkin_")), known) or _in_memory(
             form, task, known, how
         )
@@ -108,9 +109,9 @@ def _in_memory(form: Form, task: dict[str, Any], known: dict[str, Any], how: Rea
         return ""
     asked = {"layer": how.layer, "use_raw": how.raw, "client": connected(task["address"])}
     held, backed = anndata.read_h5ad(task["path"]), anndata.read_h5ad(task["path"], backed="r")
-    view = tl.annotate(backed[:], INDEX, copy=True, **asked)
+    view = tl.annotate(backed[:], task["index"], copy=True, **asked)
     for adata in (held, backed):
-        tl.annotate(adata, INDEX, **asked)
+        tl.annotate(adata, task["index"], **asked)
     for way, adata in (("in memory", held), ("backed", backed), ("a view of backed", view)):
         if said := differences(answers_of(adata.obs), known):
             return f"{way}: {said}"

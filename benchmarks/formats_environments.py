@@ -1,5 +1,6 @@
 """Environments of exact versions for formats.py, made by uv and kept."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -44,15 +45,20 @@ def make(
     place = folder / "".join(c if c.isalnum() or c in ".-" else "-" for c in name)
     python, ready = place / "bin/python", place / "installed"
     arguments = [*wanted.packages, *beside]
-    listed = "\n".join([wanted.python, *arguments])
-    if ready.is_file() and ready.read_text() == listed:
-        return python
-    interpreter = _find_python(wanted.python)
-    say(f"installing {name}")
-    shutil.rmtree(place, ignore_errors=True)
-    _uv("venv", "-p", str(interpreter), str(place))
-    _uv("pip", "install", "-p", str(python), *arguments)
-    ready.write_text(listed)
+    listed = "\n".join([wanted.python, *arguments, *wanted.without])
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another run may be making the same
+        if ready.is_file() and ready.read_text() == listed:
+            return python
+        interpreter = _find_python(wanted.python)
+        say(f"installing {name}")
+        shutil.rmtree(place, ignore_errors=True)
+        _uv("venv", "-p", str(interpreter), str(place))
+        excluded = place / "excluded"
+        excluded.write_text("\n".join(wanted.without))
+        _uv("pip", "install", "-p", str(python), "--excludes", str(excluded), *arguments)
+        ready.write_text(listed)
     return python
 
 

@@ -25,10 +25,13 @@ class Environment:
         Version of the interpreter.
     packages
         What is installed into it.
+    without
+        Of what they require, what the files do not need and would be compiled for minutes.
     """
 
     python: str
     packages: tuple[str, ...]
+    without: tuple[str, ...] = ()
 
 
 _ANNDATA_08 = (
@@ -63,7 +66,9 @@ WRITERS = {
     "mudata 0.3": Environment("3.11", (*_ANNDATA_10, "mudata==0.3.1")),
     "mudata 0.4": Environment("3.12", (*_ANNDATA_13, "mudata==0.4.1")),
     "loompy 3": Environment("3.12", (*_ANNDATA_13, "loompy==3.0.8", "setuptools==80.9.0")),
-    "snapatac2 2.10": Environment("3.12", (*_ANNDATA_12, "hdf5plugin==7.1.0", "snapatac2==2.10.0")),
+    "snapatac2 2.10": Environment(
+        "3.12", (*_ANNDATA_12, "hdf5plugin==7.1.0", "snapatac2==2.10.0"), without=("macs3",)
+    ),
     LAYOUTS: Environment("3.12", _ANNDATA_13),
 }
 """By what writes the files. Each also has the AnnData that reads what comes back."""
