@@ -236,6 +236,7 @@ def test_without_an_embedding_both_ways_are_said_before_files_are_read(
         (("--recipe", "text-v1"), "--recipe"),
         (("--like", "trio"), "--like"),
         (("--corpus", "none"), "no corpus"),
+        (("--device", "moon"), "device 'moon'"),
         (("--label", "none"), "no obs column 'none'"),
     ],
 )

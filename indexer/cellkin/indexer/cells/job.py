@@ -30,6 +30,7 @@ from cellkin.indexer.cells.report import IndexReport, described, inherited, like
 from cellkin.indexer.cells.sources import Reference, read_sources, require_unique
 from cellkin.indexer.cells.steps import Files, Place, corpus_of, counting
 from cellkin.indexer.cells.worker import Placed
+from cellkin.indexer.devices import resolve
 from cellkin.indexer.genes.own_names import NamedFile, find_corpus, publish_own_names
 from cellkin.indexer.spaces.readout import Votes
 from cellkin.space.projection import CellSpace
@@ -194,6 +195,8 @@ def index_by_expression(
     """
     job = job or Job()
     check_name(name, "cell index")
+    if job.device not in ("auto", "cpu"):
+        resolve(job.device)  # a mistake is one here, too, though the CPU places cells
     named_by = find_corpus(store, corpus)
     files, at = Files.read(reference), job.at(store, name)
     files.require_different()
