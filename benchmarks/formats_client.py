@@ -107,7 +107,11 @@ def _in_memory(form: Form, task: dict[str, Any], known: dict[str, Any], how: Rea
     """Label plain files also as AnnData in memory, backed, and as a view of backed."""
     if form.container != H5AD or form.extra or form.many or form.dtype != "float32":
         return ""
-    asked = {"layer": how.layer, "use_raw": how.raw, "client": connected(task["address"])}
+    asked: dict[str, Any] = {
+        "layer": how.layer,
+        "use_raw": how.raw,
+        "client": connected(task["address"]),
+    }
     held, backed = anndata.read_h5ad(task["path"]), anndata.read_h5ad(task["path"], backed="r")
     view = tl.annotate(backed[:], task["index"], copy=True, **asked)
     for adata in (held, backed):
