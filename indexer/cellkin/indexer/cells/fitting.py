@@ -275,7 +275,7 @@ def _read(
         return readout, {}
     readout, macro_f1 = calibrate(readout, held, own, part.counts(), how)
     if probe:
-        readout = probe.fit(readout, sample, held)
+        readout = probe.fit(readout, sample)
     progress(2, 3)
     left_out: Sequence[Any] = ()
     if judging is Judging.LEAVE_OUT:

@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from scipy.optimize import minimize_scalar
 
 from cellkin.indexer.spaces.expression import FittedExpression
-from cellkin.indexer.spaces.readout import HeldOut, Trained
+from cellkin.indexer.spaces.readout import Trained
 from cellkin.indexer.spaces.sample import Sample, log_expression
 from cellkin.indexer.spaces.text import label_dispersion
 from cellkin.indexer.spaces.thinning import molecules, thin
@@ -132,7 +132,7 @@ class CoverageProbe:
         """What was told of thinned cells."""
         return self._thinned
 
-    def fit(self, readout: Readout, sample: Sample, held: HeldOut) -> Readout:
+    def fit(self, readout: Readout, sample: Sample) -> Readout:
         """Return a calibrated readout that knows what low coverage costs.
 
         Parameters
@@ -141,21 +141,13 @@ class CoverageProbe:
             The calibrated readout.
         sample
             The cells of the reference.
-        held
-            Whole cells that were held out: the share of wrong labels among these may be wrong of
-            few genes, too, or 5 % if that is more.
         """
         detection, usual = detection_of(sample.cells)
         readout = replace(readout, detection=detection, usual_depth=usual)
         if self._thinned:
             readout = replace(readout, softening=_softening(self._thinned, readout))
-        whole = combine(held.kinds, readout.mix, readout.sharpness)
-        claimed = whole.max(axis=1) >= readout.min_probability
-        claimed &= held.far <= readout.novelty_limit
-        right = whole.argmax(axis=1)[claimed] == held.truth[claimed]
-        most = max(_WRONG, 1 - float(right.mean())) if claimed.any() else _WRONG
-        readout = replace(readout, least_by_depth=_least_by_depth(self._thinned, readout, most))
-        return replace(readout, least_of_few=_least(self._panels, readout, most))
+        readout = replace(readout, least_by_depth=_least_by_depth(self._thinned, readout, _WRONG))
+        return replace(readout, least_of_few=_least(self._panels, readout, _WRONG))
 
 
 def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict[str, Any]:

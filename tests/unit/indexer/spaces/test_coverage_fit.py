@@ -41,9 +41,9 @@ def test_values_that_are_no_counts_are_asked_of_panels_alone(sample: Sample) -> 
     values.data = rng.gamma(2.0, 1.0, len(values.data)).astype(np.float32)
     odd = replace(sample, cells=values)
     probe = CoverageProbe(3)
-    held = hold_out(odd, fit_expression, Votes(), also=probe.ask)
+    hold_out(odd, fit_expression, Votes(), also=probe.ask)
     _, readout, _ = fit_expression_part(odd, Votes(), Judging.NOTHING)
-    found = probe.fit(readout, odd, held)
+    found = probe.fit(readout, odd)
     assert found.softening == 0
     assert found.least_of_few >= 0.6
 
