@@ -219,12 +219,15 @@ class IndexLoader:
         n_bytes = sum((folder / name).stat().st_size for name in entry.manifest["files"])
         _warm(folder / name for name in entry.manifest["files"])
         test_index(entry, plain, vectors)
-        shared = {
-            name: replace(part, neighbors=self._shared(part.neighbors, entry.full_name))
-            for name, part in plain.parts.items()
-        }
+        text, expression = plain.text, plain.expression
+        if text is not None:
+            shared = self._shared(text.neighbors, entry.full_name)
+            text = replace(text, neighbors=shared)
+        if expression is not None:
+            shared = self._shared(expression.neighbors, entry.full_name)
+            expression = replace(expression, neighbors=shared)
         names = Strings(plain.cells.ids), Strings(plain.cells.batches)
-        wrapped = replace(plain, **shared)
+        wrapped = CellIndex(plain.cells, text, expression)
         loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning, *names)
         self._metrics.index_loaded(entry.full_name, n_bytes, entry.manifest["n_cells"])
         gone = (entry.full_name, [part.neighbors for part in plain.parts.values()])

@@ -174,6 +174,7 @@ cells.add_command(evaluate)
 @click.pass_context
 def index(
     context: click.Context,
+    /,
     files: tuple[str, ...],
     uri: str,
     name: str,

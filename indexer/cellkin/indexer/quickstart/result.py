@@ -55,7 +55,8 @@ class Result:
     @property
     def unknown(self) -> npt.NDArray[np.bool_]:
         """(n_cells,) bool, cells that no label is claimed for."""
-        return self.cells["unknown"].to_numpy(bool)
+        unknown: npt.NDArray[np.bool_] = self.cells["unknown"].to_numpy(bool)
+        return unknown
 
     @property
     def unknown_share(self) -> float:

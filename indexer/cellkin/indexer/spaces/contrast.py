@@ -196,7 +196,7 @@ def layer(n_out: int, n_in: int, rng: np.random.Generator) -> Float32Matrix:
 def drop(inputs: Float32Matrix, share: float, rng: np.random.Generator) -> Float32Matrix:
     """Zero a share of the inputs and scale up the rest."""
     kept = rng.random(inputs.shape, np.float32) >= share
-    return inputs * (kept / np.float32(1 - share))
+    return inputs * (kept.astype(np.float32) / np.float32(1 - share))
 
 
 class LabelDraws:
