@@ -727,7 +727,9 @@ class GeneMatch(google.protobuf.message.Message):
     taxon_inferred: builtins.bool
     """Output only. Whether that was inferred from the names."""
     gene_ids: builtins.bytes
-    """Output only. Little-endian int64 NCBI GeneIDs; 0 where a name met nothing."""
+    """Output only. Little-endian int64 NCBI GeneIDs; 0 where a name met nothing. Below 0 where genes
+    are named by the reference's own files (warning OWN_NAMES): these are no genes of NCBI.
+    """
     routes: builtins.bytes
     """Output only. One byte each: a GeneRoute."""
     rungs: builtins.bytes
@@ -858,7 +860,7 @@ class SearchHeader(google.protobuf.message.Message):
     """For queries by expression: what the values are."""
     space: global___SpaceKind.ValueType
     """The space to compare cells in. Unset: for cells chosen by the genes that are shared, for vectors
-    the text space.
+    the text space, or that of expression where the index has no other.
     """
     @property
     def filters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CellFilter]:
@@ -1315,7 +1317,9 @@ class GetCellsRequest(google.protobuf.message.Message):
     index: builtins.str
     """Required. Format: `{name}[@{version or alias}]`."""
     return_vectors: builtins.bool
-    """Whether to bring the cells' vectors, of the text space."""
+    """Whether to bring the cells' vectors, of the text space, or of the expression space where the
+    index has no other.
+    """
     @property
     def cell_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Required. Names of cells, at most 1000."""
@@ -1378,7 +1382,9 @@ class Cell(google.protobuf.message.Message):
     row: builtins.int
     """Output only. Its row of the reference."""
     vector: builtins.bytes
-    """Output only. Little-endian float32 (dim of the index), unit length; empty unless asked for."""
+    """Output only. Little-endian float32 (dim of the index), of unit length in the text space; empty
+    unless asked for.
+    """
     def __init__(
         self,
         *,

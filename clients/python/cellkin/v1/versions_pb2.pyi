@@ -26,9 +26,13 @@ class Versions(google.protobuf.message.Message):
     index: builtins.str
     """Output only. The cell index. Format: `{name}@{date}.{n}`. Empty where none was used."""
     space_digest: builtins.str
-    """Output only. SHA-256 of the cell space (recipe, gene vectors, weights, centre), hexadecimal."""
+    """Output only. SHA-256 of the cell space (recipe, gene vectors, weights, centre), hexadecimal; of
+    that of expression where there is no other.
+    """
     embedding: builtins.str
-    """Output only. The gene embedding version. Format: `{model}@{date}.{n}`."""
+    """Output only. The gene embedding version. Format: `{model}@{date}.{n}`. Empty for an index without
+    a text space.
+    """
     corpus: builtins.str
     """Output only. The corpus version: the gene texts. Format: `{name}@{date}.{n}`."""
     server: builtins.str
