@@ -71,7 +71,13 @@ def test_it_leaves_labels_a_copy_a_page_and_the_store(
     assert (labels.loc[own.index, "label"] == own).mean() > 0.9
     copy = anndata.read_h5ad(folder / "labelled.h5ad")
     assert (copy.obs["cellkin_label"] == labels["label"]).all()
-    for word in ("alpha", "WARNING: genes are named", "held out: 2 batches in turn", "to go on:"):
+    for word in (
+        "alpha",
+        "WARNING: genes are named",
+        "held out: 2 batches in turn",
+        "not measured here",
+        "to go on:",
+    ):
         assert word in said
 
 

@@ -89,6 +89,7 @@ def _files(question: "Question") -> dict[str, Path]:
 
 
 def _print(result: "Result", question: "Question") -> None:
+    from cellkin.indexer.quickstart.result import NOT_LEFT_OUT
     from cellkin.terminal.console import print_table
     from cellkin.terminal.quality import in_short
 
@@ -107,6 +108,7 @@ def _print(result: "Result", question: "Question") -> None:
         click.secho(f"WARNING: {said}", fg="yellow")
     if result.quality is not None:
         click.echo(in_short("expression", result.quality))
+        click.echo(NOT_LEFT_OUT)
     confusion = result.confusion()
     if confusion is not None and confusion.agreement is not None:
         click.echo(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from cellkin.indexer.evaluation.page import document
-from cellkin.indexer.quickstart.result import Confusion, Result
+from cellkin.indexer.quickstart.result import NOT_LEFT_OUT, Confusion, Result
 from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import UNKNOWN_LABEL
 
@@ -106,12 +106,8 @@ def _reference(result: Result) -> str:
         f"({escape(quality.held_out)}) {quality.accuracy:.1%} got their own label; macro-F1 "
         f"{quality.macro_f1:.3f}, probabilities off by {quality.calibration_error:.3f}.</p>"
     )
-    rows = [
-        (escape(left.label), f"{left.n_cells:,}", f"{left.auroc:.2f}", f"{left.found:.0%}")
-        for left in quality.labels
-    ]
-    heads = ("label left out of the reference", "its cells", "AUROC", "called too far")
-    return _section("How good the reference is", said, _table(heads, rows) if rows else "")
+    missing = f"<p>{escape(NOT_LEFT_OUT[:1].upper() + NOT_LEFT_OUT[1:])}.</p>"
+    return _section("How good the reference is", said, missing)
 
 
 def _compared(result: Result) -> str:
