@@ -14,9 +14,11 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,7 +27,20 @@ from typing import Any
 import numpy as np
 from formats_cells import kind_of
 from formats_environments import CLIENT, InstallError, make
-from formats_forms import CLIENTS, H5AD, H5ADS, H5MU, MODALITIES, V8, V10, WRITERS, Form, forms
+from formats_forms import (
+    CLIENTS,
+    H5AD,
+    H5ADS,
+    H5MU,
+    MODALITIES,
+    TABLES,
+    V8,
+    V10,
+    WRITERS,
+    Environment,
+    Form,
+    forms,
+)
 from report import Figure, add_options, at_least, at_most, finish, machine
 
 _HERE = Path(__file__).parent
@@ -125,7 +140,7 @@ def targets(form: Form, folder: Path, number: int) -> list[str]:
     path = str(folder / f"{number}")
     if form.container == H5MU:
         return [path + ".h5mu", path + ".h5ad"]
-    if form.container == MODALITIES:
+    if form.container in (MODALITIES, TABLES):
         return [path + ".zarr", path + ".h5ad"]
     if form.container.startswith("zarr"):
         return [path + ".zarr"] + [path + ".h5ad"] * (form.matrix == "csr")
@@ -144,6 +159,7 @@ class Matrix:
         self.rows: dict[tuple[str, str], Row] = {}
         self.notes: list[str] = []
         self._say = say
+        self._counting = threading.Lock()
 
     def row(self, form: Form) -> Row:
         """Return the row of a form."""
@@ -156,57 +172,78 @@ class Matrix:
         self._say(f"FAILED {line}")
 
     def of_writer(
-        self, chosen: list[Form], python: Path, clients: dict[str, Path], address: str, cells: Path
+        self, chosen: list[Form], python: Path, clients: dict[str, Path], asked: dict[str, Any]
     ) -> None:
-        """Do all forms of one writer."""
-        folder = Path(tempfile.mkdtemp(dir=self.place))
-        tasks = [
-            {"name": form.name, "form": asdict(form), "cells": str(cells), "address": address,
-             "index": "pancreas", "path": str(folder / f"{number}{form.suffix}")}
-            for number, form in enumerate(chosen)
-        ]  # fmt: skip
-        written = run(python, "formats_writer.py", tasks, folder)
-        readable = []
-        for form, task in zip(chosen, tasks, strict=True):
-            self.row(form).counts["files"] += 1
-            if error := written[form.name].get("error"):
-                self.fail(form, "cannot be written", error)
-            else:
-                readable.append((form, task))
-        for client, client_python in clients.items():
-            self._by_client(readable, client, client_python, python, folder)
+        """Do all forms of one writer.
+
+        Parameters
+        ----------
+        chosen
+            The forms.
+        python
+            The interpreter that writes and checks.
+        clients
+            The interpreters that label.
+        asked
+            What every task has: ``address``, ``index`` and ``cells``.
+        """
+        with tempfile.TemporaryDirectory(dir=self.place) as name:
+            folder = Path(name)
+            tasks = [
+                asked | {"name": form.name, "form": asdict(form),
+                         "path": str(folder / f"{number}{form.suffix}")}
+                for number, form in enumerate(chosen)
+            ]  # fmt: skip
+            written = run(python, "formats_writer.py", tasks, folder)
+            readable = []
+            for form, task in zip(chosen, tasks, strict=True):
+                self.row(form).counts["files"] += 1
+                if error := written[form.name].get("error"):
+                    self.fail(form, "cannot be written", error)
+                else:
+                    readable.append((form, task))
+            with ThreadPoolExecutor(len(clients)) as pool:
+                running = [
+                    pool.submit(self._by_client, readable, client, beside, python)
+                    for client, beside in clients.items()
+                ]
+            for each in running:
+                each.result()
 
     def _by_client(
-        self, chosen: list[tuple[Form, dict[str, Any]]], client: str, client_python: Path,
-        python: Path, folder: Path,
-    ) -> None:  # fmt: skip
+        self, chosen: list[tuple[Form, dict[str, Any]]], client: str, beside: Path, python: Path
+    ) -> None:
+        """Have the files labelled by one client, and its copies read by who wrote the files."""
         answers = self.place / client
         answers.mkdir(exist_ok=True)
-        copies = Path(tempfile.mkdtemp(dir=folder))
-        tasks = [
-            task | {"folder": str(answers), "targets": targets(form, copies, number)}
-            for number, (form, task) in enumerate(chosen)
-        ]
-        labelled = run(client_python, "formats_client.py", tasks, folder)
-        checks, wanted = [], {}
-        for form, task in chosen:
-            done, row = labelled[form.name], self.row(form)
-            row.counts["read"] += done.get("read", False)
-            row.counts["labelled"] += done.get("labelled", False)
-            if error := done.get("error"):
-                self.fail(form, f"by the client beside {client}", error)
-            for target in done.get("written", ()):
-                row.counts["copies"] += 1
-                known = str(answers / f"{kind_of(form)}.npz")
-                checks.append(task | {"name": target, "target": target, "answers": known})
-                wanted[target] = form
-        again = run(python, "formats_check.py", checks, folder)
-        for target, form in wanted.items():
-            if error := again[target].get("error"):
-                what = f"the {Path(target).suffix} of the client beside {client}, read again"
-                self.fail(form, what, error)
-            else:
-                self.row(form).counts["read again"] += 1
+        with tempfile.TemporaryDirectory(dir=self.place) as name:
+            copies = Path(name)
+            tasks = [
+                task | {"folder": str(answers), "targets": targets(form, copies, number)}
+                for number, (form, task) in enumerate(chosen)
+            ]
+            labelled = run(beside, "formats_client.py", tasks, copies)
+            checks, of_check = [], {}
+            for form, task in chosen:
+                for target in labelled[form.name].get("written", ()):
+                    known = str(answers / f"{kind_of(form)}.npz")
+                    checks.append(task | {"name": target, "target": target, "answers": known})
+                    of_check[target] = form
+            again = run(python, "formats_check.py", checks, copies)
+        with self._counting:
+            for form, _ in chosen:
+                done, row = labelled[form.name], self.row(form)
+                for what in ("read", "labelled"):
+                    row.counts[what] += done.get(what, False)
+                if error := done.get("error"):
+                    self.fail(form, f"by the client beside {client}", error)
+            for target, form in of_check.items():
+                self.row(form).counts["copies"] += 1
+                if error := again[target].get("error"):
+                    what = f"the {Path(target).suffix} of the client beside {client}, read again"
+                    self.fail(form, what, error)
+                else:
+                    self.row(form).counts["read again"] += 1
 
     def table(self) -> list[str]:
         """Return the rows of a table of Markdown."""
@@ -255,8 +292,8 @@ def agreement(place: Path, clients: Sequence[str], cells: Path) -> list[Figure]:
     ]
 
 
-def main() -> int:
-    """Make the environments, do the matrix, and report."""
+def parsed() -> argparse.Namespace:
+    """Return the options."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     add_options(parser)
     parser.add_argument(
@@ -274,42 +311,60 @@ def main() -> int:
     )  # fmt: skip
     parser.add_argument("--failures", type=Path, metavar="FILE", help="write the failures here")
     arguments = parser.parse_args()
-    chosen = [form for form in forms() if all(words in form.name for words in arguments.only)]
-    names = arguments.client or list(CLIENTS)
     arguments.no_docs |= bool(arguments.only or arguments.client)
-    began = time.perf_counter()
+    arguments.client = arguments.client or list(CLIENTS)
+    return arguments
+
+
+def do_all(
+    matrix: Matrix, arguments: argparse.Namespace, say: Callable[[str], None]
+) -> list[Figure]:
+    """Make the environments, do the forms that are asked for, and return the totals."""
+
+    def made(name: str, wanted: Environment, beside: Sequence[str] = ()) -> Path:
+        return make(name, wanted, arguments.environments.absolute(), beside, say)
+
+    chosen = [form for form in forms() if all(words in form.name for words in arguments.only)]
+    clients = {name: made(f"client {name}", CLIENTS[name], CLIENT) for name in arguments.client}
+    say("making the store")
+    practice = arguments.practice or matrix.place / "practice"
+    cells = make_cells(matrix.place, practice)
+    missing = 0
+    with serving(practice / "store") as address:
+        asked = {"address": address, "index": "pancreas", "cells": str(cells)}
+        for writer, wanted in WRITERS.items():
+            of_writer = [form for form in chosen if form.writer == writer]
+            if not of_writer:
+                continue
+            try:
+                python = made(writer, wanted)
+            except InstallError as error:
+                matrix.notes.append(f"not installed, so not tried: {writer}: {error}")
+                say(matrix.notes[-1])
+                missing += 1
+                continue
+            say(f"{writer}: {len(of_writer)} files")
+            matrix.of_writer(of_writer, python, clients, asked)
+    return [
+        *matrix.figures(len(clients)),
+        at_most("writers that could not be installed", missing, "", 0),
+        *agreement(matrix.place, arguments.client, cells),
+    ]
+
+
+def main() -> int:
+    """Do the matrix, and report."""
+    arguments, began = parsed(), time.perf_counter()
 
     def say(line: str) -> None:
         print(f"{time.perf_counter() - began:6.0f} s  {line}", flush=True)
 
-    def made(name: str, wanted: Any, beside: Sequence[str] = ()) -> Path:
-        return make(name, wanted, arguments.environments.absolute(), beside, say)
-
-    clients = {name: made(f"client {name}", CLIENTS[name], CLIENT) for name in names}
     with tempfile.TemporaryDirectory(prefix="cellkin-formats-") as folder:
-        place = Path(folder)
-        matrix = Matrix(place, say)
-        say("making the store")
-        practice = arguments.practice or place / "practice"
-        cells = make_cells(place, practice)
-        with serving(practice / "store") as address:
-            for writer, wanted in WRITERS.items():
-                of_writer = [form for form in chosen if form.writer == writer]
-                if not of_writer:
-                    continue
-                try:
-                    python = made(writer, wanted)
-                except InstallError as error:
-                    matrix.notes.append(f"not installed, so not tried: {writer}: {error}")
-                    say(matrix.notes[-1])
-                    continue
-                say(f"{writer}: {len(of_writer)} files")
-                matrix.of_writer(of_writer, python, clients, address, cells)
-        figures = [*matrix.figures(len(clients)), *agreement(place, names, cells)]
-    failures = [line for row in matrix.rows.values() for line in row.failures]
+        matrix = Matrix(Path(folder), say)
+        figures = do_all(matrix, arguments, say)
     if arguments.failures:
-        arguments.failures.write_text("".join(f"{line}\n" for line in failures))
-    took = time.perf_counter() - began
+        lines = [line for row in matrix.rows.values() for line in row.failures]
+        arguments.failures.write_text("".join(f"{line}\n" for line in lines))
     described = [
         f"{name} on Python {wanted.python} ({', '.join(wanted.packages)})"
         for name, wanted in WRITERS.items()
@@ -317,10 +372,10 @@ def main() -> int:
     notes = [
         *machine("anndata", "h5py", "zarr"),
         "writers: " + "; ".join(described),
-        f"clients: beside {' and beside '.join(names)}; a file and a copy count once a client; "
-        f"{took:.0f} s",
+        f"clients: beside {' and beside '.join(arguments.client)}; a file counts once a client "
+        f"where it is read and labelled; {time.perf_counter() - began:.0f} s",
         *matrix.notes,
-    ]  # fmt: skip
+    ]
     return finish(arguments, "formats", "Files", notes, figures, matrix.table())
 
 

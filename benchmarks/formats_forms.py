@@ -9,7 +9,8 @@ from itertools import product
 
 H5AD, GZIP, LZF, ZSTD, BLOSC = "h5ad", "h5ad gzip", "h5ad lzf", "h5ad zstd", "h5ad blosc"
 ZARR2, ZARR3, SHARDED = "zarr v2", "zarr v3", "zarr v3 sharded"
-H5MU, MODALITIES, LOOM, SNAP = "h5mu", "zarr of modalities", "loom", "h5ad of snapatac2"
+H5MU, MODALITIES, TABLES = "h5mu", "zarr of modalities", "zarr of tables"
+LOOM, SNAP = "loom", "h5ad of snapatac2"
 TENX, TENX_2, FOLDER, FOLDER_2 = "10x h5", "10x h5, v2", "10x folder", "10x folder, v2"
 H5ADS, ZARRS = (H5AD, GZIP, LZF, ZSTD, BLOSC), (ZARR2, ZARR3, SHARDED)
 MATRICES = ("csr", "csc", "dense", "fortran")
@@ -65,6 +66,7 @@ WRITERS = {
     "scanpy 1.12": Environment("3.12", (*_ANNDATA_13, "scanpy==1.12.4")),
     "mudata 0.3": Environment("3.11", (*_ANNDATA_10, "mudata==0.3.1")),
     "mudata 0.4": Environment("3.12", (*_ANNDATA_13, "mudata==0.4.1")),
+    "spatialdata 0.8": Environment("3.12", (*_ANNDATA_13, "spatialdata==0.8.0")),
     "loompy 3": Environment("3.12", (*_ANNDATA_13, "loompy==3.0.8", "setuptools==80.9.0")),
     "snapatac2 2.10": Environment(
         "3.12", (*_ANNDATA_12, "hdf5plugin==7.1.0", "snapatac2==2.10.0"), without=("macs3",)
@@ -138,8 +140,8 @@ def forms() -> list[Form]:
     """Return every form, no two alike."""
     found = [
         *(form for writer in (V8, V10, V12, V13) for form in of_anndata(writer)),
-        *_of_newest_python(), *_many(), *_of_scanpy(), *_of_mudata(), *_of_loompy(),
-        *_of_snapatac2(), *_of_cell_ranger(),
+        *_of_newest_python(), *_many(), *_of_scanpy(), *_of_mudata(), *_of_spatialdata(),
+        *_of_loompy(), *_of_snapatac2(), *_of_cell_ranger(),
     ]  # fmt: skip
     return list(dict.fromkeys(found))
 
@@ -208,6 +210,13 @@ def _of_mudata() -> Iterator[Form]:
             yield Form(writer, container, matrix)
         for place in ("layer", "raw"):
             yield Form(writer, container, place=place)
+
+
+def _of_spatialdata() -> Iterator[Form]:
+    for matrix in ("csr", "dense"):
+        yield Form("spatialdata 0.8", TABLES, matrix)
+    for place in ("layer", "raw"):
+        yield Form("spatialdata 0.8", TABLES, place=place)
 
 
 def _of_loompy() -> Iterator[Form]:

@@ -1,4 +1,4 @@
-"""Writers of formats.py that are not AnnData's own: scanpy, mudata, loompy, SnapATAC2, Cell Ranger.
+"""Writers of formats.py that are not AnnData's own.
 
 Cell Ranger itself cannot be run: its layouts are written as 10x Genomics documents them.
 """
@@ -15,7 +15,7 @@ import pandas as pd
 import scipy.io
 import scipy.sparse as sp
 from formats_cells import ANTIBODIES, N_SHOWN, Cells, logarithms
-from formats_forms import FOLDER, FOLDER_2, H5MU, LOOM, MODALITIES, SNAP, TENX, TENX_2, Form
+from formats_forms import FOLDER, FOLDER_2, H5MU, LOOM, MODALITIES, SNAP, TABLES, TENX, TENX_2, Form
 
 
 def with_antibodies(cells: Cells, rate: float = 40) -> tuple[sp.csr_matrix, list[str], list[str]]:
@@ -130,7 +130,7 @@ def _worked_on(scanpy: Any, adata: anndata.AnnData, form: Form) -> anndata.AnnDa
     return adata
 
 
-# ---- mudata, loompy, SnapATAC2 ------------------------------------------------------------------
+# ---- mudata, SpatialData, loompy, SnapATAC2 -----------------------------------------------------
 
 
 def write_mudata(form: Form, cells: Cells, path: Path) -> None:
@@ -146,6 +146,14 @@ def write_mudata(form: Form, cells: Cells, path: Path) -> None:
     )
     both = mudata.MuData({"prot": proteins, "rna": rna})
     both.write_h5mu(path) if form.container == H5MU else both.write_zarr(path)
+
+
+def write_spatialdata(form: Form, cells: Cells, path: Path) -> None:
+    """Write a table that is about no image."""
+    import spatialdata
+    from formats_writer import of_anndata
+
+    spatialdata.SpatialData(tables={"table": of_anndata(form, cells)}).write(path)
 
 
 def write_loom(form: Form, cells: Cells, path: Path) -> None:
@@ -192,6 +200,7 @@ WRITERS: dict[str, Callable[[Form, Cells, Path], None]] = {
     FOLDER_2: write_10x_folder,
     H5MU: write_mudata,
     MODALITIES: write_mudata,
+    TABLES: write_spatialdata,
     LOOM: write_loom,
     SNAP: write_snapatac2,
 }
