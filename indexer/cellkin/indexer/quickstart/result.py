@@ -13,8 +13,9 @@ from cellkin.store.quality import SpaceQuality
 from cellkin.wire.terms import UNKNOWN_LABEL
 
 NOT_LEFT_OUT = (
-    "not measured here: whether cells of a type that the reference lacks are called unknown or given "
-    "another label; `cellkin cells index --space expression` leaves each label out and measures it"
+    "not measured here: whether cells of a type that the reference lacks are called unknown or "
+    "given another label; `cellkin cells index --space expression` leaves each label out in turn "
+    "and measures it"
 )
 """What a quickstart saves time by."""
 _TEXTS = ("cell_id", "label", "winner", "reason")
