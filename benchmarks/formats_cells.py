@@ -37,6 +37,8 @@ class Cells:
     ----------
     counts
         (n_cells, n_genes) CSR float64, without zeros.
+    stored
+        The same, of `many, zeros` with those that were set to zero in place: a third of all.
     cell_ids, genes, types, donors
         Lists of names.
     """
@@ -51,8 +53,13 @@ class Cells:
         self.types: list[str] = held["types"].tolist() * n
         self.donors: list[str] = held["donors"].tolist() * n
         self.genes: list[str] = held["genes"].tolist()
+        self.stored = self.counts
         if kind == "many, zeros":
-            self.counts.data[zeroed(self.counts)] = 0
+            n = self.counts.shape[0]
+            begin, end = self.counts.indptr[[n // 3, 2 * n // 3]]
+            self.stored = self.counts.copy()
+            self.stored.data[begin:end] = 0
+            self.counts = self.stored.copy()
             self.counts.eliminate_zeros()
 
 
@@ -61,12 +68,6 @@ def kind_of(form: Form) -> str:
     if not form.many:
         return "few"
     return "many, zeros" if form.extra == "zeros in place" else "many"
-
-
-def zeroed(counts: sp.csr_matrix) -> slice:
-    """Return which stored values are set to zero in place: those of the middle third of cells."""
-    n = counts.shape[0]
-    return slice(int(counts.indptr[n // 3]), int(counts.indptr[2 * n // 3]))
 
 
 def logarithms(counts: sp.csr_matrix) -> sp.csr_matrix:

@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import scipy.sparse as sp
-from formats_cells import N_SHOWN, Cells, kind_of, logarithms, serve, zeroed
+from formats_cells import N_SHOWN, Cells, kind_of, logarithms, serve
 from formats_forms import BLOSC, GZIP, H5ADS, LZF, SHARDED, ZARR2, ZARRS, ZSTD, Form
 
 VERSION = tuple(int(part) for part in version("anndata").split(".")[:2])
@@ -39,7 +39,7 @@ def write(task: dict[str, Any]) -> dict[str, Any]:
 
 def of_anndata(form: Form, cells: Cells) -> anndata.AnnData:
     """Return a form's cells."""
-    counts = matrix(form, cells.counts)
+    counts = matrix(form, cells.stored)
     logs = logarithms(cells.counts)
     obs, var = frames(form.extra, cells)
     if form.place == "raw":
@@ -75,8 +75,6 @@ def matrix(form: Form, counts: sp.csr_matrix) -> Any:
         n_cells, n_genes = x.shape
         every = np.tile(np.arange(n_genes), n_cells)
         x = sp.csr_matrix((x.toarray().ravel(), every, np.arange(n_cells + 1) * n_genes), x.shape)
-    if form.extra == "zeros in place":
-        x.data[zeroed(counts)] = 0
     if form.matrix in ("dense", "fortran"):
         dense = x.toarray()
         return np.asfortranarray(dense) if form.matrix == "fortran" else dense
