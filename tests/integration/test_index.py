@@ -49,9 +49,10 @@ def test_an_index_names_all_it_was_made_from(
     assert loaded.cells.ids[:2].to_pylist() == ["cell1-0", "cell1-1"]
     assert loaded.cells.batches[:3].to_pylist() == ["d0", "d1", "d0"]
     # Genes measured weigh what the reference says; every other gene with text has a weight too.
-    assert loaded.space.measured.sum() == 108
-    assert (loaded.space.weights >= 0).all()
-    assert len(loaded.space.gene_ids) == 216
+    assert loaded.text is not None
+    assert loaded.text.space.measured.sum() == 108
+    assert (loaded.text.space.weights >= 0).all()
+    assert len(loaded.text.space.gene_ids) == 216
 
 
 def test_the_same_input_is_the_same_index(
