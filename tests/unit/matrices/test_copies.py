@@ -2,6 +2,7 @@
 
 import errno
 import gzip
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -200,6 +201,23 @@ def test_zarr_that_is_read_by_a_copy_of_all_metadata(version: int, tmp_path: Pat
     label(source, tmp_path / "b.zarr")
     root: Any = zarr.open_group(tmp_path / "b.zarr", mode="r", use_consolidated=True)
     assert "label" in root["obs"]
+    require_labels(read(tmp_path / "b.zarr"))
+
+
+def test_a_copy_of_all_metadata_has_what_each_node_says(tmp_path: Path) -> None:
+    source = made.write_zarr(made.sample(), tmp_path / "a.zarr", 3)
+    node = source / "X/data/zarr.json"
+    # Allowed, and not what the installed zarr writes.
+    said = json.loads(node.read_text()) | {"chunk_key_encoding": {"name": "default"}}
+    node.write_text(json.dumps(said))
+    label(source, tmp_path / "b.zarr")
+    root = json.loads((tmp_path / "b.zarr/zarr.json").read_text())
+    held = root["consolidated_metadata"]["metadata"]
+    assert held["X/data"] == said
+    nodes = {
+        p.parent.relative_to(tmp_path / "b.zarr") for p in tmp_path.glob("b.zarr/**/zarr.json")
+    }
+    assert {Path(name) for name in held} == nodes - {Path()}
     require_labels(read(tmp_path / "b.zarr"))
 
 

@@ -1,7 +1,6 @@
 """Copies of cells as AnnData in HDF5 or zarr, to which more can be added."""
 
 import shutil
-import warnings
 import zipfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,7 @@ import pandas as pd
 
 from cellkin.matrices.anndata_tree import Tree
 from cellkin.matrices.cells import open_cells
+from cellkin.matrices.consolidated import renew_consolidated
 from cellkin.matrices.elements import write_frame
 from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.packed import is_packed_hdf5, unpack
@@ -114,10 +114,7 @@ def open_group(path: Path, ending: str, where: str = "") -> Iterator[Any]:
     # Readers go by the copy of all metadata, where there is one, and would not see what is new.
     parents = [path / parent for parent in Path(where).parents] if where else []
     for folder in [path / where, *parents]:
-        if _has_consolidated(folder):
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Consolidated metadata is currently not part")
-                zarr.consolidate_metadata(folder)
+        renew_consolidated(folder)
 
 
 @contextmanager
@@ -187,12 +184,3 @@ def _copy_group(source: h5py.Group, target: h5py.File) -> None:
         source.copy(name, target)
     for name, value in source.attrs.items():
         target.attrs[name] = value
-
-
-def _has_consolidated(folder: Path) -> bool:
-    meta = folder / "zarr.json"
-    if meta.is_file():
-        import json
-
-        return json.loads(meta.read_text()).get("consolidated_metadata") is not None
-    return (folder / ".zmetadata").is_file()
