@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from cellkin.space.arrays import BoolVector, CsrMatrix, Int64Vector
 from cellkin.space.expression import ExpressionColumns, ExpressionSpace
-from cellkin.space.readout import CellCoverage, Float64Matrix, Readout
+from cellkin.space.labels import CellCoverage
+from cellkin.space.readout import Float64Matrix, Readout
 
 # Capture from the first on is as good as all; at the second, labels have to be as probable as was
 # fitted, and below it more than that.

@@ -32,16 +32,10 @@ from cellkin.space.arrays import (
     Int64Vector,
 )
 from cellkin.space.gene_pairs import ForeignReference, Pairs
+from cellkin.space.labels import Labels, softmax
+from cellkin.space.novelty import closeness, novelty
 from cellkin.space.projection import GeneColumns
-from cellkin.space.readout import (
-    FLOOR,
-    Labels,
-    Placed,
-    Readout,
-    closeness,
-    novelty,
-    softmax,
-)
+from cellkin.space.readout import FLOOR, Placed, Readout
 from cellkin.space.sample_check import LabelCheck, SampleCheck
 from cellkin.space.votes import vote_shares
 from cellkin.wire.terms import UnknownReason

@@ -20,15 +20,10 @@ from cellkin.space.arrays import (
 from cellkin.space.coverage import Coverage
 from cellkin.space.expression import place_expression
 from cellkin.space.foreign import PairedSample, Reading, check_sample, limited
+from cellkin.space.labels import Labels, read_labels
+from cellkin.space.novelty import limit_at
 from cellkin.space.projection import GeneColumns, gene_columns, place_means, weighted_means
-from cellkin.space.readout import (
-    Labels,
-    Placed,
-    Readout,
-    limit_at,
-    neighbor_vectors,
-    read_labels,
-)
+from cellkin.space.readout import Placed, Readout, neighbor_vectors
 from cellkin.space.reference import Reference
 from cellkin.space.sample_check import SampleCheck
 from cellkin.space.shared_genes import SharedGenes

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cellkin.space.labels import few_cells as are_few
 from cellkin.space.readout import KINDS
-from cellkin.space.readout import few_cells as are_few
 
 WEAK_AUROC = 0.85
 """Below it a missing label is mistaken too often for "not called unknown" to mean anything."""

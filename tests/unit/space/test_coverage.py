@@ -14,16 +14,8 @@ from cellkin.indexer.spaces.readout import Votes, draft
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.space.coverage import Coverage, capture, detected, lack_of, shallowness
 from cellkin.space.expression import ExpressionColumns
-from cellkin.space.readout import (
-    DEPTHS,
-    CellCoverage,
-    Readout,
-    capped,
-    few_cells,
-    read_labels,
-    read_readout,
-    softmax,
-)
+from cellkin.space.labels import CellCoverage, capped, few_cells, read_labels, softmax
+from cellkin.space.readout import DEPTHS, Readout, read_readout
 from cellkin.wire.terms import UnknownReason
 
 N_LABELS, N_GENES = 3, 40

@@ -10,21 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cellkin.space.labels import combine, evidence, read_labels, softmax
+from cellkin.space.novelty import closeness, limit_at, novelty
 from cellkin.space.readout import (
     FLOOR,
     KINDS,
     RATES,
     Placed,
     Readout,
-    closeness,
-    combine,
-    evidence,
-    limit_at,
     neighbor_vectors,
-    novelty,
-    read_labels,
     read_readout,
-    softmax,
 )
 from cellkin.space.vectors import unit_rows
 from cellkin.space.votes import vote_shares

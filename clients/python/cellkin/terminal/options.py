@@ -9,7 +9,6 @@ from click.shell_completion import CompletionItem
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.species import SPECIES, taxon_id
 
-
 if TYPE_CHECKING:
     _IntType = click.ParamType[int]
 else:  # before Click 8.5 it takes no type arguments

@@ -16,6 +16,7 @@ from cellkin.indexer.cells.worker import Shard, Work
 from cellkin.indexer.spaces.coverage import CoverageProbe, depth_report
 from cellkin.indexer.spaces.expression import FittedExpression, fit_expression
 from cellkin.indexer.spaces.foreign import fit_foreign
+from cellkin.indexer.spaces.left_out import leave_labels_out
 from cellkin.indexer.spaces.novelty import with_novelty
 from cellkin.indexer.spaces.readout import (
     FitSpace,
@@ -25,7 +26,6 @@ from cellkin.indexer.spaces.readout import (
     calibrate,
     draft,
     hold_out,
-    leave_labels_out,
     probability_report,
 )
 from cellkin.indexer.spaces.sample import Sample, balanced, folds

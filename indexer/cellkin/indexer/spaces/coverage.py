@@ -25,7 +25,8 @@ from cellkin.space.arrays import (
 )
 from cellkin.space.coverage import capture, detected, lack_of, shallowness
 from cellkin.space.expression import ExpressionColumns, place_expression
-from cellkin.space.readout import DEPTHS, CellCoverage, Float64Matrix, Readout, combine
+from cellkin.space.labels import CellCoverage, combine
+from cellkin.space.readout import DEPTHS, Float64Matrix, Readout
 from cellkin.wire.errors import InvalidArgumentError
 
 _CELLS = 600

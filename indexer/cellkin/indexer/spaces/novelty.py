@@ -7,7 +7,8 @@ import numpy as np
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector
 from cellkin.space.kernels import keep_best
-from cellkin.space.readout import Placed, Readout, closeness, neighbor_vectors, novelty
+from cellkin.space.novelty import closeness, novelty
+from cellkin.space.readout import Placed, Readout, neighbor_vectors
 from cellkin.space.vectors import unit_rows
 
 # The discriminant is shrunk by this times the mean variance of a dimension.

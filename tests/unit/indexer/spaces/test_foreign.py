@@ -19,14 +19,9 @@ from cellkin.indexer.spaces.sample import Sample, log_expression
 from cellkin.indexer.spaces.text import FittedText
 from cellkin.space.foreign import PairedSample, Reading, check_sample
 from cellkin.space.gene_pairs import ForeignReference, Pairs
+from cellkin.space.labels import Labels, read_labels
 from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
-from cellkin.space.readout import (
-    Labels,
-    Placed,
-    Readout,
-    neighbor_vectors,
-    read_labels,
-)
+from cellkin.space.readout import Placed, Readout, neighbor_vectors
 from cellkin.space.recipe import TEXT_V2
 from cellkin.space.vectors import NearestMeasured, carry_weights, unit_rows
 from cellkin.store.cell_index import (

@@ -17,7 +17,8 @@ from cellkin.indexer.spaces.novelty import (
 from cellkin.indexer.spaces.readout import FittedSpace, Votes, draft
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.space.arrays import Float32Matrix, Float32Vector
-from cellkin.space.readout import Placed, Readout, closeness, neighbor_vectors, novelty
+from cellkin.space.novelty import closeness, novelty
+from cellkin.space.readout import Placed, Readout, neighbor_vectors
 from cellkin.space.vectors import unit_rows
 
 SAMPLE = sample_of([80, 70, 60, 50], seed=4, n_batches=2)

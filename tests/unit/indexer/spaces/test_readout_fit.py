@@ -13,31 +13,22 @@ from sklearn.metrics import f1_score, roc_auc_score
 from tests.unit.indexer.spaces.made import held_out, sample_of
 
 from cellkin.indexer.spaces.expression import fit_expression
+from cellkin.indexer.spaces.left_out import auroc, leave_labels_out
 from cellkin.indexer.spaces.novelty import nearest, with_novelty
 from cellkin.indexer.spaces.readout import (
     MIXES,
     HeldOut,
     Votes,
-    auroc,
     calibrate,
     draft,
     hold_out,
-    leave_labels_out,
     macro_f1_of,
     novelty_note,
     probability_report,
 )
-from cellkin.space.readout import (
-    KINDS,
-    RATES,
-    Readout,
-    closeness,
-    combine,
-    limit_at,
-    neighbor_vectors,
-    novelty,
-    read_labels,
-)
+from cellkin.space.labels import combine, read_labels
+from cellkin.space.novelty import closeness, limit_at, novelty
+from cellkin.space.readout import KINDS, RATES, Readout, neighbor_vectors
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.terms import UnknownReason
 
