@@ -94,12 +94,12 @@ def test_where_names_do_not_tell_the_corner_does(genes_first: bool, tmp_path: Pa
 
 @pytest.mark.parametrize("separator", [",", "\t", ";", " "])
 @pytest.mark.parametrize("quoted", [True, False])
-@pytest.mark.parametrize("name", ["a.csv", "a.tsv.gz", "a.txt"])
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv.gz", "A.CSV.GZ", "a.txt"])
 def test_forms_of_text(separator: str, quoted: bool, name: str, tmp_path: Path) -> None:
     text = table(CELLS, SYMBOLS, genes_first=True, separator=separator, quoted=quoted)
     content = text.replace("\n", "\r\n").encode("utf-8-sig")
     path = tmp_path / name
-    path.write_bytes(gzip.compress(content) if name.endswith(".gz") else content)
+    path.write_bytes(gzip.compress(content) if name.lower().endswith(".gz") else content)
     check(path, CELLS, SYMBOLS)
 
 
@@ -129,9 +129,25 @@ def test_what_is_no_expression_is_left_out_or_refused(tmp_path: Path) -> None:
         open_cells(path).__enter__()
 
 
+@pytest.mark.parametrize("measure", ["Length", "gene_length", "GC"])
+def test_measures_of_genes_are_no_cells(measure: str, tmp_path: Path) -> None:
+    lines = table(CELLS, SYMBOLS, genes_first=True).splitlines()
+    path = tmp_path / "a.csv"
+    path.write_text("\n".join(f"{a},{b}" for a, b in zip(lines, [measure, *"12345"], strict=True)))
+    assert f"left out 1 columns that are no cells: {measure}" in check(path, CELLS, SYMBOLS)
+
+
+def test_cells_may_be_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(table(["1", "2", "3"], SYMBOLS, genes_first=True))
+    check(path, ["1", "2", "3"], SYMBOLS)
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
+        (lambda text: text.split("\n", 1)[1].replace("INS,0,", "INS,2,"), "no line that names"),
+        (lambda text: text.replace("INS,0,", 'INS,"0,25",'), r"with commas \(0,25\)"),
         (lambda text: "", "is no table"),
         (lambda text: text.splitlines()[0], "is no table"),
         (lambda text: text.replace(",", ""), "is no table"),

@@ -59,6 +59,9 @@ GENES, TAGS = "Gene Expression", "Antibody Capture"
         (["GEX", "ADT", "HTO"], [1]),
         (["rna", "protein"], [1]),
         (["Gene_Expression", "CRISPR-Guide-Capture"], [1]),
+        (["Genes", "Ab capture", "protein_tag", "AbSeq", "CITE-seq"], [1]),
+        (["transcript", "surface_protein"], [1]),
+        (["protein_coding", "protein-tag"], [1]),
         # Beside the words for genes any other kind is another measurement, a missing one is not.
         ([GENES, "Multiplexing Thing", None], [1, 3]),
         (["gene", "spike-in", "gene"], [1, 3]),
@@ -79,7 +82,10 @@ def test_kinds_of_features(kinds: list[Any], kept: list[float]) -> None:
     assert all(f"left out {n_left_out} features that are not genes: " in note for note in notes)
 
 
-@pytest.mark.parametrize("column", ["feature_types", "feature_type", "modality", "Type"])
+@pytest.mark.parametrize(
+    "column",
+    ["feature_types", "Feature Type", "featureType", "feature.types", "modality", "Type"],
+)
 def test_columns_that_say_the_kind(column: str) -> None:
     assert read(of_kinds([GENES, TAGS], column))[0] == [1]
     assert read(of_kinds([GENES, TAGS], "remark"))[0] == [1, 2]

@@ -43,6 +43,9 @@ _MEASURES = re.compile(
     r"|(louvain|leiden|seurat_clusters)([-_.].*)?|fov|cell_?id",
     re.IGNORECASE,
 )
+# What is written of genes beside their counts: featureCounts writes the first four.
+_OF_GENES = re.compile(r"length|start|end|gc|(gene|transcript)[-_. ]?length|gc[-_. ]content", re.I)
+_COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
 _N_SHOWN = 10
 
 
@@ -58,7 +61,7 @@ class _Text:
 
 def is_delimited(path: Path) -> bool:
     """Tell whether a file is a table of text by its name."""
-    return path.name.removesuffix(".gz").endswith(_ENDINGS)
+    return path.name.lower().removesuffix(".gz").endswith(_ENDINGS)
 
 
 def open_delimited(path: Path, how: ReadOptions) -> Opened:
@@ -80,16 +83,16 @@ def open_delimited(path: Path, how: ReadOptions) -> Opened:
     table = _read(path)
     notes = ["the table is text and was loaded whole; .h5ad and zarr are read in blocks"]
     genes_first = _rows_are_genes(path, table)
-    if genes_first:
-        genes, cells, x = table.rows, table.columns, sp.csr_matrix(table.values.T)
-    else:
-        cells, x = table.rows, table.values
-        kept = [at for at, name in enumerate(table.columns) if not _MEASURES.fullmatch(name)]
-        genes = [table.columns[at] for at in kept]
-        if len(kept) < len(table.columns):
-            left_out = [name for name in table.columns if _MEASURES.fullmatch(name)]
-            x = x[:, kept]
-            notes.append(f"left out {len(left_out)} columns that are no genes: {_some(left_out)}")
+    measures = _OF_GENES if genes_first else _MEASURES
+    kept = [at for at, name in enumerate(table.columns) if not measures.fullmatch(name)]
+    columns, x = [table.columns[at] for at in kept], table.values
+    if len(kept) < len(table.columns):
+        left_out = [name for name in table.columns if measures.fullmatch(name)]
+        x = x[:, kept]
+        what = "cells" if genes_first else "genes"
+        notes.append(f"left out {len(left_out)} columns that are no {what}: {_some(left_out)}")
+    genes, cells = (table.rows, columns) if genes_first else (columns, table.rows)
+    x = sp.csr_matrix(x.T) if genes_first else x
     form = "genes by cells" if genes_first else "cells by genes"
     storage = Storage(path, f"text, {form}", slow=True, in_memory=True, notes=notes)
     matrix = CompressedMatrix(
@@ -112,6 +115,12 @@ def _read(path: Path) -> _Text:
     n_fields = len(_fields(first, separator))
     # R's write.table writes no field above the names of the rows.
     corner, columns = ("", named) if len(named) == n_fields - 1 else (named[0], named[1:])
+    # Cells may be numbered, but none has the number of another.
+    if len(set(columns)) < len(columns) and all(map(_is_number, columns)):
+        raise InputFileError(
+            f"{path} has no line that names the columns: the first, {_some(named, 4)}, has "
+            "repeated numbers; write one above it"
+        )
     names: list[str] = []
     values: list[npt.NDArray[np.float32]] = []
     places: list[npt.NDArray[np.int32]] = []
@@ -176,6 +185,12 @@ def _no_numbers(
         if not _is_number(value)
     }
     what = ", ".join(f"{column!r} ({value!r})" for column, value in list(found.items())[:_N_SHOWN])
+    if found and all(_COMMA.fullmatch(value.strip()) for value in found.values()):
+        return InputFileError(
+            f"{path}: numbers of the row {row!r} are written with commas "
+            f"({_some([*found.values()], 3)}); write decimals with a point, and thousands without "
+            "a sign"
+        )
     return InputFileError(
         f"{path}: the columns {what} of the row {row!r} have no numbers; leave out columns that "
         "are not expression, and write 0 where nothing was counted"

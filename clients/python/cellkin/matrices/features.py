@@ -20,11 +20,15 @@ from cellkin.wire.features import NonGene, gene_like, non_genes
 # Columns of var that may say what a feature is, in any case: of Cell Ranger and scanpy, of muon, of
 # DropletUtils, of CELLxGENE. The first that says so of a feature decides.
 _KIND_COLUMNS = ("feature_types", "feature_type", "modality", "type", "feature_biotype")
-_EXPRESSION = frozenset(["gene expression", "gex", "rna", "mrna", "transcriptome"])
+_EXPRESSION = frozenset(
+    ["gene expression", "gex", "rna", "mrna", "transcriptome", "transcript", "transcripts"]
+)
 _GENE = frozenset(["gene", "genes"])
 _OTHER = re.compile(
     r"""
-    antibod(y|ies) (\ .*)? | adts? | proteins? | htos? | hashtags? (\ .*)? | cell\ hashing
+    antibod(y|ies) (\ .*)? | abs? (\ capture)? | ab\ ?seq | adts? | cite (\ ?seq)?
+  | (surface\ )? prot(eins?)? (\ (capture | expression | panel | tags?))?
+  | htos? | hashtags? (\ .*)? | cell\ hashing
   | multiplexing (\ .*)? | antigens? (\ .*)? | custom
   | peaks? | atac (\ .*)? | chromatin (\ .*)?
   | crispr (\ .*)? | s?grnas? | guides? (\ .*)?
@@ -244,8 +248,9 @@ def _texts(column: Any) -> list[str]:
 
 def _leave_out_kinds(genes: npt.NDArray[np.bool_], var: Table, where: Path) -> list[str]:
     """Leave out what ``var`` says is no gene, and return a note on it."""
-    columns = {name.lower(): name for name in reversed(var.columns)}
-    for known in _KIND_COLUMNS:
+    # Also written Feature Type, feature.types, featureType.
+    columns = {_letters(name): name for name in reversed(var.columns)}
+    for known in map(_letters, _KIND_COLUMNS):
         if known not in columns:
             continue
         kinds = _texts(var.column(columns[known]))
@@ -275,6 +280,10 @@ def _others(kinds: set[str]) -> set[str] | None:
         genes = {"", *_EXPRESSION, *_GENE}
         return {kind for kind in kinds if plain[kind] not in genes}
     return other or ({*()} if any(plain[kind] in _GENE for kind in kinds) else None)
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())
 
 
 def _bare(kind: str) -> str:
