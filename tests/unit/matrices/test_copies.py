@@ -306,3 +306,18 @@ def test_failures_to_write_have_their_kinds_and_leave_nothing(
     with pytest.raises(expected, match=r"b\.h5ad cannot be written"):
         write_annotated(source, tmp_path / "b.h5ad", {}, {}, {}, {})
     assert [at.name for at in tmp_path.iterdir()] == ["a.h5ad"]
+
+
+@pytest.mark.parametrize("form", ["h5ad", "zarr v3", "zarr v2"])
+def test_what_only_an_earlier_call_wrote_is_not_copied(
+    form: str, data: anndata.AnnData, make_form: Make, tmp_path: Path
+) -> None:
+    data.obs["k_cluster_label"] = pd.Categorical(["old"] * made.N_CELLS)
+    data.obsm["k_probabilities"] = np.ones((made.N_CELLS, 2))
+    stale = {"obs": ["k_cluster_label", "k_fallback"], "obsm": ["k_probabilities", "k_none"]}
+    source = make_form(form, data)
+    path = tmp_path / f"out{source.suffix}"
+    write_annotated(source, path, {"n": np.arange(90)}, {}, {}, {}, stale=stale)
+    copy, kept = read(path), read(source)
+    assert [*copy.obs] == [*kept.obs.drop(columns="k_cluster_label"), "n"]
+    assert {*kept.obsm} - {*copy.obsm} == {"k_probabilities"}

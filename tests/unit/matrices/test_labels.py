@@ -11,7 +11,8 @@ from cellkin.matrices.labels import is_missing, read_labels
 
 MISSING = [
     *("", " ", "nan", "NaN", "NA", "N/A", "None", "null", "<NA>", "#N/A"),
-    *("unknown", "Unknown", "unassigned", "Unassigned "),
+    *("unknown", "Unknown", "unassigned", "Unassigned ", "Unclassified", "unlabelled", "N.A."),
+    *("not available", "Not_Assigned", "not-annotated", "missing", "undefined"),
 ]
 
 
@@ -22,7 +23,9 @@ def test_words_of_missing_labels(word: str) -> None:
     assert read_labels([["beta", word, None]], literal=True).values == ["beta", word, None]
 
 
-@pytest.mark.parametrize("label", ["NK", "Na+ channel neuron", "unknown 2", "0", "none of these"])
+@pytest.mark.parametrize(
+    "label", ["NK", "Na+ channel neuron", "unknown 2", "0", "none of these", "doublet", "other"]
+)
 def test_other_labels_stay(label: str) -> None:
     assert not is_missing(label)
     found = read_labels([[label]])

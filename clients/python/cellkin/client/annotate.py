@@ -272,6 +272,7 @@ def write_annotation(
         obsm=annotation.obsm(key_added),
         var=annotation.var(f"{key_added}_"),
         uns={key_added: annotation.uns()},
+        stale=annotation.stale(key_added),
         how=annotation.how,
         overwrite=overwrite,
     )

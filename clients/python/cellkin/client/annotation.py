@@ -151,6 +151,17 @@ class Annotation(Labelled, Tabular):
             rows[f"{key}_probabilities"] = np.array(found.label_probabilities)
         return rows
 
+    def stale(self, key: str) -> dict[str, list[str]]:
+        """Return the names in ``obs`` and ``obsm`` that only a call that asks for more writes.
+
+        What has them is of an earlier call, and would be taken for this one's.
+        """
+        columns, rows = self.obs(f"{key}_"), self.obsm(key)
+        return {
+            "obs": [n for n in (f"{key}_fallback", f"{key}_cluster_label") if n not in columns],
+            "obsm": [n for n in (f"{key}_probabilities",) if n not in rows],
+        }
+
     def var(self, prefix: str) -> dict[str, Any]:
         """Return the columns that say how each gene was read, each name with a prefix.
 
@@ -179,14 +190,12 @@ class Annotation(Labelled, Tabular):
         """
         for name, values in self.obs(f"{key}_").items():
             adata.obs[name] = values
-        rows_of = self.obsm(key)
-        for name, rows in rows_of.items():
+        for name, rows in self.obsm(key).items():
             adata.obsm[name] = rows
-        # Of an earlier call that asked for more, nothing is left to be taken for this one's.
-        if self.clusters is None and f"{key}_cluster_label" in adata.obs:
-            del adata.obs[f"{key}_cluster_label"]
-        if f"{key}_probabilities" not in rows_of:
-            adata.obsm.pop(f"{key}_probabilities", None)
+        stale = self.stale(key)
+        adata.obs.drop(columns=stale["obs"], errors="ignore", inplace=True)
+        for name in stale["obsm"]:
+            adata.obsm.pop(name, None)
         var = adata.raw.var if self.how.raw else adata.var
         for name, values in self.var(f"{key}_").items():
             var[name] = values

@@ -1,8 +1,10 @@
 """Answers written beside the cells: copies of files as AnnData."""
 
 import shutil
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,7 @@ from cellkin.matrices.copies import (
     open_group,
     write_frames,
 )
-from cellkin.matrices.elements import add_columns, is_old, write_element
+from cellkin.matrices.elements import add_columns, drop_columns, is_old, write_element
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.matrices.targets import replacing, require_target, stored_bytes
 from cellkin.matrices.trees import open_tree
@@ -27,6 +29,7 @@ from cellkin.wire.errors import InvalidArgumentError, ResourceExhaustedError
 _BYTES_A_CELL = 4096
 # What is read and written anew may be packed less than it was.
 _GROWTH = 2
+_NOTHING: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 def write_annotated(
@@ -38,6 +41,7 @@ def write_annotated(
     uns: dict[str, Any],
     how: ReadOptions = X,
     *,
+    stale: Mapping[str, Sequence[str]] = _NOTHING,
     overwrite: bool = False,
 ) -> None:
     """Write a copy of a file with columns added.
@@ -59,6 +63,8 @@ def write_annotated(
         the matrix, also for those that are no genes.
     how
         The matrix that was read; ``var`` belongs to its genes.
+    stale
+        Names in ``obs`` and ``obsm`` that the copy shall not have, should the source have them.
     overwrite
         Whether the target may be there already.
 
@@ -80,6 +86,7 @@ def write_annotated(
         if copy.kept is not None:
             var = {name: values[copy.kept] for name, values in var.items()}
         with open_group(partial, ending, copy.where) as root:
+            _drop(root, copy, stale)
             _add(root, copy, obs, {"obsm": obsm, "uns": uns}, var)
 
 
@@ -133,6 +140,14 @@ def _ending(target: Path) -> str:
             f"{target} ends in none of {', '.join(COPIES)}, of which cells are copied"
         )
     return target.suffix
+
+
+def _drop(root: Any, copy: Copy, stale: Mapping[str, Sequence[str]]) -> None:
+    held = root[copy.where] if copy.where else root
+    drop_columns(held["obs"], stale.get("obs", ()))
+    for name in stale.get("obsm", ()):
+        if "obsm" in held and name in held["obsm"]:
+            del held["obsm"][name]
 
 
 def _add(

@@ -6,7 +6,7 @@ column with a slash in its name is refused from 0.13 on, though each version rea
 tables are written here column by column, and strings as arrays of objects.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import anndata
@@ -92,6 +92,17 @@ def add_columns(frame: Any, columns: Mapping[str, Any]) -> None:
             raise InputFileError(f"the column {name!r} cannot be written ({error})") from error
         if name not in order:
             order.append(name)
+    _set_order(frame, order)
+
+
+def drop_columns(frame: Any, names: Iterable[str]) -> None:
+    """Remove columns from a table on disk, those of them that it has."""
+    order = column_order(frame)
+    for name in set(names).intersection(order):
+        order.remove(name)
+        for place in (name, f"__categories/{name}"):
+            if place in frame:
+                del frame[place]
     _set_order(frame, order)
 
 

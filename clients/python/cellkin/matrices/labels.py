@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from cellkin.wire.features import NonGene, non_gene
 
 # Beside the words for a value that is not there: what is written of a cell that has no type.
-_NO_TYPE = frozenset(["unknown", "unassigned"])
+_NO_TYPE = frozenset(
+    [
+        *("unknown", "unassigned", "unlabeled", "unlabelled", "unannotated", "unclassified"),
+        *("undefined", "undetermined", "missing", "n.a.", "n.a", "not available", "not applicable"),
+        *("not assigned", "not annotated", "not determined"),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -29,11 +35,12 @@ class Labels:
 def is_missing(label: str) -> bool:
     """Tell whether a label says that there is none, in any case of letters.
 
-    These are the empty label, ``nan``, ``NA``, ``None``, ``null`` and the like, ``unknown`` and
-    ``unassigned``.
+    These are the empty label, ``nan``, ``NA``, ``None``, ``null`` and the like, ``unknown``,
+    ``unassigned``, ``unclassified`` and the like.
     """
     plain = label.strip()
-    return non_gene(plain) is NonGene.MISSING or plain.lower() in _NO_TYPE
+    words = " ".join(plain.lower().replace("_", " ").replace("-", " ").split())
+    return non_gene(plain) is NonGene.MISSING or words in _NO_TYPE
 
 
 def read_labels(levels: Sequence[Sequence[str | None]], *, literal: bool = False) -> Labels:
@@ -67,7 +74,9 @@ def read_labels(levels: Sequence[Sequence[str | None]], *, literal: bool = False
         values.append(None if found or None in bare else "/".join(map(str, bare)))
     notes = []
     if words:
-        each = ", ".join(f"{word!r} ({n} cells)" for word, n in words.most_common())
+        each = ", ".join(
+            f"{word!r} ({n} {'cell' if n == 1 else 'cells'})" for word, n in words.most_common()
+        )
         notes.append(f"labels taken as missing: {each}; --literal-labels takes them as they are")
     if n_trimmed:
         notes.append(f"spaces around the labels of {n_trimmed} cells were left out")
