@@ -355,6 +355,7 @@ def do_all(
 def main() -> int:
     """Do the matrix, and report."""
     arguments, began = parsed(), time.perf_counter()
+    notes = machine("anndata", "h5py", "zarr")
 
     def say(line: str) -> None:
         print(f"{time.perf_counter() - began:6.0f} s  {line}", flush=True)
@@ -369,8 +370,7 @@ def main() -> int:
         f"{name} on Python {wanted.python} ({', '.join(wanted.packages)})"
         for name, wanted in WRITERS.items()
     ]
-    notes = [
-        *machine("anndata", "h5py", "zarr"),
+    notes += [
         "writers: " + "; ".join(described),
         f"clients: beside {' and beside '.join(arguments.client)}; a file counts once a client "
         f"where it is read and labelled; {time.perf_counter() - began:.0f} s",
