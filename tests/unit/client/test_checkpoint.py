@@ -134,6 +134,8 @@ def test_another_run_is_refused(made: Path) -> None:
     with pytest.raises(CheckpointError, match="is of another run: dim was 2, is 3") as caught:
         Checkpoint(made, {"dim": 3})
     assert caught.value.metadata == {"different": "dim"}
+    with pytest.raises(CheckpointError, match=r"share was null, is 0\.9[,;.]"):
+        Checkpoint(made, {"dim": 2, "share": float(np.float32(0.9))})
 
 
 def test_other_cells_are_refused(made: Path) -> None:

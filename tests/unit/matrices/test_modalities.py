@@ -75,6 +75,15 @@ def test_the_only_table_is_read(ending: str, tmp_path: Path) -> None:
         assert cells.n_cells == made.N_CELLS
 
 
+@pytest.mark.parametrize("names", [["adt"], ["Prot", "atac"]])
+def test_without_expression_it_is_refused(names: list[str], tmp_path: Path) -> None:
+    path = write(tmp_path / "a.h5mu", names)
+    with pytest.raises(InputFileError, match=f"only the modalities .*{names[0]}"):
+        open_cells(path).__enter__()
+    with open_cells(path, ReadOptions(modality=names[0])) as cells:
+        assert cells.n_cells == made.N_CELLS
+
+
 def test_where_it_is_not_plain_the_user_chooses(tmp_path: Path) -> None:
     path = write(tmp_path / "a.zarr", ["square_008um", "square_016um"], "tables")
     with pytest.raises(

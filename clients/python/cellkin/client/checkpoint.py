@@ -321,5 +321,6 @@ def _digest_arrays(arrays: list[npt.NDArray[Any]]) -> str:
 
 
 def _shown(value: object) -> str:
-    text = json.dumps(value)
+    # Of single precision, as messages are, 0.9 is 0.8999999761581421.
+    text = f"{value:.6g}" if isinstance(value, float) else json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -271,15 +271,24 @@ def _leave_out_kinds(genes: npt.NDArray[np.bool_], var: Table, where: Path) -> l
     return []
 
 
+def is_no_expression(kind: str) -> bool:
+    """Tell whether a word for a kind of features says that they are no genes, such as ``prot``."""
+    return _OTHER.fullmatch(_plain(kind)) is not None
+
+
 def _others(kinds: set[str]) -> set[str] | None:
     """Return which of the kinds of features are no genes; None where nothing is known of any."""
-    plain = {kind: re.sub(r"[-_ ]+", " ", _bare(kind).lower()) for kind in kinds}
-    other = {kind for kind in kinds if _OTHER.fullmatch(plain[kind])}
+    plain = {kind: _plain(kind) for kind in kinds}
+    other = set(filter(is_no_expression, kinds))
     if any(plain[kind] in _EXPRESSION for kind in kinds):
         # Beside these words every other kind is another measurement; of the missing nobody knows.
         genes = {"", *_EXPRESSION, *_GENE}
         return {kind for kind in kinds if plain[kind] not in genes}
     return other or ({*()} if any(plain[kind] in _GENE for kind in kinds) else None)
+
+
+def _plain(kind: str) -> str:
+    return re.sub(r"[-_ ]+", " ", _bare(kind).lower())
 
 
 def _letters(name: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cellkin.matrices.features import is_no_expression
 from cellkin.wire.errors import InputFileError
 
 # Groups that hold one AnnData each: of MuData, of SpatialData.
@@ -55,6 +56,11 @@ def modality_path(path: Path, root: Any, wanted: str | None) -> str:
         return found[wanted]
     expression = [name for name in found if name.lower() in _EXPRESSION]
     likely = expression or list(found)
+    if not expression and all(map(is_no_expression, found)):
+        raise InputFileError(
+            f"{path} has no gene expression, only the modalities {names}; if one has genes, say so "
+            f"by --modality {likely[0]}"
+        )
     if len(likely) > 1:
         raise InputFileError(
             f"{path} has the modalities {names}, and which has gene expression is not plain; "

@@ -27,6 +27,7 @@ _FEATURES = ("features", "genes", "all_genes", "gene_names")
 _BARCODES = ("barcodes", "cells", "cell_metadata", "cell_names")
 _ENDINGS = (".tsv", ".txt", ".csv")
 _PACKED = (".gz", "")
+_N_SHOWN = 4
 _HEADERS = frozenset(
     [
         *("gene", "genes", "gene_id", "gene_ids", "gene_name", "feature", "feature_id", "id", ""),
@@ -47,7 +48,7 @@ class _Lists:
 
 def is_mtx(path: Path) -> bool:
     """Tell whether a file is a matrix in Matrix Market text by its name, packed or not."""
-    return path.name.endswith((".mtx", ".mtx.gz"))
+    return path.name.lower().endswith((".mtx", ".mtx.gz"))
 
 
 def is_mtx_folder(path: Path) -> bool:
@@ -123,10 +124,10 @@ def _lists_of(matrix: Path) -> _Lists:
     features, barcodes = _find(matrix, _FEATURES), _find(matrix, _BARCODES)
     if features is None or barcodes is None:
         what, words = ("features", _FEATURES) if features is None else ("cells", _BARCODES)
-        looked_for = dict.fromkeys(name for name in _candidates(matrix, words))
+        looked_for = list(dict.fromkeys(_candidates(matrix, words)))[:_N_SHOWN]
         raise InputFileError(
-            f"{matrix} has no list of its {what} beside it; looked for "
-            f"{', '.join(looked_for)}, each also with .gz"
+            f"{matrix} has no list of its {what} beside it, such as {', '.join(looked_for)}, each "
+            "also with .gz; docs/files.md has all names"
         )
     return _Lists(features, barcodes)
 
@@ -155,7 +156,7 @@ def _candidates(matrix: Path, words: Sequence[str]) -> Iterator[str]:
 
 
 def _stem(matrix: Path) -> str:
-    return matrix.name.removesuffix(".gz").removesuffix(".mtx")
+    return re.sub(r"\.mtx(\.gz)?$", "", matrix.name, flags=re.IGNORECASE)
 
 
 def _is_csv(path: Path) -> bool:

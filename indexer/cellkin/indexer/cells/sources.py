@@ -128,7 +128,9 @@ def read_sources(reference: Reference) -> list[SourceFile]:
     require_unique([(str(source.path), source.rows["id"]) for source in sources])
     if all(source.rows["label"].null_count == source.n_cells for source in sources):
         raise InvalidArgumentError(
-            f"{sources[0].path}: every cell's label in {reference.label!r} is missing"
+            f"{sources[0].path}: every cell's label in {reference.label!r} is missing, or a word "
+            "for that such as unknown; give another column"
+            + ("" if reference.literal_labels else ", or --literal-labels where it is a type")
         )
     return sources
 
