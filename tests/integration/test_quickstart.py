@@ -140,6 +140,17 @@ def test_files_whose_genes_cannot_meet_are_refused_before_anything_is_made(
     assert [path.name for path in tmp_path.iterdir()] == ["query.h5ad"]
 
 
+def test_a_query_that_is_the_reference_is_warned_of(
+    run_cellkin: Run, reference_path: Path, tmp_path: Path
+) -> None:
+    done = run_cellkin(
+        "quickstart", reference_path, reference_path, "--label", "cell_type", "--out",
+        tmp_path / "out",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "WARNING: QUERY is the REFERENCE itself" in done.stdout
+
+
 def test_two_species_are_refused(run_cellkin: Run, make_cells: Make, tmp_path: Path) -> None:
     for name, form in (("human", "ENSG{:011d}"), ("mouse", "ENSMUSG{:011d}")):
         cells = make_cells(60, 2)

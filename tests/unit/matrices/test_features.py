@@ -194,6 +194,16 @@ def test_names_from_a_column(
         open_cells(path, ReadOptions(gene_column="x")).__enter__()
 
 
+def test_the_index_may_be_named_as_the_column(tmp_path: Path) -> None:
+    data = named(["INS", "GCG", "SST"])
+    data.var.index.name = "symbol"
+    held = held_cells(data, ReadOptions(gene_column="symbol"))
+    assert held.gene_names == ["INS", "GCG", "SST"]
+    data.write_h5ad(tmp_path / "a.h5ad")
+    with open_cells(tmp_path / "a.h5ad", ReadOptions(gene_column="symbol")) as cells:
+        assert cells.gene_names == ["INS", "GCG", "SST"]
+
+
 def test_names_that_are_missing_in_a_column_are_empty() -> None:
     data = named(["a", "b", "c", "d"])
     data.var["symbol"] = pd.Categorical(["INS", None, "BLANK_1", "GCG"])

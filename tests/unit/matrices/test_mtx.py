@@ -151,6 +151,18 @@ def test_lists_of_other_sizes_are_refused(tmp_path: Path, data: anndata.AnnData)
         assert cells.gene_names == made.ensembl()
 
 
+def test_lists_may_be_quoted_and_end_with_empty_lines(
+    tmp_path: Path, data: anndata.AnnData
+) -> None:
+    matrix = write(tmp_path / "a", data, *SETS["starsolo"])
+    for name, values in (("features", made.ensembl()), ("barcodes", list(data.obs_names))):
+        lines = [f'"{value}"' for value in values]
+        (tmp_path / "a" / f"{name}.tsv").write_text("\n".join([*lines, "", ""]))
+    with open_cells(matrix) as cells:
+        assert cells.gene_names == made.ensembl()
+        assert cells.cell_ids == list(data.obs_names)
+
+
 @pytest.mark.parametrize(
     ("kind", "left_out"),
     [("Gene Expression", 2), ("gene expression", 2), ('"Gene Expression"', 2), ("unknown", 0)],

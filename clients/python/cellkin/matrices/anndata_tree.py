@@ -235,5 +235,8 @@ class HeldRanges:
 def table_of(frame: pd.DataFrame) -> Table:
     """Return annotation that is in memory."""
     return Table(
-        [str(c) for c in frame.columns], lambda: frame.index, lambda name: frame[name].array
+        [str(c) for c in frame.columns],
+        lambda: frame.index,
+        lambda name: frame[name].array,
+        index_name=None if frame.index.name is None else str(frame.index.name),
     )

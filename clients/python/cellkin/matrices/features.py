@@ -232,6 +232,8 @@ def n_like_genes(names: Sequence[str]) -> int:
 
 def _named_by(var: Table, column: str, where: Path) -> list[str]:
     """Return the names in a column, '' where one is missing."""
+    if column == var.index_name and column not in var.columns:
+        return var.names()
     if column not in var.columns:
         raise NotFoundError(
             f"{where} has no var column {column!r} for the gene names; it has: "

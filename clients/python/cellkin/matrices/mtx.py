@@ -166,10 +166,21 @@ def _is_csv(path: Path) -> bool:
 def _rows(path: Path, shape: tuple[int, int]) -> list[list[str]]:
     """Return the rows of a list, without a header."""
     lines = text_lines(path)
-    rows = list(csv.reader(lines)) if _is_csv(path) else [line.split("\t") for line in lines]
+    if _is_csv(path):
+        rows = list(csv.reader(lines))
+    else:
+        # R quotes text unless told not to.
+        rows = [[_unquoted(field) for field in line.split("\t")] for line in lines]
+    while rows and not any(rows[-1]):
+        rows.pop()
     if rows and len(rows) - 1 in shape and rows[0][0].strip().lower() in _HEADERS:
         return rows[1:]
     return rows
+
+
+def _unquoted(field: str) -> str:
+    quoted = len(field) > 1 and field[0] == field[-1] == '"'
+    return field[1:-1] if quoted else field
 
 
 def _cells_first(

@@ -239,4 +239,13 @@ def _annotate(question: Question, folder: Path, address: str) -> dict[str, Any]:
     if done.returncode:
         raise SystemExit(done.returncode if done.returncode > 0 else 128 - done.returncode)
     told: dict[str, Any] = json.loads(done.stdout)
+    if question.query.samefile(question.reference):
+        told["warnings"].append(
+            {
+                "reason": "SAME_FILE",
+                "message": "QUERY is the REFERENCE itself: each cell was labelled by itself, which "
+                "says nothing of how good labels are; give two files of different cells",
+                "labels": [],
+            }
+        )
     return told
