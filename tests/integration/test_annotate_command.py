@@ -122,6 +122,20 @@ def tables(
     return folder
 
 
+def test_cells_in_no_cluster_are_counted(
+    server: str, query_path: Path, tmp_path: Path, run_cellkin: Run
+) -> None:
+    data = anndata.read_h5ad(query_path)
+    data.obs["group"] = pd.Categorical([None] * 5 + ["a"] * (data.n_obs - 5))
+    data.write_h5ad(tmp_path / "a.h5ad")
+    done = run_cellkin(
+        "annotate", tmp_path / "a.h5ad", "--index", "trio", "--server", server,
+        "--clusters", "group",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "5 cells without a value in group are in no cluster" in done.stdout
+
+
 def read(path: Path) -> pd.DataFrame:
     if path.suffix == ".parquet":
         return pd.DataFrame(pq.read_table(path).to_pydict())

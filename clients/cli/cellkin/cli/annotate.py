@@ -197,6 +197,11 @@ def _print_clusters(annotation: "Annotation") -> None:
             )
         ],
     )
+    n_none = len(annotation.predictions.winners) - int(annotation.clusters.n_cells.sum())
+    if n_none:
+        click.echo(
+            f"{n_none:,} cells without a value in {annotation.clustered_by} are in no cluster"
+        )
 
 
 def _warn(annotation: "Annotation") -> None:
