@@ -2,9 +2,11 @@
 SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 VENV := .venv
+EXTRAS := cpu,cells,embed,milvus,ray,server,traces
 BIN := $(VENV)/bin
 TORCH := 2.13.0
 PROTOC_VENV := .venv-protos
+NEWER := 3.14 3.13 3.12
 STUBS := clients/python
 PROTOS := $(wildcard protos/cellkin/v1/*.proto)
 UV := $(BIN)/uv --no-config -q
@@ -30,7 +32,7 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=0.9'
 
 $(VENV)/.ready: pyproject.toml clients/pyproject.toml .ci/constraints.txt | $(BIN)/uv
-	$(UV) pip install --compile-bytecode -p $(BIN)/python -c .ci/constraints.txt -e ./clients[anndata] -e .[cpu,cells,embed,milvus,ray,server,traces] --group dev
+	$(UV) pip install --compile-bytecode -p $(BIN)/python -c .ci/constraints.txt -e ./clients[anndata] -e .[$(EXTRAS)] --group dev
 	@touch $@
 
 $(PROTOC_VENV)/.ready: pyproject.toml .ci/constraints.txt $(VENV)/.ready
@@ -58,6 +60,16 @@ check: dev protos  ## Format, lint, types, import contracts, protos, stubs fresh
 test: dev  ## Run the tests that take no GPU and no many minutes.
 	$(BIN)/pytest -m "not gpu and not slow"
 
+test-newest:  ## Run the tests of readers and client on the newest Python of this machine beside 3.11.
+	@if python=$$(.ci/python $(NEWER)); then \
+	  $(MAKE) VENV=.venv-newest PYTHON=$$python EXTRAS=cells,cpu,server dev && \
+	  .venv-newest/bin/pytest -m "not gpu and not slow" tests/unit/matrices tests/unit/client tests/unit/wire; \
+	else echo "tests on a newer Python were NOT run: there is none of $(NEWER) here"; fi
+
+test-python-%:  ## Run the tests on another Python of this machine: make test-python-3.12.
+	$(MAKE) VENV=.venv-$* PYTHON=$$(.ci/python $*) dev
+	.venv-$*/bin/pytest -m "not gpu and not slow"
+
 test-gpu: dev  ## Run the tests that need a CUDA device; without one they are skipped, with the reason.
 	$(BIN)/pytest -m gpu -rs
 
@@ -84,6 +96,6 @@ wheels: dev  ## Build both distributions into dist/.
 	$(UV) build --all-packages -o dist
 
 clean:  ## Remove what the targets made.
-	rm -rf $(VENV) $(PROTOC_VENV) .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-* .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help dev lock protos fmt check test test-gpu test-client test-installs demo wheels clean
+.PHONY: help dev lock protos fmt check test test-newest test-gpu test-client test-installs demo wheels clean
