@@ -193,7 +193,8 @@ class Annotation(Labelled, Tabular):
         for name, rows in self.obsm(key).items():
             adata.obsm[name] = rows
         stale = self.stale(key)
-        adata.obs.drop(columns=stale["obs"], errors="ignore", inplace=True)
+        for name in set(stale["obs"]) & set(adata.obs):
+            del adata.obs[name]
         for name in stale["obsm"]:
             adata.obsm.pop(name, None)
         var = adata.raw.var if self.how.raw else adata.var
