@@ -74,7 +74,5 @@ def read_depth(message: wire.ReferenceDepth) -> ReferenceDepth:
     """Read how deep the cells of a reference are."""
     return ReferenceDepth(
         message.expected_genes,
-        tuple(
-            DepthCost(c.at_least, c.below, c.n_cells, c.wrong, c.unknown) for c in message.costs
-        ),
+        tuple(DepthCost(c.at_least, c.below, c.n_cells, c.wrong, c.unknown) for c in message.costs),
     )
