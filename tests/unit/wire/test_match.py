@@ -43,12 +43,12 @@ def test_too_few(n_used: int, n_given: int) -> None:
 
 def test_a_gene_that_is_named_many_times_is_one_gene() -> None:
     repeated = replace(match(50, 50), gene_ids=np.full(50, 7))
-    with pytest.raises(GenesUnmatchedError, match=r"^50 gene names mean 1 genes") as caught:
+    with pytest.raises(GenesUnmatchedError, match=r"^50 gene names mean 1 gene that") as caught:
         repeated.require_enough(["INS"] * 50)
     assert caught.value.metadata["genes_used"] == "50"
     assert caught.value.metadata["genes_distinct"] == "1"
     assert ("used, 1 distinct genes", 50, "") in repeated.lines()
-    with pytest.raises(GenesUnmatchedError, match="mean 1 genes"):
+    with pytest.raises(GenesUnmatchedError, match="mean 1 gene that"):
         repeated.require_enough([f"INS-{i}" for i in range(50)])
 
 
