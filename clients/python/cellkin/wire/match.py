@@ -104,9 +104,9 @@ class GeneMatch:
             unused += f" Most are Ensembl ids of {taxon_name(stated)}: is it in the corpus?"
         raise GenesUnmatchedError(
             f"{self.n_given} gene names mean {n_genes} {'gene' if n_genes == 1 else 'genes'} that "
-            f"count, too few to label anything by: at least {MIN_GENES} genes and {MIN_SHARE:.0%} of "
-            f"the names are needed.{unused} Names may be NCBI GeneIDs, symbols, synonyms or Ensembl gene ids of a species in the "
-            "corpus; check var_names",
+            f"count, too few to label anything by: at least {MIN_GENES} genes and {MIN_SHARE:.0%} "
+            f"of the names are needed.{unused} Names may be NCBI GeneIDs, symbols, synonyms or "
+            "Ensembl gene ids of a species in the corpus; check var_names",
             self.to_metadata(),
         )
 
