@@ -1,10 +1,9 @@
 """What becomes of little: panels of few genes, few molecules, few cells, and references of few.
 
 Of the pancreas one donor is asked about, of PBMC half of the cells, by a reference that lacks one
-type. The cells are cut to panels of genes, thinned, and asked in small
-numbers. Each row has the share of wrong labels among those that are claimed and the share of cells
-called unknown. References of one label, of one cell and of few cells of a label, and antibodies
-among the genes, are those of the practice data.
+type. The cells are cut to panels of genes, thinned, and asked in small numbers. Each row has the
+share of wrong labels among those that are claimed and the share of cells called unknown. References
+of one label, of one cell and of few cells of a label are those of the practice data.
 
 `--json FILE` keeps the figures, and `--before FILE` puts such a file of an older version beside
 them: run it by that version's packages, `PYTHONPATH=store:indexer:server:clients/python`.
