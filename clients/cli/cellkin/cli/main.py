@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 
 import click
@@ -29,7 +30,9 @@ class Commands(SuggestingGroup):
         return JoinedGroup(found) if len(found) > 1 else next(iter(found), None)
 
 
+@cache
 def _commands() -> dict[str, list[EntryPoint]]:
+    """Return the entry points by name; finding them reads the metadata of all that is installed."""
     points: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=_GROUP):
         points.setdefault(point.name, []).append(point)
