@@ -1,8 +1,8 @@
 """Fit what few genes and few molecules cost: by cells held out, thinned and cut to panels."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any
 
 import numpy as np
@@ -104,7 +104,7 @@ class CoverageProbe:
     """
 
     n_parts: int
-    _thinned: list[_Draw] = field(default_factory=list)
+    _thinned: list[list[_Draw]] = field(default_factory=list)
     _panels: list[_Draw] = field(default_factory=list)
 
     def ask(self, trained: Trained, sample: Sample, held: Int64Vector) -> None:
@@ -122,15 +122,14 @@ class CoverageProbe:
         except InvalidArgumentError:  # values that cannot be thinned: panels alone are asked
             counts = None
         if counts is not None:
-            for kept in _KEPT:
-                cells = thin(counts, kept, rng)
-                self._thinned.append(_draw(trained, cells, truth, genes))
+            thinned = [thin(counts, kept, rng) for kept in _KEPT]
+            self._thinned.append([_draw(trained, cells, truth, genes) for cells in thinned])
         for panel in _panels(trained.sample):
             self._panels.append(_draw(trained, whole, truth, panel))
 
     @property
-    def thinned(self) -> list[_Draw]:
-        """What was told of thinned cells."""
+    def thinned(self) -> list[list[_Draw]]:
+        """What was told of thinned cells, by the part that was held out."""
         return self._thinned
 
     def fit(self, readout: Readout, sample: Sample) -> Readout:
@@ -145,9 +144,10 @@ class CoverageProbe:
         """
         detection, usual = detection_of(sample.cells)
         readout = replace(readout, detection=detection, usual_depth=usual)
-        if self._thinned:
-            readout = replace(readout, softening=_softening(self._thinned, readout))
-        readout = replace(readout, least_by_depth=_least_by_depth(self._thinned, readout, _WRONG))
+        thinned = list(chain.from_iterable(self._thinned))
+        if thinned:
+            readout = replace(readout, softening=_softening(thinned, readout))
+        readout = replace(readout, least_by_depth=_least_by_depth(thinned, readout, _WRONG))
         return replace(readout, least_of_few=_least(self._panels, readout, _WRONG))
 
 
@@ -224,7 +224,7 @@ class _Asked:
     claimed: BoolVector
 
     @classmethod
-    def of(cls, draws: list[_Draw], readout: Readout) -> "_Asked":
+    def of(cls, draws: Sequence[_Draw], readout: Readout) -> "_Asked":
         parts = []
         for draw in draws:
             table = draw.by_label(readout)
@@ -236,11 +236,26 @@ class _Asked:
             parts.append((draw.coverage.depths(readout), winners, sure, wrong, claimed))
         return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
+    @classmethod
+    def join(cls, parts: Sequence["_Asked"]) -> "_Asked":
+        columns = zip(*(vars(part).values() for part in parts), strict=True)
+        return cls(*map(np.concatenate, columns))
 
-def _costs(draws: list[_Draw], readout: Readout) -> list[dict[str, float]]:
-    if not draws:
+
+def _costs(parts: list[list[_Draw]], readout: Readout) -> list[dict[str, float]]:
+    """Return what less depth costs: each part by the least probabilities that the others gave.
+
+    By those of all parts no more labels would be wrong than was aimed at, whatever they are worth.
+    """
+    if not parts:
         return []
-    found = _Asked.of(draws, readout)
+    plain = replace(readout, least_by_depth=np.empty((0, readout.n_labels), np.float32))
+    asked_parts = []
+    for number, part in enumerate(parts):
+        others = list(chain.from_iterable(parts[:number] + parts[number + 1 :]))
+        least = _least_by_depth(others, plain, _WRONG)
+        asked_parts.append(_Asked.of(part, replace(plain, least_by_depth=least)))
+    found = _Asked.join(asked_parts)
     costs = []
     for below, at_least in pairwise(DEPTHS):
         asked = (found.depths >= at_least) & (found.depths < below)
