@@ -88,7 +88,7 @@ def add_columns(frame: Any, columns: Mapping[str, Any]) -> None:
             del frame[name]
         try:
             _write_column(frame, name, values, old)
-        except (TypeError, ValueError, RuntimeError, NotImplementedError) as error:
+        except (TypeError, ValueError, RuntimeError) as error:
             raise InputFileError(f"the column {name!r} cannot be written ({error})") from error
         if name not in order:
             order.append(name)

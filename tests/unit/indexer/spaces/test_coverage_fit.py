@@ -8,10 +8,11 @@ import scipy.sparse as sp
 from tests.unit.indexer.spaces.made import sample_of
 
 from cellkin.indexer.cells.fitting import Judging, fit_expression_part
-from cellkin.indexer.spaces.coverage import CoverageProbe, detection_of
+from cellkin.indexer.spaces.coverage import CoverageProbe, _costs, _Draw, detection_of
 from cellkin.indexer.spaces.expression import fit_expression
 from cellkin.indexer.spaces.readout import Votes, ceilings, hold_out
 from cellkin.indexer.spaces.sample import Sample
+from cellkin.space.labels import CellCoverage
 from cellkin.space.readout import DEPTHS
 
 
@@ -60,6 +61,22 @@ def test_what_depth_costs_is_kept(sample: Sample) -> None:
     assert costs[-1]["at_least"] == 0
     assert costs[-1]["unknown"] > 0.5
     assert all(0 <= cost["wrong"] <= 1 and cost["n_cells"] >= 20 for cost in costs)
+
+
+def test_a_part_is_not_judged_by_probabilities_that_it_was_asked_for(sample: Sample) -> None:
+    _, readout, _ = fit_expression_part(sample, Votes(), Judging.NOTHING)
+    sure = np.tile([0.902, 0.049, 0.049], (30, 1))
+    shallow = CellCoverage(np.full(30, 1.0))
+
+    def part(truth: int) -> list[_Draw]:
+        truths = np.full(30, truth, np.int32)
+        return [_Draw(truths, [sure] * 4, np.full(30, -9.0), shallow)]
+
+    readout = replace(readout, usual_depth=1.0, softening=0.0, sharpness=1.0)
+    costs = _costs([part(0), part(0), part(1)], readout)
+    assert sum(cost["n_cells"] for cost in costs) == 90
+    # The third part, wrong as a whole, keeps the others from claiming; these let it claim all.
+    assert max(cost["wrong"] for cost in costs) == 1
 
 
 @pytest.mark.parametrize("few", [1, 2])
