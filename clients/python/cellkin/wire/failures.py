@@ -1,0 +1,110 @@
+"""What the machine refuses, as errors of cellkin: a full disk, no permission, no memory.
+
+Libraries tell it in their own ways: Python by `OSError.errno`, HDF5 and what is written in Rust by
+a number in the text of any exception.
+"""
+
+import errno
+import re
+
+from cellkin.wire.errors import (
+    CellkinError,
+    FailedPreconditionError,
+    InputFileError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+
+_IN_TEXT = re.compile(r"\(os error (\d+)\)|\berrno = (\d+)|\bOs \{ code: (\d+)")
+_PLACE_IN_SOURCE = re.compile(r",? ?(?:at )?/[^\s,:]+\.rs:\d+(?::\d+)?")
+_Meaning = tuple[type[CellkinError], str, str]
+
+
+def _of(numbers: tuple[int, ...], *meaning: object) -> dict[int, _Meaning]:
+    return dict.fromkeys(numbers, meaning)  # type: ignore[arg-type]
+
+
+# errno: the error, what happened, what to do.
+_MEANINGS: dict[int, _Meaning] = {
+    **_of(
+        (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+        *(ResourceExhaustedError, "the disk is full", "make room and try again"),
+    ),
+    **_of(
+        (errno.EMFILE, errno.ENFILE),
+        *(ResourceExhaustedError, "too many files are open", "raise the limit (ulimit -n)"),
+    ),
+    **_of(
+        (errno.ENOMEM,),
+        *(ResourceExhaustedError, "there is not enough memory", "give it more, or ask for less"),
+    ),
+    **_of(
+        (errno.EAGAIN,),
+        *(ResourceExhaustedError, "the machine has no more to give", "try again later"),
+    ),
+    **_of(
+        (errno.EACCES, errno.EPERM),
+        *(PermissionDeniedError, "not permitted", "check owner and mode of the files"),
+    ),
+    **_of(
+        (errno.EROFS,),
+        *(PermissionDeniedError, "the file system is read-only", "mount it to be written to"),
+    ),
+    **_of(
+        (errno.ENOTDIR,),
+        *(FailedPreconditionError, "a file is where a folder belongs", "move it away"),
+    ),
+    **_of(
+        (errno.ENOENT, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG),
+        *(InputFileError, "no such file can be used", "check the path"),
+    ),
+    **_of(
+        (errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV),
+        *(UnavailableError, "the disk fails", "look at the log of the system"),
+    ),
+}
+_ELSE: _Meaning = UnavailableError, "the machine refuses", "try again"
+
+
+def machine_failure(error: BaseException, what: str) -> CellkinError | None:
+    """Return the error to raise where the machine, and not cellkin or its input, is the cause.
+
+    Parameters
+    ----------
+    error
+        What a library or Python raised.
+    what
+        What could not be done and where, such as ``store /data/s cannot be written``.
+
+    Returns
+    -------
+    failure
+        Its ``metadata`` has the name of the errno, where there is one. None where the error is not
+        one of the machine.
+    """
+    if isinstance(error, CellkinError):
+        return None
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+        kind, why, instead = _MEANINGS[errno.ENOMEM]
+        return kind(f"{what}: {why}; {instead}")
+    number = os_errno(error)
+    if number is None:
+        return None
+    kind, why, instead = _MEANINGS.get(number, _ELSE)
+    name = errno.errorcode.get(number, str(number))
+    return kind(f"{what}: {why} ({plain_text(error)}); {instead}", {"errno": name})
+
+
+def os_errno(error: BaseException) -> int | None:
+    """Return the number by which the operating system refused, None where it did not."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    found = _IN_TEXT.search(str(error))
+    return int(next(filter(None, found.groups()))) if found else None
+
+
+def plain_text(error: BaseException) -> str:
+    """Return what an exception says in one line, without places in the sources of libraries."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return _PLACE_IN_SOURCE.sub("", lines[0]).strip(" ,:")

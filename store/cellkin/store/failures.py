@@ -1,0 +1,157 @@
+"""What Lance, LanceDB, Arrow and object stores refuse, as errors of cellkin.
+
+They raise ``ValueError``, ``RuntimeError``, ``OSError`` and kinds of their own for the same thing,
+so that it is told apart by their words.
+"""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import obstore.exceptions
+import pyarrow as pa
+
+from cellkin.wire.errors import (
+    CellkinError,
+    ConflictError,
+    FailedPreconditionError,
+    InputFileError,
+    IntegrityError,
+    PermissionDeniedError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
+from cellkin.wire.failures import machine_failure, plain_text
+
+RAISED = (
+    *(OSError, ValueError, RuntimeError, MemoryError),
+    *(pa.ArrowException, obstore.exceptions.BaseError),
+)
+"""What the libraries raise; a `CellkinError` may be a ``ValueError`` too, so let it pass first."""
+
+_CONFLICT = re.compile(
+    r"commit conflict|preempted by concurrent|concurrent writers|write contention"
+    r"|dataset already exists",
+    re.IGNORECASE,
+)
+_STATUS = re.compile(r"status code: (\d{3})")
+_NETWORK = re.compile(
+    r"error sending request|timed? ?out|connection (?:refused|reset|closed)|dns error"
+    r"|error performing (?:get|put|head|list|delete|post)",
+    re.IGNORECASE,
+)
+_ABSENT = re.compile(r"^Dataset at path .* was not found", re.DOTALL)
+
+
+def is_absent(error: BaseException) -> bool:
+    """Tell whether these are Lance's words for a table, or a version of one, that is not there."""
+    return isinstance(error, ValueError) and bool(_ABSENT.match(str(error)))
+
+
+def store_failure(error: BaseException, what: str) -> CellkinError | None:
+    """Return the error to raise where the machine, the network or another writer is the cause.
+
+    Parameters
+    ----------
+    error
+        What a library or Python raised.
+    what
+        What could not be done and where, such as ``store s3://b/s cannot be written``.
+
+    Returns
+    -------
+    failure
+        None where the error is none of these: damaged data, or a bug.
+    """
+    text = plain_text(error)
+    if isinstance(error, CellkinError):
+        return None
+    if _CONFLICT.search(str(error)):
+        return ConflictError(f"{what}: another writer was first ({text}); run it again")
+    if found := _STATUS.search(str(error)):
+        return _of_status(int(found[1]), what, text)
+    failure = machine_failure(error, what)
+    if failure is None and (
+        isinstance(error, obstore.exceptions.BaseError) or _NETWORK.search(str(error))
+    ):
+        return UnavailableError(f"{what}: the object store does not answer ({text}); try again")
+    return failure
+
+
+def _of_status(status: int, what: str, text: str) -> CellkinError:
+    if status in (401, 403):
+        return PermissionDeniedError(
+            f"{what}: not permitted ({text}); check the keys in the environment",
+            {"status": str(status)},
+        )
+    if status in (409, 412):
+        return ConflictError(f"{what}: another writer was first ({text}); run it again")
+    return UnavailableError(
+        f"{what}: the object store refuses ({text}); try again", {"status": str(status)}
+    )
+
+
+@contextmanager
+def reading(what: str, instead: str = "publish it again") -> Iterator[None]:
+    """Raise what cannot be read as an error of cellkin.
+
+    Parameters
+    ----------
+    what
+        What is read, such as ``cell index x@2026-01-01.1: its cells``.
+    instead
+        What to do where it is damaged.
+
+    Raises
+    ------
+    UnavailableError
+        If the machine or the network does not let it be read now: permission, descriptors, 403.
+    ResourceExhaustedError
+        If memory does not suffice.
+    IntegrityError
+        If it is missing, cut short or damaged.
+    """
+    try:
+        yield
+    except CellkinError:
+        raise
+    except RAISED as error:
+        failure = store_failure(error, f"{what} cannot be read")
+        if isinstance(failure, ResourceExhaustedError) and "errno" not in failure.metadata:
+            raise failure from error
+        if failure is None or isinstance(failure, InputFileError | FailedPreconditionError):
+            raise IntegrityError(
+                f"{what} cannot be read ({plain_text(error)}); {instead}"
+            ) from error
+        raise UnavailableError(failure.message, failure.metadata) from error
+
+
+@contextmanager
+def writing(what: str) -> Iterator[None]:
+    """Raise what cannot be written as an error of cellkin; what is a bug stays what it is.
+
+    Parameters
+    ----------
+    what
+        What is written, such as ``store /data/s``.
+
+    Raises
+    ------
+    ResourceExhaustedError
+        If the disk is full, too many files are open or memory does not suffice.
+    PermissionDeniedError
+        If it is read-only, or not permitted.
+    ConflictError
+        If another writer was first.
+    UnavailableError
+        If the disk fails or the object store does not answer.
+    """
+    try:
+        yield
+    except CellkinError:
+        raise
+    except RAISED as error:
+        failure = store_failure(error, f"{what} cannot be written")
+        if failure is None:
+            raise
+        raise failure from error
