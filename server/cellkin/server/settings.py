@@ -53,10 +53,20 @@ class ServerSettings(BaseSettings):
     """Searches of inverted lists and graphs that run side by side."""
     queue: Annotated[int, Field(ge=0, le=100_000)] = 256
     """Requests that may wait for a thread; more are refused."""
-    streams: Annotated[int, Field(ge=1, le=4096)] = 64
+    max_wait_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
+    """Longest wait for a thread; a request that would wait longer is refused at once."""
+    message_wait_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
+    """Seconds from the headers of a request to its first message, however it is sent."""
+    streams: Annotated[int, Field(ge=1, le=4096)] = 128
     """Streams open at once."""
+    stream_idle_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
+    """Seconds that a stream may wait for its caller, to send or to read."""
+    stream_age_s: Annotated[float, Field(gt=0, le=604_800)] = 21_600.0
+    """Seconds that a stream may be open."""
     client_requests: Annotated[int, Field(ge=1, le=100_000)] = 128
-    """Requests of one client, a token or a connection, worked on at once."""
+    """Requests of one client, a token or a connection, at once."""
+    client_streams: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Streams of one client open at once; a quarter of `streams` where not given."""
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 1000
     """Most neighbors of one query."""
     max_message_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 30)] = 64 << 20
