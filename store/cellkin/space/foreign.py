@@ -34,6 +34,7 @@ from cellkin.space.arrays import (
 from cellkin.space.gene_pairs import ForeignReference, Pairs
 from cellkin.space.labels import Labels, softmax
 from cellkin.space.novelty import closeness, novelty
+from cellkin.space.products import all_products
 from cellkin.space.projection import GeneColumns
 from cellkin.space.readout import FLOOR, Placed, Readout
 from cellkin.space.sample_check import LabelCheck, SampleCheck
@@ -428,8 +429,8 @@ def _correlations(
     unit = contrasts - (contrasts @ weights)[:, None]
     unit /= np.sqrt(np.maximum((unit * unit) @ weights, _TINY))[:, None]
     # The contrasts have no mean, so that of the rows takes no part.
-    products = (rows @ (unit * weights).T).astype(np.float64)
-    means = (rows @ weights).astype(np.float64)
+    products = all_products(rows, unit * weights).astype(np.float64)
+    means = all_products(rows, weights[None])[:, 0].astype(np.float64)
     squares = np.einsum("cp,cp,p->c", rows, rows, weights, dtype=np.float64)
     spreads = np.sqrt(np.maximum(squares - means**2, _TINY))
     return np.asarray(products / spreads[:, None])

@@ -63,7 +63,10 @@ class Hierarchy:
         fallen = np.full(len(by_label), -1, np.int32)
         if not self.ancestors:
             return fallen
-        chances = by_label @ self.below.T
+        # Label after label: in a product of matrices the order of a sum depends on their shapes.
+        chances = np.zeros((len(by_label), len(self.ancestors)))
+        for chance, below in zip(by_label.T, self.below.T, strict=True):
+            chances[:, below] += chance[:, None]
         depth = np.array([name.count(SEPARATOR) for name in self.ancestors])
         rank = np.where(chances >= least, depth + np.minimum(chances, 1) / 2, -1.0)
         best = rank.argmax(axis=1)

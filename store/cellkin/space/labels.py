@@ -15,6 +15,7 @@ from cellkin.space.arrays import (
     UInt8Vector,
 )
 from cellkin.space.novelty import closeness, novelty
+from cellkin.space.products import all_products
 from cellkin.space.readout import DEPTHS, FLOOR, TEMPERATURE, Float64Matrix, Placed, Readout
 from cellkin.space.vectors import unit_rows
 from cellkin.space.votes import vote_shares
@@ -86,13 +87,13 @@ def evidence(placed: Placed, shares: Float64Matrix, readout: Readout) -> list[Fl
         The fitted readout.
     """
     none = np.empty((0, readout.n_labels))
-    cosines = unit_rows(placed.z) @ readout.prototypes.T
+    cosines = all_products(unit_rows(placed.z), readout.prototypes)
     contrast = logistic = none
     if readout.head_prototypes.shape[1]:
-        refined = unit_rows(placed.refined) @ readout.head_prototypes.T
+        refined = all_products(unit_rows(placed.refined), readout.head_prototypes)
         contrast = softmax(refined / TEMPERATURE)
     if len(readout.coefficients):
-        logistic = softmax(placed.z @ readout.coefficients.T + readout.intercepts)
+        logistic = softmax(all_products(placed.z, readout.coefficients) + readout.intercepts)
     return [shares, softmax(cosines / TEMPERATURE), contrast, logistic]
 
 
@@ -158,7 +159,7 @@ def read_labels(
     votes_only: bool = False,
     coverage: CellCoverage | None = None,
 ) -> Labels:
-    """Label placed cells.
+    """Label placed cells; what is read of a cell is the same to the bit whatever the others are.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""The largest products of a few queries with many vectors, each of which is read once.
+"""Products of queries with vectors, each summed in one order whatever the others are.
+
+BLAS adds up a product in an order that depends on the shape of the matrices and on where in them
+its row lies, so the last bits of a cell's product depend on its company. Here they do not.
 
 What a few queries cost is the reading of the vectors. A product of matrices first copies them into
 an order of its own, which takes as long again; here some vectors are multiplied from where they
@@ -12,12 +15,13 @@ vector's products with all of them are sums in registers, and nothing is added a
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
 from cellkin.space.arrays import Float32Matrix, Int64Vector, frozen
-from cellkin.space.compiled import compiled
+from cellkin.space.compiled import compiled, compiled_brief
 from cellkin.space.vector_code import HAS_AVX512, VectorCode
 
 _LANES = 16 if HAS_AVX512 else 8
@@ -29,6 +33,8 @@ _FLOATS_A_LINE = 16
 # Vectors that all queries meet before the next: they stay in the second-level cache, and either
 # number of rows divides them.
 _BLOCK = 240
+# Products of floats that take some 20 microseconds.
+_BRIEF = 1 << 20
 
 
 def _products(n_rows: int, n_vectors: int) -> Any:
@@ -115,6 +121,30 @@ def _keep(scores, n_queries, first, begin, end, limits, best, ids):
 
 
 @compiled
+def _block(vectors, begin, end, dim, queries, at, n_queries, scores):
+    """Multiply the vectors from ``begin`` to ``end`` with a group of queries, from ``at`` on."""
+    row, to = begin, 0
+    if n_queries > _LANES:
+        while row + _ROWS_TWO <= end:
+            _many_by_two(vectors, row, dim, queries, at, scores, to)
+            row += _ROWS_TWO
+            to += _ROWS_TWO * _TOGETHER
+        while row < end:
+            _one_by_two(vectors, row, dim, queries, at, scores, to)
+            row += 1
+            to += _TOGETHER
+    else:
+        while row + _ROWS_ONE <= end:
+            _many_by_one(vectors, row, dim, queries, at, scores, to)
+            row += _ROWS_ONE
+            to += _ROWS_ONE * _TOGETHER
+        while row < end:
+            _one_by_one(vectors, row, dim, queries, at, scores, to)
+            row += 1
+            to += _TOGETHER
+
+
+@compiled
 def _scan(vectors, n_vectors, dim, queries, n_queries, best, ids):
     scores = np.zeros(_BLOCK * _TOGETHER, np.float32)
     limits = np.full(len(queries) // dim, np.inf, np.float32)
@@ -122,27 +152,63 @@ def _scan(vectors, n_vectors, dim, queries, n_queries, best, ids):
     for begin in range(0, n_vectors, _BLOCK):
         end = min(begin + _BLOCK, n_vectors)
         for first in range(0, n_queries, _TOGETHER):
-            row, to, at = begin, 0, first * dim
-            if n_queries - first > _LANES:
-                while row + _ROWS_TWO <= end:
-                    _many_by_two(vectors, row, dim, queries, at, scores, to)
-                    row += _ROWS_TWO
-                    to += _ROWS_TWO * _TOGETHER
-                while row < end:
-                    _one_by_two(vectors, row, dim, queries, at, scores, to)
-                    row += 1
-                    to += _TOGETHER
-            else:
-                while row + _ROWS_ONE <= end:
-                    _many_by_one(vectors, row, dim, queries, at, scores, to)
-                    row += _ROWS_ONE
-                    to += _ROWS_ONE * _TOGETHER
-                while row < end:
-                    _one_by_one(vectors, row, dim, queries, at, scores, to)
-                    row += 1
-                    to += _TOGETHER
             n = min(n_queries - first, _TOGETHER)
+            _block(vectors, begin, end, dim, queries, first * dim, n, scores)
             _keep(scores, n, first, begin, end, limits, best, ids)
+
+
+@compiled
+def _multiply(vectors, queries, products):
+    """Write all products: (n_queries, n_vectors) of (n_vectors, dim) and (n_queries, dim)."""
+    n_vectors, dim = vectors.shape
+    n_queries = len(queries)
+    flat, lanes = vectors.reshape(-1), np.zeros(dim * _TOGETHER, np.float32)
+    scores = np.empty(_BLOCK * _TOGETHER, np.float32)
+    for first in range(0, n_queries, _TOGETHER):
+        n = min(n_queries - first, _TOGETHER)
+        # What is left in the other lanes is another query's, and nobody reads what comes of it.
+        for i in range(n):
+            for j in range(dim):
+                lanes[j * _TOGETHER + i] = queries[first + i, j]
+        for begin in range(0, n_vectors, _BLOCK):
+            end = min(begin + _BLOCK, n_vectors)
+            _block(flat, begin, end, dim, lanes, 0, n, scores)
+            for i in range(n):
+                for row in range(begin, end):
+                    products[first + i, row] = scores[(row - begin) * _TOGETHER + i]
+
+
+@compiled_brief
+def _multiply_brief(vectors, queries, products):
+    # Its own function: what is kept on disk is told apart by names, and not by how it locks.
+    _multiply(vectors, queries, products)
+
+
+def all_products(
+    queries: npt.NDArray[np.floating], vectors: npt.NDArray[np.floating]
+) -> Float32Matrix:
+    """Return ``queries @ vectors.T``, each product the same to the bit whatever the others are.
+
+    Parameters
+    ----------
+    queries
+        (n_queries, dim) float32; others are converted.
+    vectors
+        (n, dim) float32.
+
+    Returns
+    -------
+    Float32Matrix
+        (n_queries, n) float32.
+    """
+    products = np.empty((len(queries), len(vectors)), np.float32)
+    multiply = _multiply_brief if len(queries) * vectors.size <= _BRIEF else _multiply
+    multiply(frozen(_rows(vectors)), frozen(_rows(queries)), products)
+    return products
+
+
+def _rows(matrix: npt.NDArray[np.floating]) -> Float32Matrix:
+    return np.ascontiguousarray(matrix, np.float32)
 
 
 def largest_products(

@@ -23,6 +23,7 @@ from cellkin.space.arrays import (
     Int64Vector,
     frozen,
 )
+from cellkin.space.products import all_products
 from cellkin.space.recipe import Recipe
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import InvalidArgumentError
@@ -216,6 +217,8 @@ def project(
 ) -> tuple[Float32Matrix, BoolVector]:
     """Place cells in a cell space.
 
+    As its mean, a cell's vector depends on its own values alone, bit for bit.
+
     Parameters
     ----------
     cells, columns, space, threads
@@ -251,7 +254,7 @@ def place_means(means: Float32Matrix, space: CellSpace) -> Float32Matrix:
     """
     z = means - space.center if space.recipe.centered else means
     if space.head is not None:
-        z = np.asarray(z @ space.head.T, np.float32)
+        z = all_products(z, space.head)
     return unit_rows(z)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
+from cellkin.space.products import all_products
 from cellkin.store.cell_table import CellVectors
 from cellkin.store.neighbors import Found
 
@@ -44,7 +45,7 @@ def search_exactly(
     ids = np.full((len(queries), k), -1, np.int64)
     for rows, block in _blocks(vectors, passing):
         check()
-        similarities = np.hstack([best, queries @ block.T])
+        similarities = np.hstack([best, all_products(queries, block)])
         candidates = np.hstack([ids, np.broadcast_to(rows, (len(queries), len(rows)))])
         # Rows ascend from block to block, so that among equals the lowest stays.
         order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]

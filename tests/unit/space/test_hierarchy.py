@@ -70,3 +70,15 @@ def test_an_ancestor_is_no_less_probable_than_what_is_below_it(by_label: np.ndar
         for cell, least in enumerate(by_label[:, label]):
             fallen = HIERARCHY.fall_back(by_label, everywhere, least)
             assert fallen[cell] >= 0
+
+
+def test_a_cell_at_the_very_least_falls_back_alike_in_any_block() -> None:
+    rng = np.random.default_rng(0)
+    many = Hierarchy.of([f"a/{i}" for i in range(40)] + [f"b/{i}" for i in range(40)])
+    by_label = rng.dirichlet(np.ones(80), 200)
+    for cell in range(200):
+        least = float(np.cumsum(by_label[cell, :40])[-1])
+        if least > 0.5:
+            whole = many.fall_back(by_label, np.ones(200, bool), least)[cell]
+            alone = many.fall_back(by_label[cell : cell + 1], np.ones(1, bool), least)[0]
+            assert whole == alone == 0

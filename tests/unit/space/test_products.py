@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellkin.space.products import largest_products
+from cellkin.space.products import all_products, largest_products
 
 
 @given(
@@ -46,3 +46,29 @@ def test_read_only_vectors_are_taken_as_they_are() -> None:
     products, rows = largest_products(vectors, np.eye(5, dtype=np.float32)[:3], 1)
     assert rows.ravel().tolist() == [0, 1, 2]
     assert products.ravel().tolist() == [1, 1, 1]
+
+
+def test_all_products_are_those_of_numpy() -> None:
+    rng = np.random.default_rng(2)
+    for n_queries, n, dim in ((0, 3, 5), (3, 0, 5), (1, 1, 1), (17, 13, 7), (40, 250, 31)):
+        # Whole numbers: sums are exact in any order.
+        queries = rng.integers(-3, 4, (n_queries, dim)).astype(np.float32)
+        vectors = rng.integers(-3, 4, (n, dim)).astype(np.float32)
+        assert np.array_equal(all_products(queries, vectors), queries @ vectors.T)
+        turned = np.asfortranarray(queries), np.repeat(vectors, 2, axis=1)[:, ::2]
+        assert np.array_equal(all_products(*turned), queries @ vectors.T)
+
+
+def test_a_product_is_the_same_at_every_place_and_in_every_block() -> None:
+    rng = np.random.default_rng(3)
+    query = rng.standard_normal(384).astype(np.float32)
+    vectors = rng.standard_normal((19, 384)).astype(np.float32)
+    alone = all_products(query[None], vectors)[0]
+    for n in range(1, 201):
+        # Every place of the largest block, the last of each of the others.
+        block = rng.standard_normal((n, 384)).astype(np.float32)
+        for place in range(n) if n == 200 else (n - 1,):
+            kept = block[place].copy()
+            block[place] = query
+            assert all_products(block, vectors)[place].tobytes() == alone.tobytes()
+            block[place] = kept

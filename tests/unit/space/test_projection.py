@@ -301,6 +301,18 @@ def test_the_head_is_applied_after_centring() -> None:
         np.testing.assert_allclose(z, want, atol=1e-5)
 
 
+def test_a_cell_is_placed_by_a_head_alike_in_any_block(many: Case) -> None:
+    rng = np.random.default_rng(1)
+    head = rng.standard_normal((203, many.space.vectors.shape[1])).astype(np.float32)
+    space = replace(many.space, head=head, center=rng.random(head.shape[1]).astype(np.float32))
+    columns = gene_columns(many.rows, len(many.space.vectors))
+    whole, _ = project(many.cells[:200], columns, space)
+    for n in (1, 7, 64, 199):
+        for begin in (0, 200 - n):
+            part, _ = project(many.cells[begin : begin + n], columns, space, 2)
+            assert part.tobytes() == whole[begin : begin + n].tobytes()
+
+
 def test_columns_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match="the space has 0 to 2"):
         gene_columns(np.array([0, 3]), 3)

@@ -341,3 +341,33 @@ def test_an_index_without_what_is_read_now_is_to_be_made_again() -> None:
     del arrays["novelty_limits"], arrays["discriminants"]
     with pytest.raises(FailedPreconditionError, match="discriminants and novelty_limits; make it"):
         read_readout(arrays, readout.numbers())
+
+
+def test_what_is_read_of_a_cell_is_the_same_in_any_block() -> None:
+    rng = np.random.default_rng(7)
+    n, dim, n_labels = 200, 97, 7
+
+    def drawn(*shape: int) -> npt.NDArray[np.float32]:
+        return rng.standard_normal(shape).astype(np.float32)
+
+    readout = readout_of(
+        prototypes=unit_rows(drawn(n_labels, dim)), coefficients=drawn(n_labels, dim) / 8,
+        head_prototypes=unit_rows(drawn(n_labels, 31)), intercepts=drawn(n_labels),
+        discriminants=drawn(n_labels, dim), leading_prototypes=unit_rows(drawn(n_labels, 23)),
+        leading_discriminants=drawn(n_labels, 23), n_novelty=20, k=20,
+        novelty_means=drawn(5, n_labels), novelty_deviations=np.ones((5, n_labels), np.float32),
+    )  # fmt: skip
+    near = -np.sort(-rng.random((n, 20)).astype(np.float32), axis=1)
+    voted = rng.integers(0, n_labels, (n, 20)).astype(np.int32)
+    every = drawn(n, dim), drawn(n, 31), drawn(n, 23)
+
+    def block(rows: slice) -> Any:
+        z, refined, leading = (part[rows] for part in every)
+        placed = Placed(z, np.zeros(len(z), bool), refined, leading)
+        return read_labels(placed, near[rows], voted[rows], np.full(n_labels, 9), readout)
+
+    whole = block(slice(None))
+    for begin, end in ((0, 1), (199, 200), (3, 5), (64, 80), (50, 83), (0, 130)):
+        part = block(slice(begin, end))
+        for name in ("by_label", "probabilities", "novelties", "supports", "winners"):
+            assert getattr(part, name).tobytes() == getattr(whole, name)[begin:end].tobytes(), name

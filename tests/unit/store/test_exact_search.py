@@ -63,3 +63,10 @@ def test_it_stops_when_told() -> None:
 
     with pytest.raises(TimeoutError):
         search_exactly(STORED, QUERIES, 3, None, stop)
+
+
+def test_a_query_is_answered_the_same_whatever_the_others() -> None:
+    whole = search_exactly(STORED, QUERIES, 10)
+    for i in range(len(QUERIES)):
+        alone = search_exactly(STORED, QUERIES[i : i + 1], 10)
+        assert all(a.tobytes() == w[i : i + 1].tobytes() for a, w in zip(alone, whole, strict=True))
