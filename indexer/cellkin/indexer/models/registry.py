@@ -49,9 +49,10 @@ def load_model(spec: str, *, allow_download: bool = False) -> EmbeddingModel:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("cellkin"):
             raise
+        extra = "openai" if error.name == "openai" else "embed"
         raise MissingDependencyError(
             f"embedding model {name!r} needs the package {error.name!r}, which is not installed: "
-            "pip install 'cellkin[embed]'"
+            f"pip install 'cellkin[{extra}]'"
         ) from error
 
 

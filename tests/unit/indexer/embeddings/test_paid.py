@@ -16,8 +16,8 @@ from tests.unit.indexer.models.openai_server import DIM, FakeOpenAI, vector
 from cellkin.indexer.commands import genes_embed
 from cellkin.indexer.embeddings import job
 from cellkin.indexer.models.openai_api import OpenAIModel
+from cellkin.indexer.models.openai_client import Endpoint
 from cellkin.indexer.models.openai_packing import Limits
-from cellkin.indexer.models.openai_protocol import Endpoint
 from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
@@ -42,7 +42,7 @@ def store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> Store:
     """A store of 216 texts, and a model of 27 requests for them at 25 dollars a million tokens."""
-    endpoint = Endpoint(server.url, "paid", DIM)
+    endpoint = Endpoint(server.url, "paid")
     model = OpenAIModel("paid", endpoint, DIM, Limits(inputs=8), dollars_per_million=25)
     monkeypatch.setattr(job, "load_model", lambda spec, **_: model)
     store = Store.create(str(tmp_path / "s"))
@@ -167,7 +167,7 @@ def test_on_a_terminal_the_user_is_asked(
 def test_a_price_that_is_not_known_is_asked_for_too(
     store: Store, server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = OpenAIModel("paid", Endpoint(server.url, "paid", DIM), DIM, Limits(input_tokens=20))
+    model = OpenAIModel("paid", Endpoint(server.url, "paid"), DIM, Limits(input_tokens=20))
     monkeypatch.setattr(job, "load_model", lambda spec, **_: model)
     done = embed(store)
     assert isinstance(done.exception, FailedPreconditionError)

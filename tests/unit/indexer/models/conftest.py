@@ -1,6 +1,7 @@
 """Tiny BERT checkpoints with a WordPiece vocabulary learned from the texts of the tests."""
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from tests.unit.indexer.models.openai_server import FakeOpenAI
 from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertModel
 
-from cellkin.indexer.models import openai_request
+from cellkin.indexer.models import openai_client
 from cellkin.indexer.models.checkpoint import Recipe, load_folder
 from cellkin.indexer.models.encoder import TransformerModel
 
@@ -92,14 +93,15 @@ def n_threads() -> Iterator[int]:
 
 @pytest.fixture
 def no_openai(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of OpenAI from the environment the tests run in."""
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "http_proxy", "HTTP_PROXY", "all_proxy"):
-        monkeypatch.delenv(name, raising=False)
+    """Remove the settings of OpenAI and of proxies from the environment."""
+    for name in os.environ:
+        if name.startswith(("OPENAI_", "AZURE_OPENAI_")) or name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
 
 
 @pytest.fixture
 def server(no_openai: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeOpenAI]:
     """A server on loopback; back-off takes milliseconds."""
-    monkeypatch.setattr(openai_request, "_FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr(openai_client, "_FIRST_BACKOFF_S", 0.001)
     with FakeOpenAI() as running:
         yield running

@@ -7,21 +7,27 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 from zlib import crc32
 
 import numpy as np
 
 from cellkin.indexer.models.openai_api import OpenAIModel
+from cellkin.indexer.models.openai_client import Endpoint
 from cellkin.indexer.models.openai_packing import Limits
-from cellkin.indexer.models.openai_protocol import Endpoint
 
 DIM = 8
 KEY = "my-secret-0123456789"
 
 Answer = dict[str, Any]
 Misdeed = Callable[["Exchange"], None]
+
+
+def lower_case(headers: Message) -> dict[str, str]:
+    return {name.lower(): value for name, value in headers.items()}
 
 
 def vector(text: str, dim: int) -> list[float]:
@@ -94,6 +100,7 @@ class FakeOpenAI:
     misdeeds: deque[Misdeed | None] = field(default_factory=deque)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
     times_s: list[float] = field(default_factory=list)
     most_at_once: int = 0
     _at_once: int = 0
@@ -108,7 +115,7 @@ class FakeOpenAI:
                 fake.receive(Exchange(self, json.loads(self.rfile.read(length)), fake))
 
             def do_GET(self) -> None:
-                fake.headers.append(dict(self.headers.items()))
+                fake.headers.append(lower_case(self.headers))
                 self.send_error(405)
 
             def log_message(self, *_: Any) -> None:
@@ -139,7 +146,8 @@ class FakeOpenAI:
     def receive(self, exchange: Exchange) -> None:
         with self._lock:
             self.bodies.append(exchange.body)
-            self.headers.append(dict(exchange.handler.headers.items()))
+            self.headers.append(lower_case(exchange.handler.headers))
+            self.paths.append(exchange.handler.path)
             self.times_s.append(time.monotonic())
             misdeed = self.misdeeds.popleft() if self.misdeeds else None
             self._at_once += 1
@@ -147,7 +155,7 @@ class FakeOpenAI:
         time.sleep(self.delay_s)
         if misdeed is not None:
             misdeed(exchange)
-        elif exchange.handler.path != "/v1/embeddings":
+        elif not urlsplit(exchange.handler.path).path.endswith("/embeddings"):
             exchange.fail(404, "no such path")
         elif len(exchange.body["input"]) > self.max_inputs:
             exchange.fail(422, f"batch size {len(exchange.body['input'])} > {self.max_inputs}")
@@ -158,7 +166,7 @@ class FakeOpenAI:
 
 
 def model_at(server: FakeOpenAI, **limits: int) -> OpenAIModel:
-    endpoint = Endpoint(server.url, "gene-embedder", DIM, key=KEY)
+    endpoint = Endpoint(server.url, "gene-embedder", key=KEY)
     return OpenAIModel("gene-embedder", endpoint, DIM, Limits(**limits))
 
 

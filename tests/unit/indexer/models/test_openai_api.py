@@ -16,7 +16,7 @@ from tests.unit.indexer.models.openai_server import (
     model_at,
 )
 
-from cellkin.indexer.models import openai_api, openai_protocol
+from cellkin.indexer.models import openai_api, openai_client
 from cellkin.indexer.models.contract import CostEstimate, EmbeddingModel, PaidModel
 from cellkin.indexer.models.openai_api import (
     OpenAIModel,
@@ -25,8 +25,8 @@ from cellkin.indexer.models.openai_api import (
     load_compatible,
     small_3,
 )
+from cellkin.indexer.models.openai_client import Endpoint
 from cellkin.indexer.models.openai_packing import Limits
-from cellkin.indexer.models.openai_protocol import Endpoint
 from cellkin.wire.errors import (
     DimensionMismatchError,
     FailedPreconditionError,
@@ -49,8 +49,8 @@ def test_one_request_as_the_protocol_has_it(server: FakeOpenAI) -> None:
     vectors = model_at(server).embed(TEXTS)
     np.testing.assert_allclose(vectors, expected(TEXTS), atol=1e-6)
     assert server.bodies == [{"model": "gene-embedder", "input": TEXTS, "encoding_format": "float"}]
-    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
-    assert server.headers[0]["Content-Type"] == "application/json"
+    assert server.headers[0]["authorization"] == f"Bearer {KEY}"
+    assert server.headers[0]["content-type"] == "application/json"
 
 
 def test_new_lines_become_spaces(server: FakeOpenAI) -> None:
@@ -117,10 +117,8 @@ def test_a_single_text_too_long_for_the_server(server: FakeOpenAI) -> None:
     server.misdeeds.append(lambda e: e.fail(413, "input is too long"))
     with pytest.raises(InvalidArgumentError) as caught:
         model_at(server).embed(["rhodopsin"])
-    assert caught.value.message == (
-        f"{server.host}, model gene-embedder: a single text of 9 bytes is too long for it: "
-        "input is too long"
-    )
+    assert "9 bytes" in caught.value.message
+    assert "input is too long" in caught.value.message
 
 
 def test_what_is_paid_for_is_handed_over_before_the_error(server: FakeOpenAI) -> None:
@@ -172,7 +170,7 @@ def test_giving_up_does_not_wait_for_another_try(server: FakeOpenAI) -> None:
 def test_openai_itself_is_asked_for_base64(
     server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openai_protocol, "OPENAI_HOST", "127.0.0.1")
+    monkeypatch.setattr(openai_client, "OPENAI_HOST", "127.0.0.1")
     as_text = model_at(server).embed(TEXTS)
     server.ignores_base64 = True
     as_numbers = model_at(server).embed(TEXTS)
@@ -206,7 +204,7 @@ def test_the_models_of_openai(
     assert (model.info.name, model.info.dim, model.info.revision) == (name, dim, preset.model)
     np.testing.assert_allclose(model.embed(["il2"]), expected(["il2"], dim), atol=1e-6)
     assert at_server.bodies[0].get("dimensions") == (dim if argument else None)
-    assert at_server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert at_server.headers[0]["authorization"] == f"Bearer {KEY}"
 
 
 def test_a_server_that_ignores_the_dimensions(at_server: FakeOpenAI) -> None:
@@ -218,62 +216,49 @@ def test_a_server_that_ignores_the_dimensions(at_server: FakeOpenAI) -> None:
     at_server.misdeeds.append(whole)
     with pytest.raises(DimensionMismatchError) as caught:
         small_3("512").embed(["il2"])
-    assert caught.value.message == (
-        f"{at_server.host}, model text-embedding-3-small: the vectors have 1536 dimensions, "
-        "512 were expected"
-    )
+    assert "1536 dimensions, expected 512" in caught.value.message
 
 
 @pytest.mark.parametrize(
-    ("preset", "argument", "message"),
+    ("preset", "argument", "expected"),
     [
-        (
-            ada_002,
-            "512",
-            "model text-embedding-ada-002:512: text-embedding-ada-002 has 1536 dimensions and "
-            "cannot give fewer; text-embedding-3-small and -3-large can",
-        ),
-        (
-            small_3,
-            "1537",
-            "model text-embedding-3-small:1537: after the colon come dimensions, 1 to 1536",
-        ),
-        (
-            large_3,
-            "many",
-            "model text-embedding-3-large:many: after the colon come dimensions, 1 to 3072",
-        ),
+        (ada_002, "512", "nothing"),
+        (ada_002, "1536", "nothing"),
+        (small_3, "1537", "1 to 1536 dimensions"),
+        (small_3, "0", "1 to 1536 dimensions"),
+        (large_3, "many", "1 to 3072 dimensions"),
     ],
 )
 def test_dimensions_that_are_not_possible(
-    preset: openai_api.OpenAIPreset, argument: str, message: str
+    preset: openai_api.OpenAIPreset, argument: str, expected: str
 ) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         preset(argument)
-    assert caught.value.message == message
+    assert f"{preset.model}:{argument}" in caught.value.message
+    assert f"expected {expected}" in caught.value.message
 
 
 def test_no_key() -> None:
     with pytest.raises(FailedPreconditionError) as caught:
         small_3()
-    assert caught.value.message == (
-        "model text-embedding-3-small: set OPENAI_API_KEY to your key of OpenAI, or "
-        "OPENAI_BASE_URL to another server with this model"
-    )
+    assert "OPENAI_API_KEY" in caught.value.message
 
 
 def test_a_key_that_cannot_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret\nmore")
     with pytest.raises(InvalidArgumentError) as caught:
         small_3()
-    assert caught.value.message == ("OPENAI_API_KEY has signs that a key cannot have: set it anew")
+    assert "OPENAI_API_KEY" in caught.value.message
+    assert "secret" not in caught.value.message
 
 
-def test_a_base_url_that_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_BASE_URL", "user:password@host")
+@pytest.mark.parametrize("url", ["user:password@host", "http://[::1/v1", "http://host:port/v1"])
+def test_an_invalid_base_url(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
     with pytest.raises(InvalidArgumentError) as caught:
         load_compatible("m")
-    assert caught.value.message == ("OPENAI_BASE_URL is not a URL such as http://127.0.0.1:8000/v1")
+    assert "OPENAI_BASE_URL" in caught.value.message
+    assert url not in caught.value.message
 
 
 def test_any_compatible_server(at_server: FakeOpenAI) -> None:
@@ -289,22 +274,50 @@ def test_any_compatible_server(at_server: FakeOpenAI) -> None:
     assert model.estimate(texts).dollars is None
 
 
+def test_a_server_without_a_key(at_server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    load_compatible("m").embed(["a"])
+    assert not any("authorization" in headers for headers in at_server.headers)
+
+
+def test_azure(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AZURE_OPENAI_ENDPOINT", server.url.removesuffix("/v1"))
+    monkeypatch.setenv("AZURE_OPENAI_API_KEY", KEY)
+    with pytest.raises(FailedPreconditionError, match="OPENAI_API_VERSION"):
+        load_compatible("my-deployment")
+    monkeypatch.setenv("OPENAI_API_VERSION", "2024-10-21")
+    model = load_compatible("my-deployment")
+    assert (model.info.name, model.info.dim) == ("my-deployment", DIM)
+    np.testing.assert_allclose(model.embed(TEXTS), expected(TEXTS), atol=1e-6)
+    path = "/openai/deployments/my-deployment/embeddings?api-version=2024-10-21"
+    assert server.paths == [path, path]
+    assert server.headers[0]["api-key"] == KEY
+    assert "authorization" not in server.headers[0]
+
+
+def test_a_proxy(server: FakeOpenAI, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://models.invalid/v1")
+    monkeypatch.setenv("HTTP_PROXY", server.url.removesuffix("/v1"))
+    np.testing.assert_allclose(load_compatible("m").embed(["a"]), expected(["a"]), atol=1e-6)
+    assert server.paths == ["http://models.invalid/v1/embeddings"] * 2
+    monkeypatch.setenv("HTTP_PROXY", "gopher://127.0.0.1")
+    with pytest.raises(FailedPreconditionError, match="proxy"):
+        load_compatible("m")
+
+
 @pytest.mark.parametrize("argument", ["", "some-model"])
 def test_a_compatible_server_must_be_named(argument: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         load_compatible(argument)
-    assert caught.value.message == (
-        f"model openai:{argument}: name the model as openai:MODEL, and its server by "
-        "OPENAI_BASE_URL, such as http://127.0.0.1:8000/v1; those of OpenAI itself have names of "
-        "their own, such as text-embedding-3-small"
-    )
+    assert "openai:MODEL" in caught.value.message
+    assert "OPENAI_BASE_URL" in caught.value.message
 
 
 def test_the_cost_is_known_before(server: FakeOpenAI) -> None:
     def halves(texts: Any) -> list[int]:
         return [len(text) // 2 for text in texts]
 
-    endpoint = Endpoint(server.url, "m", DIM)
+    endpoint = Endpoint(server.url, "m")
     limits = Limits(inputs=2)
     counted = OpenAIModel("m", endpoint, DIM, limits, halves, dollars_per_million=0.5)
     assert counted.estimate(["1234"] * 5) == CostEstimate(3, 10, 5e-6, exact=True)

@@ -9,54 +9,61 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellkin.indexer.models.openai_packing import Limits, cut, pack, token_counter, utf8_bytes
+from cellkin.indexer.models.openai_packing import (
+    Limits,
+    Request,
+    halves,
+    n_inputs,
+    pack,
+    split_text,
+    token_counter,
+    utf8_bytes,
+)
 
 
 @given(st.text(min_size=1, max_size=60), st.integers(4, 30))
 def test_windows_lose_nothing_but_white_space(text: str, n_bytes: int) -> None:
-    windows = cut(text, n_bytes)
+    windows = split_text(text, n_bytes)
     assert all(len(window.encode()) <= n_bytes for window in windows)
     assert "".join("".join(windows).split()) == "".join(text.split())
 
 
 def test_words_stay_whole() -> None:
-    assert cut("one two three", 8) == ("one two", "three")
-    assert cut("one two three", 13) == ("one two three",)
-    assert cut("onetwothree", 4) == ("onet", "woth", "ree")
+    assert split_text("one two three", 8) == ("one two", "three")
+    assert split_text("one two three", 13) == ("one two three",)
+    assert split_text("onetwothree", 4) == ("onet", "woth", "ree")
 
 
-def test_signs_stay_whole() -> None:
-    assert cut("αβγδ", 5) == ("αβ", "γδ")
+def test_characters_stay_whole() -> None:
+    assert split_text("αβγδ", 5) == ("αβ", "γδ")
 
 
-@given(
-    st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=3), max_size=40),
-    st.integers(1, 7),
-    st.integers(1, 30),
-)
+@given(st.lists(st.integers(1, 30), max_size=40), st.integers(1, 7), st.integers(1, 30))
 def test_requests_hold_every_text_once_within_the_limits(
-    lengths: list[list[int]], n_inputs: int, n_tokens: int
+    lengths: list[int], max_inputs: int, max_tokens: int
 ) -> None:
-    windows = [tuple("x" * n for n in of_text) for of_text in lengths]
-    requests = pack(windows, utf8_bytes, Limits(inputs=n_inputs, request_tokens=n_tokens))
-    assert [row for request in requests for row in request.rows] == list(range(len(windows)))
-    assert [of_text for request in requests for of_text in request.windows] == windows
-    for request in requests:
-        fits = request.n_inputs <= n_inputs and request.n_tokens <= n_tokens
-        assert fits or len(request.rows) == 1
-        assert request.n_tokens == sum(len(w) for of_text in request.windows for w in of_text)
-    for one, two in pairwise(requests):
-        # None could have been spared.
-        assert (
-            one.n_inputs + len(two.windows[0]) > n_inputs or one.n_tokens + two.tokens[0] > n_tokens
-        )
+    texts = ["x" * n for n in lengths]
+    limits = Limits(max_inputs, input_tokens=9, request_tokens=max_tokens)
+    requests = pack(texts, utf8_bytes, limits)
+    packed = [text for request in requests for text in request]
+    assert [text.row for text in packed] == list(range(len(texts)))
+    assert ["".join(text.windows) for text in packed] == texts
+    assert [text.n_tokens for text in packed] == lengths
+
+    def fits(request: Request) -> bool:
+        n_tokens = sum(text.n_tokens for text in request)
+        return n_inputs(request) <= max_inputs and n_tokens <= max_tokens
+
+    assert all(fits(request) or len(request) == 1 for request in requests)
+    # No request could have taken the first text of the next one too.
+    assert not any(fits([*one, two[0]]) for one, two in pairwise(requests))
 
 
 def test_halves_are_the_whole() -> None:
-    (request,) = pack([("a",), ("bb", "c"), ("d",)], utf8_bytes, Limits())
-    first, second = request.halves()
-    assert (first.rows, second.rows) == ((0,), (1, 2))
-    assert (first.n_tokens, second.n_tokens, second.n_inputs) == (1, 4, 3)
+    (request,) = pack(["a", "bb c", "d"], utf8_bytes, Limits())
+    first, second = halves(request)
+    assert [*first, *second] == request
+    assert (len(first), len(second)) == (1, 2)
 
 
 def test_bytes_bound_tokens() -> None:

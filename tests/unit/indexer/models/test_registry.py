@@ -11,12 +11,16 @@ from cellkin.wire.errors import MissingDependencyError, NotFoundError
 
 
 def fake(argument: str = "", *, allow_download: bool = False) -> Any:
-    """Stands for a loader: gives back what it was asked."""
+    """Return the arguments, in place of a model."""
     return (argument, allow_download)
 
 
 def needs_a_package(argument: str = "", *, allow_download: bool = False) -> Any:
     raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+
+def needs_openai(argument: str = "", *, allow_download: bool = False) -> Any:
+    raise ModuleNotFoundError("No module named 'openai'", name="openai")
 
 
 def has_a_bug(argument: str = "", *, allow_download: bool = False) -> Any:
@@ -28,12 +32,13 @@ load: Any = load_model
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Models installed: one that works, one that lacks a package, one with a bug of ours."""
+    """Install four models: one works, two lack a package, one has a bug of ours."""
     points = [
         EntryPoint(name, f"{__name__}:{function.__name__}", registry.GROUP)
         for name, function in (
             ("works", fake),
             ("lacks", needs_a_package),
+            ("remote", needs_openai),
             ("buggy", has_a_bug),
         )
     ]
@@ -50,24 +55,24 @@ def test_what_follows_the_colon_is_the_argument() -> None:
 
 
 def test_names_are_sorted() -> None:
-    assert model_names() == ["buggy", "lacks", "works"]
+    assert model_names() == ["buggy", "lacks", "remote", "works"]
 
 
 def test_an_unknown_name() -> None:
     with pytest.raises(NotFoundError) as caught:
         load_model("bert:x")
-    assert caught.value.message == (
-        "no embedding model named 'bert'; there are: buggy, lacks, works"
-    )
+    assert "'bert'" in caught.value.message
+    assert "buggy, lacks, remote, works" in caught.value.message
 
 
-def test_a_package_that_is_not_installed() -> None:
+@pytest.mark.parametrize(
+    ("model", "package", "extra"), [("lacks", "torch", "embed"), ("remote", "openai", "openai")]
+)
+def test_a_package_that_is_not_installed(model: str, package: str, extra: str) -> None:
     with pytest.raises(MissingDependencyError) as caught:
-        load_model("lacks")
-    assert caught.value.message == (
-        "embedding model 'lacks' needs the package 'torch', which is not installed: "
-        "pip install 'cellkin[embed]'"
-    )
+        load_model(model)
+    assert repr(package) in caught.value.message
+    assert f"pip install 'cellkin[{extra}]'" in caught.value.message
 
 
 def test_a_bug_of_ours_is_not_called_a_missing_package() -> None:

@@ -1,8 +1,10 @@
 """Trouble with a server: what is tried again, what is refused, what is not believed."""
 
 import logging
+import re
 import time
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,10 @@ from tests.unit.indexer.models.openai_server import (
     model_at,
 )
 
-from cellkin.indexer.models import openai_request
-from cellkin.indexer.models.openai_api import (
-    OpenAIModel,
-)
+from cellkin.indexer.models import openai_client
+from cellkin.indexer.models.openai_api import OpenAIModel
+from cellkin.indexer.models.openai_client import EmbeddingsClient, Endpoint
 from cellkin.indexer.models.openai_packing import Limits
-from cellkin.indexer.models.openai_protocol import Endpoint
 from cellkin.wire.errors import (
     CellkinError,
     DimensionMismatchError,
@@ -115,9 +115,9 @@ def test_little_remaining_allowance_is_waited_for(server: FakeOpenAI) -> None:
         exchange.send(exchange.right(), headers=headers)
 
     server.misdeeds.extend([nearly_used_up, not_limited])
-    model = openai_request.Client(Endpoint(server.url, "m", DIM))
-    for _ in range(3):
-        model.embed(["four"], 4)
+    with EmbeddingsClient(Endpoint(server.url, "m")) as client:
+        for _ in range(3):
+            client.embed(["four"], 4)
     first_s, second_s = np.diff(server.times_s)
     assert first_s >= 0.2
     assert second_s < 10
@@ -127,33 +127,30 @@ def test_trouble_that_does_not_pass(server: FakeOpenAI) -> None:
     server.misdeeds.extend([broken] * 8)
     with pytest.raises(UnavailableError) as caught:
         model_at(server).embed(TEXTS)
-    assert caught.value.message == (
-        f"{server.host} did not answer in 8 tries, the last time: HTTP 500: oops. "
-        "Run again later: what is embedded is kept"
-    )
+    assert server.host in caught.value.message
+    assert "HTTP 500: oops" in caught.value.message
     assert len(server.bodies) == 8
 
 
 def test_no_server(no_openai: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openai_request, "_FIRST_BACKOFF_S", 0.001)
+    monkeypatch.setattr(openai_client, "_FIRST_BACKOFF_S", 0.001)
     with FakeOpenAI() as gone:
-        host, endpoint = gone.host, Endpoint(gone.url, "m", DIM)
+        host, endpoint = gone.host, Endpoint(gone.url, "m")
     with pytest.raises(UnavailableError) as caught:
         OpenAIModel("m", endpoint, DIM, Limits()).embed(["a"])
-    assert caught.value.message == (
-        f"{host} did not answer in 8 tries, the last time: [Errno 111] Connection refused. "
-        "Run again later: what is embedded is kept"
-    )
+    assert host in caught.value.message
+    assert "refused" in caught.value.message
 
 
-def test_a_wait_of_hours_is_not_waited(server: FakeOpenAI) -> None:
-    server.misdeeds.append(lambda e: e.fail(429, "day limit", retry_after="7200"))
+@pytest.mark.parametrize("as_date", [False, True])
+def test_a_wait_of_hours_is_not_waited(server: FakeOpenAI, as_date: bool) -> None:
+    retry_after = formatdate(time.time() + 7200.9, usegmt=True) if as_date else "7200"
+    server.misdeeds.append(lambda e: e.fail(429, "day limit", retry_after=retry_after))
     with pytest.raises(UnavailableError) as caught:
         model_at(server).embed(TEXTS)
-    assert caught.value.message == (
-        f"{server.host} asks to wait 7200 s (HTTP 429: day limit); run again then: "
-        "what is embedded is kept"
-    )
+    assert re.search(r"wait (7200|7199) s", caught.value.message)
+    assert "day limit" in caught.value.message
+    assert len(server.bodies) == 1
 
 
 def refused(server: FakeOpenAI, kind: type[CellkinError], **limits: int) -> str:
@@ -167,34 +164,28 @@ def refused(server: FakeOpenAI, kind: type[CellkinError], **limits: int) -> str:
 
 def test_a_used_up_quota_is_not_tried_again(server: FakeOpenAI) -> None:
     server.misdeeds.append(lambda e: e.fail(429, "You exceeded", "insufficient_quota"))
-    assert refused(server, FailedPreconditionError) == (
-        f"{server.host}: the quota of the account is used up (insufficient_quota); add credit and "
-        "run again: what is embedded is kept"
-    )
+    assert "insufficient_quota" in refused(server, FailedPreconditionError)
 
 
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_refused_key_is_not_repeated(server: FakeOpenAI, status: int) -> None:
     server.misdeeds.append(lambda e: e.fail(status, f"Incorrect API key provided: {KEY}"))
-    assert refused(server, FailedPreconditionError) == (
-        f"{server.host} refuses the key (HTTP {status}): set OPENAI_API_KEY to one that may use "
-        "gene-embedder"
-    )
+    message = refused(server, FailedPreconditionError)
+    assert str(status) in message
+    assert KEY not in message
 
 
 def test_an_unknown_model(server: FakeOpenAI) -> None:
     server.misdeeds.append(lambda e: e.fail(404, "no such model"))
-    assert refused(server, NotFoundError) == (
-        f"{server.host}, model gene-embedder: HTTP 404: no such model "
-        "(set OPENAI_BASE_URL to the URL up to /v1)"
-    )
+    message = refused(server, NotFoundError)
+    assert "no such model" in message
+    assert "gene-embedder" in message
 
 
 def test_another_refusal_is_told_without_the_key(server: FakeOpenAI) -> None:
     server.misdeeds.append(lambda e: e.fail(400, f"bad input, key {KEY} or sk-ab***yz"))
-    assert refused(server, InvalidArgumentError) == (
-        f"{server.host}, model gene-embedder: HTTP 400: bad input, key *** or ***"
-    )
+    message = refused(server, InvalidArgumentError)
+    assert message.endswith("HTTP 400: bad input, key *** or ***")
 
 
 def test_the_key_is_shown_and_logged_nowhere(
@@ -215,10 +206,8 @@ def test_a_redirect_is_not_followed(server: FakeOpenAI) -> None:
         server.misdeeds.append(lambda e: e.send({}, 302, {"Location": location}))
         message = refused(server, FailedPreconditionError)
         assert elsewhere.headers == []
-    assert message == (
-        f"{server.host}, model gene-embedder: HTTP 302: Found: redirects are not "
-        "followed, for the key would go with them; set OPENAI_BASE_URL to the final URL"
-    )
+    assert "HTTP 302" in message
+    assert "not followed" in message
 
 
 def changed(change: Callable[[list[dict[str, Any]]], object]) -> Callable[[Exchange], None]:
@@ -238,54 +227,44 @@ def test_reordered_answers_are_put_in_order(server: FakeOpenAI) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "kind", "message"),
+    ("change", "kind", "fragment"),
     [
         (
             lambda data: data[1]["embedding"].__setitem__(0, float("nan")),
             FailedPreconditionError,
-            "1 of 3 vectors have values that are not finite; none was kept",
+            "1 of 3 vectors",
+        ),
+        (
+            lambda data: data[1]["embedding"].__setitem__(0, float("inf")),
+            FailedPreconditionError,
+            "1 of 3 vectors",
         ),
         (
             lambda data: [item["embedding"].pop() for item in data],
             DimensionMismatchError,
-            "the vectors have 7 dimensions, 8 were expected",
+            "7 dimensions, expected 8",
         ),
-        (
-            lambda data: data[2]["embedding"].pop(),
-            DimensionMismatchError,
-            "the vectors have 7 and 8 dimensions, 8 were expected",
-        ),
-        (
-            lambda data: data.pop(),
-            FailedPreconditionError,
-            "3 texts were sent, but the answer has 2 vectors with 2 of their numbers",
-        ),
-        (
-            lambda data: data[0].update(index=1),
-            FailedPreconditionError,
-            "3 texts were sent, but the answer has 3 vectors with 2 of their numbers",
-        ),
-        (
-            lambda data: data[0].pop("embedding"),
-            FailedPreconditionError,
-            "the answer is not one to an embeddings request (KeyError: 'embedding'); is the base "
-            "URL right?",
-        ),
+        (lambda data: data[2]["embedding"].pop(), DimensionMismatchError, "[7, 8]"),
+        (lambda data: data.pop(), FailedPreconditionError, "2 vectors, for 2 of"),
+        (lambda data: data.clear(), FailedPreconditionError, "0 vectors"),
+        (lambda data: data[0].update(index=1), FailedPreconditionError, "3 vectors, for 2 of"),
+        (lambda data: data[0].update(index=None), FailedPreconditionError, "not an answer"),
+        (lambda data: data[0].pop("embedding"), FailedPreconditionError, "KeyError: 'embedding'"),
+        (lambda data: data[0].update(embedding="!"), FailedPreconditionError, "not an answer"),
     ],
 )
 def test_wrong_answers_are_not_believed(
     server: FakeOpenAI,
     change: Callable[[list[dict[str, Any]]], object],
     kind: type[CellkinError],
-    message: str,
+    fragment: str,
 ) -> None:
     server.misdeeds.append(changed(change))
-    assert refused(server, kind) == f"{server.host}, model gene-embedder: {message}"
+    message = refused(server, kind)
+    assert fragment in message
+    assert "gene-embedder" in message
 
 
 def test_a_vector_of_zeros_is_refused(server: FakeOpenAI) -> None:
     server.misdeeds.append(changed(lambda data: data[0].update(embedding=[0.0] * DIM)))
-    assert refused(server, FailedPreconditionError) == (
-        "model gene-embedder gave 1 of 3 vectors with values that are not finite or all zero, the "
-        "first in row 0; none was kept"
-    )
+    assert "all zero, the first in row 0" in refused(server, FailedPreconditionError)
