@@ -200,7 +200,7 @@ def _children(pid: int) -> list[int]:
 def test_a_server_serves_when_its_index_is_loaded_and_not_before(own_store: Path) -> None:
     store = Store.open(str(own_store))
     entry = store.catalog.resolve(Kind.INDEX, VersionName("trio"))
-    store.catalog.retract(entry, "not yet")
+    store.catalog.retract(entry, "not yet", force=True)
     with live_server(own_store) as live:
         health = health_pb2_grpc.HealthStub(live.channel)
 

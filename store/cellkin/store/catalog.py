@@ -1,228 +1,96 @@
-"""The catalog: the LanceDB tables that say which versions exist, and what names mean.
+"""The catalog: which versions exist, and what names mean.
 
-A version is written once and never changed. Its catalog row is committed last, so whatever a crash
-leaves behind is an orphan file and never half a version. What does move, aliases and retractions,
-is kept apart.
+A version is written once and never changed. It exists when the journal says so, which happens last,
+so whatever a crash leaves behind is an orphan file and never half a version. What does move,
+aliases and retractions, is recorded the same way.
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any
 
-import lance
-import pyarrow as pa
-
-from cellkin.store import schema
+from cellkin.store.catalog_rows import CATALOG, MARKS
+from cellkin.store.catalog_state import CatalogState
+from cellkin.store.catalog_view import (
+    ALIAS,
+    RETRACTION,
+    CatalogView,
+    Entry,
+    Kind,
+    Removed,
+    Retraction,
+    RowReader,
+)
+from cellkin.store.journal import Change, Row
 from cellkin.wire.errors import (
+    CellkinError,
     ConflictError,
+    FailedPreconditionError,
     InvalidArgumentError,
-    NotFoundError,
-    RetractedError,
 )
 from cellkin.wire.names import LATEST, VersionName, check_alias
 
-if TYPE_CHECKING:
-    import lancedb
+__all__ = ["Catalog", "CatalogView", "Entry", "Kind", "Removed", "Retraction"]
 
-CATALOG = "catalog"
-_MARKS = "catalog-marks"
-_ATTEMPTS = 20
-
-
-class Kind(StrEnum):
-    """What a version is a version of."""
-
-    CORPUS = "corpus"
-    EMBEDDING = "embedding"
-    INDEX = "index"
-
-    @property
-    def noun(self) -> str:
-        """The kind as errors and tables call it."""
-        return {"corpus": "corpus", "embedding": "gene embedding", "index": "cell index"}[self]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One version of the catalog.
-
-    Parameters
-    ----------
-    kind, name, version
-        What it is; together unique.
-    created_at
-        ISO 8601, UTC.
-    digest
-        SHA-256 of the content, hexadecimal.
-    manifest
-        Everything the version was made from and by, JSON values.
-    """
-
-    kind: Kind
-    name: str
-    version: str
-    created_at: str
-    digest: str
-    manifest: Mapping[str, Any]
-
-    @property
-    def full_name(self) -> str:
-        """``name@version``, which never moves."""
-        return f"{self.name}@{self.version}"
-
-    @property
-    def order(self) -> tuple[str, int]:
-        """Sorts the versions of a name by age."""
-        day, _, number = self.version.rpartition(".")
-        return day, int(number)
-
-
-@dataclass(frozen=True)
-class Retraction:
-    """Why a version was withdrawn.
-
-    Parameters
-    ----------
-    reason
-        In words.
-    replacement
-        The version to use instead, ``name@version``; empty where there is none.
-    """
-
-    reason: str
-    replacement: str
-
-
-@dataclass(frozen=True)
-class CatalogView:
-    """The catalog as it was at one moment: names mean the same however often they are asked.
-
-    Parameters
-    ----------
-    all_entries
-        The versions, by kind, name and age.
-    aliases
-        What aliases mean, (kind, name, alias) to version; not ``latest``.
-    retractions
-        The versions that were withdrawn: (kind, name, version) to why.
-    """
-
-    all_entries: Sequence[Entry]
-    aliases: Mapping[tuple[Kind, str, str], str]
-    retractions: Mapping[tuple[Kind, str, str], Retraction]
-
-    def entries(self, kind: Kind | None = None, name: str | None = None) -> list[Entry]:
-        """Return the versions, by kind, name and age.
-
-        Parameters
-        ----------
-        kind, name
-            Only these, where given.
-        """
-        return [
-            entry
-            for entry in self.all_entries
-            if kind in (None, entry.kind) and name in (None, entry.name)
-        ]
-
-    def retraction(self, entry: Entry) -> Retraction | None:
-        """Return why a version was withdrawn, None where it was not."""
-        return self.retractions.get((entry.kind, entry.name, entry.version))
-
-    def aliases_of(self, entry: Entry) -> list[str]:
-        """Return the aliases that mean a version, ascending; not ``latest``."""
-        key = entry.kind, entry.name, entry.version
-        return sorted(a for (k, n, a), version in self.aliases.items() if (k, n, version) == key)
-
-    def resolve(self, kind: Kind, wanted: VersionName) -> Entry:
-        """Return the version a name means.
-
-        ``latest`` is the newest version that was not retracted.
-
-        Raises
-        ------
-        NotFoundError
-            If there is none; the message lists what there is.
-        RetractedError
-            If the version was withdrawn; the message says why and what to use instead.
-        """
-        found = self.version(kind, wanted)
-        if wanted.selector == LATEST:
-            standing = [e for e in self.entries(kind, wanted.name) if not self.retraction(e)]
-            found = standing[-1] if standing else found
-        why = self.retraction(found)
-        if why is not None:
-            instead = f"use {why.replacement}" if why.replacement else "there is no replacement"
-            raise RetractedError(
-                f"{kind.noun} {found.full_name} was retracted: {why.reason}; {instead}",
-                {"reason": why.reason, "replacement": why.replacement},
-            )
-        return found
-
-    def version(self, kind: Kind, wanted: VersionName) -> Entry:
-        """Return the version a name means, retracted or not; ``latest`` is the newest.
-
-        For what was made from a version, and for looking after versions.
-
-        Raises
-        ------
-        NotFoundError
-            If there is none; the message lists what there is.
-        """
-        versions = self.entries(kind, wanted.name)
-        if not versions:
-            names = sorted({entry.name for entry in self.entries(kind)})
-            raise NotFoundError(
-                f"no {kind.noun} {wanted.name!r} in this store; there is: "
-                + (", ".join(names) or "none yet"),
-                {"kind": kind, "name": wanted.name},
-            )
-        if wanted.selector == LATEST:
-            return versions[-1]
-        selector = wanted.selector
-        if not wanted.is_version:
-            selector = self.aliases.get((kind, wanted.name, selector), selector)
-        for entry in versions:
-            if entry.version == selector:
-                return entry
-        what = "version" if wanted.is_version else "alias"
-        aliases = [a for k, n, a in self.aliases if (k, n) == (kind, wanted.name)]
-        raise NotFoundError(
-            f"{kind.noun} {wanted.name!r} has no {what} {wanted.selector!r}; there is: "
-            + ", ".join([*(entry.version for entry in versions), LATEST, *sorted(aliases)]),
-            {"kind": kind, "name": wanted.name},
-        )
-
-
-class Database(Protocol):
-    """Where the catalog's tables are."""
-
-    def table_uri(self, name: str) -> str:
-        """Return where a table lies, for Lance itself."""
-
-    @property
-    def database(self) -> "lancedb.DBConnection":
-        """The LanceDB connection, for writing; importing it takes more than a second."""
+_ATTEMPTS = 50
+_WAIT_S = 0.01
 
 
 class Catalog:
     """The versions of one store.
 
+    What was read is kept, and only what is new is read again. Of a catalog that cannot be read, or
+    that is no later state of the one read before, nothing is answered.
+
     Parameters
     ----------
-    place
-        Where the tables are; they are made at the first commit.
+    root
+        The store: an absolute folder, or the URI of an object store.
     """
 
-    def __init__(self, place: Database) -> None:
-        self._place = place
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._state = CatalogState(root)
+        self._lock = threading.RLock()
+        self._reader = RowReader()
+
+    def is_there(self) -> bool:
+        """Say whether there is a catalog, whole or damaged.
+
+        Raises
+        ------
+        UnavailableError
+            If that cannot be found out now.
+        """
+        return self._state.is_there()
+
+    def create(self) -> None:
+        """Begin the catalog of a new store.
+
+        Raises
+        ------
+        IntegrityError
+            If the place has tables of versions, whose catalog was lost.
+        """
+        with self._lock:
+            self._state.create()
 
     def view(self) -> CatalogView:
-        """Return the catalog as committed at this moment."""
-        return CatalogView(self.entries(), self.aliases(), self.retractions())
+        """Return the catalog as committed at this moment.
+
+        Raises
+        ------
+        IntegrityError
+            If it is damaged, or no later state of the one that was read before.
+        UnavailableError
+            If it cannot be read now.
+        """
+        with self._lock:
+            return self._reader.view(self._state.read())
 
     def entries(self, kind: Kind | None = None, name: str | None = None) -> list[Entry]:
         """Return the versions, by kind, name and age, as committed at this moment.
@@ -232,33 +100,19 @@ class Catalog:
         kind, name
             Only these, where given.
         """
-        conditions = [f"kind = '{kind}'"] if kind else []
-        conditions += [f"name = '{name}'"] if name else []
-        found = [
-            Entry(
-                Kind(row["kind"]),
-                row["name"],
-                row["version"],
-                row["created_at"],
-                row["digest"],
-                json.loads(row["manifest"]),
-            )
-            for row in self._rows(CATALOG, conditions)
-        ]
-        return sorted(found, key=lambda entry: (entry.kind, entry.name, entry.order))
+        return self.view().entries(kind, name)
 
-    def aliases(self) -> dict[tuple[Kind, str, str], str]:
+    def aliases(self) -> Mapping[tuple[Kind, str, str], str]:
         """Return what aliases mean, (kind, name, alias) to version; not ``latest``."""
-        rows = self._rows(_MARKS, ["mark = 'alias'"])
-        return {(Kind(r["kind"]), r["name"], r["selector"]): r["value"] for r in rows}
+        return self.view().aliases
 
-    def retractions(self) -> dict[tuple[Kind, str, str], Retraction]:
+    def retractions(self) -> Mapping[tuple[Kind, str, str], Retraction]:
         """Return the versions that were withdrawn: (kind, name, version) to why."""
-        rows = self._rows(_MARKS, ["mark = 'retraction'"])
-        return {
-            (Kind(r["kind"]), r["name"], r["selector"]): Retraction(**json.loads(r["value"]))
-            for r in rows
-        }
+        return self.view().retractions
+
+    def removed(self) -> Sequence[Removed]:
+        """Return the versions that were removed, and when."""
+        return self.view().removed
 
     def resolve(self, kind: Kind, wanted: VersionName) -> Entry:
         """Return the version a name means now; see `CatalogView.resolve`."""
@@ -268,43 +122,76 @@ class Catalog:
         """Return the version a name means now, retracted or not; see `CatalogView.version`."""
         return self.view().version(kind, wanted)
 
-    def commit(self, kind: Kind, name: str, digest: str, manifest: Mapping[str, Any]) -> Entry:
-        """Make a version exist, under the next free number of the day.
+    def problems(self) -> list[str]:
+        """Read journal and tables from the beginning; return what is wrong, in words.
 
-        The insert is conditional on the key, so of two writers that chose the same number one
-        inserts nothing and takes the next.
+        Among it is what changes no answer: a table that lags behind the journal.
+        """
+        state = CatalogState(self._root)
+        try:
+            state.read()
+            return state.lag()
+        except CellkinError as error:
+            return [error.message]
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether the catalog has a journal; those of earlier releases get one when written to."""
+        with self._lock:
+            self._state.read()
+            return self._state.has_journal
+
+    def upgrade(self) -> None:
+        """Begin the journal where there is none, and bring the tables up to date.
 
         Raises
         ------
+        CellkinError
+            As `view` does, but not where the journal was taken away.
+        """
+        with self._lock:
+            self._state.upgrade()
+
+    def commit(self, kind: Kind, name: str, digest: str, manifest: Mapping[str, Any]) -> Entry:
+        """Make a version exist, under the next number of the day that was never given.
+
+        Raises
+        ------
+        FailedPreconditionError
+            If what it was made from was removed meanwhile.
         ConflictError
-            If other writers took every number tried.
+            If other writers were first too often.
         """
         now = datetime.now(UTC)
-        day = now.strftime("%Y-%m-%d")
-        for _ in range(_ATTEMPTS):
-            today = [e.order[1] for e in self.entries(kind, name) if e.order[0] == day]
-            version = f"{day}.{max(today, default=0) + 1}"
+        day, made = now.strftime("%Y-%m-%d"), list[Entry]()
+
+        def decide(view: CatalogView) -> Change:
+            for source, of in sources(kind, manifest):
+                if any((r.entry.kind, r.entry.full_name) == (of, source) for r in view.removed):
+                    raise FailedPreconditionError(
+                        f"{kind.noun} {name!r} was made from {of.noun} {source}, which was removed "
+                        "meanwhile; nothing was published"
+                    )
+            given = [*view.entries(kind, name), *(r.entry for r in view.removed)]
+            numbers = [
+                e.order[1] for e in given if (e.kind, e.name, e.order[0]) == (kind, name, day)
+            ]
+            version = f"{day}.{max(numbers, default=0) + 1}"
+            created_at = now.isoformat(timespec="seconds")
+            made[:] = [Entry(kind, name, version, created_at, digest, dict(manifest))]
             row = {
-                "key": f"{kind}/{name}@{version}",
+                "key": _key(made[0]),
                 "kind": str(kind),
                 "name": name,
                 "version": version,
-                "created_at": now.isoformat(timespec="seconds"),
+                "created_at": created_at,
                 "digest": digest,
                 "manifest": json.dumps(manifest, sort_keys=True),
             }
-            table = self._place.database.create_table(CATALOG, schema=schema.CATALOG, exist_ok=True)
-            result = (
-                table.merge_insert("key")
-                .when_not_matched_insert_all()
-                .execute(pa.Table.from_pylist([row], schema=schema.CATALOG))
-            )
-            if result.num_inserted_rows:
-                return Entry(kind, name, version, row["created_at"], digest, dict(manifest))
-        raise ConflictError(
-            f"{kind.noun} {name!r}: other writers took {_ATTEMPTS} version numbers in a row; "
-            "run the command again when they are done"
-        )
+            return Change({CATALOG: [row]})
+
+        self._change(decide)
+        return made[0]
 
     def set_alias(self, entry: Entry, alias: str) -> None:
         """Let an alias mean a version from now on, whatever it meant before.
@@ -313,54 +200,170 @@ class Catalog:
         ------
         InvalidArgumentError
             If the alias is ``latest``, which is always the newest version, or no alias at all.
+        RetractedError
+            If the version was withdrawn.
+        NotFoundError
+            If the version was removed meanwhile.
         """
         check_alias(alias)
         if alias == LATEST:
             raise InvalidArgumentError(
                 "'latest' is always the newest version; choose another alias, such as stable"
             )
-        self._mark("alias", entry, alias, entry.version)
 
-    def retract(self, entry: Entry, reason: str, replacement: Entry | None = None) -> None:
+        def decide(view: CatalogView) -> Change:
+            view.resolve(entry.kind, VersionName(entry.name, entry.version))
+            return Change({MARKS: [_mark(ALIAS, entry, alias, entry.version)]})
+
+        self._change(decide)
+
+    def retract(
+        self, entry: Entry, reason: str, replacement: Entry | None = None, force: bool = False
+    ) -> None:
         """Withdraw a version: it stays readable for what was made from it, and is refused else.
+
+        Parameters
+        ----------
+        entry
+            The version.
+        reason
+            What is wrong with it.
+        replacement
+            What to use instead.
+        force
+            Whether to withdraw it though an alias means it or no other version stands.
 
         Raises
         ------
         InvalidArgumentError
             If no reason is given, or the version is to replace itself.
+        FailedPreconditionError
+            If an alias means it, or no other version of its name stands, and it is not forced.
         """
         if not reason.strip():
             raise InvalidArgumentError("a retraction needs a reason; say what is wrong")
         if replacement is not None and replacement.full_name == entry.full_name:
             raise InvalidArgumentError(f"{entry.full_name} cannot replace itself; name another")
         value = {"reason": reason, "replacement": replacement.full_name if replacement else ""}
-        self._mark("retraction", entry, entry.version, json.dumps(value))
 
-    def _mark(self, mark: str, entry: Entry, selector: str, value: str) -> None:
-        row = {
-            "key": f"{mark}/{entry.kind}/{entry.name}@{selector}",
-            "mark": mark,
-            "kind": str(entry.kind),
-            "name": entry.name,
-            "selector": selector,
-            "value": value,
-            "changed_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        table = self._place.database.create_table(_MARKS, schema=schema.MARKS, exist_ok=True)
-        (
-            table.merge_insert("key")
-            .when_matched_update_all()
-            .when_not_matched_insert_all()
-            .execute(pa.Table.from_pylist([row], schema=schema.MARKS))
+        def decide(view: CatalogView) -> Change:
+            view.version(entry.kind, VersionName(entry.name, entry.version))
+            if not force:
+                _check_needless(view, entry)
+            return Change({MARKS: [_mark(RETRACTION, entry, entry.version, json.dumps(value))]})
+
+        self._change(decide)
+
+    def unretract(self, entry: Entry) -> None:
+        """Take back that a version was withdrawn.
+
+        Raises
+        ------
+        FailedPreconditionError
+            If it is not.
+        """
+
+        def decide(view: CatalogView) -> Change:
+            view.version(entry.kind, VersionName(entry.name, entry.version))
+            if view.retraction(entry) is None:
+                raise FailedPreconditionError(
+                    f"{entry.kind.noun} {entry.full_name} is not retracted"
+                )
+            return Change({}, {MARKS: [_mark_key(RETRACTION, entry, entry.version)]})
+
+        self._change(decide)
+
+    def remove(self, entries: Iterable[Entry]) -> None:
+        """Let versions be in the catalog no longer, all or none of them.
+
+        Their files stay until they are collected as what no version refers to.
+
+        Raises
+        ------
+        FailedPreconditionError
+            If an alias means one of them, or a version that stays was made from one.
+        NotFoundError
+            If one is not there.
+        """
+        leaving = {_key(entry): entry for entry in entries}
+
+        def decide(view: CatalogView) -> Change:
+            for entry in leaving.values():
+                view.version(entry.kind, VersionName(entry.name, entry.version))
+                if aliases := view.aliases_of(entry):
+                    raise FailedPreconditionError(
+                        f"{entry.kind.noun} {entry.full_name} is what {', '.join(aliases)} means; "
+                        "let that mean another version first"
+                    )
+            for entry in (e for e in view.all_entries if _key(e) not in leaving):
+                for source, kind in sources(entry.kind, entry.manifest):
+                    if f"{kind}/{source}" in leaving:
+                        raise FailedPreconditionError(
+                            f"{kind.noun} {source} cannot be removed: {entry.kind.noun} "
+                            f"{entry.full_name} was made from it; remove that first"
+                        )
+            withdrawn = [
+                _mark_key(RETRACTION, entry, entry.version)
+                for entry in leaving.values()
+                if view.retraction(entry)
+            ]
+            return Change({}, {CATALOG: list(leaving), MARKS: withdrawn})
+
+        if leaving:
+            self._change(decide)
+
+    def _change(self, decide: Callable[[CatalogView], Change]) -> None:
+        """Record what is decided by the catalog as it is; once more where another was first."""
+        for attempt in range(_ATTEMPTS):
+            with self._lock:
+                if self._state.append(decide(self.view())):
+                    self._state.mirror()
+                    return
+            # Writers that run in step would meet again.
+            time.sleep(random.uniform(0, _WAIT_S * min(attempt + 1, 10)))
+        raise ConflictError(
+            f"the catalog of the store at {self._root}: other writers were first {_ATTEMPTS} times "
+            "in a row and nothing was changed; run the command again when they are done"
         )
 
-    def _rows(self, table: str, conditions: list[str]) -> list[dict[str, Any]]:
-        # Lance itself reads them: to import LanceDB takes a server longer than to start.
-        try:
-            dataset = lance.dataset(self._place.table_uri(table))
-        except ValueError:  # Lance's word for a table that is not there: nothing was committed yet
-            return []
-        rows: list[dict[str, Any]] = dataset.to_table(
-            filter=" AND ".join(conditions) or None
-        ).to_pylist()
-        return rows
+
+def _check_needless(view: CatalogView, entry: Entry) -> None:
+    """Refuse to withdraw a version that something depends on."""
+    what = f"{entry.kind.noun} {entry.full_name}"
+    if aliases := view.aliases_of(entry):
+        raise FailedPreconditionError(
+            f"{what} is what {', '.join(aliases)} means, which would be refused from then on; let "
+            "that mean another version first, or force it (`retract --force`)"
+        )
+    standing = [e for e in view.entries(entry.kind, entry.name) if view.retraction(e) is None]
+    if standing == [entry]:
+        raise FailedPreconditionError(
+            f"{what} is the only version of {entry.name!r} that stands, so that nothing would "
+            "answer to the name; publish another first, or force it (`retract --force`)"
+        )
+
+
+def sources(kind: Kind, manifest: Mapping[str, Any]) -> list[tuple[str, Kind]]:
+    """Return the versions of other kinds that a version was made from."""
+    sources = [of for of in (Kind.CORPUS, Kind.EMBEDDING) if of is not kind and of in manifest]
+    return [(str(manifest[of]), of) for of in sources]
+
+
+def _key(entry: Entry) -> str:
+    return f"{entry.kind}/{entry.full_name}"
+
+
+def _mark_key(mark: str, entry: Entry, selector: str) -> str:
+    return f"{mark}/{entry.kind}/{entry.name}@{selector}"
+
+
+def _mark(mark: str, entry: Entry, selector: str, value: str) -> Row:
+    return {
+        "key": _mark_key(mark, entry, selector),
+        "mark": mark,
+        "kind": str(entry.kind),
+        "name": entry.name,
+        "selector": selector,
+        "value": value,
+        "changed_at": datetime.now(UTC).isoformat(timespec="microseconds"),
+    }

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from cellkin.space.arrays import Float32Matrix, Float32Vector, Int32Vector, Int64Vector
 from cellkin.store import schema
-from cellkin.store.catalog import CATALOG, Catalog, Entry, Kind
+from cellkin.store.catalog import Catalog, Entry, Kind
 from cellkin.store.digest import table_digest
 from cellkin.store.files import Files, files_at, local_root
 from cellkin.wire.errors import (
@@ -117,7 +117,7 @@ class Store:
 
     def __init__(self, uri: str, files: Files) -> None:
         self.uri = uri
-        self.catalog = Catalog(self)
+        self.catalog = Catalog(self._root())
         self.files = files
         self._safe_writers = False
 
@@ -141,15 +141,15 @@ class Store:
         ------
         NotFoundError
             If there is no store.
+        UnavailableError
+            If that cannot be found out now.
         """
         store = cls(uri, files_at(uri))
-        try:
-            lance.dataset(store.table_uri(CATALOG))
-        except (ValueError, OSError, RuntimeError) as error:
+        if not store.catalog.is_there():
             raise NotFoundError(
                 f"no cellkin store at {uri}; make one with "
                 f"`cellkin genes import --store {uri} --gene-info FILE`"
-            ) from error
+            )
         return store
 
     @classmethod
@@ -162,6 +162,8 @@ class Store:
             If the URI names a file or an unknown kind of place.
         FailedPreconditionError
             If it is an object store in which concurrent writers would lose commits.
+        IntegrityError
+            If it has tables of versions, whose catalog was lost.
         """
         files = files_at(uri)
         files.require_safe_writers()
@@ -171,7 +173,8 @@ class Store:
                 raise InvalidArgumentError(f"store {uri} is a file; give a folder")
             root.mkdir(parents=True, exist_ok=True)
         store = cls(uri, files)
-        store.database.create_table(CATALOG, schema=schema.CATALOG, exist_ok=True)
+        if not store.catalog.is_there():
+            store.catalog.create()
         return store
 
     def publish_corpus(self, name: str, table: pa.Table, manifest: Mapping[str, Any]) -> Entry:

@@ -67,7 +67,7 @@ def test_a_retracted_version_is_refused_with_reason_and_replacement(
     catalog: Catalog, three: list[Entry]
 ) -> None:
     catalog.set_alias(three[2], "stable")
-    catalog.retract(three[2], "wrong labels", three[1])
+    catalog.retract(three[2], "wrong labels", three[1], force=True)
     assert meant(catalog) == three[1].version
     for selector in (three[2].version, "stable"):
         with pytest.raises(
@@ -84,7 +84,7 @@ def test_a_retracted_version_is_refused_with_reason_and_replacement(
 
 def test_when_all_is_retracted_latest_says_so(catalog: Catalog, three: list[Entry]) -> None:
     for entry in three:
-        catalog.retract(entry, "all wrong")
+        catalog.retract(entry, "all wrong", force=entry == three[-1])
     with pytest.raises(RetractedError, match="all wrong; there is no replacement"):
         meant(catalog)
 

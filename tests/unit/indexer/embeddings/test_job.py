@@ -177,7 +177,7 @@ def test_a_run_that_is_not_approved_does_nothing(store: Store, model: HashModel)
 
 
 def test_vectors_of_a_retracted_version_are_not_taken_over(store: Store, model: HashModel) -> None:
-    store.catalog.retract(job.embed_genes(store, "hash", GENES).entry, "wrong weights")
+    store.catalog.retract(job.embed_genes(store, "hash", GENES).entry, "wrong weights", force=True)
     assert job.embed_genes(store, "hash", GENES).n_reused == 0
 
 

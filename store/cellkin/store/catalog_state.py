@@ -1,0 +1,277 @@
+"""What a store's catalog is now: its journal, compared with the tables that mirror it."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+
+from cellkin.store.catalog_rows import CATALOG, MARKS, TABLES, CatalogRows
+from cellkin.store.catalog_tables import CatalogTables
+from cellkin.store.failures import RAISED
+from cellkin.store.journal import FOLDER, Change, Journal, Row
+from cellkin.store.small_files import small_files
+from cellkin.wire.errors import CellkinError, IntegrityError, UnavailableError
+
+_log = logging.getLogger("cellkin.store")
+_ROUNDS = 3
+_JOURNAL = "journal"
+"""Key and mark of the row that says which record removed rows last, or is the first.
+
+A journal that lost later records is known by the rows that these put; what was removed leaves none.
+"""
+
+_Tables = Mapping[str, Sequence[Row] | None]
+
+
+class CatalogState:
+    """The rows of one store's catalog; what was read and checked is kept in memory.
+
+    A record of the journal is what makes a change. The tables are brought up to date after it, so
+    they may lag behind, for a moment or because a writer was killed, and never lead: a row that no
+    record put means damage. Stores of earlier releases have the tables alone, until the first
+    write begins a journal with what these have.
+
+    Parameters
+    ----------
+    root
+        An absolute folder, or the URI of an object store.
+    """
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        files = small_files(root)
+        self._journal = Journal(files, root)
+        self._tables = CatalogTables(root, files)
+        self._rows = CatalogRows()
+        self._last_removal = 0
+        # Keys that tables without a journal had: none of them may be missing later.
+        self._seen: dict[str, set[str]] = {table: set() for table in TABLES}
+        self._compared: dict[str, Sequence[Row]] = {}
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether a journal was read."""
+        return len(self._journal) > 0
+
+    def is_there(self) -> bool:
+        """Say whether there is a catalog, whole or damaged.
+
+        Raises
+        ------
+        UnavailableError
+            If that cannot be found out now.
+        """
+        return self._journal.is_there() or self._tables.remains(CATALOG)
+
+    def create(self) -> None:
+        """Begin the catalog of a new store.
+
+        Raises
+        ------
+        IntegrityError
+            If the place has tables of versions, whose catalog was lost.
+        """
+        self._tables.refuse_remains()
+        self._journal.append(Change())  # or another process did
+        self.read()
+        self.mirror()
+
+    def read(self) -> CatalogRows:
+        """Return the rows as they are now.
+
+        Raises
+        ------
+        IntegrityError
+            If the journal or a table is damaged, or they contradict each other, or the catalog is
+            not a later state of the one that was read before.
+        UnavailableError
+            If one of them cannot be read now, or there is no catalog any more.
+        """
+        # The tables first: whatever they have was in the journal before.
+        tables = {table: self._tables.read(table, not self.has_journal) for table in TABLES}
+        self._catch_up()
+        if not self.has_journal:
+            self._rows = self._unrecorded(tables)
+        self._continue()
+        if self.has_journal:
+            self._compare(tables)
+        else:
+            self._seen = {table: self._rows.keys(table) for table in TABLES}
+        return self._rows
+
+    def append(self, change: Change) -> bool:
+        """Record a change; False, and nothing happens, where another writer was first.
+
+        Before the first, the journal is begun with what the tables have.
+        """
+        if not self.has_journal and not self._begin():
+            return False
+        return self._journal.append(change)
+
+    def mirror(self) -> None:
+        """Bring the tables up to date; where they cannot be now, the next writer will.
+
+        The change that was recorded is made whether or not this succeeds, so it raises nothing.
+        """
+        try:
+            for _ in range(_ROUNDS):
+                self._catch_up()
+                if not self._mirror_once():
+                    return
+        except (CellkinError, *RAISED) as error:
+            _log.warning(
+                "the tables of the catalog of %s could not be brought up to date, which the next "
+                "write does: %s", self._root, error,
+            )  # fmt: skip
+
+    def upgrade(self) -> None:
+        """Begin the journal where there is none, and bring the tables up to date.
+
+        Raises
+        ------
+        CellkinError
+            As `read` does, but not where the journal was taken away.
+        """
+        self._catch_up()
+        while not self.has_journal:
+            self._begin(again=True)
+        self.read()
+        self.mirror()
+
+    def lag(self) -> list[str]:
+        """Return what the tables lack of the journal, in words, as it was read last."""
+        found = []
+        for table in TABLES if self.has_journal else ():
+            rows = self._tables.read(table)
+            put, removed = self._difference(table, rows or [])
+            if rows is None:
+                found.append(f"the table {table} is not there")
+            elif put or removed:
+                found.append(
+                    f"the table {table} has older rows than the journal, such as that of "
+                    f"{put[0]['key'] if put else removed[0]}"
+                )
+        return [
+            f"{what}; answers come from the journal, and the next write or `cellkin store upgrade` "
+            "brings it up to date"
+            for what in found
+        ]
+
+    def _catch_up(self) -> None:
+        for record in self._journal.catch_up():
+            if record.number == 1:
+                self._rows = CatalogRows()
+            if record.number == 1 or any(record.change.removed.values()):
+                self._last_removal = record.number
+            self._rows.apply(record.change, record.at)
+
+    def _begin(self, again: bool = False) -> bool:
+        """Write the first record, with all that the tables have."""
+        tables = {table: self._tables.read(table) for table in TABLES}
+        rows = self._unrecorded(tables, again)
+        put = {table: list(rows.standing[table].values()) for table in TABLES}
+        begun = self._journal.append(Change(put))
+        self._catch_up()
+        return begun
+
+    def _unrecorded(self, tables: _Tables, again: bool = False) -> CatalogRows:
+        """Return the rows of tables that no journal stands behind."""
+        if tables[CATALOG] is None and not self._tables.remains(CATALOG):
+            raise UnavailableError(
+                f"there is no catalog at {self._root} any more; if the store was moved, or is on "
+                "a disk that is not mounted now, bring it back"
+            )
+        for table, rows in tables.items():
+            if rows is None and self._tables.remains(table):
+                raise IntegrityError(
+                    f"table {table} of the store at {self._root} has lost its manifests; put them "
+                    "back from a backup"
+                )
+        marks = tables[MARKS] or ()
+        if not again and any(row["key"] == _JOURNAL for row in marks):
+            raise IntegrityError(
+                f"the store at {self._root} has lost its journal; put {FOLDER}/ back from a "
+                "backup, or run `cellkin store upgrade`, which begins another with what the "
+                "tables of the catalog have"
+            )
+        stands = {
+            table: [row for row in rows or () if row["key"] != _JOURNAL]
+            for table, rows in tables.items()
+        }
+        found = CatalogRows()
+        found.apply(Change(stands), "")
+        return found
+
+    def _continue(self) -> None:
+        """Refuse a catalog that lacks what tables without a journal had."""
+        for table, seen in self._seen.items():
+            for key in sorted(seen - self._rows.keys(table)):
+                raise IntegrityError(
+                    f"the catalog of the store at {self._root} had {key} and has it no longer: it "
+                    "lost a part, or an older copy or another store was put in its place"
+                )
+
+    def _compare(self, tables: _Tables) -> None:
+        """Refuse tables that have what was never recorded."""
+        for table, rows in tables.items():
+            if rows is None or self._compared.get(table) is rows:
+                continue
+            for row in rows:
+                if row["key"] == _JOURNAL:
+                    self._compare_end(row)
+                elif not self._rows.was_recorded(table, row):
+                    raise self._contradiction(
+                        f"table {table} has a row of {row['key']} that no record of it put"
+                    )
+            self._compared[table] = rows
+
+    def _compare_end(self, row: Row) -> None:
+        """Refuse a journal that lacks the record that removed rows last."""
+        try:
+            end = json.loads(row["value"])
+            number, digest = end["number"], end["sha256"]
+            held = self._journal.digest(number) == digest and row["selector"] == self._journal.store
+        except (ValueError, KeyError, TypeError):
+            number, held = 0, False
+        if not held:
+            raise self._contradiction(f"table {MARKS} knows a record {number} that it has not")
+
+    def _contradiction(self, what: str) -> IntegrityError:
+        return IntegrityError(
+            f"the journal of the store at {self._root} contradicts the tables of the catalog: "
+            f"{what}. If {FOLDER}/ lost its last records, is an older copy, or an earlier cellkin "
+            "wrote to the store, move that folder out of the store; if the table was damaged, move "
+            "the table out; then run `cellkin store upgrade`, which makes the one from the other"
+        )
+
+    def _difference(self, table: str, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
+        """Return what a table lacks, and the keys of what it has too much."""
+        stands = dict(self._rows.standing[table])
+        if table == MARKS:
+            stands[_JOURNAL] = self._end()
+        there = {row["key"]: row for row in rows}
+        put = [row for key, row in stands.items() if there.get(key) != row]
+        return put, [key for key in there if key not in stands]
+
+    def _mirror_once(self) -> bool:
+        """Write what the tables lack; say whether they lacked anything."""
+        lacked = False
+        for table in TABLES:
+            rows = self._tables.read(table)
+            put, removed = self._difference(table, rows or [])
+            if rows is None or put or removed:
+                self._tables.write(table, put, removed)
+                lacked = True
+        return lacked
+
+    def _end(self) -> Row:
+        number = self._last_removal
+        end = {"number": number, "sha256": self._journal.digest(number)}
+        return {
+            "key": _JOURNAL,
+            "mark": _JOURNAL,
+            "kind": "",
+            "name": "",
+            "selector": self._journal.store,
+            "value": json.dumps(end),
+            "changed_at": "",
+        }

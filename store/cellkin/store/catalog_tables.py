@@ -1,0 +1,118 @@
+"""The Lance tables of the catalog: a second copy of what the journal says.
+
+They are the only copy in stores of earlier releases, and what those releases read.
+"""
+
+from collections.abc import Sequence
+
+import lance
+import pyarrow as pa
+
+from cellkin.store import schema
+from cellkin.store.catalog_rows import CATALOG, MARKS
+from cellkin.store.failures import reading, writing
+from cellkin.store.journal import Row
+from cellkin.store.small_files import SmallFiles
+from cellkin.wire.errors import IntegrityError
+
+_SCHEMAS = {CATALOG: schema.CATALOG, MARKS: schema.MARKS}
+_BATCH = 500
+_REMEDY = (
+    "if the store has a journal, move the table out of the store and run `cellkin store upgrade`, "
+    "which writes it again; otherwise put it back from a backup"
+)
+
+
+class CatalogTables:
+    """Reads and writes them.
+
+    Parameters
+    ----------
+    root
+        An absolute folder, or the URI of an object store.
+    files
+        The small files of the same place, which tell a table that is not there from one that
+        cannot be read: Lance raises the same for both.
+    """
+
+    def __init__(self, root: str, files: SmallFiles) -> None:
+        self._root, self._files = root, files
+        self._read: dict[str, tuple[int, list[Row]]] = {}
+
+    def read(self, table: str, again: bool = False) -> list[Row] | None:
+        """Return the rows of a table as committed last; None where there is no such table.
+
+        Parameters
+        ----------
+        table
+            Its name.
+        again
+            Whether to read the rows of a version that was read before.
+
+        Raises
+        ------
+        IntegrityError
+            If it is there and damaged.
+        UnavailableError
+            If it cannot be read now.
+        """
+        with reading(f"table {table} of the store at {self._root}", _REMEDY):
+            try:
+                dataset = lance.dataset(self._uri(table))
+            except ValueError:
+                if self._files.names(f"{table}.lance/_versions"):
+                    raise
+                return None
+            known = self._read.get(table)
+            if known is None or known[0] != dataset.version or again:
+                rows = dataset.to_table(columns=_SCHEMAS[table].names).to_pylist()
+                known = dataset.version, rows
+                self._read[table] = known
+            return known[1]
+
+    def remains(self, table: str) -> bool:
+        """Say whether something of a table is there, readable or not."""
+        return bool(self._files.names(f"{table}.lance"))
+
+    def write(self, table: str, put: Sequence[Row], removed: Sequence[str]) -> None:
+        """Put rows in the place of those of the same key and remove others; make the table first.
+
+        Raises
+        ------
+        CellkinError
+            If the machine does not allow it; see `cellkin.store.failures.writing`.
+        """
+        uri, columns = self._uri(table), _SCHEMAS[table]
+        with writing(f"table {table} of the store at {self._root}"):
+            if self.read(table) is None:
+                lance.write_dataset(columns.empty_table(), uri, mode="create")
+            if put:
+                rows = pa.Table.from_pylist([dict(row) for row in put], schema=columns)
+                merge = lance.dataset(uri).merge_insert(["key"])
+                merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
+            for start in range(0, len(removed), _BATCH):
+                keys = ", ".join(f"'{_quoted(key)}'" for key in removed[start : start + _BATCH])
+                lance.dataset(uri).delete(f"key IN ({keys})")
+
+    def refuse_remains(self) -> None:
+        """Refuse to begin a catalog where the catalog of other tables was lost.
+
+        Raises
+        ------
+        IntegrityError
+            If there are tables of versions.
+        """
+        starts = "corpus-", "embedding-", "cells-"
+        for name in self._files.top():
+            if name.startswith(starts) and name.endswith(".lance"):
+                raise IntegrityError(
+                    f"{self._root} has the table {name} and no catalog, which was lost; put "
+                    "journal/ back from a backup, or choose another folder"
+                )
+
+    def _uri(self, table: str) -> str:
+        return f"{self._root}/{table}.lance"
+
+
+def _quoted(text: str) -> str:
+    return text.replace("'", "''")

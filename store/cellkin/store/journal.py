@@ -1,0 +1,229 @@
+"""The journal: everything that ever happened to a store's catalog, one small file an event.
+
+``journal/00000001.json`` and so on. Each record is written once, by an operation that fails where
+the name is taken, and names the digest of the record before it. So of two writers one is first, and
+a record that was changed, lost or exchanged is found.
+"""
+
+import hashlib
+import json
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TypeAlias
+
+from cellkin.store.small_files import SmallFiles
+from cellkin.wire.errors import (
+    CellkinError,
+    FailedPreconditionError,
+    IntegrityError,
+    UnavailableError,
+)
+
+FOLDER = "journal"
+_FORMAT = 1
+_NAME = re.compile(r"(\d{8,})\.json")
+_REMEDY = (
+    "put the files of journal/ back from a backup; or move that folder out of the store and run "
+    "`cellkin store upgrade`, which begins another with what the tables of the catalog have"
+)
+
+Row: TypeAlias = Mapping[str, str]
+"""A row of the catalog's tables; its ``key`` is unique in its table."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to the catalog in one step, all of it or nothing.
+
+    Parameters
+    ----------
+    put
+        Rows that are new or replace those of the same key, by table.
+    removed
+        Keys of rows that stand no longer, by table.
+    """
+
+    put: Mapping[str, Sequence[Row]] = field(default_factory=dict)
+    removed: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record.
+
+    Parameters
+    ----------
+    store
+        Which store it is of, drawn when the journal begins.
+    number
+        From 1.
+    before
+        Digest of the record before it; empty for the first.
+    at
+        When it was written, ISO 8601, UTC.
+    change
+        What happened.
+    digest
+        SHA-256 of all that, hexadecimal.
+    """
+
+    store: str
+    number: int
+    before: str
+    at: str
+    change: Change
+    digest: str
+
+
+class Journal:
+    """The records of one store; those that were read are kept in memory as their digests.
+
+    Parameters
+    ----------
+    files
+        Where the records are.
+    where
+        The store, as errors call it.
+    """
+
+    def __init__(self, files: SmallFiles, where: str) -> None:
+        self._files, self._where = files, where
+        self._store = ""
+        self._digests: list[str] = []
+
+    def __len__(self) -> int:
+        """Return the number of records that were read."""
+        return len(self._digests)
+
+    @property
+    def store(self) -> str:
+        """Which store it is of; empty before a record was read."""
+        return self._store
+
+    def digest(self, number: int) -> str:
+        """Return the digest of a record that was read; empty where there is none."""
+        return self._digests[number - 1] if 0 < number <= len(self._digests) else ""
+
+    def is_there(self) -> bool:
+        """Say whether there is a record, read or not."""
+        return bool(self._numbers(0))
+
+    def catch_up(self) -> list[Record]:
+        """Read and check the records that were added since the last call.
+
+        Returns
+        -------
+        list
+            The new ones; none where no journal was begun.
+
+        Raises
+        ------
+        IntegrityError
+            If a record is missing or was changed, or those that were read before are not there any
+            more: the store was exchanged for another, or for an older copy.
+        UnavailableError
+            If they cannot be read now.
+        """
+        known = len(self)
+        numbers = self._numbers(known)
+        if not numbers and known:
+            raise self._lost(known)
+        for expected, number in enumerate(numbers, max(known, 1)):
+            if number != expected:
+                raise self._damaged(expected, "is missing")
+        contents = self._files.read_all([_path(number) for number in numbers])
+        digests, records = list(self._digests), []
+        for number, content in zip(numbers, contents, strict=True):
+            record = self._record(number, content)
+            if number == known:
+                if record.digest != digests[-1]:
+                    raise self._exchanged(number)
+                continue
+            if record.before != (digests[-1] if digests else ""):
+                raise self._damaged(number, "does not follow the one before it")
+            digests.append(record.digest)
+            records.append(record)
+        self._digests = digests
+        self._store = records[0].store if records else self._store
+        return records
+
+    def append(self, change: Change) -> bool:
+        """Write the next record; False, and nothing is written, where another writer was first."""
+        fields = {
+            "format": _FORMAT,
+            "store": self._store or uuid.uuid4().hex,
+            "number": len(self) + 1,
+            "before": self.digest(len(self)),
+            "at": datetime.now(UTC).isoformat(timespec="microseconds"),
+            # Two writers never write the same record, so that each knows its own.
+            "writer": uuid.uuid4().hex,
+            "put": {table: [dict(row) for row in rows] for table, rows in change.put.items()},
+            "removed": {table: list(keys) for table, keys in change.removed.items()},
+        }
+        return self._files.create(_path(len(self) + 1), _encode(fields))
+
+    def _numbers(self, known: int) -> list[int]:
+        """Return the numbers of the records there are, from the last known one on."""
+        names = self._files.names(FOLDER, _name(known - 1) if known > 1 else "")
+        matches = (_NAME.fullmatch(name) for name in names)
+        numbers = sorted(int(match[1]) for match in matches if match)
+        return [number for number in numbers if number >= known]
+
+    def _record(self, number: int, content: bytes) -> Record:
+        try:
+            fields = json.loads(content)
+            if fields["format"] != _FORMAT:
+                raise FailedPreconditionError(
+                    f"the store at {self._where} was written by a later cellkin (its journal has "
+                    f"format {fields['format']}, this one reads {_FORMAT}); install that"
+                )
+            digest = fields.pop("sha256")
+            if _encode(fields) != content or fields["number"] != number:
+                raise self._damaged(number, "was changed")
+            change = Change(fields["put"], fields["removed"])
+            return Record(fields["store"], number, fields["before"], fields["at"], change, digest)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise self._damaged(number, "cannot be read") from error
+
+    def _damaged(self, number: int, what: str) -> IntegrityError:
+        return IntegrityError(
+            f"record {number} of the journal of the store at {self._where} {what}; {_REMEDY}"
+        )
+
+    def _lost(self, known: int) -> CellkinError:
+        numbers = self._numbers(0)
+        if not numbers:
+            return UnavailableError(
+                f"the journal of the store at {self._where} is not there any more"
+            )
+        return IntegrityError(
+            f"the journal of the store at {self._where} has {numbers[-1]} records and had {known}: "
+            f"it lost the last ones, or an older copy was put in its place; {_REMEDY}"
+        )
+
+    def _exchanged(self, number: int) -> IntegrityError:
+        return IntegrityError(
+            f"record {number} of the journal of the store at {self._where} is not the one that was "
+            "read before: another store, or another copy of it, was put in its place; start again "
+            "what runs if that is meant"
+        )
+
+
+def _name(number: int) -> str:
+    return f"{number:08d}.json"
+
+
+def _path(number: int) -> str:
+    return f"{FOLDER}/{_name(number)}"
+
+
+def _encode(fields: Mapping[str, object]) -> bytes:
+    digest = hashlib.sha256(_canonical(fields)).hexdigest()
+    return _canonical({**fields, "sha256": digest}) + b"\n"
+
+
+def _canonical(fields: Mapping[str, object]) -> bytes:
+    return json.dumps(fields, sort_keys=True, separators=(",", ":")).encode()

@@ -1,0 +1,168 @@
+"""Small files of a store that are written once and never changed, such as the journal's records."""
+
+import os
+import uuid
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import Protocol
+
+import obstore
+import obstore.exceptions
+from obstore.store import from_url
+
+from cellkin.store.failures import reading, writing
+
+PARTIAL = ".partial-"
+_READERS = 32
+# A server asks again at its next refresh; a command should not hang for minutes.
+_RETRY_S, _RETRIES = 10, 3
+
+
+class SmallFiles(Protocol):
+    """Reads and writes small files by their path, relative to the store."""
+
+    def names(self, folder: str, after: str = "") -> list[str]:
+        """Return the names in a folder that sort after a name; none where there is no folder.
+
+        Raises
+        ------
+        UnavailableError
+            If it is not known what is there: no permission, no connection.
+        """
+
+    def top(self) -> list[str]:
+        """Return the names of the files and folders of the store; none where there is no store."""
+
+    def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        """Return the contents of files.
+
+        Raises
+        ------
+        IntegrityError
+            If one is missing.
+        UnavailableError
+            If one cannot be read now.
+        """
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Write a file, whole and for good; False, and nothing written, where there is one."""
+
+
+def small_files(root: str) -> SmallFiles:
+    """Return the small files of the store at an absolute folder or a URI of an object store."""
+    return SmallObjects(root) if "://" in root else SmallLocalFiles(Path(root))
+
+
+class SmallLocalFiles:
+    """Small files on a disk of this machine."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def names(self, folder: str, after: str = "") -> list[str]:
+        """Return the names in a folder; see `SmallFiles.names`."""
+        place = self._root / folder
+        with reading(f"folder {place}"):
+            try:
+                return sorted(path.name for path in place.iterdir() if path.name > after)
+            except FileNotFoundError:
+                return []
+
+    def top(self) -> list[str]:
+        """Return what the store's folder holds; see `SmallFiles.top`."""
+        return self.names("")
+
+    def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        """Return the contents of files; see `SmallFiles.read_all`."""
+        return [self._read(path) for path in paths]
+
+    def _read(self, path: str) -> bytes:
+        with reading(f"file {self._root / path}", "put it back from a backup"):
+            return (self._root / path).read_bytes()
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Write a file under its name in one step; see `SmallFiles.create`.
+
+        A link to a name that is taken fails, on network file systems too, and the content is on
+        the disk before the name is.
+        """
+        final = self._root / path
+        partial = final.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
+        with writing(f"store {self._root}"):
+            if not final.parent.is_dir():
+                final.parent.mkdir(exist_ok=True)
+                sync(self._root)
+            try:
+                with partial.open("xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                try:
+                    os.link(partial, final)
+                except FileExistsError:
+                    return False
+            finally:
+                partial.unlink(missing_ok=True)
+            sync(final.parent)
+        return True
+
+
+class SmallObjects:
+    """Small files in an object store."""
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._store = from_url(
+            uri,
+            retry_config={
+                "max_retries": _RETRIES,
+                "retry_timeout": timedelta(seconds=_RETRY_S),
+            },
+        )
+
+    def names(self, folder: str, after: str = "") -> list[str]:
+        """Return the names of the objects below a folder; see `SmallFiles.names`."""
+        start = f"{folder}/"
+        with reading(f"folder {self._uri}/{folder}"):
+            pages = obstore.list(
+                self._store, prefix=start, offset=f"{start}{after}" if after else None
+            )
+            return sorted(item["path"].removeprefix(start) for page in pages for item in page)
+
+    def top(self) -> list[str]:
+        """Return the first part of the objects' paths; see `SmallFiles.top`."""
+        with reading(f"store {self._uri}"):
+            found = obstore.list_with_delimiter(self._store)
+        return [*found["common_prefixes"], *(item["path"] for item in found["objects"])]
+
+    def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        """Return the contents of objects, many read at a time; see `SmallFiles.read_all`."""
+        if len(paths) < 2:
+            return [self._read(path) for path in paths]
+        with ThreadPoolExecutor(min(_READERS, len(paths))) as readers:
+            return list(readers.map(self._read, paths))
+
+    def _read(self, path: str) -> bytes:
+        with reading(f"file {self._uri}/{path}", "put it back from a backup"):
+            return bytes(obstore.get(self._store, path).bytes())
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Write an object if its key is new; see `SmallFiles.create`."""
+        with writing(f"store {self._uri}"):
+            try:
+                obstore.put(self._store, path, content, mode="create")
+            except obstore.exceptions.AlreadyExistsError:
+                # It may be this very write, sent again because its first answer was lost.
+                return self._read(path) == content
+        return True
+
+
+def sync(path: Path) -> None:
+    """Let a file, or the names of a folder, reach the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
