@@ -1,13 +1,13 @@
 """Settings of the server process."""
 
 import ipaddress
-import os
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cellkin.store.machine import n_cores
 from cellkin.wire.errors import InvalidArgumentError
 
 
@@ -49,7 +49,7 @@ class ServerSettings(BaseSettings):
 
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     """Requests worked on at once, those that wait for a shared search among them."""
-    cores: Annotated[int, Field(ge=1, le=1024)] = len(os.sched_getaffinity(0))
+    cores: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=n_cores)
     """Searches of inverted lists and graphs that run side by side."""
     queue: Annotated[int, Field(ge=0, le=100_000)] = 256
     """Requests that may wait for a thread; more are refused."""

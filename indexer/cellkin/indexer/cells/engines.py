@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cellkin.indexer.cells.worker import CellWorker, Shard, Work
+from cellkin.store.machine import n_cores
 from cellkin.wire.errors import FailedPreconditionError
 
 Finished = Callable[[Shard], None]
@@ -45,11 +46,6 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """End the workers."""
-
-
-def n_cores() -> int:
-    """Return the cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class LocalEngine:

@@ -358,10 +358,11 @@ def _job(
     workers: int | None,
     false_alarms: float | None = None,
 ) -> "Iterator[Job]":
-    from cellkin.indexer.cells.engines import LocalEngine, n_cores
+    from cellkin.indexer.cells.engines import LocalEngine
     from cellkin.indexer.cells.job import Job
     from cellkin.indexer.cells.ray_engine import RayEngine
     from cellkin.indexer.spaces.readout import Votes
+    from cellkin.store.machine import n_cores
     from cellkin.terminal.console import progress_bar
 
     if engine != "ray" and (address or gpus):

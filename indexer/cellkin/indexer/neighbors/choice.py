@@ -1,12 +1,11 @@
 """Which index a reference gets, and why."""
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
+from cellkin.store import machine
 from cellkin.store.neighbors_faiss import faiss
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -73,7 +72,9 @@ def choose(
     if wanted != AUTO:
         new_index(wanted, dim)
         return Choice(wanted, "asked for by its factory string")
-    budget = memory_bytes if memory_bytes is not None else int(_MEMORY_SHARE * machine_bytes())
+    budget = memory_bytes
+    if budget is None:
+        budget = int(_MEMORY_SHARE * machine.memory_bytes())
     flat, graph = n * 4 * dim, n * (4 * dim + 8.5 * _LINKS)
     what = f"{n} cells of {dim} dimensions"
     if n < _FLAT_BELOW and flat <= budget:
@@ -130,13 +131,3 @@ def refused(factory: str, dim: int, error: RuntimeError) -> InvalidArgumentError
         f"FAISS makes no index {factory!r} of {dim} dimensions and inner product: {said.strip()}; "
         "give another factory string, or auto"
     )
-
-
-def machine_bytes() -> int:
-    """Return the memory of this machine, or of the container this process runs in."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for limit in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        path = Path(limit)
-        if path.is_file() and (text := path.read_text(encoding="ascii").strip()).isdigit():
-            memory = min(memory, int(text))
-    return memory
