@@ -30,6 +30,11 @@ class VersionName:
         return _VERSION.fullmatch(self.selector) is not None
 
 
+def is_name(text: str) -> bool:
+    """Tell whether a text may be a name; see `check_name`."""
+    return _NAME.fullmatch(text) is not None
+
+
 def check_name(name: str, what: str) -> str:
     """Return the name, or say what a name may be.
 
@@ -38,7 +43,7 @@ def check_name(name: str, what: str) -> str:
     InvalidArgumentError
         If it has other signs than lower-case letters, digits and ``. _ -``, or over 100 of them.
     """
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise InvalidArgumentError(
             f"{what} {_shown(name)}: a name has up to 100 lower-case letters, digits, '.', '_' or "
             "'-' and begins with a letter or digit"

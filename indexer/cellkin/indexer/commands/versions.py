@@ -2,12 +2,12 @@
 
 import json
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from cellkin.indexer.commands.options import store_option
+from cellkin.indexer.commands.removal import add_gc, add_prune
 from cellkin.terminal.options import json_option
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def add_version_commands(group: click.Group, kind: str) -> None:
     kind
         Value of a `cellkin.store.catalog.Kind`; that module is not imported before it is needed.
     """
-    for add in (_add_alias, _add_retract, _add_gc):
+    for add in (_add_alias, _add_retract, _add_unretract, add_prune, add_gc):
         add(group, kind)
 
 
@@ -53,10 +53,18 @@ def _add_retract(group: click.Group, kind: str) -> None:
     @click.argument("version", metavar="NAME@VERSION")
     @click.option("--reason", required=True, help="What is wrong with it.")
     @click.option("--replacement", metavar="NAME@VERSION", help="What to use instead.")
+    @click.option(
+        "--force", is_flag=True, help="Also if an alias means it, or no other version is left."
+    )
     @store_option
     @json_option
     def retract(
-        version: str, reason: str, replacement: str | None, uri: str, as_json: bool
+        version: str,
+        reason: str,
+        replacement: str | None,
+        force: bool,
+        uri: str,
+        as_json: bool,
     ) -> None:
         """Withdraw a version.
 
@@ -64,7 +72,7 @@ def _add_retract(group: click.Group, kind: str) -> None:
         """
         store, entry = resolve(uri, kind, version)
         other = resolve(uri, kind, replacement)[1] if replacement else None
-        store.catalog.retract(entry, reason, other)
+        store.catalog.retract(entry, reason, other, force)
         if as_json:
             instead = other.full_name if other else ""
             said = {"version": entry.full_name, "reason": reason, "replacement": instead}
@@ -73,44 +81,19 @@ def _add_retract(group: click.Group, kind: str) -> None:
         click.echo(f"{entry.kind.noun} {entry.full_name} is retracted: {reason}")
 
 
-def _add_gc(group: click.Group, kind: str) -> None:
+def _add_unretract(group: click.Group, kind: str) -> None:
     @group.command()
+    @click.argument("version", metavar="NAME@VERSION")
     @store_option
-    @click.option(
-        "--older-than-h",
-        type=click.FloatRange(min=0),
-        default=24.0,
-        show_default=True,
-        metavar="HOURS",
-        help="Leave what is younger: it may belong to a run at work.",
-    )
-    @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
     @json_option
-    def gc(uri: str, older_than_h: float, dry_run: bool, as_json: bool) -> None:
-        """Remove what interrupted runs left."""
-        from cellkin.store.catalog import Kind
-        from cellkin.store.maintenance import collect, orphans
-        from cellkin.store.store import Store
-        from cellkin.terminal.console import print_table
-
-        store, age = Store.open(uri), timedelta(hours=older_than_h)
-        if dry_run:
-            limit = datetime.now(UTC) - age
-            found = [each for each in orphans(store, Kind(kind)) if each.modified <= limit]
-        else:
-            found = collect(store, age, Kind(kind))
+    def unretract(version: str, uri: str, as_json: bool) -> None:
+        """Take back that a version was withdrawn."""
+        store, entry = resolve(uri, kind, version)
+        store.catalog.unretract(entry)
         if as_json:
-            said = [vars(each) | {"modified": each.modified.isoformat()} for each in found]
-            click.echo(json.dumps({"removed": not dry_run, "found": said}))
+            click.echo(json.dumps({"version": entry.full_name}))
             return
-        print_table(
-            "Would be removed" if dry_run else "Removed",
-            ("what", "where", "version", "bytes", "written"),
-            [
-                (o.what, o.where, o.table_version or "", o.n_bytes or "", f"{o.modified:%F %T}")
-                for o in found
-            ],
-        )
+        click.echo(f"{entry.kind.noun} {entry.full_name} is retracted no longer")
 
 
 def add_verify(
@@ -142,7 +125,7 @@ def add_verify(
         its certificate. The exit code is 2 where one is damaged.
         """
         from cellkin.store.catalog import Kind
-        from cellkin.store.maintenance import orphans
+        from cellkin.store.gc import orphans
         from cellkin.store.store import Store
         from cellkin.terminal.console import print_table, progress_bar
         from cellkin.wire.errors import IntegrityError

@@ -1,0 +1,192 @@
+"""Folders of files in an object store."""
+
+import hashlib
+import shutil
+import tempfile
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+import obstore
+import obstore.exceptions
+from obstore.store import from_url
+
+from cellkin.store.checked import cache_folder
+from cellkin.store.folders import (
+    Found,
+    check_files,
+    differing,
+    file_digests,
+    folder_digest,
+    is_own_folder,
+    missing,
+)
+from cellkin.store.small_files import PARTIAL
+from cellkin.wire.errors import FailedPreconditionError, IntegrityError, UnavailableError
+
+_PROBE = "conditional-put-probe"
+
+
+class ObjectFiles:
+    """Folders in an object store; what is read is kept in a cache of this machine.
+
+    Settings and keys are those of the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT``, ...).
+    """
+
+    def __init__(self, uri: str) -> None:
+        self._uri = uri
+        self._store = from_url(uri)
+        self._cache = cache_folder()
+
+    def require_safe_writers(self) -> None:
+        """Make sure that a PUT on condition that the key is new fails where it is not.
+
+        Lance commits by such a PUT. A store that ignores the condition reports success to every
+        writer and keeps the last one's commit: the others are lost and nobody is told.
+
+        Raises
+        ------
+        FailedPreconditionError
+            If the store ignores the condition.
+        UnavailableError
+            If it cannot be reached.
+        """
+        key = f"{_PROBE}-{uuid.uuid4().hex}"
+        try:
+            obstore.put(self._store, key, b"1", mode="create")
+            try:
+                obstore.put(self._store, key, b"2", mode="create")
+            except obstore.exceptions.AlreadyExistsError:
+                return
+            finally:
+                obstore.delete(self._store, key)
+        except obstore.exceptions.BaseError as error:
+            raise UnavailableError(
+                f"object store {self._uri} cannot be written: {error}"
+            ) from error
+        raise FailedPreconditionError(
+            f"object store {self._uri} ignores the condition of a PUT (If-None-Match), so of two "
+            "writers one would lose its commits silently; use a store that honors it"
+        )
+
+    def publish(self, parent: str, write: Callable[[Path], None]) -> tuple[str, dict[str, str]]:
+        """Write a folder under the digest of its content; see `LocalFiles.publish`.
+
+        The files are uploaded one by one: until the catalog names the folder it does not exist.
+        """
+        with tempfile.TemporaryDirectory(prefix="cellkin-") as scratch:
+            write(Path(scratch))
+            files = file_digests(Path(scratch))
+            path = f"{parent}/{folder_digest(files)}"
+            for name in files:
+                obstore.put(self._store, f"{path}/{name}", Path(scratch) / name)
+        return path, files
+
+    def folder(self, path: str, files: Mapping[str, str], what: str, again: bool = True) -> Path:
+        """Return a cached copy of the folder, its digests checked; see `Files.folder`.
+
+        Raises
+        ------
+        IntegrityError
+            If a file is missing or differs.
+        """
+        cached = self._cache / path.rpartition("/")[2]
+        try:
+            check_files(cached, files, what, again)
+        except IntegrityError:
+            self._download(path, files, cached, what)
+            check_files(cached, files, what)
+        return cached
+
+    def check(self, path: str, files: Mapping[str, str], what: str) -> None:
+        """Refuse objects that differ, whatever the cache has; see `Files.check`."""
+        for name, digest in files.items():
+            found = hashlib.sha256()
+            try:
+                for chunk in self.read(f"{path}/{name}"):
+                    found.update(chunk)
+            except FileNotFoundError as error:
+                raise missing(what, name) from error
+            if found.hexdigest() != digest:
+                raise differing(what, name, digest)
+
+    def found(self, parent: str) -> Iterator[Found]:
+        """Yield what cellkin wrote two levels below a folder; see `Files.found`."""
+        folders: dict[str, list[Found]] = {}
+        for item in self.walk(parent):
+            path = "/".join(PurePosixPath(item.path).parts[: _depth(parent) + 2])
+            folders.setdefault(path, []).append(item)
+        for path, items in sorted(folders.items()):
+            # cellkin writes folders of files, and no folders into them.
+            flat = all(_depth(item.path) == _depth(parent) + 3 for item in items)
+            if flat and is_own_folder(path):
+                yield Found.of(path, items)
+
+    def leftovers(self) -> Iterator[Found]:
+        """Yield nothing: nothing is moved before it is removed."""
+        yield from ()
+
+    def folders(self) -> list[str]:
+        """Return the names of the folders of the store, ascending."""
+        listed = obstore.list_with_delimiter(self._store)
+        return sorted(prefix.rstrip("/") for prefix in listed["common_prefixes"])
+
+    def walk(self, folder: str) -> Iterator[Found]:
+        """Yield the files below a folder, at any depth; none where there is no such folder."""
+        for page in obstore.list(self._store, prefix=f"{folder}/"):
+            for item in page:
+                modified: datetime = item["last_modified"]
+                yield Found(item["path"], 1, item["size"], modified)
+
+    def touch(self, path: str) -> None:
+        """Make sure that a file is there; no time of an object can be set.
+
+        Raises
+        ------
+        FileNotFoundError
+            If it is not there.
+        """
+        obstore.head(self._store, path)
+
+    def remove(self, path: str, keep: Callable[[Found], bool]) -> Found | None:
+        """Remove a file or the files below a folder unless it is wanted; see `Files.remove`."""
+        items = list(self.walk(path))
+        if not items:
+            try:
+                head = obstore.head(self._store, path)
+            except FileNotFoundError:
+                return None
+            items = [Found(path, 1, head["size"], head["last_modified"])]
+        found = Found.of(path, items)
+        if keep(found):
+            return None
+        obstore.delete(self._store, [item.path for item in items])
+        return found
+
+    def read(self, path: str) -> Iterator[bytes]:
+        """Yield the bytes of a file, some MB at a time."""
+        for chunk in obstore.get(self._store, path).stream():
+            yield bytes(chunk)
+
+    def write(self, path: str, chunks: Iterable[bytes]) -> None:
+        """Write a file, whole or not at all; one that is there is replaced."""
+        obstore.put(self._store, path, iter(chunks))
+
+    def _download(self, path: str, files: Mapping[str, str], cached: Path, what: str) -> None:
+        self._cache.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self._cache) as scratch:
+            for name in files:
+                try:
+                    with (Path(scratch) / name).open("wb") as file:
+                        for chunk in self.read(f"{path}/{name}"):
+                            file.write(chunk)
+                except FileNotFoundError as error:
+                    raise missing(what, name) from error
+            shutil.rmtree(cached, ignore_errors=True)
+            Path(scratch).rename(cached)
+            Path(scratch).mkdir()  # for the context to remove
+
+
+def _depth(path: str) -> int:
+    return len(PurePosixPath(path).parts)

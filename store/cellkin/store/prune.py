@@ -1,0 +1,69 @@
+"""Which versions of a name are no longer needed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cellkin.store.catalog import CatalogView, Entry, Kind, sources
+from cellkin.wire.errors import NotFoundError
+
+
+@dataclass(frozen=True)
+class Superseded:
+    """A version that would go.
+
+    Parameters
+    ----------
+    entry
+        The version.
+    why_kept
+        Why it stays all the same; empty where nothing needs it.
+    """
+
+    entry: Entry
+    why_kept: str
+
+
+def superseded(
+    view: CatalogView, kind: Kind, name: str, keep: int | None, retracted: bool
+) -> list[Superseded]:
+    """Find the versions of a name that are older than those to keep.
+
+    Parameters
+    ----------
+    view
+        The catalog.
+    kind, name
+        Whose versions.
+    keep
+        So many of the newest that were not retracted stay; None for all of them.
+    retracted
+        Whether those that were retracted go.
+
+    Raises
+    ------
+    NotFoundError
+        If there is no version of the name.
+    """
+    entries = view.entries(kind, name)
+    if not entries:
+        names = sorted({entry.name for entry in view.entries(kind)})
+        raise NotFoundError(
+            f"no {kind.noun} {name!r} in this store; there is: {', '.join(names) or 'none yet'}"
+        )
+    standing = [entry for entry in entries if view.retraction(entry) is None]
+    older = [] if keep is None else standing[:-keep]
+    if retracted:
+        older = [entry for entry in entries if entry in older or view.retraction(entry)]
+    return [Superseded(entry, "; ".join(_needs(view, entry))) for entry in older]
+
+
+def _needs(view: CatalogView, entry: Entry) -> Iterator[str]:
+    """Yield what a version is needed for."""
+    if aliases := view.aliases_of(entry):
+        yield f"kept: {', '.join(aliases)} means it"
+    made = [
+        e for e in view.all_entries if (entry.full_name, entry.kind) in sources(e.kind, e.manifest)
+    ]
+    if made:
+        more = f" and {len(made) - 1} more" if len(made) > 1 else ""
+        yield f"kept: {made[0].kind.noun} {made[0].full_name}{more} was made from it"
