@@ -1,12 +1,14 @@
 """Tokens: known by their digest, with roles, and read again when the file changes."""
 
 import hashlib
+import itertools
 import os
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from cellkin.server.security import ADMIN, READ, Principal, Tokens, require_role
+from cellkin.server.security import ADMIN, READ, Access, Principal, Tokens, require_role
 from cellkin.wire.errors import InputFileError, PermissionDeniedError, UnauthenticatedError
 
 
@@ -50,17 +52,116 @@ def test_roles(path: Path) -> None:
         require_role(ana, ADMIN, "m")
 
 
-def test_a_file_that_changes_is_read_again_and_one_that_breaks_changes_nothing(path: Path) -> None:
+_times = itertools.count(1)
+
+
+def written(path: Path, *lines: str) -> None:
+    """Write the file anew; two writings within a tick of the clock may be of one size."""
+    path.write_text("".join(lines))
+    time = next(_times)
+    os.utime(path, ns=(time, time))
+
+
+def test_a_file_that_changes_is_read_again(path: Path) -> None:
     tokens = Tokens(path)
-    path.write_text(line("bo", "read,admin", "new"))
-    os.utime(path, ns=(1, 1))
+    written(path, line("bo", "read,admin", "new"))
     assert tokens.principal(bearing("new")).name == "bo"
     with pytest.raises(UnauthenticatedError):
         tokens.principal(bearing("s3cret"))
-    path.write_text("nonsense")
-    assert tokens.principal(bearing("new")).name == "bo"
+
+
+def test_of_a_damaged_file_the_good_lines_count_and_no_line_that_is_gone(path: Path) -> None:
+    tokens = Tokens(path)
+    ops = tokens.principal(bearing("k"))
+    with capture_logs() as logs:
+        written(path, "ana reed sha256:beef\n", line("ops", "admin", "k"))
+        for _ in range(10):
+            assert tokens.principal(bearing("k")) == ops
+            with pytest.raises(UnauthenticatedError):
+                tokens.principal(bearing("s3cret"))
+    assert [(log["event"], log["n_tokens"]) for log in logs] == [("token file damaged", 1)]
+    assert "line 1" in logs[0]["error"]
+    assert "beef" not in str(logs)
+
+
+@pytest.mark.parametrize("gone", ["removed", "a folder"])
+def test_of_a_file_that_cannot_be_read_no_token_is_good(path: Path, gone: str) -> None:
+    tokens = Tokens(path)
+    content = path.read_text()
     path.unlink()
-    assert tokens.principal(bearing("new")).name == "bo"
+    if gone == "a folder":
+        path.mkdir()
+    with capture_logs() as logs:
+        for _ in range(10):
+            with pytest.raises(UnauthenticatedError):
+                tokens.principal(bearing("k"))
+    assert [log["event"] for log in logs] == ["token file damaged"]
+    if gone == "a folder":
+        path.rmdir()
+    path.write_text(content)
+    assert tokens.principal(bearing("k")).name == "ops"
+
+
+@pytest.mark.parametrize(
+    "others",
+    [[], [line("ana", "read", "another")], [line("ana", "admin", "s3cret")], ["ana\n"]],
+    ids=["gone", "another token of the name", "other roles", "damaged"],
+)
+def test_a_token_that_is_revoked_is_not_known_any_more(path: Path, others: list[str]) -> None:
+    tokens = Tokens(path)
+    access = Access(tokens, "token")
+    ana = access.admit(READ, "m", "ipv4:10.0.0.1:7", bearing("s3cret"))
+    assert ana is not None
+    assert tokens.still_known(ana)
+    written(path, "# kept\n", line("ops", "admin", "k"), line("ana", "read", "s3cret"))
+    assert access.still_admits(ana)
+    written(path, line("ops", "admin", "k"), *others)
+    assert not tokens.still_known(ana)
+    assert not access.still_admits(ana)
+
+
+def test_where_there_is_no_token_file_nobody_is_revoked() -> None:
+    assert Access(None, "none").still_admits(None)
+
+
+NEAR, FAR = "ipv4:127.0.0.1:9", "ipv4:10.0.0.1:9"
+
+
+@pytest.mark.parametrize("peer", [NEAR, "ipv6:[::1]:9", "ipv6:%5B::1%5D:9"])
+def test_this_machine_may_administer_where_that_is_said(peer: str) -> None:
+    assert Access(None, "local").admit(ADMIN, "m", peer, {}) is None
+    assert Access(None, "none").admit(READ, "m", peer, {}) is None
+    with pytest.raises(PermissionDeniedError, match="not administered"):
+        Access(None, "none").admit(ADMIN, "m", peer, {})
+
+
+@pytest.mark.parametrize(
+    ("peer", "metadata"),
+    [
+        (FAR, {}),
+        (NEAR, {"x-forwarded-for": "10.0.0.1"}),
+        (NEAR, {"forwarded": "for=10.0.0.1"}),
+        (NEAR, {"x-envoy-external-address": "10.0.0.1"}),
+        (NEAR, {"via": "2 proxy"}),
+    ],
+)
+def test_who_comes_through_a_proxy_is_not_of_this_machine(
+    peer: str, metadata: dict[str, str | bytes]
+) -> None:
+    assert Access(None, "local").admit(READ, "m", peer, metadata) is None
+    with pytest.raises(PermissionDeniedError, match="proxies"):
+        Access(None, "local").admit(ADMIN, "m", peer, metadata)
+
+
+def test_with_tokens_the_role_is_what_counts(path: Path) -> None:
+    access = Access(Tokens(path), "token")
+    assert access.admit(ADMIN, "m", FAR, bearing("k")) == Principal("ops", frozenset({ADMIN}))
+    with pytest.raises(PermissionDeniedError, match="role"):
+        access.admit(ADMIN, "m", NEAR, bearing("s3cret"))
+    with pytest.raises(UnauthenticatedError):
+        access.admit(ADMIN, "m", NEAR, {})
+    with pytest.raises(PermissionDeniedError, match="command"):
+        Access(Tokens(path), "none").admit(ADMIN, "m", NEAR, bearing("k"))
 
 
 @pytest.mark.parametrize(
