@@ -38,6 +38,8 @@ __all__ = ["Catalog", "CatalogView", "Entry", "Kind", "Removed", "Retraction"]
 
 _ATTEMPTS = 50
 _WAIT_S = 0.01
+_LAG_WAITS_S = 0.05, 0.5, 1.0
+"""A writer at work is no lag: so long the tables are given to be brought up to date."""
 
 
 class Catalog:
@@ -129,10 +131,15 @@ class Catalog:
         """
         state = CatalogState(self._root)
         try:
-            state.read()
-            return state.lag()
+            for wait_s in (*_LAG_WAITS_S, 0):
+                state.read()
+                lag = state.lag()
+                if not lag:
+                    break
+                time.sleep(wait_s)
         except CellkinError as error:
             return [error.message]
+        return lag
 
     @property
     def has_journal(self) -> bool:
@@ -314,13 +321,13 @@ class Catalog:
 
     def _change(self, decide: Callable[[CatalogView], Change]) -> None:
         """Record what is decided by the catalog as it is; once more where another was first."""
-        for attempt in range(_ATTEMPTS):
+        for attempt in range(1, _ATTEMPTS + 1):
             with self._lock:
                 if self._state.append(decide(self.view())):
                     self._state.mirror()
                     return
             # Writers that run in step would meet again.
-            time.sleep(random.uniform(0, _WAIT_S * min(attempt + 1, 10)))
+            time.sleep(random.uniform(0, _WAIT_S * min(attempt, 10)))
         raise ConflictError(
             f"the catalog of the store at {self._root}: other writers were first {_ATTEMPTS} times "
             "in a row and nothing was changed; run the command again when they are done"

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from cellkin.store.catalog_rows import CATALOG, MARKS, TABLES, CatalogRows
 from cellkin.store.catalog_tables import CatalogTables
 from cellkin.store.failures import RAISED
-from cellkin.store.journal import FOLDER, Change, Journal, Row
+from cellkin.store.journal import FOLDER, Change, Journal, Record, Row
 from cellkin.store.small_files import small_files
-from cellkin.wire.errors import CellkinError, IntegrityError, UnavailableError
+from cellkin.wire.errors import CellkinError, ConflictError, IntegrityError, UnavailableError
 
 _log = logging.getLogger("cellkin.store")
 _ROUNDS = 3
@@ -45,6 +45,7 @@ class CatalogState:
         self._last_removal = 0
         # Keys that tables without a journal had: none of them may be missing later.
         self._seen: dict[str, set[str]] = {table: set() for table in TABLES}
+        self._last_read: _Tables = {}
         self._compared: dict[str, Sequence[Row]] = {}
 
     @property
@@ -71,7 +72,7 @@ class CatalogState:
             If the place has tables of versions, whose catalog was lost.
         """
         self._tables.refuse_remains()
-        self._journal.append(Change())  # or another process did
+        self._append(Change())  # or another process did
         self.read()
         self.mirror()
 
@@ -89,6 +90,7 @@ class CatalogState:
         # The tables first: whatever they have was in the journal before.
         tables = {table: self._tables.read(table, not self.has_journal) for table in TABLES}
         self._catch_up()
+        self._last_read = tables
         if not self.has_journal:
             self._rows = self._unrecorded(tables)
         self._continue()
@@ -101,11 +103,12 @@ class CatalogState:
     def append(self, change: Change) -> bool:
         """Record a change; False, and nothing happens, where another writer was first.
 
-        Before the first, the journal is begun with what the tables have.
+        Where there is no journal, one is begun with what the tables have, and nothing else is done.
         """
-        if not self.has_journal and not self._begin():
+        if not self.has_journal:
+            self._begin()
             return False
-        return self._journal.append(change)
+        return self._append(change)
 
     def mirror(self) -> None:
         """Bring the tables up to date; where they cannot be now, the next writer will.
@@ -113,10 +116,11 @@ class CatalogState:
         The change that was recorded is made whether or not this succeeds, so it raises nothing.
         """
         try:
+            tables = self._last_read
             for _ in range(_ROUNDS):
-                self._catch_up()
-                if not self._mirror_once():
+                if self._mirror(tables):
                     return
+                tables = {table: self._tables.read(table) for table in TABLES}
         except (CellkinError, *RAISED) as error:
             _log.warning(
                 "the tables of the catalog of %s could not be brought up to date, which the next "
@@ -132,7 +136,7 @@ class CatalogState:
             As `read` does, but not where the journal was taken away.
         """
         self._catch_up()
-        while not self.has_journal:
+        if not self.has_journal:
             self._begin(again=True)
         self.read()
         self.mirror()
@@ -141,7 +145,7 @@ class CatalogState:
         """Return what the tables lack of the journal, in words, as it was read last."""
         found = []
         for table in TABLES if self.has_journal else ():
-            rows = self._tables.read(table)
+            rows = self._last_read[table]
             put, removed = self._difference(table, rows or [])
             if rows is None:
                 found.append(f"the table {table} is not there")
@@ -158,20 +162,27 @@ class CatalogState:
 
     def _catch_up(self) -> None:
         for record in self._journal.catch_up():
-            if record.number == 1:
-                self._rows = CatalogRows()
-            if record.number == 1 or any(record.change.removed.values()):
-                self._last_removal = record.number
-            self._rows.apply(record.change, record.at)
+            self._apply(record)
 
-    def _begin(self, again: bool = False) -> bool:
-        """Write the first record, with all that the tables have."""
+    def _append(self, change: Change) -> bool:
+        record = self._journal.append(change)
+        if record is not None:
+            self._apply(record)
+        return record is not None
+
+    def _apply(self, record: Record) -> None:
+        if record.number == 1:
+            self._rows = CatalogRows()
+        if record.number == 1 or any(record.change.removed.values()):
+            self._last_removal = record.number
+        self._rows.apply(record.change, record.at)
+
+    def _begin(self, again: bool = False) -> None:
+        """Write the first record, with all that the tables have, unless another process did."""
         tables = {table: self._tables.read(table) for table in TABLES}
         rows = self._unrecorded(tables, again)
         put = {table: list(rows.standing[table].values()) for table in TABLES}
-        begun = self._journal.append(Change(put))
-        self._catch_up()
-        return begun
+        self._append(Change(put))
 
     def _unrecorded(self, tables: _Tables, again: bool = False) -> CatalogRows:
         """Return the rows of tables that no journal stands behind."""
@@ -252,16 +263,21 @@ class CatalogState:
         put = [row for key, row in stands.items() if there.get(key) != row]
         return put, [key for key in there if key not in stands]
 
-    def _mirror_once(self) -> bool:
-        """Write what the tables lack; say whether they lacked anything."""
-        lacked = False
-        for table in TABLES:
-            rows = self._tables.read(table)
-            put, removed = self._difference(table, rows or [])
-            if rows is None or put or removed:
-                self._tables.write(table, put, removed)
-                lacked = True
-        return lacked
+    def _mirror(self, tables: _Tables) -> bool:
+        """Write what the tables lack; False where another writer came between."""
+        number = len(self._journal)
+        try:
+            for table, rows in tables.items():
+                put, removed = self._difference(table, rows or [])
+                if rows is None:
+                    self._tables.make(table)
+                if put or removed:
+                    self._tables.write(table, put, removed)
+        except ConflictError:
+            return False
+        # Where one was faster, older rows may have replaced its own.
+        self._catch_up()
+        return len(self._journal) == number
 
     def _end(self) -> Row:
         number = self._last_removal

@@ -74,8 +74,19 @@ class CatalogTables:
         """Say whether something of a table is there, readable or not."""
         return bool(self._files.names(f"{table}.lance"))
 
+    def make(self, table: str) -> None:
+        """Make a table that is not there.
+
+        Raises
+        ------
+        ConflictError
+            If another writer made it.
+        """
+        with writing(f"table {table} of the store at {self._root}"):
+            lance.write_dataset(_SCHEMAS[table].empty_table(), self._uri(table), mode="create")
+
     def write(self, table: str, put: Sequence[Row], removed: Sequence[str]) -> None:
-        """Put rows in the place of those of the same key and remove others; make the table first.
+        """Put rows in the place of those of the same key, and remove others.
 
         Raises
         ------
@@ -84,8 +95,6 @@ class CatalogTables:
         """
         uri, columns = self._uri(table), _SCHEMAS[table]
         with writing(f"table {table} of the store at {self._root}"):
-            if self.read(table) is None:
-                lance.write_dataset(columns.empty_table(), uri, mode="create")
             if put:
                 rows = pa.Table.from_pylist([dict(row) for row in put], schema=columns)
                 merge = lance.dataset(uri).merge_insert(["key"])

@@ -134,7 +134,7 @@ class Journal:
         for expected, number in enumerate(numbers, max(known, 1)):
             if number != expected:
                 raise self._damaged(expected, "is missing")
-        contents = self._files.read_all([_path(number) for number in numbers])
+        contents = self._files.read_all([record_path(number) for number in numbers])
         digests, records = list(self._digests), []
         for number, content in zip(numbers, contents, strict=True):
             record = self._record(number, content)
@@ -150,8 +150,8 @@ class Journal:
         self._store = records[0].store if records else self._store
         return records
 
-    def append(self, change: Change) -> bool:
-        """Write the next record; False, and nothing is written, where another writer was first."""
+    def append(self, change: Change) -> Record | None:
+        """Write the next record and return it; None, and nothing done, where another was first."""
         fields = {
             "format": _FORMAT,
             "store": self._store or uuid.uuid4().hex,
@@ -163,7 +163,13 @@ class Journal:
             "put": {table: [dict(row) for row in rows] for table, rows in change.put.items()},
             "removed": {table: list(keys) for table, keys in change.removed.items()},
         }
-        return self._files.create(_path(len(self) + 1), _encode(fields))
+        content = _encode(fields)
+        if not self._files.create(record_path(len(self) + 1), content):
+            return None
+        record = self._record(len(self) + 1, content)
+        self._digests.append(record.digest)
+        self._store = record.store
+        return record
 
     def _numbers(self, known: int) -> list[int]:
         """Return the numbers of the records there are, from the last known one on."""
@@ -216,7 +222,8 @@ def _name(number: int) -> str:
     return f"{number:08d}.json"
 
 
-def _path(number: int) -> str:
+def record_path(number: int) -> str:
+    """Return where a record is, relative to the store."""
     return f"{FOLDER}/{_name(number)}"
 
 
