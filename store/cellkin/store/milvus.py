@@ -3,7 +3,10 @@
 An index of this kind has its vectors in a Milvus collection, and everything else, from the cell
 space to the labels that vote, where every index has it. ``milvus://HOST:PORT`` is a server or
 cluster; ``milvus:///PATH.db`` is a file that Milvus Lite keeps, which one process opens at a time.
-A token is read from the environment, ``MILVUS_TOKEN``, and stored nowhere.
+
+A token is read from the environment, ``MILVUS_TOKEN``, and stored nowhere. The files of an index
+name the host to ask, and a store may come from elsewhere: so the token goes to hosts alone that the
+environment names, ``MILVUS_TOKEN_HOSTS``, or the command that fills a collection.
 """
 
 import json
@@ -44,6 +47,8 @@ class MilvusNeighbors:
         Its name.
     n, dim
         Vectors, and their width.
+    trusted
+        Whether the token goes to any host that the URI names.
 
     Raises
     ------
@@ -51,12 +56,12 @@ class MilvusNeighbors:
         If Milvus cannot be reached or lacks the collection.
     """
 
-    def __init__(self, uri: str, collection: str, n: int, dim: int) -> None:
+    def __init__(self, uri: str, collection: str, n: int, dim: int, trusted: bool = False) -> None:
         self.uri = uri
         self.collection = collection
         self.dim = dim
         self._n = n
-        self._client = _connect(uri)
+        self._client = _connect(uri, trusted)
         if not _asked(uri, lambda: self._client.has_collection(collection)):
             raise UnavailableError(
                 f"{uri} has no collection {collection}; it was dropped there, index the cells again"
@@ -66,7 +71,8 @@ class MilvusNeighbors:
     @classmethod
     def load(cls, folder: Path, space: str) -> "MilvusNeighbors":
         """Connect to the collection that an index's files name."""
-        return cls(**json.loads(cls.path(folder, space).read_text()))
+        place = json.loads(cls.path(folder, space).read_text())
+        return cls(place["uri"], place["collection"], place["n"], place["dim"])
 
     @staticmethod
     def path(folder: Path, space: str) -> Path:
@@ -150,7 +156,7 @@ def fill_collection(
     Parameters
     ----------
     uri
-        ``milvus://...``.
+        ``milvus://...``, as who runs the command gives it: the token goes there.
     collection
         Its name.
     dim, n
@@ -160,13 +166,13 @@ def fill_collection(
     progress
         Called with the cells written and to be written.
     """
-    client = _connect(uri)
+    client = _connect(uri, trusted=True)
     try:
         if _asked(uri, lambda: _n_rows(client, collection)) != n:
             _asked(uri, lambda: _fill(client, collection, dim, n, rows, progress))
     finally:
         client.close()
-    return MilvusNeighbors(uri, collection, n, dim)
+    return MilvusNeighbors(uri, collection, n, dim, trusted=True)
 
 
 def _n_rows(client: Any, collection: str) -> int:
@@ -215,7 +221,7 @@ def _fill(
     client.flush(collection)
 
 
-def _connect(uri: str) -> Any:
+def _connect(uri: str, trusted: bool) -> Any:
     if not uri.startswith(SCHEME) or not uri.removeprefix(SCHEME).strip("/"):
         raise InvalidArgumentError(
             f"{uri!r} is no Milvus; give milvus://HOST:PORT, or milvus:///PATH.db for a local file"
@@ -227,8 +233,17 @@ def _connect(uri: str) -> Any:
         raise MissingDependencyError(
             "Milvus's client is not installed; pip install 'cellkin[milvus]'"
         ) from error
-    token = os.environ.get("MILVUS_TOKEN", "")
     address = place if place.startswith("/") else f"http://{place}"
+    token = os.environ.get("MILVUS_TOKEN", "")
+    hosts = os.environ.get("MILVUS_TOKEN_HOSTS", "").split(",")
+    if token and not trusted and place not in map(str.strip, hosts):
+        try:
+            return _asked(uri, lambda: MilvusClient(uri=address))
+        except UnavailableError as error:
+            raise UnavailableError(
+                f"{error.message}; MILVUS_TOKEN was not sent, for the files of the index name this "
+                f"host and you do not: if you trust it, set MILVUS_TOKEN_HOSTS={place}"
+            ) from error
     return _asked(uri, lambda: MilvusClient(uri=address, token=token))
 
 
