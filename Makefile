@@ -6,6 +6,8 @@ EXTRAS := cpu,cells,embed,milvus,openai,ray,server,traces
 BIN := $(VENV)/bin
 TORCH := 2.13.0
 PROTOC_VENV := .venv-protos
+# Tests of one file stay in one process, for they share servers and stores.
+TESTS := -m "not gpu and not slow" -n 2 --dist loadfile
 NEWER := 3.14 3.13 3.12
 STUBS := clients/python
 PROTOS := $(wildcard protos/cellkin/v1/*.proto)
@@ -58,17 +60,17 @@ check: dev protos  ## Format, lint, types, import contracts, protos, stubs fresh
 	$(BIN)/mypy store indexer server clients/python clients/cli tests
 
 test: dev  ## Run the tests that take no GPU and no many minutes.
-	$(BIN)/pytest -m "not gpu and not slow"
+	$(BIN)/pytest $(TESTS)
 
 test-newest:  ## Run the tests of readers and client on the newest Python of this machine beside 3.11.
 	@if python=$$(.ci/python $(NEWER)); then \
 	  $(MAKE) VENV=.venv-newest PYTHON=$$python EXTRAS=cells,cpu,server dev && \
-	  .venv-newest/bin/pytest -m "not gpu and not slow" tests/unit/matrices tests/unit/client tests/unit/wire; \
+	  .venv-newest/bin/pytest $(TESTS) tests/unit/matrices tests/unit/client tests/unit/wire; \
 	else echo "tests on a newer Python were NOT run: there is none of $(NEWER) here"; fi
 
 test-python-%:  ## Run the tests on another Python of this machine: make test-python-3.12.
 	$(MAKE) VENV=.venv-$* PYTHON=$$(.ci/python $*) dev
-	.venv-$*/bin/pytest -m "not gpu and not slow"
+	.venv-$*/bin/pytest $(TESTS)
 
 test-gpu: dev  ## Run the tests that need a CUDA device; without one they are skipped, with the reason.
 	$(BIN)/pytest -m gpu -rs
