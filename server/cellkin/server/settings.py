@@ -1,8 +1,10 @@
 """Settings of the server process."""
 
 import ipaddress
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -10,13 +12,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from cellkin.store.machine import n_cores
 from cellkin.wire.errors import InvalidArgumentError
 
+PREFIX = "CELLKIN_SERVER__"
+
 
 class ServerSettings(BaseSettings):
     """What a server runs with; every field can be set as ``CELLKIN_SERVER__FIELD``."""
 
-    model_config = SettingsConfigDict(
-        env_prefix="CELLKIN_SERVER__", frozen=True, use_attribute_docstrings=True
-    )
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, use_attribute_docstrings=True)
 
     store: str
     """URI of the store."""
@@ -39,13 +41,21 @@ class ServerSettings(BaseSettings):
     """PEM file of the authorities whose certificates clients must have; without it none."""
     tokens: Path | None = None
     """File of the SHA-256 of bearer tokens with names and roles; read again when it changes."""
+    admin: Literal["local", "token", "none"] | None = None
+    """Who may change what is served: this machine, whoever has the role, or nobody.
+
+    Where not given: the role where there are tokens; without them this machine, if no other can
+    reach the server and no other layer is said to stand before it, else nobody.
+    """
 
     metrics: str = ""
-    """``host:port`` of the Prometheus page, further processes on the next ports; empty for none."""
+    """``host:port`` of the page of metrics, further processes on the next ports; empty for none."""
     traces: str = ""
     """URL of the OpenTelemetry collector that takes traces by OTLP over HTTP; empty for none."""
     json_logs: bool = False
     """Whether log lines are JSON."""
+    request_log: bool = False
+    """Whether every request leaves a line in the log."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     """Requests worked on at once, those that wait for a shared search among them."""
@@ -80,20 +90,74 @@ class ServerSettings(BaseSettings):
 
     @model_validator(mode="after")
     def _whole(self) -> "ServerSettings":
-        host, _ = parse_address(self.listen, "listen")
-        if self.metrics:
-            parse_address(self.metrics, "metrics")
         if (self.tls_cert is None) != (self.tls_key is None):
             raise InvalidArgumentError("tls_cert and tls_key go together; give both or neither")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise InvalidArgumentError("tls_client_ca asks for TLS; give tls_cert and tls_key too")
+        for what, address in (("listen", self.listen), ("metrics", self.metrics)):
+            if address or what == "listen":
+                self._check_encrypted(what, address)
+        self._check_admin()
+        return self
+
+    def _check_encrypted(self, what: str, address: str) -> None:
+        host, _ = parse_address(address, what)
         if self.tls_cert is None and not self.plaintext and not is_this_machine(host):
             raise InvalidArgumentError(
-                f"{self.listen} can be reached from other machines, and without TLS whatever is "
+                f"{what} {address} can be reached from other machines, and without TLS whatever is "
                 "asked, and any token, can be read on the way; give --tls-cert and --tls-key, or "
                 "--plaintext if another layer encrypts"
             )
-        return self
+
+    def _check_admin(self) -> None:
+        if self.admin == "token" and self.tokens is None:
+            raise InvalidArgumentError("admin is token and there are none; give --tokens FILE too")
+        if self.admin != "local":
+            return
+        if self.tokens is not None:
+            raise InvalidArgumentError(
+                "admin is local, and with a token file every request needs a token; give "
+                "--admin token, and the role admin to those who may"
+            )
+        if self.plaintext:
+            raise InvalidArgumentError(
+                "admin is local and --plaintext says that another layer stands before the server: "
+                "behind a proxy every caller seems to be on this machine; give --tokens FILE, or "
+                "--admin none"
+            )
+
+    @property
+    def administered_by(self) -> str:
+        """Who may change what is served: ``local``, ``token`` or ``none``."""
+        if self.admin is not None:
+            return self.admin
+        if self.tokens is not None:
+            return "token"
+        alone = is_this_machine(parse_address(self.listen, "listen")[0]) and not self.plaintext
+        return "local" if alone else "none"
+
+
+def check_environment(names: Iterable[str]) -> None:
+    """Refuse environment variables of the server's prefix that are no setting.
+
+    Parameters
+    ----------
+    names
+        Of all variables.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If there is one, with what it may mean.
+    """
+    known = sorted(ServerSettings.model_fields)
+    for name in sorted(names):
+        setting = name.lower().removeprefix(PREFIX.lower())
+        if not name.upper().startswith(PREFIX) or setting in known:
+            continue
+        near = get_close_matches(setting, known, 1)
+        meant = f"did you mean {PREFIX}{near[0].upper()}?" if near else "--print-config shows all"
+        raise InvalidArgumentError(f"{name} is no setting of the server; {meant}")
 
 
 def parse_address(text: str, what: str) -> tuple[str, int]:
