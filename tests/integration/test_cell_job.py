@@ -36,11 +36,16 @@ from cellkin.indexer.spaces.readout import Votes
 from cellkin.space.recipe import TEXT_V1, TEXT_V1_NT_XENT, TEXT_V2
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.cell_index import read_cell_index
-from cellkin.store.cell_table import cell_table, read_vectors
+from cellkin.store.cell_table import cell_table
+from cellkin.store.cell_vectors import read_vectors
 from cellkin.store.maintenance import collect, damage, orphans
 from cellkin.store.quality import read_qualities
 from cellkin.store.store import Store
-from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
+from cellkin.wire.errors import (
+    FailedPreconditionError,
+    IntegrityError,
+    InvalidArgumentError,
+)
 from cellkin.wire.names import VersionName
 from cellkin.wire.terms import control_caution
 
@@ -309,6 +314,27 @@ def test_references_placed_apart_in_one_space_can_be_merged(
     assert merged.manifest["merged_from"][0] == first.full_name
     with pytest.raises(InvalidArgumentError, match="170 cell names repeat"):
         merge_indexes(store, "twice", [VersionName("merged"), VersionName("first")])
+
+
+def test_damage_is_not_carried_into_a_new_version(store: Store, files: list[Path]) -> None:
+    first = make(store, files[:1], name="first")
+    stored = np.concatenate([b["vector"].flatten() for b in cell_table(store, first).batches()])
+    (data,) = (Path(store.uri) / "cells-first.lance" / "data").iterdir()
+    place_like(store, "second", Reference(files[1:], "cell_type"), VersionName("first"))
+    content = bytearray(data.read_bytes())
+    at = content.find(stored[:8].tobytes())
+    assert at >= 0
+    content[at] ^= 1
+    data.write_bytes(content)
+    before = store.catalog.entries()
+    with pytest.raises(IntegrityError, match="restore a backup or index the cells again"):
+        append_cells(store, VersionName("first"), Reference(files[1:], "cell_type"))
+    with pytest.raises(IntegrityError, match="restore a backup or index the cells again"):
+        merge_indexes(store, "merged", [VersionName("second"), VersionName("first")])
+    assert store.catalog.entries() == before
+    with pytest.raises(IntegrityError):
+        list(read_vectors(store, first).batches())
+    assert "do not have the digest" in damage(store, first)
 
 
 def test_indexes_of_two_spaces_cannot_be_merged(store: Store, files: list[Path]) -> None:

@@ -22,7 +22,8 @@ from cellkin.indexer.cells.job import (
 from cellkin.indexer.cells.sources import Reference
 from cellkin.store.catalog import Kind
 from cellkin.store.cell_index import read_cell_index
-from cellkin.store.cell_table import cell_table, read_vectors
+from cellkin.store.cell_table import cell_table
+from cellkin.store.cell_vectors import read_vectors
 from cellkin.store.maintenance import damage
 from cellkin.store.store import Store
 from cellkin.v1 import cell_service_pb2 as wire

@@ -16,7 +16,7 @@ import pytest
 
 from cellkin.store.catalog import Kind
 from cellkin.store.cell_index import read_cell_index
-from cellkin.store.cell_table import read_vectors
+from cellkin.store.cell_vectors import read_vectors
 from cellkin.store.maintenance import collect, damage, orphans
 from cellkin.store.store import Store
 from cellkin.wire.names import VersionName

@@ -21,16 +21,18 @@ from cellkin.space.reference import Reference
 from cellkin.space.vectors import unit_rows
 from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import EXPRESSION, TEXT, CellIndex, read_cell_index
-from cellkin.store.cell_table import CellTable, CellVectors, cell_table
+from cellkin.store.cell_table import CellTable, cell_table
+from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.certificate import Certificate
 from cellkin.store.corpus import GeneNames
 from cellkin.store.exact_search import search_exactly
 from cellkin.store.neighbors import Found, NeighborIndex
+from cellkin.store.row_digests import BLOCK_ROWS
 from cellkin.store.store import Store
 from cellkin.store.strings import Strings
 from cellkin.wire.errors import IntegrityError
 
-_PROBES = 64
+_PROBES, _PROBED_BLOCKS = 64, 8
 _PAIRS = 100_000
 _PART = 10_000
 # Where a binomial share is within so many standard errors of the certified one.
@@ -297,7 +299,7 @@ def test_index(entry: Entry, index: CellIndex, vectors: Mapping[str, CellVectors
             f"{len(index.cells.ids)} cells, or other labels, where the manifest says {n} cells; "
             "publish it again"
         )
-    rows = np.unique(np.linspace(0, n - 1, _PROBES).astype(np.int64))
+    rows = _probes(n, entry.digest)
     probes = vectors[space].take(rows)
     placed = np.einsum("nd,nd->n", probes, probes) > 0
     if not placed.any():
@@ -315,6 +317,19 @@ def test_index(entry: Entry, index: CellIndex, vectors: Mapping[str, CellVectors
             f"found themselves, where its certificate promises at least {least:.0%}; "
             "publish it again"
         )
+
+
+def _probes(n: int, digest: str) -> Int64Vector:
+    """Choose cells from a few blocks of rows, of which each is read and compared as a whole."""
+    rng = np.random.default_rng(list(digest.encode()))
+    blocks = rng.permutation(-(-n // BLOCK_ROWS))[:_PROBED_BLOCKS]
+    each = -(-_PROBES // len(blocks))
+    first = np.sort(blocks) * BLOCK_ROWS
+    sizes = np.minimum(BLOCK_ROWS, n - first)
+    drawn = [
+        at + np.sort(rng.permutation(size)[:each]) for at, size in zip(first, sizes, strict=True)
+    ]
+    return np.concatenate(drawn).astype(np.int64)
 
 
 def _least_share(certificate: dict[str, Any] | None, n: int) -> float:

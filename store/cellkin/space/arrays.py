@@ -10,6 +10,7 @@ Float32Vector: TypeAlias = npt.NDArray[np.float32]
 Int64Vector: TypeAlias = npt.NDArray[np.int64]
 Int32Vector: TypeAlias = npt.NDArray[np.int32]
 UInt8Vector: TypeAlias = npt.NDArray[np.uint8]
+UInt8Matrix: TypeAlias = npt.NDArray[np.uint8]
 BoolVector: TypeAlias = npt.NDArray[np.bool_]
 CsrMatrix: TypeAlias = Any
 """A scipy.sparse.csr_matrix or csr_array; scipy has no types."""

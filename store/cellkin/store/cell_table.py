@@ -1,8 +1,10 @@
 """The cells of a reference as a Lance table: parts that were written anywhere, committed once."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property, partial
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import PurePosixPath
 from typing import Any
 
 import lance
@@ -10,26 +12,30 @@ import numpy as np
 import pyarrow as pa
 
 from cellkin.space.arrays import Float32Matrix, Int64Vector
-from cellkin.space.projection import CellSpace, place_means
-from cellkin.space.readout import neighbor_vectors
 from cellkin.store.catalog import Entry
-from cellkin.store.cell_index import (
-    EXPRESSION,
-    TEXT,
-    read_readout,
-    read_text_space,
-    space_digests,
-)
 from cellkin.store.cell_rows import vector_matrix
-from cellkin.store.digest import rows_digest
+from cellkin.store.checked_tables import what_of
+from cellkin.store.digest import in_batches, rows_digest
+from cellkin.store.failures import reading
+from cellkin.store.row_digests import (
+    BLOCK_ROWS,
+    READ_ROWS,
+    ROW_DIGESTS,
+    RowChecks,
+    RowDigester,
+    RowDigests,
+    with_their_group,
+)
 from cellkin.store.schema import cells_schema
 from cellkin.store.store import Store
-from cellkin.wire.errors import FailedPreconditionError, IntegrityError
+from cellkin.wire.errors import ConflictError, IntegrityError
 
 CELLS = "cells-"
 """How the names of tables of cells begin."""
 
-_BATCH_ROWS = 8192
+_INSTEAD = "restore a backup or index the cells again"
+# Read at once to be compared, where only some of their rows are asked for.
+_BLOCKS = READ_ROWS // BLOCK_ROWS
 
 
 def table_name(name: str) -> str:
@@ -39,6 +45,19 @@ def table_name(name: str) -> str:
 
 class CellTable:
     """One version of the cells of a reference; get one by `commit_rows` or `cell_table`.
+
+    Rows whose digests are known are compared with them where they are first read, block by block.
+
+    Parameters
+    ----------
+    name
+        The Lance table.
+    dataset
+        Its version.
+    what
+        What errors call the rows.
+    digests
+        Of the rows, None where they are not known yet.
 
     Attributes
     ----------
@@ -52,40 +71,164 @@ class CellTable:
         The columns.
     """
 
-    def __init__(self, name: str, dataset: lance.LanceDataset) -> None:
+    def __init__(
+        self,
+        name: str,
+        dataset: lance.LanceDataset,
+        what: str = "",
+        digests: RowDigests | None = None,
+    ) -> None:
         self._dataset = dataset
         self.name = name
         self.version: int = dataset.version
-        self.n_cells: int = dataset.count_rows()
+        self._what = what or f"table {name} version {self.version}"
+        with self._reading():
+            self.n_cells: int = dataset.count_rows()
         columns = dataset.schema
 
         def width(name: str) -> int:
-            return columns.field(name).type.list_size if name in columns.names else 0
+            # Of a damaged table a column may be of any type; its digest is another then.
+            kind = columns.field(name).type if name in columns.names else None
+            return getattr(kind, "list_size", 0)
 
-        self.dim: int = width("vector")
-        self.expression_dim: int = width("expression")
+        self.dim, self.expression_dim = width("vector"), width("expression")
+        self._widths = {"vector": self.dim, "expression": self.expression_dim}
         self.schema = cells_schema(self.dim, self.expression_dim)
+        self._checks = None if digests is None else RowChecks(digests, self._what)
+
+    def _reading(self) -> AbstractContextManager[None]:
+        return reading(self._what, _INSTEAD)
 
     def column(self, name: str) -> pa.ChunkedArray:
         """Read one of ``id``, ``label`` and ``batch``, in the order of the rows."""
-        return self._dataset.to_table(columns=[name])[name]
+        return pa.chunked_array([batch[name] for batch in self.batches([name])], pa.string())
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in order, some thousand at a time."""
-        yield from self._dataset.to_batches(
-            columns=columns, batch_size=_BATCH_ROWS, scan_in_order=True,
-            batch_readahead=2, fragment_readahead=2,
-        )  # fmt: skip
+        """Yield the rows in order, some thousand at a time.
 
-    @cached_property
+        Raises
+        ------
+        IntegrityError
+            If some are not those that were published; those before were yielded.
+        """
+        columns = self.schema.names if columns is None else columns
+        if self._checks is None or self._checks.are_done(columns):
+            yield from self._stored(columns)
+            return
+        first = 0
+        for batch in in_batches(self._stored(with_their_group(columns)), READ_ROWS):
+            with self._reading():
+                self._checks.compare(first, batch)
+            first += len(batch)
+            yield batch.select(columns)
+        self._require_all(first)
+
+    def _stored(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        with self._reading():
+            yield from self._dataset.to_batches(
+                columns=columns, batch_size=READ_ROWS, scan_in_order=True,
+                batch_readahead=2, fragment_readahead=2,
+            )  # fmt: skip
+
+    def _require_all(self, n_rows: int) -> None:
+        if n_rows != self.n_cells:
+            raise IntegrityError(
+                f"{self._what}: {n_rows} rows where there are to be {self.n_cells}; {_INSTEAD}"
+            )
+
+    @property
     def digest(self) -> str:
         """The SHA-256 of the rows, hexadecimal; reads them all, once."""
-        return rows_digest(self.schema, self.batches())
+        return self._digested[0]
+
+    @property
+    def row_digests(self) -> RowDigests:
+        """The digests of the blocks of rows; reads them all, once."""
+        return self._digested[1]
+
+    @cached_property
+    def _digested(self) -> tuple[str, RowDigests]:
+        digester = RowDigester()
+        with self._reading():
+            rows = digester.through(self._stored(self.schema.names))
+            digest = rows_digest(self.schema, rows)
+        # What is read from now on must be what the digests were taken of.
+        self._checks = self._checks or RowChecks(digester.digests, self._what)
+        return digest, digester.digests
+
+    def require_digest(self, digest: str) -> None:
+        """Read all rows, and refuse them where they do not have a digest.
+
+        Raises
+        ------
+        IntegrityError
+            If they have not, or cannot be read.
+        """
+        if self.digest != digest:
+            raise IntegrityError(
+                f"{self._what} do not have the digest {digest[:16]} of the catalog; the data was "
+                f"changed or damaged, {_INSTEAD}"
+            )
+
+    def require_start(self, base: "CellTable") -> None:
+        """Refuse rows that do not begin with those of another table; reads them all.
+
+        Raises
+        ------
+        IntegrityError
+            If they do not.
+        """
+        whole = base.n_cells // BLOCK_ROWS
+        same = self.row_digests.begin_with(base.row_digests, whole)
+        if same and base.n_cells % BLOCK_ROWS:
+            rest = np.arange(whole * BLOCK_ROWS, base.n_cells)
+            parts = [self._taken(rest, name) for name in self.schema.names]
+            batch = pa.RecordBatch.from_arrays(parts, schema=self.schema)
+            RowChecks(base.row_digests, base._what).compare(int(rest[0]), batch)
+        if not same:
+            raise IntegrityError(
+                f"{base._what} were changed or damaged while they were read; {_INSTEAD}"
+            )
 
     def take_vectors(self, rows: Int64Vector, column: str) -> Float32Matrix:
-        """Return the (n_rows, dim) float32 vectors of rows of ascending number."""
-        taken = self._dataset.take(np.asarray(rows).tolist(), columns=[column])
-        return vector_matrix(taken[column].combine_chunks())
+        """Return the (n_rows, dim) float32 vectors of rows of ascending number.
+
+        Raises
+        ------
+        IntegrityError
+            If a block that they lie in is not as it was published.
+        """
+        checks = self._checks
+        left = np.empty(0, np.int64) if checks is None else checks.left(column, rows)
+        if checks is None or not len(left):
+            return vector_matrix(self._taken(rows, column))
+        vectors: Float32Matrix = np.empty((len(rows), self._widths[column]), np.float32)
+        done = ~np.isin(rows // BLOCK_ROWS, left)
+        if done.any():
+            vectors[done] = vector_matrix(self._taken(rows[done], column))
+        for start in range(0, len(left), _BLOCKS):
+            blocks = left[start : start + _BLOCKS]
+            every = (blocks[:, None] * BLOCK_ROWS + np.arange(BLOCK_ROWS)).ravel()
+            every = every[every < self.n_cells]
+            read = self._taken(every, column)
+            for block in blocks:
+                at = int(np.searchsorted(every, block * BLOCK_ROWS))
+                part = read.slice(at, BLOCK_ROWS)
+                checks.compare(
+                    int(block) * BLOCK_ROWS, pa.RecordBatch.from_arrays([part], names=[column])
+                )
+            mine = np.isin(rows // BLOCK_ROWS, blocks)
+            vectors[mine] = vector_matrix(read)[np.searchsorted(every, rows[mine])]
+        return vectors
+
+    def _taken(self, rows: Int64Vector, column: str) -> pa.Array:
+        with self._reading():
+            taken = self._dataset.take(rows.tolist(), columns=[column])[column].combine_chunks()
+        if len(taken) != len(rows):
+            raise IntegrityError(
+                f"{self._what}: {len(taken)} rows where {len(rows)} were asked for; {_INSTEAD}"
+            )
+        return taken
 
     def parts(self) -> list[str]:
         """Return the files of the rows, as JSON for `commit_rows`."""
@@ -114,6 +257,11 @@ def commit_rows(store: Store, name: str, schema: pa.Schema, parts: Sequence[str]
         From `cells_schema`.
     parts
         What `write_rows` returned, or the `CellTable.parts` of another version of the table.
+
+    Raises
+    ------
+    ConflictError
+        If files of them are gone.
     """
     uri = store.table_uri(table_name(name))
     fragments = [lance.FragmentMetadata.from_json(part) for part in parts]
@@ -121,49 +269,68 @@ def commit_rows(store: Store, name: str, schema: pa.Schema, parts: Sequence[str]
     # and the versions before stay as they are.
     operation = lance.LanceOperation.Overwrite(schema, fragments)
     dataset = lance.LanceDataset.commit(uri, operation)
+    data = store.files.walk(f"{table_name(name)}.lance/data")
+    there = {PurePosixPath(file.path).name for file in data}
+    if not row_files(store, table_name(name), [dataset.version]) <= there:
+        raise ConflictError(
+            f"cell index {name!r}: rows that this run wrote were removed meanwhile, by a `gc` with "
+            "an age below the time that the run takes; nothing was published, run it again"
+        )
     # A tag keeps Lance's clean-up away from the version.
     dataset.tags.create(f"cells-{dataset.version}", dataset.version)
     return CellTable(table_name(name), dataset)
 
 
 def cell_table(store: Store, entry: Entry) -> CellTable:
-    """Return the cells of an index version.
+    """Return the cells of an index version, compared with their digests as they are read.
+
+    An index that was made without digests of blocks has all of its rows compared, once on a
+    machine.
 
     Raises
     ------
     IntegrityError
-        If they cannot be read.
+        If they are not those that were published, or cannot be read.
+    UnavailableError
+        If they cannot be read now.
     """
-    table = entry.manifest["table"]
-    try:
-        uri, version = store.table_uri(table), entry.manifest["table_version"]
-        return CellTable(table, lance.dataset(uri, version=version))
-    except (ValueError, OSError, RuntimeError) as error:
-        raise IntegrityError(
-            f"cell index {entry.full_name}: its cells cannot be read ({error}); index them again"
-        ) from error
+    if ROW_DIGESTS in entry.manifest["files"]:
+        digests = RowDigests.load(store.index_folder(entry, again=False))
+        return _opened(store, entry, digests)[1]
+    dataset, cells = _opened(store, entry)
+    digest = entry.manifest["rows_digest"]
+    store.checked.once(entry, digest, dataset, lambda: cells.require_digest(digest))
+    return cells
 
 
-def check_rows(store: Store, entry: Entry) -> None:
-    """Refuse rows that are not those the version was made with; reads them all.
+def check_rows(store: Store, entry: Entry) -> CellTable:
+    """Return the cells of an index version after all of them were read and compared.
 
     Raises
     ------
     IntegrityError
-        If their digest differs or they cannot be read.
+        If they are not those that were published, or cannot be read.
+    UnavailableError
+        If they cannot be read now.
     """
-    cells = cell_table(store, entry)
-    try:
-        digest = cells.digest
-    except (ValueError, OSError, RuntimeError) as error:
+    _, cells = _opened(store, entry)
+    cells.require_digest(entry.manifest["rows_digest"])
+    return cells
+
+
+def _opened(
+    store: Store, entry: Entry, digests: RowDigests | None = None
+) -> tuple[lance.LanceDataset, CellTable]:
+    what = f"{what_of(entry)}: its cells"
+    with reading(what, _INSTEAD):
+        dataset = store.checked.open(entry)
+    cells = CellTable(entry.manifest["table"], dataset, what, digests)
+    if cells.n_cells != entry.manifest["n_cells"]:
         raise IntegrityError(
-            f"cell index {entry.full_name}: its cells cannot be read ({error}); index them again"
-        ) from error
-    if digest != entry.manifest["rows_digest"]:
-        raise IntegrityError(
-            f"cell index {entry.full_name}: its cells do not have the digest "
-            f"{entry.manifest['rows_digest'][:16]} of the catalog; index them again"
+            f"{what} are {cells.n_cells}, where the catalog says {entry.manifest['n_cells']}; "
+            f"the data was changed or damaged, {_INSTEAD}"
         )
+    return dataset, cells
 
 
 def row_files(store: Store, table: str, versions: Sequence[int]) -> set[str]:
@@ -171,98 +338,3 @@ def row_files(store: Store, table: str, versions: Sequence[int]) -> set[str]:
     datasets = (lance.dataset(store.table_uri(table), version=version) for version in versions)
     parts = (part for dataset in datasets for part in dataset.get_fragments())
     return {file.path for part in parts for file in part.data_files()}
-
-
-class CellVectors:
-    """The vectors of the cells of a reference as an index holds them, read in batches.
-
-    Parameters
-    ----------
-    cells
-        The rows.
-    column
-        The column of the vectors.
-    dim
-        Width of a vector in the index.
-    place
-        Turns stored vectors into those of the index: (n, dim) float32 unit rows.
-    query
-        Turns stored vectors into those that a search for them takes; None for ``place``.
-
-    Attributes
-    ----------
-    n, dim
-        Cells, and the width of a vector.
-    """
-
-    def __init__(
-        self,
-        cells: CellTable,
-        column: str,
-        dim: int,
-        place: Callable[[Float32Matrix], Float32Matrix],
-        query: Callable[[Float32Matrix], Float32Matrix] | None = None,
-    ) -> None:
-        self._cells = cells
-        self._column = column
-        self._place, self._query = place, query or place
-        self.n = cells.n_cells
-        self.dim = dim
-
-    @classmethod
-    def of_text(cls, cells: CellTable, space: CellSpace) -> "CellVectors":
-        """Return the vectors of the text space."""
-        return cls(cells, "vector", space.dim, lambda means: place_means(means, space))
-
-    @classmethod
-    def of_expression(cls, cells: CellTable, n_components: int) -> "CellVectors":
-        """Return the vectors of the expression space that neighbors are looked for by."""
-        place = partial(neighbor_vectors, n_components=n_components)
-        # Whoever searches gives all dimensions; the regression is read from the others.
-        return cls(cells, "expression", n_components, place, lambda z: z)
-
-    def batches(self) -> Iterator[Float32Matrix]:
-        """Yield the (n, dim) float32 unit rows in order, some thousand at a time."""
-        for batch in self._cells.batches([self._column]):
-            yield self._place(vector_matrix(batch[self._column]))
-
-    def named(self) -> Iterator[tuple[list[str], list[str], Float32Matrix]]:
-        """Yield ids and labels beside the rows of `batches`."""
-        for batch in self._cells.batches(["id", "label", self._column]):
-            vectors = self._place(vector_matrix(batch[self._column]))
-            yield batch["id"].to_pylist(), batch["label"].to_pylist(), vectors
-
-    def take(self, rows: Int64Vector) -> Float32Matrix:
-        """Return the (n_rows, dim) float32 unit rows of some cells, by ascending row number."""
-        return self._place(self._cells.take_vectors(rows, self._column))
-
-    def queries(self, rows: Int64Vector) -> Float32Matrix:
-        """Return some cells as a search takes them: all dimensions of their space, float32."""
-        return self._query(self._cells.take_vectors(rows, self._column))
-
-
-def read_vectors(store: Store, entry: Entry, space: str = TEXT) -> CellVectors:
-    """Return the vectors of the cells of a published index, exactly as they were indexed.
-
-    Parameters
-    ----------
-    store
-        Where it is.
-    entry
-        The version.
-    space
-        `TEXT` or `EXPRESSION`.
-
-    Raises
-    ------
-    FailedPreconditionError
-        If the index has no such space.
-    """
-    folder, cells = store.index_folder(entry), cell_table(store, entry)
-    if space not in space_digests(entry):
-        raise FailedPreconditionError(f"{entry.full_name} has no {space} space")
-    if space == EXPRESSION:
-        return CellVectors.of_expression(cells, read_readout(folder, EXPRESSION).n_components)
-    text = read_text_space(folder)
-    assert text is not None  # its file is among the digests
-    return CellVectors.of_text(cells, text)

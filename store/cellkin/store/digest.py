@@ -1,7 +1,7 @@
 """Digests: what makes a version's content checkable."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -46,25 +46,37 @@ def rows_digest(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
 
     schema = schema.remove_metadata()
     with pa.ipc.new_stream(pa.PythonFile(Sink(), "w"), schema) as stream:
-        for batch in _rechunked(schema, batches):
-            stream.write_batch(batch)
+        for batch in in_batches((b.replace_schema_metadata(None) for b in batches), _BATCH_ROWS):
+            stream.write_batch(_copied(pa.Table.from_batches([batch], schema)))
     return digest.hexdigest()
 
 
-def _rechunked(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> Iterable[pa.RecordBatch]:
-    """Yield the rows in batches of `_BATCH_ROWS`, the last one smaller."""
+def in_batches(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield rows again in batches of one size, the last one smaller; copies where it has to.
+
+    Parameters
+    ----------
+    batches
+        The rows, in batches of any size.
+    n_rows
+        Of a batch.
+    """
     held: list[pa.RecordBatch] = []
     n_held = 0
     for batch in batches:
-        held.append(batch.replace_schema_metadata(None))
-        n_held += len(batch)
-        while n_held >= _BATCH_ROWS:
-            table = pa.Table.from_batches(held, schema)
-            yield _copied(table.slice(0, _BATCH_ROWS))
-            held = table.slice(_BATCH_ROWS).to_batches()
-            n_held -= _BATCH_ROWS
-    if n_held:
-        yield _copied(pa.Table.from_batches(held, schema))
+        while len(batch):
+            held.append(batch.slice(0, n_rows - n_held))
+            batch = batch.slice(len(held[-1]))
+            n_held += len(held[-1])
+            if n_held == n_rows:
+                yield _joined(held)
+                held, n_held = [], 0
+    if held:
+        yield _joined(held)
+
+
+def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
+    return parts[0] if len(parts) == 1 else pa.concat_batches(parts)
 
 
 def _copied(table: pa.Table) -> pa.RecordBatch:

@@ -6,7 +6,7 @@ import numpy as np
 
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
 from cellkin.space.products import all_products
-from cellkin.store.cell_table import CellVectors
+from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.neighbors import Found
 
 _TAKEN = 4096

@@ -2,21 +2,22 @@
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import lance
 import numpy as np
 import pyarrow as pa
 
 from cellkin.space.arrays import Float32Matrix, Float32Vector, Int32Vector, Int64Vector
 from cellkin.store import schema
 from cellkin.store.catalog import Catalog, Entry, Kind
+from cellkin.store.checked_tables import CheckedTables
 from cellkin.store.digest import table_digest
 from cellkin.store.files import Files, files_at, local_root
+from cellkin.store.table_files import manifest_paths
 from cellkin.wire.errors import (
     ConflictError,
     IntegrityError,
@@ -113,12 +114,15 @@ class Store:
         Which versions there are.
     files
         The folders of files.
+    checked
+        The tables of versions, what is read of them compared with its digest.
     """
 
     def __init__(self, uri: str, files: Files) -> None:
         self.uri = uri
         self.catalog = Catalog(self._root())
         self.files = files
+        self.checked = CheckedTables(self.table_uri, self._folder())
         self._safe_writers = False
 
     @cached_property
@@ -195,7 +199,7 @@ class Store:
 
     def corpus(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
         """Read a corpus version, all of its columns or those of some that it has."""
-        return self._read_table(entry, columns)
+        return self.checked.read(entry, columns)
 
     def corpus_rows(self, entry: Entry, gene_ids: Sequence[int]) -> pa.Table:
         """Read some genes of a corpus version, all columns, in no particular order.
@@ -207,9 +211,8 @@ class Store:
         gene_ids
             NCBI GeneIDs.
         """
-        uri, version = self.table_uri(entry.manifest["table"]), entry.manifest["table_version"]
         wanted = ", ".join(str(int(gene_id)) for gene_id in gene_ids) or "NULL"
-        return lance.dataset(uri, version=version).to_table(filter=f"gene_id IN ({wanted})")
+        return self.checked.rows(entry, f"gene_id IN ({wanted})")
 
     def publish_embedding(
         self, name: str, embedding: GeneEmbedding, manifest: Mapping[str, Any]
@@ -236,7 +239,7 @@ class Store:
 
     def embedding(self, entry: Entry) -> GeneEmbedding:
         """Read an embedding version."""
-        return GeneEmbedding.from_table(self._read_table(entry))
+        return GeneEmbedding.from_table(self.checked.read(entry))
 
     def publish_index(
         self, name: str, write: Callable[[Path], None], manifest: Mapping[str, Any]
@@ -255,6 +258,8 @@ class Store:
         check_name(name, "cell index")
         self._require_safe_writers()
         path, files = self.files.publish(f"indexes/{name}", write)
+        if "table" in manifest:
+            self._keep(Kind.INDEX, name, manifest["table"], manifest["table_version"])
         return self.catalog.commit(
             Kind.INDEX, name, path.rpartition("/")[2], {**manifest, "path": path, "files": files}
         )
@@ -281,19 +286,23 @@ class Store:
         """Return where a table lies, for Lance itself."""
         return f"{self._root()}/{name}.lance"
 
-    def _root(self) -> str:
+    def _folder(self) -> Path | None:
+        """Return the folder of this machine that it is; None for an object store."""
         local = "://" not in self.uri or self.uri.startswith("file://")
-        return str(local_root(self.uri)) if local else self.uri.rstrip("/")
+        return local_root(self.uri) if local else None
+
+    @property
+    def root(self) -> str:
+        """The absolute folder, or the URI of the object store."""
+        return self._root()
+
+    def _root(self) -> str:
+        return str(self._folder() or self.uri.rstrip("/"))
 
     def tables(self) -> list[str]:
         """Return the names of all tables."""
-        names: list[str] = []
-        token = None
-        while True:
-            page = self.database.list_tables(page_token=token)
-            names += page.tables
-            if not (token := page.page_token):
-                return names
+        folders = self.files.folders()
+        return [name.removesuffix(".lance") for name in folders if name.endswith(".lance")]
 
     @contextmanager
     def staging(self, name: str, dim: int) -> Iterator["Staging"]:
@@ -324,6 +333,17 @@ class Store:
         table.checkout_latest()
         table.delete("true")
 
+    def _keep(self, kind: Kind, name: str, table: str, version: int) -> None:
+        """Let a version of a table be young, so that no clean-up removes it before the commit."""
+        for path in manifest_paths(table, version):
+            with suppress(FileNotFoundError):
+                return self.files.touch(path)
+        raise ConflictError(
+            f"{kind.noun} {name!r}: version {version} of table {table}, which this run wrote, was "
+            "removed meanwhile, by a `gc` with an age below the time that the run takes; nothing "
+            "was published, run it again"
+        )
+
     def _require_safe_writers(self) -> None:
         if not self._safe_writers:
             self.files.require_safe_writers()
@@ -341,35 +361,13 @@ class Store:
         written.tags.create(f"sha256-{digest[:16]}-{uuid.uuid4().hex[:8]}", written.version)
         entry = Entry(kind, name, "new", "", digest, {**manifest, **location})
         try:
-            self._read_table(entry)
+            self.checked.read(entry)
         except IntegrityError as error:
             raise ConflictError(
                 f"{kind.noun} {name!r}: another writer replaced the table while this one wrote; "
                 "nothing was published, run the command again"
             ) from error
         return self.catalog.commit(kind, name, digest, entry.manifest)
-
-    def _read_table(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
-        what = f"{entry.kind.noun} {entry.full_name}"
-        try:
-            uri, version = self.table_uri(entry.manifest["table"]), entry.manifest["table_version"]
-            dataset = lance.dataset(uri, version=version)
-            if columns is not None:
-                there = dataset.schema.names
-                return dataset.to_table(columns=[name for name in columns if name in there])
-            rows = dataset.to_table()
-        except (ValueError, OSError, RuntimeError) as error:
-            raise IntegrityError(
-                f"{what}: its table {entry.manifest['table']} version "
-                f"{entry.manifest['table_version']} cannot be read ({error}); publish it again"
-            ) from error
-        rows = rows.cast(_canonical(rows.schema))
-        if table_digest(rows) != entry.digest:
-            raise IntegrityError(
-                f"{what}: its {len(rows)} rows do not have the digest {entry.digest[:16]} of the "
-                "catalog; the data was changed or damaged, publish it again"
-            )
-        return rows
 
 
 class Staging:
@@ -391,10 +389,3 @@ class Staging:
         flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
         column = pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), self._dim))
         self._table.add(pa.table([pa.array(text_sha256), column], schema=self._table.schema))
-
-
-def _canonical(read: pa.Schema) -> pa.Schema:
-    """Return the schema rows had when their digest was taken, whatever LanceDB made of it."""
-    if "vector" in read.names:
-        return schema.embedding_schema(read.field("vector").type.list_size)
-    return schema.corpus_schema(read.names)

@@ -8,7 +8,8 @@ import pytest
 
 from cellkin.space.vectors import unit_rows
 from cellkin.store.cell_rows import vector_matrix, write_rows
-from cellkin.store.cell_table import CellTable, CellVectors, commit_rows, table_name
+from cellkin.store.cell_table import CellTable, commit_rows, table_name
+from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.schema import cells_schema
 from cellkin.store.store import Store
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from cellkin.store import files
+from cellkin.store import folders
 from cellkin.store.catalog import Entry
 from cellkin.store.checked import was_checked
 from cellkin.store.digest import file_digest
@@ -35,7 +35,7 @@ def test_a_file_is_read_once(
         read.append(path)
         return digest(path)
 
-    monkeypatch.setattr(files, "file_digest", counted)
+    monkeypatch.setattr(folders, "file_digest", counted)
     store.index_folder(entry, again=False)
     assert read == []
     store.index_folder(entry)

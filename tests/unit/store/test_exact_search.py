@@ -8,7 +8,7 @@ import pytest
 
 from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.space.vectors import unit_rows
-from cellkin.store.cell_table import CellVectors
+from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.exact_search import search_exactly
 
 RNG = np.random.default_rng(8)

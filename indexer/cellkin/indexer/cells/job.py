@@ -38,7 +38,7 @@ from cellkin.space.recipe import Recipe
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.cell_index import EXPRESSION, space_digests
 from cellkin.store.cell_rows import write_rows
-from cellkin.store.cell_table import cell_table, commit_rows, table_name
+from cellkin.store.cell_table import check_rows, commit_rows, table_name
 from cellkin.store.controls import is_control
 from cellkin.store.corpus import is_of_own_names, read_gene_names
 from cellkin.store.quality import few_cells
@@ -284,13 +284,15 @@ def append_cells(
     """
     job = job or Job()
     base = store.catalog.resolve(Kind.INDEX, index)
-    before = cell_table(store, base)
+    # Read and compared whole: what is damaged would become part of a sound version.
+    before = check_rows(store, base)
     files = Files.of(reference, read_sources(reference), {})
     named = [(str(source.path), source.rows["id"]) for source in files.sources]
     require_unique([(base.full_name, before.column("id")), *named])
     spaces, matched, mass, placed = _place_in(job.at(store, base.name), base, files)
     parts = before.parts() + [x for p in placed for x in p.parts]
     cells = commit_rows(store, base.name, before.schema, parts)
+    cells.require_start(before)
     kept = described(reference, matched)
     kept["references"] = [*base.manifest["references"], *kept["references"]]
     made_from = {**inherited(base), **kept, "appended_to": base.full_name}
@@ -322,7 +324,7 @@ def merge_indexes(
             "vectors cannot be compared; place one reference in the space of the other by "
             f"`cellkin cells index --like {entries[0].full_name}`"
         )
-    tables = [cell_table(store, entry) for entry in entries]
+    tables = [check_rows(store, entry) for entry in entries]
     require_unique([(e.full_name, t.column("id")) for e, t in zip(entries, tables, strict=True)])
     uri = store.table_uri(table_name(name))
     batches = (batch for table in tables for batch in table.batches())

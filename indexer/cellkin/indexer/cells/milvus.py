@@ -8,7 +8,8 @@ from importlib.metadata import version
 
 from cellkin.indexer.neighbors.certify import certify
 from cellkin.indexer.neighbors.choice import Choice
-from cellkin.store.cell_table import CellTable, CellVectors
+from cellkin.store.cell_table import CellTable
+from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.certificate import Certificate
 from cellkin.store.milvus import MilvusNeighbors, fill_collection
 

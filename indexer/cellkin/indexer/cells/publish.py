@@ -31,7 +31,8 @@ from cellkin.store.cell_index import (
     read_text_space,
     write_cell_index,
 )
-from cellkin.store.cell_table import CellTable, CellVectors
+from cellkin.store.cell_table import CellTable
+from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.certificate import Certificate
 from cellkin.store.milvus import SCHEME, MilvusNeighbors
 from cellkin.store.neighbors import NeighborIndex
@@ -239,6 +240,7 @@ def _publish(
 
     def write(folder: Path) -> None:
         write_cell_index(folder, spaces.index(reference, indexes))
+        cells.row_digests.save(folder)
         for space, index, probe in zip(spaces.names, indexes, probes, strict=True):
             neighbors = read_neighbors(folder, space)
             written = neighbors.search(probe, 1)

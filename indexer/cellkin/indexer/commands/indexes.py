@@ -92,7 +92,7 @@ def _recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
     """Measure the recall of a cell index again, in every space it has."""
     from cellkin.indexer.neighbors.certify import verify as measure_again
     from cellkin.store.cell_index import read_cell_index
-    from cellkin.store.cell_table import read_vectors
+    from cellkin.store.cell_vectors import read_vectors
     from cellkin.store.certificate import Certificate
 
     stored = _certificate(entry)

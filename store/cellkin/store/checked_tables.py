@@ -1,0 +1,168 @@
+"""Versions of tables, their rows compared with their digests before any of them are used.
+
+A digest is of all rows, so that some columns or rows are read after all were compared once. That is
+remembered, on this machine's disk too, as long as no file of the version is touched; see
+`cellkin.store.checked`. Of an object store it is remembered by the process alone.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import lance
+import pyarrow as pa
+
+from cellkin.store import schema
+from cellkin.store.catalog import Entry
+from cellkin.store.checked import note_state, noted_state, state_of
+from cellkin.store.digest import table_digest
+from cellkin.store.failures import reading
+from cellkin.store.table_files import DATA, SUFFIX, manifest_paths
+from cellkin.wire.errors import IntegrityError
+
+
+class CheckedTables:
+    """Reads the tables of a store.
+
+    Parameters
+    ----------
+    uri_of
+        Returns where a table lies.
+    root
+        The store's folder on this machine; None for an object store.
+    """
+
+    def __init__(self, uri_of: Callable[[str], str], root: Path | None) -> None:
+        self._uri_of, self._root = uri_of, root
+        self._whole: dict[tuple[str, int, str], Any] = {}
+
+    def open(self, entry: Entry) -> lance.LanceDataset:
+        """Open the table of a version; its rows are not looked at."""
+        uri = self._uri_of(entry.manifest["table"])
+        return lance.dataset(uri, version=entry.manifest["table_version"])
+
+    def read(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
+        """Read a version of a corpus or an embedding.
+
+        Parameters
+        ----------
+        entry
+            The version.
+        columns
+            Names of those that are wanted, as far as the table has them; None for all, which are
+            compared each time.
+
+        Raises
+        ------
+        IntegrityError
+            If the rows are not those that were published.
+        UnavailableError
+            If they cannot be read now.
+        """
+        with reading(what_of(entry)):
+            dataset = self.open(entry)
+            if columns is None:
+                return self._all(entry, dataset)
+            wanted = [name for name in columns if name in dataset.schema.names]
+            if self._is_whole(entry, entry.digest, self._state(entry, entry.digest, dataset)):
+                return dataset.to_table(columns=wanted)
+            return self._all(entry, dataset).select(wanted)
+
+    def rows(self, entry: Entry, where: str) -> pa.Table:
+        """Read the rows of a version that a condition of Lance's holds for, as `read` does."""
+        with reading(what_of(entry)):
+            dataset = self.open(entry)
+            self.once(entry, entry.digest, dataset, lambda: _compared(entry, dataset))
+            return dataset.to_table(filter=where)
+
+    def once(
+        self, entry: Entry, digest: str, dataset: lance.LanceDataset, compare: Callable[[], object]
+    ) -> None:
+        """Compare the rows of a version, unless they were and no file was touched since.
+
+        Parameters
+        ----------
+        entry
+            The version.
+        digest
+            What all of its rows must have.
+        dataset
+            Its table.
+        compare
+            Raises where the rows have another digest.
+        """
+        state = self._state(entry, digest, dataset)
+        if not self._is_whole(entry, digest, state):
+            compare()
+            self._note(entry, digest, state)
+
+    def _all(self, entry: Entry, dataset: lance.LanceDataset) -> pa.Table:
+        # Looked at before the rows: what is written meanwhile is to be compared again.
+        state = self._state(entry, entry.digest, dataset)
+        rows = _compared(entry, dataset)
+        self._note(entry, entry.digest, state)
+        return rows
+
+    def _is_whole(self, entry: Entry, digest: str, state: Any) -> bool:
+        if state is None:
+            return False
+        return self._whole.get(_key(entry, digest)) == state or (
+            self._root is not None and noted_state(self._place(entry)) == state
+        )
+
+    def _note(self, entry: Entry, digest: str, state: Any) -> None:
+        if state is None:
+            return
+        self._whole[_key(entry, digest)] = state
+        if self._root is not None:
+            note_state(self._place(entry), state)
+
+    def _place(self, entry: Entry) -> Path:
+        """Return what the note of a version is called after; there is no such file."""
+        folder = Path(self._uri_of(entry.manifest["table"]))
+        return folder / f"version-{entry.manifest['table_version']}"
+
+    def _state(self, entry: Entry, digest: str, dataset: lance.LanceDataset) -> Any:
+        """Return what changes where a file of the version is touched; None if a file is not met."""
+        if self._root is None:
+            return digest
+        table, version = entry.manifest["table"], entry.manifest["table_version"]
+        root = self._root
+        there = [path for path in manifest_paths(table, version) if (root / path).exists()]
+        rows = [
+            f"{table}{SUFFIX}/{DATA}/{file.path}"
+            for part in dataset.get_fragments()
+            for file in part.data_files()
+        ]
+        try:
+            return state_of(root, dict.fromkeys([*there, *rows], digest)) if there else None
+        except OSError:
+            return None
+
+
+def what_of(entry: Entry) -> str:
+    """Return what errors call a version."""
+    return f"{entry.kind.noun} {entry.full_name}"
+
+
+def _compared(entry: Entry, dataset: lance.LanceDataset) -> pa.Table:
+    rows = dataset.to_table()
+    rows = rows.cast(_canonical(rows.schema))
+    if table_digest(rows) != entry.digest:
+        raise IntegrityError(
+            f"{what_of(entry)}: its {len(rows)} rows do not have the digest {entry.digest[:16]} of "
+            "the catalog; the data was changed or damaged, restore a backup or publish it again"
+        )
+    return rows
+
+
+def _key(entry: Entry, digest: str) -> tuple[str, int, str]:
+    return entry.manifest["table"], entry.manifest["table_version"], digest
+
+
+def _canonical(read: pa.Schema) -> pa.Schema:
+    """Return the schema rows had when their digest was taken, whatever LanceDB made of it."""
+    if "vector" in read.names:
+        # Of a damaged table it may be of any type, and then has another digest.
+        return schema.embedding_schema(getattr(read.field("vector").type, "list_size", 0))
+    return schema.corpus_schema(read.names)

@@ -1,0 +1,175 @@
+"""Digests of the cells of a reference, block by block: a few rows are checked alone.
+
+A digest of a whole table can only be compared by reading all of it. A file of an index keeps one of
+every block of rows and group of columns; whoever reads some rows compares the blocks that they lie
+in, each once.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from safetensors.numpy import load_file, save_file
+
+from cellkin.space.arrays import Int64Vector, UInt8Matrix
+from cellkin.store.cell_rows import vector_matrix
+from cellkin.store.digest import in_batches, rows_digest
+from cellkin.store.schema import cells_schema
+from cellkin.wire.errors import IntegrityError
+
+BLOCK_ROWS = 1024
+"""Rows of a block."""
+ROW_DIGESTS = "rows.safetensors"
+"""The file of an index with the digests of its cells."""
+READ_ROWS = 8 * BLOCK_ROWS
+"""Rows that are read and compared at once."""
+
+_NAMES = "names"
+_NAME_SCHEMA = cells_schema(0, 0)
+_NAME_COLUMNS = _NAME_SCHEMA.names
+
+
+def with_their_group(columns: Iterable[str]) -> list[str]:
+    """Return columns with those that their digests are of, too."""
+    wanted = list(dict.fromkeys(columns))
+    names = _NAME_COLUMNS if set(wanted) & set(_NAME_COLUMNS) else []
+    return [*names, *(name for name in wanted if name not in _NAME_COLUMNS)]
+
+
+@dataclass(frozen=True)
+class RowDigests:
+    """The digests of the rows of a table of cells.
+
+    Parameters
+    ----------
+    blocks
+        (n_blocks, 32) uint8, the SHA-256 of each `BLOCK_ROWS` rows, by group of columns: ``names``
+        (ids, labels and batches), and each column of vectors by its own name.
+    """
+
+    blocks: Mapping[str, UInt8Matrix]
+
+    def save(self, folder: Path) -> None:
+        """Write them as a file of an index."""
+        save_file(dict(self.blocks), folder / ROW_DIGESTS)
+
+    @classmethod
+    def load(cls, folder: Path) -> "RowDigests":
+        """Read them from the files of an index."""
+        return cls(load_file(folder / ROW_DIGESTS))
+
+    def begin_with(self, others: "RowDigests", n_blocks: int) -> bool:
+        """Say whether the first blocks are those of others."""
+        return self.blocks.keys() == others.blocks.keys() and all(
+            np.array_equal(of[:n_blocks], others.blocks[group][:n_blocks])
+            for group, of in self.blocks.items()
+        )
+
+
+class RowDigester:
+    """Takes the digests of rows on their way."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[bytes]] = {}
+
+    def through(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield rows again, in batches of other sizes."""
+        for batch in in_batches(batches, READ_ROWS):
+            for _, part in _blocks(batch):
+                for group, columns in _groups(part).items():
+                    self._found.setdefault(group, []).append(_digest(columns))
+            yield batch
+
+    @property
+    def digests(self) -> RowDigests:
+        """Those of the rows so far."""
+        return RowDigests(
+            {
+                group: np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
+                for group, found in self._found.items()
+            }
+        )
+
+
+class RowChecks:
+    """Which blocks of a table were compared with their digests.
+
+    A block is compared when it is read first, and not again: what is damaged after that is found by
+    another process.
+
+    Parameters
+    ----------
+    digests
+        What the rows must have.
+    what
+        What errors call the rows.
+    """
+
+    def __init__(self, digests: RowDigests, what: str) -> None:
+        self._blocks, self._what = digests.blocks, what
+        self._same = {group: np.zeros(len(of), bool) for group, of in digests.blocks.items()}
+
+    def are_done(self, columns: Iterable[str]) -> bool:
+        """Say whether all blocks of some columns were compared."""
+        return all(self._same[_group_of(name)].all() for name in columns)
+
+    def left(self, column: str, rows: Int64Vector) -> Int64Vector:
+        """Return the blocks that some rows lie in and that were not compared, ascending."""
+        blocks = np.unique(rows // BLOCK_ROWS)
+        return blocks[~self._same[_group_of(column)][blocks]]
+
+    def compare(self, first: int, batch: pa.RecordBatch) -> None:
+        """Compare rows with their digests.
+
+        Parameters
+        ----------
+        first
+            Number of the first row, the first of a block.
+        batch
+            The rows, up to the end of a block or of the table.
+
+        Raises
+        ------
+        IntegrityError
+            If they differ.
+        """
+        for start, part in _blocks(batch):
+            block = (first + start) // BLOCK_ROWS
+            for group, columns in _groups(part).items():
+                if self._same[group][block]:
+                    continue
+                if _digest(columns) != self._blocks[group][block].tobytes():
+                    raise IntegrityError(
+                        f"{self._what}: rows {first + start} to {first + start + len(part) - 1} "
+                        f"({group}) do not have the digest that they were published with; the data "
+                        "was changed or damaged, restore a backup or index the cells again",
+                    )
+                self._same[group][block] = True
+
+
+def _blocks(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
+    for start in range(0, len(batch), BLOCK_ROWS):
+        yield start, batch.slice(start, BLOCK_ROWS)
+
+
+def _group_of(column: str) -> str:
+    return _NAMES if column in _NAME_COLUMNS else column
+
+
+def _groups(batch: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
+    """Return the columns of a batch by group, of whole groups alone."""
+    there = batch.schema.names
+    groups = {name: [name] for name in there if name not in _NAME_COLUMNS}
+    if set(_NAME_COLUMNS) <= set(there):
+        groups[_NAMES] = _NAME_COLUMNS
+    return {group: batch.select(columns) for group, columns in groups.items()}
+
+
+def _digest(columns: pa.RecordBatch) -> bytes:
+    if columns.schema.names == _NAME_COLUMNS:
+        return bytes.fromhex(rows_digest(_NAME_SCHEMA, [columns]))
+    # Vectors are nearly all there is, and their floats lie in one piece.
+    return hashlib.sha256(vector_matrix(columns.column(0))).digest()
