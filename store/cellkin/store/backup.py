@@ -1,0 +1,310 @@
+"""Copies of stores: whole while the store is served and written to, and only what is new.
+
+The journal is read first. What its versions refer to is never changed, so that it can be copied
+while others write; the journal comes last, so that the copy knows of nothing that it lacks.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from threading import Lock
+from typing import Any
+
+from cellkin.store.catalog import Entry
+from cellkin.store.catalog_rows import CatalogRows
+from cellkin.store.catalog_view import RowReader
+from cellkin.store.cell_table import row_files
+from cellkin.store.failures import reading, writing
+from cellkin.store.files import files_at
+from cellkin.store.folders import is_own_folder
+from cellkin.store.journal import Journal, record_path
+from cellkin.store.maintenance import damage
+from cellkin.store.small_files import small_files
+from cellkin.store.store import Store
+from cellkin.store.table_files import DATA, SUFFIX, TAGS, VERSIONS, manifest_paths
+from cellkin.wire.errors import (
+    ConflictError,
+    FailedPreconditionError,
+    IntegrityError,
+    InvalidArgumentError,
+)
+
+Progress = Callable[[int, int], None]
+_COPIERS = 4
+
+
+@dataclass(frozen=True)
+class Copied:
+    """What became of a copy.
+
+    Parameters
+    ----------
+    store
+        The copy.
+    n_versions
+        Versions it has.
+    n_files, n_bytes
+        What was copied now.
+    n_files_before
+        Files that were there already.
+    """
+
+    store: Store
+    n_versions: int
+    n_files: int
+    n_bytes: int
+    n_files_before: int
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file to copy.
+
+    Parameters
+    ----------
+    path
+        Relative to the store.
+    n_bytes
+        Its size.
+    digest
+        Its SHA-256, hexadecimal; empty where the catalog does not say.
+    """
+
+    path: str
+    n_bytes: int
+    digest: str = ""
+
+
+def copy_store(uri: str, destination: str, progress: Progress) -> Copied:
+    """Copy a store to another place, or bring an earlier copy of it up to date.
+
+    Parameters
+    ----------
+    uri
+        The store: a folder of this machine, or an object store.
+    destination
+        A place that has no store, or an earlier copy of this one; what is there is not copied
+        again.
+    progress
+        Is told the bytes copied and the bytes to copy.
+
+    Returns
+    -------
+    copied
+        What was done. Whether the copy is whole is for `damage` to say of each of its versions.
+
+    Raises
+    ------
+    FailedPreconditionError
+        If the destination has another store, or a later state of this one, or the store has no
+        journal.
+    IntegrityError
+        If the catalog is damaged, or a file that the destination has, too.
+    ConflictError
+        If something was removed while it was copied.
+    """
+    store = Store.open(uri)
+    copy = Store(destination, files_at(destination))
+    if copy.root == store.root:
+        raise InvalidArgumentError(f"{destination} is the store itself; name another place")
+    copy.files.require_safe_writers()
+    entries, records = _snapshot(store)
+    n_records = _require_earlier(copy, uri, records)
+    source = _Files(store)
+    made_of = [(entry, list(source.of(entry))) for entry in entries]
+    files = {file.path: file for _, parts in made_of for file in parts}
+    there = _sizes(copy, files)
+    todo = [file for file in files.values() if there.get(file.path) != file.n_bytes]
+    differing = {file.path for file in todo if file.path in there}
+    for entry, parts in made_of:
+        if differing.intersection(file.path for file in parts):
+            _require_whole(store, entry)
+    with writing(f"store {destination}"):
+        # Manifests of tables name what must be there before them.
+        manifests = [file for file in todo if f"/{VERSIONS}/" in file.path]
+        others = [file for file in todo if file not in manifests]
+        _copy(store, copy, [others, manifests], progress)
+        for number in range(n_records + 1, len(records) + 1):
+            copy.files.write(record_path(number), [records[number - 1]])
+    copy.catalog.upgrade()
+    n_bytes = sum(file.n_bytes for file in todo)
+    return Copied(copy, len(entries), len(todo), n_bytes, len(files) - len(todo))
+
+
+def _snapshot(store: Store) -> tuple[list[Entry], list[bytes]]:
+    """Return the versions of a store at one moment, and the records of the journal until then."""
+    store.catalog.view()  # refuses a catalog that is damaged
+    if not store.catalog.has_journal:
+        raise FailedPreconditionError(
+            f"the store at {store.uri} was written by an earlier cellkin and has no journal, "
+            "without which no copy is consistent; run `cellkin store upgrade` first, which adds it "
+            "and changes nothing else"
+        )
+    files = small_files(store.root)
+    journal, rows = Journal(files, store.uri), CatalogRows()
+    for record in journal.catch_up():
+        rows.apply(record.change, record.at)
+    contents = files.read_all([record_path(number + 1) for number in range(len(journal))])
+    return list(RowReader().view(rows).all_entries), contents
+
+
+def _require_earlier(copy: Store, uri: str, records: Sequence[bytes]) -> int:
+    """Return how many of the records a copy has; refuse one that is no earlier state."""
+    if not copy.catalog.is_there():
+        return 0
+    files = small_files(copy.root)
+    journal = Journal(files, copy.uri)
+    journal.catch_up()
+    n = len(journal)
+    last = files.read_all([record_path(n)])[0] if n else b""
+    if not n or n > len(records) or records[n - 1] != last:
+        raise FailedPreconditionError(
+            f"{copy.uri} has a store that is no earlier state of the one at {uri}: what would be "
+            "copied does not go on from what it has; choose a new folder"
+        )
+    return n
+
+
+class _Files:
+    """Which files versions are made of.
+
+    Parameters
+    ----------
+    store
+        The store, each of whose folders is listed once.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._folders: dict[str, dict[str, int]] = {}
+        self._tags: dict[str, dict[str, int]] = {}
+
+    def of(self, entry: Entry) -> Iterator[_File]:
+        """Yield the files of a version.
+
+        Raises
+        ------
+        ConflictError
+            If it was removed meanwhile.
+        IntegrityError
+            If it lacks files.
+        """
+        manifest, what = entry.manifest, f"{entry.kind.noun} {entry.full_name}"
+        _require_own_paths(manifest, what)
+        if "path" in manifest:
+            for name, digest in manifest["files"].items():
+                yield self._file(entry, f"{manifest['path']}/{name}", digest)
+        if "table" in manifest:
+            table, version = manifest["table"], manifest["table_version"]
+            there = self._sizes(f"{table}{SUFFIX}")
+            both = manifest_paths(table, version)
+            yield self._file(entry, both[1] if both[1] in there else both[0])
+            with reading(what):
+                rows = row_files(self._store, table, [version])
+            for name in rows:
+                yield self._file(entry, f"{table}{SUFFIX}/{DATA}/{name}")
+            for path, tagged in self._tagged(table).items():
+                if tagged == version:  # which keeps Lance's clean-up away from it
+                    yield self._file(entry, path)
+
+    def _file(self, entry: Entry, path: str, digest: str = "") -> _File:
+        sizes = self._sizes(path.rpartition("/")[0] if digest else path.partition("/")[0])
+        if path in sizes:
+            return _File(path, sizes[path], digest)
+        what = f"{entry.kind.noun} {entry.full_name}"
+        if entry not in self._store.catalog.entries():
+            raise ConflictError(f"{what} was removed while the store was copied; run it again")
+        raise IntegrityError(
+            f"{what}: file {path} is missing; publish it again and remove this version, or restore "
+            "it from an earlier copy"
+        )
+
+    def _sizes(self, folder: str) -> dict[str, int]:
+        if folder not in self._folders:
+            found = self._store.files.walk(folder)
+            self._folders[folder] = {file.path: file.n_bytes for file in found}
+        return self._folders[folder]
+
+    def _tagged(self, table: str) -> dict[str, int]:
+        if table not in self._tags:
+            paths = self._sizes(f"{table}{SUFFIX}")
+            tags = [path for path in paths if path.startswith(f"{table}{SUFFIX}/{TAGS}/")]
+            self._tags[table] = {path: _tagged(self._store, path) for path in tags}
+        return self._tags[table]
+
+
+def _require_own_paths(manifest: Mapping[str, Any], what: str) -> None:
+    """Refuse a version whose files lie elsewhere: nothing is written outside the copy."""
+    path, table = manifest.get("path"), manifest.get("table")
+    names = [*manifest.get("files", ()), *([table] if table else [])]
+    inside = all(PurePosixPath(name).name == name for name in names)
+    if path is not None:
+        inside &= path.count("/") == 2 and path.startswith("indexes/") and is_own_folder(path)
+    if not inside:
+        raise IntegrityError(
+            f"{what}: the catalog names files that cellkin does not write ({path or table}); it "
+            "was changed or damaged"
+        )
+
+
+def _tagged(store: Store, path: str) -> int:
+    """Return the version that a tag of Lance is of; 0 where that cannot be read."""
+    try:
+        return int(json.loads(b"".join(store.files.read(path)))["version"])
+    except (ValueError, KeyError, TypeError):
+        return 0
+
+
+def _sizes(copy: Store, paths: Mapping[str, _File]) -> dict[str, int]:
+    """Return the sizes of what a copy has in the folders of some paths."""
+    tops = {"/".join(PurePosixPath(path).parts[:1]) for path in paths}
+    return {file.path: file.n_bytes for top in tops for file in copy.files.walk(top)}
+
+
+def _require_whole(store: Store, entry: Entry) -> None:
+    """Refuse to replace files of a copy by those of a version that is damaged."""
+    if wrong := damage(store, entry):
+        raise IntegrityError(
+            f"{entry.full_name}: {wrong}. The copy has other files of it, and was not changed; if "
+            "they are whole, restore it from there"
+        )
+
+
+def _copy(store: Store, copy: Store, turns: Sequence[Sequence[_File]], progress: Progress) -> None:
+    """Copy files, in turns: all of one before the first of the next."""
+    total, done, lock = sum(file.n_bytes for files in turns for file in files), 0, Lock()
+
+    def chunks(file: _File) -> Iterator[bytes]:
+        nonlocal done
+        digest = hashlib.sha256()
+        for chunk in store.files.read(file.path):
+            digest.update(chunk)
+            yield chunk
+            with lock:
+                done += len(chunk)
+                progress(min(done, total), total)
+        if file.digest and digest.hexdigest() != file.digest:
+            raise IntegrityError(
+                f"{file.path} of the store at {store.uri} does not have the digest "
+                f"{file.digest[:16]} of the catalog; the data was changed or damaged"
+            )
+
+    def one(file: _File) -> None:
+        try:
+            copy.files.write(file.path, chunks(file))
+        except FileNotFoundError as error:
+            raise ConflictError(
+                f"{file.path} was removed while the store was copied; run the command again"
+            ) from error
+
+    progress(0, total)
+    for files in turns:
+        with ThreadPoolExecutor(_COPIERS) as copiers:
+            try:
+                list(copiers.map(one, files))
+            except BaseException:
+                copiers.shutdown(cancel_futures=True)
+                raise
