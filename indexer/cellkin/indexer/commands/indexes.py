@@ -88,7 +88,7 @@ def show(version: str, uri: str, as_json: bool) -> None:
         click.echo(f"WARNING: {warning}")
 
 
-def _recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
+def recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
     """Measure the recall of a cell index again, in every space it has."""
     from cellkin.indexer.neighbors.certify import verify as measure_again
     from cellkin.store.cell_index import read_cell_index
@@ -111,7 +111,7 @@ def _recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
     return {"recall@10 certified": f"{stored.recall[10]:.4f}", "recall@10 now": f"{now:.4f}"}
 
 
-add_verify(indexes, _KIND, _recall_now)
+add_verify(indexes, _KIND, recall_now)
 add_version_commands(indexes, _KIND)
 
 

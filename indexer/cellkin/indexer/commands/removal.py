@@ -68,7 +68,7 @@ def add_prune(group: click.Group, kind: str) -> None:
         print_table(f"{Kind(kind).noun.capitalize()} versions of {name}", ("version", "what"), rows)
 
 
-def add_gc(group: click.Group, kind: str | None = None) -> None:
+def add_gc(group: click.Group, kind: str) -> None:
     """Add the command that removes what no version refers to.
 
     Parameters
@@ -76,7 +76,7 @@ def add_gc(group: click.Group, kind: str | None = None) -> None:
     group
         The group.
     kind
-        As in `add_prune`; None for all kinds.
+        As in `add_prune`.
     """
 
     @group.command()
@@ -102,7 +102,7 @@ def add_gc(group: click.Group, kind: str | None = None) -> None:
         from cellkin.store.store import Store
 
         store, age = Store.open(uri), timedelta(hours=older_than_h)
-        of = None if kind is None else Kind(kind)
+        of = Kind(kind)
         found = orphans(store, of, age) if dry_run else collect(store, age, of, force)
         if as_json:
             said = [vars(each) | {"modified": each.modified.isoformat()} for each in found]

@@ -135,7 +135,7 @@ def add_verify(
         rows: list[dict[str, Any]] = []
         with progress_bar("verifying versions") as progress:
             for done, entry in enumerate(entries, 1):
-                rows.append({"version": entry.full_name} | _state(store, entry, examine))
+                rows.append({"version": entry.full_name} | state_of(store, entry, examine))
                 progress(done, len(entries))
         noun, left = Kind(kind).noun, orphans(store, Kind(kind))
         if as_json:
@@ -157,9 +157,22 @@ WHOLE = "whole"
 """The state of a version that is what its digest says."""
 
 
-def _state(
-    store: "Store", entry: "Entry", examine: "Callable[[Store, Entry], dict[str, Any]]"
+def state_of(
+    store: "Store",
+    entry: "Entry",
+    examine: "Callable[[Store, Entry], dict[str, Any]]" = lambda store, entry: {},
 ) -> dict[str, Any]:
+    """Return what is found of a version where all of it is read, as columns by name.
+
+    Parameters
+    ----------
+    store
+        The store.
+    entry
+        The version.
+    examine
+        As in `add_verify`.
+    """
     from cellkin.store.maintenance import damage
     from cellkin.wire.errors import CellkinError
 

@@ -1,0 +1,134 @@
+"""``cellkin store``: look after a whole store: verify, copy, bring up to date."""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellkin.indexer.commands.indexes import recall_now
+from cellkin.indexer.commands.options import store_option
+from cellkin.indexer.commands.versions import WHOLE, state_of
+from cellkin.terminal.options import json_option
+from cellkin.wire.errors import CellkinError, IntegrityError
+
+if TYPE_CHECKING:
+    from cellkin.store.store import Store
+
+
+@click.group()
+def store() -> None:
+    """Look after a whole store."""
+
+
+@store.command()
+@store_option
+@json_option
+def verify(uri: str, as_json: bool) -> None:
+    """Find damage: read the catalog and all versions, and compare.
+
+    As `corpora verify`, `embeddings verify` and `indexes verify` do, and the journal of the catalog
+    with its tables. The exit code is 2 where something is damaged.
+    """
+    from cellkin.store.gc import orphans
+    from cellkin.store.store import Store
+
+    where = Store.open(uri)
+    rows = _states(where, recall=True)
+    left = [] if _damaged(rows[:1]) else orphans(where)
+    if as_json:
+        click.echo(json.dumps({"store": uri, "found": rows, "n_orphans": len(left)}))
+    else:
+        _show(uri, rows)
+        if left:
+            click.echo(f"{len(left)} things no version refers to; gc of their kind removes them")
+    _refuse_damage(uri, rows)
+
+
+@store.command()
+@click.argument("destination", metavar="BACKUP")
+@store_option
+@json_option
+def backup(destination: str, uri: str, as_json: bool) -> None:
+    """Copy a store to BACKUP: a folder, or s3://, gs://, az://.
+
+    The copy is of one moment, though the store is served and written to meanwhile. Where BACKUP has
+    an earlier copy, only what is new is copied. In the end all of the copy is read and compared.
+    """
+    _copy(uri, destination, as_json)
+
+
+@store.command()
+@click.argument("source", metavar="BACKUP")
+@store_option
+@json_option
+def restore(source: str, uri: str, as_json: bool) -> None:
+    """Copy BACKUP to the place of a new store, or one with an earlier state of it.
+
+    What is damaged in such a store and has another size is put back. In the end all of the store
+    is read and compared.
+    """
+    _copy(source, uri, as_json)
+
+
+def _copy(source: str, destination: str, as_json: bool) -> None:
+    from cellkin.store.backup import copy_store
+    from cellkin.terminal.console import progress_bar
+
+    with progress_bar("copying bytes") as progress:
+        copied = copy_store(source, destination, progress)
+    rows = _states(copied.store, recall=False)
+    said = {
+        "store": destination,
+        "n_versions": copied.n_versions,
+        "n_files": copied.n_files,
+        "n_bytes": copied.n_bytes,
+        "n_files_before": copied.n_files_before,
+    }
+    if as_json:
+        click.echo(json.dumps(said | {"found": rows}))
+    else:
+        click.echo(
+            f"copied {copied.n_files} files, {copied.n_bytes:,} bytes, to {destination}; "
+            f"{copied.n_files_before} files were there"
+        )
+    _refuse_damage(destination, rows)
+    if not as_json:
+        click.echo(f"all {copied.n_versions} versions there were read and are whole")
+
+
+def _states(store: "Store", recall: bool) -> list[dict[str, Any]]:
+    """Return what is found of the catalog, then of each version, as rows of a table."""
+    from cellkin.store.catalog import Kind
+    from cellkin.terminal.console import progress_bar
+
+    try:
+        entries, notes = store.catalog.entries(), store.catalog.problems()
+    except CellkinError as error:
+        return [{"kind": "catalog", "version": "", "state": error.message}]
+    # Where it can be read, nothing else is left than copies that lag behind it.
+    rows = [{"kind": "catalog", "version": "", "state": "; ".join([WHOLE, *notes])}]
+    with progress_bar("verifying versions") as progress:
+        for done, entry in enumerate(entries, 1):
+            measure = recall and entry.kind is Kind.INDEX
+            state = state_of(store, entry, recall_now) if measure else state_of(store, entry)
+            rows.append({"kind": str(entry.kind), "version": entry.full_name} | state)
+            progress(done, len(entries))
+    return rows
+
+
+def _damaged(rows: list[dict[str, Any]]) -> list[str]:
+    bad = [row for row in rows if not row["state"].startswith(WHOLE)]
+    return [f"{row['version'] or row['kind']}: {row['state']}" for row in bad]
+
+
+def _show(uri: str, rows: list[dict[str, Any]]) -> None:
+    from cellkin.terminal.console import print_table
+
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
+    print_table(f"Store {uri}", columns, [[row.get(name, "") for name in columns] for row in rows])
+
+
+def _refuse_damage(uri: str, rows: list[dict[str, Any]]) -> None:
+    bad = _damaged(rows)
+    if bad:
+        raise IntegrityError(f"the store at {uri} is damaged: {'; '.join(bad)}")
