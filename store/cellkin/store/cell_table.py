@@ -84,7 +84,7 @@ class CellTable:
         self._what = what or f"table {name} version {self.version}"
         with self._reading():
             self.n_cells: int = dataset.count_rows()
-        columns = dataset.schema
+            columns = dataset.schema
 
         def width(name: str) -> int:
             # Of a damaged table a column may be of any type; its digest is another then.

@@ -91,7 +91,8 @@ class CheckedTables:
         compare
             Raises where the rows have another digest.
         """
-        state = self._state(entry, digest, dataset)
+        with reading(what_of(entry)):
+            state = self._state(entry, digest, dataset)
         if not self._is_whole(entry, digest, state):
             compare()
             self._note(entry, digest, state)

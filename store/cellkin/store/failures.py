@@ -124,6 +124,11 @@ def reading(what: str, instead: str = "publish it again") -> Iterator[None]:
                 f"{what} cannot be read ({plain_text(error)}); {instead}"
             ) from error
         raise UnavailableError(failure.message, failure.metadata) from error
+    except BaseException as error:
+        # Where what it reads makes no sense to it, Lance panics; its class cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        raise IntegrityError(f"{what} cannot be read ({plain_text(error)}); {instead}") from error
 
 
 @contextmanager

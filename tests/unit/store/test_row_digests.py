@@ -197,16 +197,20 @@ def test_rows_begin_with_those_they_were_appended_to(store: Store, n_base: int) 
             other.require_start(base)
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone", "no manifest"])
+@pytest.mark.parametrize("damage", ["cut", "gone", "no manifest", "a manifest of an unknown type"])
 @pytest.mark.parametrize("by_block", [True, False])
 def test_a_table_that_lance_cannot_read_is_damaged_and_no_bug(
     store: Store, cells: CellTable, damage: str, by_block: bool
 ) -> None:
     entry = publish(store, cells, by_block)
-    manifests = (Path(store.uri) / "cells-x.lance" / "_versions").glob("*.manifest")
-    for path in manifests if damage == "no manifest" else data_of(store):
+    manifests = list((Path(store.uri) / "cells-x.lance" / "_versions").glob("*.manifest"))
+    for path in manifests if "manifest" in damage else data_of(store):
         if damage == "gone":
             path.unlink()
+        elif damage == "a manifest of an unknown type":
+            kind = b"fixed_size_list:float"
+            assert kind in path.read_bytes()
+            path.write_bytes(path.read_bytes().replace(kind, b"fihed_size_list:float"))
         else:
             path.write_bytes(path.read_bytes()[:40])
     for read in READS:
