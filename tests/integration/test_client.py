@@ -19,6 +19,8 @@ from cellkin.client.core import _Method
 from cellkin.client.profile import Endpoint, find_endpoint
 from cellkin.client.surface import Surface
 from cellkin.client.tls import Tls
+from cellkin.store.catalog import Kind
+from cellkin.store.store import Store
 from cellkin.v1 import catalog_service_pb2, cell_service_pb2, gene_service_pb2
 from cellkin.wire.errors import (
     DeadlineExceededError,
@@ -29,6 +31,7 @@ from cellkin.wire.errors import (
     UnavailableError,
     VersionMismatchError,
 )
+from cellkin.wire.names import VersionName
 from cellkin.wire.terms import ExpressionUnits, VersionKind
 
 pytestmark = pytest.mark.integration
@@ -126,7 +129,9 @@ def test_lists_run_over_pages(own_store: Path, monkeypatch: pytest.MonkeyPatch) 
         names = [alias.name for alias in client.list_aliases()]
         assert names == ["trio@a", "trio@b", "trio@stable"]
         assert asyncio.run(awaited(live.address)) == names
-        version = client.get_cell_index("trio@stable").name
+        catalog = Store.open(str(own_store)).catalog
+        served = catalog.resolve(Kind.INDEX, VersionName("trio"))
+        version = catalog.commit(Kind.INDEX, "trio", served.digest, served.manifest).full_name
         gone = client.retract_version(VersionKind.INDEX, version, "wrong labels")
         assert (gone.version, gone.retraction.reason) == (version, "wrong labels")
         retraction = client.get_cell_index(version).retraction

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import anndata
+import grpc
 import numpy as np
 import pytest
 from tests.integration.live import GENES, Live, block, connected, live_server
@@ -192,15 +193,20 @@ def test_an_alias_that_moves_and_a_version_that_is_withdrawn_are_followed(
 
         assert moved(first.full_name) == first.full_name
         assert moved("trio@latest") == second.full_name
-        live.catalog.RetractVersion(
-            catalog.RetractVersionRequest(
-                kind=kind, version=second.full_name, reason="swapped samples",
-                replacement=first.full_name,
-            )
+        withdrawal = catalog.RetractVersionRequest(
+            kind=kind, version=second.full_name, reason="swapped samples",
+            replacement=first.full_name,
         )  # fmt: skip
+        with pytest.raises(grpc.RpcError, match="is what stable means"):
+            live.catalog.RetractVersion(withdrawal)
+        assert moved(first.full_name) == first.full_name
+        live.catalog.RetractVersion(withdrawal)
         assert one_search(live, queries).versions.index == first.full_name
         with pytest.raises(Exception, match="was retracted: swapped samples; use trio@"):
-            one_search(live, queries, "trio@stable")
+            one_search(live, queries, second.full_name)
+        # A name alone is the version that is served.
+        described = live.catalog.GetCellIndex(catalog.GetCellIndexRequest(name="trio"))
+        assert described.name == first.full_name
+        assert described.aliases == ["stable"]
         described = live.catalog.GetCellIndex(catalog.GetCellIndexRequest(name=second.full_name))
         assert described.retraction.replacement == first.full_name
-        assert described.aliases == ["stable"]

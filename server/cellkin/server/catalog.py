@@ -1,8 +1,7 @@
 """The catalog service: which versions there are, and what may be moved."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import suppress
 from datetime import datetime
 
 import grpc
@@ -19,7 +18,12 @@ from cellkin.store.controls import is_control, of_control
 from cellkin.store.quality import SpaceQuality, read_qualities
 from cellkin.v1 import catalog_service_pb2 as wire
 from cellkin.v1 import catalog_service_pb2_grpc
-from cellkin.wire.errors import CellkinError, InvalidArgumentError, NotFoundError, UnavailableError
+from cellkin.wire.errors import (
+    InvalidArgumentError,
+    NotFoundError,
+    RetractedError,
+    UnavailableError,
+)
 from cellkin.wire.names import VersionName, check_name, parse_version_name
 
 _KINDS = {
@@ -94,8 +98,12 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     def GetCellIndex(  # the name of the RPC
         self, request: wire.GetCellIndexRequest, context: grpc.ServicerContext
     ) -> wire.CellIndex:
-        """Describe one version of a cell index."""
-        entry = self._library.version(Kind.INDEX, parse_version_name(request.name, "cell index"))
+        """Describe one version of a cell index; of a name alone, the one that is served."""
+        wanted = parse_version_name(request.name, "cell index")
+        try:
+            entry = self._library.resolve(Kind.INDEX, wanted)
+        except RetractedError:
+            entry = self._library.version(Kind.INDEX, wanted)
         return self._describe_index(self._library.view, entry)
 
     def ListAliases(  # the name of the RPC
@@ -117,8 +125,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         kind = _kind(request.kind)
         catalog = self._library.store.catalog
         entry = catalog.resolve(kind, parse_version_name(request.version, kind.noun))
-        with _writing():
-            catalog.set_alias(entry, request.alias)
+        catalog.set_alias(entry, request.alias)
         self._reload()
         return _describe_alias(kind, entry.name, request.alias, entry.version)
 
@@ -134,8 +141,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         if request.replacement:
             wanted = _exact_version(request.replacement, kind, "replacement")
             other = catalog.version(kind, wanted)
-        with _writing():
-            catalog.retract(entry, request.reason, other)
+        catalog.retract(entry, request.reason, other)
         self._reload()
         retraction = Retraction(request.reason, other.full_name if other else "")
         return wire.RetractVersionResponse(
@@ -157,7 +163,8 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
 
     def _reload(self) -> None:
         """Let this server follow at once; others of the store follow within their refresh time."""
-        self._library.refresh()
+        with suppress(UnavailableError):  # what was asked for is done, and followed later
+            self._library.refresh()
 
     def _describe_index(self, view: CatalogView, entry: Entry) -> wire.CellIndex:
         counts: dict[str, int] = entry.manifest["label_counts"]
@@ -182,17 +189,6 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
             control_embedding=of_control(view, entry),
             batches=entry.manifest.get("batches", [])[:_MOST_BATCHES],
         )
-
-
-@contextmanager
-def _writing() -> Iterator[None]:
-    """Say in our own words that the store cannot be written now."""
-    try:
-        yield
-    except CellkinError:
-        raise
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UnavailableError(f"the store cannot be written ({error}); ask again") from error
 
 
 def _kind(number: int) -> Kind:

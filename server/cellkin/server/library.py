@@ -24,6 +24,7 @@ from cellkin.server.loading import (
 from cellkin.server.metrics import Metrics
 from cellkin.store.catalog import CatalogView, Entry, Kind
 from cellkin.store.corpus import read_gene_names
+from cellkin.store.failures import RAISED
 from cellkin.store.store import Store
 from cellkin.wire.errors import (
     CellkinError,
@@ -41,6 +42,8 @@ _STALE_S = 0.25
 """A name that is not in the catalog as last read may have come since, if that was longer ago."""
 _RETRY_S = 30.0
 """A version that failed is not tried again for so long."""
+_RETRY_UNAVAILABLE_S = 1.0
+"""One that could not be read, so that nothing is known of it, not for so long."""
 
 
 Loaded: TypeAlias = LoadedIndex | LoadedEmbedding | LoadedCorpus
@@ -93,7 +96,10 @@ class Library:
         self._turns: dict[tuple[Kind, str], threading.Lock] = {}
         self._refreshing = threading.Lock()
         self._view = store.catalog.view()
-        self._read_at = time.monotonic()
+        self._reading = threading.Lock()
+        # When the catalog was read or tried to be, and why the last try failed.
+        self._read_at = self._tried_at = time.monotonic()
+        self._unreadable = ""
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
 
@@ -118,7 +124,11 @@ class Library:
 
     @property
     def view(self) -> CatalogView:
-        """The catalog as last read, at most `refresh_s` ago unless the store cannot be read."""
+        """The catalog as last read, at most `refresh_s` ago unless the store cannot be read.
+
+        What was read once is kept until a later state of the same catalog can be read: a store that
+        is away or damaged, an older copy or another store in its place change nothing.
+        """
         return self._view
 
     @property
@@ -198,10 +208,11 @@ class Library:
         Raises
         ------
         UnavailableError
-            If the catalog cannot be read; nothing changes then.
+            If the catalog cannot be read, or is no later state of the one read before; nothing
+            changes then.
         """
         with self._refreshing:
-            self._read()
+            self._read(time.monotonic())
             if again:
                 self._refused.clear()
             changes = Changes()
@@ -226,19 +237,42 @@ class Library:
         try:
             return look(self._view)
         except NotFoundError:
-            if time.monotonic() - self._read_at < _STALE_S:
+            recent = time.monotonic() - _STALE_S
+            if self._read_at >= recent:
                 raise
-            self._read()
+            self._read(recent)
             return look(self._view)
 
-    def _read(self) -> None:
+    def _read(self, since: float) -> None:
+        """Read the catalog, unless another thread began to after a moment.
+
+        Raises
+        ------
+        UnavailableError
+            If it cannot be read.
+        """
+        with self._reading:
+            if self._tried_at < since:
+                self._tried_at = time.monotonic()
+                self._try_to_read()
+            if self._unreadable:
+                raise UnavailableError(
+                    f"the store cannot be read ({self._unreadable}); what is loaded stays in use, "
+                    "ask again"
+                )
+
+    def _try_to_read(self) -> None:
         try:
             self._view = self._store.catalog.view()
-        except (OSError, ValueError, RuntimeError) as error:
-            raise UnavailableError(
-                f"the store cannot be read ({error}); what is loaded stays in use, ask again"
-            ) from error
-        self._read_at = time.monotonic()
+        except (CellkinError, *RAISED) as error:
+            if not self._unreadable:
+                _log.error("catalog unreadable", error=str(error))
+            self._unreadable = str(error) or type(error).__name__
+        else:
+            if self._unreadable:
+                _log.info("catalog readable again")
+            self._unreadable, self._read_at = "", time.monotonic()
+        self._metrics.catalog_read(not self._unreadable)
 
     def _load(self, entry: Entry) -> Loaded:
         """Load a version unless it is loaded; of two requests for it, one waits for the other."""
@@ -256,6 +290,7 @@ class Library:
             try:
                 found = self._read_version(entry)
             except CellkinError as error:
+                self._raise_if_away(entry)
                 self._refuse(entry, error)
                 raise
             except Exception as error:
@@ -284,13 +319,22 @@ class Library:
         assert isinstance(loaded, LoadedCorpus)
         return loaded
 
+    def _raise_if_away(self, entry: Entry) -> None:
+        """Blame no version for what is missing because the store is away as a whole."""
+        try:
+            self._read(time.monotonic())
+        except UnavailableError as error:
+            self._refuse(entry, error)
+            raise
+
     def _refuse(self, entry: Entry, error: CellkinError) -> None:
         self._metrics.refused(entry.kind)
         _log.warning(
             "version refused", kind=entry.kind, version=entry.full_name, reason=error.reason,
             message=error.message,
         )  # fmt: skip
-        until = time.monotonic() + _RETRY_S
+        retry_s = _RETRY_UNAVAILABLE_S if isinstance(error, UnavailableError) else _RETRY_S
+        until = time.monotonic() + retry_s
         self._refused[entry.kind, entry.full_name] = Refused(error, until)
 
     def _follow(self, wanted: Wanted, changes: Changes) -> None:
@@ -337,7 +381,9 @@ class Library:
             try:
                 self.refresh()
                 followed()
-            except Exception as error:  # noqa: BLE001  # what is loaded stays in use
-                _log.warning("catalog unreadable", error=str(error))
+            except UnavailableError:
+                pass  # said once, when it began; what is loaded stays in use
+            except Exception:  # noqa: BLE001  # a thread that ends would follow nothing more
+                _log.exception("catalog not followed")
             for name in self._loader.unload():
                 _log.info("version unloaded", kind=Kind.INDEX, version=name)

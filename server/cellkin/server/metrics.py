@@ -94,6 +94,11 @@ class Metrics:
             "cellkin_versions_refused", "Times a version failed to load or its test.",
             ["kind"], registry=registry,
         )  # fmt: skip
+        self._readable = Gauge(
+            "cellkin_catalog_readable", "Whether the catalog could be read when last tried.",
+            registry=registry,
+        )  # fmt: skip
+        self._readable.set(1)
         self._pending = Gauge(
             "cellkin_pending_requests", "Requests worked on or waiting.", ["lane"],
             registry=registry,
@@ -185,6 +190,10 @@ class Metrics:
     def refused(self, kind: str) -> None:
         """Count that a version failed to load or its test."""
         self._refused.labels(kind).inc()
+
+    def catalog_read(self, readable: bool) -> None:
+        """Note whether the catalog could be read."""
+        self._readable.set(readable)
 
     def watch_lane(self, lane: str, n_pending: Callable[[], int]) -> None:
         """Read the requests of a lane whenever the page is asked for."""

@@ -204,12 +204,8 @@ class CatalogState:
                 "backup, or run `cellkin store upgrade`, which begins another with what the "
                 "tables of the catalog have"
             )
-        stands = {
-            table: [row for row in rows or () if row["key"] != _JOURNAL]
-            for table, rows in tables.items()
-        }
         found = CatalogRows()
-        found.apply(Change(stands), "")
+        found.apply(Change({table: rows or () for table, rows in tables.items()}), "")
         return found
 
     def _continue(self) -> None:
@@ -227,9 +223,11 @@ class CatalogState:
             if rows is None or self._compared.get(table) is rows:
                 continue
             for row in rows:
+                if self._rows.was_recorded(table, row):
+                    continue
                 if row["key"] == _JOURNAL:
                     self._compare_end(row)
-                elif not self._rows.was_recorded(table, row):
+                else:
                     raise self._contradiction(
                         f"table {table} has a row of {row['key']} that no record of it put"
                     )

@@ -222,11 +222,11 @@ class RowReader:
             If a row cannot be read.
         """
         entries = [self._entry(row) for row in rows.standing[CATALOG].values()]
-        marks = [(*_marked(row), row) for row in rows.standing[MARKS].values()]
+        marks = list(rows.standing[MARKS].values())
         return CatalogView(
             sorted(entries, key=lambda entry: (entry.kind, entry.name, entry.order)),
-            {key: row["value"] for mark, key, row in marks if mark == ALIAS},
-            {key: _why(row) for mark, key, row in marks if mark == RETRACTION},
+            {_marked(row): row["value"] for row in marks if row["mark"] == ALIAS},
+            {_marked(row): _why(row) for row in marks if row["mark"] == RETRACTION},
             [Removed(self._entry(row), at) for row, at in rows.gone.values()],
         )
 
@@ -248,9 +248,9 @@ class RowReader:
         return entry
 
 
-def _marked(row: Row) -> tuple[str, tuple[Kind, str, str]]:
+def _marked(row: Row) -> tuple[Kind, str, str]:
     try:
-        return row["mark"], (Kind(row["kind"]), row["name"], row["selector"])
+        return Kind(row["kind"]), row["name"], row["selector"]
     except ValueError as error:
         raise _damaged(row) from error
 

@@ -173,22 +173,22 @@ class Journal:
 
     def _numbers(self, known: int) -> list[int]:
         """Return the numbers of the records there are, from the last known one on."""
-        names = self._files.names(FOLDER, _name(known - 1) if known > 1 else "")
+        names = set(self._files.names(FOLDER, _name(known - 1) if known > 1 else ""))
         matches = (_NAME.fullmatch(name) for name in names)
-        numbers = sorted(int(match[1]) for match in matches if match)
-        return [number for number in numbers if number >= known]
+        numbers = {int(match[1]) for match in matches if match}
+        return sorted(n for n in numbers if n >= known and _name(n) in names)
 
     def _record(self, number: int, content: bytes) -> Record:
         try:
             fields = json.loads(content)
+            digest = fields.pop("sha256")
+            if _encode(fields) != content or fields["number"] != number:
+                raise self._damaged(number, "was changed")
             if fields["format"] != _FORMAT:
                 raise FailedPreconditionError(
                     f"the store at {self._where} was written by a later cellkin (its journal has "
                     f"format {fields['format']}, this one reads {_FORMAT}); install that"
                 )
-            digest = fields.pop("sha256")
-            if _encode(fields) != content or fields["number"] != number:
-                raise self._damaged(number, "was changed")
             change = Change(fields["put"], fields["removed"])
             return Record(fields["store"], number, fields["before"], fields["at"], change, digest)
         except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,12 +1,18 @@
 """What names mean: versions, aliases, retractions."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from cellkin.store.catalog import Catalog, Entry, Kind
 from cellkin.store.store import Store
-from cellkin.wire.errors import InvalidArgumentError, NotFoundError, RetractedError
+from cellkin.wire.errors import (
+    FailedPreconditionError,
+    InvalidArgumentError,
+    NotFoundError,
+    RetractedError,
+)
 from cellkin.wire.names import VersionName
 
 
@@ -95,3 +101,84 @@ def test_a_retraction_needs_a_reason(catalog: Catalog, three: list[Entry]) -> No
     with pytest.raises(InvalidArgumentError, match="cannot replace itself"):
         catalog.retract(three[0], "bad", three[0])
     assert catalog.retractions() == {}
+
+
+def test_what_an_alias_means_is_not_retracted_by_accident(
+    catalog: Catalog, three: list[Entry]
+) -> None:
+    catalog.set_alias(three[1], "stable")
+    with pytest.raises(FailedPreconditionError, match="is what stable means"):
+        catalog.retract(three[1], "wrong")
+    assert catalog.retractions() == {}
+    catalog.retract(three[1], "wrong", force=True)
+    with pytest.raises(RetractedError, match="wrong; there is no replacement"):
+        meant(catalog, "stable")
+    # Nor does an alias come to mean one.
+    with pytest.raises(RetractedError, match="was retracted: wrong"):
+        catalog.set_alias(three[1], "best")
+
+
+def test_the_last_version_is_not_retracted_by_accident(
+    catalog: Catalog, three: list[Entry]
+) -> None:
+    catalog.commit(Kind.INDEX, "other", "d", {})
+    for entry in three[:2]:
+        catalog.retract(entry, "wrong")
+    with pytest.raises(FailedPreconditionError, match="is the only version of 'pancreas' that"):
+        catalog.retract(three[2], "wrong")
+    assert meant(catalog) == three[2].version
+    catalog.retract(three[0], "another reason")
+    assert set(catalog.retractions()) == {(Kind.INDEX, "pancreas", e.version) for e in three[:2]}
+
+
+def test_a_retraction_is_taken_back(catalog: Catalog, three: list[Entry]) -> None:
+    with pytest.raises(FailedPreconditionError, match="is not retracted"):
+        catalog.unretract(three[2])
+    catalog.retract(three[2], "wrong")
+    catalog.unretract(three[2])
+    assert meant(catalog) == three[2].version
+    assert catalog.problems() == []
+
+
+def test_versions_are_removed_and_their_numbers_are_not_given_again(
+    catalog: Catalog, three: list[Entry]
+) -> None:
+    catalog.set_alias(three[0], "stable")
+    catalog.retract(three[2], "wrong")
+    with pytest.raises(FailedPreconditionError, match=f"{three[0].full_name} is what stable means"):
+        catalog.remove([three[2], three[0]])
+    catalog.remove(three[1:])
+    assert catalog.entries() == three[:1]
+    assert catalog.retractions() == {}
+    assert [removed.entry for removed in catalog.removed()] == three[1:]
+    with pytest.raises(NotFoundError, match=f"{three[2].full_name} was removed on 20.*; there is"):
+        meant(catalog, three[2].version)
+    with pytest.raises(NotFoundError, match="was removed on"):
+        catalog.remove([three[2]])
+    assert catalog.commit(Kind.INDEX, "pancreas", "d", {}).order[1] == 4
+    assert catalog.problems() == []
+
+
+def test_what_others_were_made_from_is_not_removed(catalog: Catalog) -> None:
+    corpus = catalog.commit(Kind.CORPUS, "genes", "d", {})
+    model = catalog.commit(Kind.EMBEDDING, "model", "d", {"corpus": corpus.full_name})
+    made_from = {"corpus": corpus.full_name, "embedding": model.full_name}
+    index = catalog.commit(Kind.INDEX, "pancreas", "d", made_from)
+    with pytest.raises(FailedPreconditionError, match=f"{model.full_name} was made from it"):
+        catalog.remove([corpus, index])
+    catalog.remove([model, index])
+    with pytest.raises(FailedPreconditionError, match="which was removed meanwhile"):
+        catalog.commit(Kind.INDEX, "pancreas", "d", made_from)
+    assert catalog.entries() == [corpus]
+
+
+def test_writers_at_one_time_each_get_a_number(catalog: Catalog, tmp_path: Path) -> None:
+    def write(who: int) -> list[str]:
+        mine = Store.open(str(tmp_path / "s")).catalog
+        return [mine.commit(Kind.INDEX, "pancreas", "d", {"who": who}).version for _ in range(3)]
+
+    with ThreadPoolExecutor(3) as writers:
+        versions = [v for found in writers.map(write, range(3)) for v in found]
+    assert sorted(versions) == sorted(entry.version for entry in catalog.entries())
+    assert len(set(versions)) == 9
+    assert catalog.problems() == []
