@@ -1,22 +1,22 @@
-"""Labels by expression alone: what any method of this project has to be compared with.
+"""Baselines: labels by expression alone, which every other method is compared with.
 
-All of them see log1p of counts per 10,000 of the 2,000 most variable genes of the reference,
-z-scored by the reference (`Features`).
+All of them use the z-scores of `Features`: log1p of counts per 10,000 of the reference's 2,000
+highly variable genes.
 """
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse.linalg import ArpackNoConvergence, eigsh
 from scipy.special import logsumexp, softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 
-from cellkin.indexer.evaluation.measures import FloatVector
 from cellkin.indexer.evaluation.preprocess import Features
-from cellkin.indexer.neighbors.gpu import nearest
+from cellkin.indexer.measures import FloatVector
+from cellkin.indexer.spaces.components import principal_axes
 from cellkin.space.arrays import (
     BoolVector,
     CsrMatrix,
@@ -26,35 +26,32 @@ from cellkin.space.arrays import (
     UInt8Vector,
 )
 from cellkin.space.vectors import unit_rows
-from cellkin.space.votes import vote_shares
-from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError, MissingDependencyError
+from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
 
 N_COMPONENTS = 50
 N_NEIGHBORS = 10
 TEMPERATURE = 0.1
 """Of the softmax over prototype cosines."""
 
-# The least distance of a vote, so that an identical cell does not outvote all others.
 _EPSILON = 1e-4
-_N_RESTARTS = 60
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a method says of each cell.
+    """Predictions of a method.
 
     Parameters
     ----------
     codes
         (n_cells,) int32 label.
     probability
-        (n_cells,) float in [0, 1] of the label; None for a method that states none.
+        (n_cells,) float in [0, 1] of the label; None if the method has none.
     novelty
-        (n_cells,) float, higher for cells unlike the reference; None for a method without.
+        (n_cells,) float, higher for cells unlike the reference; None if the method has none.
     unknown
-        (n_cells,) bool, cells called unknown; None for a method that calls none.
+        (n_cells,) bool, cells labeled unknown; None if the method never does so.
     reasons
-        (n_cells,) uint8 `UnknownReason`; None for a method that gives none.
+        (n_cells,) uint8 `UnknownReason`; None if the method gives none.
     """
 
     codes: Int32Vector
@@ -65,7 +62,7 @@ class Answer:
 
 
 class Fitted(Protocol):
-    """A method that has seen its reference."""
+    """A method fitted to its reference."""
 
     def predict(self, counts: CsrMatrix, genes: Sequence[str]) -> Answer:
         """Label cells.
@@ -75,23 +72,22 @@ class Fitted(Protocol):
         counts
             (n_cells, n_genes) CSR of linear expression.
         genes
-            The columns' names; compared letter by letter with the reference's, so match them
-            before.
+            Names of the columns; compared exactly with those of the reference.
 
         Raises
         ------
         GenesUnmatchedError
-            If no gene is shared that the method uses.
+            If the query has none of the genes that the method uses.
         """
         ...
 
 
 class Baseline(Protocol):
-    """A method with nothing learned yet."""
+    """A method that is not fitted yet."""
 
     @property
     def name(self) -> str:
-        """What reports call it."""
+        """Its name in reports."""
         ...
 
     def fit(
@@ -101,28 +97,28 @@ class Baseline(Protocol):
         labels: Int32Vector,
         batches: Int32Vector | None = None,
     ) -> Fitted:
-        """Learn from a reference.
+        """Fit to a reference.
 
         Parameters
         ----------
         counts
             (n_cells, n_genes) CSR of linear expression.
         genes
-            The columns' names.
+            Names of the columns.
         labels
             (n_cells,) int32, at least 0.
         batches
-            (n_cells,) int32, or None; no method here corrects for batches.
+            (n_cells,) int32, or None; no baseline corrects for batches.
         """
         ...
 
 
 def check_reference(counts: CsrMatrix, genes: Sequence[str], labels: Int32Vector) -> None:
-    """Refuse a reference whose parts do not fit together, or whose cells lack labels."""
+    """Raise an error if shapes do not match or cells lack labels."""
     if counts.shape != (len(labels), len(genes)):
         raise DimensionMismatchError(
             f"expression of shape {counts.shape}, {len(labels)} labels, {len(genes)} gene names; "
-            "give a label a row and a name a column"
+            "give a label for each row and a name for each column"
         )
     if not len(labels) or labels.min() < 0:
         raise InvalidArgumentError(
@@ -133,7 +129,7 @@ def check_reference(counts: CsrMatrix, genes: Sequence[str], labels: Int32Vector
 
 @dataclass(frozen=True)
 class Majority:
-    """Calls every cell what most reference cells are."""
+    """Gives every cell the most frequent label of the reference."""
 
     name: str = "majority"
 
@@ -158,16 +154,16 @@ class FittedMajority:
     share: float
 
     def predict(self, counts: CsrMatrix, genes: Sequence[str]) -> Answer:
-        """Answer without looking; see `Fitted.predict`."""
+        """Return the same for every cell; see `Fitted.predict`."""
         n_cells = counts.shape[0]
         return Answer(np.full(n_cells, self.code, np.int32), np.full(n_cells, self.share), None)
 
 
 @dataclass(frozen=True)
 class PcaKnn:
-    """The 10 nearest reference cells by cosine of 50 principal components, near ones first.
+    """The 10 nearest reference cells by cosine of 50 principal components, weighted by distance.
 
-    The probability is the winner's share of the votes, each ``1 / (1 - cosine)``; the novelty the
+    The probability is the label's share of the votes, each ``1 / (1 - cosine)``; the novelty is the
     mean distance of the neighbors.
     """
 
@@ -185,13 +181,22 @@ class PcaKnn:
         features = Features.fit(counts, genes)
         z = features.z_scores(counts, genes)
         mean = z.mean(axis=0)
-        axes = principal_axes(z - mean, N_COMPONENTS)
-        return FittedPcaKnn(features, mean, axes, unit_rows((z - mean) @ axes), labels)
+        squares, axes = principal_axes(z - mean, min(N_COMPONENTS, *z.shape))
+        axes = axes[squares > 1e-6 * squares.max()].T.astype(np.float32)
+        neighbors = KNeighborsClassifier(
+            min(N_NEIGHBORS, len(labels)), weights=_inverse, metric="cosine"
+        )
+        return FittedPcaKnn(features, mean, axes, neighbors.fit((z - mean) @ axes, labels))
+
+
+def _inverse(distances: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
+    """Return the weights of votes, limited so that an identical cell does not outvote all."""
+    return 1.0 / np.maximum(distances, _EPSILON)
 
 
 @dataclass(frozen=True)
 class FittedPcaKnn:
-    """Principal axes and the reference cells on them.
+    """Principal axes and the classifier of the reference cells along them.
 
     Parameters
     ----------
@@ -201,79 +206,30 @@ class FittedPcaKnn:
         (n_genes,) float32 of its z-scores.
     axes
         (n_genes, n_components) float32.
-    cells
-        (n_reference, n_components) float32, unit rows.
-    labels
-        (n_reference,) int32.
+    neighbors
+        A fitted `sklearn.neighbors.KNeighborsClassifier`.
     """
 
     features: Features
     mean: Float32Vector
     axes: Float32Matrix
-    cells: Float32Matrix
-    labels: Int32Vector
+    neighbors: Any
 
     def predict(self, counts: CsrMatrix, genes: Sequence[str]) -> Answer:
         """Let the nearest cells vote; see `Fitted.predict`."""
-        z = self.features.z_scores(counts, genes)
-        queries = unit_rows(np.asarray((z - self.mean) @ self.axes, np.float32))
-        cosines, rows = nearest(queries, self.cells, min(N_NEIGHBORS, len(self.cells)))
-        counts = np.bincount(self.labels)
-        shares, _ = vote_shares(cosines, self.labels[rows], counts, _EPSILON)
-        winners = shares.argmax(axis=1).astype(np.int32)
-        supports = shares.max(axis=1).astype(np.float32)
-        return Answer(winners, supports, 1.0 - cosines.mean(axis=1))
-
-
-def principal_axes(centered: Float32Matrix, n_components: int) -> Float32Matrix:
-    """Return the axes of most variance, to the accuracy of float32.
-
-    Cells and genes meet in a matrix of the fewer of the two; Lanczos iterations find its largest
-    eigenvectors ten times as fast as a full decomposition, and from a fixed start.
-
-    Parameters
-    ----------
-    centered
-        (n_cells, n_genes) float32, columns of mean 0.
-    n_components
-        Axes wanted; fewer come where cells or genes span fewer.
-
-    Returns
-    -------
-    Float32Matrix
-        (n_genes, n_axes) float32, orthonormal columns, most variance first.
-    """
-    n_cells, n_genes = centered.shape
-    wide = n_cells < n_genes
-    gram = centered @ centered.T if wide else centered.T @ centered
-    values, vectors = _largest(gram, n_components)
-    # Directions of no variance are noise of the arithmetic.
-    order = np.argsort(-values)[:n_components]
-    kept = order[values[order] > 1e-6 * max(values.max(), 1e-12)]
-    axes = vectors[:, kept]
-    if wide:
-        axes = centered.T @ axes / np.sqrt(values[kept])
-    return np.ascontiguousarray(axes, np.float32)
-
-
-def _largest(gram: Float32Matrix, n: int) -> tuple[Float32Vector, Float32Matrix]:
-    """Return the largest eigenvalues of a symmetric matrix, and vectors; more where it is small."""
-    if len(gram) > 2 * n:
-        # Varied, for a constant start is at right angles to all axes of centered cells.
-        start = np.random.default_rng(0).standard_normal(len(gram), np.float32)
-        # Where less than n directions vary, the rest is noise on which the iteration never ends.
-        with contextlib.suppress(ArpackNoConvergence):
-            values, vectors = eigsh(gram, n, v0=start, maxiter=_N_RESTARTS)
-            return values, vectors
-    values, vectors = np.linalg.eigh(gram)
-    return values, vectors
+        queries = (self.features.z_scores(counts, genes) - self.mean) @ self.axes
+        shares = self.neighbors.predict_proba(queries)
+        distances, _ = self.neighbors.kneighbors(queries)
+        codes = self.neighbors.classes_[shares.argmax(axis=1)].astype(np.int32)
+        return Answer(codes, shares.max(axis=1), distances.mean(axis=1))
 
 
 @dataclass(frozen=True)
 class HvgPrototypes:
-    """The type whose mean z-scores have the largest cosine to the cell's.
+    """The type with the largest cosine of its mean z-scores to those of the cell.
 
-    The probability is the softmax of the cosines over 0.1; the novelty 1 minus the largest.
+    The probability is the softmax of the cosines at temperature 0.1; the novelty is 1 minus the
+    largest cosine.
     """
 
     name: str = "HVG-z prototypes"
@@ -285,7 +241,7 @@ class HvgPrototypes:
         labels: Int32Vector,
         batches: Int32Vector | None = None,
     ) -> "FittedPrototypes":
-        """Average the cells of each type; see `Baseline.fit`."""
+        """Compute the mean of each type; see `Baseline.fit`."""
         check_reference(counts, genes, labels)
         features = Features.fit(counts, genes)
         z = features.z_scores(counts, genes)
@@ -296,7 +252,7 @@ class HvgPrototypes:
 
 @dataclass(frozen=True)
 class FittedPrototypes:
-    """One unit vector a type.
+    """One unit vector per type.
 
     Parameters
     ----------
@@ -327,7 +283,7 @@ class FittedPrototypes:
 class LogisticRegressionExpression:
     """Multinomial logistic regression on the z-scores, by scikit-learn.
 
-    The probability is its own; the novelty minus the log-sum-exp of the decision values (energy).
+    The novelty is the energy: minus the log-sum-exp of the decision values.
     """
 
     name: str = "logistic regression"
@@ -339,22 +295,10 @@ class LogisticRegressionExpression:
         labels: Int32Vector,
         batches: Int32Vector | None = None,
     ) -> "FittedRegression":
-        """Fit the regression; see `Baseline.fit`.
-
-        Raises
-        ------
-        MissingDependencyError
-            If scikit-learn is not installed.
-        """
+        """Fit the regression; see `Baseline.fit`."""
         check_reference(counts, genes, labels)
         if len(np.unique(labels)) < 2:
             raise InvalidArgumentError("reference cells of one type; a regression needs 2 types")
-        try:
-            from sklearn.linear_model import LogisticRegression
-        except ImportError as error:
-            raise MissingDependencyError(
-                'logistic regression needs scikit-learn; pip install "cellkin[evaluate]"'
-            ) from error
         features = Features.fit(counts, genes)
         model = LogisticRegression(max_iter=1000)
         model.fit(features.z_scores(counts, genes), labels)
@@ -369,11 +313,11 @@ class FittedRegression:
     model: Any
 
     def predict(self, counts: CsrMatrix, genes: Sequence[str]) -> Answer:
-        """Ask the regression; see `Fitted.predict`."""
+        """Apply the regression; see `Fitted.predict`."""
         z = self.features.z_scores(counts, genes)
         decision: npt.NDArray[np.float64] = self.model.decision_function(z)
         if decision.ndim == 1:
-            # Two types share one value: the odds of the second.
+            # Of two types scikit-learn returns one value: the log odds of the second.
             decision = np.stack([-decision / 2, decision / 2], axis=1)
         probability = softmax(decision.astype(np.float64), axis=1)
         codes = self.model.classes_[decision.argmax(axis=1)].astype(np.int32)

@@ -1,9 +1,9 @@
-"""The pictures of a report page: SVG with text as text, in the colors of the page's theme."""
+"""The pictures of a report page: SVG with text as text."""
 
 import io
-import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -12,32 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from cellkin.indexer.evaluation.measures import Counts, ReliabilityBin
 from cellkin.indexer.evaluation.rows import LeftOutType, Line
+from cellkin.indexer.measures import Counts, ReliabilityBin
+from cellkin.indexer.pages.theme import LIGHT
 from cellkin.store.quality import WEAK_AUROC
-
-# Every color is drawn once, as its light value, and then replaced by the page's variable of that
-# name; the value stays as the fallback of a picture taken out of the page.
-COLORS = {
-    "ink": "#1a2330",
-    "soft": "#5b6675",
-    "grid": "#dfe3e9",
-    "paper": "#fefefe",
-    "accent": "#1f5fbf",
-    "warn": "#b3401f",
-    "s1": "#1e5ebe",
-    "s2": "#c2570c",
-    "s3": "#0b7d6c",
-    "s4": "#7a3fb1",
-    "s5": "#b3234e",
-    "c1": "#465264",
-    "c2": "#8a6a2f",
-    "c3": "#4f7d55",
-    "c4": "#84608f",
-    "c5": "#2f7a8c",
-    "c6": "#8c5a4f",
-}
-"""Roles and their light values; `page.css` gives the dark ones."""
 
 _MODELS = ("s1", "s2", "s3", "s4", "s5")
 _CONTROLS = ("c1", "c2", "c3", "c4", "c5", "c6")
@@ -49,15 +27,15 @@ _SETTINGS: dict[Any, Any] = {
     "font.size": 10.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "axes.edgecolor": COLORS["soft"],
-    "axes.labelcolor": COLORS["ink"],
-    "text.color": COLORS["ink"],
-    "xtick.color": COLORS["soft"],
-    "ytick.color": COLORS["soft"],
-    "xtick.labelcolor": COLORS["ink"],
-    "ytick.labelcolor": COLORS["ink"],
+    "axes.edgecolor": LIGHT["soft"],
+    "axes.labelcolor": LIGHT["ink"],
+    "text.color": LIGHT["ink"],
+    "xtick.color": LIGHT["soft"],
+    "ytick.color": LIGHT["soft"],
+    "xtick.labelcolor": LIGHT["ink"],
+    "ytick.labelcolor": LIGHT["ink"],
     "axes.grid": True,
-    "grid.color": COLORS["grid"],
+    "grid.color": LIGHT["grid"],
     "grid.linewidth": 0.8,
     "axes.axisbelow": True,
     "axes.linewidth": 0.8,
@@ -70,11 +48,18 @@ _SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Stroke:
-    """How a method's curve is drawn: color role and dashes."""
+    """How a method's curve is drawn: its color's role, dashes as matplotlib takes them, width."""
 
     role: str
     dashes: str | tuple[int, tuple[int, ...]]
     width: float
+
+    @property
+    def css_dashes(self) -> str:
+        """The dashes as ``stroke-dasharray``."""
+        if isinstance(self.dashes, tuple):
+            return " ".join(str(2 * n) for n in self.dashes[1])
+        return {"-": "none", "--": "6 3", "-.": "6 2 1.5 2", ":": "1.5 2.5"}[self.dashes]
 
 
 def strokes(ordered: Sequence[Line]) -> list[Stroke]:
@@ -94,54 +79,63 @@ def strokes(ordered: Sequence[Line]) -> list[Stroke]:
     return given
 
 
-def swatch(stroke: Stroke) -> str:
-    """Return a short line of a stroke, for a legend."""
-    dashes = {"-": "", "--": "6 3", "-.": "6 2 1.5 2", ":": "1.5 2.5"}
-    pattern = stroke.dashes if isinstance(stroke.dashes, tuple) else None
-    array = " ".join(str(2 * n) for n in pattern[1]) if pattern else dashes[str(stroke.dashes)]
-    return (
-        '<svg viewBox="0 0 34 10" aria-hidden="true"><line x1="1" x2="33" y1="5" y2="5" '
-        f'style="stroke: var(--{stroke.role}); stroke-width: {stroke.width}; '
-        f'stroke-dasharray: {array or "none"}"/></svg>'
-    )
-
-
 def draw_confusion(counts: Counts, types: Sequence[str], key: str) -> str:
-    """Draw what the cells of each type were taken for, as shares of the type.
+    """Draw a confusion matrix, each row as shares of the true type.
 
-    Types without a cell have no row; labels that no cell got have no column but where they have a
-    row. A last column is of cells that got no label, where there are any.
+    Types without cells have no row. The columns are these types, other types that occur as labels,
+    and cells without a label, if there are any.
 
     Parameters
     ----------
     counts
-        (n_types, n_types + 1) int64, see `measures.confusion`.
+        (n_types, n_types + 1) int64, see `cellkin.indexer.measures.confusion`.
     types
         Their names.
     key
-        Sets this picture's identifiers apart from others of the page.
+        Prefix of the identifiers in this picture, which have to be unique on a page.
 
     Returns
     -------
     str
         An ``<svg>`` element.
     """
-    sizes = counts.sum(axis=1)
-    order = [int(t) for t in np.argsort(-sizes, kind="stable") if sizes[t]]
-    extra = [t for t in range(len(types)) if not sizes[t] and counts[:, t].any()]
-    columns = order + extra + ([len(types)] if counts[:, -1].any() else [])
-    names = [*types, "no label"]
-    side = 0.36 if len(columns) <= _MOST_NUMBERED else 0.22
     with mpl.rc_context(_SETTINGS):
-        figure = Figure(
-            figsize=(2.2 + side * len(columns), 1.6 + side * len(order)), layout="constrained"
-        )
-        axes = figure.subplots()
+        return _svg(_confusions({"": counts}, types), key)
+
+
+def save_confusions(counts: Mapping[str, Counts], types: Sequence[str], path: Path) -> None:
+    """Draw the confusion matrices of several methods side by side into an image file.
+
+    Parameters
+    ----------
+    counts
+        By title, (n_types, n_types + 1) int64 of the same cells.
+    types
+        Their names.
+    path
+        The file, ``.png`` or any other that matplotlib writes.
+    """
+    with mpl.rc_context(_SETTINGS):
+        _confusions(counts, types).savefig(path, dpi=150, facecolor="white")
+
+
+def _confusions(counts: Mapping[str, Counts], types: Sequence[str]) -> Figure:
+    first = next(iter(counts.values()))
+    sizes, labeled = first.sum(axis=1), sum(matrix.sum(axis=0) for matrix in counts.values())
+    order = [int(t) for t in np.argsort(-sizes, kind="stable") if sizes[t]]
+    extra = [t for t in range(len(types)) if not sizes[t] and labeled[t]]
+    columns = order + extra + ([len(types)] if labeled[-1] else [])
+    names = [*types, "no label"]
+    numbered = len(columns) <= _MOST_NUMBERED
+    side = 0.36 if numbered else 0.22
+    width, height = 2.2 + side * len(columns) * len(counts), 1.6 + side * len(order)
+    figure = Figure(figsize=(width, height), layout="constrained")
+    panels = figure.subplots(1, len(counts), sharey=True, squeeze=False)[0]
+    for axes, (title, matrix) in zip(panels, counts.items(), strict=True):
         axes.grid(visible=False)
         for row, true in enumerate(order):
             for column, label in enumerate(columns):
-                share = counts[true, label] / sizes[true]
-                _square(axes, row, column, float(share), len(columns) <= _MOST_NUMBERED)
+                _square(axes, row, column, float(matrix[true, label] / sizes[true]), numbered)
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(order) - 0.5, -0.5)
         axes.set_aspect("equal")
@@ -149,9 +143,10 @@ def draw_confusion(counts: Counts, types: Sequence[str], key: str) -> str:
         axes.set_yticks(range(len(order)), [f"{names[t]} ({sizes[t]:,})" for t in order])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
+        axes.set_title(title)
         axes.set_xlabel("label")
-        axes.set_ylabel("known type (cells)")
-        return _svg(figure, key)
+    panels[0].set_ylabel("known type (cells)")
+    return figure
 
 
 def _square(axes: Axes, row: int, column: int, share: float, numbered: bool) -> None:
@@ -161,7 +156,7 @@ def _square(axes: Axes, row: int, column: int, share: float, numbered: bool) -> 
             (column - 0.47, row - 0.47),
             0.94,
             0.94,
-            facecolor=COLORS["accent" if diagonal else "warn"],
+            facecolor=LIGHT["accent" if diagonal else "warn"],
             # Squares of no cell stay visible as a faint lattice.
             alpha=0.05 + 0.95 * share if share else 0.04,
             linewidth=0,
@@ -169,7 +164,7 @@ def _square(axes: Axes, row: int, column: int, share: float, numbered: bool) -> 
     )
     if numbered and share >= 0.005:
         text = "1" if share > 0.995 else f"{share:.2f}".removeprefix("0")
-        color = COLORS["paper" if share > 0.5 else "ink"]
+        color = LIGHT["paper" if share > 0.5 else "ink"]
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=8.5)
 
 
@@ -190,14 +185,14 @@ def draw_reliability(bins: Sequence[ReliabilityBin], ece: float, key: str) -> st
     with mpl.rc_context(_SETTINGS):
         figure = Figure(figsize=(4.6, 4.4), layout="constrained")
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
-        axes.plot([0, 1], [0, 1], color=COLORS["soft"], linestyle="--", linewidth=1)
+        axes.plot([0, 1], [0, 1], color=LIGHT["soft"], linestyle="--", linewidth=1)
         for b in filled:
             gap = (b.probability or 0.0) - (b.accuracy or 0.0)
             axes.bar(
                 (b.low + b.high) / 2,
                 b.accuracy or 0.0,
                 width=(b.high - b.low) * 0.92,
-                color=COLORS["accent"],
+                color=LIGHT["accent"],
                 alpha=0.25,
                 linewidth=0,
             )
@@ -206,7 +201,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], ece: float, key: str) -> st
             [b.probability for b in filled],
             [b.accuracy for b in filled],
             "o",
-            color=COLORS["accent"],
+            color=LIGHT["accent"],
             markersize=5,
         )
         axes.set_ylim(0, 1.02)
@@ -215,7 +210,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], ece: float, key: str) -> st
         axes.set_title(f"ECE {ece:.3f}", fontsize=12, weight="bold", loc="left")
         for b in filled:
             center = (b.low + b.high) / 2
-            below.bar(center, b.n_cells, (b.high - b.low) * 0.92, color=COLORS["soft"], alpha=0.5)
+            below.bar(center, b.n_cells, (b.high - b.low) * 0.92, color=LIGHT["soft"], alpha=0.5)
         below.set_ylabel("cells")
         below.set_yticks([0, most], ["0", f"{most:,}"])
         below.set_xlabel("stated probability")
@@ -223,7 +218,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], ece: float, key: str) -> st
         return _svg(figure, key)
 
 
-_WHISKER: dict[str, Any] = {"color": COLORS["warn"], "linewidth": 1.6, "alpha": 0.8}
+_WHISKER: dict[str, Any] = {"color": LIGHT["warn"], "linewidth": 1.6, "alpha": 0.8}
 
 
 def draw_risk_coverage(ordered: Sequence[Line], key: str) -> str:
@@ -275,11 +270,11 @@ def draw_few_shot(ordered: Sequence[Line], key: str) -> str:
                 continue
             at = [point.n_shots for point in points]
             _curve(axes, at, [point.macro_f1 for point in points], stroke)
-            axes.plot(at, [p.macro_f1 for p in points], "o", color=COLORS[stroke.role], ms=4)
+            axes.plot(at, [p.macro_f1 for p in points], "o", color=LIGHT[stroke.role], ms=4)
             for p in points:
                 if p.sd is not None:
                     ends = [p.macro_f1 - p.sd, p.macro_f1 + p.sd]
-                    axes.plot([p.n_shots] * 2, ends, color=COLORS[stroke.role], linewidth=0.9)
+                    axes.plot([p.n_shots] * 2, ends, color=LIGHT[stroke.role], linewidth=0.9)
             shots |= set(at)
         axes.set_xscale("log")
         axes.set_xticks(sorted(shots), [str(n) for n in sorted(shots)])
@@ -307,10 +302,10 @@ def draw_unknown(left_out: Sequence[LeftOutType], key: str) -> str:
         axes.grid(visible=False, axis="y")
         for row, left in enumerate(ranked):
             role = "warn" if left.auroc < WEAK_AUROC else "accent"
-            axes.plot([low, left.auroc], [row, row], color=COLORS[role], linewidth=1.4, alpha=0.5)
-            axes.plot(left.auroc, row, "o", color=COLORS[role], markersize=6)
+            axes.plot([low, left.auroc], [row, row], color=LIGHT[role], linewidth=1.4, alpha=0.5)
+            axes.plot(left.auroc, row, "o", color=LIGHT[role], markersize=6)
             axes.text(1.012, row, f"{left.auroc:.2f}", va="center", fontsize=9.5)
-        axes.axvline(WEAK_AUROC, color=COLORS["soft"], linestyle="--", linewidth=1)
+        axes.axvline(WEAK_AUROC, color=LIGHT["soft"], linestyle="--", linewidth=1)
         axes.set_yticks(range(len(ranked)), [f"{t.name} ({t.n_cells:,})" for t in ranked])
         axes.set_ylim(-0.6, len(ranked) - 0.4)
         axes.set_xlim(low, 1.005)
@@ -322,27 +317,20 @@ def draw_unknown(left_out: Sequence[LeftOutType], key: str) -> str:
 
 def _curve(axes: Axes, x: Sequence[float], y: Sequence[float], stroke: Stroke) -> None:
     axes.plot(
-        x, y, color=COLORS[stroke.role], linestyle=stroke.dashes, linewidth=stroke.width, zorder=3
+        x, y, color=LIGHT[stroke.role], linestyle=stroke.dashes, linewidth=stroke.width, zorder=3
     )
 
 
 def _svg(figure: Figure, key: str) -> str:
-    """Return the figure as an element that can stand in a page beside others."""
+    """Return the figure as an element that can stand in a page beside others.
+
+    Colors and font are its own; ``page.css.j2`` replaces them by those of the page.
+    """
+    for number, artist in enumerate(figure.findobj()):
+        artist.set_gid(f"{key}-{number}")
     buffer = io.StringIO()
     with mpl.rc_context({"svg.hashsalt": key}):
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=nothing)
     text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    # As wide as its column, and no wider than drawn.
-    text = re.sub(
-        r'<svg ([^>]*?)width="([^"]+)pt"', r'<svg style="max-width: \2pt" \1', text, count=1
-    )
-    text = re.sub(r' height="[^"]+pt"', "", text, count=1)
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'\bid="([^"]+)"', rf'id="{key}-\1"', text)
-    text = re.sub(r"url\(#([^)]+)\)", rf"url(#{key}-\1)", text)
-    text = re.sub(r'href="#([^"]+)"', rf'href="#{key}-\1"', text)
-    for role, value in COLORS.items():
-        text = text.replace(value, f"var(--{role}, {value})")
-    # The page's own font; matplotlib measured with a wider one, so nothing overlaps.
-    return re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans, sans-serif)", text)
+    return text[text.index("<svg") :]

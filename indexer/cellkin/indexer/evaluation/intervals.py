@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.indexer.evaluation.measures import Counts, Figures, confusion
+from cellkin.indexer.measures import Counts, Figures, confusion
 from cellkin.space.arrays import Int32Vector
 
 N_REPLICATES = 1000

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cellkin.indexer.evaluation.intervals import Interval, bootstrap
-from cellkin.indexer.evaluation.measures import (
+from cellkin.indexer.measures import (
     Counts,
     Figures,
     FloatVector,

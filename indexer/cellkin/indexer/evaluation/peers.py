@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from cellkin.indexer.evaluation.baselines import Answer, Baseline, check_reference
-from cellkin.indexer.evaluation.preprocess import N_VARIABLE_GENES, log_normalize
+from cellkin.indexer.spaces.sample import log_expression
+from cellkin.indexer.spaces.variable_genes import N_VARIABLE
 from cellkin.space.arrays import CsrMatrix, Int32Vector
 from cellkin.wire.errors import GenesUnmatchedError, MissingDependencyError
 
@@ -82,7 +83,9 @@ class CellTypist:
         kept = np.asarray(counts.sum(axis=1)).ravel() > 0
         with _quiet():
             model = celltypist.train(
-                log_normalize(counts[kept]), labels=labels[kept].astype(str), genes=np.array(genes)
+                log_expression(counts[kept]).astype(np.float32),
+                labels=labels[kept].astype(str),
+                genes=np.array(genes),
             )
         return FittedCellTypist(model)
 
@@ -144,7 +147,7 @@ class ScanpyIngest:
 
         reference = _annotated(counts, genes)
         with _quiet():
-            sc.pp.highly_variable_genes(reference, n_top_genes=min(N_VARIABLE_GENES, len(genes)))
+            sc.pp.highly_variable_genes(reference, n_top_genes=min(N_VARIABLE, len(genes)))
             reference = reference[:, reference.var["highly_variable"]].copy()
             n_components = min(_INGEST_COMPONENTS, min(reference.shape) - 1)
             sc.pp.pca(reference, n_comps=n_components)
@@ -182,7 +185,7 @@ def _annotated(counts: CsrMatrix, genes: Sequence[str]) -> Any:
     import pandas as pd
 
     cells = ad.AnnData(
-        log_normalize(counts),
+        log_expression(counts).astype(np.float32),
         obs=pd.DataFrame(index=[str(row) for row in range(counts.shape[0])]),
         var=pd.DataFrame(index=pd.Index(genes, dtype=str)),
     )

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from cellkin.indexer.evaluation.measures import Counts
 from cellkin.indexer.evaluation.metrics import Scores
+from cellkin.indexer.measures import Counts
 from cellkin.wire.errors import DimensionMismatchError, FailedPreconditionError
 
 N_CONTROL_SEEDS = 3
@@ -36,7 +36,6 @@ _BY_EXPRESSION = (
     Control.MAJORITY,
 )
 _BY_VECTORS = (Control.RANDOM_VECTORS, Control.PERMUTED_VECTORS)
-_WITH_TEXT = ("text", "hybrid")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Setting:
     method
         What tables call it, such as ``text-v2, prototypes``.
     space
-        ``text``, ``expression`` or ``hybrid``; empty for methods of no space.
+        ``text`` or ``expression``; empty for methods without a space.
     recipe
         The preset's name; empty for methods without.
     language_model
@@ -83,7 +82,7 @@ class Setting:
         """Say whether this is a control of a model: all but the gene vectors are the same."""
         if self.control in _BY_EXPRESSION:
             return True
-        if self.control not in _BY_VECTORS or model.space not in _WITH_TEXT:
+        if self.control not in _BY_VECTORS or model.space != "text":
             return False
         same = (self.space, self.recipe, self.refined) == (model.space, model.recipe, model.refined)
         permuted = self.control == Control.PERMUTED_VECTORS
@@ -277,7 +276,7 @@ class Report:
 def _missing(model: Setting, rows: Sequence[Row]) -> list[str]:
     beside = [row for row in rows if row.setting.controls(model)]
     missing = [c.value for c in _BY_EXPRESSION if all(row.setting.control != c for row in beside)]
-    for control in _BY_VECTORS if model.space in _WITH_TEXT else ():
+    for control in _BY_VECTORS if model.space == "text" else ():
         seeds = {row.seed for row in beside if row.setting.control == control}
         if len(seeds) < N_CONTROL_SEEDS:
             missing.append(f"{control.value} ({len(seeds)} of {N_CONTROL_SEEDS} seeds)")
@@ -322,6 +321,15 @@ class Line:
         """Return its standard deviation over seeds, None for fewer than two."""
         values = self.figures(name)
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """Return the ends of a figure's interval, over seeds the outermost; None without any."""
+        found = [
+            row.scores.intervals[name]
+            for row in self.rows
+            if row.scores is not None and name in row.scores.intervals
+        ]
+        return (min(i.low for i in found), max(i.high for i in found)) if found else None
 
 
 def lines(report: Report) -> list[Line]:

@@ -13,7 +13,6 @@ from cellkin.indexer.evaluation.baselines import (
     PcaKnn,
 )
 from cellkin.indexer.evaluation.measured import measured
-from cellkin.indexer.evaluation.measures import auroc, confusion
 from cellkin.indexer.evaluation.metrics import Predictions, score
 from cellkin.indexer.evaluation.models import SpaceMethod, TextGenes
 from cellkin.indexer.evaluation.peers import installed_peers
@@ -26,6 +25,7 @@ from cellkin.indexer.evaluation.rows import (
     Setting,
 )
 from cellkin.indexer.evaluation.splits import Split
+from cellkin.indexer.measures import auroc, confusion
 from cellkin.indexer.spaces.mlp import TEXT_V2_MLP
 from cellkin.space.arrays import CsrMatrix, Float32Matrix, Int32Vector, Int64Vector
 from cellkin.space.recipe import Recipe

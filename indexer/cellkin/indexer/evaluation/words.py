@@ -95,14 +95,8 @@ def verdict(report: Report) -> str:
 
 
 def _overlap(one: Line, other: Line) -> bool:
-    ends = []
-    for line in (one, other):
-        intervals = [
-            row.scores.intervals["macro_f1"]
-            for row in line.rows
-            if row.scores is not None and "macro_f1" in row.scores.intervals
-        ]
-        if not intervals:
-            return True
-        ends.append((min(i.low for i in intervals), max(i.high for i in intervals)))
-    return max(low for low, _ in ends) <= min(high for _, high in ends)
+    """Return whether the intervals of macro-F1 overlap; without one nothing can be said apart."""
+    first, second = one.interval("macro_f1"), other.interval("macro_f1")
+    if first is None or second is None:
+        return True
+    return max(first[0], second[0]) <= min(first[1], second[1])

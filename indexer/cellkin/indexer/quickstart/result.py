@@ -32,8 +32,8 @@ class Result:
         The names of both files, and of the column of labels.
     n_reference, n_types
         Labelled cells of the reference, and its labels.
-    told
-        What ``cellkin annotate --json`` says.
+    answer
+        What ``cellkin annotate --json`` printed.
     cells
         One row a cell, as ``cellkin annotate -o labels.csv`` writes it.
     quality
@@ -48,7 +48,7 @@ class Result:
     label: str
     n_reference: int
     n_types: int
-    told: Mapping[str, Any]
+    answer: Mapping[str, Any]
     cells: pd.DataFrame
     quality: SpaceQuality | None
     truth: Sequence[str | None] | None
@@ -56,7 +56,7 @@ class Result:
     @property
     def index(self) -> str:
         """The version of the index that labelled the cells."""
-        return str(self.told["versions"]["index"])
+        return str(self.answer["versions"]["index"])
 
     @property
     def unknown(self) -> npt.NDArray[np.bool_]:
@@ -72,7 +72,7 @@ class Result:
     @property
     def warnings(self) -> list[str]:
         """What weakens the labels, a sentence each."""
-        return [str(warning["message"]) for warning in self.told["warnings"]]
+        return [str(warning["message"]) for warning in self.answer["warnings"]]
 
     def label_rows(self) -> list[tuple[str, int, float, float, str]]:
         """Return a row a label, most cells first.
@@ -129,9 +129,9 @@ class Result:
             "unknown_share": self.unknown_share,
             "unknown_reasons": self.reasons(),
             "held_out_accuracy": None if self.quality is None else self.quality.accuracy,
-            "shared_expression": self.told["shared_expression"],
-            "gene_match": self.told["gene_match"],
-            "warnings": self.told["warnings"],
+            "shared_expression": self.answer["shared_expression"],
+            "gene_match": self.answer["gene_match"],
+            "warnings": self.answer["warnings"],
             "compared": None if confusion is None else confusion.to_json(),
         }
 

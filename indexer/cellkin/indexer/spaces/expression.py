@@ -12,18 +12,16 @@ is noise (ADR 20). The leading components of that are what novelty looks at, too
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import scipy.sparse as sp
-from scipy.linalg import eigh
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
+from cellkin.indexer.spaces.components import principal_axes
 from cellkin.indexer.spaces.contrast import fit_head
 from cellkin.indexer.spaces.sample import Sample, log_expression
 from cellkin.indexer.spaces.text import label_dispersion
+from cellkin.indexer.spaces.variable_genes import highly_variable
 from cellkin.indexer.threads import threads_for
 from cellkin.space.arrays import (
     CsrMatrix,
@@ -38,11 +36,8 @@ from cellkin.space.expression import (
     ExpressionSpace,
     place_expression,
 )
-from cellkin.space.projection import Float64Vector
 from cellkin.space.readout import Float64Matrix, Placed
 
-N_VARIABLE = 2000
-"""Highly variable genes."""
 N_COMPONENTS = 50
 """Principal components that neighbors are compared in."""
 N_WEIGHTED = 1000
@@ -50,7 +45,6 @@ N_WEIGHTED = 1000
 _MORE_COMPONENTS = 100
 _HEAD_COMPONENTS = 100
 _LEADING_COMPONENTS = 20
-_N_BINS = 20
 _PENALTY = 0.1
 _STEPS = 100
 
@@ -80,51 +74,6 @@ class FittedExpression:
         return place_expression(cells, columns, self.space)
 
 
-def highly_variable(logs: CsrMatrix, n: int = N_VARIABLE) -> Int64Vector:
-    """Choose genes whose dispersion is high for their mean (Satija et al. 2015, Seurat).
-
-    The logarithm of variance over mean, in linear units, is standardized within 20 bins of the
-    logarithm of the mean.
-
-    Parameters
-    ----------
-    logs
-        (n_cells, n_genes) CSR of log expression.
-    n
-        Genes wanted.
-
-    Returns
-    -------
-    Int64Vector
-        (at most n,) int64 columns, ascending; genes that are never expressed are not among them.
-    """
-    n_cells = max(logs.shape[0], 2)
-    linear = np.expm1(logs.data)
-    mean = _column_sums(logs, linear) / logs.shape[0]
-    square = _column_sums(logs, linear * linear) / logs.shape[0]
-    variance = (square - mean**2) * n_cells / (n_cells - 1)
-    varies = np.flatnonzero((mean > 0) & (variance > 0))
-    dispersion = np.log(variance[varies] / mean[varies])
-    size = np.log1p(mean[varies])
-    edges = np.linspace(size.min(), size.max(), _N_BINS + 1)[1:-1] if len(varies) else np.empty(0)
-    bins = np.digitize(size, edges)
-    score = np.empty(len(varies))
-    for number in np.unique(bins):
-        inside = bins == number
-        spread = dispersion[inside].std(ddof=1) if inside.sum() > 1 else 0.0
-        # A gene alone in its bin is one of few that are so highly expressed: it is kept.
-        score[inside] = (
-            (dispersion[inside] - dispersion[inside].mean()) / spread if spread > 0 else 1.0
-        )
-    return np.sort(varies[np.argsort(-score, kind="stable")[:n]])
-
-
-def _column_sums(pattern: CsrMatrix, values: npt.NDArray[Any]) -> Float64Vector:
-    """Add up values in the columns of a matrix, whose indices are not copied."""
-    matrix = sp.csr_matrix((values, pattern.indices, pattern.indptr), shape=pattern.shape)
-    return np.asarray(matrix.T @ np.ones(pattern.shape[0]))
-
-
 def fit_expression(sample: Sample) -> FittedExpression:
     """Fit an expression space to labelled cells.
 
@@ -149,7 +98,7 @@ def _fit(sample: Sample, logs: CsrMatrix, variable: Int64Vector) -> FittedExpres
     coefficients, intercepts = _regression(z, sample)
     center = z.mean(axis=0, dtype=np.float64)
     z -= center.astype(np.float32)
-    components = _principal(z, min(_MORE_COMPONENTS, len(z) - 1, z.shape[1]))
+    _, components = principal_axes(z, min(_MORE_COMPONENTS, len(z) - 1, z.shape[1]))
     mean_of = np.stack([z[sample.labels == i].mean(axis=0) for i in range(sample.n_labels)])
     basis = _orthonormal(np.concatenate([components, mean_of, coefficients]))
     totals = np.asarray(sample.cells.sum(axis=1)).ravel().astype(np.float64)
@@ -194,7 +143,7 @@ def _head(
     values = logs[:, genes].toarray()
     means = values.mean(axis=0)
     weighted = ((values - means) * weights[genes]).astype(np.float32)
-    axes = _principal(weighted, min(_HEAD_COMPONENTS, len(weighted) - 1, len(genes)))
+    _, axes = principal_axes(weighted, min(_HEAD_COMPONENTS, len(weighted) - 1, len(genes)))
     head = fit_head((weighted @ axes.T).astype(np.float32), sample.labels)
     return (
         genes.astype(np.int32),
@@ -216,19 +165,6 @@ def _regression(z: Float32Matrix, sample: Sample) -> tuple[Float64Matrix, Float6
         half = coefficients / 2
         return np.concatenate([-half, half]), np.concatenate([-intercepts / 2, intercepts / 2])
     return coefficients, intercepts
-
-
-def _principal(z: Float32Matrix, n: int) -> Float64Matrix:
-    """Return the n leading principal directions of centered rows, by the smaller Gram matrix."""
-    wide = z.shape[0] < z.shape[1]
-    gram = (z @ z.T if wide else z.T @ z).astype(np.float64)
-    values, vectors = eigh(gram, subset_by_index=(len(gram) - n, len(gram) - 1))
-    leading = vectors[:, ::-1].T
-    if wide:
-        leading = (leading @ z) / np.sqrt(np.maximum(values[::-1], 1e-12))[:, None]
-    # The sign of an eigenvector is an accident of the machine: make its largest entry positive.
-    largest = leading[np.arange(len(leading)), np.abs(leading).argmax(axis=1)]
-    return np.asarray(leading * np.where(largest < 0, -1.0, 1.0)[:, None])
 
 
 def _orthonormal(rows: Float64Matrix) -> Float64Matrix:

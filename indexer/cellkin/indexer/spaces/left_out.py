@@ -1,11 +1,10 @@
 """Whether cells of a label are found unknown where the reference lacks it."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from cellkin.indexer.measures import auroc
 from cellkin.indexer.spaces.readout import FitSpace, Trained, Votes
 from cellkin.indexer.spaces.sample import Sample, balanced, folds
 from cellkin.space.readout import Readout
@@ -55,16 +54,8 @@ def leave_labels_out(sample: Sample, fit: FitSpace, readout: Readout, how: Votes
             continue
         trained = Trained.of(train, fit, how, refine=True)
         far = trained.read(trained.fitted.place(small.cells[asked])).novelties.astype(np.float64)
-        found.append(LeftOut(name, int(left.sum()), auroc(left, far),
-                             float((far[left] > readout.novelty_limit).mean())))  # fmt: skip
+        area = auroc(left, far)
+        assert area is not None  # there are cells of this label and of others
+        share = float((far[left] > readout.novelty_limit).mean())
+        found.append(LeftOut(name, int(left.sum()), area, share))
     return found
-
-
-def auroc(positive: npt.NDArray[np.bool_], scores: npt.NDArray[Any]) -> float:
-    """Return the chance that a positive scores above a negative, ties counting half."""
-    order = np.argsort(scores, kind="stable")
-    _, first, count = np.unique(scores[order], return_index=True, return_counts=True)
-    ranks = np.empty(len(scores))
-    ranks[order] = np.repeat(first + (count + 1) / 2, count)
-    n = int(positive.sum())
-    return float((ranks[positive].sum() - n * (n + 1) / 2) / (n * (len(scores) - n)))

@@ -13,6 +13,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 
+from cellkin.indexer.measures import (
+    confusion,
+    expected_calibration_error,
+    macro_f1,
+    reliability,
+)
 from cellkin.indexer.spaces.novelty import discriminants, mean_directions, nearest, with_novelty
 from cellkin.indexer.spaces.sample import Sample, folds
 from cellkin.space.arrays import (
@@ -287,19 +293,19 @@ def calibrate(
     macro_f1
         By name of the mix, its macro-F1 on the cells held out.
     """
-    macro_f1, right = {}, {}
+    f1, right = {}, {}
     for name, weights in MIXES.items():
         mix = np.array(weights)
         mix *= [len(kind) > 0 for kind in held.kinds]
         if mix.sum() > 0:
             winners = combine(held.kinds, mix / mix.sum(), 1.0).argmax(axis=1)
-            macro_f1[name] = macro_f1_of(held.truth, winners, len(counts))
+            f1[name] = float(macro_f1(confusion(held.truth, winners, len(counts))))
             right[name] = winners == held.truth
     # Types of a few cells move the macro-F1 by whole hundredths: it alone would choose by chance.
     clear = {
-        name: f1
-        for name, f1 in macro_f1.items()
-        if f1 > macro_f1["combined"] + _CLEARLY and _surely_better(right[name], right["combined"])
+        name: value
+        for name, value in f1.items()
+        if value > f1["combined"] + _CLEARLY and _surely_better(right[name], right["combined"])
     }
     if clear:
         best = max(clear, key=lambda name: clear[name])
@@ -312,7 +318,7 @@ def calibrate(
     )
     limit = _limit(held, own, how.false_alarms)
     limits = np.array([_limit(held, own, rate) for rate in RATES], np.float32)
-    return replace(readout, novelty_limit=limit, novelty_limits=limits), macro_f1
+    return replace(readout, novelty_limit=limit, novelty_limits=limits), f1
 
 
 def _surely_better(right: BoolVector, usual: BoolVector) -> bool:
@@ -339,15 +345,6 @@ def _limit(held: HeldOut, own: Float32Vector, false_alarms: float) -> float:
     return max(float(np.quantile(far, 1 - beyond, method="higher")), own_limit)
 
 
-def macro_f1_of(truth: Int32Vector, winners: Int64Vector, n_labels: int) -> float:
-    """Return the mean F1 over the labels that occur among the truth."""
-    true = np.bincount(truth, minlength=n_labels)
-    said = np.bincount(winners, minlength=n_labels)
-    right = np.bincount(truth[truth == winners], minlength=n_labels)
-    f1 = 2 * right / np.maximum(true + said, 1)
-    return float(f1[true > 0].mean())
-
-
 def _sharpness(held: HeldOut, mix: npt.NDArray[np.float64]) -> float:
     """Return the sharpness by which the truth is most likely; 1 where all are of one label."""
     if len(np.unique(held.truth)) < 2:
@@ -362,7 +359,7 @@ def _sharpness(held: HeldOut, mix: npt.NDArray[np.float64]) -> float:
     return float(np.exp(found.x))
 
 
-def probability_report(held: HeldOut, readout: Readout, n_bins: int = 15) -> dict[str, Any]:
+def probability_report(held: HeldOut, readout: Readout) -> dict[str, Any]:
     """Return the reliability of calibrated probabilities on the cells that were held out.
 
     Returns
@@ -373,19 +370,12 @@ def probability_report(held: HeldOut, readout: Readout, n_bins: int = 15) -> dic
         ``novelty_note``, see `novelty_note`.
     """
     chances = combine(held.kinds, readout.mix, readout.sharpness)
-    winners = chances.argmax(axis=1)
-    sure, right = chances.max(axis=1), winners == held.truth
-    bins = np.minimum((sure * n_bins).astype(int), n_bins - 1)
-    table = [
-        (int(n), float(sure[bins == b].mean()), float(right[bins == b].mean()))
-        for b, n in enumerate(np.bincount(bins, minlength=n_bins))
-        if n
-    ]
-    ece = sum(n * abs(mean - share) for n, mean, share in table) / len(right)
+    right = chances.argmax(axis=1) == held.truth
+    bins = reliability(right, chances.max(axis=1))
     return {
-        "ece": ece,
+        "ece": expected_calibration_error(bins),
         "accuracy": float(right.mean()),
-        "reliability": table,
+        "reliability": [(b.n_cells, b.probability, b.accuracy) for b in bins if b.n_cells],
         "novelty_note": novelty_note(held),
     }
 

@@ -9,6 +9,7 @@ import scipy.sparse as sp
 from cellkin.indexer.spaces.contrast import fit_head, fit_view_head
 from cellkin.indexer.spaces.sample import Sample, log_expression
 from cellkin.indexer.spaces.thinning import KEEP, molecules, thin
+from cellkin.indexer.threads import threads_for
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, Float32Vector, Int64Vector
 from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
 from cellkin.space.readout import Placed
@@ -126,7 +127,8 @@ def fit_text(
         met = np.flatnonzero(rows >= 0)
         own = label_dispersion(sample)[met]
         if carry:
-            nearest = NearestMeasured.of(space.vectors, rows[met], recipe.carry_k)
+            with threads_for(len(space.vectors) * len(met)):
+                nearest = NearestMeasured.of(space.vectors, rows[met], recipe.carry_k)
             weights = nearest.carry(own, recipe.carry_temperature)
         else:
             weights = np.zeros(len(space.vectors), np.float32)

@@ -6,7 +6,6 @@ from functools import cache
 import numpy as np
 import scipy.sparse as sp
 
-from cellkin.indexer.evaluation.measures import confusion
 from cellkin.indexer.evaluation.metrics import Predictions, score
 from cellkin.indexer.evaluation.rows import (
     Control,
@@ -16,6 +15,7 @@ from cellkin.indexer.evaluation.rows import (
     Row,
     Setting,
 )
+from cellkin.indexer.measures import confusion
 
 N_TYPES = 3
 TYPES = ("alpha", "beta", "gamma & <co>")

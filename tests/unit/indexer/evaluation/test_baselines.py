@@ -1,11 +1,8 @@
 """Baselines: what they learn, what they say, what they refuse."""
 
-import warnings
 from collections.abc import Callable
 
-import anndata as ad
 import numpy as np
-import pandas as pd
 import pytest
 import scipy.sparse as sp
 from tests.unit.indexer.evaluation.cells import GENES, made_up_cells
@@ -16,9 +13,8 @@ from cellkin.indexer.evaluation.baselines import (
     LogisticRegressionExpression,
     Majority,
     PcaKnn,
-    principal_axes,
 )
-from cellkin.indexer.evaluation.preprocess import Features, normalize, variable_genes
+from cellkin.indexer.evaluation.preprocess import Features
 from cellkin.wire.errors import DimensionMismatchError, GenesUnmatchedError, InvalidArgumentError
 
 LEARNERS: list[Callable[[], Baseline]] = [PcaKnn, HvgPrototypes, LogisticRegressionExpression]
@@ -117,50 +113,42 @@ def test_z_scores_are_of_the_reference_and_clipped() -> None:
 def test_a_cell_without_counts_is_no_error() -> None:
     counts, labels = made_up_cells(60)
     empty = sp.csr_matrix((1, len(GENES)), dtype=np.float32)
-    assert normalize(empty).sum() == 0
     for make in LEARNERS:
         answer = make().fit(counts, GENES, labels).predict(empty, GENES)
         assert answer.probability is not None
         assert np.isfinite(answer.probability).all()
 
 
-def test_variable_genes_are_those_of_scanpy() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import scanpy as sc
+def test_neighbors_vote_by_their_distance() -> None:
+    counts, labels = made_up_cells(150)
+    queries, _ = made_up_cells(40, seed=5)
+    fitted = PcaKnn().fit(counts, GENES, labels)
+    answer = fitted.predict(queries, GENES)
 
-    rng = np.random.default_rng(0)
-    counts = rng.negative_binomial(2, 0.7, (90, 400)) * (rng.random((90, 400)) < rng.random(400))
-    counts[:, :3] = 0
-    cells = ad.AnnData(
-        sp.csr_matrix(counts.astype(np.float32)),
-        var=pd.DataFrame(index=[f"{i}" for i in range(400)]),
-    )
-    ours = variable_genes(normalize(cells.X), 120)
-    sc.pp.normalize_total(cells, target_sum=1e4)
-    sc.pp.log1p(cells)
-    sc.pp.highly_variable_genes(cells, n_top_genes=120)
-    assert ours.tolist() == np.flatnonzero(cells.var["highly_variable"]).tolist()
+    def unit(cells: sp.csr_matrix) -> np.ndarray:
+        placed = (fitted.features.z_scores(cells, GENES) - fitted.mean) @ fitted.axes
+        return placed / np.linalg.norm(placed, axis=1, keepdims=True)
+
+    distances = 1 - unit(queries) @ unit(counts).T
+    for row, far in enumerate(distances):
+        near = np.argsort(far)[:10]
+        votes = np.bincount(labels[near], 1 / np.maximum(far[near], 1e-4))
+        assert answer.codes[row] == votes.argmax()
+        assert answer.probability is not None
+        assert answer.probability[row] == pytest.approx(votes.max() / votes.sum(), rel=1e-3)
+        assert answer.novelty is not None
+        assert answer.novelty[row] == pytest.approx(far[near].mean(), rel=1e-3)
 
 
-@pytest.mark.parametrize("shape", [(40, 200), (200, 40), (150, 90)])
-def test_principal_axes_are_those_of_a_full_decomposition(shape: tuple[int, int]) -> None:
-    rng = np.random.default_rng(0)
-    low_rank = rng.standard_normal((shape[0], 12)) * np.arange(12, 0, -1)
-    x = (low_rank @ rng.standard_normal((12, shape[1]))).astype(np.float32)
-    x -= x.mean(axis=0)
-    axes = principal_axes(x, 10)
-    _, _, theirs = np.linalg.svd(x.astype(np.float64), full_matrices=False)
-    assert axes.shape == (shape[1], 10)
-    assert np.abs(np.sum(axes.T * theirs[:10], axis=1)) == pytest.approx(1, abs=1e-4)
-    # Twelve directions hold all there is: no axis of noise is added.
-    assert principal_axes(x, 30).shape[1] == 12
+def test_no_axis_is_rounding_noise() -> None:
+    counts, labels = made_up_cells(30)
+    assert PcaKnn().fit(counts, GENES, labels).axes.shape == (120, 29)
 
 
 def test_references_that_do_not_fit_together_are_refused() -> None:
     counts, labels = made_up_cells(20)
     for make in (*LEARNERS, Majority):
-        with pytest.raises(DimensionMismatchError, match="give a label a row"):
+        with pytest.raises(DimensionMismatchError, match="a label for each row"):
             make().fit(counts, GENES[1:], labels)
         with pytest.raises(InvalidArgumentError, match="1 of 20 reference cells have no label"):
             make().fit(counts, GENES, np.where(np.arange(20) == 3, -1, labels).astype(np.int32))

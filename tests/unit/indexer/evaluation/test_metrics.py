@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cellkin.indexer.evaluation.intervals import bootstrap
-from cellkin.indexer.evaluation.measures import accuracy
 from cellkin.indexer.evaluation.metrics import Predictions, score
+from cellkin.indexer.measures import accuracy
 from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
 
 COUNTS = np.array([50, 30, 4])

@@ -21,6 +21,7 @@ from cellkin.indexer.evaluation.page import page, write_page
 from cellkin.indexer.evaluation.report import summary_table, to_json, write_json
 from cellkin.indexer.evaluation.rows import Control, Row, Setting, best_control, lines
 from cellkin.indexer.evaluation.words import verdict
+from cellkin.indexer.pages.theme import DARK, LIGHT
 from cellkin.wire.errors import (
     DimensionMismatchError,
     FailedPreconditionError,
@@ -46,9 +47,8 @@ def test_a_model_needs_every_control_by_expression(left_out: int) -> None:
     assert e.value.metadata == {"method": TEXT.method, "missing": missing.value}
 
 
-@pytest.mark.parametrize("space", ["text", "hybrid"])
-def test_a_model_of_text_needs_three_seeds_of_random_and_permuted(space: str) -> None:
-    model = Setting("m", space, "r", "minilm")
+def test_a_model_of_text_needs_three_seeds_of_random_and_permuted() -> None:
+    model = Setting("m", "text", "r", "minilm")
     with pytest.raises(FailedPreconditionError, match=r"random-vectors \(0 of 3 seeds\), permuted"):
         a_report([a_row(model), *expression_controls()])
     two = vector_controls(model, (0, 1))
@@ -67,7 +67,6 @@ def test_a_model_of_expression_needs_no_gene_vectors_drawn() -> None:
         Setting("m", "text", "paper", "minilm", refined=True),
         Setting("m", "text", "text-v2", "minilm", refined=False),
         Setting("m", "text", "text-v2", "biobert", refined=True),
-        Setting("m", "hybrid", "text-v2", "minilm", refined=True),
     ],
 )
 def test_controls_of_another_recipe_are_none(other: Setting) -> None:
@@ -220,10 +219,14 @@ def test_pictures_follow_the_theme_of_the_page(whole_page: str) -> None:
     drawn = re.findall(r"<svg.*?</svg>", whole_page, flags=re.DOTALL)
     colors = re.findall(r"(?:fill|stroke): ([^;\"]+)", " ".join(drawn))
     assert len(colors) > 100
-    assert {c for c in colors if not c.startswith("var(--")} <= {"none"}
-    roles = {c[4 : c.index(",")] for c in colors if c.startswith("var(--") and "," in c}
+    found = {c for c in colors if not c.startswith("var(--")}
+    assert found <= {"none", *LIGHT.values()}
     css = whole_page[: whole_page.index("</style>")]
-    assert all(css.count(f"{role}: #") == 2 for role in roles)
+    for role, color in LIGHT.items():
+        assert css.count(f"--{role}: #") == 2
+        for part in ("fill", "stroke"):
+            assert f'[style*="{part}: {color}"] {{ {part}: var(--{role}) !important; }}' in css
+    assert len(set(LIGHT.values())) == len(LIGHT) == len(DARK)
 
 
 def test_the_same_report_gives_the_same_bytes(whole_page: str, tmp_path: Path) -> None:

@@ -4,49 +4,20 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import scipy.sparse as sp
 from tests.unit.indexer.spaces.made import held_out, sample_of
 
 from cellkin.indexer.spaces.expression import (
     N_COMPONENTS,
-    N_VARIABLE,
     N_WEIGHTED,
     fit_expression,
-    highly_variable,
 )
 from cellkin.indexer.spaces.sample import log_expression
 from cellkin.indexer.spaces.text import label_dispersion
+from cellkin.indexer.spaces.variable_genes import N_VARIABLE
 from cellkin.space.expression import ExpressionColumns, z_scores
 from cellkin.space.vectors import unit_rows
 
 SAMPLE = sample_of([60, 50, 30])
-
-
-def test_genes_that_are_never_expressed_are_not_chosen() -> None:
-    counts = np.random.default_rng(0).poisson(0.5, (50, 40)).astype(np.float32)
-    counts[:, ::4] = 0
-    counts[:, 1] = 3  # the same everywhere before scaling
-    chosen = highly_variable(log_expression(sp.csr_matrix(counts)))
-    assert len(chosen) <= 30
-    assert not (chosen % 4 == 0).any()
-    assert (np.diff(chosen) > 0).all()
-    assert highly_variable(sp.csr_matrix((5, 8))).tolist() == []
-
-
-def test_genes_are_those_of_the_definition() -> None:
-    logs = log_expression(SAMPLE.cells)
-    linear = np.expm1(logs.toarray())
-    mean, variance = linear.mean(axis=0), linear.var(axis=0, ddof=1)
-    dispersion, size = np.log(variance / mean), np.log1p(mean)
-    edges = np.linspace(size.min(), size.max(), 21)
-    bins = np.clip(np.searchsorted(edges, size, "right") - 1, 0, 19)
-    score = np.ones(len(mean))
-    for number in set(bins.tolist()):
-        inside = bins == number
-        if inside.sum() > 1:
-            part = dispersion[inside]
-            score[inside] = (part - part.mean()) / part.std(ddof=1)
-    assert highly_variable(logs, 20).tolist() == sorted(np.argsort(-score, kind="stable")[:20])
 
 
 def test_loadings_are_orthonormal_and_hold_what_labels_are_read_by() -> None:

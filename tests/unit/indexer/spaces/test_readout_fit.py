@@ -6,14 +6,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.stats import norm
-from sklearn.metrics import f1_score, roc_auc_score
 from tests.unit.indexer.spaces.made import held_out, sample_of
 
 from cellkin.indexer.spaces.expression import fit_expression
-from cellkin.indexer.spaces.left_out import auroc, leave_labels_out
+from cellkin.indexer.spaces.left_out import leave_labels_out
 from cellkin.indexer.spaces.novelty import nearest, with_novelty
 from cellkin.indexer.spaces.readout import (
     MIXES,
@@ -22,7 +19,6 @@ from cellkin.indexer.spaces.readout import (
     calibrate,
     draft,
     hold_out,
-    macro_f1_of,
     novelty_note,
     probability_report,
 )
@@ -34,22 +30,6 @@ from cellkin.wire.terms import UnknownReason
 
 N_LABELS = 4
 HOW = Votes()
-
-
-@given(st.lists(st.tuples(st.booleans(), st.integers(-3, 3)), min_size=2, max_size=40))
-def test_the_area_under_the_curve_is_that_of_scikit_learn(pairs: list[tuple[bool, int]]) -> None:
-    positive = np.array([p for p, _ in pairs])
-    if positive.all() or not positive.any():
-        return
-    scores = np.array([s for _, s in pairs], np.float32)
-    assert auroc(positive, scores) == pytest.approx(roc_auc_score(positive, scores))
-
-
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
-def test_the_f1_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
-    truth, said = np.array(pairs).T
-    want = f1_score(truth, said, labels=np.unique(truth), average="macro", zero_division=0)
-    assert macro_f1_of(truth.astype(np.int32), said, 4) == pytest.approx(want)
 
 
 def chances(

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import f1_score, roc_auc_score
 
-from cellkin.indexer.evaluation.measures import (
+from cellkin.indexer.measures import (
     Hierarchy,
     accuracy,
     auroc,
@@ -106,6 +107,16 @@ def test_calibration_by_hand() -> None:
     assert bins[0].probability == pytest.approx(0.35)
     assert bins[0].accuracy == 0.5
     assert expected_calibration_error(bins) == pytest.approx(2 / 3 * 0.15 + 1 / 3 * 0.1)
+
+
+def test_bins_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    probability = np.concatenate([rng.random(300), [0, 0.2, 0.6, 1]])
+    right = rng.random(len(probability)) < probability
+    bins = [b for b in reliability(right, probability) if b.n_cells]
+    accuracies, means = calibration_curve(right, probability, n_bins=15)
+    assert [b.accuracy for b in bins] == pytest.approx(accuracies)
+    assert [b.probability for b in bins] == pytest.approx(means)
 
 
 def test_empty_bins_and_the_ends_of_the_scale() -> None:

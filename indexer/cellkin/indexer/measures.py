@@ -1,4 +1,9 @@
-"""Measures of labels, probabilities and novelty scores; each a pure function of arrays."""
+"""Measures of labels, probabilities and novelty scores; each a pure function of arrays.
+
+Confusion matrix and AUROC are those of scikit-learn. Accuracy and F1 are computed from counts,
+because a bootstrap needs them of a thousand confusion matrices at once; tests compare them with
+scikit-learn.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
+from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from cellkin.space.arrays import BoolVector, Int32Vector, Int64Vector
 
@@ -16,36 +21,35 @@ Figures: TypeAlias = npt.NDArray[np.float64]
 
 
 def confusion(truth: Int32Vector, predicted: Int32Vector, n_types: int) -> Counts:
-    """Count what the cells of each type were taken for.
+    """Count the cells of each true type by predicted label.
 
     Parameters
     ----------
     truth
-        (n_cells,) int32 type of each cell; cells of -1 are left out.
+        (n_cells,) int32 true type of each cell; cells of -1 are left out.
     predicted
-        (n_cells,) int32 label of each cell, -1 where none was given.
+        (n_cells,) int32 label of each cell, -1 for no label.
     n_types
-        Types there are.
+        Number of types.
 
     Returns
     -------
     ndarray
-        (n_types, n_types + 1) int64; rows are true types, columns labels, the last one no label.
+        (n_types, n_types + 1) int64; rows are true types, columns labels, the last is no label.
     """
     known = truth >= 0
-    column = np.where(predicted < 0, n_types, predicted)[known]
-    cell = truth[known].astype(np.int64) * (n_types + 1) + column
-    counts: Counts = np.bincount(cell, minlength=n_types * (n_types + 1))
-    return counts.reshape(n_types, n_types + 1)
+    labels = np.where(predicted < 0, n_types, predicted)
+    counts: Counts = confusion_matrix(truth[known], labels[known], labels=np.arange(n_types + 1))
+    return counts[:-1]
 
 
 def accuracy(counts: Counts) -> Figures:
-    """Return the share of cells labeled right.
+    """Return the share of cells labeled correctly.
 
     Parameters
     ----------
     counts
-        (..., n_types, n_types + 1) int64, see `confusion`; of each draw where there are several.
+        (..., n_types, n_types + 1) int64, see `confusion`; leading dimensions are bootstrap draws.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def f1_by_type(counts: Counts) -> Figures:
     Returns
     -------
     ndarray
-        (..., n_types) float64, NaN for types of no cell.
+        (..., n_types) float64, NaN for types without cells.
     """
     there = counts.sum(axis=-1)
     labeled = counts[..., :-1].sum(axis=-2)
@@ -72,19 +76,19 @@ def f1_by_type(counts: Counts) -> Figures:
 
 
 def macro_f1(counts: Counts, types: BoolVector | None = None) -> Figures:
-    """Return the mean F1 over the types that have a cell; counts as in `accuracy`.
+    """Return the mean F1 over the types that have cells; counts as in `accuracy`.
 
     Parameters
     ----------
     counts
         See `accuracy`.
     types
-        (n_types,) bool, those to count; all by default.
+        (n_types,) bool, the types to average over; all by default.
 
     Returns
     -------
     ndarray
-        (...) float64, NaN where no type counts.
+        (...) float64, NaN where there is no type to average over.
     """
     f1 = f1_by_type(counts)
     counted = ~np.isnan(f1) & (True if types is None else types)
@@ -94,14 +98,14 @@ def macro_f1(counts: Counts, types: BoolVector | None = None) -> Figures:
 
 
 def rarest_third(reference_counts: Int64Vector) -> BoolVector:
-    """Say which types are the rarest third of those the reference has.
+    """Return a mask of the rarest third of the reference's types.
 
-    A third of the types, rounded up; of types of equal counts the last ones.
+    A third of the types, rounded up; among types of equal counts the last ones.
 
     Parameters
     ----------
     reference_counts
-        (n_types,) int64 reference cells of each type; types of none are not counted.
+        (n_types,) int64 reference cells of each type; types without cells are ignored.
 
     Returns
     -------
@@ -117,14 +121,14 @@ def rarest_third(reference_counts: Int64Vector) -> BoolVector:
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """How many ancestors types share, counting each type as one of its own.
+    """The number of ancestors that types share; each type is its own ancestor.
 
     Parameters
     ----------
     depth
-        (n_types,) int64, the steps of each path.
+        (n_types,) int64, the length of each path.
     shared
-        (n_types, n_types) int64, the steps two paths begin with in common.
+        (n_types, n_types) int64, the length of the common prefix of two paths.
     """
 
     depth: Counts
@@ -132,7 +136,7 @@ class Hierarchy:
 
     @classmethod
     def of(cls, paths: Sequence[str]) -> "Hierarchy":
-        """Read paths such as ``neuron/RGC/alpha``, one a type, inner types included."""
+        """Parse paths such as ``neuron/RGC/alpha``, one per type; inner types may be among them."""
         steps = [path.split("/") for path in paths]
         names = {step for path in steps for step in _prefixes(path)}
         column = {name: at for at, name in enumerate(sorted(names))}
@@ -142,10 +146,10 @@ class Hierarchy:
         return cls(member.sum(axis=1), member @ member.T)
 
     def f1(self, counts: Counts) -> Figures:
-        """Return the F1 of sets of ancestors, over all cells at once (Kiritchenko et al. 2006).
+        """Return the F1 of sets of ancestors, pooled over all cells (Kiritchenko et al. 2006).
 
-        A label that is right at the coarse steps only is partly right; no label is no step. Counts
-        and what is returned are as in `accuracy`.
+        A label whose coarse levels are correct counts in part; no label is the empty set. Argument
+        and result are as in `accuracy`.
         """
         labeled = counts[..., :-1]
         right = 2.0 * (labeled * self.shared).sum(axis=(-2, -1))
@@ -160,18 +164,18 @@ def _prefixes(path: Sequence[str]) -> list[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The cells whose probability falls between two bounds.
+    """The cells of one bin of a reliability diagram.
 
     Parameters
     ----------
     low, high
-        The bounds: above ``low`` (0 included in the first), up to ``high``.
+        The bin is ``(low, high]``; the first includes 0.
     n_cells
-        Cells in it.
+        Number of cells.
     probability
-        Their mean probability, None where there is none.
+        Their mean probability, None for an empty bin.
     accuracy
-        The share of them labeled right, None where there is none.
+        The share of them labeled correctly, None for an empty bin.
     """
 
     low: float
@@ -184,16 +188,19 @@ class ReliabilityBin:
 def reliability(
     right: BoolVector, probability: FloatVector, n_bins: int = 15
 ) -> tuple[ReliabilityBin, ...]:
-    """Set how often labels are right beside how probable they were said to be.
+    """Return the reliability diagram: mean probability and accuracy by bin of probability.
+
+    The bins are those of `sklearn.calibration.calibration_curve`, which returns neither the empty
+    ones nor the number of cells.
 
     Parameters
     ----------
     right
-        (n_cells,) bool, whether the label is the type.
+        (n_cells,) bool, whether the label is correct.
     probability
         (n_cells,) float in [0, 1], of the label.
     n_bins
-        Bins of equal width.
+        Number of bins, of equal width.
     """
     at = np.clip(np.ceil(probability * n_bins).astype(np.int64) - 1, 0, n_bins - 1)
     n_cells = np.bincount(at, minlength=n_bins)
@@ -212,9 +219,9 @@ def reliability(
 
 
 def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
-    """Return the mean distance of probability and accuracy over the bins, weighted by their cells.
+    """Return the ECE of Guo et al. (2017).
 
-    The ECE of Guo et al. (2017).
+    It is the mean of ``|probability - accuracy|`` over the bins, weighted by their cells.
     """
     n_cells = sum(b.n_cells for b in bins)
     return sum(
@@ -225,7 +232,7 @@ def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
 
 
 def auroc(positive: BoolVector, score: FloatVector) -> float | None:
-    """Return how often a positive scores above a negative, ties counted half.
+    """Return the area under the ROC curve, None unless there are positives and negatives.
 
     Parameters
     ----------
@@ -233,31 +240,22 @@ def auroc(positive: BoolVector, score: FloatVector) -> float | None:
         (n_cells,) bool.
     score
         (n_cells,) float, finite; higher for positives.
-
-    Returns
-    -------
-    float or None
-        The area under the ROC curve, from the ranks (Mann-Whitney); None without cells of both
-        kinds.
     """
-    n_positive = int(positive.sum())
-    n_negative = len(positive) - n_positive
-    if not n_positive or not n_negative:
+    if positive.all() or not positive.any():
         return None
-    above = rankdata(score)[positive].sum() - n_positive * (n_positive + 1) / 2
-    return float(above / (n_positive * n_negative))
+    return float(roc_auc_score(positive, score))
 
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """How often labels are wrong if only the most probable ones are kept.
+    """The risk-coverage curve: the error among the most probable labels.
 
     Parameters
     ----------
     coverage
         (n_cells,) float64, the share of cells kept: 1/n to 1.
     risk
-        (n_cells,) float64, the share of the kept ones that is wrong.
+        (n_cells,) float64, the share of wrong labels among those kept.
     area
         The mean risk over all coverages: 0 is perfect.
     """
@@ -270,15 +268,15 @@ class RiskCoverage:
 def risk_coverage(right: BoolVector, probability: FloatVector) -> RiskCoverage:
     """Compute the risk at each coverage (Geifman and El-Yaniv 2017).
 
-    Cells of equal probability are kept in no order: their errors are spread evenly over them, so
-    that the order of the cells changes nothing.
+    Errors of cells with equal probability are averaged over them, so that the result does not
+    depend on the order of the cells.
 
     Parameters
     ----------
     right
-        (n_cells,) bool, whether the label is the type.
+        (n_cells,) bool, whether the label is correct.
     probability
-        (n_cells,) float, of the label; any score of confidence would do.
+        (n_cells,) float, of the label; any score that ranks labels will do.
     """
     levels, level = np.unique(-probability, return_inverse=True)
     n_cells = np.bincount(level, minlength=len(levels))

@@ -1,0 +1,1 @@
+"""The look of all HTML pages: one style, and templates of self-contained pages without scripts."""
