@@ -1,9 +1,15 @@
-"""How many threads linear algebra has: small products wait for each other for most of the time."""
+"""How many threads linear algebra has: those of small products mostly wait for each other.
 
-from contextlib import AbstractContextManager, nullcontext
+OpenBLAS waits by spinning. On a machine that is busy with other work, every product ends when the
+last of its threads was given a core, and the others burn theirs until then.
+"""
+
+from contextlib import AbstractContextManager
 from typing import Any
 
 from threadpoolctl import threadpool_limits
+
+from cellkin.store.machine import n_cores
 
 _SMALL = 20_000_000
 """Values of a matrix that one thread decomposes as soon as several that share a busy machine."""
@@ -16,11 +22,11 @@ def blas_threads(n: int) -> AbstractContextManager[Any]:
 
 
 def threads_for(n_values: int) -> AbstractContextManager[Any]:
-    """Return a block with one thread of BLAS for a small matrix, and all there are for others.
+    """Return a block with one thread of BLAS for small matrices, and one a core for others.
 
     Parameters
     ----------
     n_values
-        Entries of the matrix.
+        Entries of the largest matrix.
     """
-    return blas_threads(1) if n_values <= _SMALL else nullcontext()
+    return blas_threads(1 if n_values <= _SMALL else n_cores())

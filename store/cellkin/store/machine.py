@@ -12,11 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 _ROOT = Path("/")
-# Read by OpenMP (FAISS, torch, scikit-learn; Arrow takes the number too) and by linear algebra,
-# all of them when they are loaded.
-_COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-# Of GNU's OpenMP and of LLVM's: threads that wait sleep, for others may need the core.
-_PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
 
 
 def n_cores(root: Path = _ROOT) -> int:
@@ -51,10 +46,10 @@ def memory_bytes(root: Path = _ROOT) -> int:
 
 
 def limit_threads(n: int, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Have libraries that are loaded later use so many threads, and let those that wait sleep.
+    """Let libraries that are loaded later use so many threads; the environment may say otherwise.
 
-    What the environment says already is left as it is. To be called when a process starts: loaded
-    libraries do not look again.
+    OpenMP, by which FAISS, torch and scikit-learn work, reads the number, and so do OpenBLAS, MKL
+    and Arrow. To be called when a process starts: loaded libraries do not look again.
 
     Parameters
     ----------
@@ -63,10 +58,7 @@ def limit_threads(n: int, environment: MutableMapping[str, str] = os.environ) ->
     environment
         Where they look.
     """
-    for name in _COUNTS:
-        environment.setdefault(name, str(n))
-    for name, value in _PASSIVE.items():
-        environment.setdefault(name, value)
+    environment.setdefault("OMP_NUM_THREADS", str(n))
 
 
 @dataclass(frozen=True)

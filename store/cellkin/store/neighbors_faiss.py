@@ -1,9 +1,9 @@
 """What cellkin knows about FAISS: that one is installed, how its indexes nest, their settings.
 
-FAISS takes its threads from the environment: ``OMP_NUM_THREADS`` says how many a search may use
-(``faiss.omp_set_num_threads`` binds the calling thread only), and ``OMP_WAIT_POLICY=PASSIVE`` lets
-waiting ones sleep, which on a busy machine costs a third of the CPU time of spinning. Both are read
-when FAISS is imported, so they are set before the process starts.
+FAISS takes its threads from the environment when it is imported: ``OMP_NUM_THREADS`` says how many
+a search may use (``faiss.omp_set_num_threads`` binds the calling thread only); commands set it to
+the cores there are, and the server to 1. That waiting threads sleep, see `cellkin.store`, costs a
+third less CPU time on a busy machine than spinning.
 """
 
 from collections.abc import Iterator, Mapping

@@ -1,6 +1,8 @@
 """Cores and memory follow the quota of a container, wherever its control groups are mounted."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -84,6 +86,25 @@ def test_no_limit(tmp_path: Path) -> None:
 def test_what_the_environment_says_stays() -> None:
     environment = {"OMP_NUM_THREADS": "7"}
     machine.limit_threads(2, environment)
-    assert environment["OMP_NUM_THREADS"] == "7"
-    assert environment["OPENBLAS_NUM_THREADS"] == "2"
-    assert environment["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert environment == {"OMP_NUM_THREADS": "7"}
+
+
+def test_libraries_follow_the_quota_and_wait_asleep() -> None:
+    """A process that starts in a container of one CPU, on a machine that has several."""
+    started = """
+import os
+from cellkin.store import machine
+machine._groups = lambda root, controller: [controller]
+machine._quota = lambda group: 1.0
+machine.limit_threads(machine.n_cores())
+import faiss, numpy, pyarrow
+from threadpoolctl import threadpool_info
+print(os.environ["OMP_WAIT_POLICY"], pyarrow.cpu_count(), faiss.omp_get_max_threads())
+print({pool["num_threads"] for pool in threadpool_info()})
+"""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("OMP_")}
+    done = subprocess.run(
+        [sys.executable, "-c", started],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split("\n")[:2] == ["PASSIVE 1 1", "{1}"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cellkin.indexer.cells.worker import CellWorker, Shard, Work
+from cellkin.indexer.threads import blas_threads
 from cellkin.store.machine import n_cores
 from cellkin.wire.errors import FailedPreconditionError
 
@@ -115,7 +116,9 @@ class LocalEngine:
         if self._pool is None:
             # Lance's threads do not survive a fork.
             spawn = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._n_workers, spawn, _start)
+            self._pool = ProcessPoolExecutor(
+                self._n_workers, spawn, _start, (max(1, n_cores() // self._n_workers),)
+            )
         todo = iter([i for i in range(len(shards)) if i not in results])
         running: dict[Future[Any], int] = {}
         try:
@@ -136,7 +139,7 @@ class LocalEngine:
 
 def _run_here(work: Work, step: str, shards: Sequence[Shard], finished: Finished) -> list[Any]:
     results = []
-    with contextlib.closing(CellWorker(work, n_cores())) as worker:
+    with blas_threads(1), contextlib.closing(CellWorker(work, n_cores())) as worker:
         for shard in shards:
             results.append(getattr(worker, step)(shard))
             finished(shard)
@@ -147,8 +150,10 @@ _workers: dict[Path, CellWorker] = {}
 """The worker this process is, by the job it works for: at most one."""
 
 
-def _start() -> None:
-    """Make a process one of workers."""
+def _start(n_threads: int) -> None:
+    """Make a process one of workers, each with its share of the cores."""
+    os.environ["OMP_NUM_THREADS"] = str(n_threads)  # torch, where it is used, is not loaded yet
+    blas_threads(1)
     # Ctrl-C reaches every process of the group; the one in front decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

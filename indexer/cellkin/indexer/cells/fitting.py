@@ -30,6 +30,7 @@ from cellkin.indexer.spaces.readout import (
 )
 from cellkin.indexer.spaces.sample import Sample, balanced, folds
 from cellkin.indexer.spaces.text import FittedText, fit_text
+from cellkin.indexer.threads import blas_threads
 from cellkin.space.arrays import Int32Vector, Int64Vector
 from cellkin.space.projection import CellSpace
 from cellkin.space.readout import Readout
@@ -236,8 +237,9 @@ def fit_text_part(
     def refit(part: Sample) -> FittedSpace:
         return fit(text, part, None, False)
 
-    fitted = fit(text, sample, counts, True)
-    return fitted, *_read(refit, fitted, sample, how, False, judging, progress)
+    with blas_threads(1):  # most products are small; for those that are not, the fit asks for more
+        fitted = fit(text, sample, counts, True)
+        return fitted, *_read(refit, fitted, sample, how, False, judging, progress)
 
 
 def fit_expression_part(
@@ -253,8 +255,9 @@ def fit_expression_part(
     how, judging, progress
         As in `fit_text_part`.
     """
-    fitted = fit_expression(sample)
-    return fitted, *_read(fit_expression, fitted, sample, how, True, judging, progress)
+    with blas_threads(1):  # as in `fit_text_part`
+        fitted = fit_expression(sample)
+        return fitted, *_read(fit_expression, fitted, sample, how, True, judging, progress)
 
 
 def _read(

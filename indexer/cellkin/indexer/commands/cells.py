@@ -17,6 +17,7 @@ from cellkin.indexer.commands.options import (
     store_option,
 )
 from cellkin.space.recipe import RECIPES
+from cellkin.store.machine import limit_threads, n_cores
 from cellkin.terminal.options import json_option, reading_options, taxon_option
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 from cellkin.wire.terms import DEFAULT_MODEL
@@ -117,6 +118,7 @@ def _job_options(command: Command) -> Command:
 @click.group()
 def cells() -> None:
     """Index reference cells."""
+    limit_threads(n_cores())
 
 
 cells.add_command(convert)
@@ -362,7 +364,6 @@ def _job(
     from cellkin.indexer.cells.job import Job
     from cellkin.indexer.cells.ray_engine import RayEngine
     from cellkin.indexer.spaces.readout import Votes
-    from cellkin.store.machine import n_cores
     from cellkin.terminal.console import progress_bar
 
     if engine != "ray" and (address or gpus):
