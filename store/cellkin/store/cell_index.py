@@ -211,14 +211,19 @@ def _write_readout(folder: Path, readout: Readout, space: str) -> None:
     (folder / f"{space}-readout.json").write_text(numbers)
 
 
-def read_cell_index(folder: Path) -> CellIndex:
-    """Load the files of a cell index; cells and neighbors are mapped into memory, not read."""
+def read_reference_cells(folder: Path) -> ReferenceCells:
+    """Map the cells of an index, of any format, into memory."""
     with pa.memory_map(str(folder / _CELLS)) as source:
         table = pa.ipc.open_file(source).read_all()
     labels = table["label"].combine_chunks()
-    cells = ReferenceCells(
+    return ReferenceCells(
         table["id"], labels.dictionary.to_pylist(), labels.indices.to_numpy(), table["batch"]
     )
+
+
+def read_cell_index(folder: Path) -> CellIndex:
+    """Load the files of a cell index; cells and neighbors are mapped into memory, not read."""
+    cells = read_reference_cells(folder)
 
     def searched(name: str) -> tuple[Neighbors, Readout]:
         return read_neighbors(folder, name), read_readout(folder, name)

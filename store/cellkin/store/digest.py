@@ -15,6 +15,16 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def path_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of the names and contents of all files of a folder."""
+    if not path.is_dir():
+        return file_digest(path)
+    digest = hashlib.sha256()
+    for part in sorted(part for part in path.rglob("*") if part.is_file()):
+        digest.update(f"{part.relative_to(path).as_posix()}\0{file_digest(part)}\n".encode())
+    return digest.hexdigest()
+
+
 def table_digest(table: pa.Table) -> str:
     """Return the SHA-256 of a table's rows, hexadecimal; see `rows_digest`."""
     return rows_digest(table.schema, table.to_batches())

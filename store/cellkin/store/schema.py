@@ -66,6 +66,9 @@ def cells_schema(dim: int, expression_dim: int) -> pa.Schema:
     return pa.schema(columns)
 
 
+INDEX_FORMAT = 5
+"""The format of the files of a cell index; it grows where older ones cannot be read any more."""
+
 CATALOG = pa.schema(
     [
         # kind/name@version. Only with this mark do two inserts of one key at one time conflict.

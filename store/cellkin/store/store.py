@@ -20,6 +20,7 @@ from cellkin.store.files import Files, files_at, local_root
 from cellkin.store.table_files import manifest_paths
 from cellkin.wire.errors import (
     ConflictError,
+    FailedPreconditionError,
     IntegrityError,
     InvalidArgumentError,
     NotFoundError,
@@ -278,8 +279,19 @@ class Store:
         ------
         IntegrityError
             If a file is missing or was changed.
+        FailedPreconditionError
+            If the index has a format that cannot be read.
         """
         what = f"cell index {entry.full_name}"
+        if (found := entry.manifest.get("format", schema.INDEX_FORMAT)) != schema.INDEX_FORMAT:
+            todo = (
+                "`cellkin store upgrade` brings it to this one"
+                if found < schema.INDEX_FORMAT
+                else "it was made by a later cellkin: install that"
+            )
+            raise FailedPreconditionError(
+                f"{what} has format {found}, where this cellkin reads {schema.INDEX_FORMAT}; {todo}"
+            )
         return self.files.folder(entry.manifest["path"], entry.manifest["files"], what, again)
 
     def table_uri(self, name: str) -> str:

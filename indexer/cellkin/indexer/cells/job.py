@@ -79,6 +79,15 @@ class Job:
     stages: Stages = _silent
     judging: Judging = Judging.LEAVE_OUT
 
+    def to_manifest(self) -> dict[str, Any]:
+        """Return what an index keeps of it, to make it again by."""
+        return {
+            "index": self.index.wanted,
+            "recall": self.index.recall,
+            "memory_bytes": self.index.memory_bytes,
+            "false_alarms": self.votes.false_alarms,
+        }
+
     def at(self, store: Store, name: str) -> Place:
         """Return where the cells of an index are worked on."""
         return Place(store, name, self.engine, self.device, self.stages)
@@ -155,7 +164,7 @@ def index_cells(
         "embedding_digest": source.digest,
         "control_embedding": is_control(source.manifest),
     }
-    return _publish(at, files, matched, fitted, corpus, counted.mass, job.index, embedded)
+    return _publish(at, files, matched, fitted, corpus, counted.mass, job, embedded)
 
 
 def index_by_expression(
@@ -214,7 +223,7 @@ def index_by_expression(
     matched = match_files(files.sources, resolutions, genes, None, shared)
     mass = at.count_mass(files, matched, 0)
     by_expression = {"recipe": EXPRESSION}
-    return _publish(at, files, matched, fitted, named_by, mass, job.index, by_expression)
+    return _publish(at, files, matched, fitted, named_by, mass, job, by_expression)
 
 
 def _publish(
@@ -224,7 +233,7 @@ def _publish(
     fitted: Fitted,
     corpus: Entry,
     mass: list[npt.NDArray[np.float64]],
-    index: IndexChoice,
+    job: Job,
     how: Mapping[str, Any],
 ) -> IndexReport:
     """Place all cells in the fitted spaces, and publish them."""
@@ -243,8 +252,9 @@ def _publish(
         "terms": files.terms,
         "likely_batch": likely_batch(files.sources),
         **described(files.reference, matched),
+        "made_with": job.to_manifest(),
     }
-    entry = publish_index(at.store, at.name, cells, spaces, index, made_from, at.stages)
+    entry = publish_index(at.store, at.name, cells, spaces, job.index, made_from, at.stages)
     return IndexReport.of(entry, matched, mass, placed)
 
 
@@ -267,7 +277,12 @@ def place_like(
     spaces, matched, mass, placed = _place_in(job.at(store, name), model, files)
     parts = [x for p in placed for x in p.parts]
     cells = commit_rows(store, name, spaces.schema, parts)
-    made_from = {**inherited(model), **described(reference, matched), "like": model.full_name}
+    made_from = {
+        **inherited(model),
+        **described(reference, matched),
+        "like": model.full_name,
+        "made_with": job.to_manifest(),
+    }
     entry = publish_index(store, name, cells, spaces, job.index, made_from, job.stages)
     return IndexReport.of(entry, matched, mass, placed)
 
@@ -295,7 +310,12 @@ def append_cells(
     cells.require_start(before)
     kept = described(reference, matched)
     kept["references"] = [*base.manifest["references"], *kept["references"]]
-    made_from = {**inherited(base), **kept, "appended_to": base.full_name}
+    made_from = {
+        **inherited(base),
+        **kept,
+        "appended_to": base.full_name,
+        "made_with": job.to_manifest(),
+    }
     entry = extend_index(store, base, cells, spaces, job.index, made_from, job.stages)
     return IndexReport.of(entry, matched, mass, placed)
 
@@ -337,6 +357,7 @@ def merge_indexes(
         "label": entries[0].manifest["label"],
         "batch": entries[0].manifest["batch"],
         "merged_from": [entry.full_name for entry in entries],
+        "made_with": job.to_manifest(),
     }
     shared = Spaces.of(store.index_folder(entries[0]))
     return publish_index(store, name, cells, shared, job.index, made_from, job.stages)

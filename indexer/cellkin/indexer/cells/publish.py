@@ -36,7 +36,7 @@ from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.certificate import Certificate
 from cellkin.store.milvus import SCHEME, MilvusNeighbors
 from cellkin.store.neighbors import NeighborIndex
-from cellkin.store.schema import cells_schema
+from cellkin.store.schema import INDEX_FORMAT, cells_schema
 from cellkin.store.store import Store
 from cellkin.wire.errors import IntegrityError
 
@@ -258,7 +258,7 @@ def _publish(
         name: made.to_json() for name, (_, made) in zip(spaces.names, built, strict=True)
     }
     manifest = {
-        "format": 5,
+        "format": INDEX_FORMAT,
         **made_from,
         **cells.to_manifest(),
         "vector_dim": cells.dim,

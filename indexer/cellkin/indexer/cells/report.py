@@ -12,6 +12,7 @@ from cellkin.indexer.cells.sources import Reference, SourceFile
 from cellkin.indexer.cells.worker import Placed
 from cellkin.store.catalog import Entry
 from cellkin.store.corpus import OWN_NAMES_CAUTION
+from cellkin.store.digest import path_digest
 from cellkin.store.quality import few_cells_caution
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.terms import control_caution
@@ -127,11 +128,19 @@ def cautions(manifest: Mapping[str, Any], *, control: bool) -> list[str]:
 
 
 def described(reference: Reference, matched: Sequence[MatchedFile]) -> dict[str, Any]:
-    """Return what an index keeps of the files it was made from."""
+    """Return what an index keeps of the files it was made from, to make it again by."""
+    reading = {name: value for name, value in vars(reference.how).items() if value}
     return {
         "references": [
             {
                 "file": file.source.path.name,
+                "path": str(file.source.path.absolute()),
+                "sha256": path_digest(file.source.path),
+                "reading": reading,
+                "taxon": reference.taxon,
+                "literal_labels": reference.literal_labels,
+                "label": reference.label,
+                "batch": reference.batch or "",
                 "format": file.source.format,
                 "n_cells": file.source.n_cells,
                 "units": file.source.units.why,

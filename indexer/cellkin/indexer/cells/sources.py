@@ -1,7 +1,7 @@
 """The files of a reference: whose cells, under which names and labels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -38,6 +38,8 @@ class Reference:
         An OBO file whose terms the labels are, or None.
     literal_labels
         Whether words such as ``unknown`` and ``nan`` are labels too; see `read_labels`.
+    terms
+        The paths of the terms that labels are, where they are known without the ontology.
     """
 
     paths: Sequence[Path]
@@ -47,6 +49,7 @@ class Reference:
     how: ReadOptions = X
     ontology: Path | None = None
     literal_labels: bool = False
+    terms: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -174,7 +174,7 @@ def corpus_of(store: Store, made_from_it: Entry) -> Entry:
 
 def _terms(reference: Reference, sources: Sequence[SourceFile]) -> dict[str, str]:
     if reference.ontology is None:
-        return {}
+        return dict(reference.terms)
     return Ontology.read(reference.ontology).paths(
         label for source in sources for label in source.labels
     )

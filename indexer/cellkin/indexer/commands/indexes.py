@@ -94,10 +94,13 @@ def recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
     from cellkin.store.cell_index import read_cell_index
     from cellkin.store.cell_vectors import read_vectors
     from cellkin.store.certificate import Certificate
+    from cellkin.store.schema import INDEX_FORMAT
 
     stored = _certificate(entry)
     if stored is None:
         return {}
+    if entry.manifest["format"] != INDEX_FORMAT:
+        return {"recall@10 now": f"not measured: format {entry.manifest['format']}"}
     index = read_cell_index(store.index_folder(entry))
     digest = entry.manifest.get("rows_digest", "")
     found = []

@@ -1,6 +1,8 @@
 """``cellkin store``: look after a whole store: verify, copy, bring up to date."""
 
 import json
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,7 +11,7 @@ from cellkin.indexer.commands.indexes import recall_now
 from cellkin.indexer.commands.options import store_option
 from cellkin.indexer.commands.versions import WHOLE, state_of
 from cellkin.terminal.options import json_option
-from cellkin.wire.errors import CellkinError, IntegrityError
+from cellkin.wire.errors import CellkinError, FailedPreconditionError, IntegrityError
 
 if TYPE_CHECKING:
     from cellkin.store.store import Store
@@ -68,6 +70,49 @@ def restore(source: str, uri: str, as_json: bool) -> None:
     is read and compared.
     """
     _copy(source, uri, as_json)
+
+
+@store.command()
+@store_option
+@click.option(
+    "--files",
+    "folders",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    metavar="FOLDER",
+    help="Where to look first for the files that indexes were made from.",
+)
+@json_option
+def upgrade(uri: str, folders: tuple[Path, ...], as_json: bool) -> None:
+    """Bring the store of an earlier cellkin to the present format.
+
+    The catalog gets its journal. Of each cell index the newest version is carried over as it is
+    where nothing is lost by that; otherwise it is made again from the files that it was made from,
+    if they are there and have the same digests. What cannot be done is named, with the reason, and
+    the exit code is 2.
+    """
+    from cellkin.indexer.cells.engines import LocalEngine
+    from cellkin.indexer.cells.upgrade import upgrade_indexes
+    from cellkin.store.machine import n_cores
+    from cellkin.store.store import Store
+    from cellkin.terminal.console import print_table, progress_bar
+
+    where = Store.open(uri)
+    begun = not where.catalog.has_journal
+    where.catalog.upgrade()
+    with closing(LocalEngine(n_cores())) as engine:
+        found = upgrade_indexes(where, folders, progress_bar, engine)
+    if as_json:
+        click.echo(json.dumps({"journal_begun": begun, "indexes": [vars(each) for each in found]}))
+    else:
+        click.echo("the journal of the catalog was begun" if begun else "the catalog is up to date")
+        rows = [(o.index, o.new or "none", o.how, ", ".join(o.aliases)) for o in found]
+        print_table("Cell indexes", ("version", "now", "how", "aliases"), rows)
+    failed = [f"{each.index}: {each.how}" for each in found if not each.new]
+    if failed:
+        raise FailedPreconditionError(
+            f"{len(failed)} of {len(found)} cell indexes could not be upgraded: {'; '.join(failed)}"
+        )
 
 
 def _copy(source: str, destination: str, as_json: bool) -> None:
