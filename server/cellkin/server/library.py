@@ -238,7 +238,7 @@ class Library:
             return look(self._view)
         except NotFoundError:
             recent = time.monotonic() - _STALE_S
-            if self._read_at >= recent:
+            if self._read_at >= recent and not self._unreadable:
                 raise
             self._read(recent)
             return look(self._view)

@@ -87,17 +87,25 @@ class CatalogState:
         UnavailableError
             If one of them cannot be read now, or there is no catalog any more.
         """
-        # The tables first: whatever they have was in the journal before.
-        tables = {table: self._tables.read(table, not self.has_journal) for table in TABLES}
         self._catch_up()
+        tables = {table: self._tables.read(table, not self.has_journal) for table in TABLES}
+        if not self.has_journal or self._contradiction(tables):
+            # What a writer put into the tables meanwhile was in the journal before.
+            self._catch_up()
         self._last_read = tables
         if not self.has_journal:
             self._rows = self._unrecorded(tables)
         self._continue()
-        if self.has_journal:
-            self._compare(tables)
-        else:
+        if not self.has_journal:
             self._seen = {table: self._rows.keys(table) for table in TABLES}
+        elif what := self._contradiction(tables):
+            raise IntegrityError(
+                f"the journal of the store at {self._root} contradicts the tables of the catalog: "
+                f"{what}. If {FOLDER}/ lost its last records, is an older copy, or an earlier "
+                "cellkin wrote to the store, move that folder out of the store; if the table was "
+                "damaged, move the table out; then run `cellkin store upgrade`, which makes the "
+                "one from the other"
+            )
         return self._rows
 
     def append(self, change: Change) -> bool:
@@ -217,40 +225,29 @@ class CatalogState:
                     "lost a part, or an older copy or another store was put in its place"
                 )
 
-    def _compare(self, tables: _Tables) -> None:
-        """Refuse tables that have what was never recorded."""
+    def _contradiction(self, tables: _Tables) -> str:
+        """Say what tables have that was never recorded; an empty string where that is nothing."""
         for table, rows in tables.items():
             if rows is None or self._compared.get(table) is rows:
                 continue
             for row in rows:
-                if self._rows.was_recorded(table, row):
-                    continue
-                if row["key"] == _JOURNAL:
-                    self._compare_end(row)
-                else:
-                    raise self._contradiction(
-                        f"table {table} has a row of {row['key']} that no record of it put"
-                    )
+                if not self._rows.was_recorded(table, row) and not self._is_end(row):
+                    return f"table {table} has a row of {row['key']} that no record of it put"
             self._compared[table] = rows
+        return ""
 
-    def _compare_end(self, row: Row) -> None:
-        """Refuse a journal that lacks the record that removed rows last."""
+    def _is_end(self, row: Row) -> bool:
+        """Say whether a row names a record that the journal has."""
         try:
             end = json.loads(row["value"])
-            number, digest = end["number"], end["sha256"]
-            held = self._journal.digest(number) == digest and row["selector"] == self._journal.store
+            digest = self._journal.digest(end["number"])
+            return (
+                (row["key"], row["selector"]) == (_JOURNAL, self._journal.store)
+                and digest != ""
+                and digest == end["sha256"]
+            )
         except (ValueError, KeyError, TypeError):
-            number, held = 0, False
-        if not held:
-            raise self._contradiction(f"table {MARKS} knows a record {number} that it has not")
-
-    def _contradiction(self, what: str) -> IntegrityError:
-        return IntegrityError(
-            f"the journal of the store at {self._root} contradicts the tables of the catalog: "
-            f"{what}. If {FOLDER}/ lost its last records, is an older copy, or an earlier cellkin "
-            "wrote to the store, move that folder out of the store; if the table was damaged, move "
-            "the table out; then run `cellkin store upgrade`, which makes the one from the other"
-        )
+            return False
 
     def _difference(self, table: str, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
         """Return what a table lacks, and the keys of what it has too much."""

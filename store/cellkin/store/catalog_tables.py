@@ -17,6 +17,8 @@ from cellkin.wire.errors import IntegrityError
 
 _SCHEMAS = {CATALOG: schema.CATALOG, MARKS: schema.MARKS}
 _BATCH = 500
+# Lance asks an object store that does not answer again for three minutes by default.
+_PATIENCE = {"client_max_retries": "3", "client_retry_timeout": "10"}
 _REMEDY = (
     "if the store has a journal, move the table out of the store and run `cellkin store upgrade`, "
     "which writes it again; otherwise put it back from a backup"
@@ -58,7 +60,7 @@ class CatalogTables:
         """
         with reading(f"table {table} of the store at {self._root}", _REMEDY):
             try:
-                dataset = lance.dataset(self._uri(table))
+                dataset = lance.dataset(self._uri(table), storage_options=_PATIENCE)
             except ValueError:
                 if self._files.names(f"{table}.lance/_versions"):
                     raise
@@ -83,7 +85,12 @@ class CatalogTables:
             If another writer made it.
         """
         with writing(f"table {table} of the store at {self._root}"):
-            lance.write_dataset(_SCHEMAS[table].empty_table(), self._uri(table), mode="create")
+            lance.write_dataset(
+                _SCHEMAS[table].empty_table(),
+                self._uri(table),
+                mode="create",
+                storage_options=_PATIENCE,
+            )
 
     def write(self, table: str, put: Sequence[Row], removed: Sequence[str]) -> None:
         """Put rows in the place of those of the same key, and remove others.
@@ -97,11 +104,11 @@ class CatalogTables:
         with writing(f"table {table} of the store at {self._root}"):
             if put:
                 rows = pa.Table.from_pylist([dict(row) for row in put], schema=columns)
-                merge = lance.dataset(uri).merge_insert(["key"])
+                merge = lance.dataset(uri, storage_options=_PATIENCE).merge_insert(["key"])
                 merge.when_matched_update_all().when_not_matched_insert_all().execute(rows)
             for start in range(0, len(removed), _BATCH):
                 keys = ", ".join(f"'{_quoted(key)}'" for key in removed[start : start + _BATCH])
-                lance.dataset(uri).delete(f"key IN ({keys})")
+                lance.dataset(uri, storage_options=_PATIENCE).delete(f"key IN ({keys})")
 
     def refuse_remains(self) -> None:
         """Refuse to begin a catalog where the catalog of other tables was lost.
