@@ -24,6 +24,7 @@ from cellkin.wire.errors import (
     InvalidArgumentError,
     PermissionDeniedError,
     ResourceExhaustedError,
+    UnavailableError,
 )
 
 Make = Callable[[str, anndata.AnnData], Path]
@@ -290,11 +291,13 @@ def test_room_on_the_disk_is_looked_for_before(
         (OSError(errno.ENOSPC, "No space left on device"), ResourceExhaustedError),
         (OSError("file write failed: errno = 28, error message = 'No s"), ResourceExhaustedError),
         (OSError(errno.EACCES, "Permission denied"), PermissionDeniedError),
-        (OSError(errno.EIO, "Input/output error"), InputFileError),
+        (OSError(errno.EIO, "Input/output error"), UnavailableError),
+        (RuntimeError("file write failed: errno = 28, error"), ResourceExhaustedError),
+        (OSError("of no number"), InputFileError),
     ],
 )
 def test_failures_to_write_have_their_kinds_and_leave_nothing(
-    error: OSError, expected: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: Exception, expected: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = made.write_h5ad(made.sample(), tmp_path / "a.h5ad")
 

@@ -18,7 +18,8 @@ import numpy.typing as npt
 
 from cellkin.client.queries import Block
 from cellkin.client.results.predictions import Predictions
-from cellkin.wire.errors import CheckpointError, InputFileError
+from cellkin.wire.errors import CellkinError, CheckpointError, InputFileError
+from cellkin.wire.failures import machine_failure
 
 PART_CELLS = 16_384
 _FORMAT = 3
@@ -91,7 +92,7 @@ class Checkpoint:
     ------
     CheckpointError
         If the folder holds another run, or something else.
-    InputFileError
+    InputFileError, PermissionDeniedError, ResourceExhaustedError
         If it cannot be read or written.
     """
 
@@ -101,7 +102,7 @@ class Checkpoint:
         try:
             self._state = self._opened()
         except OSError as error:
-            raise InputFileError(f"checkpoint {folder} cannot be used: {error}") from error
+            raise _failure(f"checkpoint {folder} cannot be used", error) from error
         self._waiting: list[tuple[Block, Predictions, npt.NDArray[np.float64]]] = []
         self._n_waiting = 0
 
@@ -162,7 +163,7 @@ class Checkpoint:
 
         Raises
         ------
-        InputFileError
+        InputFileError, PermissionDeniedError, ResourceExhaustedError
             If it cannot be written.
         """
         if not self._waiting:
@@ -183,7 +184,7 @@ class Checkpoint:
             kept = {name: [a.dtype.str, *a.shape[1:]] for name, a in added.items()}
             self._save({**self._state, "columns": kept, "parts": [*self._state["parts"], part]})
         except OSError as error:
-            raise InputFileError(f"checkpoint {self._folder} cannot be written: {error}") from error
+            raise _failure(f"checkpoint {self._folder} cannot be written", error) from error
         self._waiting, self._n_waiting = [], 0
 
     def answers(self) -> Predictions:
@@ -304,6 +305,10 @@ class Checkpoint:
     def _n_rows(self, state: dict[str, Any], name: str) -> int:
         counts = [part["n_cells"] for part in state["parts"]]
         return len(counts) if name == _MASS else sum(counts)
+
+
+def _failure(what: str, error: OSError) -> CellkinError:
+    return machine_failure(error, what) or InputFileError(f"{what}: {error}")
 
 
 def _digest_cells(digest: Any, block: Block) -> None:

@@ -17,6 +17,7 @@ from cellkin.matrices.anndata_tree import Tree
 from cellkin.matrices.cells import open_cells
 from cellkin.matrices.consolidated import renew_consolidated
 from cellkin.matrices.elements import write_frame
+from cellkin.matrices.hdf5_files import hdf5_file
 from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.packed import is_packed_hdf5, unpack
 from cellkin.matrices.trees import open_tree
@@ -74,7 +75,7 @@ def copy_cells(source: Path, target: Path, ending: str, how: ReadOptions) -> Cop
             raise InvalidArgumentError(f"{source} is no MuData, so no copy of it is .h5mu")
         same = tree is not None and is_same_container(tree, ending)
         if tree is not None and not tree.is_zarr and ending == H5AD and where:
-            with h5py.File(target, "w") as file:
+            with hdf5_file(target, "w") as file:
                 _copy_group(tree.root[where], file)
             return Copy(genes=genes)
     if same:
@@ -104,7 +105,7 @@ def open_group(path: Path, ending: str, where: str = "") -> Iterator[Any]:
         The group that is added to, '' for the root.
     """
     if ending != ZARR:
-        with h5py.File(path, "r+") as file:
+        with hdf5_file(path, "r+") as file:
             yield file
         return
     import zarr
@@ -125,7 +126,7 @@ def new_container(path: Path, ending: str) -> Iterator[Any]:
 
         yield ZarrFolder(path)
         return
-    with h5py.File(path, "w") as file:
+    with hdf5_file(path, "w") as file:
         yield _H5adFile(file)
 
 

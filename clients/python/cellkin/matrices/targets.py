@@ -1,9 +1,9 @@
 """Where results are written: what may be written over, and whole or not at all."""
 
-import errno
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,14 +14,12 @@ from cellkin.wire.errors import (
     CellkinError,
     InputFileError,
     InvalidArgumentError,
-    PermissionDeniedError,
-    ResourceExhaustedError,
 )
+from cellkin.wire.failures import machine_failure
 
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Of every common file system.
 _MAX_NAME_BYTES = 255
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_PAUSES_S = (0.02, 0.1, 0.5)
 
 
 def require_target(target: Path, source: Path | None = None, overwrite: bool = False) -> None:
@@ -101,16 +99,16 @@ def replacing(target: Path) -> Iterator[Path]:
             # A folder takes the place of nothing but an empty one.
             final.rename(old)
         partial.replace(final)
-    except OSError as error:
+    except (OSError, RuntimeError, MemoryError) as error:
+        failure = _refusal(target, error)
+        if failure is None:
+            raise
+        raise failure from error
+    finally:
         if old.exists() and not final.exists():
             old.rename(final)
-        raise _refusal(target, error) from error
-    finally:
         for path in (partial, old):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            _remove(path)
 
 
 def stored_bytes(path: Path) -> int:
@@ -119,10 +117,21 @@ def stored_bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def _refusal(target: Path, error: OSError) -> CellkinError:
-    # Of a full disk HDF5 tells the number in its text alone.
-    if error.errno in _FULL or any(f"errno = {code}," in str(error) for code in _FULL):
-        return ResourceExhaustedError(f"{target} cannot be written: the disk is full ({error})")
-    if error.errno in _FORBIDDEN:
-        return PermissionDeniedError(f"{target} cannot be written: not permitted ({error})")
-    return InputFileError(f"{target} cannot be written ({error})")
+def _remove(path: Path) -> None:
+    """Remove a file or a folder, to which threads of zarr may be writing a moment longer."""
+    for pause_s in _PAUSES_S:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        if not path.exists():
+            return
+        time.sleep(pause_s)
+
+
+def _refusal(target: Path, error: Exception) -> CellkinError | None:
+    what = f"{target} cannot be written"
+    failure = machine_failure(error, what)
+    if failure is None and isinstance(error, OSError):
+        return InputFileError(f"{what} ({error})")
+    return failure
