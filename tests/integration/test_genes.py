@@ -307,10 +307,8 @@ def test_a_file_the_server_does_not_have(mirror: str, tmp_path: Path, run_cellki
         run_cellkin, "genes", "fetch", "--taxon", "fly", "--into", tmp_path / "t",
         "--ncbi-url", f"{mirror}/elsewhere", "--string-url", mirror,
     )  # fmt: skip
-    assert said.endswith(
-        f"error: {mirror}/elsewhere/gene_info.gz: the server answers 404 File not found; check the "
-        "address\n"
-    )
+    assert f"{mirror}/elsewhere/gene_info.gz" in said
+    assert "404" in said
 
 
 def test_a_species_that_string_does_not_have(mirror: str, tmp_path: Path, run_cellkin: Run) -> None:

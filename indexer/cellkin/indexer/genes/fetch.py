@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import re
 import urllib.parse
 from collections.abc import Sequence
 from pathlib import Path
@@ -106,7 +107,8 @@ def local_file(source: Source, downloads: Path | None = None) -> Path:
     if isinstance(source, Path) or "://" not in source:
         return Path(source)
     folder = downloads or Path.home() / ".cache" / "cellkin" / "downloads"
-    name = Path(urllib.parse.unquote(urllib.parse.urlsplit(source).path)).name
+    location = re.split(r"[?#]", source.partition("://")[2])[0]
+    name = Path(urllib.parse.unquote(location.partition("/")[2])).name
     # The name stays, for readers look at it; two servers may have different files of one name.
     key = hashlib.sha256(source.encode()).hexdigest()[:16]
     return download(source, folder / key / (name.lstrip(".") or "file")).path

@@ -1,22 +1,25 @@
-import base64
-import errno
 import hashlib
-import logging
+import json
+import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from cellkin.indexer.genes import download as module
 from cellkin.indexer.genes.corpus import CorpusSources, build_corpus
 from cellkin.indexer.genes.download import Download, download, read_record
 from cellkin.indexer.genes.fetch import NCBI_FILES, fetch_gene_files, local_file
 from cellkin.wire.errors import (
+    FailedPreconditionError,
     IntegrityError,
     InvalidArgumentError,
     NotFoundError,
+    PermissionDeniedError,
     UnavailableError,
 )
 
@@ -35,18 +38,27 @@ class FileServer(ThreadingHTTPServer):
         self.body = BODY
         self.headers = {"ETag": '"one"', "Last-Modified": DATE}
         self.has_ranges = True
-        self.believes_any_validator = False
+        self.ignores_conditions = False
         self.wrong_start = False
         self.says_length = True
+        self.after_cut: Callable[[], None] = lambda: None
         self.cuts: list[int] = []  # bytes after which to cut each answer
         self.answers: list[tuple[int, dict[str, str]]] = []  # instead of the file
         self.missing: set[str] = set()
-        self.asked: list[dict[str, str]] = []
+        self.headers_received: list[dict[str, str]] = []
         self.paths: list[str] = []
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def asked(self) -> list[dict[str, str]]:
+        """The conditions and ranges of the requests."""
+        return [
+            {name: value for name, value in headers.items() if name[:3] in ("if-", "ran")}
+            for headers in self.headers_received
+        ]
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -57,30 +69,33 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         server = self.server
-        server.asked.append({k: v for k, v in self.headers.items() if k[:2] in ("If", "Ra")})
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        server.headers_received.append(headers)
         server.paths.append(self.path)
         if server.answers:
-            status, headers = server.answers.pop(0)
-            self._head(status, headers)
+            self._head(*server.answers.pop(0))
         elif self.path in server.missing:
             self._head(404, {})
-        elif self._is_unchanged():
+        elif self._has("If-None-Match", "If-Modified-Since"):
             self._head(304, {})
+        elif self._lacks("If-Match", "If-Unmodified-Since"):
+            self._head(412, {})
         else:
             self._file()
 
-    def _is_unchanged(self) -> bool:
-        known = (self.headers["If-None-Match"], self.headers["If-Modified-Since"])
-        return any(one and one in self.server.headers.values() for one in known)
+    def _has(self, *conditions: str) -> bool:
+        return any(self.headers[name] in self.server.headers.values() for name in conditions)
+
+    def _lacks(self, *conditions: str) -> bool:
+        given = [self.headers[name] for name in conditions if self.headers[name]]
+        changed = any(value not in self.server.headers.values() for value in given)
+        return changed and not self.server.ignores_conditions
 
     def _file(self) -> None:
         server = self.server
         start = 0
-        validators = [self.headers["If-Range"] or ""]
         if self.headers["Range"] and server.has_ranges:
-            same = validators[0] in server.headers.values()
-            if same or server.believes_any_validator:
-                start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
+            start = int(self.headers["Range"].removeprefix("bytes=").partition("-")[0])
         if start > len(server.body):
             self._head(416, {})
             return
@@ -92,7 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
             first = start + server.wrong_start
             headers["Content-Range"] = f"bytes {first}-{len(server.body) - 1}/{len(server.body)}"
         self._head(206 if start else 200, headers)
-        self.wfile.write(rest[: server.cuts.pop(0)] if server.cuts else rest)
+        with suppress(ConnectionError):
+            if not server.cuts:
+                self.wfile.write(rest)
+                return
+            self.wfile.write(rest[: server.cuts.pop(0)])
+            server.after_cut()
 
     def _head(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
@@ -111,8 +131,17 @@ def server() -> Iterator[FileServer]:
         thread.join()
 
 
-def get(server: FileServer, path: Path, n_pauses: int = 2) -> Download:
-    return download(f"{server.url}/gene_info.gz", path, pauses_s=[0.0] * n_pauses)
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two retries without pauses, and no proxy."""
+    monkeypatch.setattr(module, "PAUSES_S", (0.0, 0.0))
+    for name in os.environ:
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+def get(server: FileServer, path: Path) -> Download:
+    return download(f"{server.url}/gene_info.gz", path)
 
 
 @pytest.fixture
@@ -130,121 +159,155 @@ def test_a_file_comes_with_a_record(server: FileServer, path: Path) -> None:
         "url": f"{server.url}/gene_info.gz",
         "etag": '"one"',
         "last_modified": DATE,
-        "content_md5": "",
         "n_bytes": len(BODY),
         "sha256": hashlib.sha256(BODY).hexdigest(),
     }
 
 
-def test_a_cut_connection_is_taken_up_where_it_was_cut(
-    server: FileServer, path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_record_of_an_earlier_release_is_read(server: FileServer, path: Path) -> None:
+    found = get(server, path)
+    record = path.with_name(f"{path.name}.json")
+    record.write_text(json.dumps(vars(found.record) | {"content_md5": "x"}))
+    assert not get(server, path).changed
+
+
+def test_a_cut_connection_is_resumed(server: FileServer, path: Path) -> None:
     server.cuts = [500_000, 100_000]
-    with caplog.at_level(logging.WARNING):
-        get(server, path)
+    get(server, path)
     assert path.read_bytes() == BODY
-    assert server.asked == [
-        {},
-        {"Range": "bytes=500000-", "If-Range": '"one"'},
-        {"Range": "bytes=600000-", "If-Range": '"one"'},
-    ]
-    assert caplog.messages[0] == (
-        f"download interrupted: {server.url}/gene_info.gz: "
-        f"the connection was cut after 500000 of {len(BODY)} bytes"
-    )
+    starts = [int(asked["range"][len("bytes=") : -1]) for asked in server.asked[1:]]
+    assert 400_000 < starts[0] <= 500_000 < starts[1] <= 600_000
 
 
-def test_a_later_run_goes_on_from_what_an_earlier_left(server: FileServer, path: Path) -> None:
-    server.cuts = [500_000]
+def interrupt(server: FileServer, path: Path) -> None:
+    """Let a run fail after half of the file."""
+    server.cuts, server.after_cut = [500_000], lambda: server.answers.extend([(503, {})] * 6)
     with pytest.raises(UnavailableError) as raised:
-        get(server, path, n_pauses=0)
-    assert str(raised.value) == (
-        f"{server.url}/gene_info.gz: the connection was cut after 500000 of {len(BODY)} bytes"
-    )
-    assert not path.exists()
-    get(server, path, n_pauses=0)
-    assert path.read_bytes() == BODY
-    assert server.asked[1]["Range"] == "bytes=500000-"
+        get(server, path)
+    assert f"{server.url}/gene_info.gz" in raised.value.message
+    server.answers.clear()
+    server.after_cut = lambda: None
+    server.headers_received.clear()
 
 
 @pytest.mark.parametrize(
-    ("headers", "validator"),
-    [({"Last-Modified": DATE}, DATE), ({"ETag": 'W/"one"', "Last-Modified": DATE}, DATE)],
+    ("headers", "condition"),
+    [
+        ({"ETag": '"one"'}, {"if-match": '"one"'}),
+        ({"ETag": '"one"', "Last-Modified": DATE}, {"if-match": '"one"'}),
+        ({"Last-Modified": DATE}, {"if-unmodified-since": DATE}),
+        ({"ETag": 'W/"one"', "Last-Modified": DATE}, {"if-unmodified-since": DATE}),
+    ],
 )
-def test_without_a_strong_etag_the_date_shows_that_the_file_is_the_same(
-    server: FileServer, path: Path, headers: dict[str, str], validator: str
+def test_a_later_run_resumes(
+    server: FileServer,
+    path: Path,
+    headers: dict[str, str],
+    condition: dict[str, str],
 ) -> None:
-    server.headers, server.cuts = headers, [500_000]
+    server.headers = headers
+    interrupt(server, path)
+    assert not path.exists()
     get(server, path)
     assert path.read_bytes() == BODY
-    assert server.asked[1] == {"Range": "bytes=500000-", "If-Range": validator}
+    (asked,) = server.asked
+    assert 400_000 < int(asked.pop("range").removeprefix("bytes=").removesuffix("-")) <= 500_000
+    assert asked == condition
 
 
 @pytest.mark.parametrize("headers", [{}, {"ETag": 'W/"one"'}])
-def test_without_a_validator_the_download_starts_anew(
+def test_without_a_validator_a_later_run_starts_anew(
     server: FileServer, path: Path, headers: dict[str, str]
 ) -> None:
-    server.headers, server.cuts = headers, [500_000]
+    server.headers = headers
+    interrupt(server, path)
     get(server, path)
     assert path.read_bytes() == BODY
-    assert server.asked == [{}, {}]
+    assert server.asked == [{}]
 
 
-def test_a_server_without_ranges_sends_all_again(server: FileServer, path: Path) -> None:
-    server.has_ranges, server.cuts = False, [500_000, 400_000]
+@pytest.mark.parametrize("lacks", ["has_ranges", "right_start"])
+def test_a_server_that_does_not_resume_sends_all_again(
+    server: FileServer, path: Path, lacks: str
+) -> None:
+    interrupt(server, path)
+    server.has_ranges, server.wrong_start = lacks != "has_ranges", lacks == "right_start"
     get(server, path)
     assert path.read_bytes() == BODY
-    assert len(server.asked) == 3
+    assert server.asked[-1] == {}
 
 
 def test_a_server_that_always_cuts_is_given_up(server: FileServer, path: Path) -> None:
-    server.has_ranges, server.cuts = False, [500_000] * 20
-    with pytest.raises(UnavailableError, match="the connection was cut after 500000 of"):
-        get(server, path, n_pauses=3)
-    # The first cut got further than nothing; then three pauses that brought nothing more.
-    assert len(server.asked) == 4
+    server.has_ranges, server.cuts = False, [100_000] * 20
+    with pytest.raises(UnavailableError, match="kept"):
+        get(server, path)
+    # Two more attempts, each of which asks for the rest in vain first.
+    assert len(server.asked) == 5
 
 
 def test_attempts_that_get_further_are_not_counted(server: FileServer, path: Path) -> None:
-    server.cuts = [10_000] * 20
-    get(server, path, n_pauses=1)
+    server.cuts = [100_000] * 20
+    get(server, path)
     assert path.read_bytes() == BODY
 
 
-@pytest.mark.parametrize("overlooks_if_range", [False, True])
-def test_a_file_changed_half_way_starts_anew(
-    server: FileServer, path: Path, overlooks_if_range: bool
+def test_no_network_loses_nothing_of_an_unfinished_download(server: FileServer, path: Path) -> None:
+    interrupt(server, path)
+    server.answers = [(503, {})] * 6
+    with pytest.raises(UnavailableError, match="503"):
+        get(server, path)
+    server.headers_received.clear()
+    get(server, path)
+    assert "range" in server.asked[0]
+    assert path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize("body", [BODY[::-1], BODY[:1000]])
+@pytest.mark.parametrize("ignores_conditions", [False, True])
+def test_a_file_changed_between_runs_starts_anew(
+    server: FileServer,
+    path: Path,
+    ignores_conditions: bool,
+    body: bytes,
 ) -> None:
-    server.cuts = [500_000]
-    with pytest.raises(UnavailableError):
-        get(server, path, n_pauses=0)
-    server.body, server.headers = BODY[::-1], {"ETag": '"two"', "Last-Modified": OTHER_DATE}
-    server.believes_any_validator = overlooks_if_range
+    interrupt(server, path)
+    server.body, server.headers = body, {"ETag": '"two"', "Last-Modified": OTHER_DATE}
+    server.ignores_conditions = ignores_conditions
     found = get(server, path)
-    assert path.read_bytes() == BODY[::-1]
+    assert path.read_bytes() == body
     assert found.record.etag == '"two"'
 
 
-def test_a_changed_shorter_file_starts_anew(server: FileServer, path: Path) -> None:
-    server.cuts = [500_000]
-    with pytest.raises(UnavailableError):
-        get(server, path, n_pauses=0)
-    server.body, server.believes_any_validator = BODY[:1000], True
+def test_a_file_changed_during_a_run_is_not_mixed(server: FileServer, path: Path) -> None:
+    def change() -> None:
+        server.body, server.headers = BODY[::-1], {"ETag": '"two"', "Last-Modified": OTHER_DATE}
+
+    server.cuts = [700_000]
+    server.after_cut = change
+    with suppress(UnavailableError):
+        get(server, path)
     get(server, path)
-    assert path.read_bytes() == BODY[:1000]
+    assert path.read_bytes() == BODY[::-1]
 
 
-def test_another_part_than_asked_for_is_not_taken(server: FileServer, path: Path) -> None:
-    server.cuts, server.wrong_start = [500_000], True
-    get(server, path)
+def test_two_writers_of_one_file_are_noticed(server: FileServer, path: Path) -> None:
+    part = path.with_name(f"{path.name}.part")
+
+    def write_too(*_: object) -> None:
+        with part.open("ab") as file:
+            file.write(b"x")
+
+    with pytest.raises(IntegrityError, match="another process"):
+        download(f"{server.url}/x", path, progress=write_too)
+    assert not path.exists()
+    download(f"{server.url}/x", path)
     assert path.read_bytes() == BODY
-    assert server.asked[2] == {}
 
 
 def test_a_file_that_did_not_change_is_not_sent_again(server: FileServer, path: Path) -> None:
     first = get(server, path)
     again = get(server, path)
-    assert server.asked[1] == {"If-None-Match": '"one"'}
+    assert server.asked[1] == {"if-none-match": '"one"'}
     assert (again.changed, again.record) == (False, first.record)
     server.headers = {"ETag": '"two"', "Last-Modified": OTHER_DATE}
     assert not get(server, path).changed
@@ -253,7 +316,7 @@ def test_a_file_that_did_not_change_is_not_sent_again(server: FileServer, path: 
     assert get(server, path).changed
     assert path.read_bytes() == BODY[:-1]
     assert not get(server, path).changed
-    assert server.asked[-1] == {"If-Modified-Since": DATE}
+    assert server.asked[-1] == {"if-modified-since": DATE}
 
 
 def test_a_file_that_was_damaged_here_is_sent_again(server: FileServer, path: Path) -> None:
@@ -272,18 +335,18 @@ def test_a_file_from_elsewhere_is_not_taken_for_this_one(server: FileServer, pat
 
 def test_the_old_file_stays_until_all_of_the_new_has_come(server: FileServer, path: Path) -> None:
     get(server, path)
-    server.body, server.headers, server.cuts = BODY[::-1], {"ETag": '"two"'}, [500_000]
-    with pytest.raises(UnavailableError):
-        get(server, path, n_pauses=0)
+    server.body, server.headers = BODY[::-1], {"ETag": '"two"'}
+    interrupt(server, path)
     assert path.read_bytes() == BODY
     get(server, path)
     assert path.read_bytes() == BODY[::-1]
 
 
-def test_a_file_of_unknown_length_comes_whole(server: FileServer, path: Path) -> None:
+def test_a_file_of_unknown_length_is_refused(server: FileServer, path: Path) -> None:
     server.says_length = False
-    assert get(server, path).record.n_bytes == len(BODY)
-    assert path.read_bytes() == BODY
+    with pytest.raises(FailedPreconditionError, match="size of the file"):
+        get(server, path)
+    assert len(server.asked) == 1
 
 
 def test_an_empty_file_comes(server: FileServer, path: Path) -> None:
@@ -292,93 +355,82 @@ def test_an_empty_file_comes(server: FileServer, path: Path) -> None:
     assert path.read_bytes() == b""
 
 
-def test_the_md5_a_server_offers_is_compared(server: FileServer, path: Path) -> None:
-    md5 = base64.b64encode(hashlib.md5(BODY).digest()).decode()
-    server.headers["Content-MD5"], server.cuts = md5, [500_000]
-    assert get(server, path).record.content_md5 == md5
-    server.body, server.headers["ETag"] = BODY[::-1], '"two"'
-    found = base64.b64encode(hashlib.md5(BODY[::-1]).digest()).decode()
-    with pytest.raises(IntegrityError) as raised:
-        get(server, path)
-    assert str(raised.value) == (
-        f"{server.url}/gene_info.gz: the bytes have the MD5 {found}, the server said {md5}; "
-        "try again later"
-    )
-    assert path.read_bytes() == BODY
-
-
 @pytest.mark.parametrize("status", [404, 410])
-def test_a_file_that_is_not_there_is_said_at_once(
-    server: FileServer, path: Path, status: int
-) -> None:
+def test_a_missing_file_is_not_requested_again(server: FileServer, path: Path, status: int) -> None:
     server.answers = [(status, {})] * 3
     with pytest.raises(NotFoundError) as raised:
         get(server, path)
-    reason = {404: "Not Found", 410: "Gone"}[status]
-    assert str(raised.value) == (
-        f"{server.url}/gene_info.gz: the server answers {status} {reason}; check the address"
-    )
+    assert f"{server.url}/gene_info.gz" in raised.value.message
+    assert str(status) in raised.value.message
     assert len(server.asked) == 1
     assert not path.exists()
 
 
-def test_a_refusal_is_said_at_once(server: FileServer, path: Path) -> None:
+def test_a_refusal_is_not_requested_again(server: FileServer, path: Path) -> None:
     server.answers = [(403, {})] * 3
-    with pytest.raises(UnavailableError) as raised:
+    with pytest.raises(PermissionDeniedError, match="403 Forbidden"):
         get(server, path)
-    assert str(raised.value) == (
-        f"{server.url}/gene_info.gz: the server answers 403 Forbidden; "
-        "check the address, and whether access is allowed"
-    )
     assert len(server.asked) == 1
 
 
 def test_a_busy_server_is_asked_again(server: FileServer, path: Path) -> None:
-    server.answers = [(503, {}), (429, {"Retry-After": "0"})]
+    server.answers = [(503, {}), (429, {})]
     get(server, path)
     assert path.read_bytes() == BODY
     server.answers = [(503, {})] * 3
-    with pytest.raises(UnavailableError) as raised:
+    with pytest.raises(UnavailableError, match="503 Service Unavailable"):
         get(server, path)
-    assert str(raised.value) == (
-        f"{server.url}/gene_info.gz: the server answers 503 Service Unavailable; try again later"
-    )
 
 
-def test_the_pause_a_server_asks_for_is_kept(
-    server: FileServer, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr("cellkin.indexer.genes.download.time.sleep", slept.append)
-    answers = [{"Retry-After": "7"}, {"Retry-After": "soon"}, {"Retry-After": "9999"}]
-    server.answers = [(429, headers) for headers in answers]
-    download(f"{server.url}/x", path, pauses_s=(1.0, 2.0, 4.0))
-    assert slept == [7.0, 2.0, 300.0]
-
-
-def test_a_server_that_does_not_answer_is_said(path: Path) -> None:
+def test_a_server_that_does_not_answer(path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound but not listening: nobody else can have the port
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/x"
-        with pytest.raises(UnavailableError) as raised:
-            download(url, path, pauses_s=(0.0,))
-    assert str(raised.value) == (
-        f"{url}: the server cannot be reached ([Errno {errno.ECONNREFUSED}] Connection refused); "
-        "check the address and the connection"
-    )
+        with pytest.raises(UnavailableError, match="refused") as raised:
+            download(url, path)
+    assert url in raised.value.message
 
 
-@pytest.mark.parametrize("url", ["ftp://host/x", "s3://bucket/x", "http:///x", "file:///etc/x"])
+def test_a_redirect_is_followed(server: FileServer, path: Path) -> None:
+    server.answers = [(302, {"Location": f"{server.url}/elsewhere"})]
+    assert get(server, path).record.url == f"{server.url}/gene_info.gz"
+    assert server.paths == ["/gene_info.gz", "/elsewhere"]
+    assert path.read_bytes() == BODY
+
+
+def test_a_proxy_of_the_environment_is_used(
+    server: FileServer, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.url)
+    download("http://files.invalid/x.gz", path)
+    assert server.paths == ["http://files.invalid/x.gz"]
+    assert path.read_bytes() == BODY
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://host/x",
+        "s3://bucket/x",
+        "http:///x",
+        "file:///etc/x",
+        "http://[::1/x",
+        "https://host:port/x",
+        "https://me:secret@host/x",
+    ],
+)
 def test_other_addresses_are_refused(tmp_path: Path, url: str) -> None:
-    with pytest.raises(InvalidArgumentError) as raised:
+    with pytest.raises(InvalidArgumentError, match="expected a path, or an http") as raised:
         local_file(url, tmp_path)
-    assert str(raised.value) == f"source {url}: expected a path, or an http or https URL"
+    assert "secret" not in raised.value.message
 
 
-def test_progress_is_told(server: FileServer, path: Path) -> None:
-    told: list[tuple[str, int, int | None]] = []
+def test_progress_is_reported(server: FileServer, path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    server.body = BODY * 5
     download(f"{server.url}/x", path, progress=lambda *step: told.append(step))
-    assert told[-1] == ("gene_info.gz", len(BODY), len(BODY))
+    assert told[-1] == ("gene_info.gz", len(server.body), len(server.body))
+    assert len(told) > 1
     assert [done for _, done, _ in told] == sorted(done for _, done, _ in told)
 
 
