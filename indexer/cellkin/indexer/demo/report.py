@@ -1,4 +1,4 @@
-"""How well the demo's labels agree with the authors' own: figures, tables, picture."""
+"""How well the demo's labels agree with those of the authors: figures, tables, picture."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,34 +6,36 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 from rich.table import Table
-from sklearn.metrics import f1_score
+
+from cellkin.indexer.evaluation.figures import save_confusions
+from cellkin.indexer.evaluation.splits import label_codes
+from cellkin.indexer.measures import Counts, accuracy, confusion, macro_f1
 
 TITLES = {"text": "gene text", "random": "random vectors (control)"}
-"""How each method is called in tables and in the picture."""
+"""What tables and the picture call each method."""
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Agreement of predicted cell types with the known ones.
+    """Agreement of predicted with known cell types.
 
     Parameters
     ----------
     n_cells
-        Query cells whose type the reference holds; all shares but the last are of these.
+        Query cells of the reference's types; all shares are of these.
     accuracy
-        Share whose winning label is the known type, unknown or not: a forced choice.
+        Share whose predicted type is the known one, whether or not the cell is unknown.
     macro_f1
-        Mean F1 of the winning labels over the types that both query and reference hold.
+        Mean F1 of the predicted types, over the types that both query and reference have.
     recall
-        Share of each of these types that won as itself, largest type first.
+        Share of the cells of each of these types that is predicted as such, largest type first.
     unknown_share
-        Share that was called unknown.
+        Share labeled unknown.
     accuracy_of_labeled
-        Accuracy over the cells not called unknown; None where all were.
+        Accuracy over the cells that are not unknown; None if all are.
     n_absent, n_absent_unknown
-        Query cells of each type the reference lacks, and how many of them were called unknown.
+        Query cells of each type that the reference lacks, and those of them labeled unknown.
     """
 
     n_cells: int
@@ -48,7 +50,7 @@ class Evaluation:
 
 def evaluate(
     truth: npt.NDArray[np.str_],
-    winner: npt.NDArray[np.str_],
+    predicted: npt.NDArray[np.str_],
     unknown: npt.NDArray[np.bool_],
     reference_types: Sequence[str],
 ) -> Evaluation:
@@ -58,66 +60,48 @@ def evaluate(
     ----------
     truth
         (n_cells,) str, the known type of each query cell.
-    winner
-        (n_cells,) str, the type with most votes.
+    predicted
+        (n_cells,) str, the most probable type.
     unknown
-        (n_cells,) bool, whether the cell was called unknown.
+        (n_cells,) bool, whether the cell is labeled unknown.
     reference_types
-        The types the reference holds. At least one cell must be of one of them.
-
-    Returns
-    -------
-    Evaluation
-        The figures.
+        The types of the reference; at least one cell must be of one of them.
     """
-    known = np.isin(truth, list(reference_types))
-    right = winner == truth
+    counts = _counts(truth, predicted, reference_types)
+    sizes = counts.sum(axis=1)
+    known = np.isin(truth, reference_types)
     labeled = known & ~unknown
-    types = by_size(truth[known])
-    absent = by_size(truth[~known])
+    absent, n_absent = np.unique(truth[~known], return_counts=True)
     return Evaluation(
-        n_cells=int(known.sum()),
-        accuracy=float(right[known].mean()),
-        macro_f1=float(
-            f1_score(truth[known], winner[known], labels=types, average="macro", zero_division=0)
-        ),
-        recall={name: float(right[truth == name].mean()) for name in types},
+        n_cells=int(sizes.sum()),
+        accuracy=float(accuracy(counts)),
+        macro_f1=float(macro_f1(counts)),
+        recall={
+            reference_types[t]: float(counts[t, t] / sizes[t])
+            for t in np.argsort(-sizes, kind="stable")
+            if sizes[t]
+        },
         unknown_share=float(unknown[known].mean()),
-        accuracy_of_labeled=float(right[labeled].mean()) if labeled.any() else None,
-        n_absent={name: int((truth == name).sum()) for name in absent},
-        n_absent_unknown={name: int(unknown[truth == name].sum()) for name in absent},
+        accuracy_of_labeled=float((predicted == truth)[labeled].mean()) if labeled.any() else None,
+        n_absent=dict(zip(absent.tolist(), n_absent.tolist(), strict=True)),
+        n_absent_unknown={name: int(unknown[truth == name].sum()) for name in absent.tolist()},
     )
 
 
-def by_size(labels: npt.NDArray[np.str_]) -> list[str]:
-    """List the distinct labels, most frequent first, ties in alphabetical order.
-
-    Parameters
-    ----------
-    labels
-        (n_cells,) str.
-
-    Returns
-    -------
-    list
-        Each label once.
-    """
-    names, counts = np.unique(labels, return_counts=True)
-    return [str(names[i]) for i in np.argsort(-counts, kind="stable")]
+def _counts(
+    truth: npt.NDArray[np.str_], predicted: npt.NDArray[np.str_], types: Sequence[str]
+) -> Counts:
+    codes = (label_codes(names.tolist(), types) for names in (truth, predicted))
+    return confusion(*codes, len(types))
 
 
 def summary_table(evaluations: Mapping[str, Evaluation]) -> Table:
-    """Set the methods' figures side by side.
+    """Return the methods' figures, one row for each.
 
     Parameters
     ----------
     evaluations
         By method, a key of `TITLES`.
-
-    Returns
-    -------
-    rich.table.Table
-        One row a method.
     """
     table = Table()
     table.add_column("cells placed by", no_wrap=True)
@@ -140,7 +124,7 @@ def recall_table(
     truth: npt.NDArray[np.str_],
     reference: npt.NDArray[np.str_],
 ) -> Table:
-    """Set the methods' recall of each cell type side by side.
+    """Return the methods' recall of each cell type, with its number of cells.
 
     Parameters
     ----------
@@ -150,11 +134,6 @@ def recall_table(
         (n_cells,) str, the known type of each query cell.
     reference
         (n_reference_cells,) str, the type of each reference cell.
-
-    Returns
-    -------
-    rich.table.Table
-        One row a type that both hold, with its number of cells in each.
     """
     table = Table(title="recall by cell type", title_justify="left")
     table.add_column("cell type", no_wrap=True)
@@ -168,100 +147,50 @@ def recall_table(
 
 
 def absent_sentence(evaluations: Mapping[str, Evaluation]) -> str:
-    """Say which cells cannot be labeled right, and how many of them were called unknown.
+    """Say which cells cannot be labeled correctly, and how many of them are labeled unknown.
 
     Parameters
     ----------
     evaluations
         By method, a key of `TITLES`; of the same cells.
-
-    Returns
-    -------
-    str
-        One or two sentences.
     """
     first = next(iter(evaluations.values()))
     total = sum(first.n_absent.values())
-    held = (
+    counted = (
         f"The {first.n_cells:,} mouse cells of the {len(first.recall)} types that the human "
-        f"reference holds are counted above."
+        f"reference has are counted above."
     )
     if not total:
-        return f"{held} It lacks none."
+        return f"{counted} It lacks none."
     names = ", ".join(f"{name} {n}" for name, n in first.n_absent.items())
     calls = ", ".join(
         f"{method} {sum(figures.n_absent_unknown.values())}"
         for method, figures in evaluations.items()
     )
-    return f"{held} It lacks the types of {total} more ({names}); called unknown of these: {calls}."
+    return (
+        f"{counted} It lacks the types of {total} more ({names}); of these are unknown: {unknown}."
+    )
 
 
 def draw_confusion(
-    winners: Mapping[str, npt.NDArray[np.str_]],
+    predicted: Mapping[str, npt.NDArray[np.str_]],
     truth: npt.NDArray[np.str_],
     reference_types: Sequence[str],
     path: Path,
 ) -> None:
-    """Draw which type each known type was taken for, one panel a method.
+    """Draw the confusion matrix of each method, types that the reference lacks included.
 
     Parameters
     ----------
-    winners
-        By method, a key of `TITLES`: (n_cells,) str, the type with most votes.
+    predicted
+        By method, a key of `TITLES`: (n_cells,) str, the most probable type.
     truth
         (n_cells,) str, the known type of each query cell.
     reference_types
-        The types the reference holds, each once.
+        The types of the reference.
     path
         The ``.png`` to write.
     """
-    sizes = by_size(truth)
-    shared = [name for name in sizes if name in reference_types]
-    rows = shared + [name for name in sizes if name not in reference_types]
-    columns = shared + sorted(set(reference_types) - set(shared))
-
-    figure = Figure(figsize=(1.6 + 5.6 * len(winners), 6.6), layout="constrained")
-    panels = figure.subplots(1, len(winners), sharey=True, squeeze=False)[0]
-    for panel, (method, winner) in zip(panels, winners.items(), strict=True):
-        shares = confusion(truth, winner, rows, columns)
-        image = panel.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
-        for (row, column), share in np.ndenumerate(shares):
-            if share >= 0.01:
-                color = "white" if share > 0.55 else "black"
-                text = f"{share:.2f}".removeprefix("0")
-                panel.text(column, row, text, ha="center", va="center", color=color, fontsize=8)
-        # Below the line are the types no label can be right for, beyond it those no cell is of.
-        panel.axhline(len(shared) - 0.5, color="0.4", linewidth=0.8, linestyle="--")
-        panel.axvline(len(shared) - 0.5, color="0.4", linewidth=0.8, linestyle="--")
-        panel.set_title(TITLES[method])
-        panel.set_xlabel("label with most votes (human reference)")
-        panel.set_xticks(range(len(columns)), columns, rotation=45, ha="right", fontsize=9)
-        panel.set_yticks(
-            range(len(rows)), [f"{name} ({(truth == name).sum():,})" for name in rows], fontsize=9
-        )
-    panels[0].set_ylabel("known type of the mouse cells (their number)")
-    figure.colorbar(image, ax=panels, label="share of the known type", fraction=0.03)
-    figure.savefig(path, dpi=150)
-
-
-def confusion(
-    truth: npt.NDArray[np.str_],
-    winner: npt.NDArray[np.str_],
-    rows: Sequence[str],
-    columns: Sequence[str],
-) -> npt.NDArray[np.float64]:
-    """Count what each known type was taken for, as shares of that type.
-
-    Parameters
-    ----------
-    truth, winner
-        (n_cells,) str, known and predicted type of each cell.
-    rows, columns
-        Known and predicted types to count; every row must have a cell.
-
-    Returns
-    -------
-    numpy.ndarray
-        (n_rows, n_columns) float64 in [0, 1].
-    """
-    return np.array([[(winner[truth == row] == name).mean() for name in columns] for row in rows])
+    types = sorted({*reference_types, *truth.tolist()})
+    counts = {TITLES[m]: _counts(truth, names, types) for m, names in predicted.items()}
+    save_confusions(counts, types, path)
