@@ -10,6 +10,7 @@ import pytest
 from tests.integration.live import GENES, Live, block
 
 from cellkin.client.errors import error_from_rpc
+from cellkin.client.results.predictions import read_predictions
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import (
@@ -190,6 +191,26 @@ def test_labels_in_one_request_are_those_of_a_stream(live: Live, counts: Any) ->
     ]
     report, predictions = live.cells.StreamPredictSubtypes(iter(messages))
     assert (one.report, one.predictions) == (report.report, predictions.predictions)
+
+
+@pytest.mark.parametrize("space", [wire.SPACE_KIND_TEXT, wire.SPACE_KIND_EXPRESSION])
+def test_a_cell_is_read_alike_in_any_company(
+    live: Live, counts: Any, space: "wire.SpaceKind.ValueType"
+) -> None:
+    query = wire.QueryHeader(
+        index="trio", genes=GENES, units=LINEAR, space=space, return_vectors=True
+    )
+
+    def read(rows: slice) -> Any:
+        request = wire.PredictSubtypesRequest(header=query, cells=block(counts[rows]))
+        return read_predictions(live.cells.PredictSubtypes(request).predictions)
+
+    whole = read(slice(None))
+    for first, stop in ((0, 1), (7, 8), (29, 30), (3, 20)):
+        part = read(slice(first, stop))
+        for name in ("winners", "probabilities", "supports", "novelties", "vectors"):
+            found, said = getattr(part, name), getattr(whole, name)[first:stop]
+            assert found.tobytes() == said.tobytes(), name
 
 
 def test_cells_are_searched_by_expression_where_genes_are_shared(live: Live, counts: Any) -> None:

@@ -82,8 +82,8 @@ def compare(said: Any, found: Any) -> None:
     assert np.array_equal(said.codes, found.winners)
     assert np.array_equal(said.reasons, found.reasons)
     assert np.array_equal(said.unknown, found.reasons != 0)
-    np.testing.assert_allclose(said.probability, found.probabilities, atol=1e-6, rtol=0)
-    np.testing.assert_allclose(said.novelty, found.novelties, atol=1e-6, rtol=1e-6)
+    assert said.probability.tobytes() == found.probabilities.tobytes()
+    assert said.novelty.tobytes() == found.novelties.tobytes()
 
 
 @pytest.mark.parametrize("n_cells", [60, 330])
