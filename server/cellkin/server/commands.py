@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 @click.option("--tls-client-ca", metavar="PEM", help="Ask clients for certificates of these CAs.")
 @click.option("--tokens", metavar="FILE", help="Bearer tokens: NAME ROLES sha256:DIGEST a line.")
 @click.option(
+    "--admin", type=click.Choice(["local", "token", "none"]),
+    help="Who may change what is served; see docs/server.md.",
+)  # fmt: skip
+@click.option(
     "--plaintext", is_flag=True, default=None, help="Listen beyond this machine without TLS."
 )
 @click.option("--metrics", metavar="HOST:PORT", help="Serve Prometheus metrics there.")
@@ -46,28 +50,29 @@ def serve(print_config: bool, as_json: bool, **given: Any) -> None:
     Every setting, those of limits among them, can be given as CELLKIN_SERVER__NAME in the
     environment; --print-config shows all of them.
     """
-    import os
     import signal
     import sys
     import threading
 
-    # FAISS reads these when it is imported. With a thread a core for every request, and threads
-    # that spin while they wait, a busy server would compete with itself.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from cellkin.store.machine import limit_threads
+
+    # With a thread a core for every request, a busy server would compete with itself.
+    limit_threads(1)
     settings = _settings({name: value for name, value in given.items() if value not in (None, ())})
     if print_config:
         click.echo(settings.model_dump_json(indent=1))
         return
-    configure = configure_json_logs if settings.json_logs else configure_logs
-    configure()
+    from cellkin.server.logs import configure_logs, log_start
+
+    configure_logs(settings.json_logs)
+    log_start(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if settings.processes > 1:
         from cellkin.server.workers import running_processes
 
-        server = running_processes(settings, configure)
+        server = running_processes(settings)
     else:
         from cellkin.server.process import running
 
@@ -79,13 +84,21 @@ def serve(print_config: bool, as_json: bool, **given: Any) -> None:
 
 
 def _settings(given: dict[str, Any]) -> "ServerSettings":
-    from pydantic import ValidationError
+    import os
 
-    from cellkin.server.settings import ServerSettings
+    from pydantic import ValidationError
+    from pydantic_settings import SettingsError
+
+    from cellkin.server.settings import PREFIX, ServerSettings, check_environment
     from cellkin.wire.errors import InvalidArgumentError
 
+    check_environment(os.environ)
     try:
         return ServerSettings(**given)
+    except SettingsError as error:
+        raise InvalidArgumentError(
+            f'{error}; in the environment a list is JSON: {PREFIX}INDEXES=\'["a", "b"]\''
+        ) from error
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
@@ -94,38 +107,5 @@ def _settings(given: dict[str, Any]) -> "ServerSettings":
         name = ".".join(map(str, first["loc"]))
         raise InvalidArgumentError(
             f"setting {name} is {first['input']!r}: {first['msg'].lower()}; "
-            f"set it by CELLKIN_SERVER__{name.upper()} or the option of its name"
+            f"set it by {PREFIX}{name.upper()} or the option of its name"
         ) from None
-
-
-def configure_logs() -> None:
-    """Write log lines for people."""
-    import sys
-
-    import structlog
-
-    _configure(structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()))
-
-
-def configure_json_logs() -> None:
-    """Write log lines for programs."""
-    import structlog
-
-    _configure(structlog.processors.format_exc_info, structlog.processors.JSONRenderer())
-
-
-def _configure(*last: Any) -> None:
-    import logging
-    import sys
-
-    import structlog
-
-    structlog.configure(
-        processors=[
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.add_log_level,
-            *last,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )

@@ -9,13 +9,14 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 import structlog
 
+from cellkin.server.logs import configure_logs
 from cellkin.server.settings import ServerSettings, parse_address
 from cellkin.wire.errors import AlreadyExistsError, CellkinError, InternalError, error_from_reason
 
@@ -24,15 +25,13 @@ _AGAIN_S = 1.0
 
 
 @contextmanager
-def running_processes(settings: ServerSettings, configure: Callable[[], None]) -> Iterator[str]:
+def running_processes(settings: ServerSettings) -> Iterator[str]:
     """Run several processes for as long as the block lasts; yields the address once all are ready.
 
     Parameters
     ----------
     settings
         What each runs with.
-    configure
-        Sets up logging in each; of a module, so that it can be named to them.
 
     Raises
     ------
@@ -43,7 +42,7 @@ def running_processes(settings: ServerSettings, configure: Callable[[], None]) -
     """
     with _reserved(settings.listen) as listen:
         shared = settings.model_copy(update={"listen": listen})
-        workers = [_Worker(shared, number, configure) for number in range(settings.processes)]
+        workers = [_Worker(shared, number) for number in range(settings.processes)]
         stopping = threading.Event()
         keeper = threading.Thread(target=_keep, args=(workers, stopping), daemon=True)
         try:
@@ -64,10 +63,8 @@ def running_processes(settings: ServerSettings, configure: Callable[[], None]) -
 class _Worker:
     """One of the processes."""
 
-    def __init__(
-        self, settings: ServerSettings, number: int, configure: Callable[[], None]
-    ) -> None:
-        self._given = settings, number, configure
+    def __init__(self, settings: ServerSettings, number: int) -> None:
+        self._given = settings, number
         self.number = number
         self.process: Any = None
         self._pipe: Connection | None = None
@@ -99,13 +96,11 @@ class _Worker:
             self.process.join()
 
 
-def _work(
-    settings: ServerSettings, number: int, configure: Callable[[], None], pipe: Connection
-) -> None:
+def _work(settings: ServerSettings, number: int, pipe: Connection) -> None:
     """Be one of the processes."""
     from cellkin.server.process import running
 
-    configure()
+    configure_logs(settings.json_logs)
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())

@@ -1,0 +1,85 @@
+"""What is logged at the start and of a request, and that libraries write as we do."""
+
+import json
+import subprocess
+import sys
+
+from structlog.testing import capture_logs
+
+from cellkin.server.calls import Call
+from cellkin.server.logs import log_request, log_start
+from cellkin.server.settings import ServerSettings
+from cellkin.store.machine import n_cores
+
+LOGGED = """
+import logging, warnings
+import structlog
+from cellkin.server.logs import configure_logs
+
+configure_logs(as_json=True)
+structlog.get_logger("cellkin.audit").info("admin request", client="ops")
+logging.getLogger("cellkin.store").info("gc began")
+logging.getLogger("grpc").info("a detail")
+logging.getLogger("grpc").warning("call %s failed", 7)
+warnings.warn("old")
+try:
+    1 / 0
+except ZeroDivisionError:
+    logging.getLogger("concurrent").exception("no answer")
+configure_logs(as_json=False)
+structlog.get_logger("cellkin.audit").info("admin request", client="ops")
+"""
+
+
+def test_libraries_log_in_the_form_of_the_server_for_programs_and_for_people() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOGGED], capture_output=True, text=True, check=True
+    )
+    assert not done.stdout
+    *lines, last = done.stderr.splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [
+        (event["logger"], event["level"], event["event"].split(":")[0]) for event in events
+    ] == [
+        ("cellkin.audit", "info", "admin request"),
+        ("cellkin.store", "info", "gc began"),
+        ("grpc", "warning", "call 7 failed"),
+        ("py.warnings", "warning", "<string>"),
+        ("concurrent", "error", "no answer"),
+    ]
+    assert len({event["pid"] for event in events}) == 1
+    assert all(event["timestamp"] for event in events)
+    assert "ZeroDivisionError" in events[-1]["exception"]
+    assert "admin request" in last
+    assert "[cellkin.audit]" in last
+    assert "client=ops" in last
+
+
+def test_the_start_says_what_differs_from_the_defaults_and_no_password() -> None:
+    settings = ServerSettings(
+        store="s", queue=7, threads=64, admin="none", traces="http://me:s3cret@10.0.0.1:4318/v1"
+    )
+    with capture_logs() as logs:
+        log_start(settings)
+    (line,) = logs
+    assert line["settings"] == {
+        "store": "s", "queue": 7, "admin": "none", "traces": "http://***@10.0.0.1:4318/v1",
+    }  # fmt: skip
+    assert (line["tls"], line["tokens"], line["admin"], line["metrics"]) == (
+        "none", "none", "none", "none",
+    )  # fmt: skip
+    assert line["cores"] == n_cores()
+    assert line["version"]
+
+
+def test_a_request() -> None:
+    call = Call("/cellkin.v1.GeneService/SearchGenes", 0.0, client="ana", versions=["genes@1"])
+    with capture_logs() as logs:
+        log_request(call, "OK", 0.01234567)
+    assert logs == [
+        {
+            "event": "request", "log_level": "info", "client": "ana", "code": "OK",
+            "method": "/cellkin.v1.GeneService/SearchGenes", "seconds": 0.012346,
+            "versions": ["genes@1"],
+        }
+    ]  # fmt: skip
