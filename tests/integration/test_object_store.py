@@ -6,17 +6,27 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import unquote
 
 import pytest
 
+from cellkin.server.library import Library
+from cellkin.server.metrics import Metrics
 from cellkin.store.catalog import Kind
+from cellkin.store.catalog_tables import _PATIENCE
 from cellkin.store.store import Store
-from cellkin.wire.errors import FailedPreconditionError, IntegrityError, NotFoundError
+from cellkin.wire.errors import (
+    FailedPreconditionError,
+    IntegrityError,
+    NotFoundError,
+    UnavailableError,
+)
 from cellkin.wire.names import VersionName
 
 pytestmark = pytest.mark.integration
@@ -54,9 +64,16 @@ class Careless(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     behind = 0
+    # What is answered instead where the path has the part: (part, status).
+    refused: tuple[str, int] | None = None
 
     def _pass_on(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if self.refused is not None and self.refused[0] in unquote(self.path):
+            self.send_response(self.refused[1])
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         headers = {k: v for k, v in self.headers.items() if k.lower() != "if-none-match"}
         server = http.client.HTTPConnection("127.0.0.1", self.behind)
         server.request(self.command, self.path, body, headers)
@@ -75,6 +92,23 @@ class Careless(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:
         """Keep quiet."""
+
+
+@contextmanager
+def proxy_before(port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the environment point at a careless server before the one at a port."""
+    Careless.behind = port
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Careless)
+    Thread(target=proxy.serve_forever, daemon=True).start()
+    try:
+        address = f"http://127.0.0.1:{proxy.server_address[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT", address)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+        yield
+    finally:
+        Careless.refused = None
+        proxy.shutdown()
+        proxy.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -164,13 +198,7 @@ def test_a_server_that_ignores_the_condition_is_refused(
     bucket: str, port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, run_cellkin: Run
 ) -> None:
     Store.create(bucket)
-    Careless.behind = port
-    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Careless)
-    Thread(target=proxy.serve_forever, daemon=True).start()
-    try:
-        address = f"http://127.0.0.1:{proxy.server_address[1]}"
-        monkeypatch.setenv("AWS_ENDPOINT", address)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    with proxy_before(port, monkeypatch):
         # Reading is safe anywhere; writing is not.
         store = Store.open(bucket)
         with pytest.raises(FailedPreconditionError, match="ignores the condition of a PUT"):
@@ -182,9 +210,36 @@ def test_a_server_that_ignores_the_condition_is_refused(
             "genes", "import", "--store", bucket + "2", "--gene-info", tmp_path / "gene_info"
         )
         assert done.returncode == 2
-    finally:
-        proxy.shutdown()
-        proxy.server_close()
+
+
+@pytest.mark.parametrize(
+    ("part", "status"), [("catalog-marks", 403), ("journal", 404), ("/", 403), ("/", 503)]
+)
+def test_a_bucket_that_refuses_for_a_while_is_not_empty(
+    bucket: str, port: int, monkeypatch: pytest.MonkeyPatch, part: str, status: int
+) -> None:
+    monkeypatch.setattr("cellkin.store.small_files._RETRIES", 1)
+    monkeypatch.setitem(_PATIENCE, "client_max_retries", "1")
+    catalog = Store.create(bucket).catalog
+    made = [catalog.commit(Kind.CORPUS, "genes", "d", {}) for _ in range(2)]
+    catalog.set_alias(made[0], "stable")
+    catalog.retract(made[1], "wrong")
+    with proxy_before(port, monkeypatch):
+        library = Library(Store.open(bucket), 2.0, 8, Metrics(), 1)
+        before = library.view
+        assert len(before.retractions) == 1
+        Careless.refused = part, status
+        began = time.monotonic()
+        for read in (library.refresh, lambda: Store.open(bucket).catalog.view()):
+            with pytest.raises(UnavailableError, match="cannot be read"):
+                read()
+        assert time.monotonic() - began < 20
+        assert library.view is before
+        with pytest.raises(UnavailableError):
+            library.resolve(Kind.CORPUS, VersionName("other"))
+        Careless.refused = None
+        library.refresh()
+        assert library.view == before
 
 
 def test_files_of_a_bucket_are_cached_and_checked(bucket: str, tmp_path: Path) -> None:
