@@ -4,7 +4,10 @@ import asyncio
 import datetime as dt
 import hashlib
 import ipaddress
+import socket
+import ssl
 import subprocess
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +21,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from cellkin.client import AsyncClient, Client, Tls
 from cellkin.client.errors import error_from_rpc
+from cellkin.server.http_pages import serve_pages
 from cellkin.server.process import running
 from cellkin.server.settings import ServerSettings
 from cellkin.v1 import catalog_service_pb2 as wire
@@ -173,6 +178,41 @@ def test_certificates_are_renewed_without_a_restart(
         with pytest.raises(UnavailableError):
             asked(address, tls=Tls(ca=authority.path))
         open_since_before.search_genes("GENE6", **search)
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_pages_beyond_this_machine_are_encrypted_as_the_server_is(
+    authority: Authority, tmp_path: Path, mutual: bool
+) -> None:
+    cert, key = authority.issue("server", "server")
+    mine, newer = authority.issue("ana", "ana"), Authority.new(tmp_path, "newer")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = ServerSettings(
+        store="s", metrics=f"0.0.0.0:{port}", tls_cert=cert, tls_key=key,
+        tls_client_ca=authority.path if mutual else None,
+    )  # fmt: skip
+
+    def ready(by: Authority, own: tuple[Path, Path] | None = mine) -> int:
+        context = ssl.create_default_context(cafile=str(by.path))
+        if own:
+            context.load_cert_chain(*own)
+        with urllib.request.urlopen(f"https://127.0.0.1:{port}/readyz", context=context) as page:
+            return int(page.status)
+
+    stop = serve_pages(settings, None, CollectorRegistry(), lambda: True)
+    try:
+        assert ready(authority) == 200
+        with pytest.raises(OSError, match=r"reset|closed|disconnected"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10)
+        if mutual:
+            with pytest.raises(OSError, match="certificate required"):
+                ready(authority, None)
+        newer.issue("server", "server")
+        assert ready(newer) == 200
+    finally:
+        stop()
 
 
 def test_tokens_and_roles(store_path: Path, own_store: Path, tmp_path: Path) -> None:

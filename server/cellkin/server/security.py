@@ -314,6 +314,21 @@ def tls_credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.Serve
     return grpc.dynamic_ssl_server_credentials(first, changed, client_ca is not None)
 
 
+def tls_contexts(cert: Path, key: Path, client_ca: Path | None) -> Callable[[], ssl.SSLContext]:
+    """Return what gives the context of a new connection over HTTP; see `tls_credentials`."""
+    current = [_context(cert, key, client_ca)]
+    watched = _Watched((cert, key) if client_ca is None else (cert, key, client_ca))
+
+    def read() -> None:
+        current[0] = _context(cert, key, client_ca)
+
+    def context() -> ssl.SSLContext:
+        watched.when_changed(read)
+        return current[0]
+
+    return context
+
+
 def _read_certificates(
     cert: Path, key: Path, client_ca: Path | None
 ) -> grpc.ServerCertificateConfiguration:
@@ -323,16 +338,22 @@ def _read_certificates(
             contents.append(path.read_bytes())
         except OSError as error:
             raise InputFileError(f"TLS file {path} cannot be read: {error.strerror}") from error
+    _context(cert, key, client_ca)
+    roots = contents[2] if client_ca else None
+    return grpc.ssl_server_certificate_configuration([(contents[0], contents[1])], roots)
+
+
+def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         # Renewed one after the other, key and certificate do not fit each other for a moment.
         context.load_cert_chain(cert, key)
         if client_ca is not None:
             context.load_verify_locations(client_ca)
+            context.verify_mode = ssl.CERT_REQUIRED
     except (ssl.SSLError, OSError) as error:
         raise InputFileError(
             f"TLS files {', '.join(map(str, [cert, key, *([client_ca] if client_ca else [])]))}: "
             f"{error}; give PEM files, and the key of the certificate"
         ) from error
-    roots = contents[2] if client_ca else None
-    return grpc.ssl_server_certificate_configuration([(contents[0], contents[1])], roots)
+    return context

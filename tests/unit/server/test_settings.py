@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from cellkin.server.commands import _settings
 from cellkin.server.settings import ServerSettings, check_environment
 from cellkin.store import machine
 from cellkin.wire.errors import InvalidArgumentError
@@ -85,3 +86,20 @@ def test_cores_are_those_of_the_container(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(machine, "_groups", lambda root, controller: [controller])
     monkeypatch.setattr(machine, "_quota", lambda group: 1.0)
     assert settings().cores == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("CELLKIN_SERVER__INDEXES", "pancreas", "a list is JSON"),
+        ("CELLKIN_SERVER__QUEUES", "7", r"did you mean CELLKIN_SERVER__QUEUE\?"),
+        ("CELLKIN_SERVER__QUEUE", "many", "setting queue is 'many'"),
+        ("CELLKIN_SERVER__ADMIN", "anybody", "setting admin is 'anybody'"),
+    ],
+)
+def test_the_command_says_what_is_wrong_with_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, why: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidArgumentError, match=why):
+        _settings({"store": "s"})

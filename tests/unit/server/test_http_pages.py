@@ -1,0 +1,73 @@
+"""Metrics, life and readiness over HTTP, and nothing else."""
+
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from cellkin.server.http_pages import serve_pages
+from cellkin.server.metrics import Metrics
+from cellkin.server.settings import ServerSettings
+from cellkin.wire.errors import AlreadyExistsError
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def served(port: int, ready: Callable[[], bool], worker: int | None = None) -> Iterator[None]:
+    settings = ServerSettings(store="s", metrics=f"127.0.0.1:{port}")
+    metrics = Metrics()
+    metrics.switched("index")
+    stop = serve_pages(settings, worker, metrics.registry, ready)
+    try:
+        yield
+    finally:
+        stop()
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    request: Any = f"http://127.0.0.1:{port}{path}"
+    try:
+        with urllib.request.urlopen(request, timeout=10) as page:
+            return page.status, page.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.read().decode()
+
+
+def test_pages() -> None:
+    port, ready = free_port(), [False]
+    with served(port, lambda: ready[0]):
+        code, text = get(port, "/metrics")
+        assert (code, 'cellkin_version_switches_total{kind="index"} 1.0' in text) == (200, True)
+        assert get(port, "/healthz") == (200, "ok\n")
+        assert get(port, "/readyz")[0] == 503
+        ready[0] = True
+        assert get(port, "/readyz?verbose") == (200, "ok\n")
+        for path in ("/", "/metrics/", "/healthz/x", "/../metrics", "/favicon.ico"):
+            assert get(port, path) == (404, "not found\n"), path
+
+
+def test_each_process_has_a_port_of_its_own_and_one_that_is_taken_is_refused() -> None:
+    port = free_port()
+    with served(port, lambda: True), served(port, lambda: False, worker=1):
+        assert (get(port, "/readyz")[0], get(port + 1, "/readyz")[0]) == (200, 503)
+        with pytest.raises(AlreadyExistsError, match="--metrics"), served(port, lambda: True):
+            pass
+
+
+def test_silent_connections_do_not_keep_others_from_the_pages() -> None:
+    port = free_port()
+    with served(port, lambda: True):
+        silent = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+        assert get(port, "/healthz")[0] == 200
+        for connection in silent:
+            connection.close()
