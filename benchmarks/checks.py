@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -163,16 +164,28 @@ def products(n_rounds: int) -> list[Figure]:
         queries: Float32Matrix = rng.standard_normal((n, _DIM), np.float32)
         vectors: Float32Matrix = rng.standard_normal((n_vectors, _DIM), np.float32)
         times = 1 + 2_000_000 // (n * n_vectors)
-        ways = {"ours": lambda q=queries, v=vectors: all_products(q, v),
-                "BLAS": lambda q=queries, v=vectors: q @ v.T}  # fmt: skip
-        repeated = {
-            name: lambda way=way, times=times: [way() for _ in range(times)]  # type: ignore[misc]
-            for name, way in ways.items()
+        ways = (all_products, _by_blas)
+        repeated: dict[str, Callable[[], object]] = {
+            way.__name__: partial(_repeat, way, queries, vectors, times) for way in ways
         }
         timings = interleaved(repeated, n_rounds)
-        ours, blas = (wall_s(timings[name]) / times * 1e6 for name in ways)
+        ours, blas = (wall_s(timings[way.__name__]) / times * 1e6 for way in ways)
         found += [Figure(f"{what}: one order", ours, "us"), Figure(f"{what}: BLAS", blas, "us")]
     return found
+
+
+def _by_blas(queries: Float32Matrix, vectors: Float32Matrix) -> Float32Matrix:
+    return np.asarray(queries @ vectors.T)
+
+
+def _repeat(
+    way: Callable[[Float32Matrix, Float32Matrix], Float32Matrix],
+    queries: Float32Matrix,
+    vectors: Float32Matrix,
+    times: int,
+) -> None:
+    for _ in range(times):
+        way(queries, vectors)
 
 
 def _size(n: int) -> float:

@@ -172,4 +172,4 @@ def _digest(columns: pa.RecordBatch) -> bytes:
     if columns.schema.names == _NAME_COLUMNS:
         return bytes.fromhex(rows_digest(_NAME_SCHEMA, [columns]))
     # Vectors are nearly all there is, and their floats lie in one piece.
-    return hashlib.sha256(vector_matrix(columns.column(0))).digest()
+    return hashlib.sha256(vector_matrix(columns.column(0)).data).digest()

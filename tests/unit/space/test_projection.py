@@ -303,8 +303,9 @@ def test_the_head_is_applied_after_centring() -> None:
 
 def test_a_cell_is_placed_by_a_head_alike_in_any_block(many: Case) -> None:
     rng = np.random.default_rng(1)
-    head = rng.standard_normal((203, many.space.vectors.shape[1])).astype(np.float32)
-    space = replace(many.space, head=head, center=rng.random(head.shape[1]).astype(np.float32))
+    dim = many.space.vectors.shape[1]
+    head = rng.standard_normal((203, dim)).astype(np.float32)
+    space = replace(many.space, head=head, center=rng.standard_normal((dim,)).astype(np.float32))
     columns = gene_columns(many.rows, len(many.space.vectors))
     whole, _ = project(many.cells[:200], columns, space)
     for n in (1, 7, 64, 199):

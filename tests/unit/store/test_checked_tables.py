@@ -10,6 +10,7 @@ import pytest
 from cellkin.store import checked_tables
 from cellkin.store.catalog import Entry
 from cellkin.store.corpus import read_gene_names
+from cellkin.store.digest import table_digest
 from cellkin.store.store import Store
 from cellkin.wire.errors import IntegrityError
 
@@ -64,11 +65,10 @@ def test_all_is_compared_once_on_a_machine_and_again_when_touched(
     store: Store, entry: Entry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compared: list[int] = []
-    digest = checked_tables.table_digest
 
     def counted(rows: pa.Table) -> str:
         compared.append(len(rows))
-        return digest(rows)
+        return table_digest(rows)
 
     monkeypatch.setattr(checked_tables, "table_digest", counted)
     whole = store.corpus(entry)
@@ -90,10 +90,13 @@ def test_where_nothing_can_be_noted_a_process_remembers(
 ) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    fresh, compared = Store.open(store.uri), []
-    monkeypatch.setattr(
-        checked_tables, "table_digest", lambda rows: compared.append(rows) or entry.digest
-    )
+    fresh, compared = Store.open(store.uri), list[int]()
+
+    def counted(rows: pa.Table) -> str:
+        compared.append(len(rows))
+        return table_digest(rows)
+
+    monkeypatch.setattr(checked_tables, "table_digest", counted)
     for _ in range(3):
         fresh.corpus_rows(entry, [3])
     assert len(compared) == 1
