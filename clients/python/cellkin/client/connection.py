@@ -30,6 +30,8 @@ MAX_MESSAGE_BYTES = 64 << 20
 MAX_IN_FLIGHT = 4
 """Blocks sent and not yet answered: enough to keep the server busy while the next one is read."""
 _OPTIONS = [
+    # Clients of one program would share a connection, and of several processes on a port use one.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     # Of a server whose machine is gone, a stream would wait for the system's own timeout.
