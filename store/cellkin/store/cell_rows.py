@@ -12,6 +12,7 @@ import pyarrow as pa
 from lance.fragment import write_fragments
 
 from cellkin.space.arrays import Float32Matrix
+from cellkin.store.failures import writing
 
 
 def write_rows(uri: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> list[str]:
@@ -33,7 +34,8 @@ def write_rows(uri: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -
     """
     reader = pa.RecordBatchReader.from_batches(schema, iter(batches))
     # Not "append": a version may have vectors of other widths than the one before.
-    parts = write_fragments(reader, uri, schema=schema, mode="overwrite")
+    with writing(f"rows of {uri}"):
+        parts = write_fragments(reader, uri, schema=schema, mode="overwrite")
     return [json.dumps(part.to_json()) for part in parts]
 
 

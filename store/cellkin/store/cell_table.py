@@ -16,7 +16,7 @@ from cellkin.store.catalog import Entry
 from cellkin.store.cell_rows import vector_matrix
 from cellkin.store.checked_tables import what_of
 from cellkin.store.digest import in_batches, rows_digest
-from cellkin.store.failures import reading
+from cellkin.store.failures import reading, writing
 from cellkin.store.row_digests import (
     BLOCK_ROWS,
     READ_ROWS,
@@ -268,7 +268,8 @@ def commit_rows(store: Store, name: str, schema: pa.Schema, parts: Sequence[str]
     # Overwriting by files that are there already names them in a new version; no row is copied,
     # and the versions before stay as they are.
     operation = lance.LanceOperation.Overwrite(schema, fragments)
-    dataset = lance.LanceDataset.commit(uri, operation)
+    with writing(f"cells of {name!r} in the store at {store.uri}"):
+        dataset = lance.LanceDataset.commit(uri, operation)
     data = store.files.walk(f"{table_name(name)}.lance/data")
     there = {PurePosixPath(file.path).name for file in data}
     if not row_files(store, table_name(name), [dataset.version]) <= there:
@@ -277,7 +278,8 @@ def commit_rows(store: Store, name: str, schema: pa.Schema, parts: Sequence[str]
             "an age below the time that the run takes; nothing was published, run it again"
         )
     # A tag keeps Lance's clean-up away from the version.
-    dataset.tags.create(f"cells-{dataset.version}", dataset.version)
+    with writing(f"cells of {name!r} in the store at {store.uri}"):
+        dataset.tags.create(f"cells-{dataset.version}", dataset.version)
     return CellTable(table_name(name), dataset)
 
 

@@ -16,6 +16,7 @@ from cellkin.store import schema
 from cellkin.store.catalog import Catalog, Entry, Kind
 from cellkin.store.checked_tables import CheckedTables
 from cellkin.store.digest import table_digest
+from cellkin.store.failures import reading, writing
 from cellkin.store.files import Files, files_at, local_root
 from cellkin.store.table_files import manifest_paths
 from cellkin.wire.errors import (
@@ -258,7 +259,8 @@ class Store:
         """
         check_name(name, "cell index")
         self._require_safe_writers()
-        path, files = self.files.publish(f"indexes/{name}", write)
+        with writing(f"cell index {name!r} in the store at {self.uri}"):
+            path, files = self.files.publish(f"indexes/{name}", write)
         if "table" in manifest:
             self._keep(Kind.INDEX, name, manifest["table"], manifest["table_version"])
         return self.catalog.commit(
@@ -329,21 +331,21 @@ class Store:
         """
         self._require_safe_writers()
         table_name = f"{STAGING}{name}"
-        table = self.database.create_table(
-            table_name,
-            schema=pa.schema(
-                [
-                    pa.field("text_sha256", pa.string(), nullable=False),
-                    pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
-                ]
-            ),
-            exist_ok=True,
+        columns = pa.schema(
+            [
+                pa.field("text_sha256", pa.string(), nullable=False),
+                pa.field("vector", pa.list_(pa.float32(), dim), nullable=False),
+            ]
         )
-        yield Staging(table, dim)
+        what = f"table {table_name} of the store at {self.uri}"
+        with writing(what):
+            table = self.database.create_table(table_name, schema=columns, exist_ok=True)
+        yield Staging(table, dim, what)
         # Emptied and not dropped: another run of the same model may be appending to it, and an
         # append to a table that was dropped leaves one that cannot be read.
-        table.checkout_latest()
-        table.delete("true")
+        with writing(what):
+            table.checkout_latest()
+            table.delete("true")
 
     def _keep(self, kind: Kind, name: str, table: str, version: int) -> None:
         """Let a version of a table be young, so that no clean-up removes it before the commit."""
@@ -367,10 +369,11 @@ class Store:
         self._require_safe_writers()
         table_name = f"{kind}-{name}"
         digest = table_digest(table)
-        written = self.database.create_table(table_name, table, mode="overwrite")
+        with writing(f"{kind.noun} {name!r} in the store at {self.uri}"):
+            written = self.database.create_table(table_name, table, mode="overwrite")
+            # A tag keeps Lance's clean-up away from the version.
+            written.tags.create(f"sha256-{digest[:16]}-{uuid.uuid4().hex[:8]}", written.version)
         location = {"table": table_name, "table_version": written.version, "n_rows": len(table)}
-        # A tag keeps Lance's clean-up away from the version.
-        written.tags.create(f"sha256-{digest[:16]}-{uuid.uuid4().hex[:8]}", written.version)
         entry = Entry(kind, name, "new", "", digest, {**manifest, **location})
         try:
             self.checked.read(entry)
@@ -385,13 +388,15 @@ class Store:
 class Staging:
     """Vectors of an unfinished run, by the SHA-256 of their text."""
 
-    def __init__(self, table: Any, dim: int) -> None:
+    def __init__(self, table: Any, dim: int, what: str) -> None:
         self._table = table
         self._dim = dim
+        self._what = what
 
     def vectors(self) -> dict[str, Float32Vector]:
         """Return the vectors committed so far: text SHA-256 to (dim,) float32."""
-        rows = self._table.to_arrow().combine_chunks()
+        with reading(self._what, "remove the table, which has unfinished work alone"):
+            rows = self._table.to_arrow().combine_chunks()
         flat = [chunk.flatten().to_numpy() for chunk in rows["vector"].chunks]
         matrix = np.concatenate(flat).reshape(-1, self._dim) if flat else np.empty((0, self._dim))
         return dict(zip(rows["text_sha256"].to_pylist(), matrix, strict=True))
@@ -400,4 +405,5 @@ class Staging:
         """Commit some vectors: they survive whatever happens next."""
         flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
         column = pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), self._dim))
-        self._table.add(pa.table([pa.array(text_sha256), column], schema=self._table.schema))
+        with writing(self._what):
+            self._table.add(pa.table([pa.array(text_sha256), column], schema=self._table.schema))

@@ -41,6 +41,7 @@ def test_a_number_of_the_system_is_typed(number: int, kind: type[CellkinError]) 
     [
         OSError("Can't write data (file write failed: time = now, errno = 28, error message = x)"),
         RuntimeError("lance error: LanceError(IO): No space left on device (os error 28)"),
+        RuntimeError("Error in faiss: write error in x: 3 != 9 (No space left on device)"),
         BaseException("Creating runtime: Os { code: 28, kind: StorageFull, message: x }"),
     ],
 )
@@ -50,7 +51,11 @@ def test_the_number_is_found_in_the_text_of_any_exception(error: BaseException) 
 
 
 def test_memory_and_threads_that_there_are_not_are_typed() -> None:
-    for error in (MemoryError(), RuntimeError("can't start new thread")):
+    for error in (
+        MemoryError(),
+        RuntimeError("can't start new thread"),
+        RuntimeError("std::bad_alloc"),
+    ):
         assert isinstance(machine_failure(error, "f cannot be read"), ResourceExhaustedError)
 
 

@@ -1,10 +1,11 @@
 """What the machine refuses, as errors of cellkin: a full disk, no permission, no memory.
 
 Libraries tell it in their own ways: Python by `OSError.errno`, HDF5 and what is written in Rust by
-a number in the text of any exception.
+a number in the text of any exception, FAISS by words alone.
 """
 
 import errno
+import os
 import re
 
 from cellkin.wire.errors import (
@@ -16,7 +17,20 @@ from cellkin.wire.errors import (
     UnavailableError,
 )
 
+_WORDS = {
+    os.strerror(number): number
+    for number in (
+        errno.ENOSPC,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.EROFS,
+        errno.EACCES,
+    )
+}
 _IN_TEXT = re.compile(r"\(os error (\d+)\)|\berrno = (\d+)|\bOs \{ code: (\d+)")
+_NO_MEMORY = re.compile(r"can't start new thread|std::bad_alloc|[Cc]annot allocate memory")
 _PLACE_IN_SOURCE = re.compile(r",? ?(?:at )?/[^\s,:]+\.rs:\d+(?::\d+)?")
 _Meaning = tuple[type[CellkinError], str, str]
 
@@ -85,7 +99,7 @@ def machine_failure(error: BaseException, what: str) -> CellkinError | None:
     """
     if isinstance(error, CellkinError):
         return None
-    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
         kind, why, instead = _MEANINGS[errno.ENOMEM]
         return kind(f"{what}: {why}; {instead}")
     number = os_errno(error)
@@ -100,8 +114,10 @@ def os_errno(error: BaseException) -> int | None:
     """Return the number by which the operating system refused, None where it did not."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
-    found = _IN_TEXT.search(str(error))
-    return int(next(filter(None, found.groups()))) if found else None
+    text = str(error)
+    if found := _IN_TEXT.search(text):
+        return int(next(filter(None, found.groups())))
+    return next((number for words, number in _WORDS.items() if words in text), None)
 
 
 def plain_text(error: BaseException) -> str:
