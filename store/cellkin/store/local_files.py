@@ -103,7 +103,7 @@ class LocalFiles:
             for folder in self._plain_folders(named):
                 path = folder.relative_to(self._root).as_posix()
                 # cellkin writes folders of files, and neither folders nor links into them.
-                if is_own_folder(path) and all(_is_plain_file(part) for part in folder.iterdir()):
+                if is_own_folder(path) and _has_files_alone(folder):
                     yield from self._measured(folder)
 
     def leftovers(self) -> Iterator[Found]:
@@ -247,6 +247,13 @@ def _reused(folder: Path, files: Mapping[str, str]) -> bool:
         shutil.rmtree(aside, ignore_errors=True)
         return False
     return folder.is_dir()
+
+
+def _has_files_alone(folder: Path) -> bool:
+    try:
+        return all(_is_plain_file(part) for part in folder.iterdir())
+    except FileNotFoundError:  # another clean-up removed it
+        return False
 
 
 def _is_plain_file(path: Path) -> bool:

@@ -330,3 +330,19 @@ def test_publishing_what_another_has_published_is_no_conflict(tmp_path: Path) ->
 
     assert files.publish("indexes/cells", both)[0] == published[0]
     assert len(list(tmp_path.glob("indexes/cells/*"))) == 1
+
+
+def test_a_folder_that_goes_while_it_is_looked_at_is_passed_over(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for text in ("1", "2"):
+        store.files.publish("indexes/x", write(text))
+    listed = Path.iterdir
+
+    def iterdir(folder: Path) -> Iterator[Path]:
+        if folder.parent.name == "x":  # another clean-up is faster
+            shutil.rmtree(folder)
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", iterdir)
+    assert "indexes/x" not in {at.path.rpartition("/")[0] for at in store.files.found("indexes")}
