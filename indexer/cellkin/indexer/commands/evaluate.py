@@ -90,13 +90,15 @@ def evaluate(
     Controls are PCA and nearest neighbors, class prototypes and logistic regression on expression,
     the majority, and for text random and permuted gene vectors, three seeds each.
     """
-    from cellkin.indexer.evaluation.page import write_page
+    from cellkin.indexer.evaluation.page import require_page_libraries, write_page
     from cellkin.indexer.evaluation.question import Question, evaluate_cells
     from cellkin.indexer.evaluation.report import summary_table, to_json
     from cellkin.matrices.options import ReadOptions
     from cellkin.store.store import Store
     from cellkin.terminal.console import print_rich, progress_bar
 
+    if page is not None:
+        require_page_libraries()
     question = Question(
         reference, label, batch, query, query_label or label, taxon, embeddings, recipes, few_shot,
         left_out, other_genes, ontology, literal_labels, ReadOptions(**reading),

@@ -167,9 +167,7 @@ def absent_sentence(evaluations: Mapping[str, Evaluation]) -> str:
         f"{method} {sum(figures.n_absent_unknown.values())}"
         for method, figures in evaluations.items()
     )
-    return (
-        f"{counted} It lacks the types of {total} more ({names}); of these are unknown: {unknown}."
-    )
+    return f"{counted} It lacks the types of {total} more ({names}), labeled unknown: {calls}."
 
 
 def draw_confusion(

@@ -20,7 +20,7 @@ from cellkin.store.quality import WEAK_AUROC
 _MODELS = ("s1", "s2", "s3", "s4", "s5")
 _CONTROLS = ("c1", "c2", "c3", "c4", "c5", "c6")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))
-# Numbers in the squares of a confusion matrix of more types would touch.
+# In a confusion matrix of more types the numbers would touch.
 _MOST_NUMBERED = 20
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -63,7 +63,7 @@ class Stroke:
 
 
 def strokes(ordered: Sequence[Line]) -> list[Stroke]:
-    """Give each method a stroke: models in full colors, all others in greys, by dashes too."""
+    """Choose a stroke for each method: saturated colors for models, muted ones for all others."""
     given: list[Stroke] = []
     n_models = n_others = 0
     for line in ordered:
@@ -73,7 +73,7 @@ def strokes(ordered: Sequence[Line]) -> list[Stroke]:
             given.append(Stroke(_MODELS[at % len(_MODELS)], dashes, 2.2))
         else:
             at, n_others = n_others, n_others + 1
-            # Shifted at each turn through the colors, so that no pair comes twice.
+            # Shifted with each cycle of colors, so that no combination occurs twice.
             dashes = _DASHES[(at + at // len(_CONTROLS) + 1) % len(_DASHES)]
             given.append(Stroke(_CONTROLS[at % len(_CONTROLS)], dashes, 1.4))
     return given
@@ -157,7 +157,7 @@ def _square(axes: Axes, row: int, column: int, share: float, numbered: bool) -> 
             0.94,
             0.94,
             facecolor=LIGHT["accent" if diagonal else "warn"],
-            # Squares of no cell stay visible as a faint lattice.
+            # Empty squares remain visible as a faint grid.
             alpha=0.05 + 0.95 * share if share else 0.04,
             linewidth=0,
         )
@@ -169,12 +169,12 @@ def _square(axes: Axes, row: int, column: int, share: float, numbered: bool) -> 
 
 
 def draw_reliability(bins: Sequence[ReliabilityBin], ece: float, key: str) -> str:
-    """Draw how often labels are right beside how probable they were said to be.
+    """Draw the reliability diagram: accuracy by probability.
 
     Parameters
     ----------
     bins
-        See `measures.reliability`.
+        See `cellkin.indexer.measures.reliability`.
     ece
         Their expected calibration error.
     key
@@ -222,13 +222,13 @@ _WHISKER: dict[str, Any] = {"color": LIGHT["warn"], "linewidth": 1.6, "alpha": 0
 
 
 def draw_risk_coverage(ordered: Sequence[Line], key: str) -> str:
-    """Draw the error among the labels kept against the share kept, a curve a method.
+    """Draw the risk-coverage curve of each method.
 
     Parameters
     ----------
     ordered
-        All lines; those without a curve are passed over, and the majority, whose curve is flat
-        and far above.
+        All lines; those without a curve are left out, and so is the majority, whose curve is flat
+        and far above all others.
     key
         As in `draw_confusion`.
     """
@@ -251,12 +251,12 @@ def draw_risk_coverage(ordered: Sequence[Line], key: str) -> str:
 
 
 def draw_few_shot(ordered: Sequence[Line], key: str) -> str:
-    """Draw macro-F1 against the cells known of each type, a curve a method.
+    """Draw macro-F1 by the number of reference cells per type, for each method.
 
     Parameters
     ----------
     ordered
-        All lines; those without a curve are passed over.
+        All lines; those without a curve are left out.
     key
         As in `draw_confusion`.
     """
@@ -285,7 +285,7 @@ def draw_few_shot(ordered: Sequence[Line], key: str) -> str:
 
 
 def draw_unknown(left_out: Sequence[LeftOutType], key: str) -> str:
-    """Draw the AUROC of each type left out, those too weak to trust in another color.
+    """Draw the AUROC of each type left out, weak ones in another color.
 
     Parameters
     ----------

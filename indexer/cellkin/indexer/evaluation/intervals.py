@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals over batches, or over cells of a single batch."""
+"""Bootstrap intervals over batches, or over the cells of a single batch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ class Interval:
     low, high
         Its ends.
     over
-        What was drawn with replacement: ``batches`` or ``cells``.
+        What was resampled: ``batches`` or ``cells``.
     n
-        How many of them there are. An interval over a handful of batches is rough.
+        Their number. An interval over a handful of batches is rough.
     """
 
     low: float
@@ -43,11 +43,11 @@ def bootstrap(
     statistics: Mapping[str, Callable[[Counts], Figures]],
     seed: int = 0,
 ) -> dict[str, Interval]:
-    """Draw batches (or cells) with replacement and see how figures spread.
+    """Compute bootstrap intervals by resampling batches, or cells if there is one batch.
 
-    Cells of a donor are alike, so drawing cells would make intervals too narrow: batches are drawn
-    whole. All figures here depend on the counts of true type by label alone, so a draw of batches
-    is a sum of their counts, and a draw of cells a multinomial one.
+    Cells of a donor are alike, so resampling cells would make intervals too narrow. All figures
+    here are functions of the confusion matrix, so a draw of batches is a sum of their matrices, and
+    a draw of cells is a multinomial one.
 
     Parameters
     ----------
@@ -56,15 +56,15 @@ def bootstrap(
     batches
         (n_cells,) int32 batch of each cell, or None.
     statistics
-        By name, a figure of counts of many draws at once, such as `accuracy`; NaN where a draw
-        leaves it undefined.
+        By name, a function of the confusion matrices of many draws, such as `accuracy`; NaN where
+        a draw leaves it undefined.
     seed
-        Fixes the draws.
+        Of the draws.
 
     Returns
     -------
     dict
-        One interval a statistic; none for one that no draw defines.
+        One interval for each statistic that at least one draw defines.
     """
     known = truth >= 0
     truth, predicted = truth[known], predicted[known]
@@ -110,13 +110,13 @@ def _of_batches(
 
 def _of_cells(counts: Counts, rng: np.random.Generator) -> Callable[[int], Counts]:
     n_cells = counts.sum()
-    # Only squares that hold cells: most are empty.
-    held = np.flatnonzero(counts)
-    share = counts.ravel()[held] / n_cells
+    # Only nonzero entries: most are empty.
+    nonzero = np.flatnonzero(counts)
+    share = counts.ravel()[nonzero] / n_cells
 
     def draw(n_draws: int) -> Counts:
         drawn = np.zeros((n_draws, counts.size), np.int64)
-        drawn[:, held] = rng.multinomial(n_cells, share, n_draws)
+        drawn[:, nonzero] = rng.multinomial(n_cells, share, n_draws)
         return drawn.reshape(n_draws, *counts.shape)
 
     return draw

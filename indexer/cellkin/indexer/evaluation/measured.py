@@ -1,4 +1,4 @@
-"""What a run costs: seconds of the clock, and the most memory it took on top."""
+"""Wall time and peak memory of a function call."""
 
 import contextlib
 import ctypes
@@ -21,12 +21,12 @@ class Measured(Generic[_T]):
     Parameters
     ----------
     value
-        What the work returned.
+        The return value.
     seconds
-        Of the clock.
+        Wall time.
     peak_bytes
-        The most memory this process held during the work beyond what it held before; None where
-        the system does not say (other than Linux).
+        Peak resident memory during the call minus that before it; None on systems other than
+        Linux.
     """
 
     value: _T
@@ -35,16 +35,16 @@ class Measured(Generic[_T]):
 
 
 def measured(work: Callable[[], _T]) -> Measured[_T]:
-    """Run something and say what it cost.
+    """Call a function and measure its cost.
 
-    Linux keeps the most memory a process ever held, and forgets it on request; so no process of its
-    own is needed, and memory taken in C counts, which `tracemalloc` does not see. Of a method's
-    first run the memory of imported libraries counts too.
+    Linux records the peak memory of a process and resets it on request, so no second process is
+    needed, and memory allocated in C is included, which `tracemalloc` does not see. The first run
+    of a method includes the libraries that it imports.
 
     Parameters
     ----------
     work
-        Takes no argument.
+        A function without arguments.
     """
     before = _reset()
     started = time.perf_counter()
@@ -55,9 +55,9 @@ def measured(work: Callable[[], _T]) -> Measured[_T]:
 
 
 def _reset() -> int | None:
-    """Forget the peak; return the memory held now, None where there is no telling."""
+    """Reset the peak and return the current resident memory, None where that is not possible."""
     gc.collect()
-    # Memory that was freed and kept for reuse would hide what the work takes.
+    # Freed memory that the allocator keeps for reuse would hide what the call needs.
     with contextlib.suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
     try:

@@ -1,4 +1,4 @@
-"""The figures of one method on one set of cells."""
+"""The figures of a method, computed from its predictions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -27,32 +27,32 @@ from cellkin.space.arrays import BoolVector, Int32Vector, Int64Vector
 from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
 
 N_BINS = 15
-"""Bins of the reliability table."""
+"""Bins of the reliability diagram."""
 
 _N_CURVE = 100
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a method said of cells whose types are known.
+    """Predictions of a method for cells of known types.
 
     Parameters
     ----------
     truth
-        (n_cells,) int32 type of each cell, -1 for a type the reference lacks.
+        (n_cells,) int32 true type of each cell, -1 for a type that the reference lacks.
     predicted
-        (n_cells,) int32 label of each cell: the winner, whether or not the cell is called unknown;
-        -1 where the method has none to offer, which counts as wrong.
+        (n_cells,) int32 most probable label, whether or not the cell is labeled unknown; -1 if the
+        method has none, which counts as wrong.
     probability
-        (n_cells,) float in [0, 1], of the label; None for a method that states none.
+        (n_cells,) float in [0, 1], of the label; None if the method has none.
     novelty
-        (n_cells,) float, higher for cells unlike the reference; None for a method without.
+        (n_cells,) float, higher for cells unlike the reference; None if the method has none.
     unknown
-        (n_cells,) bool, the cells called unknown; None for a method that calls none.
+        (n_cells,) bool, cells labeled unknown; None if the method never does so.
     batches
-        (n_cells,) int32 batch of each cell; None where there is one batch.
+        (n_cells,) int32 batch of each cell; None for a single batch.
     too_far
-        (n_cells,) bool, the cells called unknown for their novelty; None for a method without.
+        (n_cells,) bool, cells labeled unknown because of their novelty; None if never.
     """
 
     truth: Int32Vector
@@ -87,7 +87,7 @@ class Predictions:
 
     @classmethod
     def pooled(cls, parts: Sequence["Predictions"]) -> "Predictions":
-        """Join the cells of several splits; what one part lacks, the whole lacks."""
+        """Concatenate the predictions of several splits; a field that one lacks is None."""
         if not parts:
             raise InvalidArgumentError("no predictions; give those of at least one split")
         joined: dict[str, Any] = {}
@@ -99,7 +99,7 @@ class Predictions:
 
 @dataclass(frozen=True)
 class RiskPoint:
-    """The share of cells kept, most probable first, and the share of these that is wrong."""
+    """The share of cells kept, most probable first, and the error among them."""
 
     coverage: float
     risk: float
@@ -107,38 +107,38 @@ class RiskPoint:
 
 @dataclass(frozen=True)
 class Scores:
-    """How good labels are. What cannot be said of a method or of its cells is None.
+    """Figures of a method; None where a method or its cells do not define one.
 
     Parameters
     ----------
     n_cells, n_absent
-        Cells, and those of them whose type the reference lacks.
+        Cells, and those of types that the reference lacks.
     n_types
-        Types of the reference that these cells are of.
+        Types of the reference that occur among the cells.
     accuracy
-        Share labeled right, of the cells whose type the reference has (as are the next four).
+        Share labeled correctly, of the cells of the reference's types (as are the next four).
     macro_f1
         Mean F1 over these types.
     rare_f1
-        Mean F1 over those of these types that are the rarest third of the reference.
+        Mean F1 over those of them that are among the rarest third of the reference's types.
     hierarchical_f1
-        F1 of sets of ancestors, where labels are paths.
+        F1 of sets of ancestors, if labels are paths.
     ece
         Expected calibration error of the probability.
     reliability
-        What ``ece`` is computed from.
+        The reliability diagram.
     unknown_auroc
-        How often a cell of an absent type has a higher novelty than one of a type that is there.
+        AUROC of novelty between cells of absent types and of the reference's types.
     false_alarms, unknown_found
-        Share called unknown of the cells of types that are there, and of the others.
+        Share labeled unknown, of the cells of the reference's types and of absent ones.
     too_far_alarms
-        Share called unknown for their novelty of the cells of types that are there.
+        Share labeled unknown because of novelty, of the cells of the reference's types.
     risk_area
         Area under the risk-coverage curve over all cells; a cell of an absent type is always wrong.
     risk_coverage
         The curve, at 100 coverages.
     intervals
-        By figure, its bootstrap interval.
+        Bootstrap intervals by figure.
     """
 
     n_cells: int
@@ -159,7 +159,7 @@ class Scores:
     intervals: dict[str, Interval]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the figures as what `json` writes."""
+        """Return the figures in types that `json` writes."""
         return asdict(self)
 
 
@@ -176,21 +176,21 @@ def score(
     Parameters
     ----------
     predictions
-        What it said, of at least one cell whose type the reference has.
+        Predictions for at least one cell of the reference's types.
     reference_counts
         (n_types,) int64 reference cells of each type.
     paths
-        The types as paths such as ``neuron/RGC/alpha``, in the order of their codes; None where
-        labels form no hierarchy.
+        The types as paths such as ``neuron/RGC/alpha``, in the order of their codes; None without
+        a hierarchy.
     n_bins
-        Bins of the reliability table.
+        Bins of the reliability diagram.
     seed
-        Fixes the draws of the intervals.
+        Of the bootstrap.
 
     Raises
     ------
     InvalidArgumentError
-        If no cell is of a type of the reference, or a code is beyond its types.
+        If no cell is of a type of the reference, or a code is out of range.
     """
     n_types = len(reference_counts)
     _check(predictions, n_types, paths)

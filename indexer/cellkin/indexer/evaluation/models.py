@@ -1,6 +1,6 @@
-"""The spaces of this project as methods that an evaluation can ask.
+"""The cell spaces of this project as methods of an evaluation.
 
-They are fitted as `cellkin.indexer.cells.job` fits them and label by the `Labeler` that serves.
+They are fitted as `cellkin.indexer.cells.job` fits them, and use the `Labeler` of the server.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ from cellkin.wire.terms import UnknownReason
 
 @dataclass(frozen=True)
 class TextGenes:
-    """Gene vectors with where each gene's text comes from.
+    """Gene vectors and the source of each gene's text.
 
     Parameters
     ----------
@@ -48,30 +48,30 @@ class TextGenes:
 
     @classmethod
     def of(cls, names: GeneNames, embedding: GeneEmbedding) -> "TextGenes":
-        """Return gene vectors with where the texts of their corpus come from."""
+        """Look up the text sources in the corpus of an embedding."""
         return cls(embedding, names.rungs[np.searchsorted(names.gene_ids, embedding.gene_ids)])
 
 
 @dataclass(frozen=True)
 class SpaceMethod:
-    """A space of a cell index, or the choice between both; a `baselines.Baseline`.
+    """A text space, an expression space, or both; a `baselines.Baseline`.
 
-    Genes are named by their NCBI GeneIDs, as strings.
+    Gene names are NCBI GeneIDs, as strings.
 
     Parameters
     ----------
     name
-        What reports call it.
+        Its name in reports.
     genes
-        The gene vectors, None for expression alone.
+        The gene vectors; None without a text space.
     recipe
         Of the text space.
     expression
-        Whether expression is used where genes are shared.
+        Whether there is an expression space.
     mlp
-        Whether an MLP refines the text space, whose recipe then has no head.
+        Whether an MLP takes the place of the text space's linear head; the recipe then has none.
     calibrated
-        Whether probabilities and novelty are calibrated by holding cells out, as an index does.
+        Whether probabilities and novelty are calibrated on held-out cells, as in an index.
     """
 
     name: str
@@ -136,7 +136,7 @@ class SpaceMethod:
 
 
 def unfitted_text(genes: TextGenes, recipe: Recipe | None, sample: Sample) -> CellSpace:
-    """Return a text space but for what depends on labels."""
+    """Return a text space without what depends on labels."""
     if recipe is None:
         raise TypeError("a text space needs a recipe")
     ids = genes.embedding.gene_ids
@@ -161,7 +161,7 @@ def _searched(fitted: FittedSpace, sample: Sample, readout: Readout) -> Neighbor
 
 @dataclass(frozen=True)
 class FittedMethod:
-    """A reference that labels cells.
+    """A fitted `SpaceMethod`.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ class FittedMethod:
     reference
         The reference.
     calibrated
-        Whether probabilities and novelty mean anything.
+        Whether probabilities and novelty are calibrated.
     """
 
     codes: Int32Vector

@@ -1,4 +1,4 @@
-"""Other tools that label cells, run as their own documentation shows; where they are installed."""
+"""Other tools that label cells, run as in their documentation, if they are installed."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ from cellkin.wire.errors import GenesUnmatchedError, MissingDependencyError
 
 _INGEST_COMPONENTS = 50
 
-# First versions that broke a peer: scikit-learn 1.8 removed the multi_class that CellTypist 1.7.1
+# The first incompatible versions: scikit-learn 1.8 removed the multi_class that CellTypist 1.7.1
 # passes (its issue 164); pynndescent 0.7 leaves unset the number of trees that ingest of scanpy
 # 1.11.5 reads.
 _SKLEARN = (1, 8)
@@ -27,12 +27,12 @@ _PYNNDESCENT = (0, 7)
 
 
 def installed_peers() -> tuple[list[Baseline], list[str]]:
-    """Return the peers that can run here.
+    """Return the peers that can be run here.
 
     Returns
     -------
     peers, reasons
-        Those that can; and for each that cannot, a sentence why.
+        The peers, and for each of the others a sentence with the reason.
     """
     found: list[Baseline] = []
     reasons: list[str] = []
@@ -50,20 +50,20 @@ def installed_peers() -> tuple[list[Baseline], list[str]]:
 class CellTypist:
     """``celltypist.train`` with its defaults, then ``annotate`` without majority voting.
 
-    All genes go in, as its tutorial does at first. The probability is its own (one regression
-    against the rest a type); the novelty 1 minus it.
+    It sees all genes. The probability is that of its one-against-rest regression; the novelty is 1
+    minus the probability.
     """
 
     name: str = "CellTypist"
 
     @staticmethod
     def require() -> None:
-        """Refuse where it is not installed or cannot train.
+        """Raise an error if it cannot be run here.
 
         Raises
         ------
         MissingDependencyError
-            If it is missing, or beside a scikit-learn it cannot train with.
+            If it is not installed, or scikit-learn is too new for it.
         """
         _require("CellTypist", "celltypist", "scikit-learn", _SKLEARN)
 
@@ -79,7 +79,7 @@ class CellTypist:
         self.require()
         import celltypist
 
-        # Cells without counts are no cells to it: they do not sum to 10,000.
+        # CellTypist refuses cells without counts: they do not sum to 10,000.
         kept = np.asarray(counts.sum(axis=1)).ravel() > 0
         with _quiet():
             model = celltypist.train(
@@ -116,19 +116,19 @@ class FittedCellTypist:
 class ScanpyIngest:
     """``scanpy.tl.ingest``: 2,000 variable genes, PCA-50, 15 neighbors, the most frequent label.
 
-    It states no probability and no novelty.
+    It has neither probability nor novelty.
     """
 
     name: str = "scanpy ingest"
 
     @staticmethod
     def require() -> None:
-        """Refuse where it is not installed.
+        """Raise an error if it cannot be run here.
 
         Raises
         ------
         MissingDependencyError
-            If it is missing, or beside a pynndescent it cannot search with.
+            If it is not installed, or pynndescent is too new for it.
         """
         _require("scanpy ingest", "scanpy", "pynndescent", _PYNNDESCENT)
 
@@ -158,12 +158,12 @@ class ScanpyIngest:
 
 @dataclass(frozen=True)
 class FittedIngest:
-    """The reference as an `anndata.AnnData` with components and neighbors."""
+    """The reference as an `anndata.AnnData` with principal components and neighbors."""
 
     reference: Any
 
     def predict(self, counts: CsrMatrix, genes: Sequence[str]) -> Answer:
-        """Ingest cells; see `Fitted.predict`. Genes the query lacks are given as zeros."""
+        """Ingest cells; see `Fitted.predict`. Genes that the query lacks are zeros."""
         import scanpy as sc
 
         names = list(self.reference.var_names)
@@ -223,7 +223,7 @@ def _require(what: str, package: str, beside: str, broken: tuple[int, int]) -> N
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep the peers' progress and deprecations out of the user's terminal."""
+    """Suppress the progress output and warnings of the peers."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""A question of an evaluation as a user asks it: which cells, which methods, which splits."""
+"""What a user asks of an evaluation: which cells, methods and splits."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -48,28 +48,28 @@ _N_DRAWS = 3
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked.
+    """Settings of an evaluation.
 
     Parameters
     ----------
     reference, label, batch
-        The labeled cells, their column of types, and that of donors or None.
+        The labeled cells, their column of types, and that of batches or None.
     query, query_label
-        The cells asked about where they are another file.
+        The file of query cells and its column of types; None to split the reference.
     taxon
-        NCBI taxonomy id of the reference; 0 infers it, as always of the query.
+        NCBI taxonomy id of the reference; 0 infers it. That of the query is always inferred.
     embeddings, recipes
-        Text spaces to ask: every recipe of every embedding.
+        Text spaces: every recipe with every embedding.
     few_shot, left_out
-        Whether the few-shot curve is drawn, and every type is left out.
+        Whether to compute the few-shot curve, and to leave every type out.
     other_genes
-        Whether the reference is given one random half of the genes and the query the other.
+        Whether reference and query are given different random halves of the genes.
     ontology
-        An OBO file whose terms the labels are, or None.
+        An OBO file with the terms of the labels, or None.
     literal_labels
         Whether words such as ``unknown`` and ``nan`` are labels too; see `read_labels`.
     how
-        Which matrix of the files is read, and as what.
+        Which matrix of the files is read, and in which units.
     """
 
     reference: Path
@@ -93,16 +93,16 @@ def evaluate_cells(
     question: Question,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Ask every method a question's splits.
+    """Evaluate every method on the splits.
 
     Raises
     ------
     NotFoundError
         If an embedding or a column does not exist.
     InvalidArgumentError
-        If a recipe is unknown, or is trained by views of cells that are no counts.
+        If a recipe is unknown, or needs counts and the values are not counts.
     FailedPreconditionError
-        If the embeddings are of different corpora, whose genes are not named alike.
+        If the embeddings are of different corpora.
     """
     entries, genes, vectors = _embeddings(store, question.embeddings)
     literal, how = question.literal_labels, question.how
@@ -119,7 +119,7 @@ def evaluate_cells(
     if question.ontology is not None:
         terms = Ontology.read(question.ontology).paths(types)
         names = [terms.get(name, name) for name in types]
-        # Several labels may be one term: by its id and its name, or by one that it replaces.
+        # Several labels may be one term: its id, its name, and terms that it replaces.
         types = list(dict.fromkeys(names))
         codes = np.array([*map(types.index, names), -1], np.int32)
         cells = replace(cells, labels=codes[cells.labels])
@@ -179,7 +179,7 @@ def _methods(
 ) -> list[Method]:
     methods = [expression_model(), *expression_controls()]
     made = [_recipe(name) for name in recipes]
-    # A query that asks for no space meets an index, and that has no MLP.
+    # The default is that of an index, which never has an MLP.
     served = next((recipe for recipe in made if recipe != TEXT_V2_MLP), TEXT_V2)
     for entry, texts in zip(entries, vectors, strict=True):
         methods.append(default_model(entry.name, texts, served))
@@ -214,7 +214,7 @@ def _splits(
 
 
 def _require_two_types(splits: Sequence[Split], cells: Cells, types: Sequence[str]) -> None:
-    """Refuse at once what the first method that needs two types would after the others."""
+    """Raise the error early that a method which needs two types would raise later."""
     for split in splits:
         known = np.unique(cells.labels[split.train])
         if len(known) < 2:
@@ -229,7 +229,7 @@ def _more(
     row: Row, method: Method, question: Question, cells: Cells, splits: Sequence[Split],
     types: Sequence[str], counts: np.ndarray,
 ) -> Row:  # fmt: skip
-    """Add the curves that were asked for; the types left out only of models, which call unknown."""
+    """Add the few-shot curve and, for models, the types left out, if asked for."""
     if row.scores is None or question.query is not None:
         return row
     if question.few_shot:

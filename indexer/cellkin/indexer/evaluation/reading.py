@@ -1,4 +1,4 @@
-"""Read the cells of a file whole, genes by GeneID: an evaluation asks them many times."""
+"""Read all cells of a file into memory, with genes by GeneID."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -30,18 +30,18 @@ def read_labeled(
     Parameters
     ----------
     path
-        A file of any format `cellkin.matrices` reads.
+        A file in any format that `cellkin.matrices` reads.
     genes
-        The corpus that names are resolved in.
+        The corpus in which names are resolved.
     label, batch
-        Columns of obs; without a batch all cells are of one.
+        Columns of obs; without ``batch`` all cells are of one batch.
     taxon
         NCBI taxonomy id; 0 infers it.
     types
-        The types of the reference, where this is a query; None to take those that occur. Cells of a
-        reference without a label are left out.
+        The types of the reference if this is a query; None for a reference, whose types are those
+        that occur and whose cells without a label are left out.
     how
-        Which matrix is read, and as what.
+        Which matrix is read, and in which units.
     literal_labels
         Whether words such as ``unknown`` and ``nan`` are labels too; see `read_labels`.
 

@@ -11,7 +11,7 @@ from cellkin.indexer.evaluation.rows import Line, Report, best_control, lines
 from cellkin.indexer.evaluation.words import absent_types, intervals_over, unknown_of
 
 SCHEMA = 1
-"""Of the JSON; a figure that changes its meaning changes it."""
+"""Version of the JSON, increased when the meaning of a field changes."""
 
 COLUMNS = {
     "accuracy": "accuracy",
@@ -22,16 +22,16 @@ COLUMNS = {
     "unknown_auroc": "unknown AUROC",
     "risk_area": "risk area",
 }
-"""Figures of `Scores` and what tables call them, in their order."""
+"""Figures of `Scores` and their titles, in the order of the columns."""
 
 
 def shown(report: Report) -> list[str]:
-    """Return the figures that at least one row has."""
+    """Return the names of figures that at least one row has."""
     return [name for name in COLUMNS if any(row.figure(name) is not None for row in report.rows)]
 
 
 def summary_table(report: Report) -> Table:
-    """Set each model's figures beside its controls'.
+    """Return a table of each model's figures beside those of its controls.
 
     Parameters
     ----------
@@ -41,8 +41,8 @@ def summary_table(report: Report) -> Table:
     Returns
     -------
     rich.table.Table
-        A line a method; means over seeds with the standard deviation behind. Lines of a model are
-        bold, a plus marks its own controls.
+        A row for each method: means over seeds with the standard deviation below. Rows of models
+        are bold; a plus marks the controls of their gene vectors.
     """
     table = Table(caption_justify="left", caption=_caption(report), caption_style="")
     table.add_column("method", min_width=20)
@@ -77,7 +77,7 @@ def _cells(line: Line, report: Report, ordered: Sequence[Line]) -> list[str]:
 
 
 def label(line: Line) -> str:
-    """Name a line by all that sets it apart."""
+    """Return the name of a line, with what distinguishes it."""
     setting = line.setting
     parts = [setting.method]
     if setting.is_model:
@@ -89,7 +89,7 @@ def label(line: Line) -> str:
 
 
 def with_spread(line: Line, name: str) -> str:
-    """Write a figure, and below it its standard deviation over seeds; ``-`` where there is none."""
+    """Format a figure with its standard deviation over seeds below it, ``-`` for no figure."""
     mean, sd = line.mean(name), line.sd(name)
     if mean is None:
         return "-"
@@ -97,7 +97,7 @@ def with_spread(line: Line, name: str) -> str:
 
 
 def ahead(line: Line, ordered: Sequence[Line]) -> str:
-    """Write by how much macro-F1 a model is ahead of its best control; empty for others."""
+    """Format a model's macro-F1 minus that of its best control; empty for other lines."""
     if not line.setting.is_model:
         return ""
     own, best = line.mean("macro_f1"), best_control(line, ordered).mean("macro_f1")
@@ -105,7 +105,7 @@ def ahead(line: Line, ordered: Sequence[Line]) -> str:
 
 
 def cost(line: Line) -> list[str]:
-    """Write the mean seconds of a line's rows and the largest peak in MiB."""
+    """Format the mean seconds over a line's rows and their peak memory in MiB."""
     seconds = [row.seconds for row in line.rows if row.seconds is not None]
     peaks = [row.peak_bytes for row in line.rows if row.peak_bytes is not None]
     return [
@@ -128,20 +128,20 @@ def write_json(reports: Sequence[Report], path: Path) -> None:
     Parameters
     ----------
     reports
-        One a question.
+        One for each question.
     path
-        The file; written over.
+        The file; overwritten.
     """
     path.write_text(json.dumps(to_json(reports), indent=1) + "\n", encoding="utf-8")
 
 
 def to_json(reports: Sequence[Report]) -> dict[str, object]:
-    """Return reports as what `json` writes.
+    """Return reports in types that `json` writes.
 
     Parameters
     ----------
     reports
-        One a question.
+        One for each question.
 
     Returns
     -------

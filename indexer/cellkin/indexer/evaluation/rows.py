@@ -1,4 +1,4 @@
-"""What an evaluation found, a row a method, and the rule that no model stands without controls."""
+"""The results of an evaluation; a report of a model without its controls cannot be made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from cellkin.indexer.measures import Counts
 from cellkin.wire.errors import DimensionMismatchError, FailedPreconditionError
 
 N_CONTROL_SEEDS = 3
-"""Seeds of each control whose gene vectors are drawn."""
+"""Seeds of each control with random or permuted gene vectors."""
 
 N_ABSENT = 10
-"""Of fewer cells of absent types an AUROC is noise and is not shown."""
+"""With fewer cells of absent types the AUROC is not shown: it would be noise."""
 
 
 class Control(StrEnum):
-    """What a model has to be set beside."""
+    """Controls that a model is compared with."""
 
     PCA_KNN = "pca-knn"
     HVG_PROTOTYPES = "hvg-prototypes"
@@ -40,22 +40,22 @@ _BY_VECTORS = (Control.RANDOM_VECTORS, Control.PERMUTED_VECTORS)
 
 @dataclass(frozen=True)
 class Setting:
-    """What makes two rows rows of one method.
+    """What identifies a method; rows of one setting differ in their seed.
 
     Parameters
     ----------
     method
-        What tables call it, such as ``text-v2, prototypes``.
+        Its name in tables, such as ``text-v2, prototypes``.
     space
         ``text`` or ``expression``; empty for methods without a space.
     recipe
-        The preset's name; empty for methods without.
+        Name of the recipe; empty for methods without one.
     language_model
-        The gene embedding; for permuted vectors that which was permuted; empty for none.
+        The gene embedding, for permuted vectors that before permutation; empty for none.
     refined
         Whether a contrastive head was trained.
     control
-        Which control it is; None for a model or a peer.
+        Kind of control; None for a model or a peer.
     peer
         Whether it is another tool.
     """
@@ -70,16 +70,16 @@ class Setting:
 
     @property
     def is_model(self) -> bool:
-        """Whether it is a method of this project, which needs controls."""
+        """Whether it is a method of this project; these need controls."""
         return self.control is None and not self.peer
 
     @property
     def by_expression(self) -> bool:
-        """Whether it compares cells by genes that both sides measure, and so may be absent."""
+        """Whether it needs genes that reference and query share, and so may be absent."""
         return self.peer or self.control in _BY_EXPRESSION or self.space == "expression"
 
     def controls(self, model: "Setting") -> bool:
-        """Say whether this is a control of a model: all but the gene vectors are the same."""
+        """Return whether this is a control of a model: only the gene vectors may differ."""
         if self.control in _BY_EXPRESSION:
             return True
         if self.control not in _BY_VECTORS or model.space != "text":
@@ -91,12 +91,12 @@ class Setting:
 
 @dataclass(frozen=True)
 class FewShotPoint:
-    """Macro-F1 when so many cells a type are known.
+    """Macro-F1 with few reference cells of each type.
 
     Parameters
     ----------
     n_shots
-        Cells a type.
+        Cells of each type.
     macro_f1
         Mean over the draws.
     sd
@@ -110,18 +110,18 @@ class FewShotPoint:
 
 @dataclass(frozen=True)
 class LeftOutType:
-    """How well a type was called unknown when the reference lacked it.
+    """How well a type is found to be unknown if it is left out of the reference.
 
     Parameters
     ----------
     name
         The type.
     n_cells
-        Its cells that were asked about.
+        Its test cells.
     auroc
-        How often one of them had a higher novelty than a cell of a known type.
+        AUROC of novelty between these and cells of known types.
     found
-        Share of them called unknown; None where no threshold was set.
+        Share of them labeled unknown; None without a threshold.
     """
 
     name: str
@@ -139,21 +139,21 @@ class Row:
     setting
         The method.
     scores
-        Its figures; None for a control that cannot be run, see ``why_absent``.
+        Its figures; None if it could not be run, see ``why_absent``.
     seed
-        Of the gene vectors or the head, where one was drawn.
+        Seed of random or permuted gene vectors.
     why_absent
-        Why there are no figures, such as ``no gene is shared``; printed in the row's place.
+        Why there are no figures, such as ``no gene is shared``; printed instead of them.
     confusion
-        (n_types, n_types + 1) int64, see `measures.confusion`; None where not kept.
+        (n_types, n_types + 1) int64, see `cellkin.indexer.measures.confusion`; None if not kept.
     few_shot
-        The few-shot curve, ascending; empty where not run.
+        The few-shot curve, ascending; empty if not run.
     left_out
-        Each type left out in turn; empty where not run.
+        The types left out in turn; empty if not run.
     seconds
-        Of the clock, for learning and labeling in all splits.
+        Wall time of fitting and labeling in all splits.
     peak_bytes
-        The most memory a split took; None where not measured.
+        Peak memory of any split; None if not measured.
     """
 
     setting: Setting
@@ -180,7 +180,7 @@ class Row:
 
     @property
     def unknown_auroc(self) -> float | None:
-        """The mean over types left out; without these that of absent types, if not too few."""
+        """The mean over types left out; else that of absent types, if there are enough cells."""
         if self.left_out:
             return float(np.mean([left.auroc for left in self.left_out]))
         if self.scores is None or self.scores.n_absent < N_ABSENT:
@@ -188,14 +188,14 @@ class Row:
         return self.scores.unknown_auroc
 
     def figure(self, name: str) -> float | None:
-        """Return a figure of `Scores` as tables show it, None where the row has none."""
+        """Return a figure of `Scores` as shown in tables, None if the row has none."""
         if name == "unknown_auroc":
             return self.unknown_auroc
         value: float | None = getattr(self.scores, name, None)
         return value
 
     def to_json(self) -> dict[str, Any]:
-        """Return the row as what `json` writes."""
+        """Return the row in types that `json` writes."""
         own = {
             name: value
             for name, value in vars(self).items()
@@ -213,7 +213,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The rows of one question. It cannot be made without the controls of its models.
+    """The rows of one question, with all controls of its models.
 
     Parameters
     ----------
@@ -222,17 +222,17 @@ class Report:
     question
         The split in words, such as ``each of 4 donors labeled by the other 3``.
     reference, query
-        What the cells are; ``query`` is empty where they are of the reference.
+        Names of the files; ``query`` is empty if the reference was split.
     types
         The types, by code.
     reference_counts
         Reference cells of each type.
     rows
-        One a run.
+        One for each run.
     versions
-        Names and versions of all that the rows depend on.
+        Names and versions of everything that the rows depend on.
     notes
-        Sentences to print below the table.
+        Sentences printed below the table.
 
     Raises
     ------
@@ -265,7 +265,7 @@ class Report:
                 )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the report as what `json` writes."""
+        """Return the report in types that `json` writes."""
         return {
             **vars(self),
             "versions": dict(self.versions),
@@ -285,14 +285,14 @@ def _missing(model: Setting, rows: Sequence[Row]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """The rows of one method that differ in their seed alone, and where it stands in a table.
+    """The rows of one setting: one line of a table.
 
     Parameters
     ----------
     rows
         At least one.
     beside
-        The model it is a control of by its gene vectors; None for all others.
+        For a control with random or permuted gene vectors, its model; None for all others.
     """
 
     rows: tuple[Row, ...]
@@ -300,25 +300,25 @@ class Line:
 
     @property
     def setting(self) -> Setting:
-        """Of all its rows."""
+        """The setting of all its rows."""
         return self.rows[0].setting
 
     @property
     def first(self) -> Row:
-        """The row whose pictures are shown."""
+        """The first row, whose pictures are shown."""
         return self.rows[0]
 
     def figures(self, name: str) -> list[float]:
-        """Return a figure (`Row.figure`) over the seeds that have it."""
+        """Return the values of a figure (`Row.figure`) over the seeds that have it."""
         return [value for row in self.rows if (value := row.figure(name)) is not None]
 
     def mean(self, name: str) -> float | None:
-        """Return the mean of a figure over seeds, None where no row has it."""
+        """Return the mean of a figure over seeds, None if no row has it."""
         values = self.figures(name)
         return float(np.mean(values)) if values else None
 
     def sd(self, name: str) -> float | None:
-        """Return its standard deviation over seeds, None for fewer than two."""
+        """Return the standard deviation over seeds, None for fewer than two."""
         values = self.figures(name)
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
@@ -333,7 +333,7 @@ class Line:
 
 
 def lines(report: Report) -> list[Line]:
-    """Order a report's rows: each model with its own controls, other controls, other tools."""
+    """Group a report's rows: each model with its own controls, other controls, other tools."""
     by_setting: dict[Setting, list[Row]] = {}
     for row in report.rows:
         by_setting.setdefault(row.setting, []).append(row)
@@ -351,7 +351,7 @@ def lines(report: Report) -> list[Line]:
 
 
 def best_control(model: Line, all_lines: Sequence[Line]) -> Line:
-    """Return the control of a model that has the highest macro-F1."""
+    """Return the control of a model with the highest macro-F1."""
     beside = [
         line
         for line in all_lines

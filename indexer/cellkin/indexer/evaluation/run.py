@@ -1,4 +1,4 @@
-"""Ask methods the questions of an evaluation."""
+"""Run methods on the splits of an evaluation."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,20 +37,20 @@ from cellkin.wire.terms import UnknownReason
 
 @dataclass(frozen=True)
 class Cells:
-    """Cells of a file, their genes matched.
+    """Cells of a file, with matched genes.
 
     Parameters
     ----------
     counts
         (n_cells, n_genes) CSR float32, linear expression.
     genes
-        Their NCBI GeneIDs, as strings, each once.
+        NCBI GeneIDs of the columns, as strings, each once.
     labels
-        (n_cells,) int32; -1 for a type the reference lacks.
+        (n_cells,) int32; -1 for a type that the reference lacks.
     batches
         (n_cells,) int32.
     notes
-        Sentences for the user on how the file was read.
+        Sentences for the user about how the file was read.
     """
 
     counts: CsrMatrix
@@ -62,7 +62,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Method:
-    """A method, and the row it becomes."""
+    """A method, with the setting and seed of its row."""
 
     setting: Setting
     baseline: Baseline
@@ -70,7 +70,7 @@ class Method:
 
 
 def expression_controls() -> list[Method]:
-    """Return what every model is set beside, and the peers that are installed."""
+    """Return the controls of every model, and the peers that are installed."""
     controls = [
         Method(Setting("PCA-50, cosine 10-NN", control=Control.PCA_KNN), PcaKnn()),
         Method(Setting("HVG z prototypes", control=Control.HVG_PROTOTYPES), HvgPrototypes()),
@@ -85,19 +85,19 @@ def expression_controls() -> list[Method]:
 
 
 def expression_model() -> Method:
-    """Return the expression space."""
+    """Return the expression space as a method."""
     setting = Setting("expression", space="expression", refined=True)
     return Method(setting, SpaceMethod("expression"))
 
 
 def default_model(model: str, genes: TextGenes, recipe: Recipe) -> Method:
-    """Return what a query gets that asks for no space; it has an expression space's controls."""
+    """Return both spaces, chosen by the shared genes as in an index; controls are by expression."""
     setting = Setting("default (space by shared genes)", "expression", recipe.name, model, True)
     return Method(setting, SpaceMethod("default", genes, recipe))
 
 
 def text_models(model: str, genes: TextGenes, recipe: Recipe) -> list[Method]:
-    """Return a text space, and its controls of random and of permuted gene vectors."""
+    """Return a text space and its controls with random and permuted gene vectors."""
     mlp = recipe == TEXT_V2_MLP
     name, refined = f"text, {recipe.name}", recipe.refined or mlp
     setting = Setting(name, "text", recipe.name, model, refined)
@@ -122,7 +122,7 @@ def _random(embedding: GeneEmbedding, seed: int) -> Float32Matrix:
 
 
 def _permuted(embedding: GeneEmbedding, seed: int) -> Float32Matrix:
-    """Shuffle the vectors among the genes of a species: a text stays one of that species."""
+    """Shuffle the vectors among the genes of each species."""
     rng = np.random.default_rng(seed)
     order = np.arange(len(embedding.taxa))
     for taxon in np.unique(embedding.taxa):
@@ -140,24 +140,24 @@ def ask(
     paths: Sequence[str] | None = None,
     done: Callable[[], None] = lambda: None,
 ) -> Row:
-    """Ask a method about all splits, and score the pooled answers.
+    """Run a method on all splits, and score the pooled predictions.
 
     Parameters
     ----------
     method
         The method.
     reference
-        What it may learn from.
+        The reference cells.
     splits
-        Who is known and who is asked.
+        Which cells are for fitting and which for testing.
     counts
         (n_types,) int64 reference cells of each type.
     query
-        The cells asked about where that is another file.
+        The query cells if they are of another file.
     paths
-        The types as paths, where they form a hierarchy.
+        The types as paths, if they form a hierarchy.
     done
-        Called after every split.
+        Called after each split.
     """
     parts, seconds, peak = [], 0.0, 0
     for split in splits:
@@ -183,7 +183,7 @@ def ask(
 def predict(
     method: Method, reference: Cells, split: Split, query: Cells | None = None
 ) -> Predictions:
-    """Return what a method says of the cells of one split."""
+    """Fit a method and predict the test cells of one split."""
     known = reference.counts[split.train]
     genes, asked_genes = reference.genes, (query or reference).genes
     asked = (query or reference).counts[split.test]
@@ -208,7 +208,7 @@ def few_shot_curve(
     method: Method, reference: Cells, draws: Sequence[Sequence[Split]], shots: Sequence[int],
     counts: Int64Vector,
 ) -> tuple[FewShotPoint, ...]:  # fmt: skip
-    """Return the macro-F1 at every number of cells a type: mean and deviation over the draws."""
+    """Return mean and standard deviation over draws of macro-F1, by number of cells per type."""
     points = []
     for n_shots, splits in zip(shots, draws, strict=True):
         f1 = [score(predict(method, reference, s), counts).macro_f1 for s in splits]
@@ -219,17 +219,18 @@ def few_shot_curve(
 def left_out_types(
     method: Method, reference: Cells, splits: Sequence[Split], names: Sequence[str]
 ) -> tuple[LeftOutType, ...]:
-    """Return how well every type is called unknown by references without it: means over splits."""
+    """Return how well each type is found unknown if it is left out: means over splits."""
     found: dict[int, list[tuple[int, float, float]]] = {}
     for split in splits:
-        said = predict(method, reference, split)
+        predictions = predict(method, reference, split)
         left = reference.labels[split.test] == split.hidden
-        asked = left | (said.truth >= 0)
-        if said.novelty is None or said.unknown is None or split.hidden is None:
+        counted = left | (predictions.truth >= 0)
+        novelty, unknown = predictions.novelty, predictions.unknown
+        if novelty is None or unknown is None or split.hidden is None:
             continue
-        area = auroc(left[asked], said.novelty[asked])
+        area = auroc(left[counted], novelty[counted])
         if area is not None:
-            share = float(said.unknown[left].mean())
+            share = float(unknown[left].mean())
             found.setdefault(split.hidden, []).append((int(left.sum()), area, share))
     return tuple(
         LeftOutType(

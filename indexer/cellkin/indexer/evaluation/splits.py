@@ -1,4 +1,4 @@
-"""Which cells a method may learn from, and which it is asked about."""
+"""Splits into cells for fitting and cells for testing."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -10,28 +10,28 @@ from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
 
 N_FOLDS = 5
 SHOTS = (5, 10, 20, 50)
-"""Cells a type of the few-shot curve."""
+"""Numbers of cells per type of the few-shot curve."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """One question: learn from these cells, answer for those.
+    """Cells for fitting and cells for testing.
 
     Parameters
     ----------
     name
-        Names it in reports, such as ``without donor H1``.
+        Its name in reports, such as ``without donor H1``.
     train
-        (n_train,) int64, ascending rows of the reference.
+        (n_train,) int64, rows of the reference, ascending.
     test
-        (n_test,) int64, ascending rows; of the query file if ``across_files``, else of the
-        reference and none of ``train``.
+        (n_test,) int64, ascending; rows of the query file if ``across_files``, else of the
+        reference, none of them in ``train``.
     hidden
-        The type taken out of ``train``, whose cells should be called unknown; None for none.
+        The type left out of ``train``, whose cells should be labeled unknown; None for none.
     reference_genes, query_genes
-        (n_genes,) bool, the genes either side is given; None for all.
+        (n_genes,) bool, the genes that reference and query are given; None for all.
     across_files
-        Whether ``test`` counts rows of a query file.
+        Whether ``test`` are rows of a query file.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Split:
     across_files: bool = False
 
     def truth(self, labels: Int32Vector, query_labels: Int32Vector | None = None) -> Int32Vector:
-        """Return the types of the test cells, -1 where no cell to learn from is of the type.
+        """Return the types of the test cells, -1 for types that ``train`` lacks.
 
         Parameters
         ----------
@@ -62,38 +62,38 @@ class Split:
 
 
 def label_codes(values: Sequence[str | None], names: Sequence[str]) -> Int32Vector:
-    """Return the position of each label among names.
+    """Return the index of each label in a list of names.
 
     Parameters
     ----------
     values
-        A label a cell; None where there is none.
+        The label of each cell, None for no label.
     names
         The types, each once.
 
     Returns
     -------
     Int32Vector
-        (n_cells,) int32, -1 for labels that are no type.
+        (n_cells,) int32, -1 for labels that are not in the list.
     """
     at = {name: code for code, name in enumerate(names)}
     return np.array([-1 if v is None else at.get(v, -1) for v in values], np.int32)
 
 
 def leave_batch_out(batches: Int32Vector, names: Sequence[str]) -> list[Split]:
-    """Ask about each batch in turn, knowing the others.
+    """Test on each batch in turn, and fit to all others.
 
     Parameters
     ----------
     batches
         (n_cells,) int32 batch of each cell.
     names
-        Of the batches, by code.
+        Names of the batches, by code.
 
     Raises
     ------
     InvalidArgumentError
-        If there are not two batches.
+        If there are fewer than 2 batches.
     """
     there = np.unique(batches)
     if len(there) < 2:
@@ -104,24 +104,24 @@ def leave_batch_out(batches: Int32Vector, names: Sequence[str]) -> list[Split]:
 
 
 def stratified_folds(labels: Int32Vector, n_folds: int = N_FOLDS, seed: int = 0) -> list[Split]:
-    """Ask about each of some equal parts in turn, knowing the others.
+    """Test on each fold in turn, and fit to all others.
 
-    Each type's cells are dealt to the parts one by one, so that neither the parts nor a type's
-    shares of them differ by more than a cell.
+    The cells of each type are dealt to the folds in turn, so that neither the sizes of the folds
+    nor the number of cells of a type differ by more than one.
 
     Parameters
     ----------
     labels
         (n_cells,) int32 type of each cell.
     n_folds
-        Parts, 2 to the number of cells.
+        Number of folds, 2 to the number of cells.
     seed
-        Fixes who is dealt where.
+        Of the assignment.
 
     Raises
     ------
     InvalidArgumentError
-        If there are fewer than 2 parts, or fewer cells than parts.
+        If there are fewer than 2 folds, or fewer cells than folds.
     """
     n_cells = len(labels)
     if not 2 <= n_folds <= n_cells:
@@ -133,24 +133,24 @@ def stratified_folds(labels: Int32Vector, n_folds: int = N_FOLDS, seed: int = 0)
 
 
 def few_shot(labels: Int32Vector, n_shots: int, seed: int = 0) -> Split:
-    """Know a few cells of each type and ask about the rest.
+    """Fit to a few cells of each type, and test on the rest.
 
-    At most half of a type's cells (rounded up) are drawn, so that all types but those of a single
-    cell are asked about; a larger draw of the same seed contains the smaller.
+    At most half of the cells of a type (rounded up) are drawn, so that all types with at least 2
+    cells are tested; a larger draw with the same seed contains the smaller one.
 
     Parameters
     ----------
     labels
         (n_cells,) int32 type of each cell, -1 for cells to leave out.
     n_shots
-        Cells a type, at least 1.
+        Cells per type, at least 1.
     seed
-        Fixes the draw.
+        Of the draw.
 
     Raises
     ------
     InvalidArgumentError
-        If less than one cell a type is asked for, or nothing is left to ask about.
+        If ``n_shots`` is less than 1, or no cells are left for testing.
     """
     if n_shots < 1:
         raise InvalidArgumentError(f"{n_shots} cells a type; give at least 1")
@@ -174,19 +174,18 @@ def few_shot(labels: Int32Vector, n_shots: int, seed: int = 0) -> Split:
 def leave_type_out(
     labels: Int32Vector, names: Sequence[str], base: Sequence[Split], min_cells: int = 10
 ) -> list[Split]:
-    """Hide each type in turn, in each of other splits.
+    """Leave each type out in turn, in each of the given splits.
 
     Parameters
     ----------
     labels
         (n_cells,) int32 type of each cell.
     names
-        Of the types, by code.
+        Names of the types, by code.
     base
-        Splits of one file, such as `leave_batch_out`: cells of other types are asked about too,
-        and must not be known.
+        Splits of one file, such as `leave_batch_out`; cells of the other types are tested, too.
     min_cells
-        A type of fewer cells to ask about in a split is not hidden there: the AUROC would be noise.
+        A type with fewer test cells in a split is not left out there: the AUROC would be noise.
 
     Returns
     -------
@@ -209,16 +208,16 @@ def leave_type_out(
 
 
 def gene_halves(n_genes: int, base: Sequence[Split], seed: int = 0) -> list[Split]:
-    """Give the reference one random half of the genes and the query the other.
+    """Give reference and query different random halves of the genes.
 
     Parameters
     ----------
     n_genes
-        Genes of the file, at least 2.
+        Number of genes of the file, at least 2.
     base
         Splits of one file.
     seed
-        Fixes the halves, the same for all splits.
+        Of the halves, which are the same for all splits.
 
     Raises
     ------
@@ -243,14 +242,14 @@ def gene_halves(n_genes: int, base: Sequence[Split], seed: int = 0) -> list[Spli
 
 
 def across_files(name: str, n_reference: int, n_query: int) -> Split:
-    """Know all cells of the reference file and ask about all of the query file.
+    """Fit to all cells of the reference file, and test on all cells of the query file.
 
     Parameters
     ----------
     name
-        Such as ``human to mouse``.
+        Its name, such as ``human to mouse``.
     n_reference, n_query
-        Cells of either.
+        Number of cells of each file.
     """
     return Split(
         name,

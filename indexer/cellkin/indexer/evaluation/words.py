@@ -1,4 +1,4 @@
-"""What the figures mean, in plain words."""
+"""Sentences that explain the figures."""
 
 from cellkin.indexer.evaluation.rows import Line, Report, best_control, lines
 from cellkin.store.quality import WEAK_AUROC
@@ -25,11 +25,11 @@ HOW_TO_READ = {
     "Random and permuted gene vectors go through the very same recipe as the text: what they reach "
     "is the recipe's merit and not the text's. Majority calls every cell the commonest type.",
 }
-"""By what a table's column is called, what it says."""
+"""Explanations by title of a column."""
 
 
 def intervals_over(report: Report) -> list[str]:
-    """Say what the intervals are over, and warn of few batches."""
+    """Say what was resampled for the intervals, and warn if there are few batches."""
     for row in report.rows:
         if row.scores is not None and "macro_f1" in row.scores.intervals:
             interval = row.scores.intervals["macro_f1"]
@@ -46,7 +46,7 @@ def intervals_over(report: Report) -> list[str]:
 
 
 def absent_types(report: Report) -> list[str]:
-    """Say how many cells are of types that the reference lacks, and that they do not count."""
+    """Say how many cells are of types that the reference lacks, and in which figures they count."""
     n_absent = max((r.scores.n_absent for r in report.rows if r.scores is not None), default=0)
     if not n_absent:
         return []
@@ -58,7 +58,7 @@ def absent_types(report: Report) -> list[str]:
 
 
 def unknown_of(line: Line) -> list[str]:
-    """Say for which left-out types "unknown" is too weak to trust."""
+    """Say for which types left out "unknown" cannot be trusted."""
     left_out = line.first.left_out
     if not left_out:
         return []
@@ -75,7 +75,7 @@ def unknown_of(line: Line) -> list[str]:
 
 
 def verdict(report: Report) -> str:
-    """Say in a sentence or two how the best model compares with its best control."""
+    """Compare the best model with its best control in one or two sentences."""
     ordered = lines(report)
     models = [line for line in ordered if line.setting.is_model]
     if not models:
@@ -95,7 +95,7 @@ def verdict(report: Report) -> str:
 
 
 def _overlap(one: Line, other: Line) -> bool:
-    """Return whether the intervals of macro-F1 overlap; without one nothing can be said apart."""
+    """Return whether the intervals of macro-F1 overlap, True if one is missing."""
     first, second = one.interval("macro_f1"), other.interval("macro_f1")
     if first is None or second is None:
         return True

@@ -1,9 +1,9 @@
-"""Contrastive refinement: a linear head that draws together what belongs together.
+"""Train a linear head by a contrastive loss.
 
-Cells of one label by supervised contrast (Khosla et al. 2020, arXiv:2004.11362), or, without
-labels, views of one cell by NT-Xent (Chen et al. 2020, arXiv:2002.05709), which is the same loss
-with every cell a label of its own. No bias, no hidden layer, so that what each gene adds to a label
-stays exact.
+With labels it is the supervised contrastive loss (Khosla et al. 2020, arXiv:2004.11362). Without,
+it is NT-Xent on views of each cell (Chen et al. 2020, arXiv:2002.05709): the same loss, with every
+cell as its own label. The head has neither bias nor hidden layer, so that the contribution of a
+gene to a label is exact.
 """
 
 import math
@@ -19,9 +19,9 @@ from cellkin.space.arrays import Float32Matrix, Int32Vector, Int64Vector
 from cellkin.wire.errors import InvalidArgumentError
 
 OUT_DIM = 64
-"""Dimensions after the head."""
+"""Dimensions of the head's output."""
 _LEAST_LENGTH, _LEAST_DEVIATION = 1e-12, 1e-6
-# Of AdamW, and of the cycle of its rate.
+# Of AdamW, and of the one-cycle schedule.
 _SECOND, _EPSILON = 0.999, 1e-8
 _RISE = 0.3
 
@@ -30,23 +30,24 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Contrast:
-    """How the head is trained.
+    """Settings of the training.
 
     Parameters
     ----------
     steps, batch
-        Optimizer steps, and cells a step. By labels a cell is drawn with probability
-        ``n_c ** -balance``, by views all are drawn alike and no cell twice.
+        Optimizer steps, and cells in each. With labels a cell of a label with ``n_c`` cells is
+        drawn with probability proportional to ``n_c ** -balance``; without, cells are drawn
+        uniformly without replacement.
     temperature
-        Cosines are divided by this.
+        Divides the cosines.
     dropout
-        Share of the inputs that are zeroed.
+        Share of the inputs that are set to zero.
     learning_rate, weight_decay
-        Of AdamW, the rate on one cycle.
+        Of AdamW; the rate is the maximum of a one-cycle schedule.
     balance
-        0 draws cells alike, 1 draws labels alike.
+        0 draws cells uniformly, 1 labels.
     seed
-        Of weights, draws and dropout.
+        Of initial weights, batches and dropout.
     """
 
     steps: int = 180
@@ -65,27 +66,27 @@ FloatMatrix = npt.NDArray[np.floating[Any]]
 def contrastive_loss(
     z: FloatMatrix, groups: Int64Vector, temperature: float
 ) -> tuple[float, FloatMatrix]:
-    """Return the mean of each row's cross entropy with the others of its group, and its gradient.
+    """Return the contrastive loss and its gradient.
 
     With ``s`` the cosines over the temperature, a row ``i`` has the loss ``-mean_p (s_ip - log
-    sum_a exp s_ia)`` over ``p``, the other rows of its group, and ``a``, all other rows. Labels as
-    groups make it supervised contrast, the two views of each cell NT-Xent.
+    sum_a exp s_ia)`` over ``p``, the other rows of its group, and ``a``, all other rows. With
+    labels as groups it is the supervised contrastive loss, with the two views of a cell NT-Xent.
 
     Parameters
     ----------
     z
         (n, dim) float; rows need not be of unit length.
     groups
-        (n,) int64; a row alone in its group has no loss.
+        (n,) int64; a row that is alone in its group has no loss.
     temperature
         Above 0.
 
     Returns
     -------
     loss
-        The mean over the rows that have one; 0 where none has.
+        The mean over the rows that have one; 0 if none has.
     gradient
-        (n, dim), the derivative of the loss by each entry of ``z``.
+        (n, dim), the derivative of the loss with respect to ``z``.
     """
     lengths = np.maximum(np.linalg.norm(z, axis=1, keepdims=True), _LEAST_LENGTH)
     unit = z / lengths
@@ -110,11 +111,11 @@ def contrastive_loss(
 
 
 class AdamW:
-    """Descends in parameters, which it changes in place, by a rate on one cycle.
+    """AdamW with a one-cycle schedule; parameters are updated in place.
 
-    The rate rises to the largest in the first 30 % of the steps and falls to nearly 0 in the rest,
-    along cosines, while the momentum falls from .95 to .85 and rises again (Smith and Topin 2019,
-    arXiv:1708.07120; AdamW: Loshchilov and Hutter 2019, arXiv:1711.05101).
+    The learning rate rises to its maximum in the first 30 % of the steps and falls to nearly 0 in
+    the rest, along cosines, while the momentum falls from .95 to .85 and rises again (AdamW:
+    Loshchilov and Hutter 2019, arXiv:1711.05101; schedule: Smith and Topin 2019, arXiv:1708.07120).
 
     Parameters
     ----------
@@ -131,7 +132,7 @@ class AdamW:
         self._done = 0
 
     def step(self, gradients: Sequence[FloatMatrix]) -> None:
-        """Go one step down the gradients, one of each parameter."""
+        """Update each parameter by its gradient."""
         how, done = self._how, self._done
         rate = _on_cycle(done, how.steps, *_rates(how))
         momentum = _on_cycle(done, how.steps, 0.95, 0.85, 0.95)
@@ -147,13 +148,13 @@ class AdamW:
 
 
 def _rates(how: Contrast) -> tuple[float, float, float]:
-    """Return the rate at the start, the turn and the end of the cycle."""
+    """Return the learning rate at the start, the maximum and the end."""
     start = how.learning_rate / 25
     return start, how.learning_rate, start / 1e4
 
 
 def _on_cycle(step: int, n_steps: int, start: float, middle: float, end: float) -> float:
-    """Return what rises or falls from start to middle and on to the end, along cosines."""
+    """Return a value of the schedule: from start to middle to end, along cosines."""
     turn, last = _RISE * n_steps - 1, n_steps - 1
     if step <= turn:
         return middle + (start - middle) * (1 + math.cos(math.pi * step / turn)) / 2
@@ -167,18 +168,18 @@ def descend(
     how: Contrast,
     progress: Progress,
 ) -> None:
-    """Train parameters in place, by as many steps as the settings have.
+    """Train parameters in place.
 
     Parameters
     ----------
     parameters
         Arrays of float32.
     step
-        Draws a batch and returns the gradient of its loss by each parameter.
+        Draws a batch and returns the gradient of its loss with respect to each parameter.
     how
         The settings.
     progress
-        Called with steps done and steps to do.
+        Called with the number of steps done, and of all.
     """
     optimizer = AdamW(parameters, how)
     with blas_threads(1):
@@ -188,19 +189,19 @@ def descend(
 
 
 def layer(n_out: int, n_in: int, rng: np.random.Generator) -> Float32Matrix:
-    """Draw the (n_out, n_in) weights of a layer, uniform within ``n_in ** -0.5``."""
+    """Draw (n_out, n_in) initial weights, uniform within ``n_in ** -0.5``."""
     bound = n_in**-0.5
     return rng.uniform(-bound, bound, (n_out, n_in)).astype(np.float32)
 
 
 def drop(inputs: Float32Matrix, share: float, rng: np.random.Generator) -> Float32Matrix:
-    """Zero a share of the inputs and scale up the rest."""
+    """Apply dropout: set a share of the inputs to zero and scale up the rest."""
     kept = rng.random(inputs.shape, np.float32) >= share
     return inputs * (kept.astype(np.float32) / np.float32(1 - share))
 
 
 class LabelDraws:
-    """Draws batches of labelled cells, rare labels oftener than they occur.
+    """Draws batches of labelled cells, rare labels more often than they occur.
 
     Parameters
     ----------
@@ -209,7 +210,7 @@ class LabelDraws:
     how
         The settings.
     rng
-        Of the draws.
+        Random generator.
     """
 
     def __init__(self, labels: Int32Vector, how: Contrast, rng: np.random.Generator) -> None:
@@ -219,7 +220,7 @@ class LabelDraws:
         self._n, self._rng = how.batch, rng
 
     def rows(self) -> Int64Vector:
-        """Return (batch,) int64 rows; a cell may be among them more than once."""
+        """Return (batch,) int64 rows, drawn with replacement."""
         drawn = np.searchsorted(self._ends, self._rng.random(self._n), side="right")
         return np.minimum(drawn, len(self._ends) - 1)
 
@@ -230,7 +231,7 @@ def fit_head(
     settings: Contrast | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Float32Matrix:
-    """Train a linear head by supervised contrast.
+    """Train a linear head by the supervised contrastive loss.
 
     Parameters
     ----------
@@ -239,14 +240,14 @@ def fit_head(
     labels
         (n_cells,) int32.
     settings
-        How.
+        Of the training.
     progress
-        Called with steps done and steps to do.
+        Called with the number of steps done, and of all.
 
     Returns
     -------
     Float32Matrix
-        (`OUT_DIM` or less, dim): the scaling of the inputs to unit deviation is part of it.
+        (`OUT_DIM` or less, dim); includes the scaling of the inputs to unit deviation.
     """
     how = settings or Contrast()
     rng = np.random.default_rng(how.seed)
@@ -268,25 +269,25 @@ def fit_view_head(
     settings: Contrast | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Float32Matrix:
-    """Train a linear head by NT-Xent: without labels, by views of every cell.
+    """Train a linear head without labels, by NT-Xent on views of each cell.
 
     Parameters
     ----------
     views
-        (n_views, n_cells, dim) float32, centered, 2 views or more: of a cell that is drawn two
-        different ones are compared.
+        (n_views, n_cells, dim) float32, centered, at least 2 views; two different ones of a cell
+        are compared.
     settings, progress
         As in `fit_head`.
 
     Returns
     -------
     Float32Matrix
-        (`OUT_DIM` or less, dim), as that of `fit_head`.
+        (`OUT_DIM` or less, dim), as from `fit_head`.
 
     Raises
     ------
     InvalidArgumentError
-        For fewer than 2 views or 2 cells: there is nothing to draw together or apart.
+        For fewer than 2 views or 2 cells.
     """
     if views.ndim != 3 or min(views.shape[:2]) < 2:
         raise InvalidArgumentError(
@@ -321,7 +322,7 @@ def _gradient(
 
 
 def standardized(vectors: Float32Matrix) -> tuple[Float32Matrix, Float32Matrix]:
-    """Return (n, dim) vectors in units of their (dim,) deviations, and these."""
+    """Return (n, dim) vectors divided by their (dim,) standard deviations, and the latter."""
     x = np.asarray(vectors, np.float32)
     deviations = x.std(axis=0, ddof=min(1, len(x) - 1), dtype=np.float64)
     scale = np.maximum(deviations, _LEAST_DEVIATION).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Fit what few genes and few molecules cost: by cells held out, thinned and cut to panels."""
+"""Fit the cost of few genes and few molecules, on held-out cells thinned or cut to panels."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +37,7 @@ _LEAST_GENES = 10
 _USUAL = 0.05
 _SOFTEST = 4.0
 _WRONG = 0.05
-# Even where few labels are wrong, those of few genes have to be more than likely.
+# Even if few labels are wrong, those of few genes need more than half of the probability.
 _STEPS = np.linspace(0.6, 0.99, 40)
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _ENOUGH = 20
@@ -46,7 +46,7 @@ _OF_SHALLOW = np.linspace(0, 0.995, 200)
 
 
 def detection_of(cells: CsrMatrix) -> tuple[Float32Vector, float]:
-    """Return how often genes are detected, and the depth that nearly all cells reach.
+    """Return how often genes are detected, and the depth of nearly all cells.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def detection_of(cells: CsrMatrix) -> tuple[Float32Vector, float]:
     detection
         (n_genes,) float32, the share of cells with a value above 0.
     usual
-        The genes that all but 5 % of the cells detect, over those of the mean cell.
+        The 5 % quantile of the number of detected genes, relative to the mean.
     """
     n_genes = cells.shape[1]
     found = np.bincount(cells.indices[cells.data > 0], minlength=n_genes) / cells.shape[0]
@@ -68,18 +68,18 @@ def detection_of(cells: CsrMatrix) -> tuple[Float32Vector, float]:
 
 @dataclass(frozen=True)
 class _Draw:
-    """Cells that were held out, with less of them left.
+    """Held-out cells of reduced depth or fewer genes.
 
     Parameters
     ----------
     truth
-        (n_cells,) int32 labels of the part they were read by.
+        (n_cells,) int32 labels, by the codes of the fold's fit.
     kinds
-        By `cellkin.space.readout.KINDS`, (n_cells, n_labels) float64.
+        For each of `cellkin.space.readout.KINDS`, (n_cells, n_labels) float64.
     far
         (n_cells,) novelty.
     coverage
-        What is left of them.
+        Their depth and genes.
     """
 
     truth: Int32Vector
@@ -88,19 +88,19 @@ class _Draw:
     coverage: CellCoverage
 
     def by_label(self, readout: Readout) -> Float64Matrix:
-        """Return (n_cells, n_labels) probabilities as a readout softens them."""
+        """Return (n_cells, n_labels) probabilities, softened for their coverage."""
         sharpness = readout.sharpness * self.coverage.sharpness(readout)
         return combine(self.kinds, readout.mix, sharpness)
 
 
 @dataclass
 class CoverageProbe:
-    """Asks, of every part that is held out, some cells of which less is left.
+    """Collects predictions for held-out cells of reduced depth or fewer genes.
 
     Parameters
     ----------
     n_parts
-        Parts that will be held out.
+        Number of folds.
     """
 
     n_parts: int
@@ -108,7 +108,7 @@ class CoverageProbe:
     _panels: list[_Draw] = field(default_factory=list)
 
     def ask(self, trained: Trained, sample: Sample, held: Int64Vector) -> None:
-        """Ask about some of the cells that were held out of a part."""
+        """Predict reduced versions of some of the cells that were held out; an `Also`."""
         fitted = trained.fitted
         assert isinstance(fitted, FittedExpression)
         rng = np.random.default_rng(0)
@@ -119,7 +119,7 @@ class CoverageProbe:
         genes = np.arange(whole.shape[1])
         try:
             counts = molecules(whole)
-        except InvalidArgumentError:  # values that cannot be thinned: panels alone are asked
+        except InvalidArgumentError:  # values cannot be thinned: panels only
             counts = None
         if counts is not None:
             thinned = [thin(counts, kept, rng) for kept in _KEPT]
@@ -129,11 +129,11 @@ class CoverageProbe:
 
     @property
     def thinned(self) -> list[list[_Draw]]:
-        """What was told of thinned cells, by the part that was held out."""
+        """Predictions for thinned cells, by fold."""
         return self._thinned
 
     def fit(self, readout: Readout, sample: Sample) -> Readout:
-        """Return a calibrated readout that knows what low coverage costs.
+        """Return a calibrated readout that accounts for low coverage.
 
         Parameters
         ----------
@@ -152,12 +152,12 @@ class CoverageProbe:
 
 
 def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict[str, Any]:
-    """Return how deep the cells of a reference are, and what less depth costs.
+    """Return the depth of a reference's cells, and the cost of less depth.
 
     Parameters
     ----------
     probe
-        With what it asked while parts were held out.
+        With the predictions of all folds.
     readout
         The calibrated readout, from `CoverageProbe.fit`.
     sample
@@ -166,10 +166,10 @@ def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict
     Returns
     -------
     dict
-        ``genes`` and ``counts``, what a cell detects and how many molecules it has, at
-        `_QUANTILES`; ``counts`` is None where values are no counts. ``costs``, by range of
-        depths as `DEPTHS` bound them: ``at_least``, ``below``, ``n_cells``, the share ``wrong`` of
-        the labels claimed and the share ``unknown``.
+        ``genes`` and ``counts``, quantiles of the detected genes and of the molecules of a cell;
+        ``counts`` is None if values are not counts. ``costs``, for each range of depths between
+        `DEPTHS`: ``at_least``, ``below``, ``n_cells``, the share ``wrong`` of the labels given, and
+        the share ``unknown``.
     """
     whole = not np.any(sample.cells.data % 1)
     totals = np.asarray(sample.cells.sum(axis=1, dtype=np.float64)).ravel()
@@ -181,10 +181,10 @@ def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict
 
 
 def _least_by_depth(draws: list[_Draw], readout: Readout, most: float) -> Float32Matrix:
-    """Return by range of depths and label from which probability on few labels are wrong.
+    """Return, by range of depths and label, from which probability on few labels are wrong.
 
-    Cells that have lost what told them apart look like the label that has the least of its own:
-    this label is hardly ever right at depths where others still are.
+    Cells without the molecules that separate labels look like the label with the fewest markers of
+    its own, so this label is hardly ever correct at depths at which others still are.
     """
     n_labels = readout.n_labels
     if not draws:
@@ -199,13 +199,13 @@ def _least_by_depth(draws: list[_Draw], readout: Readout, most: float) -> Float3
             enough = of_label.sum() >= _ENOUGH_CLAIMED
             if enough:
                 own[label] = max(_least_of(asked, of_label, most), own[label])
-        # A label of too few cells at all depths so far is judged with all others.
+        # A label with too few cells at all depths so far gets the value of all labels.
         leasts[row] = np.where(own < 0, of_all, own)
     return leasts.astype(np.float32)
 
 
 def _least_of(asked: "_Asked", some: BoolVector, most: float) -> float:
-    """Return the least probability from which at most a share of some labels is wrong."""
+    """Return the least probability from which at most a given share of labels is wrong."""
     for least in _OF_SHALLOW:
         claimed = some & (asked.sure >= least)
         if (claimed & asked.wrong).sum() <= most * claimed.sum():
@@ -215,7 +215,7 @@ def _least_of(asked: "_Asked", some: BoolVector, most: float) -> float:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What is known of cells that were asked, joined: each (n_cells,)."""
+    """Predictions of several draws, concatenated: each (n_cells,)."""
 
     depths: npt.NDArray[np.float64]
     winners: Int64Vector
@@ -243,9 +243,9 @@ class _Asked:
 
 
 def _costs(parts: list[list[_Draw]], readout: Readout) -> list[dict[str, float]]:
-    """Return what less depth costs: each part by the least probabilities that the others gave.
+    """Return the cost of less depth, each fold with the probabilities fitted to the others.
 
-    By those of all parts no more labels would be wrong than was aimed at, whatever they are worth.
+    With those fitted to all folds the share of wrong labels would be the target by construction.
     """
     if not parts:
         return []
@@ -272,7 +272,7 @@ def _costs(parts: list[list[_Draw]], readout: Readout) -> list[dict[str, float]]
 
 
 def _draw(trained: Trained, cells: CsrMatrix, truth: Int32Vector, genes: Int64Vector) -> _Draw:
-    """Read cells by some genes."""
+    """Predict cells by some of their genes."""
     fitted = trained.fitted
     assert isinstance(fitted, FittedExpression)
     space, readout = fitted.space, trained.readout
@@ -292,7 +292,7 @@ def _draw(trained: Trained, cells: CsrMatrix, truth: Int32Vector, genes: Int64Ve
 
 
 def _panels(sample: Sample) -> Iterator[Int64Vector]:
-    """Yield columns of genes as panels have them: markers of all labels, or the best of any."""
+    """Yield gene panels as columns: markers of each label, or the genes of highest dispersion."""
     n_genes = len(sample.gene_ids)
     logs, counts = log_expression(sample.cells), sample.counts()
     one_hot = sp.csr_matrix(
@@ -312,7 +312,7 @@ def _panels(sample: Sample) -> Iterator[Int64Vector]:
 
 
 def _softening(draws: list[_Draw], readout: Readout) -> float:
-    """Return the softening by which the truth is most likely."""
+    """Return the softening of maximum likelihood."""
 
     def loss(softening: float) -> float:
         soft = replace(readout, softening=float(softening))
@@ -323,7 +323,7 @@ def _softening(draws: list[_Draw], readout: Readout) -> float:
 
 
 def _least(draws: list[_Draw], readout: Readout, most: float) -> float:
-    """Return the least probability from which at most a share of the labels of panels is wrong."""
+    """Return the least probability from which at most a given share of panels' labels is wrong."""
     asked = [_Asked.of([draw], readout) for draw in draws]
     weights = [d.coverage.weights(d.by_label(readout)) for d in draws]
     for least in _STEPS:

@@ -1,13 +1,13 @@
-"""Fit an expression space: variable genes, their components, and what tells labels apart.
+"""Fit an expression space: variable genes, principal components, class means, a regression.
 
-The loadings span the leading principal components of the genes' z-scores, the mean of every label,
-and the directions of a logistic regression on all those z-scores. So the same few numbers a cell
-serve neighbors, prototypes and the regression, and nothing of the latter two is lost by the
+The loadings span the leading principal components of the genes' z-scores, the mean of each label,
+and the coefficients of a logistic regression on the z-scores. Neighbors, prototypes and regression
+therefore share the same few coordinates per cell, and the latter two lose nothing by the
 projection.
 
-The contrastive head has loadings of its own. It sees log expression weighted by how well each gene
-tells labels apart: among z-scores, in which all genes weigh alike, most of what it has to look at
-is noise (ADR 20). The leading components of that are what novelty looks at, too (ADR 21).
+The contrastive head has its own loadings, of log expression weighted by how well each gene
+separates the labels: z-scores, in which all genes have equal weight, are mostly noise (ADR 20).
+The leading components of the weighted expression are also used for novelty (ADR 21).
 """
 
 import warnings
@@ -39,9 +39,9 @@ from cellkin.space.expression import (
 from cellkin.space.readout import Float64Matrix, Placed
 
 N_COMPONENTS = 50
-"""Principal components that neighbors are compared in."""
+"""Principal components in which neighbors are searched."""
 N_WEIGHTED = 1000
-"""Genes that the head sees: those that tell labels apart best."""
+"""Genes of the contrastive head: those that separate the labels best."""
 _MORE_COMPONENTS = 100
 _HEAD_COMPONENTS = 100
 _LEADING_COMPONENTS = 20
@@ -58,7 +58,7 @@ class FittedExpression:
     space
         The space.
     n_components
-        Its leading dimensions that neighbors are compared in, at most `N_COMPONENTS`.
+        Number of leading dimensions in which neighbors are searched, at most `N_COMPONENTS`.
     coefficients, intercepts
         (n_labels, dim) and (n_labels,) float32.
     """
@@ -69,7 +69,7 @@ class FittedExpression:
     intercepts: Float32Vector
 
     def place(self, cells: CsrMatrix) -> Placed:
-        """Place cells over all genes of the space, in their order."""
+        """Place cells; columns are all genes of the space, in its order."""
         columns = ExpressionColumns.of(np.arange(len(self.space.gene_ids)))
         return place_expression(cells, columns, self.space)
 
@@ -80,8 +80,7 @@ def fit_expression(sample: Sample) -> FittedExpression:
     Parameters
     ----------
     sample
-        The cells; what they are labelled shapes the space, so cells that are to judge it may not
-        be among them.
+        The cells. Their labels shape the space, so cells that evaluate it must not be among them.
     """
     logs = log_expression(sample.cells)
     variable = highly_variable(logs)
@@ -125,7 +124,7 @@ def _fit(sample: Sample, logs: CsrMatrix, variable: Int64Vector) -> FittedExpres
 def _head(
     logs: CsrMatrix, sample: Sample
 ) -> tuple[Int32Vector, Float32Vector, Float32Matrix, Float32Matrix]:
-    """Fit the contrastive head, and return genes, means and loadings as an `ExpressionSpace` has.
+    """Fit the contrastive head; return genes, means and both loadings of an `ExpressionSpace`.
 
     Parameters
     ----------
@@ -137,7 +136,7 @@ def _head(
     weights = label_dispersion(sample)
     best = np.argsort(-weights, kind="stable")[:N_WEIGHTED]
     genes = np.sort(best[weights[best] > 0])
-    if sample.n_labels < 2 or sample.n_cells < 3 or not len(genes):  # nothing to be drawn apart
+    if sample.n_labels < 2 or sample.n_cells < 3 or not len(genes):  # nothing to separate
         none = np.empty((0, 0), np.float32)
         return np.empty(0, np.int32), np.empty(0, np.float32), none, none
     values = logs[:, genes].toarray()
@@ -157,18 +156,18 @@ def _regression(z: Float32Matrix, sample: Sample) -> tuple[Float64Matrix, Float6
     if sample.n_labels < 2:
         return np.zeros((sample.n_labels, z.shape[1])), np.zeros(sample.n_labels)
     with warnings.catch_warnings():
-        # Stopped early it is regularized a little more, which does no harm here.
+        # Early stopping regularizes a little more, which does no harm here.
         warnings.simplefilter("ignore", ConvergenceWarning)
         model = LogisticRegression(C=_PENALTY, max_iter=_STEPS, tol=1e-3).fit(z, sample.labels)
     coefficients, intercepts = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
-    if sample.n_labels == 2:  # one row stands for the difference of two
+    if sample.n_labels == 2:  # scikit-learn returns one row for two labels
         half = coefficients / 2
         return np.concatenate([-half, half]), np.concatenate([-intercepts / 2, intercepts / 2])
     return coefficients, intercepts
 
 
 def _orthonormal(rows: Float64Matrix) -> Float64Matrix:
-    """Return orthonormal rows of the same span; each leading part spans what it did."""
+    """Return orthonormal rows; the first n span the same as the first n given, for every n."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     q, r = np.linalg.qr((rows / np.maximum(lengths, 1e-12)).T)
     kept = np.abs(np.diag(r)) > 1e-6

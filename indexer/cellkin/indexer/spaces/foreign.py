@@ -1,4 +1,4 @@
-"""What a reference keeps to check foreign samples by: partners of genes, and labels' profiles."""
+"""Fit what foreign samples are checked with: pairs of genes, and profiles of labels."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -9,11 +9,11 @@ from cellkin.space.gene_pairs import ForeignReference
 from cellkin.space.vectors import NearestMeasured
 
 KEPT = 2_000
-"""Measured genes that may be partners: those that tell labels apart best."""
+"""Measured genes that may be partners: those that separate the labels best."""
 
 
 def fit_foreign(fitted: FittedText, sample: Sample) -> ForeignReference:
-    """Pair all genes of a text space with genes that were measured.
+    """Pair all genes of a text space with measured genes.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Whether cells of a label are found unknown where the reference lacks it."""
+"""Leave each label out of the reference, and measure whether its cells are found unknown."""
 
 from dataclasses import dataclass
 
@@ -14,18 +14,18 @@ _NOVELTY_CELLS = 2000
 
 @dataclass(frozen=True)
 class LeftOut:
-    """How well a label is found to be unknown where the reference lacks it.
+    """How well a label is found to be unknown if it is left out of the reference.
 
     Parameters
     ----------
     label
         Its name.
     n_cells
-        Its cells that were asked.
+        Its test cells.
     auroc
-        Area under the curve of its novelty against that of known cells.
+        AUROC of novelty between its cells and those of known labels.
     found
-        Share of its cells beyond the limit.
+        Share of its cells beyond the limit of novelty.
     """
 
     label: str
@@ -35,9 +35,9 @@ class LeftOut:
 
 
 def leave_labels_out(sample: Sample, fit: FitSpace, readout: Readout, how: Votes) -> list[LeftOut]:
-    """Leave every label out of the reference in turn, and see whether its cells are found unknown.
+    """Leave each label out of the reference in turn, and measure the novelty of its cells.
 
-    Each is asked on the one held-out part that has most of its cells.
+    Each is tested on the one fold that has most of its cells.
     """
     rows = balanced(sample.labels, _NOVELTY_CELLS)
     small = sample.take(rows)

@@ -1,7 +1,7 @@
-"""An MLP in place of the linear head, to measure what linearity costs.
+"""An MLP instead of the linear head, to measure what linearity costs.
 
-No index has one: a cell would no longer be a weighted sum of gene vectors under one linear map, so
-that what a gene adds to a label could not be told exactly. `cells evaluate` asks it.
+No index has one: a cell would no longer be a linear function of its genes, so that the contribution
+of a gene to a label would not be exact. It is for `cells evaluate`.
 """
 
 from collections.abc import Sequence
@@ -32,12 +32,12 @@ HIDDEN_DIM = 256
 """Units of the hidden layer."""
 
 TEXT_V2_MLP = replace(TEXT_V2, name="text-v2-mlp", head="none")
-"""`text-v2` but for its linear head: what `fit_mlp_text` refines."""
+"""`text-v2` without its linear head, for `fit_mlp_text`."""
 
 
 @dataclass(frozen=True)
 class Mlp:
-    """One hidden layer of rectified units.
+    """A perceptron with one hidden layer of rectified linear units.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ class Mlp:
 
     @property
     def dim(self) -> int:
-        """Dimensions after it."""
+        """Dimensions of its output."""
         return len(self.out)
 
     def __call__(self, vectors: Float32Matrix) -> Float32Matrix:
@@ -63,7 +63,7 @@ class Mlp:
 
 
 def fit_mlp(vectors: Float32Matrix, labels: Int32Vector, settings: Contrast | None = None) -> Mlp:
-    """Train an MLP by supervised contrast, in batches as `fit_head` draws them.
+    """Train an MLP by supervised contrastive loss, with the batches of `fit_head`.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def fit_mlp(vectors: Float32Matrix, labels: Int32Vector, settings: Contrast | No
     labels
         (n_cells,) int32.
     settings
-        How.
+        Of the training.
     """
     how = settings or Contrast()
     rng = np.random.default_rng(how.seed)
@@ -96,24 +96,24 @@ def fit_mlp(vectors: Float32Matrix, labels: Int32Vector, settings: Contrast | No
 
 @dataclass(frozen=True)
 class FittedMlpText(FittedText):
-    """A text space without a head, and the MLP that refines where it places cells."""
+    """A text space without a head, followed by an MLP."""
 
     mlp: Mlp = field(kw_only=True)
 
     @property
     def n_components(self) -> int:
-        """All dimensions after the MLP."""
+        """All dimensions of the MLP's output."""
         return self.mlp.dim
 
     def finish(self, z: Float32Matrix, empty: BoolVector) -> Placed:
-        """Return (n_cells, dim) unit vectors of the space as the MLP places them."""
+        """Return (n_cells, dim) unit vectors of the space after the MLP."""
         return super().finish(self.mlp(z), empty)
 
 
 def fit_mlp_text(
     space: CellSpace, sample: Sample, counts: Int64Vector | None = None, carry: bool = True
 ) -> FittedText:
-    """Fit a text space without a head, and an MLP to it if there is more than one label.
+    """Fit a text space without a head, and an MLP on it if there is more than one label.
 
     Parameters
     ----------

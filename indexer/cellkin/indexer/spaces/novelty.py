@@ -1,4 +1,4 @@
-"""What a readout calls unknown by: how well the reference's own cells fit their labels."""
+"""Fit the statistics of novelty: how well the reference's own cells fit their labels."""
 
 from dataclasses import replace
 
@@ -15,36 +15,36 @@ from cellkin.space.vectors import unit_rows
 _RIDGE = 0.3
 _SHRINKAGE = 10
 _LEAST_DEVIATION = 0.02
-# Made cells and cells of one kind are alike in length; a tenth more or less is no news.
+# Simulated cells and cells of one type have similar lengths; a tenth of a difference is normal.
 _LEAST_LENGTH_DEVIATION = 0.1
 _BLOCK = 1024
 
 
 def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> tuple[Readout, Float32Vector]:
-    """Learn how well cells of each label fit it, and how near others are, from the sample itself.
+    """Estimate from the sample itself how well cells of each label fit it, and how near others are.
 
-    Cells know their own label, and fit it the better the fewer they are. That is wanted: seen from
-    other donors a label of a few cells would fit badly and vary much, and whatever is unknown would
-    pass for it.
+    Cells took part in the fit of their own label, and fit it the better the fewer they are. That is
+    wanted: measured on other donors a label of few cells would fit badly and vary much, and unknown
+    cells would be taken for it.
 
     Parameters
     ----------
     readout
-        A draft.
+        A readout before calibration.
     placed
-        The sample, as the space places it.
+        The placed sample.
     sample
         The labelled cells.
 
     Returns
     -------
     readout
-        The draft with the means and deviations.
+        The same with means and deviations.
     own
-        (n_cells,) float32, the novelty of the sample's cells in it.
+        (n_cells,) float32, the novelty of the sample's cells.
     """
     by_fit = len(readout.discriminants) > 0
-    # Where neighbors count, the nearest of a cell of the sample is itself.
+    # The nearest neighbor of a cell of the sample is the cell itself.
     others = np.empty((sample.n_cells, 0), np.float32)
     if not by_fit:
         compared = neighbor_vectors(placed.z, readout.n_components)
@@ -58,7 +58,7 @@ def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> tuple[Read
     pooled = squares.sum(axis=1, keepdims=True) / counts.sum()
     deviations = np.sqrt((squares + _SHRINKAGE * pooled) / (counts + _SHRINKAGE))
     if by_fit:
-        # Measured within labels, a length tells unknown cells from known worse (ADR 19).
+        # Lengths standardized within labels separate unknown cells less well (ADR 19).
         means[-1], deviations[-1] = close[-1].mean(), max(close[-1].std(), _LEAST_LENGTH_DEVIATION)
     learned = replace(
         readout,
@@ -69,20 +69,20 @@ def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> tuple[Read
 
 
 def discriminants(z: Float32Matrix, sample: Sample) -> Float32Matrix:
-    """Fit the least squares of being of a label or not, every label with the same weight.
+    """Fit one-against-rest least squares, every label with the same weight.
 
     Parameters
     ----------
     z
-        (n_cells, dim) float32, as the space places the sample.
+        (n_cells, dim) float32, the placed sample.
     sample
         The labelled cells.
 
     Returns
     -------
     Float32Matrix
-        (n_labels, dim) float32 coefficients, shrunk. There are no constants, for what is compared
-        with the label's own cells needs none.
+        (n_labels, dim) float32 coefficients, shrunk. There are no intercepts: scores are only
+        compared with those of the label's own cells.
     """
     counts, n = sample.counts(), sample.n_labels
     means = np.zeros((n, z.shape[1]))
@@ -97,7 +97,7 @@ def discriminants(z: Float32Matrix, sample: Sample) -> Float32Matrix:
 
 
 def mean_directions(vectors: Float32Matrix, sample: Sample) -> Float32Matrix:
-    """Return (n_labels, dim) float32 unit rows, the mean of each label's (n_cells, dim) vectors."""
+    """Return (n_labels, dim) float32 unit rows: mean directions of (n_cells, dim) vectors."""
     sums = np.zeros((sample.n_labels, vectors.shape[1]))
     np.add.at(sums, sample.labels, vectors)
     return unit_rows((sums / sample.counts()[:, None]).astype(np.float32))
@@ -106,7 +106,7 @@ def mean_directions(vectors: Float32Matrix, sample: Sample) -> Float32Matrix:
 def nearest(
     queries: Float32Matrix, reference: Float32Matrix, k: int
 ) -> tuple[Float32Matrix, Int64Vector]:
-    """Return the (n, k) cosines and rows of the nearest reference cells, best first, exactly."""
+    """Return the (n, k) cosines and rows of the exactly nearest reference cells, best first."""
     k = min(k, len(reference))
     similarities = np.empty((len(queries), k), np.float32)
     neighbors = np.empty((len(queries), k), np.int64)

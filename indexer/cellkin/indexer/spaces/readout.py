@@ -1,8 +1,8 @@
-"""Fit a readout: what labels are read by, how sure that is, and what is unknown.
+"""Fit the classifier of a cell space: evidence, calibrated probability, limit of novelty.
 
-Everything that judges is measured on cells that had no part in the fit: parts of the reference, by
-donor where it has donors, are held out in turn, and space, head, regression and prototypes are
-fitted anew without them.
+All of it is measured on cells that had no part in the fit: folds of the reference, by donor if it
+has donors, are held out in turn, and space, head, regression and prototypes are fitted again
+without them.
 """
 
 from collections.abc import Callable
@@ -40,25 +40,26 @@ MIXES = {
     "contrast": (0.0, 0.0, 1.0, 0.0),
     "logistic": (0.0, 0.0, 0.0, 1.0),
 }
-"""Mixes of evidence to choose from; the first is taken unless another is clearly better."""
+"""Weights of the kinds of evidence; the first unless another is clearly better."""
 _CLEARLY = 0.03
-# Standard errors of the number of cells more that are right.
+# Standard errors of the number of additional correct cells.
 _SURELY = 2.0
 _SHARPNESS = (0.2, 8.0)
 _ENOUGH_CELLS = 5
-# How many times the wanted share of false alarms is beyond the limit among cells held out: donors
-# are held out from fewer donors than a query meets, parts of one donor from that very donor. Of few
-# cells of a few donors the limit varies so much that half the share is aimed at (ADR 20).
+# The share of held-out cells beyond the limit, relative to the wanted share of false alarms.
+# Held-out donors are compared with fewer donors than a query, parts of a donor with that same
+# donor. With few cells of several donors the limit varies so much that half the share is used
+# (ADR 20).
 _SEVERAL_BATCHES = 1.2
 _SEVERAL_BATCHES_OF_FEW = 0.5
 _FEW_CELLS, _MANY_CELLS = 300, 1000
 _ONE_BATCH = 0.25
-# And how many times among the reference's own cells at most: they fit best.
+# The same for the reference's own cells, which fit best: an upper bound.
 _OWN_CELLS = 0.7
-# Half of the known cells being so many deviations farther than the reference's own, its own cells
-# say nothing of others.
+# If the median held-out cell is so many deviations farther than the reference's own cells, these
+# say nothing about other cells.
 _MUCH_FARTHER = 1.0
-# Of fewer cells the limit is that of one or two.
+# With fewer cells the limit is determined by one or two of them.
 _ENOUGH_HELD_OUT = 150
 
 
@@ -67,18 +68,18 @@ class FittedSpace(Protocol):
 
     @property
     def n_components(self) -> int:
-        """Leading dimensions that neighbors are compared in."""
+        """Number of leading dimensions in which neighbors are searched."""
 
     @property
     def coefficients(self) -> Float32Matrix:
-        """(n_labels, dim) of a logistic regression, or of 0 rows."""
+        """(n_labels, dim) coefficients of a logistic regression, or 0 rows."""
 
     @property
     def intercepts(self) -> Float32Vector:
-        """(n_labels,) of it."""
+        """(n_labels,) intercepts of it."""
 
     def place(self, cells: CsrMatrix) -> Placed:
-        """Place cells over the genes of the sample."""
+        """Place cells; columns are the genes of the sample."""
 
 
 FitSpace = Callable[[Sample], FittedSpace]
@@ -86,18 +87,18 @@ FitSpace = Callable[[Sample], FittedSpace]
 
 @dataclass(frozen=True)
 class Votes:
-    """How neighbors vote, and what is asked of a label.
+    """Settings of votes and of unknown cells.
 
     Parameters
     ----------
     k, n_novelty
-        Neighbors that vote, and those that say how far a cell is.
+        Number of neighbors for votes and for novelty.
     epsilon, class_balance
         See `cellkin.space.readout.Readout`.
     false_alarms
-        The share of known cells that may be called too far.
+        The accepted share of known cells beyond the limit of novelty.
     min_probability
-        A label less probable than this is not claimed.
+        Cells with a lower probability are unknown.
     """
 
     k: int = 10
@@ -110,20 +111,20 @@ class Votes:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What cells that were held out were told.
+    """Predictions for held-out cells.
 
     Parameters
     ----------
     truth
         (n_cells,) int32 labels.
     kinds
-        By `KINDS`, (n_cells, n_labels) float64, or of 0 rows.
+        For each of `KINDS`, (n_cells, n_labels) float64 probabilities, or 0 rows.
     far
-        (n_cells,) float64 novelty, by the statistics of the part each was read by.
+        (n_cells,) float64 novelty, by the statistics of the fold's fit.
     batches
         (n_cells,) int32.
     n_left
-        (n_cells,) int64, cells of the same label that each was read by.
+        (n_cells,) int64, cells of the same label in the fold's fit.
     """
 
     truth: Int32Vector
@@ -134,10 +135,10 @@ class HeldOut:
 
 
 def ceilings(counts: Int64Vector) -> Float32Vector:
-    """Return (n_labels,) float32, the most that a probability may be: n / (n + 1) of few cells.
+    """Return (n_labels,) float32 upper bounds of probabilities: n / (n + 1) for n < enough cells.
 
-    Of these none is left to compare with where some are held out, so nothing says how sure they
-    are. Empty where all labels have enough cells.
+    If some of these are held out hardly any are left to compare with, so their probabilities cannot
+    be calibrated. Empty if all labels have enough cells.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ def ceilings(counts: Int64Vector) -> Float32Vector:
 
 
 def draft(fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refine: bool) -> Readout:
-    """Return the readout of placed cells, before anything is calibrated.
+    """Return a readout before calibration.
 
     Parameters
     ----------
@@ -160,11 +161,11 @@ def draft(fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refin
     sample
         The cells it was fitted to.
     placed
-        The same, as it places them.
+        The same cells, placed.
     how
-        What is asked.
+        Settings.
     refine
-        Whether the space's head is part of the evidence; where it has none, it is not.
+        Whether the space's head, if it has one, is part of the evidence.
     """
     z, n = placed.z, sample.n_labels
     nothing = np.empty((n, 0), np.float32)
@@ -192,14 +193,14 @@ def draft(fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refin
 
 @dataclass(frozen=True)
 class Trained:
-    """A part of a sample that others are read by.
+    """A space and a readout fitted to a part of a sample.
 
     Parameters
     ----------
     sample
         The part.
     fitted, readout
-        The space that was fitted to it, and a draft with its novelty.
+        The space, and the readout before calibration, with statistics of novelty.
     vectors
         (n_cells, n_components) float32, its cells as neighbors.
     """
@@ -218,7 +219,7 @@ class Trained:
         return cls(train, fitted, readout, neighbor_vectors(placed.z, readout.n_components))
 
     def read(self, asked: Placed) -> Labels:
-        """Read the labels of cells that its space has placed."""
+        """Predict the labels of placed cells."""
         compared = neighbor_vectors(asked.z, self.readout.n_components)
         similarities, neighbors = nearest(compared, self.vectors, self.readout.n_neighbors)
         voted, counts = self.sample.labels[neighbors], self.sample.counts()
@@ -226,16 +227,16 @@ class Trained:
 
 
 Also: TypeAlias = Callable[[Trained, Sample, Int64Vector], None]
-"""Is shown every part that is read by, the whole sample, and the rows held out of the part."""
+"""Called for each fold with the fit, the whole sample, and the rows held out."""
 
 
 def hold_out(
     sample: Sample, fit: FitSpace, how: Votes, refine: bool = True, also: Also | None = None
 ) -> HeldOut:
-    """Hold parts of the sample out in turn, and read their labels from the rest.
+    """Hold folds of the sample out in turn, and predict their labels by the rest.
 
-    Cells are not asked where the rest has hardly any of their label (less than 5, and less than
-    half of all): it would be judged what no reference is that has them. Donors often differ so.
+    Cells are left out if the rest has hardly any of their label (less than 5, and less than half of
+    all), as is common with donors: the result would not apply to a reference that has them.
     """
     truth, batches, tables = [np.empty(0, np.int32)], [np.empty(0, np.int32)], []
     n_left = [np.empty(0, np.int64)]
@@ -271,7 +272,7 @@ def hold_out(
 def calibrate(
     readout: Readout, held: HeldOut, own: Float32Vector, counts: Int64Vector, how: Votes
 ) -> tuple[Readout, dict[str, float]]:
-    """Choose the mix of evidence, its sharpness, and the limit beyond which a cell is unknown.
+    """Choose weights of the evidence, sharpness, and the limit of novelty.
 
     Parameters
     ----------
@@ -284,14 +285,14 @@ def calibrate(
     counts
         (n_labels,) int64 cells of each label in the sample.
     how
-        What is asked.
+        Settings.
 
     Returns
     -------
     readout
         The calibrated readout.
     macro_f1
-        By name of the mix, its macro-F1 on the cells held out.
+        By name of the mix, its macro-F1 on the held-out cells.
     """
     f1, right = {}, {}
     for name, weights in MIXES.items():
@@ -301,7 +302,7 @@ def calibrate(
             winners = combine(held.kinds, mix / mix.sum(), 1.0).argmax(axis=1)
             f1[name] = float(macro_f1(confusion(held.truth, winners, len(counts))))
             right[name] = winners == held.truth
-    # Types of a few cells move the macro-F1 by whole hundredths: it alone would choose by chance.
+    # Labels of few cells change macro-F1 by hundredths, so by itself it would choose at random.
     clear = {
         name: value
         for name, value in f1.items()
@@ -322,31 +323,31 @@ def calibrate(
 
 
 def _surely_better(right: BoolVector, usual: BoolVector) -> bool:
-    """Return whether more cells are right than by the usual mix, by more than chance explains."""
+    """Return whether significantly more cells are correct than with the usual mix."""
     gained, lost = int((right & ~usual).sum()), int((usual & ~right).sum())
     return gained - lost > _SURELY * float(np.sqrt(gained + lost))
 
 
 def _limit(held: HeldOut, own: Float32Vector, false_alarms: float) -> float:
-    """Return the novelty that a share of known cells is beyond."""
+    """Return the novelty that a given share of known cells exceeds."""
     times = _ONE_BATCH
     if held.batches.any():
         sizes, ends = np.log([_FEW_CELLS, _MANY_CELLS]), (_SEVERAL_BATCHES_OF_FEW, _SEVERAL_BATCHES)
         times = float(np.interp(np.log(len(held.far)), sizes, ends))
-    # Read by two or three cells of its label a cell is far from them: of few cells in all, the
-    # limit would be beyond whatever is unknown.
+    # With two or three cells of its label in the fit a cell is far from them; in a small sample
+    # such cells would raise the limit above all unknown cells.
     enough = held.n_left >= _ENOUGH_CELLS
     far = held.far[enough] if enough.any() else held.far
     beyond = false_alarms * times
-    # In the spaces of few dimensions that parts of a small reference span, cells look less novel
-    # than in that of the whole: such a limit is raised to what its own cells ask for.
+    # Folds of a small reference span few dimensions, in which cells look less novel than in the
+    # whole space: the limit is raised to that of the reference's own cells.
     own_limit = float(np.quantile(own, 1 - false_alarms * _OWN_CELLS))
-    # Of few cells the share cannot be met exactly: rather fewer are beyond than more.
+    # With few cells the share cannot be met exactly: rather fewer exceed the limit than more.
     return max(float(np.quantile(far, 1 - beyond, method="higher")), own_limit)
 
 
 def _sharpness(held: HeldOut, mix: npt.NDArray[np.float64]) -> float:
-    """Return the sharpness by which the truth is most likely; 1 where all are of one label."""
+    """Return the sharpness of maximum likelihood; 1 if all cells are of one label."""
     if len(np.unique(held.truth)) < 2:
         return 1.0
     rows = np.arange(len(held.truth))
@@ -360,14 +361,14 @@ def _sharpness(held: HeldOut, mix: npt.NDArray[np.float64]) -> float:
 
 
 def probability_report(held: HeldOut, readout: Readout) -> dict[str, Any]:
-    """Return the reliability of calibrated probabilities on the cells that were held out.
+    """Return the reliability of calibrated probabilities on held-out cells.
 
     Returns
     -------
     dict
-        ``ece``, the expected calibration error; ``accuracy``; ``reliability``, by bin of equal
-        width the number of cells, their mean probability and their accuracy, empty bins left out;
-        ``novelty_note``, see `novelty_note`.
+        ``ece``, the expected calibration error; ``accuracy``; ``reliability``, for each bin that is
+        not empty the number of cells, their mean probability and accuracy; ``novelty_note``, see
+        `novelty_note`.
     """
     chances = combine(held.kinds, readout.mix, readout.sharpness)
     right = chances.argmax(axis=1) == held.truth
@@ -381,9 +382,9 @@ def probability_report(held: HeldOut, readout: Readout) -> dict[str, Any]:
 
 
 def novelty_note(held: HeldOut) -> str:
-    """Say why a limit of novelty finds few unknown cells, or nothing where it may be trusted.
+    """Say why the limit of novelty finds few unknown cells; empty if it can be trusted.
 
-    Such a limit is high: known cells are not called unknown for it.
+    Such a limit is too high, so known cells are not affected.
     """
     n, off = len(held.far), float(np.median(held.far))
     if off > _MUCH_FARTHER:
@@ -403,7 +404,7 @@ def novelty_note(held: HeldOut) -> str:
 def _spread(
     table: npt.NDArray[np.float64], columns: Int64Vector, n: int
 ) -> npt.NDArray[np.float64]:
-    """Return a table over some labels as one over all: those that are missing have nothing."""
+    """Return a table over some labels as one over all, with zeros for the others."""
     if not table.shape[1]:
         return table
     spread = np.zeros((len(table), n), table.dtype)

@@ -22,9 +22,9 @@ class Sample:
     labels
         (n_cells,) int32 into ``label_names``.
     label_names
-        The subtypes, ascending; each has at least one cell.
+        Names of the labels, ascending; each has at least one cell.
     batches
-        (n_cells,) int32, donor or batch; all 0 where none are known.
+        (n_cells,) int32, donor or batch; all 0 if unknown.
     """
 
     cells: CsrMatrix
@@ -35,12 +35,12 @@ class Sample:
 
     @property
     def n_cells(self) -> int:
-        """Cells of the sample."""
+        """Number of cells."""
         return len(self.labels)
 
     @property
     def n_labels(self) -> int:
-        """Subtypes."""
+        """Number of labels."""
         return len(self.label_names)
 
     def counts(self) -> Int64Vector:
@@ -48,7 +48,7 @@ class Sample:
         return np.bincount(self.labels, minlength=self.n_labels)
 
     def take(self, rows: Int64Vector) -> "Sample":
-        """Return some of the cells; labels none of them has are dropped."""
+        """Return some of the cells; labels without cells are dropped."""
         kept, labels = np.unique(self.labels[rows], return_inverse=True)
         names = [self.label_names[i] for i in kept]
         _, batches = np.unique(self.batches[rows], return_inverse=True)
@@ -59,14 +59,14 @@ class Sample:
 
 
 def balanced(labels: Int32Vector, n_cells: int, seed: int = 0) -> Int64Vector:
-    """Choose cells so that rare labels are kept whole and common ones share the rest evenly.
+    """Choose cells such that rare labels are kept whole and all others get equal shares.
 
     Parameters
     ----------
     labels
         (n,) int32.
     n_cells
-        Cells wanted; all if there are no more.
+        Number of cells; all are chosen if there are no more.
     seed
         Of the draw.
 
@@ -78,7 +78,7 @@ def balanced(labels: Int32Vector, n_cells: int, seed: int = 0) -> Int64Vector:
     if len(labels) <= n_cells:
         return np.arange(len(labels))
     counts = np.bincount(labels)
-    # The largest equal quota that fits: sorted by size, the labels below it are kept whole.
+    # The largest quota per label that fits; labels of fewer cells are kept whole.
     sizes = np.sort(counts[counts > 0])
     kept = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     quotas = (n_cells - kept) // np.arange(len(sizes), 0, -1)
@@ -91,21 +91,21 @@ def balanced(labels: Int32Vector, n_cells: int, seed: int = 0) -> Int64Vector:
 
 
 def folds(sample: Sample, at_most: int = 5, seed: int = 0) -> list[Int64Vector]:
-    """Cut the cells into parts to be held out in turn: by batch where there are any.
+    """Split the cells into folds to be held out in turn, by batch if there are several.
 
     Parameters
     ----------
     sample
         The cells.
     at_most
-        Parts; more batches than that are joined, fewer than two give stratified parts.
+        Number of folds; more batches than that are joined, a single one gives stratified folds.
     seed
         Of the draw.
 
     Returns
     -------
     list
-        Rows of each part, ascending.
+        Rows of each fold, ascending.
     """
     n_batches = int(sample.batches.max()) + 1
     if n_batches >= 2:

@@ -1,4 +1,4 @@
-"""Fit a text space: how much each gene counts, and the head that refines where cells lie."""
+"""Fit a text space: the weights of genes, the center, and the head."""
 
 from dataclasses import dataclass, replace
 
@@ -17,17 +17,17 @@ from cellkin.space.vectors import NearestMeasured
 
 _LEAST_CELLS = 3
 _NOISE = 1e-3
-# The steps of the training draw each of these about nine times.
+# Training draws each of these cells about nine times.
 _VIEW_CELLS = 5_000
 _N_VIEWS = 4
 
 
 def label_dispersion(sample: Sample) -> Float32Vector:
-    """Return how well each gene tells labels apart: ``eta^2 = B / (B + W + 0.001)``.
+    """Return how well each gene separates the labels: ``eta^2 = B / (B + W + 0.001)``.
 
-    ``B`` is the variance of the labels' means of log expression, labels weighing alike, and ``W``
-    the mean variance within labels. Labels of fewer than 3 cells have no part in it, unless fewer
-    than two labels would be left.
+    ``B`` is the variance of the labels' means of log expression, all labels with the same weight,
+    and ``W`` the mean variance within labels. Labels with fewer than 3 cells are ignored, unless
+    fewer than two labels would be left.
 
     Returns
     -------
@@ -36,7 +36,7 @@ def label_dispersion(sample: Sample) -> Float32Vector:
     """
     logs = log_expression(sample.cells)
     counts = sample.counts()
-    # Between the means of one label there is no variance: no gene would weigh anything.
+    # With a single label there is no variance between means: all weights would be 0.
     enough = np.flatnonzero(counts >= min(_LEAST_CELLS, np.sort(counts)[-2:][0]))
     one_hot = sp.csr_matrix(
         (1.0 / counts[sample.labels], (sample.labels, np.arange(sample.n_cells))),
@@ -55,11 +55,11 @@ class FittedText:
     Parameters
     ----------
     space
-        The space, its centre the estimated mean of the reference.
+        The space; its center is the estimated mean of the reference.
     gene_ids
-        (n_genes,) int64 NCBI GeneIDs of the columns that `place` takes.
+        (n_genes,) int64 NCBI GeneIDs of the columns of `place`.
     nearest
-        The nearest measured genes of all others, where weights were carried by them.
+        The nearest measured genes of all others, if weights were imputed from them.
     """
 
     space: CellSpace
@@ -68,26 +68,26 @@ class FittedText:
 
     @property
     def n_components(self) -> int:
-        """All dimensions: neighbors are compared as the head places cells."""
+        """All dimensions after the head."""
         return self.space.dim
 
     @property
     def coefficients(self) -> Float32Matrix:
-        """No logistic regression: of 0 rows."""
+        """There is no logistic regression: 0 rows."""
         return np.empty((0, self.n_components), np.float32)
 
     @property
     def intercepts(self) -> Float32Vector:
-        """No logistic regression: of 0 rows."""
+        """There is no logistic regression: 0 rows."""
         return np.empty(0, np.float32)
 
     def place(self, cells: CsrMatrix) -> Placed:
-        """Place cells over the genes of the sample."""
+        """Place cells; columns are the genes of the sample."""
         means, empty = self.means(cells)
         return self.finish(place_means(means, self.space), empty)
 
     def finish(self, z: Float32Matrix, empty: BoolVector) -> Placed:
-        """Return (n_cells, dim) unit vectors of the space as placed cells, the empty ones at 0."""
+        """Return placed cells for (n_cells, dim) unit vectors, with zeros for empty cells."""
         z[empty] = 0
         return Placed(z, empty)
 
@@ -100,28 +100,28 @@ class FittedText:
 def fit_text(
     space: CellSpace, sample: Sample, counts: Int64Vector | None = None, carry: bool = True
 ) -> FittedText:
-    """Fit the weights, centre and head that the recipe of a space asks for.
+    """Fit the weights, center and head of a space's recipe.
 
     Parameters
     ----------
     space
-        A space with gene vectors; weights that do not depend on labels are fitted already.
+        A space with gene vectors, and weights if they do not depend on labels.
     sample
         The labelled cells.
     counts
-        (n_labels,) int64 cells of each label in the whole reference, which the centre is the mean
-        of; None where the sample is all of it.
+        (n_labels,) int64 cells of each label in the whole reference, whose mean is the center;
+        None if the sample is the whole reference.
     carry
-        Whether genes that the sample lacks get the weights of others, which takes most of the time
-        and is for nothing where only cells of the same genes are placed.
+        Whether weights of genes that the sample lacks are imputed. This takes most of the time, and
+        is of no use if only cells with the same genes are placed.
 
     Raises
     ------
     InvalidArgumentError
-        If the head is trained by views and the cells are no counts; see `molecules`.
+        If the head is trained on thinned cells and the values are not counts; see `molecules`.
     """
     recipe, nearest = space.recipe, None
-    # Of one label no gene tells anything: all weigh alike.
+    # With a single label all genes have the same weight.
     if recipe.gene_weighting == "eta2" and sample.n_labels > 1:
         rows = space.rows_of(sample.gene_ids)
         met = np.flatnonzero(rows >= 0)
@@ -147,13 +147,13 @@ def fit_text(
         head = fit_head((means - space.center)[~empty], sample.labels[~empty])
     elif recipe.head == "nt-xent" and (views := _views(fitted, sample.cells)).shape[1] > 1:
         head = fit_view_head(views)
-    else:  # or there is nothing to be drawn apart
+    else:  # no head, or nothing to separate
         return fitted
     return replace(fitted, space=replace(space, head=head))
 
 
 def _views(fitted: FittedText, cells: CsrMatrix) -> npt.NDArray[np.float32]:
-    """Return (n_views, n_cells, dim) centered means of thinned cells that are empty in no view."""
+    """Return (n_views, n_cells, dim) centered means of thinned cells, without empty cells."""
     rng = np.random.default_rng(0)
     drawn = np.sort(rng.permutation(cells.shape[0])[:_VIEW_CELLS])
     counts = molecules(cells[drawn])

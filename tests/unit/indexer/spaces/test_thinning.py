@@ -65,5 +65,5 @@ def test_empty_cells_and_stored_zeros_are_no_error() -> None:
 
 def test_what_is_no_count_is_refused() -> None:
     smooth = sp.csr_matrix(np.random.default_rng(0).gamma(1.0, 2.0, (20, 50)))
-    with pytest.raises(InvalidArgumentError, match=r"are no multiples .* raw counts"):
+    with pytest.raises(InvalidArgumentError, match=r"are not multiples .* raw counts"):
         molecules(smooth)
