@@ -147,9 +147,12 @@ class Store:
         ------
         NotFoundError
             If there is no store.
+        InvalidArgumentError
+            If the URI names a file or an unknown kind of place.
         UnavailableError
             If that cannot be found out now.
         """
+        _refuse_file(uri)
         store = cls(uri, files_at(uri))
         if not store.catalog.is_there():
             raise NotFoundError(
@@ -173,11 +176,10 @@ class Store:
         """
         files = files_at(uri)
         files.require_safe_writers()
-        if "://" not in uri or uri.startswith("file://"):
-            root = local_root(uri)
-            if root.exists() and not root.is_dir():
-                raise InvalidArgumentError(f"store {uri} is a file; give a folder")
-            root.mkdir(parents=True, exist_ok=True)
+        _refuse_file(uri)
+        if _is_local(uri):
+            with writing(f"store {uri}"):
+                local_root(uri).mkdir(parents=True, exist_ok=True)
         store = cls(uri, files)
         if not store.catalog.is_there():
             store.catalog.create()
@@ -302,7 +304,7 @@ class Store:
 
     def _folder(self) -> Path | None:
         """Return the folder of this machine that it is; None for an object store."""
-        local = "://" not in self.uri or self.uri.startswith("file://")
+        local = _is_local(self.uri)
         return local_root(self.uri) if local else None
 
     @property
@@ -407,3 +409,12 @@ class Staging:
         column = pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), self._dim))
         with writing(self._what):
             self._table.add(pa.table([pa.array(text_sha256), column], schema=self._table.schema))
+
+
+def _is_local(uri: str) -> bool:
+    return "://" not in uri or uri.startswith("file://")
+
+
+def _refuse_file(uri: str) -> None:
+    if _is_local(uri) and local_root(uri).is_file():
+        raise InvalidArgumentError(f"store {uri} is a file; give a folder")

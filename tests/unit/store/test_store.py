@@ -73,9 +73,13 @@ def test_a_store_that_is_not_there(tmp_path: Path) -> None:
         NotFoundError, match=r"no cellkin store at .*; make one with `cellkin genes"
     ):
         Store.open(str(tmp_path / "nothing"))
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(InvalidArgumentError, match="is a file; give a folder"):
-        Store.create(str(tmp_path / "file"))
+
+
+def test_a_file_is_no_store(tmp_path: Path) -> None:
+    (tmp_path / "s").touch()
+    for use in (Store.open, Store.create):
+        with pytest.raises(InvalidArgumentError, match="is a file; give a folder"):
+            use(str(tmp_path / "s"))
 
 
 def test_the_digest_does_not_depend_on_chunks() -> None:
