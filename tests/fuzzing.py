@@ -4,6 +4,7 @@ A request goes through the edge as it does when it comes by the network: parsed 
 admitted, answered, its answer or status serialized.
 """
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,11 +19,14 @@ from google.rpc import error_details_pb2, status_pb2
 
 from cellkin.server.catalog import CatalogService
 from cellkin.server.cells import CellService
-from cellkin.server.edge import Edge, Lanes
+from cellkin.server.edge import Edge, Lanes, Shares
+from cellkin.server.exchange import Patience
 from cellkin.server.genes import GeneService
-from cellkin.server.lanes import Lane, Turnstile
+from cellkin.server.lanes import Lane, Places
 from cellkin.server.library import Library
+from cellkin.server.methods import Handlers
 from cellkin.server.metrics import Metrics
+from cellkin.server.security import Access
 from cellkin.server.text_models import TextModels
 from cellkin.server.traces import NoTracer
 from cellkin.store.store import Store
@@ -68,20 +72,32 @@ class Refused(Exception):
 class Context:
     """The transport's side of one call."""
 
-    def __init__(self) -> None:
-        self.status: Any = None
+    def __init__(self, messages: list[bytes]) -> None:
+        self._messages = iter(messages)
+        self.code: Any = None
+        self.details = ""
+        self.trailing_metadata: tuple[tuple[str, bytes], ...] = ()
 
     def peer(self) -> str:
         return "ipv4:127.0.0.1:1"
 
-    def is_active(self) -> bool:
-        return True
+    def invocation_metadata(self) -> tuple[tuple[str, str], ...]:
+        return ()
 
     def time_remaining(self) -> None:
         return None
 
-    def abort_with_status(self, status: Any) -> NoReturn:
-        self.status = status
+    async def read(self) -> Any:
+        return next(self._messages, grpc.aio.EOF)
+
+    async def write(self, message: bytes) -> None:
+        assert isinstance(message, bytes)
+
+    def add_done_callback(self, callback: Callable[["Context"], None]) -> None:
+        callback(self)
+
+    async def abort(self, code: Any, details: str, metadata: Any) -> NoReturn:
+        self.code, self.details, self.trailing_metadata = code, details, metadata
         raise Refused
 
 
@@ -89,11 +105,20 @@ class Harness:
     """The services of a store behind the edge."""
 
     def __init__(self, store: Path) -> None:
-        metrics = Metrics()
-        self.library = Library(Store.open(str(store)), 1.0, 32, metrics, 2)
-        lanes = Lanes(*(Lane(name, 1, 1000) for name in ("requests", "streams", "control")))
-        self._edge = Edge(lanes, Turnstile(100), None, metrics, NoTracer())
-        self._handlers: dict[str, Any] = {}
+        self._metrics = Metrics()
+        self.library = Library(Store.open(str(store)), 1.0, 32, self._metrics, 2)
+        self._loop = asyncio.new_event_loop()
+        self._edge = self._loop.run_until_complete(self._make_edge())
+
+    async def _make_edge(self) -> Edge:
+        lanes = Lanes(
+            *(Lane(name, 1, 1000, None, 1) for name in ("requests", "streams", "control"))
+        )
+        shares = Shares(*(Places(noun, None, 100) for noun in ("requests", "streams", "checks")))
+        patience = Patience(20, 20, 20)
+        access = Access(None, "local")
+        edge = Edge(lanes, shares, patience, access, self._metrics, NoTracer(), log_requests=False)
+        handlers = Handlers()
         for service, add in (
             (
                 CatalogService(self.library),
@@ -108,46 +133,40 @@ class Harness:
                 gene_service_pb2_grpc.add_GeneServiceServicer_to_server,
             ),
         ):
-            add(service, self)
-
-    def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        for handler in handlers:
-            self._handlers |= dict(handler._method_handlers)
-
-    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
-        self._handlers |= {f"/{service}/{name}": handler for name, handler in handlers.items()}
+            add(service, handlers)
+        for name, handler in handlers.found.items():
+            edge.add(name, handler)
+        return edge
 
     def send(self, method: str, messages: list[bytes]) -> Any:
-        """Send messages to a method; return the status it ended with, None where that is success.
+        """Send messages to a method; return how it ended, None where that is success.
 
         Raises
         ------
         AssertionError
             If it ended otherwise than a request may: without a reason, or by a bug.
         """
-        details: Any = type("Details", (), {"method": method, "invocation_metadata": ()})()
-        handler = self._edge.intercept_service(lambda _: self._handlers[method], details)
-        context = Context()
+        details: Any = type("Details", (), {"method": method})()
+        handler: Any = self._edge.service(details)
+        context = Context(messages)
+        answer = handler.stream_stream or handler.stream_unary
         with contextlib.suppress(Refused):
-            if METHODS[method].client_streaming:
-                for answer in handler.stream_stream(iter(messages), context):
-                    handler.response_serializer(answer)
-            else:
-                handler.response_serializer(handler.unary_unary(messages[0], context))
-        if context.status is not None:
-            _check_typed(context.status)
-        return context.status
+            self._loop.run_until_complete(answer(None, context))
+        if context.code is None:
+            return None
+        _check_typed(context)
+        return context
 
 
-def _check_typed(status: Any) -> None:
-    ((_, packed),) = status.trailing_metadata
+def _check_typed(ended: Context) -> None:
+    ((_, packed),) = ended.trailing_metadata
     rich = status_pb2.Status.FromString(packed)
     info = error_details_pb2.ErrorInfo()
-    assert rich.details[0].Unpack(info), status
+    assert rich.details[0].Unpack(info), rich
     assert info.domain == "cellkin"
     assert info.reason
     code = grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN
-    assert status.code not in code, f"{rich.message} (the log has it)"
+    assert ended.code not in code, f"{rich.message} (the log has it)"
     assert len(packed) < 8000
 
 

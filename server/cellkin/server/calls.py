@@ -4,14 +4,12 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-import grpc
-
 from cellkin.wire.errors import CancelledError, CellkinError, DeadlineExceededError
 
 _here = threading.local()
 
 
-@dataclass
+@dataclass(eq=False, slots=True)
 class Call:
     """One request, from its arrival to its answer.
 
@@ -21,8 +19,10 @@ class Call:
         ``/package.Service/Method``.
     arrived
         When it came, seconds of `time.perf_counter`.
-    context
-        The transport's view of it; None where the server asks itself.
+    deadline
+        When its caller stops waiting, on the same clock; None where there is no deadline.
+    left
+        Whether the caller gave it up; the edge says so.
     client
         Who asks: the name of the token, or the address of the connection.
     queue_s, compute_s
@@ -35,7 +35,8 @@ class Call:
 
     method: str
     arrived: float
-    context: grpc.ServicerContext | None = None
+    deadline: float | None = None
+    left: bool = False
     client: str = ""
     queue_s: float = 0.0
     compute_s: float = 0.0
@@ -44,21 +45,15 @@ class Call:
 
     def time_left_s(self) -> float | None:
         """Return the seconds until the deadline, None where there is none."""
-        if self.context is None:
-            return None
-        left: float | None = self.context.time_remaining()
-        return left
+        return None if self.deadline is None else self.deadline - time.perf_counter()
 
     def lost(self) -> CellkinError | None:
         """Say why nobody waits for the answer any more, None where somebody does."""
-        left = self.time_left_s()
-        if left is not None and left <= 0:
+        if self.deadline is not None and self.deadline <= time.perf_counter():
             return DeadlineExceededError(
                 "the deadline passed before the answer was ready; give it longer, or ask for less"
             )
-        if self.context is not None and not self.context.is_active():
-            return CancelledError("the caller gave the request up")
-        return None
+        return CancelledError("the caller gave the request up") if self.left else None
 
     def check(self) -> None:
         """Stop working on a request that nobody waits for.

@@ -1,6 +1,7 @@
 """The cell service: a cell's kin among the reference cells, and so its subtype."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import Any
 
 import grpc
 
@@ -28,38 +29,9 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
         predictions = query.predict_alone(request.cells)
         return wire.PredictSubtypesResponse(report=query.report(), predictions=predictions)
 
-    def StreamPredictSubtypes(  # the name of the RPC
-        self,
-        request_iterator: Iterator[wire.StreamPredictSubtypesRequest],
-        context: grpc.ServicerContext,
-    ) -> Iterator[wire.StreamPredictSubtypesResponse]:
-        """Label a stream of cells."""
-        first = next(request_iterator, wire.StreamPredictSubtypesRequest())
-        _require(
-            first.WhichOneof("payload") == "header", "the first message of a query is its header"
-        )
-        query = self._predict(first.header)
-        if query.requires_background:
-            second = next(request_iterator, wire.StreamPredictSubtypesRequest())
-            _require(
-                second.WhichOneof("payload") == "background",
-                "after a header with CENTER_QUERY comes the background",
-            )
-            query.set_background(second.background)
-        yield wire.StreamPredictSubtypesResponse(report=query.report())
-        may_begin = query.wants_background
-        for request in request_iterator:
-            if may_begin and request.WhichOneof("payload") == "background":
-                query.set_background(request.background)
-                yield wire.StreamPredictSubtypesResponse(report=query.report())
-            else:
-                _require(
-                    request.WhichOneof("payload") == "cells",
-                    "after the header every message is a block of cells, but for a background that "
-                    "the report asks for, which comes first",
-                )
-                yield wire.StreamPredictSubtypesResponse(predictions=query.predict(request.cells))
-            may_begin = False
+    def StreamPredictSubtypes(self, request_iterator: Any, context: Any) -> Any:
+        """Label a stream of cells, one message after the other; see `cellkin.server.methods`."""
+        return self._predict_stream()
 
     def SearchCells(  # the name of the RPC
         self, request: wire.SearchCellsRequest, context: grpc.ServicerContext
@@ -73,27 +45,9 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
             space=search.space,
         )
 
-    def StreamSearchCells(  # the name of the RPC
-        self,
-        request_iterator: Iterator[wire.StreamSearchCellsRequest],
-        context: grpc.ServicerContext,
-    ) -> Iterator[wire.StreamSearchCellsResponse]:
-        """Find the reference cells nearest to a stream of queries."""
-        first = next(request_iterator, wire.StreamSearchCellsRequest())
-        _require(
-            first.WhichOneof("payload") == "header", "the first message of a search is its header"
-        )
-        search = CellSearch(self._library, self._max_k, first.header)
-        report = wire.SearchReport(
-            versions=search.versions(), genes=search.match(), space=search.space
-        )
-        yield wire.StreamSearchCellsResponse(report=report)
-        for request in request_iterator:
-            _require(
-                request.WhichOneof("payload") == "queries",
-                "after the header every message is a block of queries",
-            )
-            yield wire.StreamSearchCellsResponse(hits=search.hits(request.queries))
+    def StreamSearchCells(self, request_iterator: Any, context: Any) -> Any:
+        """Find the reference cells nearest to a stream of queries; as `StreamPredictSubtypes`."""
+        return self._search_stream()
 
     def ExplainCell(  # the name of the RPC
         self, request: wire.ExplainCellRequest, context: grpc.ServicerContext
@@ -106,6 +60,62 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
     ) -> wire.GetCellsResponse:
         """Describe reference cells by their names."""
         return get_cells(self._library, request)
+
+    def _predict_stream(
+        self,
+    ) -> Generator[
+        wire.StreamPredictSubtypesResponse | None, wire.StreamPredictSubtypesRequest | None, None
+    ]:
+        first = (yield None) or wire.StreamPredictSubtypesRequest()
+        _require(
+            first.WhichOneof("payload") == "header", "the first message of a query is its header"
+        )
+        query = self._predict(first.header)
+        if query.requires_background:
+            second = (yield None) or wire.StreamPredictSubtypesRequest()
+            _require(
+                second.WhichOneof("payload") == "background",
+                "after a header with CENTER_QUERY comes the background",
+            )
+            query.set_background(second.background)
+        may_begin = query.wants_background
+        request = yield wire.StreamPredictSubtypesResponse(report=query.report())
+        while request is not None:
+            if may_begin and request.WhichOneof("payload") == "background":
+                query.set_background(request.background)
+                answer = wire.StreamPredictSubtypesResponse(report=query.report())
+            else:
+                _require(
+                    request.WhichOneof("payload") == "cells",
+                    "after the header every message is a block of cells, but for a background that "
+                    "the report asks for, which comes first",
+                )
+                answer = wire.StreamPredictSubtypesResponse(
+                    predictions=query.predict(request.cells)
+                )
+            may_begin = False
+            request = yield answer
+
+    def _search_stream(
+        self,
+    ) -> Generator[
+        wire.StreamSearchCellsResponse | None, wire.StreamSearchCellsRequest | None, None
+    ]:
+        first = (yield None) or wire.StreamSearchCellsRequest()
+        _require(
+            first.WhichOneof("payload") == "header", "the first message of a search is its header"
+        )
+        search = CellSearch(self._library, self._max_k, first.header)
+        report = wire.SearchReport(
+            versions=search.versions(), genes=search.match(), space=search.space
+        )
+        request = yield wire.StreamSearchCellsResponse(report=report)
+        while request is not None:
+            _require(
+                request.WhichOneof("payload") == "queries",
+                "after the header every message is a block of queries",
+            )
+            request = yield wire.StreamSearchCellsResponse(hits=search.hits(request.queries))
 
     def _predict(self, header: wire.QueryHeader) -> PredictionQuery:
         check_names(header.genes, MOST_GENES, "header.genes")

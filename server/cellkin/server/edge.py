@@ -1,28 +1,33 @@
 """The edge of the server: what every request passes before a service sees it, and after.
 
-In this order: a place in a lane or a refusal, the token and its role, the client's share, the
-message itself, the deadline; then the service; then the status, the counts, the trace, and for what
-changes the catalog a line in the audit log.
+All of it runs on an event loop, so that waiting holds no thread: for a request's message, for a
+stream's next one, for whoever reads slowly. A request passes in this order, and is refused at the
+first that it fails: the token and its role, the client's share, the wait for a thread; only then
+is its message waited for, and only with that it is given to a thread of its lane. Afterwards come
+its status, the counts, the trace, and for what changes the catalog a line in the audit log.
 """
 
+import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, NoReturn, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
-from google.protobuf.message import DecodeError
 
-from cellkin.server import calls
 from cellkin.server.calls import Call
-from cellkin.server.lanes import Lane, Turnstile
+from cellkin.server.exchange import Exchange, Patience, Vigil
+from cellkin.server.lanes import Lane, Places
+from cellkin.server.logs import log_request
+from cellkin.server.methods import Method
 from cellkin.server.metrics import Metrics
-from cellkin.server.security import ADMIN, READ, Tokens, require_role
-from cellkin.server.status import status_of
+from cellkin.server.security import ADMIN, READ, Access
 from cellkin.server.traces import Tracer
 from cellkin.wire.errors import (
+    CancelledError,
     CellkinError,
     InternalError,
     InvalidArgumentError,
@@ -37,7 +42,8 @@ _log = structlog.get_logger("cellkin.server")
 _audit = structlog.get_logger("cellkin.audit")
 _CATALOG = "/cellkin.v1.CatalogService/"
 _ADMIN_METHODS = frozenset(f"{_CATALOG}{n}" for n in ("SetAlias", "RetractVersion", "Reload"))
-_HEALTH = "/grpc.health.v1.Health/"
+_HEALTH = "/grpc.health."
+_REFLECTION = "/grpc.reflection."
 
 
 @dataclass(frozen=True)
@@ -49,9 +55,9 @@ class Lanes:
     work
         For requests that compute.
     streams
-        For streams, each of which holds one for as long as it is open.
+        For the messages of streams, which hold a thread only while one is worked on.
     control
-        For what must be answered under any load: the catalog, health, refusals.
+        For what must be answered under any load: the catalog.
     """
 
     work: Lane
@@ -63,32 +69,87 @@ class Lanes:
         return self.work, self.streams, self.control
 
 
-class Edge(grpc.ServerInterceptor):
+@dataclass(frozen=True)
+class Shares:
+    """What clients may have open.
+
+    Parameters
+    ----------
+    requests, streams
+        Of the services.
+    helpers
+        Of health and reflection, apart from both.
+    """
+
+    requests: Places
+    streams: Places
+    helpers: Places
+
+
+class Edge(grpc.GenericRpcHandler):
     """Takes requests in, and turns whatever a service answers or raises into their answers.
+
+    Made and used on an event loop.
 
     Parameters
     ----------
     lanes
         The threads.
-    turnstile
+    shares
         The clients' shares.
-    tokens
-        Who may ask; None lets anybody read, and this machine administer.
+    patience
+        How long requests may wait for their callers.
+    access
+        Who may ask for what.
     metrics, tracer
         Where requests are counted and traced.
+    log_requests
+        Whether each leaves a line in the log.
     """
 
     def __init__(
         self,
         lanes: Lanes,
-        turnstile: Turnstile,
-        tokens: Tokens | None,
+        shares: Shares,
+        patience: Patience,
+        access: Access,
         metrics: Metrics,
         tracer: Tracer,
+        log_requests: bool,
     ) -> None:
-        self._lanes, self._turnstile, self._tokens = lanes, turnstile, tokens
-        self._metrics, self._tracer = metrics, tracer
+        self._lanes, self._shares, self._access = lanes, shares, access
+        self._metrics, self._tracer, self._log_requests = metrics, tracer, log_requests
+        self._handlers: dict[str, Handler] = {}
+        self._vigil = Vigil(patience, self._may_go_on)
         self._draining = False
+
+    def add(self, name: str, handler: Handler) -> None:
+        """Serve a method.
+
+        To gRPC all of them take streams, for of others it waits for the message first.
+        """
+        takes, gives = bool(handler.request_streaming), bool(handler.response_streaming)
+        kinds = (
+            (handler.unary_unary, handler.unary_stream),
+            (handler.stream_unary, handler.stream_stream),
+        )
+        method = Method(
+            name, kinds[takes][gives], handler.request_deserializer, handler.response_serializer,
+            takes, gives, self._places(name, takes), self._lane(name, takes), _role(name),
+            lasts=name.startswith(_HEALTH),
+        )  # fmt: skip
+        make: Any = (
+            grpc.stream_stream_rpc_method_handler if gives else grpc.stream_unary_rpc_method_handler
+        )
+        self._handlers[name] = make(partial(self._answer, method))
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
+        """Return the handler of the method that was called, None where there is none."""
+        return self._handlers.get(handler_call_details.method)
+
+    async def watch(self) -> None:
+        """End requests that wait for too long, in lanes or for their callers, until cancelled."""
+        await self._vigil.keep(self._turn_away)
 
     def drain(self) -> None:
         """Turn away what comes from now on, by a code that says to ask again.
@@ -96,177 +157,165 @@ class Edge(grpc.ServerInterceptor):
         What has come and was not looked at when a server stops, gRPC cancels.
         """
         self._draining = True
+        for exchange in self._vigil.open:
+            if not exchange.n_read:
+                exchange.end(_drains())
 
-    def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Handler],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Handler:
-        """Choose the threads of the method that was called, and wrap it."""
-        handler = continuation(handler_call_details)
-        method = handler_call_details.method
-        if handler is None or method.startswith(_HEALTH):
-            # Health has no secrets, and answers from threads of its own.
-            return handler
-        make: Any = _MAKERS[bool(handler.request_streaming), bool(handler.response_streaming)]
-        if self._draining:
-            away: Any = _turn_away_stream if handler.response_streaming else _turn_away
-            turned: Handler = make(_on(self._lanes.control, away), None, None)
-            return turned
-        lane = self._lane(method, handler)
-        refused = lane.refusal() if lane.is_full else None
-        metadata = dict(handler_call_details.invocation_metadata)
-        answering = _Answering(self, method, metadata, handler, refused)
-        wrapped: Any = answering.stream if handler.response_streaming else answering.unary
-        # grpc runs a method on the pool that its function names.
-        behavior = _on(self._lanes.control if refused else lane, wrapped)
-        made: Handler = make(behavior, None, handler.response_serializer)
-        return made
+    def _turn_away(self) -> None:
+        for lane in self._lanes.all():
+            lane.turn_away()
 
-    def _lane(self, method: str, handler: Handler) -> Lane:
-        if handler.response_streaming or handler.request_streaming:
+    def _places(self, name: str, takes_stream: bool) -> Places:
+        if name.startswith((_HEALTH, _REFLECTION)):
+            return self._shares.helpers
+        return self._shares.streams if takes_stream else self._shares.requests
+
+    def _lane(self, name: str, takes_stream: bool) -> Lane | None:
+        if name.startswith((_HEALTH, _REFLECTION)):
+            return None
+        if takes_stream:
             return self._lanes.streams
-        return self._lanes.control if method.startswith(_CATALOG) else self._lanes.work
+        return self._lanes.control if name.startswith(_CATALOG) else self._lanes.work
 
-    def _admit(
-        self, call: Call, metadata: dict[str, str | bytes], refused: CellkinError | None
-    ) -> None:
-        """Let a request in, or raise why not."""
-        if refused is not None:
-            raise refused
-        role = ADMIN if call.method in _ADMIN_METHODS else READ
-        if self._tokens is not None:
-            principal = self._tokens.principal(metadata)
-            call.client = principal.name
-            require_role(principal, role, call.method)
-        elif role == ADMIN and not _is_near(call.client):
-            raise PermissionDeniedError(
-                f"{call.method} is taken from this machine alone where the server has no token "
-                "file; start it with --tokens",
-                {"role": ADMIN},
-            )
-        self._turnstile.enter(call.client)
-
-    @contextmanager
-    def answering(
-        self, call: Call, metadata: dict[str, str | bytes], refused: CellkinError | None
-    ) -> Iterator[None]:
-        """Surround the answer to a request with all that is not the answer itself."""
-        context = call.context
-        assert context is not None
-        call.queue_s = time.perf_counter() - call.arrived
-        call.client = context.peer()
-        calls.work_on(call)
-        entered = ""
-        code, error = "OK", None
+    def _admit(self, exchange: Exchange) -> None:
+        """Let a caller ask what it asks, or raise why not."""
+        call, role = exchange.call, exchange.method.role
+        call.client = exchange.peer
+        if not role:
+            return
         try:
-            with self._tracer.span(call, metadata):
-                self._admit(call, metadata, refused)
-                entered = call.client
-                call.check()
-                yield
-        except GeneratorExit:
-            code = "CANCELLED"
+            found = self._access.admit(role, call.method, exchange.peer, exchange.metadata)
+        except PermissionDeniedError as error:
+            call.client = error.metadata.get("principal", call.client)
+            raise
+        if found is not None:
+            exchange.principal, call.client = found, found.name
+
+    def _may_go_on(self, exchange: Exchange) -> bool:
+        """Say whether a caller that was admitted would be so now."""
+        return not exchange.method.role or self._access.still_admits(exchange.principal)
+
+    async def _answer(self, method: Method, requests: Any, context: Any) -> bytes | None:
+        """Answer one request; return the answer where it is a single one."""
+        exchange = Exchange(context, method)
+        if self._draining and method.role:
+            await exchange.close(_drains())
+        call = exchange.call
+        code, answer, error = "OK", None, None
+        try:
+            with self._tracer.span(call, exchange.metadata):
+                answer = await self._attend(exchange)
+        except asyncio.CancelledError:
+            call.left = True
+            lost = call.lost() or CancelledError("the caller gave the request up")
+            code = lost.code
             raise
         except Exception as raised:  # noqa: BLE001  # the edge of the process
             error = _known(raised, call)
             code = error.code
         finally:
-            calls.work_on(None)
-            if entered:
-                self._turnstile.leave(entered)
-            whole_s = time.perf_counter() - call.arrived
-            self._metrics.answered(call.method, code, whole_s, call.queue_s, call.compute_s)
-            if call.method in _ADMIN_METHODS:
-                _audit.info(
-                    "admin request", method=call.method, client=call.client, peer=context.peer(),
-                    code=code, **call.audit,
-                )  # fmt: skip
-        if error is not None:
-            _abort(context, error)
+            self._note(exchange, code)
+        if error is None:
+            return answer
+        try:
+            await exchange.close(error)
+        finally:
+            del error  # its traceback holds this frame, and with it all that the request used
 
+    async def _attend(self, exchange: Exchange) -> bytes | None:
+        call, method = exchange.call, exchange.method
+        self._admit(exchange)
+        method.places.enter(call.client)
+        # An answer that is not taken is memory, and counts as long as it is.
+        exchange.when_over(partial(method.places.leave, call.client))
+        self._vigil.open.add(exchange)
+        try:
+            if method.lane is None:
+                return await self._serve_here(exchange)
+            if method.takes_stream:
+                return await self._talk(exchange, method.lane)
+            return await self._reply(exchange, method.lane)
+        finally:
+            self._vigil.open.discard(exchange)
 
-class _Answering:
-    """One request on its way through the edge."""
-
-    def __init__(
-        self,
-        edge: Edge,
-        method: str,
-        metadata: dict[str, str | bytes],
-        handler: Handler,
-        refused: CellkinError | None,
-    ) -> None:
-        self._edge, self._metadata, self._handler = edge, metadata, handler
-        self._refused = refused
-        self._call = Call(method, time.perf_counter())
-
-    def unary(self, request: bytes, context: grpc.ServicerContext) -> Any:
-        """Answer one message."""
-        self._call.context = context
-        answer = None
-        with self._edge.answering(self._call, self._metadata, self._refused):
-            answer = self._handler.unary_unary(self._parsed(request), context)
+    async def _reply(self, exchange: Exchange, lane: Lane) -> bytes:
+        """Answer one message by one."""
+        call = exchange.call
+        lane.require_room(call)
+        message = await self._only(exchange)
+        call.check()
+        answer: bytes = await lane.run(call, partial(exchange.method.reply, message))
         return answer
 
-    def stream(self, requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[Any]:
-        """Answer a stream of messages."""
-        self._call.context = context
-        with self._edge.answering(self._call, self._metadata, self._refused):
-            for answer in self._handler.stream_stream(map(self._parsed, requests), context):
-                self._edge._metrics.message_answered(self._call.method)
-                yield answer
-                self._call.check()
-
-    def _parsed(self, message: bytes) -> Any:
+    async def _talk(self, exchange: Exchange, lane: Lane) -> None:
+        """Answer message by message."""
+        call, method = exchange.call, exchange.method
+        talk = method.begin()
         try:
-            return self._handler.request_deserializer(message)
-        except DecodeError as error:
-            raise InvalidArgumentError(
-                f"a message of {len(message)} bytes is no request of {self._call.method}; "
-                "use the stubs of this server's protos"
-            ) from error
+            while (message := await exchange.read()) is not None:
+                call.check()
+                say = partial(method.say, talk, message, self._metrics)
+                answer = await lane.run(call, say)
+                if answer is not None:
+                    await exchange.write(answer)
+            method.end(talk)
+        finally:
+            talk.close()
+
+    async def _serve_here(self, exchange: Exchange) -> bytes | None:
+        """Answer on the event loop."""
+        method = exchange.method
+        if method.takes_stream:
+            request: Any = _messages(exchange)
+        else:
+            request = method.parsed(await self._only(exchange))
+        if not method.gives_stream:
+            return method.serialize(await method.behavior(request, None))
+        async with aclosing(method.behavior(request, None)) as answers:
+            async for answer in answers:
+                await exchange.write(method.serialize(answer))
+        return None
+
+    async def _only(self, exchange: Exchange) -> bytes:
+        message = await exchange.read()
+        if message is None:
+            raise InvalidArgumentError(f"{exchange.call.method} takes one message, and none came")
+        return message
+
+    def _note(self, exchange: Exchange, code: str) -> None:
+        call = exchange.call
+        if not exchange.method.role:
+            return
+        whole_s = time.perf_counter() - call.arrived
+        self._metrics.answered(call.method, code, whole_s, call.queue_s, call.compute_s)
+        if self._log_requests:
+            log_request(call, code, whole_s)
+        if call.method in _ADMIN_METHODS:
+            _audit.info(
+                "admin request", method=call.method, client=call.client, peer=exchange.peer,
+                code=code, **call.audit,
+            )  # fmt: skip
 
 
-def _turn_away(request: Any, context: grpc.ServicerContext) -> NoReturn:
-    _abort(context, UnavailableError("the server drains and takes no more requests; ask again"))
+async def _messages(exchange: Exchange) -> AsyncIterator[Any]:
+    while (message := await exchange.read()) is not None:
+        yield exchange.method.parsed(message)
 
 
-def _turn_away_stream(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
-    yield _turn_away(requests, context)
+def _drains() -> CellkinError:
+    return UnavailableError("the server drains and takes no more requests; ask again")
 
 
-def _on(lane: Lane, behavior: Callable[..., Any]) -> Callable[..., Any]:
-    def on_lane(request: Any, context: grpc.ServicerContext) -> Any:
-        return behavior(request, context)
-
-    on_lane.experimental_thread_pool = lane  # type: ignore[attr-defined]
-    return on_lane
-
-
-_MAKERS = {
-    (False, False): grpc.unary_unary_rpc_method_handler,
-    (True, True): grpc.stream_stream_rpc_method_handler,
-}
-
-
-def _is_near(peer: str) -> bool:
-    return peer.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:"))
+def _role(name: str) -> str:
+    """Return what is needed to call a method: health has no secrets."""
+    if name.startswith(_HEALTH):
+        return ""
+    return ADMIN if name in _ADMIN_METHODS else READ
 
 
 def _known(error: Exception, call: Call) -> CellkinError:
     if isinstance(error, CellkinError) and not isinstance(error, InternalError):
         _log.debug("request refused", method=call.method, reason=error.reason)
         return error
-    lost = call.lost()
-    if lost is not None:
-        # What the transport raises in whoever reads from or writes to a caller that left.
-        return lost
     _log.error("request failed", method=call.method, exc_info=error)
     return InternalError("the server met an unforeseen error; its log says which")
-
-
-def _abort(context: grpc.ServicerContext, error: CellkinError) -> NoReturn:
-    # This raises; of a caller that left, grpc forgets the status.
-    context.abort_with_status(status_of(error))
-    raise error

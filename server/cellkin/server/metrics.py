@@ -5,11 +5,9 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
-
-from cellkin.wire.errors import AlreadyExistsError
 
 _SECONDS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
@@ -198,26 +196,3 @@ class Metrics:
     def watch_lane(self, lane: str, n_pending: Callable[[], int]) -> None:
         """Read the requests of a lane whenever the page is asked for."""
         self._pending.labels(lane).set_function(n_pending)
-
-    def serve(self, host: str, port: int) -> Callable[[], None]:
-        """Serve the page at ``http://host:port/metrics``; returns what stops it.
-
-        Raises
-        ------
-        AlreadyExistsError
-            If the address cannot be had.
-        """
-        try:
-            server, thread = start_http_server(port, host, self.registry)
-        except OSError as error:
-            raise AlreadyExistsError(
-                f"cannot serve metrics on {host}:{port}: {error.strerror}; "
-                "give another address with --metrics"
-            ) from error
-
-        def stop() -> None:
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-        return stop

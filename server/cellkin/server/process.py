@@ -1,26 +1,37 @@
-"""The server process: listen, load, answer, drain, stop."""
+"""The server process: listen, load, answer, drain, stop.
 
-import time
-from collections.abc import Iterator
+Requests are taken in on an event loop in a thread of its own. gRPC keeps a hold on every loop it
+ever met, so a process has one for all servers that it runs, and never closes it.
+"""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from functools import cache, partial
+from typing import Any, TypeVar
 
 import grpc
 import structlog
 from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from cellkin.server.catalog import CatalogService
 from cellkin.server.cells import CellService
-from cellkin.server.edge import Edge, Lanes
+from cellkin.server.edge import Edge, Lanes, Shares
+from cellkin.server.exchange import Patience
 from cellkin.server.genes import GeneService
-from cellkin.server.lanes import Lane, Turnstile
+from cellkin.server.http_pages import serve_pages
+from cellkin.server.lanes import Lane, Places
 from cellkin.server.library import Library
+from cellkin.server.methods import Handlers
 from cellkin.server.metrics import Metrics
 from cellkin.server.readiness import CATALOG, CELLS, GENES, Readiness
-from cellkin.server.security import Tokens, tls_credentials
+from cellkin.server.security import Access, Tokens, tls_credentials
 from cellkin.server.settings import ServerSettings, parse_address
 from cellkin.server.text_models import TextModels
-from cellkin.server.traces import tracer_to
+from cellkin.server.traces import Tracer, tracer_to
 from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
 from cellkin.v1 import (
@@ -30,12 +41,15 @@ from cellkin.v1 import (
 )
 from cellkin.wire.errors import AlreadyExistsError, NotFoundError
 
+Result = TypeVar("Result")
+
 _log = structlog.get_logger("cellkin.server")
 _CONTROL_THREADS = 8
-_REFUSALS = 512
-# So long who comes is told to ask again, before the door is shut.
+_CONTROL_WAITING = 512
+_CLIENT_HELPERS = 64
+"""Health checks and reflections of one connection or token at once."""
 _TURNED_AWAY_S = 0.5
-"""Requests beyond all lanes that are still told when to ask again; more are told only no."""
+"""So long who comes is told to ask again, before the door is shut."""
 
 
 @contextmanager
@@ -68,66 +82,136 @@ def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str
         models = TextModels(settings.text_models)
         tracer, end_traces = tracer_to(settings.traces)
         stack.callback(end_traces)
-        lanes = _lanes(settings, metrics)
-        edge = Edge(lanes, Turnstile(settings.client_requests), tokens, metrics, tracer)
-        readiness = Readiness(lanes.control)
-        server = _server(settings, lanes, edge, shared=worker is not None)
         cells, genes = (
             CellService(library, settings.max_k),
             GeneService(library, models, settings.max_k),
         )
-        cell_service_pb2_grpc.add_CellServiceServicer_to_server(cells, server)
-        gene_service_pb2_grpc.add_GeneServiceServicer_to_server(genes, server)
+        handlers = Handlers()
+        cell_service_pb2_grpc.add_CellServiceServicer_to_server(cells, handlers)
+        gene_service_pb2_grpc.add_GeneServiceServicer_to_server(genes, handlers)
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
-            CatalogService(library), server
+            CatalogService(library), handlers
         )
-        health_pb2_grpc.add_HealthServicer_to_server(readiness, server)
-        reflection.enable_server_reflection(
-            (CATALOG, CELLS, GENES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
-        port = _bind(settings, server)
+        access = Access(tokens, settings.administered_by)
+        make_edge = partial(_edge, settings, metrics, access, tracer)
+        door = _on_loop(_Door.opened(settings, make_edge, handlers, shared=worker is not None))
+        stack.callback(lambda: _on_loop(door.close()))
         if settings.metrics:
-            host, metrics_port = parse_address(settings.metrics, "metrics")
-            stack.callback(metrics.serve(host, metrics_port + (worker or 0)))
+            ready = door.readiness.is_ready
+            stack.callback(serve_pages(settings, worker, metrics.registry, ready))
         stack.callback(library.stop)
-        server.start()
-        stack.callback(_drain, server, edge, readiness, metrics, settings.grace_s)
+        _on_loop(door.start())
+        stack.callback(_drain, door, metrics, settings.grace_s)
         _load(library, settings.indexes)
-        readiness.follow(library)
-        library.start(lambda: _follow(library, readiness, settings.indexes))
-        yield f"{parse_address(settings.listen, 'listen')[0]}:{port}"
+        door.readiness.follow(library)
+        library.start(lambda: _follow(library, door.readiness, settings.indexes))
+        yield f"{parse_address(settings.listen, 'listen')[0]}:{door.port}"
 
 
-def _lanes(settings: ServerSettings, metrics: Metrics) -> Lanes:
+class _Door:
+    """The server of gRPC and the edge behind it, on the event loop."""
+
+    def __init__(
+        self, server: "grpc.aio.Server", port: int, edge: Edge, lanes: Lanes, readiness: Readiness
+    ) -> None:
+        self._server, self._edge, self._lanes = server, edge, lanes
+        self.port, self.readiness = port, readiness
+        self._watch: asyncio.Task[None] | None = None
+
+    @classmethod
+    async def opened(
+        cls,
+        settings: ServerSettings,
+        make_edge: Callable[[], tuple[Edge, Lanes]],
+        handlers: Handlers,
+        shared: bool,
+    ) -> "_Door":
+        """Bind the address; nothing is answered until `start`."""
+        edge, lanes = make_edge()
+        readiness = Readiness(asyncio.get_running_loop())
+        health_pb2_grpc.add_HealthServicer_to_server(readiness, handlers)
+        reflected = (CATALOG, CELLS, GENES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+            reflection.aio.ReflectionServicer(reflected), handlers
+        )
+        for name, handler in handlers.found.items():
+            edge.add(name, handler)
+        server = grpc.aio.server(
+            handlers=[edge],
+            # No limit of gRPC's own, which counts who has not even said who he is: the edge
+            # counts by client.
+            options=[
+                # Two servers on one port share its requests at random: only those that mean to may.
+                ("grpc.so_reuseport", int(shared)),
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                # A caller whose machine is gone would hold a stream for hours.
+                ("grpc.keepalive_time_ms", 60_000),
+                ("grpc.keepalive_timeout_ms", 20_000),
+                ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+            ],
+        )
+        return cls(server, _bind(settings, server), edge, lanes, readiness)
+
+    async def start(self) -> None:
+        """Answer from now on."""
+        await self._server.start()
+        self._watch = asyncio.create_task(self._edge.watch())
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more requests, and finish those that were taken."""
+        self.readiness.drain()
+        self._edge.drain()
+        await asyncio.sleep(_TURNED_AWAY_S)
+        await self._server.stop(grace_s)
+
+    async def close(self) -> None:
+        """Let go of the address and the threads."""
+        await self._server.stop(None)
+        if self._watch is not None:
+            self._watch.cancel()
+        for lane in self._lanes.all():
+            lane.close()
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """Return the event loop of this process's servers."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="edge", daemon=True).start()
+    return loop
+
+
+def _on_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """Do something on the event loop, and wait until it is done."""
+    future: Future[Result] = asyncio.run_coroutine_threadsafe(work, _loop())
+    return future.result()
+
+
+def _edge(
+    settings: ServerSettings, metrics: Metrics, access: Access, tracer: Tracer
+) -> tuple[Edge, Lanes]:
+    n_least = 2 * settings.cores
     lanes = Lanes(
-        Lane("requests", settings.threads, settings.queue),
-        Lane("streams", settings.streams, 0),
-        Lane("control", _CONTROL_THREADS, _REFUSALS),
+        Lane("requests", settings.threads, settings.queue, settings.max_wait_s, n_least),
+        Lane("streams", settings.threads, settings.streams, None, n_least),
+        Lane("control", _CONTROL_THREADS, _CONTROL_WAITING, settings.max_wait_s, _CONTROL_THREADS),
     )
-    for lane in lanes.all():
-        metrics.watch_lane(lane.name, lambda lane=lane: lane.n_pending)  # type: ignore[misc]
-    return lanes
-
-
-def _server(settings: ServerSettings, lanes: Lanes, edge: Edge, shared: bool) -> grpc.Server:
-    return grpc.server(
-        lanes.control,
-        interceptors=[edge],
-        maximum_concurrent_rpcs=settings.threads + settings.queue + settings.streams + _REFUSALS,
-        options=[
-            # Two servers on one port share its requests at random: only those that mean to may.
-            ("grpc.so_reuseport", int(shared)),
-            ("grpc.max_send_message_length", settings.max_message_bytes),
-            ("grpc.max_receive_message_length", settings.max_message_bytes),
-            # A caller whose machine is gone would hold a stream's thread for hours.
-            ("grpc.keepalive_time_ms", 60_000),
-            ("grpc.keepalive_timeout_ms", 20_000),
-            ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ],
+    client_streams = settings.client_streams or max(1, settings.streams // 4)
+    shares = Shares(
+        Places("requests", None, settings.client_requests),
+        Places("streams", settings.streams, client_streams),
+        Places("checks", None, _CLIENT_HELPERS),
     )
+    metrics.watch_lane("requests", lambda: lanes.work.n_pending)
+    metrics.watch_lane("streams", lambda: shares.streams.n_open)
+    metrics.watch_lane("control", lambda: lanes.control.n_pending)
+    patience = Patience(settings.message_wait_s, settings.stream_idle_s, settings.stream_age_s)
+    edge = Edge(lanes, shares, patience, access, metrics, tracer, settings.request_log)
+    return edge, lanes
 
 
-def _bind(settings: ServerSettings, server: grpc.Server) -> int:
+def _bind(settings: ServerSettings, server: "grpc.aio.Server") -> int:
     try:
         if settings.tls_cert is None or settings.tls_key is None:
             return server.add_insecure_port(settings.listen)
@@ -155,13 +239,7 @@ def _follow(library: Library, readiness: Readiness, names: tuple[str, ...]) -> N
     readiness.follow(library)
 
 
-def _drain(
-    server: grpc.Server, edge: Edge, readiness: Readiness, metrics: Metrics, grace_s: float
-) -> None:
-    """Take no more requests, and finish those that were taken."""
+def _drain(door: _Door, metrics: Metrics, grace_s: float) -> None:
     _log.info("draining", grace_s=grace_s)
-    readiness.drain()
-    edge.drain()
-    time.sleep(_TURNED_AWAY_S)
-    server.stop(grace_s).wait()
+    _on_loop(door.drain(grace_s))
     _log.info("stopped", n_answered=metrics.n_answered)

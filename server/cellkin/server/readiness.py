@@ -1,77 +1,89 @@
 """What health checks answer: whether each service can, and not while the server drains."""
 
-import threading
+import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
-from grpc_health.v1 import health, health_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cellkin.server.lanes import Lane
 from cellkin.server.library import Library
 from cellkin.store.catalog import Kind
+from cellkin.wire.errors import NotFoundError, UnavailableError
 
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 CATALOG, CELLS, GENES = (
     f"cellkin.v1.{name}" for name in ("CatalogService", "CellService", "GeneService")
 )
 
 
-class Readiness(health.HealthServicer):  # type: ignore[misc]  # the package has no types
+class Readiness(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the package has no types
     """Answers health checks; the name of a service asks for it alone, no name for the server.
+
+    Checks are answered on the event loop, whatever the threads do.
 
     Parameters
     ----------
-    lane
-        Threads of the checks.
+    loop
+        The event loop.
     """
 
-    def __init__(self, lane: Lane) -> None:
-        super().__init__(experimental_non_blocking=True, experimental_thread_pool=lane)
-        self._watching: set[Any] = set()
-        self._guard = threading.Lock()
-        self._said: dict[str, bool] = {}
-        for service in ("", CATALOG, CELLS, GENES):
-            self.set(service, _NOT_SERVING)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._said = dict.fromkeys(("", CATALOG, CELLS, GENES), False)
+        self._drains = False
+        self._changed = loop.create_future()
 
     def follow(self, library: Library) -> None:
-        """Say which services can answer, as the library is now."""
+        """Say which services can answer, as the library is now; from any thread."""
         view = library.view
         has_cells = library.has_index()
         whole = has_cells or not view.entries(Kind.INDEX)
-        for service, ready in (
-            (CATALOG, True),
-            (GENES, bool(view.entries(Kind.CORPUS))),
-            (CELLS, has_cells),
-            ("", whole),
-        ):
-            if self._said.get(service) != ready:
-                # Whoever watches is told of changes alone.
-                self._said[service] = ready
-                self.set(service, _SERVING if ready else _NOT_SERVING)
+        ready = {
+            CATALOG: True, GENES: bool(view.entries(Kind.CORPUS)), CELLS: has_cells, "": whole,
+        }  # fmt: skip
+        if ready != self._said:
+            self._loop.call_soon_threadsafe(self._say, ready)
+
+    def is_ready(self) -> bool:
+        """Say whether the server can answer; from any thread."""
+        return self._said[""]
 
     def drain(self) -> None:
-        """Say that nothing is served any more, and end the checks that wait for changes."""
-        self.enter_graceful_shutdown()
-        with self._guard:
-            watching, self._watching = self._watching, set()
-        for context in watching:
-            context.cancel()
+        """Say that nothing is served any more, and end the checks that wait for changes.
 
-    def Watch(  # the name of the RPC
-        self, request: Any, context: grpc.ServicerContext, send_response_callback: Any = None
-    ) -> Any:
-        """Answer now and whenever the answer changes, until the caller leaves or the server drains.
-
-        Without `drain` ending it, this stream would hold up a stop for as long as may be.
+        Without that a watcher would hold up a stop for as long as may be. On the event loop.
         """
-        with self._guard:
-            self._watching.add(context)
-        context.add_callback(lambda: self._forget(context))
-        return super().Watch(request, context, send_response_callback)
+        self._drains = True
+        self._say(dict.fromkeys(self._said, False))
 
-    Watch.experimental_non_blocking = True  # type: ignore[attr-defined]  # grpc reads these there
+    def _say(self, ready: dict[str, bool]) -> None:
+        self._said = ready if not self._drains else dict.fromkeys(ready, False)
+        changed, self._changed = self._changed, self._loop.create_future()
+        changed.set_result(None)
 
-    def _forget(self, context: Any) -> None:
-        with self._guard:
-            self._watching.discard(context)
+    def _answer(self, service: str) -> Any:
+        said = self._said.get(service)
+        status = _UNKNOWN if said is None else _SERVING if said else _NOT_SERVING
+        return health_pb2.HealthCheckResponse(status=status)
+
+    async def Check(self, request: Any, context: Any) -> Any:  # the name of the RPC
+        """Answer once."""
+        if request.service not in self._said:
+            known = ", ".join(filter(None, self._said))
+            raise NotFoundError(f"no service {request.service!r} here; there is: {known}")
+        return self._answer(request.service)
+
+    async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # the name of the RPC
+        """Answer now and at every change, until the caller leaves or the server drains."""
+        before = None
+        while True:
+            changed, answer = self._changed, self._answer(request.service)
+            if answer != before:
+                yield answer
+                before = answer
+            if self._drains:
+                raise UnavailableError("the server drains and answers no more checks")
+            if not changed.done():
+                await asyncio.wait([changed])

@@ -1,70 +1,247 @@
-"""The edge of a server that drains: whoever comes is told to ask again."""
+"""The edge, behind a server of gRPC: refusals before messages, waits that end, draining."""
 
-import threading
-from collections.abc import Iterator
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import pytest
 
-from cellkin.server.edge import Edge, Lanes
-from cellkin.server.lanes import Lane, Turnstile
+from cellkin.server.edge import Edge, Lanes, Shares
+from cellkin.server.exchange import Patience, Vigil
+from cellkin.server.lanes import Lane, Places
 from cellkin.server.metrics import Metrics
+from cellkin.server.security import READ, Access, Principal
 from cellkin.server.traces import NoTracer
+from cellkin.wire.errors import UnauthenticatedError
+
+UNARY, TALK = "/t.T/Unary", "/t.T/Talk"
 
 
-def unary(request: bytes, context: grpc.ServicerContext) -> bytes:
-    return request
+class FewTokens:
+    """Knows callers by their names alone."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = set(names)
+
+    def principal(self, metadata: dict[str, str | bytes]) -> Principal:
+        name = str(metadata.get("authorization", ""))
+        if name not in self.names:
+            raise UnauthenticatedError("unknown")
+        return Principal(name, frozenset({READ}))
+
+    def still_known(self, principal: Principal) -> bool:
+        return principal.name in self.names
 
 
-def stream(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
-    yield from requests
-
-
-@pytest.fixture
-def served() -> Iterator[tuple[Edge, grpc.Channel]]:
+@dataclass
+class Served:
     """A server of two methods that give back what they are given."""
 
-    def same(message: bytes) -> bytes:
-        return message
+    edge: Edge
+    channel: grpc.aio.Channel
+    tokens: FewTokens
+    metrics: Metrics
 
-    lanes = Lanes(*(Lane(name, 2, 4) for name in ("requests", "streams", "control")))
-    edge = Edge(lanes, Turnstile(8), None, Metrics(), NoTracer())
-    server = grpc.server(lanes.control, interceptors=[edge])
-    methods: dict[str, Any] = {
-        "Unary": grpc.unary_unary_rpc_method_handler(unary, same, same),
-        "Stream": grpc.stream_stream_rpc_method_handler(stream, same, same),
-    }
-    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("t.T", methods)])
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        yield edge, channel
-    server.stop(None).wait()
+    def open(self, method: str, name: str = "a") -> Any:
+        """Begin a request, without a message."""
+        call: Any = self.channel.stream_stream(method)
+        return call(metadata=[("authorization", name)], timeout=20)
+
+    def counted(self, method: str, code: str) -> float | None:
+        labels = {"method": method, "code": code}
+        return self.metrics.registry.get_sample_value("cellkin_requests_total", labels)
 
 
-def test_what_comes_while_a_server_drains_is_unavailable_and_what_runs_goes_on(
-    served: tuple[Edge, grpc.Channel],
-) -> None:
-    edge, channel = served
-    ask: Any = channel.unary_unary("/t.T/Unary")
-    talk: Any = channel.stream_stream("/t.T/Stream")
-    assert ask(b"a", timeout=20) == b"a"
+def talk(requests: Any, context: Any) -> Any:
+    request = yield None
+    while request is not None:
+        request = yield request
 
-    answered = threading.Event()
 
-    def messages() -> Iterator[bytes]:
-        yield b"before"
-        assert answered.wait(20)
-        yield b"after"
+def serve(test: Callable[[Served], Awaitable[None]], **waits_s: float) -> None:
+    """Run a test of a server on its own event loop."""
 
-    running = talk(messages(), timeout=20)
-    assert next(running) == b"before"
-    edge.drain()
-    answered.set()
-    assert list(running) == [b"after"]
-    for call in (lambda: ask(b"a", timeout=20), lambda: next(talk(iter([b"a"]), timeout=20))):
-        with pytest.raises(grpc.RpcError) as refused:
-            call()  # type: ignore[no-untyped-call]
-        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-        assert "drains" in str(refused.value.details())
+    async def run() -> None:
+        def same(message: bytes) -> bytes:
+            return message
+
+        lanes = Lanes(*(Lane(name, 2, 4, 1.0, 2) for name in ("requests", "streams", "control")))
+        shares = Shares(Places("requests", None, 3), Places("streams", 4, 2), Places("c", None, 2))
+        patience = Patience(**{"message_s": 20, "idle_s": 20, "age_s": 20} | waits_s)
+        tokens, metrics = FewTokens("a", "b"), Metrics()
+        access = Access(tokens, "token")  # type: ignore[arg-type]
+        edge = Edge(lanes, shares, patience, access, metrics, NoTracer(), log_requests=False)
+        unary = grpc.unary_unary_rpc_method_handler(lambda message, _: message, same, same)
+        edge.add(UNARY, unary)
+        edge.add(TALK, grpc.stream_stream_rpc_method_handler(talk, same, same))
+        server = grpc.aio.server(handlers=[edge])
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        watching = asyncio.create_task(edge.watch())
+        try:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                await asyncio.wait_for(test(Served(edge, channel, tokens, metrics)), 20)
+        finally:
+            watching.cancel()
+            await server.stop(None)
+            for lane in lanes.all():
+                lane.close()
+        assert [places.n_open for places in (shares.requests, shares.streams)] == [0, 0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Vigil, "LOOKS_S", 0.02)
+        patch.setattr(Vigil, "CALLERS_S", 0.04)
+        asyncio.run(run())
+
+
+async def ended(call: Any) -> tuple[grpc.StatusCode, str]:
+    return await call.code(), await call.details()
+
+
+async def asked(served: Served, message: bytes = b"m", name: str = "a") -> bytes:
+    ask: Any = served.channel.unary_unary(UNARY)
+    answer: bytes = await ask(message, metadata=[("authorization", name)], timeout=20)
+    return answer
+
+
+def test_headers_are_refused_without_a_message_and_those_without_a_token_hold_nothing() -> None:
+    async def test(served: Served) -> None:
+        for method in (UNARY, TALK):
+            strangers = [served.open(method, "nobody") for _ in range(50)]
+            for call in strangers:
+                assert (await ended(call))[0] is grpc.StatusCode.UNAUTHENTICATED
+        held = [served.open(UNARY) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        code, details = await ended(served.open(UNARY))
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "a has 3 requests at once" in details
+        # They hold no thread, and count against nobody else.
+        assert await asked(served, name="b") == b"m"
+        await held[0].write(b"late")
+        assert await held[0].read() == b"late"
+        assert (await ended(held[0]))[0] is grpc.StatusCode.OK
+        assert await asked(served) == b"m"
+
+    serve(test)
+
+
+def test_a_message_that_does_not_come_is_waited_for_so_long() -> None:
+    async def test(served: Served) -> None:
+        for method in (UNARY, TALK):
+            code, details = await ended(served.open(method))
+            assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+            assert "no whole message came for 0.1 s" in details
+            assert served.counted(method, "DEADLINE_EXCEEDED") == 1
+
+    serve(test, message_s=0.1)
+
+
+def test_idle_and_old_streams_are_ended_and_say_why() -> None:
+    async def idle(served: Served) -> None:
+        call = served.open(TALK)
+        await call.write(b"m")
+        assert await call.read() == b"m"
+        code, details = await ended(call)
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert "no message came and no answer was taken for 0.1 s" in details
+
+    async def old(served: Served) -> None:
+        call = served.open(TALK)
+        # Ended, it raises at whatever is done with it next.
+        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
+            while True:
+                await call.write(b"m")
+                assert await call.read() == b"m"
+                await asyncio.sleep(0.02)
+        code, details = await ended(call)
+        assert code is grpc.StatusCode.UNAVAILABLE
+        assert "a stream is open for at most 0.2 s" in details
+
+    serve(idle, idle_s=0.1)
+    serve(old, age_s=0.2)
+
+
+def test_streams_of_one_client_leave_places_for_others() -> None:
+    async def test(served: Served) -> None:
+        held = [served.open(TALK) for _ in range(2)]
+        for call in held:
+            await call.write(b"m")
+            assert await call.read() == b"m"
+        code, details = await ended(served.open(TALK))
+        assert code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert "a has 2 streams at once" in details
+        other = served.open(TALK, "b")
+        await other.write(b"m")
+        assert await other.read() == b"m"
+        for call in (*held, other):
+            await call.done_writing()
+            assert (await ended(call))[0] is grpc.StatusCode.OK
+
+    serve(test)
+
+
+def test_a_token_that_is_revoked_ends_its_streams_and_no_others() -> None:
+    async def test(served: Served) -> None:
+        mine, other = served.open(TALK, "a"), served.open(TALK, "b")
+        waiting = served.open(UNARY, "a")
+        for call in (mine, other):
+            await call.write(b"m")
+            assert await call.read() == b"m"
+        served.tokens.names.remove("a")
+        for call in (mine, waiting):
+            assert (await ended(call))[0] is grpc.StatusCode.UNAUTHENTICATED
+        await other.write(b"m")
+        assert await other.read() == b"m"
+        other.cancel()
+
+    serve(test)
+
+
+def test_a_stream_that_ended_well_counts_as_ok_and_one_given_up_as_cancelled() -> None:
+    async def test(served: Served) -> None:
+        well, given_up = served.open(TALK), served.open(TALK)
+        for call in (well, given_up):
+            await call.write(b"m")
+            assert await call.read() == b"m"
+        await well.done_writing()
+        assert (await ended(well))[0] is grpc.StatusCode.OK
+        given_up.cancel()
+        while served.counted(TALK, "CANCELLED") != 1:
+            await asyncio.sleep(0.005)
+        assert served.counted(TALK, "OK") == 1
+
+    serve(test)
+
+
+def test_what_comes_while_a_server_drains_is_unavailable_and_what_runs_goes_on() -> None:
+    async def test(served: Served) -> None:
+        running, silent = served.open(TALK), served.open(UNARY)
+        await running.write(b"before")
+        assert await running.read() == b"before"
+        await silent.wait_for_connection()
+        await asyncio.sleep(0.05)
+        served.edge.drain()
+        await running.write(b"after")
+        assert await running.read() == b"after"
+        await running.done_writing()
+        assert (await ended(running))[0] is grpc.StatusCode.OK
+        for call in (silent, served.open(UNARY), served.open(TALK)):
+            code, details = await ended(call)
+            assert code is grpc.StatusCode.UNAVAILABLE
+            assert "drains" in details
+
+    serve(test)
+
+
+def test_a_unary_request_that_ends_without_a_message_is_wrong() -> None:
+    async def test(served: Served) -> None:
+        call = served.open(UNARY)
+        await call.done_writing()
+        code, details = await ended(call)
+        assert code is grpc.StatusCode.INVALID_ARGUMENT
+        assert "takes one message, and none came" in details
+
+    serve(test)

@@ -1,47 +1,211 @@
-"""Places to wait are counted, and who finds none is told when to come back."""
+"""Waiting is bounded by time, and who may not wait is told when to come back."""
 
+import asyncio
 import threading
+import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 
 import pytest
 
-from cellkin.server.lanes import Lane, Turnstile
-from cellkin.wire.errors import ResourceExhaustedError
+from cellkin.server import calls, lanes
+from cellkin.server.calls import Call
+from cellkin.server.lanes import Lane, Places
+from cellkin.wire.errors import DeadlineExceededError, ResourceExhaustedError
 
 
-def test_a_lane_is_full_when_every_thread_and_place_is_taken() -> None:
-    lane, go = Lane("test", 2, 3), threading.Event()
-    for n in range(5):
-        assert not lane.is_full
-        assert lane.n_pending == n
-        lane.submit(go.wait, 20)
-    assert lane.is_full
-    refusal = lane.refusal()
-    assert refusal.metadata == {"limit": "test", "value": "5"}
-    assert refusal.retry_after_s is not None
-    assert refusal.retry_after_s >= 0.05
-    go.set()
-    lane.shutdown(wait=True)
-    assert lane.n_pending == 0
+def a_call(left_s: float | None = None) -> Call:
+    now = time.perf_counter()
+    return Call("/test", now, None if left_s is None else now + left_s)
 
 
-def test_work_that_fails_gives_its_place_back() -> None:
-    lane = Lane("test", 1, 0)
-    future = lane.submit(lambda: 1 // 0)
-    assert isinstance(future.exception(timeout=20), ZeroDivisionError)
-    lane.shutdown(wait=True)
-    assert not lane.is_full
+def on_a_loop(test: Callable[[], Awaitable[None]]) -> None:
+    asyncio.run(asyncio.wait_for(test(), 20))  # type: ignore[arg-type]
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():
+        await asyncio.sleep(0.005)
+
+
+def taking(lane: Lane, seconds: float) -> Lane:
+    """Let a lane believe that requests take some time."""
+    lane._takes_s = seconds
+    return lane
+
+
+def test_work_is_done_on_threads_for_the_call_and_its_errors_are_raised() -> None:
+    async def test() -> None:
+        lane, call = Lane("test", 2, 4, 1.0, 2), a_call()
+
+        def work() -> tuple[str, Call]:
+            return threading.current_thread().name, calls.current()
+
+        assert await lane.run(call, work) == ("test-0", call)
+        assert call.queue_s > 0
+        with pytest.raises(ZeroDivisionError):
+            await lane.run(a_call(), lambda: 1 // 0)
+        assert lane.n_pending == 0
+        lane.close()
+
+    on_a_loop(test)
+
+
+def test_what_would_wait_longer_than_requests_may_is_refused_before_its_message() -> None:
+    async def test() -> None:
+        lane, go = taking(Lane("test", 2, 100, 1.0, 2), 0.5), threading.Event()
+        working = [asyncio.create_task(lane.run(a_call(), partial(go.wait, 20))) for _ in range(3)]
+        await until(lambda: lane.n_pending == 3)
+        assert lane.wait_s() == pytest.approx(1.0)
+        lane.require_room(a_call())
+        with pytest.raises(ResourceExhaustedError) as short:
+            lane.require_room(a_call(0.4))
+        working.append(asyncio.create_task(lane.run(a_call(), partial(go.wait, 20))))
+        await until(lambda: lane.n_pending == 4)
+        with pytest.raises(ResourceExhaustedError) as refused:
+            lane.require_room(a_call())
+        # In what is ahead of it, not in less and not at random.
+        assert short.value.retry_after_s == pytest.approx(1.0)
+        assert refused.value.retry_after_s == pytest.approx(1.5)
+        assert refused.value.metadata == {"limit": "test", "value": "1"}
+        go.set()
+        await asyncio.gather(*working)
+        lane.require_room(a_call(0.4))
+        lane.close()
+
+    on_a_loop(test)
+
+
+def test_what_has_waited_too_long_is_refused_without_work() -> None:
+    async def test() -> None:
+        lane, go, worked = Lane("test", 1, 100, 0.05, 1), threading.Event(), list[int]()
+        first = asyncio.create_task(lane.run(a_call(), partial(go.wait, 20)))
+        late = asyncio.create_task(lane.run(a_call(), partial(worked.append, 1)))
+        lost = asyncio.create_task(lane.run(a_call(0.01), partial(worked.append, 2)))
+        await asyncio.sleep(0.1)
+        lane.turn_away()
+        with pytest.raises(ResourceExhaustedError):
+            await late
+        with pytest.raises(DeadlineExceededError):
+            await lost
+        go.set()
+        await first
+        assert (worked, lane.n_pending) == ([], 0)
+        lane.close()
+
+    on_a_loop(test)
+
+
+def test_of_slow_requests_fewer_are_worked_on_at_once_and_of_quick_ones_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        lane = Lane("test", 8, 256, None, 2)
+        assert lane.n_at_once == 2
+        running = [lane.run(a_call(), partial(time.sleep, 0.001)) for _ in range(64)]
+        await asyncio.gather(*running)
+        assert lane.n_at_once == 8
+        monkeypatch.setattr(lanes, "_PACE_S", 0.0005)
+        running = [lane.run(a_call(), partial(time.sleep, 0.001)) for _ in range(16)]
+        await asyncio.gather(*running)
+        assert lane.n_at_once == 2
+        lane.close()
+
+    on_a_loop(test)
+
+
+def test_what_a_request_takes_is_measured_where_it_matters() -> None:
+    async def test() -> None:
+        lane = Lane("test", 8, 256, None, 8)
+        # One alone says nothing of eight at once, which may share a search.
+        for _ in range(50):
+            await lane.run(a_call(), partial(time.sleep, 0.004))
+        assert lane._takes_s == 0.001
+        running = [lane.run(a_call(), partial(time.sleep, 0.04)) for _ in range(64)]
+        await asyncio.gather(*running)
+        assert 0.003 < lane._takes_s < 0.05
+        lane.close()
+
+    on_a_loop(test)
+
+
+def test_the_place_of_who_gives_up_is_taken_until_the_work_has_ended() -> None:
+    async def test() -> None:
+        lane, go, call = Lane("test", 1, 100, 1.0, 1), threading.Event(), a_call()
+
+        def work() -> None:
+            go.wait(20)
+            calls.check()
+
+        working = asyncio.create_task(lane.run(call, work))
+        waiting = asyncio.create_task(lane.run(a_call(), work))
+        await until(lambda: lane.n_pending == 2)
+        waiting.cancel()
+        await asyncio.sleep(0)
+        await until(lambda: lane.n_pending == 1)
+        working.cancel()
+        await asyncio.sleep(0.02)
+        assert not working.done()
+        assert call.left
+        go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await working
+        assert lane.n_pending == 0
+        lane.close()
+
+    on_a_loop(test)
+
+
+def test_lanes_without_a_bound_let_messages_wait() -> None:
+    async def test() -> None:
+        lane, go = taking(Lane("test", 1, 0, None, 1), 0.5), threading.Event()
+        working = [asyncio.create_task(lane.run(a_call(), partial(go.wait, 20))) for _ in range(9)]
+        await until(lambda: lane.n_pending == 9)
+        go.set()
+        await asyncio.gather(*working)
+        lane.close()
+
+    on_a_loop(test)
 
 
 def test_a_client_has_its_share_and_others_theirs() -> None:
-    turnstile = Turnstile(2)
-    turnstile.enter("a")
-    turnstile.enter("a")
-    turnstile.enter("b")
+    places = Places("requests", 4, 2)
+    places.enter("a")
+    places.enter("a")
+    places.enter("b")
     with pytest.raises(ResourceExhaustedError, match="a has 2 requests at once") as caught:
-        turnstile.enter("a")
-    assert caught.value.retry_after_s
-    turnstile.leave("a")
-    turnstile.enter("a")
-    for client in ("a", "a", "b"):
-        turnstile.leave(client)
-    assert turnstile._counts == {}
+        places.enter("a")
+    assert caught.value.metadata == {"limit": "per-client-requests", "value": "2"}
+    places.enter("b")
+    with pytest.raises(ResourceExhaustedError, match="the server has 4 requests at once") as caught:
+        places.enter("c")
+    assert caught.value.metadata == {"limit": "requests", "value": "4"}
+    places.leave("a")
+    places.enter("c")
+    for client in ("a", "b", "b", "c"):
+        places.leave(client)
+    assert (places._counts, places._moved, places.n_open) == ({}, {}, 0)
+
+
+def test_who_asks_when_nothing_is_given_back_is_told_to_ask_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(lanes.time, "perf_counter", lambda: now)
+    places = Places("streams", 1, 1)
+    places.enter("a")
+
+    def told_s(client: str) -> float:
+        with pytest.raises(ResourceExhaustedError) as caught:
+            places.enter(client)
+        assert caught.value.retry_after_s is not None
+        return caught.value.retry_after_s
+
+    assert (told_s("a"), told_s("b")) == (0.05, 0.05)
+    now += 8
+    assert (told_s("a"), told_s("b")) == (8, 8)
+    now += 100
+    assert (told_s("a"), told_s("b")) == (30, 30)
+    places.leave("a")
+    places.enter("a")
+    assert told_s("b") == 0.05

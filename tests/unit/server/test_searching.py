@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -55,8 +54,8 @@ class Gate:
 
 
 def a_call(left_s: float | None = None, active: bool = True) -> Call:
-    context: Any = SimpleNamespace(time_remaining=lambda: left_s, is_active=lambda: active)
-    return Call("/test", time.perf_counter(), context)
+    now = time.perf_counter()
+    return Call("/test", now, None if left_s is None else now + left_s, left=not active)
 
 
 def at_once(n: int, work: Callable[[int], object]) -> list[threading.Thread]:
@@ -188,8 +187,7 @@ def test_times_are_told_apart() -> None:
 
 
 def test_a_large_block_ends_when_its_caller_leaves() -> None:
-    context: Any = SimpleNamespace(time_remaining=lambda: None, is_active=lambda: False)
-    calls.work_on(Call("/test", time.perf_counter(), context))
+    calls.work_on(a_call(active=False))
     together = Together(NeighborIndex.build(VECTORS), "x", Counts())
     try:
         with pytest.raises(CancelledError):

@@ -1,0 +1,191 @@
+"""One request on the wire: its messages in and out, and how long it waits for its caller."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import grpc
+
+from cellkin.server.calls import Call
+from cellkin.server.methods import Method
+from cellkin.server.security import Principal
+from cellkin.server.status import status_of
+from cellkin.wire.errors import (
+    CancelledError,
+    CellkinError,
+    DeadlineExceededError,
+    UnauthenticatedError,
+    UnavailableError,
+)
+
+_LEFT_S = 0.05
+"""A caller that left is known to have left so soon after nothing more came from it."""
+
+
+class Exchange:
+    """The transport's side of one request, for the task that answers it.
+
+    Parameters
+    ----------
+    context
+        Of the transport.
+    method
+        What is asked.
+    """
+
+    __slots__ = (
+        "_context", "_task", "call", "metadata", "method", "n_read", "peer", "principal",
+        "waits_since", "why",
+    )  # fmt: skip
+
+    def __init__(self, context: Any, method: Method) -> None:
+        now, left_s = time.perf_counter(), context.time_remaining()
+        self._context, self.method = context, method
+        self._task: Any = asyncio.current_task()
+        self.call = Call(method.name, now, None if left_s is None else now + left_s)
+        self.metadata: dict[str, str | bytes] = dict(context.invocation_metadata())
+        self.peer: str = context.peer()
+        self.principal: Principal | None = None
+        self.n_read = 0
+        self.waits_since: float | None = None
+        self.why: CellkinError | None = None
+
+    async def read(self) -> bytes | None:
+        """Return the next message of the caller; None where no more come.
+
+        Raises
+        ------
+        CellkinError
+            What the exchange was ended by; see `end`.
+        """
+        message = await self._waiting(self._context.read())
+        if message is grpc.aio.EOF:
+            # A caller that left looks like one that has said all; a moment later it does not.
+            await asyncio.sleep(0 if self.n_read else _LEFT_S)
+            return None
+        self.n_read += 1
+        return message  # type: ignore[no-any-return]  # bytes, as nothing parses them
+
+    async def write(self, message: bytes) -> None:
+        """Send a message, as soon as the caller takes it; see `read`."""
+        await self._waiting(self._context.write(message))
+
+    async def _waiting(self, step: Any) -> Any:
+        if self.why is not None:
+            step.close()
+            raise self.why
+        self.waits_since = time.perf_counter()
+        try:
+            return await step
+        except asyncio.CancelledError:
+            if self.why is None:
+                raise
+            self._task.uncancel()
+            raise self.why from None
+        except grpc.aio.InternalError:
+            # What the transport says of a caller that left; that it did comes as a cancellation.
+            await asyncio.sleep(_LEFT_S)
+            raise CancelledError("the caller left") from None
+        finally:
+            self.waits_since = None
+
+    def end(self, why: CellkinError) -> None:
+        """End the exchange by an error: now where it waits for its caller, else before it does."""
+        if self.why is None:
+            self.why = why
+            if self.waits_since is not None:
+                self._task.cancel()
+
+    def when_over(self, then: Callable[[], None]) -> None:
+        """Call something when all has been sent, or nobody is there to take it."""
+        self._context.add_done_callback(lambda _: then())
+
+    async def close(self, error: CellkinError) -> NoReturn:
+        """End with an error; this raises what tells gRPC so."""
+        status = status_of(error)
+        await self._context.abort(status.code, status.details, status.trailing_metadata)
+        raise error
+
+
+class Patience:
+    """How long requests may wait for their callers.
+
+    Parameters
+    ----------
+    message_s
+        Until the first message.
+    idle_s
+        Until each further one, and until an answer is taken.
+    age_s
+        Until the whole of a stream has ended.
+    """
+
+    def __init__(self, message_s: float, idle_s: float, age_s: float) -> None:
+        self._message_s, self._idle_s, self._age_s = message_s, idle_s, age_s
+
+    def over(self, exchange: Exchange, now: float) -> CellkinError | None:
+        """Say why a request may not wait any longer, None where it may."""
+        since, call = exchange.waits_since, exchange.call
+        if now - call.arrived > self._age_s and not exchange.method.lasts:
+            return UnavailableError(
+                f"a stream is open for at most {self._age_s:g} s; open another for what is left"
+            )
+        if since is None:
+            return None
+        if not exchange.n_read and now - call.arrived > self._message_s:
+            return DeadlineExceededError(
+                f"no whole message came for {self._message_s:g} s, the longest that the server "
+                "waits for one; send it right after the request begins, and less at a time on a "
+                "slow line"
+            )
+        if now - since > self._idle_s:
+            return DeadlineExceededError(
+                f"no message came and no answer was taken for {self._idle_s:g} s, the longest that "
+                "the server waits; open another stream for what is left"
+            )
+        return None
+
+
+class Vigil:
+    """Looks at the requests that are open every so often, and ends those that may not be.
+
+    Parameters
+    ----------
+    patience
+        How long they may wait for their callers.
+    may_go_on
+        Says whether a caller may still ask.
+    """
+
+    LOOKS_S = 0.25
+    """How often waits are looked at."""
+    CALLERS_S = 1.0
+    """How often callers are."""
+
+    def __init__(self, patience: Patience, may_go_on: Callable[[Exchange], bool]) -> None:
+        self._patience, self._may_go_on = patience, may_go_on
+        self.open: set[Exchange] = set()
+
+    async def keep(self, beside: Callable[[], None]) -> None:
+        """Look for as long as the task runs; ``beside`` is called at each look."""
+        looked_s = 0.0
+        while True:
+            await asyncio.sleep(self.LOOKS_S)
+            looked_s += self.LOOKS_S
+            self.look(callers=looked_s >= self.CALLERS_S)
+            looked_s %= self.CALLERS_S
+            beside()
+
+    def look(self, callers: bool) -> None:
+        """Look once."""
+        now = time.perf_counter()
+        for exchange in list(self.open):
+            why = self._patience.over(exchange, now)
+            if why is None and callers and not self._may_go_on(exchange):
+                why = UnauthenticatedError(
+                    "the server does not know the token any more, or it means another role; ask "
+                    "its operator for one"
+                )
+            if why is not None:
+                exchange.end(why)
