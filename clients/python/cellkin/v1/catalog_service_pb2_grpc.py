@@ -150,7 +150,8 @@ class CatalogServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetCellIndex(self, request, context):
-        """GetCellIndex describes one version of a cell index with its certificate, retracted or not.
+        """GetCellIndex describes one version of a cell index with its certificate, retracted or not; of a
+        name alone the newest that was not retracted, which is the one that answers.
 
         INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such index or version; the message
         lists those there are.
@@ -185,7 +186,8 @@ class CatalogServiceServicer(object):
         it.
 
         INVALID_ARGUMENT: no reason is given, or the version is to replace itself. NOT_FOUND: no such
-        version or replacement.
+        version or replacement. FAILED_PRECONDITION: an alias means the version, or no other version of
+        its name stands: let the alias mean another, or publish another, first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

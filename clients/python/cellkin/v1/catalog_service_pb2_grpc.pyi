@@ -78,7 +78,8 @@ class CatalogServiceStub:
         cellkin.v1.catalog_service_pb2.GetCellIndexRequest,
         cellkin.v1.catalog_service_pb2.CellIndex,
     ]
-    """GetCellIndex describes one version of a cell index with its certificate, retracted or not.
+    """GetCellIndex describes one version of a cell index with its certificate, retracted or not; of a
+    name alone the newest that was not retracted, which is the one that answers.
 
     INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such index or version; the message
     lists those there are.
@@ -113,7 +114,8 @@ class CatalogServiceStub:
     it.
 
     INVALID_ARGUMENT: no reason is given, or the version is to replace itself. NOT_FOUND: no such
-    version or replacement.
+    version or replacement. FAILED_PRECONDITION: an alias means the version, or no other version of
+    its name stands: let the alias mean another, or publish another, first.
     """
 
     Reload: grpc.UnaryUnaryMultiCallable[
@@ -186,7 +188,8 @@ class CatalogServiceAsyncStub:
         cellkin.v1.catalog_service_pb2.GetCellIndexRequest,
         cellkin.v1.catalog_service_pb2.CellIndex,
     ]
-    """GetCellIndex describes one version of a cell index with its certificate, retracted or not.
+    """GetCellIndex describes one version of a cell index with its certificate, retracted or not; of a
+    name alone the newest that was not retracted, which is the one that answers.
 
     INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such index or version; the message
     lists those there are.
@@ -221,7 +224,8 @@ class CatalogServiceAsyncStub:
     it.
 
     INVALID_ARGUMENT: no reason is given, or the version is to replace itself. NOT_FOUND: no such
-    version or replacement.
+    version or replacement. FAILED_PRECONDITION: an alias means the version, or no other version of
+    its name stands: let the alias mean another, or publish another, first.
     """
 
     Reload: grpc.aio.UnaryUnaryMultiCallable[
@@ -306,7 +310,8 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.catalog_service_pb2.GetCellIndexRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.catalog_service_pb2.CellIndex, collections.abc.Awaitable[cellkin.v1.catalog_service_pb2.CellIndex]]:
-        """GetCellIndex describes one version of a cell index with its certificate, retracted or not.
+        """GetCellIndex describes one version of a cell index with its certificate, retracted or not; of a
+        name alone the newest that was not retracted, which is the one that answers.
 
         INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such index or version; the message
         lists those there are.
@@ -347,7 +352,8 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
         it.
 
         INVALID_ARGUMENT: no reason is given, or the version is to replace itself. NOT_FOUND: no such
-        version or replacement.
+        version or replacement. FAILED_PRECONDITION: an alias means the version, or no other version of
+        its name stands: let the alias mean another, or publish another, first.
         """
 
     @abc.abstractmethod

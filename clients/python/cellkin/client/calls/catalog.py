@@ -137,7 +137,7 @@ def get_cell_index(name: str) -> Call[results.CellIndex]:
     Parameters
     ----------
     name
-        ``NAME[@VERSION_OR_ALIAS]``.
+        ``NAME[@VERSION_OR_ALIAS]``; a name alone is the newest version that was not retracted.
 
     Returns
     -------
@@ -238,6 +238,8 @@ def retract_version(
         If there is no such version or replacement.
     InvalidArgumentError
         If no reason is given, or the version is to replace itself.
+    FailedPreconditionError
+        If an alias means the version, or no other version of its name stands.
     PermissionDeniedError
         If the token lacks the role ``admin``.
     """
