@@ -21,16 +21,14 @@ DISTRIBUTIONS = {
     "cellkin": (ROOT / "pyproject.toml", ("store", "indexer", "server")),
     "cellkin-client": (ROOT / "clients" / "pyproject.toml", ("clients/python", "clients/cli")),
 }
-# Always there with another, and of its version: a declaration of its own would only be in the way.
-COMES_WITH = {
-    "google": {"protobuf", "grpcio-status"},  # google.protobuf, google.rpc
-    "huggingface_hub": {"transformers"},
-    "llvmlite": {"numba"},
-    "pydantic": {"pydantic-settings"},
-    "threadpoolctl": {"scikit-learn"},
+# Modules whose name is not that of their distribution, or that several distributions provide.
+CALLED = {
+    "faiss": {"faiss-cpu"},
+    "google.protobuf": {"protobuf"},
+    "google.rpc": {"googleapis-common-protos"},
+    "grpc": {"grpcio"},
+    "lance": {"pylance"},
 }
-# One module of several distributions, or of one that is not named after it.
-CALLED = {"faiss": {"faiss-cpu"}, "lance": {"pylance"}, "grpc": {"grpcio"}}
 # Looked for and done without, where others bring them.
 OPTIONAL = {"hdf5plugin"}
 Brought: TypeAlias = dict[str, tuple[str, ...]]
@@ -117,7 +115,9 @@ MODULES = {name: list(imports(ast.parse(path.read_text()))) for name, _, path in
 
 def third_party(module: str) -> str:
     """Return the library that a module is of, or nothing if it is Python's own or cellkin's."""
-    top = module.partition(".")[0]
+    top, _, rest = module.partition(".")
+    if top == "google":  # a folder of many distributions
+        return f"{top}.{rest.partition('.')[0]}" if rest else ""
     return "" if top == "cellkin" or top in sys.stdlib_module_names else top
 
 
@@ -156,7 +156,7 @@ def satisfied(library: str, by: set[str]) -> bool:
     """Tell whether what is declared brings a library."""
     known = INSTALLED.get(library, [library])
     named = CALLED.get(library) or {name.lower().replace("_", "-") for name in known}
-    return bool(by & (COMES_WITH.get(library) or named))
+    return bool(by & named)
 
 
 @pytest.mark.parametrize("command", sorted(COMMANDS))

@@ -1,8 +1,8 @@
-"""The demo's data: fetched from the package index, checked, and converted to files cellkin reads.
+"""The demo's data: downloaded from the package index, verified, and converted.
 
-Two wheels happen to carry what a label transfer between species needs: ``came`` the human and mouse
+Two wheels contain what a label transfer between species needs: ``came`` has the human and mouse
 pancreas of Baron et al. (2016, https://doi.org/10.1016/j.cels.2016.08.011), ``goatools`` the
-protein-coding genes of NCBI Gene of both species. They are opened as archives: nothing of them is
+protein-coding genes of NCBI Gene of both species. They are opened as archives; nothing in them is
 installed, imported or run.
 """
 
@@ -57,10 +57,10 @@ TAXA = {"human": 9606, "mouse": 10090}
 """NCBI taxonomy id of each species."""
 
 _LEAST_SHARE = 0.01
-"""Share of the cells that express a gene the demo takes along."""
+"""The least share of cells that express a gene of the demo."""
 
 _RENAMED = {"t_cell": "T_cell"}
-"""The one type that the authors spell in different letter case in the two species."""
+"""The one type whose name differs in letter case between the two species."""
 
 _GENE_INFO_COLUMNS = (
     "#tax_id",
@@ -84,7 +84,7 @@ _GENE_INFO_COLUMNS = (
 
 @dataclass(frozen=True)
 class DemoFiles:
-    """The converted files, and how much is in them.
+    """The converted files and their sizes.
 
     Parameters
     ----------
@@ -105,12 +105,12 @@ class DemoFiles:
 
 
 def prepare(folder: Path) -> DemoFiles:
-    """Fetch what is not in ``folder`` yet, and convert it.
+    """Download files that are not in ``folder`` yet, and convert them.
 
     Parameters
     ----------
     folder
-        Where downloads are kept (in ``downloads/``) and converted files are written.
+        For the converted files; downloads are in its ``downloads/``.
 
     Returns
     -------
@@ -138,14 +138,14 @@ def prepare(folder: Path) -> DemoFiles:
 
 
 def fetch(wheel: Wheel, folder: Path) -> Path:
-    """Download a wheel with pip, unless ``folder`` has it, and check that it is the published one.
+    """Download a wheel with pip, unless ``folder`` has it, and verify its digest.
 
     Parameters
     ----------
     wheel
         What to download.
     folder
-        Where to keep it; made if absent.
+        Where to keep it; created if absent.
 
     Returns
     -------
@@ -155,9 +155,9 @@ def fetch(wheel: Wheel, folder: Path) -> Path:
     Raises
     ------
     UnavailableError
-        pip could not download it; the message ends with what pip said.
+        pip could not download it; the message ends with the output of pip.
     IntegrityError
-        The file has another SHA-256 than the published one.
+        The SHA-256 is not that of the published file.
     """
     path = folder / wheel.filename
     if not path.exists():
@@ -181,7 +181,7 @@ def fetch(wheel: Wheel, folder: Path) -> Path:
 
 
 def parse_genes(lines: Iterable[str]) -> Iterator[dict[str, str]]:
-    """Read the genes of a goatools module as text, without running it.
+    """Parse the genes of a goatools module without running it.
 
     Parameters
     ----------
@@ -196,7 +196,7 @@ def parse_genes(lines: Iterable[str]) -> Iterator[dict[str, str]]:
     Raises
     ------
     InputFileError
-        A gene's line is not one call of literal arguments.
+        The line of a gene is not a call with literal arguments.
     """
     for number, line in enumerate(lines, start=1):
         if " : NtData(" not in line:
@@ -245,16 +245,16 @@ def gene_info_line(gene: dict[str, str]) -> str:
 
 
 def _expressed(cells: ad.AnnData) -> set[str]:
-    """Return the genes that at least one cell in a hundred expresses.
+    """Return the genes expressed in at least 1 % of the cells.
 
-    The others add little to any cell, and half as many texts again to embed.
+    The others contribute little to any cell, and would add half as many texts to embed.
     """
     n_detected = np.asarray((cells.X > 0).sum(axis=0)).ravel()
     return set(cells.var_names[n_detected >= _LEAST_SHARE * cells.n_obs])
 
 
 def _convert_genes(wheel: Path, target: Path, expressed: dict[str, set[str]]) -> dict[str, int]:
-    """Write the genes that the cells of their species express, by symbol or alias."""
+    """Write the genes that the cells of their species express, matched by symbol or alias."""
     n_genes = dict.fromkeys(TAXA, 0)
     # mtime=0 keeps the bytes, and so their digest in the store, the same from run to run.
     with (
@@ -270,7 +270,7 @@ def _convert_genes(wheel: Path, target: Path, expressed: dict[str, set[str]]) ->
                     names = [gene["Symbol"], *gene["Aliases"].split(", ")]
                     if expressed[species].isdisjoint(names):
                         continue
-                    # One designation beside the name halves the text to embed, for a quick demo.
+                    # A single designation halves the text to embed.
                     first, _, _ = gene["other_designations"].partition("|")
                     out.write(gene_info_line(gene | {"other_designations": first}))
                     n_genes[species] += 1

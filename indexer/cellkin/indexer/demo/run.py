@@ -1,4 +1,4 @@
-"""Label mouse cells from a human reference by nothing but what is written about their genes.
+"""Label mouse cells from a human reference by nothing but texts about their genes.
 
 Run by ``cellkin demo``. The steps are the commands a user would type, and they are printed as they
 run: import the genes of both species, embed their texts with a language model, index the human
@@ -31,7 +31,7 @@ from cellkin.indexer.demo.steps import STORE, WORK, Steps, ended_by_signals, ser
 INDEXES = {"text": "pancreas", "random": "pancreas-random"}
 MODELS = {"text": "all-minilm-l6-v2", "random": "random:384:0"}
 REQUIRED_MARGIN = 0.15
-"""By how much text must beat the control in accuracy; less means that something is broken."""
+"""The least expected difference in accuracy between text and control."""
 
 
 def label_mouse(steps: Steps, files: DemoFiles) -> tuple[dict[str, Path], str]:
@@ -40,9 +40,9 @@ def label_mouse(steps: Steps, files: DemoFiles) -> tuple[dict[str, Path], str]:
     Parameters
     ----------
     steps
-        Where to print and time them.
+        Prints and times them.
     files
-        Their input.
+        The input files.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def compare(
     Parameters
     ----------
     steps
-        Where to print and time it.
+        Prints and times it.
     files
         The reference.
     outputs
@@ -97,22 +97,22 @@ def compare(
         types = sorted(set(reference))
         annotated = {method: ad.read_h5ad(path).obs for method, path in outputs.items()}
         truth = annotated["text"]["cell_type"].to_numpy(dtype=str)
-        winners = {
+        predicted = {
             method: obs["cellkin_winner"].to_numpy(dtype=str) for method, obs in annotated.items()
         }
         evaluations = {
             method: report.evaluate(
-                truth, winners[method], obs["cellkin_unknown"].to_numpy(bool), types
+                truth, predicted[method], obs["cellkin_unknown"].to_numpy(bool), types
             )
             for method, obs in annotated.items()
         }
-        report.draw_confusion(winners, truth, types, picture)
+        report.draw_confusion(predicted, truth, types, picture)
     console.print()
     console.print(report.summary_table(evaluations))
     console.print(report.absent_sentence(evaluations), highlight=False)
     console.print()
     console.print(report.recall_table(evaluations, truth, reference))
-    click.echo(f"\nWho was taken for whom: {picture}")
+    click.echo(f"\nConfusion matrices: {picture}")
     return evaluations
 
 
@@ -122,15 +122,15 @@ def run_demo() -> dict[str, Any]:
     Returns
     -------
     dict
-        The figures by method, the seconds of every step, and the most memory used. Where text does
-        not beat its control, ``as_expected`` is false.
+        The figures by method, the seconds of each step, and the peak memory. ``as_expected`` is
+        false if text is not better than its control.
 
     Raises
     ------
     UnavailableError
         If the data cannot be fetched.
     SystemExit
-        If a command failed; with its exit code, after its standard error was shown.
+        If a command failed, with its exit code; its standard error is printed before.
     """
     started = time.monotonic()
     WORK.mkdir(exist_ok=True)
@@ -173,12 +173,12 @@ def run_demo() -> dict[str, Any]:
 
 
 def peak_memory_mib() -> tuple[int, int]:
-    """Ask the system for the most resident memory used so far.
+    """Return the peak resident memory so far.
 
     Returns
     -------
     tuple
-        Of this process, and of its largest finished child; MiB.
+        Of this process, and of its largest finished child, in MiB.
     """
     unit = 2**20 if sys.platform == "darwin" else 2**10  # macOS counts bytes, Linux KiB
     own, children = (

@@ -1,4 +1,4 @@
-"""The ``cellkin`` command, run as a user would run it: step by step, timed, stopped at an error."""
+"""Run ``cellkin`` commands as a user would: step by step, timed, until an error."""
 
 import select
 import shlex
@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 WORK = Path(".demo")
-"""Where the demo keeps everything, seen from where the command was called."""
+"""The folder of the demo, relative to the working directory."""
 CELLKIN = Path(sys.executable).with_name("cellkin")
 STORE = ["--store", str(WORK / "store")]
 SERVER_START_S = 120.0
@@ -23,12 +23,12 @@ SERVER_END_S = 20.0
 
 
 class Steps:
-    """Prints one line a step, and keeps the seconds each took.
+    """Prints one line for each step, and records its seconds.
 
     Parameters
     ----------
     quiet
-        Whether nothing is printed.
+        Whether to print nothing.
     """
 
     def __init__(self, quiet: bool = False) -> None:
@@ -37,14 +37,14 @@ class Steps:
 
     @contextmanager
     def step(self, title: str, detail: str) -> Iterator[None]:
-        """Time what runs inside.
+        """Time the block.
 
         Parameters
         ----------
         title
-            Shown while it runs.
+            Printed at its start.
         detail
-            Shown behind the seconds when it is done.
+            Printed after the seconds when it is done.
         """
         self._echo(f"{title:<15}", nl=False)
         start = time.monotonic()
@@ -73,12 +73,12 @@ class Steps:
         Returns
         -------
         str
-            What it wrote to standard output.
+            Its standard output.
 
         Raises
         ------
         SystemExit
-            The command failed; with its exit code, after its standard error was shown.
+            If the command failed, with its exit code; its standard error is printed before.
         """
         with self.step(title, shlex.join(["cellkin", *arguments])):
             done = subprocess.run(
@@ -90,16 +90,16 @@ class Steps:
 
 
 def stop(arguments: tuple[str, ...], code: int, stderr: str) -> NoReturn:
-    """Show why a ``cellkin`` command failed, and end with its exit code.
+    """Print the standard error of a ``cellkin`` command, and exit with its code.
 
     Parameters
     ----------
     arguments
         What followed ``cellkin``.
     code
-        Its exit code, as `subprocess` gives it: negative where a signal ended it.
+        Its exit code as in `subprocess`: negative if it was ended by a signal.
     stderr
-        What it wrote to standard error.
+        Its standard error.
 
     Raises
     ------
@@ -115,16 +115,16 @@ def stop(arguments: tuple[str, ...], code: int, stderr: str) -> NoReturn:
 def serving(
     steps: Steps, store: Path = WORK / "store", log: Path = WORK / "server.log"
 ) -> Iterator[str]:
-    """Run the server while the block runs, and end it whatever happens.
+    """Run the server during the block.
 
     Parameters
     ----------
     steps
-        Where to print and time its start.
+        Prints and times its start.
     store
-        The store that is served.
+        The store to serve.
     log
-        Where what it says goes.
+        File for its standard error.
 
     Yields
     ------
@@ -134,7 +134,7 @@ def serving(
     Raises
     ------
     SystemExit
-        It did not start.
+        If it did not start.
     """
     arguments = ("serve", "--store", str(store), "--listen", "127.0.0.1:0")
     with (
@@ -157,7 +157,7 @@ def serving(
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let signals that by default end Python at once end the block first."""
+    """Turn SIGTERM and SIGHUP into `SystemExit`, so that the block can clean up."""
 
     def end(number: int, _frame: FrameType | None) -> NoReturn:
         raise SystemExit(128 + number)

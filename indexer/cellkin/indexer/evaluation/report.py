@@ -1,8 +1,6 @@
 """An evaluation as a table for the terminal and as JSON."""
 
-import json
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.markup import escape
 from rich.table import Table
@@ -120,19 +118,6 @@ def _caption(report: Report) -> str:
         if line.setting.is_model:
             sentences += unknown_of(line)
     return "\n".join(escape(sentence) for sentence in sentences)
-
-
-def write_json(reports: Sequence[Report], path: Path) -> None:
-    """Write reports as JSON.
-
-    Parameters
-    ----------
-    reports
-        One for each question.
-    path
-        The file; overwritten.
-    """
-    path.write_text(json.dumps(to_json(reports), indent=1) + "\n", encoding="utf-8")
 
 
 def to_json(reports: Sequence[Report]) -> dict[str, object]:

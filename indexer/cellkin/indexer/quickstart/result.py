@@ -1,4 +1,4 @@
-"""What a quickstart found: the labels as they are shown in tables, on a page and to programs."""
+"""The result of a quickstart, as shown in tables, on the page and as JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ NOT_LEFT_OUT = (
     "given another label; `cellkin cells index --space expression` leaves each label out in turn "
     "and measures it"
 )
-"""What a quickstart saves time by."""
+"""The evaluation that a quickstart skips to save time."""
 _TEXTS = ("cell_id", "label", "winner", "reason")
 _N_BINS = 10
 
 
 @dataclass(frozen=True)
 class Result:
-    """Labels of a query, and what they rest on.
+    """Labels of a query, with their reference and quality.
 
     Parameters
     ----------
@@ -37,10 +37,10 @@ class Result:
     cells
         One row a cell, as ``cellkin annotate -o labels.csv`` writes it.
     quality
-        How well cells held out of the reference were labelled; None where none could be.
+        Quality of the labels of held-out reference cells; None if none could be held out.
     truth
-        (n_cells,) the query's own labels, None where one is missing; None where it has no such
-        column. They are compared, and had no part in the labels.
+        (n_cells,) the query's own labels, None for missing ones; None if it has no such column.
+        They are only compared with the result.
     """
 
     reference: str
@@ -60,28 +60,28 @@ class Result:
 
     @property
     def unknown(self) -> npt.NDArray[np.bool_]:
-        """(n_cells,) bool, cells that no label is claimed for."""
+        """(n_cells,) bool, cells without a label."""
         unknown: npt.NDArray[np.bool_] = self.cells["unknown"].to_numpy(bool)
         return unknown
 
     @property
     def unknown_share(self) -> float:
-        """The share of cells that no label is claimed for, in [0, 1]."""
+        """The share of cells without a label, in [0, 1]."""
         return float(self.unknown.mean()) if len(self.cells) else 0.0
 
     @property
     def warnings(self) -> list[str]:
-        """What weakens the labels, a sentence each."""
+        """Warnings about the labels, one sentence each."""
         return [str(warning["message"]) for warning in self.answer["warnings"]]
 
     def label_rows(self) -> list[tuple[str, int, float, float, str]]:
-        """Return a row a label, most cells first.
+        """Return a row for each label, most cells first.
 
         Returns
         -------
         list of tuple
-            Label, cells, share in [0, 1], mean probability (NaN of unknown cells), and of those
-            what most of them are if forced.
+            Label, number of cells, share in [0, 1], mean probability (NaN for unknown cells), and
+            for unknown cells the most frequent of their most probable labels.
         """
         rows = []
         counts = self.cells["label"].value_counts().sort_index(kind="stable")
@@ -97,18 +97,18 @@ class Result:
         return rows
 
     def reasons(self) -> dict[str, int]:
-        """Return why cells are unknown, and how many for each reason, most first."""
+        """Return the number of unknown cells by reason, most frequent first."""
         counts = self.cells.loc[self.unknown, "reason"].value_counts()
         return {str(reason): int(n) for reason, n in counts.items()}
 
     def probability_bins(self) -> list[int]:
-        """Return the cells by probability of the most probable label, in tenths from 0 to 1."""
+        """Return a histogram of the probability of the most probable label, in tenths."""
         chances = self.cells["winner_probability"].to_numpy(float)
         found = np.histogram(chances[np.isfinite(chances)], _N_BINS, (0.0, 1.0))[0]
         return [int(n) for n in found]
 
     def confusion(self) -> "Confusion | None":
-        """Return the labels beside the query's own; None where it has none."""
+        """Return the labels against the query's own; None if it has none."""
         if self.truth is None:
             return None
         own = np.array(["" if name is None else name for name in self.truth], object)
@@ -118,7 +118,7 @@ class Result:
         return Confusion.of(own[known], self.cells["label"].to_numpy(object)[known])
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for programs."""
+        """Return it in types that `json` writes."""
         confusion = self.confusion()
         return {
             "index": self.index,
@@ -138,12 +138,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Confusion:
-    """Own labels of cells beside those that were claimed.
+    """Counts of cells by own and by predicted label.
 
     Parameters
     ----------
     own, claimed
-        Names of the rows and of the columns, ``unknown`` last.
+        Names of the rows, and of the columns with ``unknown`` last.
     counts
         (n_own, n_claimed) int64 cells.
     """
@@ -154,14 +154,14 @@ class Confusion:
 
     @classmethod
     def of(cls, own: npt.NDArray[Any], claimed: npt.NDArray[Any]) -> "Confusion":
-        """Count cells by both of their names."""
+        """Count cells by both labels."""
         table = pd.crosstab(own, claimed)
         columns = sorted(map(str, table.columns), key=lambda name: (name == UNKNOWN_LABEL, name))
         return cls([str(name) for name in table.index], columns, table[columns].to_numpy(np.int64))
 
     @property
     def agreement(self) -> float | None:
-        """The share of claimed labels that are the cell's own, in [0, 1]; None of no claim."""
+        """The share of labels that equal the cell's own, in [0, 1]; None without labels."""
         n = sum(self.counts[:, at].sum() for at, name in enumerate(self.claimed) if self._is(name))
         same = sum(
             self.counts[self.own.index(name), at]
@@ -175,7 +175,7 @@ class Confusion:
         return name != UNKNOWN_LABEL
 
     def to_json(self) -> dict[str, Any]:
-        """Return it for programs."""
+        """Return it in types that `json` writes."""
         return {
             "agreement": self.agreement,
             "own": self.own,
@@ -185,9 +185,9 @@ class Confusion:
 
 
 def read_cells(path: Path) -> pd.DataFrame:
-    """Read the table of labels that ``cellkin annotate`` wrote."""
+    """Read the table of labels written by ``cellkin annotate``."""
     texts = dict.fromkeys(_TEXTS, str)
-    # Of a cell called "NA" the name stays, of a probability that is missing nothing does.
+    # "NA" may be the name of a cell; an empty probability is missing.
     numbers = {"winner_probability": [""], "matched_share": [""]}
     frame = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=numbers)
     return frame.astype({"winner_probability": float})

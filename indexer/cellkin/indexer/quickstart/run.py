@@ -41,7 +41,7 @@ Stages = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 @dataclass(frozen=True)
 class Question:
-    """Two files, and what is asked of them.
+    """The files and settings of a quickstart.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Question:
 
     @property
     def index(self) -> str:
-        """A name for the index, by that of the reference."""
+        """The name of the index, made from that of the reference."""
         name = re.sub(r"[^a-z0-9._-]+", "-", self.reference.stem.lower()).strip("-._")
         return name[:80] or "reference"
 
@@ -79,7 +79,7 @@ class Question:
 
 
 def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, float]]:
-    """Label a query by a reference, and leave labels, a labelled copy, a page and the store.
+    """Label a query by a reference, and write labels, a labelled copy, a page and the store.
 
     All of it is made in a folder of another name, which takes its place at the end.
 
@@ -124,7 +124,7 @@ def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, fl
             serving(steps, folder / STORE, folder / "server.log") as address,
             steps.step("annotate", ""),
         ):
-            told = _annotate(question, folder, address)
+            answer = _annotate(question, folder, address)
         with steps.step("page", ""):
             made = report.entry.manifest
             result = Result(
@@ -133,7 +133,7 @@ def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, fl
                 question.label,
                 made["n_cells"],
                 len(made["label_counts"]),
-                told,
+                answer,
                 read_cells(folder / LABELS),
                 read_qualities(made).get(EXPRESSION),
                 truth,
@@ -144,7 +144,7 @@ def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, fl
 
 
 def commands(question: Question) -> list[str]:
-    """Return how to go on: the server, the command line and Python."""
+    """Return commands to go on with: the server, the command line and Python."""
     store = shlex.quote(str(question.folder / STORE))
     return [
         f"cellkin serve --store {store}",
@@ -155,7 +155,7 @@ def commands(question: Question) -> list[str]:
 
 
 def _require_free(question: Question) -> None:
-    """Refuse a folder in which something would be lost."""
+    """Raise an error if files of the folder would be lost."""
     folder = question.folder
     if not folder.exists():
         return
@@ -175,7 +175,7 @@ def _require_free(question: Question) -> None:
 
 @contextmanager
 def _finished_or_gone(question: Question) -> Iterator[Path]:
-    """Yield a folder that takes the place of the one wanted at the end, or goes."""
+    """Yield a temporary folder that replaces the final one on success and is else removed."""
     final = question.folder.absolute()
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
@@ -196,7 +196,7 @@ def _umask() -> int:
 
 
 def _require_shared(question: Question, reference: NamedFile, query: NamedFile) -> None:
-    """Refuse files whose gene names cannot meet, before anything long is begun."""
+    """Raise an error early if the files share too few gene names."""
     taxa = taxa_of([reference, query], question.taxon)
     if taxa[0] != taxa[1]:
         raise FailedPreconditionError(
@@ -218,7 +218,7 @@ def _names(file: NamedFile) -> set[str]:
 
 
 def _own_labels(question: Question) -> list[str | None] | None:
-    """Return the query's own labels; None where it has no such column."""
+    """Return the query's own labels; None if it has no such column."""
     with open_cells(question.query) as cells:
         try:
             return cells.labels(question.label).values
@@ -227,7 +227,7 @@ def _own_labels(question: Question) -> list[str | None] | None:
 
 
 def _annotate(question: Question, folder: Path, address: str) -> dict[str, Any]:
-    """Label the query through the server, by the command that users type."""
+    """Label the query through the server, by running ``cellkin annotate``."""
     arguments = ["annotate", str(question.query), "--index", question.index, "--server", address]
     arguments += ["-o", str(folder / LABELS), "-o", str(folder / question.copy), "--json"]
     if question.taxon:
@@ -238,9 +238,9 @@ def _annotate(question: Question, folder: Path, address: str) -> dict[str, Any]:
     )
     if done.returncode:
         raise SystemExit(done.returncode if done.returncode > 0 else 128 - done.returncode)
-    told: dict[str, Any] = json.loads(done.stdout)
+    answer: dict[str, Any] = json.loads(done.stdout)
     if question.query.samefile(question.reference):
-        told["warnings"].append(
+        answer["warnings"].append(
             {
                 "reason": "SAME_FILE",
                 "message": "QUERY is the REFERENCE itself: each cell was labelled by itself, which "
@@ -248,4 +248,4 @@ def _annotate(question: Question, folder: Path, address: str) -> dict[str, Any]:
                 "labels": [],
             }
         )
-    return told
+    return answer
