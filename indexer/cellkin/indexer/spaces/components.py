@@ -11,8 +11,8 @@ from cellkin.space.readout import Float64Matrix
 def principal_axes(centered: Float32Matrix, n: int) -> tuple[Float64Vector, Float64Matrix]:
     """Return the leading principal axes, by the smaller of the two Gram matrices.
 
-    `sklearn.decomposition.PCA` returns the same axes in 1.5 to 10 times the CPU time: its exact
-    solvers either decompose the whole covariance matrix or iterate on the data.
+    `sklearn.decomposition.PCA` returns the same axes. Its exact solvers decompose the whole matrix,
+    which takes longer; ``arpack`` iterates in float32 and is slower for 100 components (ADR 32).
 
     Parameters
     ----------
