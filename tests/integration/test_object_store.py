@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -18,8 +19,11 @@ import pytest
 
 from cellkin.server.library import Library
 from cellkin.server.metrics import Metrics
+from cellkin.store.backup import copy_store
 from cellkin.store.catalog import Kind
 from cellkin.store.catalog_tables import _PATIENCE
+from cellkin.store.gc import collect, orphans
+from cellkin.store.maintenance import damage
 from cellkin.store.store import Store
 from cellkin.wire.errors import (
     FailedPreconditionError,
@@ -174,6 +178,39 @@ def test_a_store_in_a_bucket_serves_like_one_on_disk(
         done = run_cellkin(*asked)
     assert done.returncode == 0, done.stderr
     assert '"alpha"' in done.stdout
+
+
+def test_a_store_is_copied_into_a_bucket_and_out_of_it(
+    bucket: str, own_store: Path, tmp_path: Path
+) -> None:
+    def silent(done: int, total: int) -> None:
+        assert done <= total
+
+    def content(store: Store) -> tuple[object, object, set[str]]:
+        view = Store.open(store.uri).catalog.view()
+        return view.all_entries, view.aliases, {damage(store, entry) for entry in view.all_entries}
+
+    store = Store.open(str(own_store))
+    there = copy_store(store.uri, bucket, silent).store
+    assert content(there) == content(store)
+    assert content(store)[2] == {""}
+    index = there.catalog.entries(Kind.INDEX)[0]
+    there.catalog.set_alias(index, "stable")
+    there.publish_index("left", lambda folder: (folder / "a").write_text("1") and None, {})
+    back = copy_store(bucket, str(tmp_path / "back"), silent).store
+    assert content(back) == content(there)
+    assert copy_store(bucket, back.uri, silent).n_files == 0
+    # What was removed goes from the bucket, and nothing else.
+    (left,) = there.catalog.entries(Kind.INDEX, "left")
+    there.catalog.remove([left])
+    found = orphans(there)
+    assert [orphan.where for orphan in found] == [left.manifest["path"]]
+    assert collect(there, timedelta(0), force=True) == found
+    assert content(Store.open(bucket))[2] == {""}
+    # The copy in the cache is whole; what counts is the object.
+    name = next(iter(index.manifest["files"]))
+    there.files.write(f"{index.manifest['path']}/{name}", [b"damaged"])
+    assert "does not have the digest" in damage(there, index)
 
 
 def test_writers_at_one_time_lose_no_version(bucket: str) -> None:

@@ -263,10 +263,14 @@ class _Run:
         places += [Path(file["path"])] if "path" in file else []
         path = next((place for place in places if place.exists()), None)
         if path is None:
-            where = ", ".join(map(str, places)) or "nowhere, as its manifest does not say where"
+            looked = (
+                f"is not at {', '.join(map(str, places))}"
+                if places
+                else ("may be anywhere, as the manifest does not say")
+            )
             raise NotFoundError(
-                f"{entry.full_name} was made from {file['file']}, which was looked for at {where}; "
-                "give --files FOLDER"
+                f"{file['file']}, which {entry.full_name} was made from, {looked}; give its folder "
+                "by --files FOLDER"
             )
         if "sha256" in file and path_digest(path) != file["sha256"]:
             raise FailedPreconditionError(
