@@ -273,7 +273,7 @@ def _read(
         return readout, {}
     progress(1, 3)
     probe = CoverageProbe(len(folds(part))) if isinstance(fitted, FittedExpression) else None
-    held = hold_out(part, fit, how, refine, probe.ask if probe else None)
+    held = hold_out(part, fit, how, refine, probe.predict if probe else None)
     if not len(held.truth):
         return readout, {}
     readout, macro_f1 = calibrate(readout, held, own, part.counts(), how)

@@ -188,8 +188,8 @@ class FittedMethod:
         if labeler.background_cells and runs:
             labeler.set_background(sp.vstack([cells[a:b] for a, b in runs], format="csr"))
         _, labels = labeler.label(cells)
-        winners = np.where(labels.winners >= 0, self.codes[labels.winners], -1).astype(np.int32)
+        codes = np.where(labels.winners >= 0, self.codes[labels.winners], -1).astype(np.int32)
         if not self.calibrated:
-            return Answer(winners, None, None, None)
+            return Answer(codes, None, None, None)
         unknown = labels.reasons != UnknownReason.KNOWN
-        return Answer(winners, labels.probabilities, labels.novelties, unknown, labels.reasons)
+        return Answer(codes, labels.probabilities, labels.novelties, unknown, labels.reasons)

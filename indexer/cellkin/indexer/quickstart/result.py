@@ -89,9 +89,9 @@ class Result:
             alike = self.cells[self.cells["label"] == name]
             mean, forced = float(alike["winner_probability"].mean()), ""
             if name == UNKNOWN_LABEL:
-                winners = self.cells.loc[self.unknown, "winner"]
-                winners = winners[winners != ""].value_counts()
-                forced = f"{winners.index[0]} ({winners.iloc[0]})" if len(winners) else ""
+                predicted = self.cells.loc[self.unknown, "winner"]
+                predicted = predicted[predicted != ""].value_counts()
+                forced = f"{predicted.index[0]} ({predicted.iloc[0]})" if len(predicted) else ""
                 mean = float("nan")
             rows.append((str(name), int(n), n / len(self.cells), mean, forced))
         return rows

@@ -76,15 +76,15 @@ class _Draw:
         (n_cells,) int32 labels, by the codes of the fold's fit.
     kinds
         For each of `cellkin.space.readout.KINDS`, (n_cells, n_labels) float64.
-    far
-        (n_cells,) novelty.
+    novelty
+        (n_cells,) float64.
     coverage
         Their depth and genes.
     """
 
     truth: Int32Vector
     kinds: list[Float64Matrix]
-    far: npt.NDArray[np.float64]
+    novelty: npt.NDArray[np.float64]
     coverage: CellCoverage
 
     def by_label(self, readout: Readout) -> Float64Matrix:
@@ -107,8 +107,8 @@ class CoverageProbe:
     _thinned: list[list[_Draw]] = field(default_factory=list)
     _panels: list[_Draw] = field(default_factory=list)
 
-    def ask(self, trained: Trained, sample: Sample, held: Int64Vector) -> None:
-        """Predict reduced versions of some of the cells that were held out; an `Also`."""
+    def predict(self, trained: Trained, sample: Sample, held: Int64Vector) -> None:
+        """Predict reduced versions of some of the cells that were held out; an `OnFold`."""
         fitted = trained.fitted
         assert isinstance(fitted, FittedExpression)
         rng = np.random.default_rng(0)
@@ -189,13 +189,13 @@ def _least_by_depth(draws: list[_Draw], readout: Readout, most: float) -> Float3
     n_labels = readout.n_labels
     if not draws:
         return np.empty((0, n_labels), np.float32)
-    asked = _Asked.of(draws, readout)
+    asked = _Predictions.of(draws, readout)
     leasts, own = np.zeros((len(DEPTHS) - 1, n_labels)), np.full(n_labels, -1.0)
     for row, (below, at_least) in enumerate(pairwise(DEPTHS)):
         some = (asked.depths >= at_least) & (asked.depths < below) & asked.claimed
         of_all = _least_of(asked, some, most)
         for label in range(n_labels):
-            of_label = some & (asked.winners == label)
+            of_label = some & (asked.predicted == label)
             enough = of_label.sum() >= _ENOUGH_CLAIMED
             if enough:
                 own[label] = max(_least_of(asked, of_label, most), own[label])
@@ -204,7 +204,7 @@ def _least_by_depth(draws: list[_Draw], readout: Readout, most: float) -> Float3
     return leasts.astype(np.float32)
 
 
-def _least_of(asked: "_Asked", some: BoolVector, most: float) -> float:
+def _least_of(asked: "_Predictions", some: BoolVector, most: float) -> float:
     """Return the least probability from which at most a given share of labels is wrong."""
     for least in _OF_SHALLOW:
         claimed = some & (asked.sure >= least)
@@ -214,30 +214,30 @@ def _least_of(asked: "_Asked", some: BoolVector, most: float) -> float:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Predictions:
     """Predictions of several draws, concatenated: each (n_cells,)."""
 
     depths: npt.NDArray[np.float64]
-    winners: Int64Vector
+    predicted: Int64Vector
     sure: npt.NDArray[np.float64]
     wrong: BoolVector
     claimed: BoolVector
 
     @classmethod
-    def of(cls, draws: Sequence[_Draw], readout: Readout) -> "_Asked":
+    def of(cls, draws: Sequence[_Draw], readout: Readout) -> "_Predictions":
         parts = []
         for draw in draws:
             table = draw.by_label(readout)
             sure = table.max(axis=1)
             least = draw.coverage.least(table, readout)
-            claimed = (sure >= least) & (draw.far <= readout.novelty_limit)
-            winners = table.argmax(axis=1)
-            wrong = winners != draw.truth
-            parts.append((draw.coverage.depths(readout), winners, sure, wrong, claimed))
+            claimed = (sure >= least) & (draw.novelty <= readout.novelty_limit)
+            predicted = table.argmax(axis=1)
+            wrong = predicted != draw.truth
+            parts.append((draw.coverage.depths(readout), predicted, sure, wrong, claimed))
         return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     @classmethod
-    def join(cls, parts: Sequence["_Asked"]) -> "_Asked":
+    def join(cls, parts: Sequence["_Predictions"]) -> "_Predictions":
         columns = zip(*(vars(part).values() for part in parts), strict=True)
         return cls(*map(np.concatenate, columns))
 
@@ -254,8 +254,8 @@ def _costs(parts: list[list[_Draw]], readout: Readout) -> list[dict[str, float]]
     for number, part in enumerate(parts):
         others = list(chain.from_iterable(parts[:number] + parts[number + 1 :]))
         least = _least_by_depth(others, plain, _WRONG)
-        asked_parts.append(_Asked.of(part, replace(plain, least_by_depth=least)))
-    found = _Asked.join(asked_parts)
+        asked_parts.append(_Predictions.of(part, replace(plain, least_by_depth=least)))
+    found = _Predictions.join(asked_parts)
     costs = []
     for below, at_least in pairwise(DEPTHS):
         asked = (found.depths >= at_least) & (found.depths < below)
@@ -324,7 +324,7 @@ def _softening(draws: list[_Draw], readout: Readout) -> float:
 
 def _least(draws: list[_Draw], readout: Readout, most: float) -> float:
     """Return the least probability from which at most a given share of panels' labels is wrong."""
-    asked = [_Asked.of([draw], readout) for draw in draws]
+    asked = [_Predictions.of([draw], readout) for draw in draws]
     weights = [d.coverage.weights(d.by_label(readout)) for d in draws]
     for least in _STEPS:
         claimed = wrong = 0

@@ -119,7 +119,7 @@ class HeldOut:
         (n_cells,) int32 labels.
     kinds
         For each of `KINDS`, (n_cells, n_labels) float64 probabilities, or 0 rows.
-    far
+    novelty
         (n_cells,) float64 novelty, by the statistics of the fold's fit.
     batches
         (n_cells,) int32.
@@ -129,7 +129,7 @@ class HeldOut:
 
     truth: Int32Vector
     kinds: list[Float64Matrix]
-    far: npt.NDArray[np.float64]
+    novelty: npt.NDArray[np.float64]
     batches: Int32Vector
     n_left: Int64Vector
 
@@ -226,12 +226,12 @@ class Trained:
         return read_labels(asked, similarities, voted, counts, self.readout)
 
 
-Also: TypeAlias = Callable[[Trained, Sample, Int64Vector], None]
+OnFold: TypeAlias = Callable[[Trained, Sample, Int64Vector], None]
 """Called for each fold with the fit, the whole sample, and the rows held out."""
 
 
 def hold_out(
-    sample: Sample, fit: FitSpace, how: Votes, refine: bool = True, also: Also | None = None
+    sample: Sample, fit: FitSpace, how: Votes, refine: bool = True, on_fold: OnFold | None = None
 ) -> HeldOut:
     """Hold folds of the sample out in turn, and predict their labels by the rest.
 
@@ -250,8 +250,8 @@ def hold_out(
             continue
         trained = Trained.of(train, fit, how, refine)
         found = trained.read(trained.fitted.place(sample.cells[held]))
-        if also is not None:
-            also(trained, sample, held)
+        if on_fold is not None:
+            on_fold(trained, sample, held)
         names = {name: code for code, name in enumerate(sample.label_names)}
         columns = np.array([names[name] for name in train.label_names])
         kinds = [_spread(kind, columns, sample.n_labels) for kind in found.kinds]
@@ -299,9 +299,9 @@ def calibrate(
         mix = np.array(weights)
         mix *= [len(kind) > 0 for kind in held.kinds]
         if mix.sum() > 0:
-            winners = combine(held.kinds, mix / mix.sum(), 1.0).argmax(axis=1)
-            f1[name] = float(macro_f1(confusion(held.truth, winners, len(counts))))
-            right[name] = winners == held.truth
+            predicted = combine(held.kinds, mix / mix.sum(), 1.0).argmax(axis=1)
+            f1[name] = float(macro_f1(confusion(held.truth, predicted, len(counts))))
+            right[name] = predicted == held.truth
     # Labels of few cells change macro-F1 by hundredths, so by itself it would choose at random.
     clear = {
         name: value
@@ -333,17 +333,17 @@ def _limit(held: HeldOut, own: Float32Vector, false_alarms: float) -> float:
     times = _ONE_BATCH
     if held.batches.any():
         sizes, ends = np.log([_FEW_CELLS, _MANY_CELLS]), (_SEVERAL_BATCHES_OF_FEW, _SEVERAL_BATCHES)
-        times = float(np.interp(np.log(len(held.far)), sizes, ends))
+        times = float(np.interp(np.log(len(held.novelty)), sizes, ends))
     # With two or three cells of its label in the fit a cell is far from them; in a small sample
     # such cells would raise the limit above all unknown cells.
     enough = held.n_left >= _ENOUGH_CELLS
-    far = held.far[enough] if enough.any() else held.far
+    novelty = held.novelty[enough] if enough.any() else held.novelty
     beyond = false_alarms * times
     # Folds of a small reference span few dimensions, in which cells look less novel than in the
     # whole space: the limit is raised to that of the reference's own cells.
     own_limit = float(np.quantile(own, 1 - false_alarms * _OWN_CELLS))
     # With few cells the share cannot be met exactly: rather fewer exceed the limit than more.
-    return max(float(np.quantile(far, 1 - beyond, method="higher")), own_limit)
+    return max(float(np.quantile(novelty, 1 - beyond, method="higher")), own_limit)
 
 
 def _sharpness(held: HeldOut, mix: npt.NDArray[np.float64]) -> float:
@@ -386,7 +386,7 @@ def novelty_note(held: HeldOut) -> str:
 
     Such a limit is too high, so known cells are not affected.
     """
-    n, off = len(held.far), float(np.median(held.far))
+    n, off = len(held.novelty), float(np.median(held.novelty))
     if off > _MUCH_FARTHER:
         return (
             f"held-out cells of known labels are {off:.1f} deviations farther than the "

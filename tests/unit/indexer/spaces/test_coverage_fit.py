@@ -42,7 +42,7 @@ def test_values_that_are_no_counts_are_asked_of_panels_alone(sample: Sample) -> 
     values.data = rng.gamma(2.0, 1.0, len(values.data)).astype(np.float32)
     odd = replace(sample, cells=values)
     probe = CoverageProbe(3)
-    hold_out(odd, fit_expression, Votes(), also=probe.ask)
+    hold_out(odd, fit_expression, Votes(), on_fold=probe.predict)
     _, readout, _ = fit_expression_part(odd, Votes(), Judging.NOTHING)
     found = probe.fit(readout, odd)
     assert found.softening == 0

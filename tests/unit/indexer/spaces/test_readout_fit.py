@@ -49,7 +49,7 @@ def told(accuracy: dict[str, float], n: int = 2000, sure: float = 0.7, **changed
     fields: dict[str, Any] = {
         "truth": truth,
         "kinds": [chances(truth, accuracy[kind], sure, i) for i, kind in enumerate(KINDS)],
-        "far": np.random.default_rng(3).normal(0, 1, n),
+        "novelty": np.random.default_rng(3).normal(0, 1, n),
         "batches": np.zeros(n, np.int32),
         "n_left": np.full(n, 20),
     }
@@ -150,7 +150,7 @@ def test_the_limit_keeps_false_alarms_at_what_was_asked(
 ) -> None:
     """Donors are read by fewer donors than a query is; parts of one by that very donor."""
     held = told(dict.fromkeys(KINDS, 1.0), n=n, batches=np.arange(n, dtype=np.int32) % n_batches)
-    held = replace(held, far=norm.ppf((np.arange(n) + 0.5) / n))
+    held = replace(held, novelty=norm.ppf((np.arange(n) + 0.5) / n))
     readout, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=false_alarms))
     fresh = np.random.default_rng(9).normal(0, 1, 4000)
     share = (fresh > readout.novelty_limit).mean()
@@ -161,7 +161,7 @@ def test_fewer_cells_of_several_donors_make_a_higher_limit() -> None:
     limits = []
     for n in (100, 300, 400, 700, 1000, 4000):
         far, batches = norm.ppf((np.arange(n) + 0.5) / n), np.arange(n, dtype=np.int32) % 3
-        held = told(dict.fromkeys(KINDS, 1.0), n=n, far=far, batches=batches)
+        held = told(dict.fromkeys(KINDS, 1.0), n=n, novelty=far, batches=batches)
         limits.append(calibrate(PLAIN, held, OWN, COUNTS, HOW)[0].novelty_limit)
     assert (np.diff(limits[1:-1]) < 0).all()
     assert limits[-1] == pytest.approx(limits[-2], abs=0.02)
@@ -177,9 +177,9 @@ def test_the_limit_is_not_below_what_the_own_cells_of_the_reference_ask_for() ->
 def test_a_limit_of_few_cells_lets_fewer_be_beyond_than_asked_for() -> None:
     held = told(dict.fromkeys(KINDS, 1.0), n=40)
     readout, _ = calibrate(PLAIN, held, OWN, COUNTS, HOW)
-    assert readout.novelty_limit == held.far.max(), "0.25 x 0.07 x 40 is less than one cell"
+    assert readout.novelty_limit == held.novelty.max(), "0.25 x 0.07 x 40 is less than one cell"
     readout, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=0.3))
-    assert (held.far > readout.novelty_limit).sum() <= 0.25 * 0.3 * 40
+    assert (held.novelty > readout.novelty_limit).sum() <= 0.25 * 0.3 * 40
 
 
 def test_it_is_said_where_a_limit_finds_few_unknown_cells() -> None:
@@ -187,7 +187,7 @@ def test_it_is_said_where_a_limit_finds_few_unknown_cells() -> None:
     assert novelty_note(held) == ""
     assert probability_report(held, PLAIN)["novelty_note"] == ""
     assert "only 40 cells" in novelty_note(told(dict.fromkeys(KINDS, 0.9), n=40))
-    farther = replace(held, far=held.far + 2)
+    farther = replace(held, novelty=held.novelty + 2)
     assert "2.0 deviations farther" in probability_report(farther, PLAIN)["novelty_note"]
 
 
@@ -214,7 +214,7 @@ def test_held_out_cells_are_asked_once_and_named_right(held: HeldOut) -> None:
     for kind in held.kinds:
         np.testing.assert_allclose(kind.sum(axis=1), 1, atol=1e-6)
         assert (kind.argmax(axis=1) == held.truth).mean() > 0.9
-    assert held.far.shape == held.batches.shape == (260,)
+    assert held.novelty.shape == held.batches.shape == (260,)
 
 
 def test_what_is_not_refined_is_read_without_a_head() -> None:
@@ -235,7 +235,7 @@ def test_labels_hardly_any_other_donor_has_are_not_asked() -> None:
 def test_donors_without_a_label_in_common_leave_nothing_to_judge_by() -> None:
     apart = SAMPLE.take(np.flatnonzero(SAMPLE.labels % 2 == SAMPLE.batches))
     held = hold_out(apart, fit_expression, HOW, refine=False)
-    assert len(held.truth) == len(held.far) == 0
+    assert len(held.truth) == len(held.novelty) == 0
     assert [kind.shape for kind in held.kinds] == [(0, 4)] * 4
 
 
