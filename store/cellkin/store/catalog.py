@@ -30,6 +30,7 @@ from cellkin.wire.errors import (
     CellkinError,
     ConflictError,
     FailedPreconditionError,
+    IntegrityError,
     InvalidArgumentError,
 )
 from cellkin.wire.names import LATEST, VersionName, check_alias
@@ -153,11 +154,15 @@ class Catalog:
 
         Raises
         ------
+        IntegrityError
+            If a table cannot be brought up to date.
         CellkinError
             As `view` does, but not where the journal was taken away.
         """
         with self._lock:
             self._state.upgrade()
+        for problem in self.problems():
+            raise IntegrityError(problem)
 
     def commit(self, kind: Kind, name: str, digest: str, manifest: Mapping[str, Any]) -> Entry:
         """Make a version exist, under the next number of the day that was never given.

@@ -164,7 +164,7 @@ class CatalogState:
                 )
         return [
             f"{what}; answers come from the journal, and the next write or `cellkin store upgrade` "
-            "brings it up to date"
+            "brings it up to date, after the table was moved out of the store if it is damaged"
             for what in found
         ]
 

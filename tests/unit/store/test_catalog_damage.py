@@ -94,6 +94,18 @@ def test_what_a_table_lost_the_journal_has(
     assert fresh(root).view() == catalog.view()
 
 
+def test_a_table_that_cannot_be_written_is_said_to_be(root: Path) -> None:
+    newest, *_, oldest = manifests(root, "catalog")
+    shutil.copy(oldest, newest)  # Lance reads it, and writes nothing after it
+    catalog = fresh(root)
+    assert len(catalog.entries()) == 3
+    with pytest.raises(IntegrityError, match="after the table was moved out of the store"):
+        catalog.upgrade()
+    gone(root, "catalog")
+    catalog.upgrade()
+    assert catalog.problems() == []
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
