@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from cellkin.space.arrays import Int32Vector, Int64Vector
 from cellkin.space.expression import ExpressionSpace
@@ -20,6 +20,7 @@ from cellkin.space.readout import Readout
 from cellkin.space.readout import read_readout as make_readout
 from cellkin.space.recipe import Recipe
 from cellkin.space.reference import ExpressionPart, Reference, TextPart
+from cellkin.store.array_files import save_arrays
 from cellkin.store.catalog import Entry
 from cellkin.store.milvus import MilvusNeighbors
 from cellkin.store.neighbors import NeighborIndex
@@ -157,9 +158,9 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
     if index.text is not None:
         _write_text_space(folder, index.text.space)
         if index.text.foreign is not None:
-            save_file(_arrays(index.text.foreign), folder / _FOREIGN)
+            save_arrays(_arrays(index.text.foreign), folder / _FOREIGN)
     if index.expression is not None:
-        save_file(_arrays(index.expression.space), folder / _SPACES[EXPRESSION])
+        save_arrays(_arrays(index.expression.space), folder / _SPACES[EXPRESSION])
     for name, part in index.parts.items():
         _write_neighbors(folder, part.neighbors, name)
         _write_readout(folder, part.readout, name)
@@ -187,7 +188,7 @@ def _write_text_space(folder: Path, space: CellSpace) -> None:
     }
     if space.head is not None:
         arrays["head"] = space.head
-    save_file(arrays, folder / _SPACES[TEXT])
+    save_arrays(arrays, folder / _SPACES[TEXT])
     (folder / _RECIPE).write_text(json.dumps(space.recipe.to_json(), indent=1, sort_keys=True))
 
 
@@ -203,7 +204,7 @@ def _write_neighbors(folder: Path, neighbors: Neighbors, space: str) -> None:
 
 
 def _write_readout(folder: Path, readout: Readout, space: str) -> None:
-    save_file(
+    save_arrays(
         {name: np.ascontiguousarray(array) for name, array in readout.arrays().items()},
         folder / f"{space}-readout.safetensors",
     )

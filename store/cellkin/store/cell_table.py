@@ -297,7 +297,9 @@ def cell_table(store: Store, entry: Entry) -> CellTable:
         If they cannot be read now.
     """
     if ROW_DIGESTS in entry.manifest["files"]:
-        digests = RowDigests.load(store.index_folder(entry, again=False))
+        folder = store.index_folder(entry, again=False)
+        with reading(f"{what_of(entry)}: its file {ROW_DIGESTS}", _INSTEAD):
+            digests = RowDigests.load(folder)
         return _opened(store, entry, digests)[1]
     dataset, cells = _opened(store, entry)
     digest = entry.manifest["rows_digest"]

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load
 
 from cellkin.space.arrays import Int64Vector, UInt8Matrix
+from cellkin.store.array_files import save_arrays
 from cellkin.store.cell_rows import vector_matrix
 from cellkin.store.digest import in_batches, rows_digest
 from cellkin.store.schema import cells_schema
@@ -54,12 +55,12 @@ class RowDigests:
 
     def save(self, folder: Path) -> None:
         """Write them as a file of an index."""
-        save_file(dict(self.blocks), folder / ROW_DIGESTS)
+        save_arrays(self.blocks, folder / ROW_DIGESTS)
 
     @classmethod
     def load(cls, folder: Path) -> "RowDigests":
         """Read them from the files of an index."""
-        return cls(load_file(folder / ROW_DIGESTS))
+        return cls(load((folder / ROW_DIGESTS).read_bytes()))
 
     def begin_with(self, others: "RowDigests", n_blocks: int) -> bool:
         """Say whether the first blocks are those of others."""

@@ -228,6 +228,12 @@ def test_a_table_that_may_not_be_read_is_not_called_damaged(store: Store, cells:
         cell_table(store, entry).take_vectors(np.array([0]), "vector")
 
 
+def test_who_may_read_other_files_may_read_the_digests(tmp_path: Path, cells: CellTable) -> None:
+    (tmp_path / "other").write_text("")
+    cells.row_digests.save(tmp_path)
+    assert (tmp_path / ROW_DIGESTS).stat().st_mode == (tmp_path / "other").stat().st_mode
+
+
 def test_rows_that_are_fewer_than_the_catalog_says_are_refused(
     store: Store, cells: CellTable
 ) -> None:
