@@ -368,7 +368,7 @@ def test_what_a_job_leaves_behind_is_found(store: Store, files: list[Path]) -> N
     with pytest.raises(InvalidArgumentError, match="factory"):
         index_cells(store, "other", reference, EMBEDDING, TEXT_V1, job)
     removed = {orphan.what for orphan in collect(store, timedelta(0), force=True)}
-    assert removed == {"table version", "rows", "table"}
+    assert removed == {"table version", "rows"}
     assert orphans(store) == []
     assert [damage(store, entry) for entry in store.catalog.entries()] == [""] * 5
 

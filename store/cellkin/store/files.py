@@ -43,9 +43,6 @@ class Files(Protocol):
         files. What others put there is passed over.
         """
 
-    def leftovers(self) -> Iterator[Found]:
-        """Yield the tables that were moved out of the way and not removed."""
-
     def folders(self) -> list[str]:
         """Return the names of the folders of the store, ascending."""
 

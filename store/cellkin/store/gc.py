@@ -15,17 +15,17 @@ import lance
 
 from cellkin.store.catalog import Kind
 from cellkin.store.cell_table import CELLS, row_files
-from cellkin.store.failures import RAISED, reading
+from cellkin.store.failures import RAISED, reading, writing
 from cellkin.store.folders import Found
 from cellkin.store.small_files import PARTIAL
 from cellkin.store.store import STAGING, Store
 from cellkin.store.table_files import DATA, SUFFIX, VERSIONS, version_of
-from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
+from cellkin.wire.errors import ConflictError, FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.names import is_name
 
 LEAST_AGE = timedelta(hours=1)
 """Younger things may belong to a run that is at work; they go only where that is forced."""
-FOLDER, TABLE, VERSION, ROWS = "folder", "table", "table version", "rows"
+FOLDER, VERSION, ROWS = "folder", "table version", "rows"
 _DATA = re.compile(r"[0-9a-f-]{32,}\.lance|" + re.escape(PARTIAL) + ".+")
 _KINDS = {
     f"{Kind.CORPUS}-": (Kind.CORPUS, {"gene_id", "text_sha256", "symbol"}),
@@ -44,7 +44,7 @@ class Orphan:
     Parameters
     ----------
     what
-        ``folder``, ``table``, ``table version``, or ``rows`` of no version.
+        ``folder``, ``table version``, or ``rows`` of no version.
     where
         Its path, relative to the store.
     n_files, n_bytes
@@ -118,6 +118,8 @@ def collect(
     search = _Search(store, older_than)
     removed = []
     for orphan in list(search.orphans(kind)):
+        if orphan.what == VERSION:
+            _supersede(store, *version_of(orphan.where))
         found = store.files.remove(orphan.where, lambda now, it=orphan: search.is_wanted(it, now))
         if found is not None:
             removed.append(replace(orphan, n_files=found.n_files, n_bytes=found.n_bytes))
@@ -214,8 +216,6 @@ class _Search:
             for folder in self._store.files.found("indexes"):
                 if not references.has(folder.path):
                     yield from self._old(FOLDER, folder, references)
-        for table in self._store.files.leftovers():
-            yield from self._old(TABLE, table, references)
         for name in self._store.tables():
             if kind in (None, _kind_of(name)) and _kind_of(name) is not None:
                 yield from self._of_table(name, references)
@@ -240,15 +240,16 @@ class _Search:
         folder = f"{name}{SUFFIX}"
         files = list(self._store.files.walk(folder))
         versions = {file: number for file in files if (number := version_of(file.path)[1])}
-        if versions and not references.has(folder):
-            if _is_own(self._store, name):
-                yield from self._old(TABLE, Found.of(folder, files), references)
+        unused = versions and not references.has(folder)
+        if unused and not _is_own(self._store, name):
             return
         newest = max(versions.values(), default=0)
         gone = set()
         for manifest, number in versions.items():
-            # The newest version stays whatever it is: Lance counts on from it.
-            if number != newest and not references.has(manifest.path):
+            # The newest version stays where others are used, or it has no rows: Lance counts on
+            # from it.
+            stays = number == newest and not (unused and self._rows_of(manifest.path))
+            if not stays and not references.has(manifest.path):
                 for orphan in self._old(VERSION, manifest, references):
                     gone.add(manifest.path)
                     yield orphan
@@ -296,6 +297,19 @@ def _is_own(store: Store, table: str) -> bool:
         return columns <= set(lance.dataset(store.table_uri(table)).schema.names)
     except RAISED:
         return False
+
+
+def _supersede(store: Store, table: str, version: int) -> None:
+    """Let the newest version of a table that is to go be followed by one without rows.
+
+    A table itself is never dropped: a writer may be at work in it.
+    """
+    uri = store.table_uri(table)
+    # Where another writer is first, the version is no longer the newest.
+    with suppress(ConflictError), writing(f"table {table}"):
+        dataset = lance.dataset(uri)
+        if dataset.version == version:
+            lance.write_dataset(dataset.schema.empty_table(), uri, mode="overwrite")
 
 
 def _untag(store: Store, manifest: str) -> None:

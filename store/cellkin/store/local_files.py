@@ -106,12 +106,6 @@ class LocalFiles:
                 if is_own_folder(path) and _has_files_alone(folder):
                     yield from self._measured(folder)
 
-    def leftovers(self) -> Iterator[Found]:
-        """Yield tables whose removal was interrupted; see `Files.leftovers`."""
-        for folder in self._plain_folders(self._root):
-            if folder.name.startswith(PARTIAL) and (folder / "_versions").is_dir():
-                yield from self._measured(folder)
-
     def folders(self) -> list[str]:
         """Return the names of the folders of the store, ascending; links are none."""
         return [folder.name for folder in self._plain_folders(self._root)]

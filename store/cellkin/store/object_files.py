@@ -123,10 +123,6 @@ class ObjectFiles:
             if flat and is_own_folder(path):
                 yield Found.of(path, items)
 
-    def leftovers(self) -> Iterator[Found]:
-        """Yield nothing: nothing is moved before it is removed."""
-        yield from ()
-
     def folders(self) -> list[str]:
         """Return the names of the folders of the store, ascending."""
         listed = obstore.list_with_delimiter(self._store)

@@ -89,7 +89,7 @@ def test_what_interrupted_runs_left_is_removed_and_nothing_else(store: Store) ->
     with pytest.raises(KeyboardInterrupt):
         cut_off(store)
     found = orphans(store)
-    assert sorted(o.what for o in found) == ["folder", "folder", "rows", "table", "table version"]
+    assert {o.what for o in found} == {"folder", "rows", "table version"}
     assert all(o.n_bytes for o in found if o.what != "folder")
     assert collect(store, timedelta(hours=1)) == []
     assert collect(store, NOW, force=True) == found
@@ -209,14 +209,15 @@ def test_what_is_published_at_the_last_moment_is_put_back(
     assert whole(store)
 
 
-def test_a_table_that_is_written_meanwhile_stays(
+def test_what_is_written_to_a_table_meanwhile_stays(
     store: Store, at_removal: list[Callable[[], object]]
 ) -> None:
     left = embedding(7).to_table()
     store.database.create_table("embedding-other", left)
     age_all(store)
     at_removal.append(lambda: store.publish_embedding("other", embedding(1), {"n_genes": 9}))
-    assert collect(store, DAY) == []
+    assert {o.what for o in collect(store, DAY)} == {"table version", "rows"}
+    assert len(store.catalog.entries(Kind.EMBEDDING, "other")) == 1
     assert whole(store)
 
 
@@ -303,21 +304,32 @@ def test_a_catalog_that_knows_nothing_is_no_reason_to_remove(store: Store) -> No
 
 def test_a_store_whose_versions_were_all_removed_is_collected(store: Store) -> None:
     store.catalog.remove(store.catalog.entries())
-    assert len(collect(store, NOW, force=True)) == 2
-    assert [name for name in store.tables() if not name.startswith("catalog")] == []
+    assert {o.what for o in collect(store, NOW, force=True)} == {"folder", "table version", "rows"}
+    assert orphans(store) == []
+    assert [*Path(store.uri).glob("indexes/*/*"), *Path(store.uri).glob("embedding*/data/*")] == []
 
 
 def test_a_removal_that_was_cut_off_is_finished_later(
-    store: Store, at_removal: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store.database.create_table("embedding-other", embedding(7).to_table())
+    store.files.publish("indexes/cells", write("left"))
     age_all(store)
     monkeypatch.setattr(shutil, "rmtree", lambda *args, **kwargs: None)
     assert len(collect(store, DAY)) == 1
     monkeypatch.undo()
-    assert [o.what for o in orphans(store)] == ["table"]
+    assert [o.what for o in orphans(store)] == ["folder"]
     assert len(collect(store, NOW, force=True)) == 1
     assert orphans(store) == []
+
+
+def test_a_table_of_no_version_is_emptied_and_can_be_written_to(store: Store) -> None:
+    store.database.create_table("embedding-other", embedding(7).to_table())
+    age_all(store)
+    assert {o.what for o in collect(store, DAY)} == {"table version", "rows"}
+    assert orphans(store) == []
+    assert list((Path(store.uri) / "embedding-other.lance" / "data").iterdir()) == []
+    store.publish_embedding("other", embedding(8), {"n_genes": 9})
+    assert whole(store)
 
 
 def test_publishing_what_another_has_published_is_no_conflict(tmp_path: Path) -> None:
