@@ -20,6 +20,7 @@ from cellkin.store.catalog import Entry, Kind
 from cellkin.store.store import Store
 from cellkin.v1 import catalog_service_pb2 as catalog
 from cellkin.v1 import cell_service_pb2 as wire
+from cellkin.v1 import gene_service_pb2 as genes
 from cellkin.wire import codec
 from cellkin.wire.names import VersionName
 
@@ -176,6 +177,34 @@ def test_a_bad_version_never_replaces_a_good_one(two: tuple[Store, list[Entry]],
         assert list(live.catalog.Reload(catalog.ReloadRequest()).switched_versions) == [
             newer.full_name
         ]
+
+
+def test_a_store_that_is_away_for_a_moment_changes_nothing(
+    two: tuple[Store, list[Entry]], tmp_path: Path
+) -> None:
+    store, (first, second) = two
+    store.catalog.set_alias(first, "stable")
+    store.catalog.retract(second, "swapped samples")
+    root, queries = Path(store.uri), codec.encode(np.ones(64, np.float32))
+    names = "trio", "trio@stable"
+    asked = catalog.ListCellIndexesRequest(all_versions=True)
+    gene = genes.GetGeneRequest(name="GENE3", taxon=9606)
+    with live_server(root) as live:
+        before = [one_search(live, queries, name).hits for name in names]
+        listed, described = live.catalog.ListCellIndexes(asked), live.genes.GetGene(gene)
+        root.rename(tmp_path / "away")
+        time.sleep(0.5)
+        with pytest.raises(grpc.RpcError, match="UNAVAILABLE") as caught:
+            live.catalog.Reload(catalog.ReloadRequest())
+        assert "what is loaded stays in use" in caught.value.details()
+        with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
+            one_search(live, queries, "other")
+        assert [one_search(live, queries, name).hits for name in names] == before
+        assert live.catalog.ListCellIndexes(asked) == listed
+        (tmp_path / "away").rename(root)
+        assert not live.catalog.Reload(catalog.ReloadRequest()).switched_versions
+        assert [one_search(live, queries, name).hits for name in names] == before
+        assert live.genes.GetGene(gene) == described
 
 
 def test_an_alias_that_moves_and_a_version_that_is_withdrawn_are_followed(

@@ -1,5 +1,6 @@
 """Small files of a store that are written once and never changed, such as the journal's records."""
 
+import errno
 import os
 import uuid
 from collections.abc import Sequence
@@ -13,9 +14,11 @@ import obstore.exceptions
 from obstore.store import from_url
 
 from cellkin.store.failures import reading, writing
+from cellkin.wire.errors import FailedPreconditionError
 
 PARTIAL = ".partial-"
 _READERS = 32
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 # A server asks again at its next refresh; a command should not hang for minutes.
 _RETRY_S, _RETRIES = 10, 3
 
@@ -103,6 +106,13 @@ class SmallLocalFiles:
                     os.link(partial, final)
                 except FileExistsError:
                     return False
+                except OSError as error:
+                    if error.errno in _NO_LINKS:
+                        raise FailedPreconditionError(
+                            f"{self._root} is on a file system without hard links, on which two "
+                            "writers could lose each other's commits; choose another place"
+                        ) from error
+                    raise
             finally:
                 partial.unlink(missing_ok=True)
             sync(final.parent)

@@ -1,5 +1,6 @@
 """The journal of a catalog: a chain of records of which none can be changed, lost or exchanged."""
 
+import errno
 import hashlib
 import json
 import shutil
@@ -166,6 +167,18 @@ def test_a_later_format_is_said_to_be_one(five: Path) -> None:
     record(five, 3).write_text(canonical(signed) + "\n")
     with pytest.raises(FailedPreconditionError, match="written by a later cellkin"):
         journal(five).catch_up()
+
+
+def test_a_place_without_hard_links_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def link(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr("os.link", link)
+    with pytest.raises(FailedPreconditionError, match="file system without hard links"):
+        journal(tmp_path).append(change("0"))
+    assert list((tmp_path / "journal").iterdir()) == []
 
 
 def test_other_files_are_no_records(five: Path) -> None:
