@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -242,8 +243,56 @@ def test_names_beyond_the_limit_are_let_go(own_store: Path) -> None:
         assert sum(index.loaded for index in listed.cell_indexes) <= 2
 
 
-def test_admin_requests_are_taken_from_this_machine_where_there_are_no_tokens(
+def test_admin_requests_are_taken_from_this_machine_where_no_proxy_can_be_meant(
     own_store: Path,
 ) -> None:
+    request = catalog.ReloadRequest()
     with live_server(own_store) as live:
-        assert live.catalog.Reload(catalog.ReloadRequest()) == catalog.ReloadResponse()
+        assert live.catalog.Reload(request) == catalog.ReloadResponse()
+        with pytest.raises(grpc.RpcError) as refused:
+            live.catalog.Reload(request, metadata=[("x-forwarded-for", "10.0.0.1")])
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+    # Who encrypts for the server may be on its machine, and every caller seems to be.
+    with live_server(own_store, plaintext=True) as live:
+        live.catalog.ListCellIndexes(catalog.ListCellIndexesRequest())
+        with pytest.raises(grpc.RpcError) as refused:
+            live.catalog.Reload(request)
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def test_pages_and_lines_of_the_log(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port()
+    monkeypatch.setenv("CELLKIN_SERVER__REQUEST_LOG", "true")
+
+    def page(path: str) -> int:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return error.code
+
+    with command(store_path, "--json-logs", "--metrics", f"127.0.0.1:{port}") as (address, process):
+        assert [page(path) for path in ("/readyz", "/healthz", "/", "/metrics")] == [
+            200, 200, 404, 200,
+        ]  # fmt: skip
+        with connected(address) as live:
+            header = wire.SearchHeader(index="trio")
+            live.cells.SearchCells(wire.SearchCellsRequest(header=header, queries=VECTOR))
+            with pytest.raises(grpc.RpcError):
+                live.cells.GetCells(wire.GetCellsRequest(index="none"))
+        process.send_signal(signal.SIGTERM)
+        _, log = process.communicate(timeout=60)
+    lines = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    assert lines[0]["event"] == "server starts"
+    assert lines[0]["pid"] == process.pid
+    assert lines[0]["settings"] == {
+        "store": str(store_path), "listen": "127.0.0.1:0", "metrics": f"127.0.0.1:{port}",
+        "json_logs": True, "request_log": True, "grace_s": 2.0,
+    }  # fmt: skip
+    good, bad = (line for line in lines if line["logger"] == "cellkin.requests")
+    assert (good["code"], bad["code"]) == ("OK", "NOT_FOUND")
+    assert good["method"] == "/cellkin.v1.CellService/SearchCells"
+    assert good["versions"][0].startswith("trio@")
+    assert 0 < good["seconds"] < 60
+    assert good["client"].startswith("ipv4:127.0.0.1:")
