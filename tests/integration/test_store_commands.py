@@ -84,3 +84,56 @@ def test_backups_go_to_a_new_place_only(own_store: Path, run: Run) -> None:
     code, _, err = run("store", "backup", own_store, "--store", own_store)
     assert code == 2
     assert "is the store itself" in err
+
+
+def test_gc_removes_what_was_left_and_says_so(own_store: Path, run: Run) -> None:
+    left = own_store / "indexes" / "trio" / ".partial-1"
+    left.mkdir()
+    (left / "file").write_text("12345")
+    asked = ("gc", "--store", own_store, "--older-than-h", "0")
+    code, out, err = run("corpora", *asked, "--force", "--json")
+    assert (code, json.loads(out)["found"], json.loads(out)["n_files"]) == (0, [], 0), err
+    assert "1 things no cell index" in run("indexes", "verify", "--store", own_store)[1]
+    assert "indexes/trio/.partial-1" in run("indexes", *asked, "--dry-run")[1]
+    code, _, err = run("indexes", *asked)
+    assert (code, "--force where none is" in err) == (2, True)
+    assert left.exists()
+    code, out, err = run("indexes", *asked, "--force")
+    assert "indexes/trio/.partial-1" in out, err
+    assert "1 files, 5 bytes" in out
+    assert not left.exists()
+
+
+def test_versions_are_pruned(own_store: Path, run: Run) -> None:
+    catalog = Store.open(str(own_store)).catalog
+    first, index = (catalog.entries(kind)[0] for kind in (Kind.EMBEDDING, Kind.INDEX))
+    second, third = (catalog.commit(first.kind, first.name, "0", {}) for _ in range(2))
+    asked = ("embeddings", "prune", first.name, "--store", own_store, "--json")
+    expected = [
+        {
+            "version": first.full_name,
+            "why_kept": f"kept: cell index {index.full_name} was made from it",
+        },
+        {"version": second.full_name, "why_kept": ""},
+    ]
+    for dry_run in (["--dry-run"], []):
+        code, out, err = run(*asked, "--keep", "1", *dry_run)
+        assert code == 0, err
+        assert json.loads(out) == {"removed": not dry_run, "versions": expected}
+    assert catalog.entries(Kind.EMBEDDING) == [first, third]
+    code, _, err = run(*asked)
+    assert (code, "--keep N, --retracted, or both" in err) == (2, True)
+
+
+def test_a_retraction_is_refused_forced_and_taken_back(own_store: Path, run: Run) -> None:
+    catalog = Store.open(str(own_store)).catalog
+    index = catalog.entries(Kind.INDEX)[0]
+    asked = ("indexes", "retract", index.full_name, "--reason", "bad", "--store", own_store)
+    code, _, err = run(*asked)
+    assert (code, "--force" in err) == (2, True)
+    code, _, err = run(*asked, "--force")
+    assert code == 0, err
+    assert catalog.view().retraction(index) is not None
+    code, out, err = run("indexes", "unretract", index.full_name, "--store", own_store)
+    assert out == f"cell index {index.full_name} is retracted no longer\n", err
+    assert catalog.view().retraction(index) is None

@@ -111,52 +111,6 @@ def test_verify_finds_damage_and_says_which(own: Store, run_cellkin: Run) -> Non
     assert "file recipe.json" in done.stdout
 
 
-def test_gc_removes_what_was_left_and_says_so(own: Store, run_cellkin: Run) -> None:
-    left = Path(own.uri) / "indexes" / "trio" / ".partial-1"
-    left.mkdir()
-    (left / "file").write_text("12345")
-    asked = ("gc", "--store", own.uri, "--older-than-h", "0", "--force")
-    assert json.loads(run_cellkin("corpora", *asked, "--json").stdout) == {
-        "removed": True,
-        "n_files": 0,
-        "n_bytes": 0,
-        "found": [],
-    }
-    assert "1 things no cell index" in run_cellkin("indexes", "verify", "--store", own.uri).stdout
-    assert "indexes/trio/.partial-1" in run_cellkin("indexes", *asked, "--dry-run").stdout
-    assert left.exists()
-    done = run_cellkin("indexes", *asked[:-1])
-    assert done.returncode == 2
-    assert "--force where none is" in done.stderr
-    done = run_cellkin("indexes", *asked)
-    assert "indexes/trio/.partial-1" in done.stdout
-    assert "1 files, 5 bytes" in done.stdout
-    assert not left.exists()
-
-
-def test_versions_are_pruned_and_retractions_taken_back(own: Store, run_cellkin: Run) -> None:
-    first, second = names(own, Kind.EMBEDDING, "random-64-7")
-    store = ("--store", own.uri)
-    done = run_cellkin("embeddings", "retract", second, "--reason", "bad", *store)
-    assert done.returncode == 0, done.stderr
-    done = run_cellkin("embeddings", "unretract", second, *store)
-    assert done.stdout == f"gene embedding {second} is retracted no longer\n"
-    third = own.catalog.commit(Kind.EMBEDDING, "random-64-7", "0", {}).full_name
-    pruned = ("embeddings", "prune", "random-64-7", "--keep", "1", "--json")
-    expected = [
-        {
-            "version": first,
-            "why_kept": f"kept: cell index {names(own, Kind.INDEX, 'trio')[0]} was made from it",
-        },
-        {"version": second, "why_kept": ""},
-    ]
-    for dry_run in (["--dry-run"], []):
-        said = json.loads(run_cellkin(*pruned, *store, *dry_run).stdout)
-        assert said == {"removed": not dry_run, "versions": expected}
-    assert names(own, Kind.EMBEDDING, "random-64-7") == [first, third]
-    assert "say what to remove" in run_cellkin(*pruned[:3], *store).stderr
-
-
 def test_names_are_resolved_as_those_of_a_matrix(own: Store, run_cellkin: Run) -> None:
     asked = ("genes", "resolve", "GENE3", "OLD5", "SHARED", "nothing", "ENSG00000000010")
     found = json.loads(run_cellkin(*asked, "--store", own.uri, "--json").stdout)

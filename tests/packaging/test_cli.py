@@ -24,7 +24,8 @@ VERBS = {
     *(f"genes {verb}" for verb in ("import", "fetch", "show", "embed", "load", "resolve")),
     *(f"cells {verb}" for verb in ("index", "append", "merge", "convert", "evaluate")),
     *(f"{kind} {verb}" for kind in ("corpora", "embeddings", "indexes")
-      for verb in ("list", "show", "verify", "alias", "retract", "gc")),
+      for verb in ("list", "show", "verify", "alias", "retract", "unretract", "prune", "gc")),
+    *(f"store {verb}" for verb in ("verify", "backup", "restore", "upgrade")),
     "corpora diff", "embeddings diff",
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import lance
@@ -120,7 +121,7 @@ def collect(
     for orphan in list(search.orphans(kind)):
         if orphan.what == VERSION:
             _supersede(store, *version_of(orphan.where))
-        found = store.files.remove(orphan.where, lambda now, it=orphan: search.is_wanted(it, now))
+        found = store.files.remove(orphan.where, partial(search.is_wanted, orphan))
         if found is not None:
             removed.append(replace(orphan, n_files=found.n_files, n_bytes=found.n_bytes))
             if orphan.what == VERSION:

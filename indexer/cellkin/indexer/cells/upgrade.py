@@ -259,7 +259,7 @@ class _Run:
         return reference
 
     def _found(self, entry: Entry, file: Mapping[str, Any]) -> Path:
-        places = [folder / file["file"] for folder in self.folders]
+        places: list[Path] = [folder / file["file"] for folder in self.folders]
         places += [Path(file["path"])] if "path" in file else []
         path = next((place for place in places if place.exists()), None)
         if path is None:
