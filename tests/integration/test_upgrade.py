@@ -43,7 +43,8 @@ def newest(store: Store) -> Entry:
 def publish(store: Store, changes: Mapping[str, Any], without: tuple[str, ...] = ()) -> Entry:
     """Publish the newest version once more, as if it were an older one."""
     entry = newest(store)
-    manifest = {k: v for k, v in entry.manifest.items() if k not in without} | changes
+    kept = {k: v for k, v in entry.manifest.items() if k not in without}
+    manifest = {**kept, **changes}
     return store.catalog.commit(Kind.INDEX, "trio", entry.digest, manifest)
 
 

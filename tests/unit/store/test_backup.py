@@ -24,7 +24,10 @@ def embedding(seed: int) -> GeneEmbedding:
 
 
 def write(text: str) -> Callable[[Path], None]:
-    return lambda folder: (folder / "a").write_text(text) and None
+    def write(folder: Path) -> None:
+        (folder / "a").write_text(text)
+
+    return write
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,14 @@
 """The digest of rows is that of their values and order, however they are cut into batches."""
 
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cellkin.store import digest
-from cellkin.store.digest import rows_digest, table_digest
+from cellkin.store.digest import file_digest, path_digest, rows_digest, table_digest
 
 
 def table(n: int) -> pa.Table:
@@ -35,3 +37,16 @@ def test_values_order_and_names_count() -> None:
         rows.set_column(0, "a", pa.array([0, *range(39)])),
     ]
     assert len({table_digest(t) for t in [rows, *others]}) == 5
+
+
+def test_the_digest_of_a_folder_is_of_names_and_contents(tmp_path: Path) -> None:
+    def made(name: str, **files: str) -> str:
+        for file, text in files.items():
+            path = tmp_path / name / "sub" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return path_digest(tmp_path / name)
+
+    assert made("one", a="1", b="2") == made("two", b="2", a="1")
+    assert len({made("one", a="1"), made("three", a="1", c="2"), made("four", a="2", b="1")}) == 3
+    assert path_digest(tmp_path / "one" / "sub" / "a") == file_digest(tmp_path / "one/sub/a")
