@@ -88,10 +88,10 @@ def entries() -> dict[str, tuple[Path, set[str]]]:
     while any(everything.values()):
         tops = {name: {parts[:depth] for parts in files} for name, files in everything.items()}
         owners = Counter(top for of_one in tops.values() for top in of_one)
-        for name, files in everything.items():
-            own = {top for top in tops[name] if owners[top] == 1}
-            found[name] |= {str(Path(*top)) for top in own}
-            everything[name] = [p for p in files if p[:depth] not in own and len(p) > depth]
+        for owner, files in everything.items():
+            own = {top for top in tops[owner] if owners[top] == 1}
+            found[owner] |= {str(Path(*top)) for top in own}
+            everything[owner] = [p for p in files if p[:depth] not in own and len(p) > depth]
         depth += 1
     return {name: (folders[name], found[name]) for name in found}
 

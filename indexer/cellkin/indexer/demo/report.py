@@ -91,8 +91,8 @@ def evaluate(
 def _counts(
     truth: npt.NDArray[np.str_], predicted: npt.NDArray[np.str_], types: Sequence[str]
 ) -> Counts:
-    codes = (label_codes(names.tolist(), types) for names in (truth, predicted))
-    return confusion(*codes, len(types))
+    true_codes, codes = (label_codes(names.tolist(), types) for names in (truth, predicted))
+    return confusion(true_codes, codes, len(types))
 
 
 def summary_table(evaluations: Mapping[str, Evaluation]) -> Table:

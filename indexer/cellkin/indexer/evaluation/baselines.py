@@ -191,7 +191,7 @@ class PcaKnn:
 
 def _inverse(distances: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
     """Return the weights of votes, limited so that an identical cell does not outvote all."""
-    return 1.0 / np.maximum(distances, _EPSILON)
+    return np.asarray(1.0 / np.maximum(distances, _EPSILON))
 
 
 @dataclass(frozen=True)

@@ -127,7 +127,7 @@ def test_neighbors_vote_by_their_distance() -> None:
 
     def unit(cells: sp.csr_matrix) -> np.ndarray:
         placed = (fitted.features.z_scores(cells, GENES) - fitted.mean) @ fitted.axes
-        return placed / np.linalg.norm(placed, axis=1, keepdims=True)
+        return np.asarray(placed / np.linalg.norm(placed, axis=1, keepdims=True))
 
     distances = 1 - unit(queries) @ unit(counts).T
     for row, far in enumerate(distances):
