@@ -5,6 +5,7 @@ import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path, PurePosixPath
 
@@ -13,6 +14,7 @@ import obstore.exceptions
 from obstore.store import from_url
 
 from cellkin.store.checked import cache_folder
+from cellkin.store.failures import reading, writing
 from cellkin.store.folders import (
     Found,
     check_files,
@@ -23,7 +25,7 @@ from cellkin.store.folders import (
     missing,
 )
 from cellkin.store.small_files import PARTIAL
-from cellkin.wire.errors import FailedPreconditionError, IntegrityError, UnavailableError
+from cellkin.wire.errors import FailedPreconditionError, IntegrityError
 
 _PROBE = "conditional-put-probe"
 
@@ -49,11 +51,11 @@ class ObjectFiles:
         ------
         FailedPreconditionError
             If the store ignores the condition.
-        UnavailableError
-            If it cannot be reached.
+        PermissionDeniedError, UnavailableError
+            If it does not let it be written, or cannot be reached.
         """
         key = f"{_PROBE}-{uuid.uuid4().hex}"
-        try:
+        with writing(f"object store {self._uri}"):
             obstore.put(self._store, key, b"1", mode="create")
             try:
                 obstore.put(self._store, key, b"2", mode="create")
@@ -61,10 +63,6 @@ class ObjectFiles:
                 return
             finally:
                 obstore.delete(self._store, key)
-        except obstore.exceptions.BaseError as error:
-            raise UnavailableError(
-                f"object store {self._uri} cannot be written: {error}"
-            ) from error
         raise FailedPreconditionError(
             f"object store {self._uri} ignores the condition of a PUT (If-None-Match), so of two "
             "writers one would lose its commits silently; use a store that honors it"
@@ -125,15 +123,17 @@ class ObjectFiles:
 
     def folders(self) -> list[str]:
         """Return the names of the folders of the store, ascending."""
-        listed = obstore.list_with_delimiter(self._store)
+        with self._reached():
+            listed = obstore.list_with_delimiter(self._store)
         return sorted(prefix.rstrip("/") for prefix in listed["common_prefixes"])
 
     def walk(self, folder: str) -> Iterator[Found]:
         """Yield the files below a folder, at any depth; none where there is no such folder."""
-        for page in obstore.list(self._store, prefix=f"{folder}/"):
-            for item in page:
-                modified: datetime = item["last_modified"]
-                yield Found(item["path"], 1, item["size"], modified)
+        with self._reached():
+            for page in obstore.list(self._store, prefix=f"{folder}/"):
+                for item in page:
+                    modified: datetime = item["last_modified"]
+                    yield Found(item["path"], 1, item["size"], modified)
 
     def touch(self, path: str) -> None:
         """Make sure that a file is there; no time of an object can be set.
@@ -143,45 +143,59 @@ class ObjectFiles:
         FileNotFoundError
             If it is not there.
         """
-        obstore.head(self._store, path)
+        with self._reached():
+            obstore.head(self._store, path)
 
     def remove(self, path: str, keep: Callable[[Found], bool]) -> Found | None:
         """Remove a file or the files below a folder unless it is wanted; see `Files.remove`."""
         items = list(self.walk(path))
         if not items:
             try:
-                head = obstore.head(self._store, path)
+                with self._reached():
+                    head = obstore.head(self._store, path)
             except FileNotFoundError:
                 return None
             items = [Found(path, 1, head["size"], head["last_modified"])]
         found = Found.of(path, items)
         if keep(found):
             return None
-        obstore.delete(self._store, [item.path for item in items])
+        with writing(f"object store {self._uri}"):
+            obstore.delete(self._store, [item.path for item in items])
         return found
 
     def read(self, path: str) -> Iterator[bytes]:
         """Yield the bytes of a file, some MB at a time."""
-        for chunk in obstore.get(self._store, path).stream():
-            yield bytes(chunk)
+        with self._reached():
+            for chunk in obstore.get(self._store, path).stream():
+                yield bytes(chunk)
 
     def write(self, path: str, chunks: Iterable[bytes]) -> None:
         """Write a file, whole or not at all; one that is there is replaced."""
         obstore.put(self._store, path, iter(chunks))
 
     def _download(self, path: str, files: Mapping[str, str], cached: Path, what: str) -> None:
-        self._cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self._cache) as scratch:
-            for name in files:
-                try:
-                    with (Path(scratch) / name).open("wb") as file:
-                        for chunk in self.read(f"{path}/{name}"):
-                            file.write(chunk)
-                except FileNotFoundError as error:
-                    raise missing(what, name) from error
-            shutil.rmtree(cached, ignore_errors=True)
-            Path(scratch).rename(cached)
-            Path(scratch).mkdir()  # for the context to remove
+        with writing(f"cache {self._cache}"):
+            self._cache.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self._cache) as scratch:
+                for name in files:
+                    try:
+                        with (Path(scratch) / name).open("wb") as file:
+                            for chunk in self.read(f"{path}/{name}"):
+                                file.write(chunk)
+                    except FileNotFoundError as error:
+                        raise missing(what, name) from error
+                shutil.rmtree(cached, ignore_errors=True)
+                Path(scratch).rename(cached)
+                Path(scratch).mkdir()  # for the context to remove
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Raise what the object store refuses as errors of cellkin, but for a missing file."""
+        try:
+            yield
+        except obstore.exceptions.BaseError as error:
+            with reading(f"object store {self._uri}"):
+                raise error from None
 
 
 def _depth(path: str) -> int:

@@ -30,7 +30,10 @@ _WORDS = {
     )
 }
 _IN_TEXT = re.compile(r"\(os error (\d+)\)|\berrno = (\d+)|\bOs \{ code: (\d+)")
-_NO_MEMORY = re.compile(r"can't start new thread|std::bad_alloc|[Cc]annot allocate memory")
+_NO_MEMORY = re.compile(
+    r"can't start new thread|std::bad_alloc|[Cc]annot allocate memory"
+    r"|failed to map segment from shared object"
+)
 _PLACE_IN_SOURCE = re.compile(r",? ?(?:at )?/[^\s,:]+\.rs:\d+(?::\d+)?")
 _Meaning = tuple[type[CellkinError], str, str]
 
