@@ -223,11 +223,12 @@ class _Search:
 
     def is_wanted(self, orphan: Orphan, now: Found) -> bool:
         """Tell whether an orphan is referred to or young, by what there is now."""
-        references = _References.of(self._store)
-        if references.modified(now) > self._limit or references.has(orphan.where):
-            return True
         if orphan.what != ROWS:
-            return False
+            references = _References.of(self._store)
+            return references.modified(now) > self._limit or references.has(orphan.where)
+        if now.modified > self._limit:
+            return True
+        # Versions of a table keep their rows, whether or not the catalog knows of them yet.
         folder, _, name = orphan.where.partition(f"/{DATA}/")
         manifests = self._store.files.walk(f"{folder}/{VERSIONS}")
         return any(name in self._rows_of(manifest.path) for manifest in manifests)
