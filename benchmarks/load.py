@@ -53,6 +53,7 @@ class Tally:
             "rate": self.codes["OK"] / took_s,
             "p50_ms": 1e3 * statistics.median(ordered),
             "p99_ms": 1e3 * ordered[int(0.99 * (len(ordered) - 1))],
+            "longest_ms": [1e3 * latency for latency in ordered[-(len(ordered) // 50 + 1) :]],
         }
 
 
@@ -132,12 +133,15 @@ def searches(index: str, queries: Path, per_request: int, k: int) -> list[Any]:
 
 async def run(arguments: argparse.Namespace) -> dict[str, Any]:
     """Ask as the options say."""
+    bearer = [("authorization", f"Bearer {arguments.token}")] if arguments.token else None
     async with grpc.aio.insecure_channel(arguments.address, _OPTIONS) as channel:
         if arguments.what == "null":
             stub: Any = catalog_service_pb2_grpc.CatalogServiceStub(channel)
             empty = catalog_service_pb2.ListAliasesRequest()
             return await closed(
-                lambda _: stub.ListAliases(empty), arguments.clients, arguments.seconds
+                lambda _: stub.ListAliases(empty, metadata=bearer),
+                arguments.clients,
+                arguments.seconds,
             )
         requests = searches(arguments.index, arguments.queries, arguments.per_request, arguments.k)
         if arguments.what == "stream":
@@ -145,7 +149,8 @@ async def run(arguments: argparse.Namespace) -> dict[str, Any]:
         search: Any = cells.CellServiceStub(channel).SearchCells
 
         def ask(number: int) -> Any:
-            return search(requests[number % len(requests)])
+            request = requests[number % len(requests)]
+            return search(request, metadata=bearer, timeout=arguments.deadline_s or None)
 
         if arguments.rate:
             return await opened(ask, arguments.rate, arguments.seconds)
@@ -164,6 +169,8 @@ def main() -> None:
     parser.add_argument("--queries", type=Path)
     parser.add_argument("--per-request", type=int, default=1)
     parser.add_argument("--k", type=int, default=10)
+    parser.add_argument("--deadline-s", type=float, default=0.0, help="of searches; 0 for none")
+    parser.add_argument("--token", default="", help="that requests, not streams, are sent with")
     print(json.dumps(asyncio.run(run(parser.parse_args()))))
 
 

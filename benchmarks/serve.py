@@ -15,6 +15,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -51,6 +52,7 @@ _HERE = Path(__file__).parent
 _N_QUERIES = 2048
 _ROUNDS = 3
 _HEAVY = 64
+_GENERATORS = 4
 _MOST_START_S = 120
 
 
@@ -187,6 +189,24 @@ def load(server: Server, what: str, **options: Any) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(done.stdout)
     found["cpu_ms"] = 1e3 * (server.cpu_s() - before) / max(sum(found["codes"].values()), 1)
     return found
+
+
+def load_from_many(server: Server, n_clients: int, rate: float, **options: Any) -> dict[str, Any]:
+    """Run several generators at once; return what came back in all."""
+    each = {"clients": n_clients // _GENERATORS, "rate": rate / _GENERATORS, **options}
+    with ThreadPoolExecutor(_GENERATORS) as pool:
+        runs = [pool.submit(load, server, "search", **each) for _ in range(_GENERATORS)]
+        found = [run.result() for run in runs]
+    codes: Counter[str] = sum((Counter(run["codes"]) for run in found), Counter())
+    longest = sorted(latency for run in found for latency in run["longest_ms"])
+    return {
+        "codes": codes,
+        "rate": sum(run["rate"] for run in found),
+        "offered": sum(run.get("offered", 0) for run in found),
+        "p50_ms": statistics.median(run["p50_ms"] for run in found),
+        # Every run gives its longest two in a hundred, and so they hold the longest one of all.
+        "p99_ms": longest[-(codes["OK"] // 100 + 1)] if codes["OK"] else 0.0,
+    }
 
 
 def bare(store: str, name: str, seconds: float, n: int = 1) -> tuple[float, float]:
@@ -326,7 +346,7 @@ def overload(store: Path, seconds: float) -> list[Figure]:
     }  # fmt: skip
     with serving(store, "--index", FLAT) as server:
         load(server, "search", clients=8, seconds=2, **asked)
-        peak = load(server, "search", clients=64, seconds=min(15, seconds), **asked)
+        peak = load_from_many(server, 64, 0.0, seconds=min(15, seconds), **asked)
         before = server.resident_mib()
         highest = [before]
         over = threading.Event()
@@ -337,7 +357,7 @@ def overload(store: Path, seconds: float) -> list[Figure]:
 
         watcher = threading.Thread(target=watch)
         watcher.start()
-        found = load(server, "search", rate=10 * peak["rate"], seconds=seconds, **asked)
+        found = load_from_many(server, 0, 10 * peak["rate"], seconds=seconds, **asked)
         over.set()
         watcher.join()
         after = load(server, "search", clients=1, seconds=2, **asked)
@@ -349,6 +369,7 @@ def overload(store: Path, seconds: float) -> list[Figure]:
         Figure("overload: refused", found["codes"].get("RESOURCE_EXHAUSTED", 0), "requests"),
         at_most("overload: ended otherwise", sum(found["codes"][c] for c in others), "requests", 0),
         Figure("overload: median of what is answered", found["p50_ms"], "ms"),
+        at_most("overload: p99 of what is answered", found["p99_ms"], "ms", 3000),
         Figure("memory before it", before, "MiB"),
         Figure("memory at its height", max(highest), "MiB"),
         Figure("right after it, 1 client: median", after["p50_ms"], "ms"),

@@ -232,9 +232,10 @@ class Edge(grpc.GenericRpcHandler):
         try:
             if method.lane is None:
                 return await self._serve_here(exchange)
-            if method.takes_stream:
-                return await self._talk(exchange, method.lane)
-            return await self._reply(exchange, method.lane)
+            if not method.takes_stream:
+                return await self._reply(exchange, method.lane)
+            await self._talk(exchange, method.lane)
+            return None
         finally:
             self._vigil.open.discard(exchange)
 

@@ -21,7 +21,7 @@ _MOST_DELAY_S = 5.0
 _RECENT = 0.05
 """Share of the newest request in the running mean of what one takes."""
 _FIRST_GUESS_S = 0.001
-_PACE_S = 1.0
+_PACE_S = 0.5
 """As many requests are worked on at once as are answered in about this time."""
 _BUSY = 0.75
 """Share of the places to work that is taken where what a request takes is worth knowing."""
@@ -46,7 +46,7 @@ class _Job:
 class Lane:
     """Threads for requests of one kind, and a bounded time to wait for one.
 
-    As many requests are worked on at once as each is answered in about a second, at least
+    As many requests are worked on at once as each is answered in about half a second, at least
     ``n_least`` and at most ``n_threads``: one more for each request that took less, one less for
     each that took more. So those that share a search are many, and those that take long are few
     and do not keep each other from ending.

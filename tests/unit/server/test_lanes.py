@@ -20,7 +20,7 @@ def a_call(left_s: float | None = None) -> Call:
 
 
 def on_a_loop(test: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(test(), 20))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(test(), 20))
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -191,7 +191,7 @@ def test_who_asks_when_nothing_is_given_back_is_told_to_ask_seldom(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 100.0
-    monkeypatch.setattr(lanes.time, "perf_counter", lambda: now)
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
     places = Places("streams", 1, 1)
     places.enter("a")
 
