@@ -1,4 +1,4 @@
-"""Read an encoder from a folder of safetensors weights, and check that it is what it claims."""
+"""Load an encoder from a folder with safetensors weights, and check that its files agree."""
 
 import hashlib
 import json
@@ -25,7 +25,7 @@ _AUTO_CLASSES = ("AutoModel", "AutoTokenizer")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the vectors of a checkpoint are to be made.
+    """Settings by which a checkpoint makes vectors.
 
     Parameters
     ----------
@@ -34,16 +34,16 @@ class Recipe:
     pooling
         How token states become one vector.
     max_tokens
-        Tokens of a window; None takes what the checkpoint states.
+        Tokens of a window; None for the checkpoint's.
     lower_case
-        Whether text is lower-cased; None takes what the checkpoint states.
+        Whether text is lower-cased; None for the checkpoint's.
     bert
-        Whether the checkpoint is a BERT whatever its files say: early ones do not name their
-        architecture, and those without a tokenizer_config.json would be lower-cased wrongly.
+        Whether to load the checkpoint as a BERT whatever its files say: early ones do not name
+        their architecture, and without a tokenizer_config.json the casing would be wrong.
     dim
-        Width of a vector, checked; None takes what the checkpoint states.
+        Expected width of a vector; None accepts any.
     weights_sha256
-        Digest the weight file must have; None takes any.
+        Expected digest of the weight file; None accepts any.
     """
 
     name: str
@@ -56,26 +56,26 @@ class Recipe:
 
 
 def load_folder(folder: Path, recipe: Recipe, device: str | None = None) -> TransformerModel:
-    """Load an encoder from a folder, reading nothing else.
+    """Load an encoder from a folder.
 
     Parameters
     ----------
     folder
         Folder with ``config.json``, ``model.safetensors`` and the files of the tokenizer.
     recipe
-        How the vectors are to be made.
+        Settings of the model.
     device
-        Where torch computes; None takes CUDA where there is a device, else the CPU. Numbers are
-        float32 on the CPU, bfloat16 (or float16, where that is all the device has) on CUDA.
+        Device of torch; None for CUDA if available, else the CPU. Numbers are float32 on the CPU,
+        and bfloat16, or float16 if the device has no bfloat16, on CUDA.
 
     Raises
     ------
     NotFoundError
         If there is no such folder.
     InputFileError
-        If a file is missing or unreadable, or weights, vocabulary and casing do not agree.
+        If a file is missing or unreadable, or weights, vocabulary and casing do not match.
     IntegrityError
-        If the weights do not have the digest they should have.
+        If the weights do not have the expected digest.
     """
     config = _read_config(folder)
     is_bert = recipe.bert or config.get("model_type", "bert") == "bert"
@@ -89,8 +89,8 @@ def load_folder(folder: Path, recipe: Recipe, device: str | None = None) -> Tran
     dim = int(module.config.hidden_size)
     if recipe.dim not in (None, dim):
         raise InputFileError(
-            f"{folder}: vectors of {recipe.name} have {recipe.dim} dimensions, "
-            f"this checkpoint's have {dim}: it is another model"
+            f"{folder}: vectors of {recipe.name} have {recipe.dim} dimensions, those of this "
+            f"checkpoint {dim}: it is another model"
         )
     max_tokens = recipe.max_tokens or _window(tokenizer, module)
     settings: dict[str, Setting] = {
@@ -109,7 +109,7 @@ def load_folder(folder: Path, recipe: Recipe, device: str | None = None) -> Tran
 
 def _read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
-        raise NotFoundError(f"{folder}: there is no such folder with a language model")
+        raise NotFoundError(f"{folder}: no such folder; give the folder of a language model")
     try:
         config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
     except FileNotFoundError as error:
@@ -123,7 +123,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _check_weights(folder: Path, recipe: Recipe, is_bert: bool) -> str:
-    """Return what pins the weights: the digest of their file, or of their shards' digests."""
+    """Return the identity of the weights: the digest of their file, or of the shards' digests."""
     if (folder / _WEIGHTS).is_file():
         digest = _sha256(folder / _WEIGHTS)
     elif (folder / _SHARDS).is_file():
@@ -135,7 +135,7 @@ def _check_weights(folder: Path, recipe: Recipe, is_bert: bool) -> str:
     if recipe.weights_sha256 not in (None, digest):
         raise IntegrityError(
             f"{folder / _WEIGHTS}: the SHA-256 is {digest}, that of {recipe.name} is "
-            f"{recipe.weights_sha256}: the file is damaged or is another model; install it anew"
+            f"{recipe.weights_sha256}: the file is damaged or is another model; reinstall it"
         )
     return f"sha256:{digest}"
 
@@ -144,9 +144,9 @@ def _no_weights(folder: Path, recipe: Recipe, is_bert: bool) -> str:
     model, tokenizer = _BERT_CLASSES if is_bert else _AUTO_CLASSES
     casing = "" if recipe.lower_case is None else f", do_lower_case={recipe.lower_case}"
     return (
-        f"{folder}: {_WEIGHTS} is missing. Pickled weights (pytorch_model.bin) are not read, for a "
-        "pickle can run any program; where you trust them, convert them once and give the folder "
-        f'NEW: python -c "from transformers import {model} as M, {tokenizer} as T; '
+        f"{folder}: {_WEIGHTS} is missing. Pickled weights (pytorch_model.bin) are not read: a "
+        "pickle can run any code. If you trust them, convert them once and give the folder NEW: "
+        f'python -c "from transformers import {model} as M, {tokenizer} as T; '
         f"M.from_pretrained('OLD').save_pretrained('NEW'); "
         f"T.from_pretrained('OLD'{casing}).save_pretrained('NEW')\""
     )
@@ -165,7 +165,7 @@ def _dtype_on(device: str) -> torch.dtype:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers from drawing a bar and listing the heads that are not loaded."""
+    """Suppress transformers' progress bar and its list of heads that are not loaded."""
     log = transformers.utils.logging
     verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
@@ -199,7 +199,7 @@ def _load_module(folder: Path, recipe: Recipe, is_bert: bool) -> Any:
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputFileError(f"{folder}: the weights cannot be read: {error}") from error
-    # The pooler is a head over the first token that no pooling of ours uses.
+    # The pooler is a head on the first token, which `pool` does not use.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise InputFileError(
@@ -211,7 +211,7 @@ def _load_module(folder: Path, recipe: Recipe, is_bert: bool) -> Any:
 
 def _check_vocabulary(folder: Path, tokenizer: Any, module: Any, recipe: Recipe) -> None:
     n_tokens, n_rows = len(tokenizer), int(module.config.vocab_size)
-    # Some checkpoints round the rows up; fewer rows than tokens is another model's vocabulary.
+    # Some checkpoints round the number of rows up; fewer rows than tokens never fit.
     if n_tokens > n_rows or (recipe.bert and n_tokens != n_rows):
         raise InputFileError(
             f"{folder}: the vocabulary has {n_tokens} tokens but the weights have {n_rows}: "
@@ -221,7 +221,7 @@ def _check_vocabulary(folder: Path, tokenizer: Any, module: Any, recipe: Recipe)
     if recipe.lower_case not in (None, lower_cases):
         raise InputFileError(
             f"{folder}: the tokenizer {_CASING[lower_cases]}, but {recipe.name} was trained "
-            f"with one that {_CASING[not lower_cases]}; give the model's own tokenizer"
+            f"with one that {_CASING[not lower_cases]}; use the model's own tokenizer"
         )
     if isinstance(tokenizer, transformers.BertTokenizerFast):
         has_capitals = _has_capitals(tokenizer)
@@ -238,10 +238,10 @@ _CASING = {True: "lower-cases", False: "keeps case"}
 
 
 def _has_capitals(tokenizer: Any) -> bool:
-    # About 4 of 10 words of a cased vocabulary have a capital; a lower-cased one may have a few
-    # added tokens that do.
+    # About 40 % of the words of a cased vocabulary have capitals; a lower-cased one may have a few
+    # added tokens with capitals.
     words = [word for word in tokenizer.get_vocab() if not word.startswith("[")]
-    return sum(any("A" <= sign <= "Z" for sign in word) for word in words) > 0.02 * len(words)
+    return sum(any("A" <= letter <= "Z" for letter in word) for word in words) > 0.02 * len(words)
 
 
 def _lower_cases(tokenizer: Any) -> bool:
@@ -255,9 +255,9 @@ def _lower_cases(tokenizer: Any) -> bool:
 
 
 def _window(tokenizer: Any, module: Any) -> int:
-    """Return the tokens of a window as the checkpoint states them."""
-    # Without a tokenizer_config.json the tokenizer states 1e30. RoBERTa's kin number their
-    # positions from behind the padding token, and so have as many fewer than they state.
+    """Return the number of tokens that the checkpoint can read."""
+    # Without a tokenizer_config.json the tokenizer's limit is 1e30. Models like RoBERTa count
+    # positions from the padding token on, and so can use fewer than they state.
     positions = int(module.config.max_position_embeddings)
     if module.config.model_type in {"roberta", "xlm-roberta", "camembert", "mpnet"}:
         positions -= int(module.config.pad_token_id) + 1

@@ -1,4 +1,4 @@
-"""What an embedding model is, and what all of them check alike."""
+"""The interface of embedding models, and the checks they share."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,19 +15,19 @@ Setting = str | int | float | bool
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What identifies the vectors of a model: two models of equal info give equal vectors.
+    """Identity of the vectors of a model: models with equal info give equal vectors.
 
     Parameters
     ----------
     name
         As versions are named, such as ``all-minilm-l6-v2``.
     revision
-        What pins the weights: ``sha256:`` and the digest of the weight file, or the provider's
-        own name of the model.
+        Identity of the weights: ``sha256:`` and the digest of the weight file, or the provider's
+        name of the model.
     dim
         Width of a vector.
     settings
-        Everything else that changes a vector: pooling, window, casing, number format.
+        Everything else that changes a vector, such as pooling, window, casing and number format.
     """
 
     name: str
@@ -38,19 +38,19 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class TokenCounts:
-    """What texts amount to for a model.
+    """Numbers of texts and of their tokens.
 
     Parameters
     ----------
     n_texts
-        Texts given.
+        Number of texts.
     n_tokens
-        Tokens the model reads, those it adds at the ends among them.
+        Tokens that the model reads, including special tokens.
     n_long
-        Texts longer than the window. Whether these are read in windows or cut at the end stands
-        in the model's settings, as ``long_texts``.
+        Texts longer than the window. The model's setting ``long_texts`` says whether they are read
+        in windows or truncated.
     exact
-        Whether ``n_tokens`` was counted, or is only known not to be exceeded.
+        Whether ``n_tokens`` was counted; otherwise it is an upper bound.
     """
 
     n_texts: int
@@ -62,14 +62,14 @@ class TokenCounts:
 class EmbeddingModel(Protocol):
     """A language model that embeds texts.
 
-    The vector of a text does not depend on the texts embedded beside it: a local model gives it
-    bit for bit however the texts are divided between calls, so a run that was interrupted, or a
-    single row embedded anew, equals a full run. (A remote model promises what its provider does.)
+    The vector of a text does not depend on the other texts of a call. Local models return the same
+    bits however texts are distributed over calls, so that an interrupted run, or a single text
+    embedded again, equals a full run. Remote models promise only what their provider does.
     """
 
     @property
     def info(self) -> ModelInfo:
-        """What identifies the vectors."""
+        """Identity of the vectors."""
         ...
 
     def embed(self, texts: Sequence[str]) -> Float32Matrix:
@@ -93,24 +93,24 @@ class EmbeddingModel(Protocol):
         ...
 
     def count(self, texts: Sequence[str]) -> TokenCounts:
-        """Count the tokens of texts and the texts longer than the window, embedding nothing."""
+        """Count the tokens of texts and the texts longer than the window, without embedding."""
         ...
 
 
 @dataclass(frozen=True)
 class CostEstimate:
-    """What embedding texts will cost.
+    """Cost of embedding texts.
 
     Parameters
     ----------
     n_requests
-        Requests it takes.
+        Requests to send.
     n_tokens
         Tokens to pay for.
     dollars
-        Their price in US dollars by the provider's list; None where it is not known.
+        Their list price in US dollars; None if unknown.
     exact
-        Whether the tokens were counted; otherwise there are fewer, and it costs less.
+        Whether the tokens were counted; otherwise tokens and price are upper bounds.
     """
 
     n_requests: int
@@ -121,36 +121,36 @@ class CostEstimate:
 
 @runtime_checkable
 class PaidModel(EmbeddingModel, Protocol):
-    """A model whose requests cost money, and so hands over the vectors of each as it comes."""
+    """A model whose requests cost money, and which therefore yields the vectors of each of them."""
 
     def embed_parts(self, texts: Sequence[str]) -> Iterator[tuple[Int64Vector, Float32Matrix]]:
-        """Embed texts, giving the vectors as they come.
+        """Embed texts, yielding vectors as they arrive.
 
         Yields
         ------
         tuple of Int64Vector and Float32Matrix
             Positions in ``texts``, (n,) int64, and their vectors, (n, dim) float32 of unit length.
-            Parts come in any order; together they hold each text once.
+            Parts are in any order; each text is in exactly one.
         """
         ...
 
     def estimate(self, texts: Sequence[str]) -> CostEstimate:
-        """Say what embedding texts will cost, sending none."""
+        """Return what embedding texts will cost, without sending them."""
         ...
 
 
 def as_name(text: str) -> str:
-    """Turn what a model is called elsewhere into a name as versions are named."""
+    """Convert the name of a model elsewhere to a valid name of versions."""
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:100] or "model"
 
 
 def check_texts(texts: Sequence[str]) -> None:
-    """Refuse blank texts: what a model makes of nothing means nothing.
+    """Reject blank texts, whose vectors would have no meaning.
 
     Raises
     ------
     InvalidArgumentError
-        If a text is empty or of white space only.
+        If a text is empty or has only white space.
     """
     blank = [row for row, text in enumerate(texts) if not text.strip()]
     if blank:
@@ -168,7 +168,7 @@ def unit_rows(vectors: Float32Matrix, model: str) -> Float32Matrix:
     vectors
         (n, dim) float32.
     model
-        Name of the model, for the error.
+        Name of the model, for the error message.
 
     Returns
     -------
@@ -178,7 +178,7 @@ def unit_rows(vectors: Float32Matrix, model: str) -> Float32Matrix:
     Raises
     ------
     FailedPreconditionError
-        If a vector has a value that is not finite, or no length.
+        If a vector has a value that is not finite, or is zero.
     """
     lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
     bad = np.flatnonzero(~np.isfinite(lengths) | (lengths == 0))

@@ -1,17 +1,18 @@
-"""Run a transformer encoder over texts so that a vector never depends on its neighbors.
+"""Embed texts with a transformer so that a vector never depends on the other texts of a batch.
 
-Floating-point sums differ in their last bits with the shapes they are computed in: the width a
-batch is padded to and the number of its rows choose the kernels and the order of the additions. So
-the shapes here are functions of a text's own length alone:
+Floating-point sums differ in their last bits with the shape of a batch: its width and its number of
+rows choose the kernels and the order of the additions. Shapes therefore depend only on the length
+of a text:
 
-* on a CPU windows of exactly the same length share a batch, so nothing is padded, and each length
-  has a fixed number of rows; an incomplete batch is filled up with repetitions. Each batch runs on
-  one thread and the cores work on different batches, so the number of cores is irrelevant too;
-* on an accelerator, which needs batches, windows are padded to a multiple of 16 tokens and each
-  width has a fixed number of rows; the last batch of a width is filled up with rows of padding.
+* on a CPU, windows of exactly the same length share a batch, so nothing is padded, and each length
+  has a fixed number of rows; an incomplete batch is filled with copies of its first row. Each batch
+  runs on one thread, so the number of cores has no influence either;
+* on a GPU, windows are padded to a multiple of 16 tokens, and each width has a fixed number of
+  rows; the last batch of a width is filled with rows of padding.
 
-The work is cut into three: `_split` (texts to token windows), `_pool` (the only part on the
-device) and the sum over the windows of a text.
+There are three steps: `_split` (texts to windows of tokens), `_pool` (the only one on the device)
+and the weighted mean over the windows of a text. ADR 31 says why this is not
+sentence-transformers.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -29,28 +30,26 @@ from cellkin.space.arrays import Float32Matrix, Int64Vector
 
 _PAD_MULTIPLE = 16
 _BATCH_TOKENS = 16_384
-# What one core does at once: enough rows that a call's overhead is small, few enough that they stay
-# in its cache. From 256 to 1,024 tokens the speed is the same.
+# Tokens of a batch on one core: enough to make the overhead of a call small, few enough to stay in
+# its cache. The speed is the same from 256 to 1,024.
 _CORE_TOKENS = 256
 
 TokenIds: TypeAlias = list[int]
 _Batch: TypeAlias = tuple[list[int], int, int]
-"""Windows of the batch, the width they are padded to, and the rows with those of padding."""
+"""Windows of the batch, the width they are padded to, and the number of rows with padding."""
 
 
 class Pooling(StrEnum):
-    """How the states of a window's tokens become one vector."""
+    """How the token states of a window become one vector."""
 
     MEAN = "mean"
     """Mean over all tokens."""
-    MEAN_NO_SPECIAL = "mean-no-special"
-    """Mean over all tokens but the first and the last."""
     CLS = "cls"
     """The first token."""
     LAST = "last"
     """The last token."""
     MAX = "max"
-    """Greatest value of each dimension over all tokens."""
+    """Maximum of each dimension over all tokens."""
 
 
 @dataclass(frozen=True)
@@ -67,19 +66,19 @@ class TransformerModel:
     Parameters
     ----------
     info
-        What identifies the vectors.
+        Identity of the vectors.
     tokenizer
         A tokenizer of transformers.
     module
         An encoder of transformers in evaluation mode, on its device.
     pooling
-        How the states of a window's tokens become one vector.
+        How the token states of a window become one vector.
     max_tokens
-        Tokens of a window, special ones among them. A longer text is cut into windows of nearly
-        equal length, and its vector is the mean of theirs weighted by their tokens; with mean
-        pooling that is the mean over all its tokens.
+        Tokens of a window, including special tokens. A longer text is split into windows of nearly
+        equal length, and its vector is their mean weighted by their tokens; with mean pooling that
+        is the mean over all its tokens.
     batched
-        Whether batches are those of an accelerator or those of a CPU's cores; see above.
+        Whether to use the batches of a GPU rather than those of a CPU; see above.
     """
 
     def __init__(
@@ -102,11 +101,11 @@ class TransformerModel:
 
     @property
     def info(self) -> ModelInfo:
-        """What identifies the vectors."""
+        """Identity of the vectors."""
         return self._info
 
     def count(self, texts: Sequence[str]) -> TokenCounts:
-        """Count the tokens of texts and the texts longer than the window, embedding nothing."""
+        """Count the tokens of texts and the texts longer than the window, without embedding."""
         windows = self._split(texts)
         n_windows = np.bincount(windows.rows, minlength=len(texts))
         n_tokens = sum(len(ids) for ids in windows.ids)
@@ -142,10 +141,10 @@ class TransformerModel:
             padded = (_padded(windows.ids, batch) for batch in batches)
             for batch, vectors in zip(batches, _on_all_cores(self._pool, padded), strict=True):
                 pooled[batch[0]] = vectors
-        return unit_rows(_weighted_sums(pooled, lengths, windows.rows), self._info.name)
+        return unit_rows(_weighted_means(pooled, lengths, windows.rows), self._info.name)
 
     def _split(self, texts: Sequence[str]) -> _Windows:
-        """Cut texts into token windows."""
+        """Split texts into windows of tokens."""
         room = self._max_tokens - len(self._prefix) - len(self._suffix)
         ids: list[TokenIds] = []
         rows: list[int] = []
@@ -159,7 +158,7 @@ class TransformerModel:
 
     @torch.inference_mode()
     def _pool(self, ids: Int64Vector, mask: Int64Vector) -> Float32Matrix:
-        """Run the encoder over a batch: (rows, width) ids and mask to (rows, dim) vectors."""
+        """Run the encoder on a batch: (rows, width) ids and mask to (rows, dim) vectors."""
         device = self._module.device
         mask_there = torch.from_numpy(mask).to(device)
         states = self._module(
@@ -170,16 +169,16 @@ class TransformerModel:
 
 
 def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
-    """Make one vector of the token states of each row.
+    """Reduce the token states of each row to one vector.
 
     Parameters
     ----------
     states
         (rows, width, dim) float.
     mask
-        (rows, width) int, 1 for the tokens, which come first, and 0 for padding.
+        (rows, width) int, 1 for tokens, which come first, and 0 for padding.
     pooling
-        Which way.
+        The reduction.
 
     Returns
     -------
@@ -193,9 +192,6 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Te
         return states[torch.arange(len(states), device=states.device), last]
     if pooling is Pooling.MAX:
         return states.masked_fill(mask[:, :, None] == 0, -torch.inf).amax(1)
-    if pooling is Pooling.MEAN_NO_SPECIAL:
-        place = torch.arange(mask.shape[1], device=mask.device)
-        mask = mask * ((place > 0) & (place < last[:, None]))
     weights = mask[:, :, None].to(states.dtype)
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
@@ -203,7 +199,7 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Te
 def _encode(tokenizer: Any, texts: Sequence[str], *, special: bool = False) -> list[TokenIds]:
     if not texts:
         return []
-    # Truncation and padding may be set in the tokenizer's file, and would be silent here.
+    # The tokenizer's file may switch on truncation and padding, which would go unnoticed.
     encoded: list[TokenIds] = tokenizer(
         list(texts),
         add_special_tokens=special,
@@ -216,14 +212,14 @@ def _encode(tokenizer: Any, texts: Sequence[str], *, special: bool = False) -> l
 
 
 def _special_tokens(tokenizer: Any) -> tuple[TokenIds, TokenIds]:
-    """Return what the tokenizer puts before and behind a text."""
-    bare, dressed = (_encode(tokenizer, ["gene"], special=s)[0] for s in (False, True))
-    begin = next(i for i in range(len(dressed)) if dressed[i : i + len(bare)] == bare)
-    return dressed[:begin], dressed[begin + len(bare) :]
+    """Return the special tokens before and after a text."""
+    bare, full = (_encode(tokenizer, ["gene"], special=s)[0] for s in (False, True))
+    begin = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
+    return full[:begin], full[begin + len(bare) :]
 
 
 def _equal_batches(lengths: Int64Vector) -> Iterator[_Batch]:
-    """Batch windows of the same length, a fixed number for each length, the longest first."""
+    """Batch windows of equal length, a fixed number of rows for each length, longest first."""
     for length in np.unique(lengths)[::-1]:
         windows = np.flatnonzero(lengths == length).tolist()
         n_rows = max(1, _CORE_TOKENS // int(length))
@@ -233,13 +229,13 @@ def _equal_batches(lengths: Int64Vector) -> Iterator[_Batch]:
 
 
 def _fixed_batches(lengths: Int64Vector, max_tokens: int) -> Iterator[_Batch]:
-    """Batch windows in shapes that depend on their widths alone, the widest first."""
+    """Batch windows in shapes that depend only on their width, widest first."""
     widths = np.minimum(-(-lengths // _PAD_MULTIPLE) * _PAD_MULTIPLE, max_tokens)
     for width in np.unique(widths)[::-1]:
         windows = np.flatnonzero(widths == width)
         n_rows = max(2, _BATCH_TOKENS // int(width))
-        # One row at least stays padding: given a mask without any, transformers drops the mask and
-        # takes another kernel, and a vector would depend on its neighbors' lengths after all.
+        # At least one row is padding: transformers drops a mask without padding and uses another
+        # kernel, so that a vector would depend on the lengths of the other texts.
         for start in range(0, len(windows), n_rows - 1):
             yield windows[start : start + n_rows - 1].tolist(), int(width), n_rows
 
@@ -259,23 +255,24 @@ def _on_all_cores(
     work: Callable[[Int64Vector, Int64Vector], Float32Matrix],
     batches: Iterator[tuple[Int64Vector, Int64Vector]],
 ) -> Iterator[Float32Matrix]:
-    """Do the work of each batch on one thread, as many at once as torch has threads."""
+    """Process each batch on one thread, as many batches at once as torch has threads."""
     n_threads = torch.get_num_threads()
 
-    # Each thread has its own number, but threads that begin later take the one last set by any.
+    # The setting is per thread, but new threads start with the one that was set last anywhere.
     def one_thread() -> None:
         torch.set_num_threads(1)
 
     try:
         with ThreadPoolExecutor(n_threads, "embed", initializer=one_thread) as executor:
-            # On an interrupt, map cancels what has not begun.
             yield from executor.map(lambda batch: work(*batch), batches)
     finally:
         torch.set_num_threads(n_threads)
 
 
-def _weighted_sums(pooled: Float32Matrix, lengths: Int64Vector, rows: Int64Vector) -> Float32Matrix:
-    """Sum the windows of each text weighted by their tokens; most texts have but one."""
+def _weighted_means(
+    pooled: Float32Matrix, lengths: Int64Vector, rows: Int64Vector
+) -> Float32Matrix:
+    """Return the mean of the windows of each text, weighted by their tokens."""
     n_texts = int(rows[-1]) + 1 if len(rows) else 0
     sums = np.zeros((n_texts, pooled.shape[1]), np.float64)
     np.add.at(sums, rows, pooled * lengths[:, None].astype(np.float64))

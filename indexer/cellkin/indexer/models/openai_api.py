@@ -63,12 +63,10 @@ class OpenAIModel:
     ----------
     name
         Name of the model, as versions are named.
-    endpoint
-        The API and the model requested of it.
+    endpoint, limits
+        The API and what it accepts.
     dim
         Width of the vectors.
-    limits
-        Limits of the API.
     count_tokens
         Returns the tokens of each text, or an upper bound.
     dollars_per_million
@@ -165,16 +163,14 @@ class OpenAIModel:
                 try:
                     yield future.result()
                 except TooLargeError as error:
-                    if len(request) == 1:
-                        n_bytes = max(len(window.encode()) for window in request[0].windows)
-                        failure = failure or InvalidArgumentError(
-                            f"{self._endpoint}: a single text of {n_bytes} bytes is too long: "
-                            f"{error}"
-                        )
-                        continue
                     # Later requests are limited too: every rejection costs a round trip.
                     max_inputs = min(max_inputs, (n_inputs(request) + 1) // 2)
-                    pending.extendleft(reversed(halves(request)))
+                    if len(request) > 1:
+                        pending.extendleft(reversed(halves(request)))
+                    else:
+                        n_bytes = max(len(window.encode()) for window in request[0].windows)
+                        message = f"a single text of {n_bytes} bytes is too long: {error}"
+                        failure = failure or InvalidArgumentError(f"{self._endpoint}: {message}")
                 except CellkinError as error:
                     failure = failure or error
         if failure is not None:
@@ -247,13 +243,8 @@ large_3 = OpenAIPreset("text-embedding-3-large", 3072, True, 0.13)
 def load_compatible(argument: str = "", *, allow_download: bool = False) -> OpenAIModel:
     """Return a model of a compatible server or of Azure, sending one text to learn its width.
 
-    Parameters
-    ----------
-    argument
-        Name of the model on the server that ``OPENAI_BASE_URL`` names, or of the deployment at
-        ``AZURE_OPENAI_ENDPOINT``.
-    allow_download
-        Ignored: there is nothing to download.
+    ``argument`` is the name of the model on the server ``OPENAI_BASE_URL``, or of the deployment at
+    ``AZURE_OPENAI_ENDPOINT``.
 
     Raises
     ------

@@ -147,14 +147,8 @@ class EmbeddingsClient:
         ------
         TooLargeError
             If the server rejects the request as too large.
-        UnavailableError
-            If the server cannot be reached or is overloaded at every attempt.
-        FailedPreconditionError
-            If the key is rejected, the quota is used up, or the answer is invalid.
-        NotFoundError
-            If the server does not know the model.
-        InvalidArgumentError
-            If the server rejects the request for another reason.
+        CellkinError
+            As `OpenAIModel.embed_parts` does.
         """
         endpoint = self._endpoint
         for n_tries in range(1, _MAX_TRIES + 1):
@@ -238,15 +232,17 @@ class EmbeddingsClient:
 
     def _heed_allowance(self, headers: Any, n_tokens: int) -> None:
         """Delay the next requests if too few tokens remain for another one of this size."""
-        try:
-            limit = float(headers["x-ratelimit-limit-tokens"])
-            remaining = float(headers["x-ratelimit-remaining-tokens"])
-        except (KeyError, ValueError):
-            return
+        limit, remaining, reset = (
+            headers.get(f"x-ratelimit-{what}-tokens", "")
+            for what in ("limit", "remaining", "reset")
+        )
         # Some servers send 0 or -1 for what they do not limit.
-        if 0 <= remaining < min(n_tokens, limit):
-            wait_s = _seconds(headers.get("x-ratelimit-reset-tokens", ""))
-            self._hold(min(wait_s, _LONGEST_BACKOFF_S))
+        if (
+            limit.isdecimal()
+            and remaining.isdecimal()
+            and int(remaining) < min(n_tokens, int(limit))
+        ):
+            self._hold(min(_seconds(reset), _LONGEST_BACKOFF_S))
 
 
 def _read_vectors(answer: Any, n_texts: int, where: str) -> Float32Matrix:

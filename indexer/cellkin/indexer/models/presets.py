@@ -1,9 +1,9 @@
-"""Encoders of transformers: any by its folder or hub name, and the biomedical ones by preset.
+"""Encoders of transformers: any of them by folder or hub name, and biomedical ones by preset.
 
-A preset states what a checkpoint's files often do not: the casing the model was trained on and the
-pooling its authors use. Weights are read as safetensors only, from this machine unless a download
-is allowed. Where no revision is given the cache's copy is taken; in any case it is the digest of
-the weights that the embedding records.
+A preset has what the files of a checkpoint often lack: the casing of the training texts and the
+pooling of the authors. Only safetensors weights are read, from this machine unless a download is
+allowed. Without a revision the copy in the cache is used; the embedding records the digest of the
+weights in any case.
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from cellkin.wire.errors import InvalidArgumentError
 
 @dataclass(frozen=True)
 class Preset:
-    """A model of the hub and how its vectors are made."""
+    """Loader of a model of the hub with given settings."""
 
     hub_id: str
     recipe: Recipe
@@ -30,9 +30,9 @@ class Preset:
         Parameters
         ----------
         argument
-            Folder or hub name to take the weights from instead of the preset's own.
+            Folder or hub name to load the weights from, instead of the preset's.
         allow_download
-            Whether weights that are not on this machine may be fetched.
+            Whether weights that are not on this machine may be downloaded.
 
         Raises
         ------
@@ -41,7 +41,7 @@ class Preset:
         UnavailableError
             If a download failed.
         InputFileError
-            If the files are not those of such a model.
+            If the files are not those of this model.
         """
         folder = find_folder(
             argument or self.hub_id, self.recipe.name, allow_download=allow_download
@@ -61,15 +61,15 @@ pubmedbert = Preset(
 sapbert = Preset(
     "cambridgeltl/SapBERT-from-PubMedBERT-fulltext", _bert("sapbert", pooling=Pooling.CLS)
 )
-# Gene texts are what is searched, not queries: the encoder of articles is theirs.
+# MedCPT has one encoder for queries and one for articles; gene texts are like articles.
 medcpt = Preset("ncbi/MedCPT-Article-Encoder", _bert("medcpt", pooling=Pooling.CLS))
 
 
 def load_transformers(argument: str = "", *, allow_download: bool = False) -> TransformerModel:
     """Load any encoder of transformers or sentence-transformers.
 
-    Pooling and window are those a sentence-transformers folder states; else the mean over all
-    tokens, and as many tokens as the checkpoint has positions.
+    Pooling and window are those of a sentence-transformers folder, or else the mean over all tokens
+    and the positions of the checkpoint.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def load_transformers(argument: str = "", *, allow_download: bool = False) -> Tr
         Folder, ``ORGANIZATION/NAME`` or ``ORGANIZATION/NAME@REVISION``. The model is named after
         the last part.
     allow_download
-        Whether weights that are not on this machine may be fetched.
+        Whether weights that are not on this machine may be downloaded.
 
     Raises
     ------

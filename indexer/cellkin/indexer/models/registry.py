@@ -1,4 +1,4 @@
-"""Find embedding models by name, loading no more than the one asked for."""
+"""Load embedding models by name."""
 
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points
@@ -11,15 +11,15 @@ GROUP = "cellkin.embedding_models"
 
 
 class Loader(Protocol):
-    """What an entry point of the group ``cellkin.embedding_models`` names."""
+    """Target of an entry point of the group ``cellkin.embedding_models``."""
 
     def __call__(self, argument: str = "", *, allow_download: bool = False) -> EmbeddingModel:
-        """Load the model; ``argument`` is what followed the colon of the spec."""
+        """Load the model; ``argument`` is the part of the spec after the colon."""
         ...
 
 
 def model_names() -> list[str]:
-    """Return the names of the embedding models that are installed."""
+    """Return the names of the installed embedding models."""
     return sorted({point.name for point in entry_points(group=GROUP)})
 
 
@@ -32,7 +32,7 @@ def load_model(spec: str, *, allow_download: bool = False) -> EmbeddingModel:
         ``NAME`` or ``NAME:ARGUMENT``, such as ``all-minilm-l6-v2``, ``biobert:FOLDER``,
         ``transformers:ORGANIZATION/MODEL@REVISION`` or ``text-embedding-3-small:512``.
     allow_download
-        Whether weights that are not on this machine may be fetched.
+        Whether weights that are not on this machine may be downloaded.
 
     Raises
     ------

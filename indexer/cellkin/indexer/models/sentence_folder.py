@@ -1,4 +1,4 @@
-"""Read from a sentence-transformers folder how its authors make a vector."""
+"""Read the pooling, window and casing of a sentence-transformers folder."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,7 @@ _POOLINGS = {
     "max": Pooling.MAX,
     "lasttoken": Pooling.LAST,
 }
-# How the flags of older files are named; the newer state one `pooling_mode`.
+# Flags of older files; newer ones have one `pooling_mode`.
 _FLAGS = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_mean_tokens": "mean",
@@ -27,24 +27,24 @@ _FLAGS = {
 
 
 def read_sentence_folder(folder: Path, recipe: Recipe) -> tuple[Path, Recipe]:
-    """Complete a recipe by what a sentence-transformers folder states.
+    """Complete a recipe with the settings of a sentence-transformers folder.
 
     Parameters
     ----------
     folder
-        Any model folder; without a ``modules.json`` nothing is changed.
+        A model folder; without a ``modules.json`` the recipe is returned unchanged.
     recipe
-        The recipe so far.
+        The recipe to complete.
 
     Returns
     -------
     tuple of Path and Recipe
-        The folder with the encoder, and the recipe with the folder's pooling, window and casing.
+        The folder of the encoder, and the recipe with the pooling, window and casing found.
 
     Raises
     ------
     InputFileError
-        If a vector is made in a way that is not known here.
+        If the model needs modules, a pooling or a prompt that are not supported.
     """
     if not (folder / "modules.json").is_file():
         return folder, recipe
@@ -52,14 +52,14 @@ def read_sentence_folder(folder: Path, recipe: Recipe) -> tuple[Path, Recipe]:
     unknown = sorted(modules.keys() - {"Transformer", "Pooling", "Normalize"})
     if unknown or not {"Transformer", "Pooling"} <= modules.keys():
         raise InputFileError(
-            f"{folder}/modules.json: the modules are {', '.join(modules)}; known are "
+            f"{folder}/modules.json: the modules are {', '.join(modules)}; supported are "
             "Transformer, Pooling and Normalize"
         )
     prompt = _read(folder / "config_sentence_transformers.json").get("default_prompt_name")
     if prompt:
         raise InputFileError(
-            f"{folder}: the model puts its prompt {prompt!r} before every text, which is not done "
-            "here; choose a model without a default prompt"
+            f"{folder}: the model puts the prompt {prompt!r} before every text, which is not "
+            "supported; choose a model without a default prompt"
         )
     encoder = folder / modules["Transformer"]
     sentence = _read(encoder / "sentence_bert_config.json")
@@ -78,13 +78,13 @@ def _pooling(path: Path) -> Pooling:
     if len(modes) != 1 or modes[0] not in _POOLINGS:
         raise InputFileError(
             f"{path}: the pooling is {' and '.join(map(str, modes)) or 'not stated'}; "
-            f"known is one of {', '.join(_POOLINGS)}"
+            f"supported are {', '.join(_POOLINGS)}"
         )
     return _POOLINGS[modes[0]]
 
 
 def _read(path: Path) -> Any:
-    """Return the JSON of a file, or an empty object where there is none."""
+    """Return the JSON of a file, or an empty object if there is none."""
     if not path.is_file():
         return {}
     try:

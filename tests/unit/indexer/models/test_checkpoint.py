@@ -282,14 +282,11 @@ def _refused(folder: Path, recipe: Recipe) -> str:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(NotFoundError) as caught:
         load_folder(tmp_path / "no", TINY, "cpu")
-    assert caught.value.message == f"{tmp_path}/no: there is no such folder with a language model"
+    assert f"{tmp_path}/no" in caught.value.message
 
 
 def test_a_folder_of_something_else(tmp_path: Path) -> None:
-    assert _refused(tmp_path, TINY) == (
-        f"{tmp_path}: config.json is missing; a model folder has config.json, model.safetensors "
-        "and the files of its tokenizer"
-    )
+    assert f"{tmp_path}: config.json is missing" in _refused(tmp_path, TINY)
     (tmp_path / "config.json").write_text("{")
     assert _refused(tmp_path, TINY).startswith(f"{tmp_path}/config.json: not JSON: ")
 
@@ -310,11 +307,7 @@ def test_pickled_weights_are_not_read_and_the_message_converts_them(
         "M.from_pretrained('OLD').save_pretrained('NEW'); "
         "T.from_pretrained('OLD', do_lower_case=False).save_pretrained('NEW')"
     )
-    assert message == (
-        f"{folder}: model.safetensors is missing. Pickled weights (pytorch_model.bin) are not "
-        "read, for a pickle can run any program; where you trust them, convert them once and give "
-        f'the folder NEW: python -c "{code}"'
-    )
+    assert f"{folder}: model.safetensors is missing" in message
     with contextlib.chdir(tmp_path):
         exec(code, {})
     capfd.readouterr()
@@ -326,10 +319,9 @@ def test_weights_that_are_missing(make_checkpoint: Callable[..., Path], tmp_path
     state = safetensors.torch.load_file(folder / "model.safetensors")
     del state["encoder.layer.1.output.dense.weight"], state["encoder.layer.1.output.dense.bias"]
     safetensors.torch.save_file(state, folder / "model.safetensors", {"format": "pt"})
-    assert _refused(folder, TINY) == (
-        f"{folder}: 2 weights of tiny are missing, such as encoder.layer.1.output.dense.bias; "
-        "they would be random numbers"
-    )
+    message = _refused(folder, TINY)
+    assert "2 weights of tiny are missing" in message
+    assert "encoder.layer.1.output.dense.bias" in message
 
 
 def test_weights_cut_short(make_checkpoint: Callable[..., Path], tmp_path: Path) -> None:
@@ -349,10 +341,9 @@ def test_weights_of_another_digest(checkpoint: Path) -> None:
     load_folder(checkpoint, replace(TINY, weights_sha256=digest), "cpu")
     with pytest.raises(IntegrityError) as caught:
         load_folder(checkpoint, replace(TINY, weights_sha256="0" * 64), "cpu")
-    assert caught.value.message == (
-        f"{checkpoint}/model.safetensors: the SHA-256 is {digest}, that of tiny is {'0' * 64}: "
-        "the file is damaged or is another model; install it anew"
-    )
+    assert f"{checkpoint}/model.safetensors" in caught.value.message
+    assert digest in caught.value.message
+    assert "0" * 64 in caught.value.message
 
 
 def test_a_vocabulary_of_another_model(
@@ -408,10 +399,9 @@ def test_casing_that_is_not_the_vocabularys(
 
 
 def test_vectors_of_another_width(checkpoint: Path) -> None:
-    assert _refused(checkpoint, replace(TINY, dim=768)) == (
-        f"{checkpoint}: vectors of tiny have 768 dimensions, this checkpoint's have 64: "
-        "it is another model"
-    )
+    message = _refused(checkpoint, replace(TINY, dim=768))
+    assert "768 dimensions" in message
+    assert "64" in message
 
 
 def test_an_encoder_that_is_not_a_bert(

@@ -87,20 +87,16 @@ def test_changed_weights_are_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(IntegrityError) as caught:
         minilm.load()
     assert caught.value.message.startswith(f"{weights}: the SHA-256 is ")
-    assert caught.value.message.endswith(
-        ", that of all-minilm-l6-v2 is "
-        "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db: "
-        "the file is damaged or is another model; install it anew"
+    assert "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db" in (
+        caught.value.message
     )
 
 
 def test_it_takes_no_argument() -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         minilm.load("weights/")
-    assert caught.value.message == (
-        "model all-minilm-l6-v2:weights/: all-minilm-l6-v2 takes no argument; for weights of your "
-        "own give transformers:weights/"
-    )
+    assert "takes no argument" in caught.value.message
+    assert "transformers:weights/" in caught.value.message
 
 
 def test_another_process_gives_the_same_bits_and_says_nothing(default: EmbeddingModel) -> None:

@@ -22,7 +22,7 @@ def write(path: Path, content: Any) -> None:
 
 
 def modules(*kinds: str) -> list[dict[str, str]]:
-    """The entries of a modules.json; the encoder lies in the folder itself, as it mostly does."""
+    """The entries of a modules.json; the encoder is in the folder itself, as usual."""
     return [
         {
             "type": f"sentence_transformers.models.{kind}",
@@ -77,18 +77,16 @@ def test_the_pooling_is_the_authors(folder: Path, config: Any, pooling: Pooling)
 )
 def test_poolings_that_are_not_known(folder: Path, config: Any, found: str) -> None:
     write(folder / "1_Pooling/config.json", config)
-    assert _refused(folder) == (
-        f"{folder}/1_Pooling/config.json: the pooling is {found}; "
-        "known is one of cls, mean, max, lasttoken"
-    )
+    message = _refused(folder)
+    assert f"{folder}/1_Pooling/config.json" in message
+    assert f"the pooling is {found};" in message
 
 
 def test_modules_that_are_not_known(folder: Path) -> None:
     write(folder / "modules.json", modules("Transformer", "Pooling", "Dense"))
-    assert _refused(folder) == (
-        f"{folder}/modules.json: the modules are Transformer, Pooling, Dense; known are "
-        "Transformer, Pooling and Normalize"
-    )
+    message = _refused(folder)
+    assert f"{folder}/modules.json" in message
+    assert "Transformer, Pooling, Dense" in message
 
 
 def test_an_encoder_of_static_words(folder: Path) -> None:
@@ -98,10 +96,7 @@ def test_an_encoder_of_static_words(folder: Path) -> None:
 
 def test_a_default_prompt(folder: Path) -> None:
     write(folder / "config_sentence_transformers.json", {"default_prompt_name": "query"})
-    assert _refused(folder) == (
-        f"{folder}: the model puts its prompt 'query' before every text, which is not done here; "
-        "choose a model without a default prompt"
-    )
+    assert "prompt 'query'" in _refused(folder)
 
 
 def test_a_file_that_is_not_json(folder: Path) -> None:
