@@ -1,4 +1,4 @@
-"""Where gene files come from: NCBI, STRING, or any URL a user names."""
+"""Sources of gene files: NCBI, STRING, or any URL."""
 
 import hashlib
 import logging
@@ -25,7 +25,7 @@ NCBI_FILES = (
     "gene2ensembl.gz",
     "gene_history.gz",
 )
-"""Each holds all species."""
+"""Each contains all species."""
 STRING_URL = "https://stringdb-downloads.org/download"
 STRING_VERSION = "12.0"
 
@@ -39,37 +39,35 @@ def fetch_gene_files(
     string_version: str = STRING_VERSION,
     progress: Progress | None = None,
 ) -> list[Download]:
-    """Download NCBI's gene files, which hold all species, and STRING's of some.
+    """Download the gene files of NCBI, which contain all species, and those of STRING for some.
 
-    What is there and unchanged on the server is left as it is.
+    Files that are present and unchanged on the server are not downloaded again.
 
     Parameters
     ----------
     folder
-        Where the files go; made if it is not there.
+        Where the files go; created if it does not exist.
     taxa
-        NCBI taxonomy ids of the species whose STRING files are wanted.
+        NCBI taxonomy ids of the species whose STRING files to download.
     ncbi_url, string_url
-        The folders the files are in.
+        The folders of the files.
     string_version
         Release of STRING.
     progress
-        Called for every piece that arrives.
+        Called after every chunk.
 
     Returns
     -------
     list[Download]
-        In the order of `NCBI_FILES`, then of ``taxa``; without the species STRING does not have,
-        of which the log tells.
+        In the order of `NCBI_FILES`, then of ``taxa``; species that STRING does not have are left
+        out with a warning in the log.
 
     Raises
     ------
     NotFoundError
-        If a server has no such file of NCBI.
-    UnavailableError
-        If a server cannot be reached, refuses, or cuts the connection again and again.
-    IntegrityError
-        If the bytes have another MD5 than the server said.
+        If NCBI's server does not have a file.
+    CellkinError
+        As `download` does.
     """
     kind = f"protein.info.v{string_version}"
     urls = [f"{ncbi_url.rstrip('/')}/{name}" for name in NCBI_FILES]
@@ -83,32 +81,32 @@ def fetch_gene_files(
         except NotFoundError:
             if name not in of_string:
                 raise
-            _log.warning("STRING has no file %s: the species' texts are those of NCBI alone", url)
+            _log.warning("STRING has no file %s: the species has only the texts of NCBI", url)
     return found
 
 
 def local_file(source: Source, downloads: Path | None = None) -> Path:
-    """Return a source as a local file, downloaded where it is a URL.
+    """Return the path of a source, downloading it if it is a URL.
 
     Parameters
     ----------
     source
         A path, or an http or https URL.
     downloads
-        Folder that keeps downloads for the next time; None: ``~/.cache/cellkin/downloads``.
+        Folder that keeps downloads; None for ``~/.cache/cellkin/downloads``.
 
     Raises
     ------
     InvalidArgumentError
-        If it is a URL of another kind.
-    NotFoundError, UnavailableError, IntegrityError
-        As `fetch_gene_files`.
+        If it is another kind of URL.
+    CellkinError
+        As `download` does.
     """
     if isinstance(source, Path) or "://" not in source:
         return Path(source)
     folder = downloads or Path.home() / ".cache" / "cellkin" / "downloads"
     location = re.split(r"[?#]", source.partition("://")[2])[0]
     name = Path(urllib.parse.unquote(location.partition("/")[2])).name
-    # The name stays, for readers look at it; two servers may have different files of one name.
+    # Readers look at the name; two servers may have different files of the same name.
     key = hashlib.sha256(source.encode()).hexdigest()[:16]
     return download(source, folder / key / (name.lstrip(".") or "file")).path
