@@ -20,6 +20,7 @@ from cellkin.wire.errors import (
 )
 
 _LEFT_S = 0.05
+_ENDED_S = 0.005
 """A caller that left is known to have left so soon after nothing more came from it."""
 
 
@@ -62,7 +63,7 @@ class Exchange:
         message = await self._waiting(self._context.read())
         if message is grpc.aio.EOF:
             # A caller that left looks like one that has said all; a moment later it does not.
-            await asyncio.sleep(0 if self.n_read else _LEFT_S)
+            await asyncio.sleep(_ENDED_S if self.n_read else _LEFT_S)
             return None
         self.n_read += 1
         return message  # type: ignore[no-any-return]  # bytes, as nothing parses them
