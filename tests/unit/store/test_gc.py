@@ -22,7 +22,13 @@ from cellkin.store.local_files import LocalFiles
 from cellkin.store.maintenance import damage
 from cellkin.store.schema import cells_schema
 from cellkin.store.store import GeneEmbedding, Store
-from cellkin.wire.errors import ConflictError, FailedPreconditionError, InvalidArgumentError
+from cellkin.wire.errors import (
+    ConflictError,
+    FailedPreconditionError,
+    IntegrityError,
+    InvalidArgumentError,
+    UnavailableError,
+)
 
 NOW, DAY = timedelta(0), timedelta(days=1)
 DIGEST = "ab" * 32
@@ -303,6 +309,23 @@ def test_a_catalog_that_knows_nothing_is_no_reason_to_remove(store: Store) -> No
     with pytest.raises(FailedPreconditionError, match="has no version, while there is indexes/"):
         collect(Store.open(str(other)), DAY)
     assert len(list((other / "indexes").glob("*/*/a"))) == 1
+
+
+def test_a_catalog_that_is_away_for_a_moment_is_no_reason_to_remove(store: Store) -> None:
+    store.files.publish("indexes/cells", write("left"))
+    age_all(store)
+    root = Path(store.uri)
+    for name in ("journal", "catalog.lance", "catalog-marks.lance"):
+        (root / name).rename(root.with_name(name))
+    with pytest.raises(UnavailableError):
+        collect(store, DAY)
+    assert len(list(root.glob("indexes/*/*/a"))) == 2
+    for name in ("journal", "catalog.lance", "catalog-marks.lance"):
+        root.with_name(name).rename(root / name)
+    (root / "journal" / "00000002.json").write_text("{}")
+    with pytest.raises(IntegrityError):
+        collect(Store.open(store.uri), DAY)
+    assert len(list(root.glob("indexes/*/*/a"))) == 2
 
 
 def test_a_store_whose_versions_were_all_removed_is_collected(store: Store) -> None:
