@@ -18,6 +18,7 @@ import json
 import os
 import random
 import re
+import selectors
 import shutil
 import subprocess
 import sys
@@ -170,6 +171,7 @@ def command(store: Path, *words: str) -> tuple[str, str]:
 
 def see(store: Path) -> Outcome:
     """Verify, list, serve and ask."""
+    import click
     from chaos_world import answers
 
     from cellkin.cli.main import cellkin
@@ -179,13 +181,15 @@ def see(store: Path) -> Outcome:
     from cellkin.wire.errors import CellkinError
 
     seen = Outcome()
-    verify = [(group, "verify") for group in ("indexes", "corpora", "embeddings")]
-    import click
-
+    verify: list[tuple[str, ...]] = [
+        (group, "verify") for group in ("indexes", "corpora", "embeddings")
+    ]
     context = click.Context(cellkin)
     if "store" in cellkin.list_commands(context):
         verify.append(("store", "verify"))
-    looks = [(group, "list") for group in ("indexes", "corpora", "embeddings")]
+    looks: list[tuple[str, ...]] = [
+        (group, "list") for group in ("indexes", "corpora", "embeddings")
+    ]
     looks += [("indexes", "show", "trio@stable"), ("genes", "show", "GENE8")]
     for words, kept in [(w, seen.verified) for w in verify] + [(w, seen.listed) for w in looks]:
         code, text = command(store, *words)
@@ -236,8 +240,6 @@ class Worker:
 
     def see(self, trial: Trial) -> Outcome:
         """Make a trial."""
-        import selectors
-
         if self._process is None:
             # What was noted of files that are whole is not to be of another store.
             cache = {"XDG_CACHE_HOME": tempfile.mkdtemp(dir=self._scratch)}

@@ -141,7 +141,7 @@ def swap(root: Path, load: Load) -> None:
 @contextmanager
 def serving(root: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """Run a server in a process of its own."""
-    command = [Path(sys.executable).with_name("cellkin"), "serve", "--store", str(root)]
+    command = [str(Path(sys.executable).with_name("cellkin")), "serve", "--store", str(root)]
     with log.open("w") as errors:
         process = subprocess.Popen(
             [*command, "--listen", "127.0.0.1:0"],
