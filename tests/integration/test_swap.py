@@ -196,7 +196,7 @@ def test_a_store_that_is_away_for_a_moment_changes_nothing(
         time.sleep(0.5)
         with pytest.raises(grpc.RpcError, match="UNAVAILABLE") as caught:
             live.catalog.Reload(catalog.ReloadRequest())
-        assert "what is loaded stays in use" in caught.value.details()
+        assert "what is loaded stays in use" in str(caught.value)
         with pytest.raises(grpc.RpcError, match="UNAVAILABLE"):
             one_search(live, queries, "other")
         assert [one_search(live, queries, name).hits for name in names] == before
