@@ -23,6 +23,8 @@ _RECENT = 0.05
 _FIRST_GUESS_S = 0.001
 _PACE_S = 0.5
 """As many requests are worked on at once as are answered in about this time."""
+_SHORT_S = 0.005
+"""What is over sooner is not over sooner in company, where threads wait for the interpreter."""
 _BUSY = 0.75
 """Share of the places to work that is taken where what a request takes is worth knowing."""
 
@@ -47,9 +49,10 @@ class Lane:
     """Threads for requests of one kind, and a bounded time to wait for one.
 
     As many requests are worked on at once as each is answered in about half a second, at least
-    ``n_least`` and at most ``n_threads``: one more for each request that took less, one less for
-    each that took more. So those that share a search are many, and those that take long are few
-    and do not keep each other from ending.
+    ``n_least`` and at most ``n_threads``: one more for each request that took less while others
+    waited, but for those that are over at once, and one less for each that took more. So those
+    that share a search are many, and those that take long are few and do not keep each other from
+    ending.
 
     Parameters
     ----------
@@ -201,7 +204,7 @@ class Lane:
             self._takes_s += _RECENT * (min(took_s / n_beside, _PACE_S) - self._takes_s)
         if took_s > _PACE_S:
             self.n_at_once = max(self.n_at_once - 1, self._n_least)
-        elif self._waiting:
+        elif self._waiting and took_s > _SHORT_S:
             self.n_at_once = min(self.n_at_once + 1, self._n_threads)
         self._n_working -= 1
         self._start_waiting()

@@ -102,6 +102,9 @@ def test_of_slow_requests_fewer_are_worked_on_at_once_and_of_quick_ones_more(
     async def test() -> None:
         lane = Lane("test", 8, 256, None, 2)
         assert lane.n_at_once == 2
+        await asyncio.gather(*(lane.run(a_call(), bool) for _ in range(64)))
+        # What is over at once gains nothing by company.
+        monkeypatch.setattr(lanes, "_SHORT_S", 0.0005)
         running = [lane.run(a_call(), partial(time.sleep, 0.001)) for _ in range(64)]
         await asyncio.gather(*running)
         assert lane.n_at_once == 8
