@@ -196,7 +196,7 @@ def placing() -> list[int]:
     for process in Path("/proc").iterdir():
         with suppress(OSError):
             title = (process / "cmdline").read_bytes() if process.name.isdigit() else b""
-            if title.startswith(b"ray::CellWorker.place"):
+            if title.startswith(b"ray::RayWorker.place"):
                 found.append(int(process.name))
     return found
 

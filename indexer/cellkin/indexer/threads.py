@@ -4,6 +4,7 @@ OpenBLAS waits by spinning. On a machine that is busy with other work, every pro
 last of its threads was given a core, and the others burn theirs until then.
 """
 
+import os
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -19,6 +20,18 @@ def blas_threads(n: int) -> AbstractContextManager[Any]:
     """Return a block in which BLAS has so many threads."""
     limited: AbstractContextManager[Any] = threadpool_limits(n, "blas")
     return limited
+
+
+def share_cores(n_threads: int) -> None:
+    """Make this process one of several that work at once.
+
+    Parameters
+    ----------
+    n_threads
+        Threads of libraries that are loaded later, such as torch; BLAS has one.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(n_threads)
+    blas_threads(1)
 
 
 def threads_for(n_values: int) -> AbstractContextManager[Any]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cellkin.indexer.cells.worker import CellWorker, Shard, Work
-from cellkin.indexer.threads import blas_threads
+from cellkin.indexer.threads import blas_threads, share_cores
 from cellkin.store.machine import n_cores
 from cellkin.wire.errors import FailedPreconditionError
 
@@ -152,8 +152,7 @@ _workers: dict[Path, CellWorker] = {}
 
 def _start(n_threads: int) -> None:
     """Make a process one of workers, each with its share of the cores."""
-    os.environ["OMP_NUM_THREADS"] = str(n_threads)  # torch, where it is used, is not loaded yet
-    blas_threads(1)
+    share_cores(n_threads)
     # Ctrl-C reaches every process of the group; the one in front decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()

@@ -12,10 +12,19 @@ from typing import Any
 
 from cellkin.indexer.cells.engines import Finished
 from cellkin.indexer.cells.worker import CellWorker, Shard, Work
+from cellkin.indexer.threads import share_cores
 from cellkin.wire.errors import InternalError, MissingDependencyError, UnavailableError
 
 # Two under way keep an actor busy while the driver looks at the other ones.
 _PER_ACTOR = 2
+
+
+class RayWorker(CellWorker):
+    """A worker in a process of Ray's, which has the environment of whoever started the cluster."""
+
+    def __init__(self, work: Work) -> None:
+        share_cores(1)
+        super().__init__(work)
 
 
 class RayEngine:
@@ -53,7 +62,7 @@ class RayEngine:
             If an actor cannot be started again.
         """
         ray = self._connected()
-        actor = ray.remote(CellWorker).options(
+        actor = ray.remote(RayWorker).options(
             num_cpus=1, num_gpus=self._gpus, max_restarts=-1, max_task_retries=-1
         )
         shared = ray.put(work)
