@@ -34,6 +34,7 @@ _CONFLICT = re.compile(
     r"|dataset already exists",
     re.IGNORECASE,
 )
+_GONE = re.compile(r"version not found error", re.IGNORECASE)
 _STATUS = re.compile(r"status code: (\d{3})")
 _NETWORK = re.compile(
     r"error sending request|timed? ?out|connection (?:refused|reset|closed)|dns error"
@@ -147,7 +148,7 @@ def writing(what: str) -> Iterator[None]:
     PermissionDeniedError
         If it is read-only, or not permitted.
     ConflictError
-        If another writer was first.
+        If another writer was first, or a clean-up removed what was begun.
     UnavailableError
         If the disk fails or the object store does not answer.
     """
@@ -157,6 +158,11 @@ def writing(what: str) -> Iterator[None]:
         raise
     except RAISED as error:
         failure = store_failure(error, f"{what} cannot be written")
+        if failure is None and _GONE.search(str(error)):
+            failure = ConflictError(
+                f"{what} cannot be written: another process removed what this one had begun "
+                f"({plain_text(error)}); run it again"
+            )
         if failure is None:
             raise
         raise failure from error

@@ -48,6 +48,12 @@ def test_failures_are_typed_by_their_words(error: Exception, kind: type[CellkinE
         raise error
 
 
+def test_what_a_clean_up_removed_meanwhile_is_a_conflict() -> None:
+    error = RuntimeError("lance error: Version not found error: version main:2 does not exist")
+    with pytest.raises(ConflictError, match="run it again"), writing("corpus x"):
+        raise error
+
+
 @pytest.mark.parametrize("error", [ValueError("a wrong value"), InvalidArgumentError("typed")])
 def test_a_bug_and_a_typed_error_stay_what_they_are_when_writing(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, writing("store s"):
