@@ -308,7 +308,7 @@ def test_a_file_the_server_does_not_have(mirror: str, tmp_path: Path, run_cellki
         "--ncbi-url", f"{mirror}/elsewhere", "--string-url", mirror,
     )  # fmt: skip
     assert f"{mirror}/elsewhere/gene_info.gz" in said
-    assert "404" in said
+    assert "404 File not found" in said
 
 
 def test_a_species_that_string_does_not_have(mirror: str, tmp_path: Path, run_cellkin: Run) -> None:

@@ -159,7 +159,7 @@ def test_the_report_counts_rungs_joins_and_genes_of_summaries_alone(sources: Cor
 def test_the_report_names_every_file_and_setting(sources: CorpusSources, tmp_path: Path) -> None:
     data = (tmp_path / "gene_history").read_bytes()
     digest = hashlib.sha256(data).hexdigest()
-    record = DownloadRecord("u", "", "Sun, 22 Nov 2026 08:00:00 GMT", len(data), digest)
+    record = DownloadRecord("u", "", "Sun, 22 Nov 2026 08:00:00 GMT", "", len(data), digest)
     (tmp_path / "gene_history.json").write_text(json.dumps(vars(record)))
     manifest = build_corpus(sources).report.to_manifest()
     assert json.loads(json.dumps(manifest)) == manifest
@@ -190,7 +190,7 @@ def test_the_report_names_every_file_and_setting(sources: CorpusSources, tmp_pat
 
 
 def test_a_record_of_another_file_is_not_believed(sources: CorpusSources, tmp_path: Path) -> None:
-    record = DownloadRecord("u", "", "Sun, 22 Nov 2026 08:00:00 GMT", 3, "0" * 64)
+    record = DownloadRecord("u", "", "Sun, 22 Nov 2026 08:00:00 GMT", "", 3, "0" * 64)
     (tmp_path / "gene_info.json").write_text(json.dumps(vars(record)))
     assert build_corpus(sources).report.sources[0].last_modified == ""
 
