@@ -1,1 +1,1 @@
-"""Gene texts: readers of their sources, and the corpus built from them."""
+"""Gene texts: readers of the source files, and the corpus built from them."""

@@ -1,4 +1,4 @@
-"""The fallback chain: which of the texts there are for a gene becomes its text."""
+"""The fallback chain, which chooses the text of each gene."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ DEFAULT_CHAIN = (
     TextRung.ORTHOLOG_SUMMARY,
     TextRung.DESIGNATIONS,
 )
-"""Best first; where none gives a text the gene has none."""
+"""Best first; a gene without a text on any rung has none."""
 
 _NAMES_ONLY = Template.parse(TEMPLATES["designations"])
 
@@ -29,7 +29,7 @@ class Summary:
     text
         Cleaned; never empty.
     source
-        Who wrote it: "RefSeq".
+        Its author, such as "RefSeq".
     """
 
     text: str
@@ -43,15 +43,15 @@ class GeneText:
     Attributes
     ----------
     rung
-        Where it comes from.
+        The rung of the chain it comes from.
     text
-        As it is embedded; "" on rung NONE.
+        The text that is embedded; "" on rung NONE.
     source
-        Who wrote it: "RefSeq of 9606:5914 by orthology"; "" on rung NONE.
+        Its author, such as "RefSeq of 9606:5914 by orthology"; "" on rung NONE.
     gene_id
-        Whose text it is: the gene's own GeneID, that of the orthologue, or 0 on rung NONE.
+        GeneID that the text describes: the gene's own, that of the ortholog, or 0 on rung NONE.
     body
-        What of the text was found, before the name was put to it; by it boilerplate is counted.
+        The text before the template added names; identical bodies are counted as boilerplate.
     """
 
     rung: TextRung
@@ -66,20 +66,20 @@ NO_TEXT = GeneText(TextRung.NONE, "", "", 0, "")
 
 @dataclass(frozen=True)
 class TextChain:
-    """All there is to choose from, and the order of choice.
+    """The available texts and the order of choice.
 
     Attributes
     ----------
     order
         The rungs to try, best first.
     template
-        Makes the text.
+        Formats the text.
     summaries
-        Own summaries by GeneID, those of orthologues among them.
+        Summaries by GeneID, including those of orthologs.
     functions
         STRING function texts by GeneID.
     partners
-        One-to-one orthologues by GeneID, the preferred first.
+        One-to-one orthologs by GeneID, the preferred first.
     """
 
     order: tuple[TextRung, ...]
@@ -94,7 +94,7 @@ class TextChain:
         """Return the text of the best rung that has one."""
         for rung in self.order:
             if rung is TextRung.DESIGNATIONS:
-                # Without a summary a template made for one would leave a torso.
+                # A template with a summary would be incomplete without one.
                 template = _NAMES_ONLY if self.template.uses_summary else self.template
                 text = template.render(
                     symbol=symbol, name=name, summary="", designations=designations
@@ -124,13 +124,13 @@ class TextChain:
 
 
 def checked_order(chain: Iterable[TextRung], template: Template) -> tuple[TextRung, ...]:
-    """Return the rungs a template can stand on, in the order given.
+    """Validate a chain, and return the rungs that the template can use, in the given order.
 
     Raises
     ------
     InvalidArgumentError
-        If a rung is there twice or is NONE, or if none is left: a template without a summary
-        stands on names and designations only.
+        If the chain is empty, a rung is repeated or NONE, or the template has no summary and the
+        chain no DESIGNATIONS, the only rung such a template can use.
     """
     order = tuple(chain)
     if len(set(order)) != len(order) or TextRung.NONE in order or not order:

@@ -1,4 +1,4 @@
-"""The corpus: one text per gene, and where it came from."""
+"""Build a corpus: one text per gene, with its source."""
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Sequence
@@ -33,15 +33,15 @@ _SHOWN_SIGNS = 80
 
 @dataclass(frozen=True)
 class ExtraTexts:
-    """Summaries a user brings for the genes of one species.
+    """The user's own summaries for genes of one species.
 
     Attributes
     ----------
     location
-        Path or URL of a JSON object or two-column table of gene and text; genes are named by
-        GeneID, Ensembl id, symbol or synonym.
+        Path or URL of a JSON object or two-column table of gene and text; genes are GeneIDs,
+        Ensembl ids, symbols or synonyms.
     taxon
-        NCBI taxonomy id of the species: a symbol alone does not say it.
+        NCBI taxonomy id of the species, which symbols do not determine.
     """
 
     location: Source
@@ -50,7 +50,7 @@ class ExtraTexts:
 
 @dataclass(frozen=True)
 class CorpusSources:
-    """Where the texts of genes are read from: paths, or http and https URLs.
+    """Source files of a corpus: paths, or http and https URLs.
 
     Attributes
     ----------
@@ -59,11 +59,11 @@ class CorpusSources:
     gene_summary, gene_orthologs, gene2ensembl, gene_history
         NCBI's files of that name.
     strings
-        STRING's ``protein.info`` files; a gene takes its text from the first that has one.
+        STRING's ``protein.info`` files; a gene gets the text of the first file that has one.
     extras
-        Summaries users bring; they come before those of NCBI.
+        The user's own summaries, which by default take precedence over NCBI's.
     taxa
-        NCBI taxonomy ids of the species wanted; None means those of ``gene_info``.
+        NCBI taxonomy ids of the requested species; None means those of ``gene_info``.
     """
 
     gene_info: Source
@@ -78,21 +78,21 @@ class CorpusSources:
 
 @dataclass(frozen=True)
 class CorpusOptions:
-    """How texts are chosen and written.
+    """Options for choosing and formatting texts.
 
     Attributes
     ----------
     template
-        A name of `cellkin.indexer.genes.text.TEMPLATES` or a text with fields.
+        A key of `cellkin.indexer.genes.text.TEMPLATES`, or a text with fields.
     chain
         Rungs to try for each gene, best first.
     summary_order
-        Sources of summaries, best first: as ``gene_summary`` names them, or the file name of
-        extra texts. Extra texts not named here come first, other sources last.
+        Sources of summaries, best first: names in ``gene_summary``, or file names of the user's
+        own summaries. Own summaries that are not listed come first, other sources last.
     strip_provenance
-        Whether marks such as ``[provided by RefSeq, Jul 2008]`` are taken out.
+        Whether to remove marks such as ``[provided by RefSeq, Jul 2008]``.
     boilerplate_threshold
-        A summary more genes than this rest on is reported as boilerplate.
+        Summaries shared by more genes than this are reported as boilerplate.
     """
 
     template: str = "name+summary"
@@ -109,11 +109,11 @@ class Corpus:
     Attributes
     ----------
     table
-        Of `cellkin.store.schema.corpus_schema`, rows ascending by GeneID. ``n_sharing`` counts the
-        genes that rest on the very same summary (on the rungs that have none: text), before each
-        gene's name is put to it.
+        Of `cellkin.store.schema.corpus_schema`, rows ascending by GeneID. ``n_sharing`` is the
+        number of genes with the same summary (without a summary: text), before the gene's name is
+        added.
     report
-        What went into it.
+        Contents and sources.
     """
 
     table: pa.Table
@@ -133,23 +133,22 @@ def build_corpus(
     sources
         The files.
     options
-        How texts are chosen and written.
+        Options for choosing and formatting texts.
     downloads
-        Folder that keeps files named by URL for the next time; None:
-        ``~/.cache/cellkin/downloads``.
+        Folder that caches downloads; None means ``~/.cache/cellkin/downloads``.
 
     Returns
     -------
     Corpus
-        Every gene of ``gene_info``, and those that only ``gene_summary`` names, in the species
-        wanted. The same files and options give the same table.
+        All genes in ``gene_info`` or ``gene_summary`` of the requested species. The same files and
+        options give the same table.
 
     Raises
     ------
     InputFileError
         If a file is missing, damaged or of another format.
     InvalidArgumentError
-        If an option is wrong, or ``gene_info`` has no gene of a species wanted.
+        If an option is invalid, or ``gene_info`` has no gene of a requested species.
     UnavailableError
         If a URL cannot be reached.
     """
@@ -202,7 +201,7 @@ class _LocatedFile(NamedTuple):
 
 
 def _locate(sources: CorpusSources, downloads: Path | None) -> list[_LocatedFile]:
-    """Return every file as a path, downloaded where a URL was given."""
+    """Return the paths of all files, after downloading those given by URL."""
     given: list[tuple[str, Source | None]] = [
         ("gene_info", sources.gene_info),
         ("gene_summary", sources.gene_summary),
@@ -235,7 +234,7 @@ def _table(genes: pa.Table, texts: Sequence[GeneText]) -> pa.Table:
         "n_sharing": [sharing[text.body] if text.body else 0 for text in texts],
         "text_sha256": [text_sha256(text.text) for text in texts],
     }
-    # Where no gene has another symbol there is no such column, as in corpora made before.
+    # Without other symbols there is no such column, as in earlier corpora.
     differ = pc.any(pc.greater(pc.list_value_length(genes[OTHER_SYMBOLS.name]), 0)).as_py()
     schema = CORPUS.append(OTHER_SYMBOLS) if differ else CORPUS
     columns = {name: made[name] if name in made else genes[name] for name in schema.names}

@@ -1,4 +1,4 @@
-"""Reader of summaries that users bring: GenePT's JSON, or a table of two columns."""
+"""Reader of the user's own summaries: GenePT's JSON, or a two-column table."""
 
 import gzip
 import json
@@ -11,22 +11,22 @@ _WHAT = "summaries"
 
 
 def read_extra_texts(path: Path) -> dict[str, str]:
-    """Read a text per gene from a JSON object or from lines of gene, tab, text.
+    """Read one text per gene from a JSON object, or from lines of gene, tab, text.
 
     Parameters
     ----------
     path
-        The file, plain or gzip; JSON where the first sign is ``{``; a table has no header line.
+        The file, plain or gzip; JSON if it starts with ``{``. A table has no header line.
 
     Returns
     -------
     dict[str, str]
-        Text by gene as the file names it; genes with an empty text are left out.
+        Text by the gene's name in the file; empty texts are left out.
 
     Raises
     ------
     InputFileError
-        If the file is missing, damaged, holds no text, or is of neither form.
+        If the file is missing, damaged, in neither format, or has no text.
     """
     with reading(path, _WHAT):
         data = gzip.decompress(path.read_bytes()) if is_gzip(path) else path.read_bytes()
@@ -40,7 +40,7 @@ def read_extra_texts(path: Path) -> dict[str, str]:
 
 def _json(path: Path, content: str) -> dict[str, str]:
     try:
-        # A gene named twice is as wrong here as it is in a table.
+        # A dict would hide repeated genes, which are errors as in a table.
         pairs = json.loads(content, object_pairs_hook=list)
     except json.JSONDecodeError as error:
         raise InputFileError(

@@ -1,4 +1,4 @@
-"""What the sources say of each gene."""
+"""Read the source files, and join their data by gene."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
@@ -20,14 +20,14 @@ from cellkin.wire.errors import InvalidArgumentError
 
 
 def read_genes(gene_info: Path, taxa: Collection[int] | None) -> pa.Table:
-    """Read ``gene_info`` and make sure that each species wanted is in it.
+    """Read ``gene_info``, and check that it has all requested species.
 
     Raises
     ------
     InputFileError
         If the file is missing, damaged or of another format.
     InvalidArgumentError
-        If it has no gene of a species wanted, or none at all.
+        If it has no gene of a requested species, or no gene at all.
     """
     genes = ncbi.read_gene_info(gene_info, taxa)
     found = set(pc.unique(genes["taxon"]).to_pylist())
@@ -42,13 +42,13 @@ def read_genes(gene_info: Path, taxa: Collection[int] | None) -> pa.Table:
 
 
 def read_summaries(gene_summary: Iterable[Path]) -> pa.Table:
-    """Read the summaries of all species, for a gene may stand on that of an orthologue."""
+    """Read the summaries of all species: genes may use those of orthologs."""
     tables = [ncbi.read_gene_summary(path) for path in gene_summary]
     return pa.concat_tables([ncbi.GENE_SUMMARY.empty_table(), *tables])
 
 
 def with_summary_only(genes: pa.Table, written: pa.Table, taxa: Collection[int]) -> pa.Table:
-    """Append the genes of these species that have a summary but no line in ``gene_info``."""
+    """Append genes of these species that have a summary but are not in ``gene_info``."""
     known = pc.is_in(written["gene_id"], value_set=genes["gene_id"].combine_chunks())
     wanted = pc.is_in(written["taxon"], value_set=pa.array(sorted(taxa), pa.int32()))
     only = written.filter(pc.and_not(wanted, known)).select(["taxon", "gene_id"])
@@ -65,7 +65,7 @@ def with_summary_only(genes: pa.Table, written: pa.Table, taxa: Collection[int])
 def with_gene2ensembl(
     genes: pa.Table, gene2ensembl: Iterable[Path], taxa: Collection[int]
 ) -> pa.Table:
-    """Add the Ensembl ids of ``gene2ensembl`` behind those the genes have."""
+    """Append the Ensembl ids of ``gene2ensembl`` to those of the genes."""
     more: dict[int, list[str]] = {}
     for path in gene2ensembl:
         more |= _by_gene(ncbi.read_gene2ensembl(path, taxa))
@@ -78,7 +78,7 @@ def with_gene2ensembl(
 def with_former_ids(
     genes: pa.Table, gene_history: Iterable[Path], taxa: Collection[int]
 ) -> pa.Table:
-    """Append the column ``former_ids``: the GeneIDs that each gene's own replaced."""
+    """Append the column ``former_ids``: GeneIDs that were replaced by the gene's own."""
     former: dict[int, list[int]] = {}
     for path in gene_history:
         former |= _by_gene(ncbi.read_gene_history(path, taxa))
@@ -87,7 +87,7 @@ def with_former_ids(
 
 
 def _by_gene(pairs: pa.Table) -> dict[int, list[Any]]:
-    """Return the values of the second column, ascending, by the GeneID in the first."""
+    """Group the values of the second column, ascending, by the GeneID in the first."""
     values: defaultdict[int, list[Any]] = defaultdict(list)
     ordered = pairs.sort_by([(name, "ascending") for name in pairs.column_names])
     for gene_id, value in zip(*(column.to_pylist() for column in ordered.columns), strict=True):
@@ -98,8 +98,8 @@ def _by_gene(pairs: pa.Table) -> dict[int, list[Any]]:
 def read_partners(
     gene_orthologs: Iterable[Path], taxa: Collection[int], written: pa.Table
 ) -> Partners:
-    """Read the one-to-one orthologues, of genes of these species, that could lend a summary."""
-    # Of hundreds of species in the file only a few have summaries.
+    """Read the one-to-one orthologs of genes of these species that may have a summary."""
+    # The file has hundreds of species, of which only a few have summaries.
     useful = pa.array(sorted({*taxa, *pc.unique(written["taxon"]).to_pylist()}), pa.int32())
     partners: Partners = {}
     for path in gene_orthologs:
@@ -112,7 +112,7 @@ def read_partners(
 def read_extras(
     files: Iterable[tuple[Path, int]], names: GeneNames
 ) -> tuple[list[tuple[str, NamedTexts]], list[JoinCounts]]:
-    """Read the summaries users bring, each file for the genes of one taxon, and join them."""
+    """Read the user's own summaries, one taxon per file, and match them to genes."""
     extras, joins = [], []
     for path, taxon in files:
         given = read_extra_texts(path)
@@ -134,13 +134,13 @@ def best_summaries(
     Parameters
     ----------
     written
-        As `ncbi.read_gene_summary` gives them.
+        Summaries from `ncbi.read_gene_summary`.
     extras
-        Name of the source and its texts, the preferred first.
+        Names and texts of the user's sources, the preferred first.
     order
-        Sources, best first; an extra one not in it comes before all, any other after all.
+        Sources, best first; user's sources that are not in it come first, all others last.
     strip_provenance
-        As in `clean_summary`.
+        See `clean_summary`.
     """
     found: list[tuple[str, int, int, str]] = []
     for source, named in extras:
@@ -163,7 +163,7 @@ def best_summaries(
 def read_functions(
     paths: Iterable[Path], names: GeneNames, taxa: Collection[int]
 ) -> tuple[dict[int, Summary], list[JoinCounts]]:
-    """Read STRING's function texts and give them to genes; the first file with one has it."""
+    """Read STRING's function texts and match them to genes; earlier files win."""
     functions: dict[int, Summary] = {}
     joins = []
     for path in paths:

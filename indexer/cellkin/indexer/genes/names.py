@@ -1,4 +1,4 @@
-"""Which gene a source means by the name it uses."""
+"""Resolve the gene names that text sources use."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -14,16 +14,16 @@ _PROTEIN_CODING = "protein-coding"
 
 @dataclass(frozen=True)
 class NamedTexts:
-    """Texts that found their genes by name.
+    """Texts matched to genes by name.
 
     Attributes
     ----------
     texts
         Text by GeneID.
     n_ambiguous
-        Names that could mean several genes, and so were not used.
+        Names ignored because they match several genes.
     n_unmatched
-        Names that mean no gene of the species.
+        Names that match no gene of the species.
     """
 
     texts: dict[int, str]
@@ -32,7 +32,7 @@ class NamedTexts:
 
 
 class GeneNames:
-    """The names of genes by species, case kept.
+    """Case-sensitive lookup of genes by taxon and name.
 
     Parameters
     ----------
@@ -59,22 +59,22 @@ class GeneNames:
             if gene_type == _PROTEIN_CODING:
                 for name in (symbol, *others):
                     coding[taxon, name].add(gene_id)
-        # A symbol is at times also that of a disease or a locus; sources of texts on proteins mean
-        # the one gene that codes for a protein.
+        # Some symbols are also those of a disease or a locus; texts on proteins refer to the only
+        # protein-coding gene of the symbol.
         for key, genes_of_symbol in coding.items():
             if len(genes_of_symbol) == 1:
                 self._current[key] = genes_of_symbol
 
     def join(self, named: Iterable[tuple[int, str, str]]) -> NamedTexts:
-        """Give texts to the genes their names mean.
+        """Match texts to genes by name.
 
-        A GeneID, Ensembl id or current symbol beats a synonym; among texts that reach a gene in
-        the same way the first one stays. A name that means several genes means none.
+        A GeneID, Ensembl id or current symbol takes precedence over a synonym; of several texts
+        that match a gene in the same way, the first is used. Ambiguous names match no gene.
 
         Parameters
         ----------
         named
-            Taxon, name and text, the best first.
+            Taxon, name and text of each, the preferred first.
         """
         current: dict[int, str] = {}
         former: dict[int, str] = {}

@@ -1,6 +1,6 @@
 """Readers of the files NCBI Gene publishes in its ``gene/DATA`` folder.
 
-Each streams its file, plain or gzip, and keeps only the species asked for, so that the files of all
+Each streams its file, plain or gzip, and keeps only the requested species, so that files of all
 species can be read with little memory. Columns are found by name; a missing one is an error.
 """
 
@@ -19,26 +19,26 @@ _ENSEMBL_VERSION = re.compile(r"(ENS\w+)\.\d+")
 _OPTIONAL = (
     "LocusTag", "Symbol_from_nomenclature_authority", "Full_name_from_nomenclature_authority",
 )  # fmt: skip
-"""Of gene_info; tables made by others often lack them."""
+"""Columns of gene_info that files from other tools often lack."""
 _ID_AUTHORITIES = ("Ensembl:", "FLYBASE:FBgn", "WormBase:WBGene")
 _TAG_OF_SPECIES = re.compile(r"(?:Dmel|CELE)_(.+)")
 _NOT_A_GENE = "NEWENTRY"
-"""Symbol of a record, one a species, for remarks on genes not in Gene; its name names nothing."""
+"""Symbol of one record per species, for remarks on genes not in Gene; its name is no gene's."""
 
 GENE_INFO = pa.schema(
     [
         pa.field("taxon", pa.int32()),
         pa.field("gene_id", pa.int64()),
-        pa.field("symbol", pa.string()),  # "" where there is none, as everywhere below
+        pa.field("symbol", pa.string()),  # "" for none, as in all columns below
         pa.field("name", pa.string()),
         pa.field("synonyms", _STRINGS),
         pa.field("designations", _STRINGS),
         pa.field("ensembl_ids", _STRINGS),
         pa.field("gene_type", pa.string()),
-        pa.field("other_symbols", _STRINGS),  # NCBI's symbol where the authority has another
+        pa.field("other_symbols", _STRINGS),  # NCBI's symbol if the authority's differs
     ]
 )
-"""What `read_gene_info` returns."""
+"""Schema of `read_gene_info`."""
 
 GENE_SUMMARY = pa.schema(
     [
@@ -48,7 +48,7 @@ GENE_SUMMARY = pa.schema(
         pa.field("summary", pa.string()),
     ]
 )
-"""What `read_gene_summary` returns."""
+"""Schema of `read_gene_summary`."""
 
 GENE_ORTHOLOGS = pa.schema(
     [
@@ -58,13 +58,13 @@ GENE_ORTHOLOGS = pa.schema(
         pa.field("other_gene_id", pa.int64()),
     ]
 )
-"""What `read_gene_orthologs` returns."""
+"""Schema of `read_gene_orthologs`."""
 
 GENE2ENSEMBL = pa.schema([pa.field("gene_id", pa.int64()), pa.field("ensembl_id", pa.string())])
-"""What `read_gene2ensembl` returns."""
+"""Schema of `read_gene2ensembl`."""
 
 GENE_HISTORY = pa.schema([pa.field("gene_id", pa.int64()), pa.field("former_id", pa.int64())])
-"""What `read_gene_history` returns."""
+"""Schema of `read_gene_history`."""
 
 
 def read_gene_info(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
@@ -75,20 +75,20 @@ def read_gene_info(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
     path
         The file, plain or gzip.
     taxa
-        NCBI taxonomy ids of the species wanted; None means all of the file.
+        NCBI taxonomy ids of the requested species; None means all of the file.
 
     Returns
     -------
     pyarrow.Table
-        Of schema `GENE_INFO`, in the order of the file. The symbol is that of the nomenclature
-        authority where there is one, for it is what data are named by: NCBI calls MT-CO1 COX1.
-        Ensembl ids are those of ``dbXrefs`` and, as Ensembl has no other ids for these species, of
-        FlyBase and WormBase, and the locus tags of yeast and plants, ``YAL001C``.
+        Of schema `GENE_INFO`, in file order. The symbol is that of the nomenclature authority if
+        there is one, because data sets use it: NCBI calls MT-CO1 COX1. Ensembl ids come from
+        ``dbXrefs``, and include the ids of FlyBase and WormBase and the locus tags of yeast and
+        plants (``YAL001C``), because Ensembl has no other ids for these species.
 
     Raises
     ------
     InputFileError
-        If the file is missing, damaged or of another format, or names a gene twice.
+        If the file is missing, damaged or of another format, or lists a gene twice.
     """
     columns = {
         "tax_id": pa.int32(),
@@ -138,19 +138,19 @@ def read_gene_info(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
 
 
 def read_gene_summary(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
-    """Read the summaries of genes from NCBI's ``gene_summary``, whoever wrote them.
+    """Read the summaries of genes, from all sources, from NCBI's ``gene_summary``.
 
     Parameters
     ----------
     path
         The file, plain or gzip.
     taxa
-        NCBI taxonomy ids of the species wanted; None means all of the file.
+        NCBI taxonomy ids of the requested species; None means all of the file.
 
     Returns
     -------
     pyarrow.Table
-        Of schema `GENE_SUMMARY`, in the order of the file; a gene has one row a source.
+        Of schema `GENE_SUMMARY`, in file order, one row per gene and source.
 
     Raises
     ------
@@ -177,20 +177,20 @@ def read_gene_summary(path: Path, taxa: Collection[int] | None = None) -> pa.Tab
 
 
 def read_gene_orthologs(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
-    """Read pairs of orthologues from NCBI's ``gene_orthologs``.
+    """Read pairs of orthologs from NCBI's ``gene_orthologs``.
 
     Parameters
     ----------
     path
         The file, plain or gzip.
     taxa
-        NCBI taxonomy ids; kept are the pairs with either side in one of these species. None means
-        all of the file.
+        NCBI taxonomy ids; pairs with at least one gene of these species are kept. None means all
+        of the file.
 
     Returns
     -------
     pyarrow.Table
-        Of schema `GENE_ORTHOLOGS`, in the order of the file.
+        Of schema `GENE_ORTHOLOGS`, in file order.
 
     Raises
     ------
@@ -225,12 +225,12 @@ def read_gene2ensembl(path: Path, taxa: Collection[int] | None = None) -> pa.Tab
     path
         The file, plain or gzip.
     taxa
-        NCBI taxonomy ids of the species wanted; None means all of the file.
+        NCBI taxonomy ids of the requested species; None means all of the file.
 
     Returns
     -------
     pyarrow.Table
-        Of schema `GENE2ENSEMBL`, each pair once, ids without their version.
+        Of schema `GENE2ENSEMBL`, each pair once, ids without version.
 
     Raises
     ------
@@ -251,19 +251,19 @@ def read_gene2ensembl(path: Path, taxa: Collection[int] | None = None) -> pa.Tab
         )
         batches.append(pa.record_batch([batch["GeneID"], ensembl], schema=GENE2ENSEMBL))
     table = _table(path, "NCBI gene2ensembl", batches, GENE2ENSEMBL)
-    # The file has one line a transcript.
+    # The file has one line per transcript.
     return table.group_by(GENE2ENSEMBL.names).aggregate([])
 
 
 def read_gene_history(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
-    """Read which GeneIDs were replaced by others from NCBI's ``gene_history``.
+    """Read replaced GeneIDs from NCBI's ``gene_history``.
 
     Parameters
     ----------
     path
         The file, plain or gzip.
     taxa
-        NCBI taxonomy ids of the species wanted; None means all of the file.
+        NCBI taxonomy ids of the requested species; None means all of the file.
 
     Returns
     -------
@@ -291,7 +291,7 @@ def read_gene_history(path: Path, taxa: Collection[int] | None = None) -> pa.Tab
 
 
 def without_version(name: str) -> str:
-    """Return an Ensembl id without its version, ``ENSG00000121410.5``; any other name as it is."""
+    """Remove the version of an Ensembl id (``ENSG00000121410.5``); return other names unchanged."""
     found = _ENSEMBL_VERSION.fullmatch(name)
     return found[1] if found else name
 
@@ -305,18 +305,18 @@ def _table(path: Path, what: str, batches: Iterable[pa.RecordBatch], schema: pa.
 
 
 def _split(joined: pa.Array) -> pa.Array:
-    """Split ``a|b`` into lists; an absent value gives an empty list."""
+    """Split ``a|b`` into lists; a null gives an empty list."""
     return pc.fill_null(pc.split_pattern(joined, "|"), pa.scalar([], _STRINGS))
 
 
 def _others(ncbi_symbol: pa.Array, symbol: pa.Array) -> pa.Array:
-    """Return NCBI's symbol of each gene, as a list, where it is not the symbol."""
+    """Return NCBI's symbol of each gene as a list, empty if it equals the symbol."""
     pairs = zip(ncbi_symbol.to_pylist(), symbol.to_pylist(), strict=True)
     return pa.array([[ncbi] if ncbi not in ("", shown) else [] for ncbi, shown in pairs], _STRINGS)
 
 
 def _locus_tags(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
-    """Return the Ensembl ids and the synonyms of genes, with what their locus tags add."""
+    """Return the Ensembl ids and the synonyms of genes, including their locus tags."""
     ids = [_ensembl_ids(refs) for refs in batch["dbXrefs"].to_pylist()]
     synonyms = _split(batch["Synonyms"])
     tags = batch["LocusTag"]
@@ -336,7 +336,7 @@ def _locus_tags(batch: pa.RecordBatch) -> tuple[pa.Array, pa.Array]:
 
 
 def _ensembl_ids(references: str | None) -> list[str]:
-    """Return the Ensembl gene ids, without version, in ``dbXrefs``."""
+    """Return the Ensembl gene ids in ``dbXrefs``, without version."""
     if references is None:
         return []
     found = [ref.split(":")[-1] for ref in references.split("|") if ref.startswith(_ID_AUTHORITIES)]

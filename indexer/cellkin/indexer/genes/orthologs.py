@@ -1,4 +1,4 @@
-"""One-to-one orthologues."""
+"""One-to-one orthologs."""
 
 from collections import defaultdict
 
@@ -6,17 +6,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 Partners = dict[int, list[tuple[int, int]]]
-"""By GeneID: taxon and GeneID of its one-to-one orthologues, taxa ascending."""
+"""Taxon and GeneID of one-to-one orthologs, taxa ascending, by GeneID."""
 
 
 def one_to_one(pairs: pa.Table) -> Partners:
-    """Return the partners of genes where each side has exactly one in the other's species.
+    """Return pairs of orthologs that have no other ortholog in each other's species.
 
     Parameters
     ----------
     pairs
-        As `cellkin.indexer.genes.ncbi.read_gene_orthologs` gives them, all pairs of any two
-        species in it; either side may come first, and a pair may be there twice.
+        Table from `cellkin.indexer.genes.ncbi.read_gene_orthologs`, complete for any two species
+        in it. Either side may come first, and pairs may be repeated.
     """
     names = ("taxon", "gene_id", "other_taxon", "other_gene_id")
     turned = pairs.select(["other_taxon", "other_gene_id", "taxon", "gene_id"])
@@ -36,7 +36,7 @@ def one_to_one(pairs: pa.Table) -> Partners:
 
 
 def _alone(pairs: pa.Table, keys: list[str]) -> pa.Table:
-    """Keep the pairs whose keys no other pair has."""
+    """Keep the pairs with unique keys."""
     rest = [name for name in pairs.column_names if name not in keys]
     grouped = pairs.group_by(keys).aggregate([(name, "min") for name in rest] + [([], "count_all")])
     once = grouped.filter(pc.equal(grouped["count_all"], 1))

@@ -1,9 +1,9 @@
-"""A corpus of the names in files of cells alone, for a store that has no gene tables.
+"""A corpus made only of the gene names in cell files, for stores without gene tables.
 
-A gene is known by what the files call it: a symbol, an Ensembl id, or both where a file has both,
-as 10x, scanpy and CELLxGENE write them. So files that use either spelling meet, and nothing else is
-known: no synonyms, no former names, no texts. Ids count from -1 down. NCBI GeneIDs are positive, so
-that none of them can be taken for one, and they mean nothing beside their version of the corpus.
+A gene is identified by its names in the files: a symbol, an Ensembl id, or both if a file has both,
+as 10x, scanpy and CELLxGENE write them. Files that use either can therefore be matched. There are
+no synonyms, former names or texts. Ids are negative, so that they cannot be mistaken for NCBI
+GeneIDs, and are valid only within their version of the corpus.
 """
 
 import re
@@ -31,30 +31,30 @@ from cellkin.wire.species import SPECIES, taxon_name
 from cellkin.wire.terms import TextRung
 
 USUAL_CORPUS = "genes"
-"""The name of a corpus where none is given."""
+"""Default name of a corpus."""
 _SYMBOL_COLUMNS = (
     "feature_name", "gene_name", "gene_names", "gene_symbol", "gene_symbols", "symbol", "symbols",
     "hgnc_symbol", "mgi_symbol", "gene_short_name", "gene", "genes", "name", "names",
 )  # fmt: skip
-# With a genome before it or a symbol on either side, with or without version.
+# With or without version; with a genome before it, or a symbol before or after it.
 _ENSEMBL = re.compile(r"(?:(.+)[_|-])?(ENS[A-Z]*G\d{6,})(?:\.\d+)?(?:[_|-](.+))?")
 _GENOME = re.compile(r"(?:GRC[a-z]\d+|hg\d+|mm\d+)_+", re.IGNORECASE)
 _MOSTLY = 0.5
-# Letter case is weak evidence: it counts where nearly all of many names agree.
+# Letter case is weak evidence: it is used only if nearly all of many names agree.
 _NEARLY_ALL, _MANY, _SOME = 0.9, 200, 5
 _LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
 class NamedFile:
-    """What a file calls its genes.
+    """Gene names of a file.
 
     Parameters
     ----------
     file
-        Its name, for the account of the corpus.
+        File name, for the manifest of the corpus.
     symbols, ensembl_ids
-        (n_genes,) of each column; "" where the file does not say.
+        (n_genes,) names of each column; "" if missing.
     """
 
     file: str
@@ -63,12 +63,12 @@ class NamedFile:
 
     @classmethod
     def read(cls, path: Path, how: ReadOptions = X) -> "NamedFile":
-        """Read the names of the genes of a file, and what stands beside them in ``var``.
+        """Read the gene names of a file, and other names of these genes in ``var``.
 
         Parameters
         ----------
         path, how
-            As `cellkin.matrices.cells.open_cells` takes them.
+            See `cellkin.matrices.cells.open_cells`.
 
         Raises
         ------
@@ -80,16 +80,16 @@ class NamedFile:
 
     @classmethod
     def of(cls, file: str, names: Sequence[str], others: Sequence[str] = ()) -> "NamedFile":
-        """Tell symbols from Ensembl ids.
+        """Separate symbols from Ensembl ids.
 
         Parameters
         ----------
         file
-            Its name.
+            File name.
         names
-            (n_genes,) the names of the columns.
+            (n_genes,) names of the columns.
         others
-            (n_genes,) other names of the same columns, "" where there is none; or nothing.
+            (n_genes,) other names of the same columns, "" if missing; may be empty.
         """
         symbols, ids = [], []
         for name, other in zip(names, others or [""] * len(names), strict=True):
@@ -100,10 +100,10 @@ class NamedFile:
 
     @property
     def taxon(self) -> int:
-        """The species that the names are spelled as: an NCBI taxonomy id, 0 where they do not say.
+        """NCBI taxonomy id inferred from the names, 0 if undecided.
 
-        By the prefix of Ensembl ids; else human or mouse by ``MT-`` or ``mt-`` and letter case, as
-        far as these two are the species of nearly all data without ids.
+        Inferred from the prefix of Ensembl ids; without ids, human or mouse from ``MT-`` or ``mt-``
+        and letter case, because nearly all data without ids are of these two species.
         """
         prefixes = Counter(re.match(r"[A-Z]+", i)[0] for i in self.ensembl_ids if i)  # type: ignore[index]  # an id has letters
         if prefixes:
@@ -124,21 +124,21 @@ class NamedFile:
 
 
 def find_corpus(store: Store, wanted: VersionName | None = None) -> Entry | None:
-    """Return the corpus by which genes are named, or None where a store has none but of own names.
+    """Return the corpus that names the genes, None if a store has only corpora of own names.
 
     Parameters
     ----------
     store
         The store.
     wanted
-        What was asked for; None for the one called `USUAL_CORPUS`, or the only one there is.
+        The requested version; None for the corpus `USUAL_CORPUS`, or else the only one.
 
     Raises
     ------
     NotFoundError
         If there is no such corpus.
     InvalidArgumentError
-        If none was asked for and there are several.
+        If none was requested and there are several, none of them `USUAL_CORPUS`.
     """
     view = store.catalog.view()
     if wanted is not None:
@@ -163,21 +163,21 @@ def publish_own_names(
     taxon: int = 0,
     linked: Sequence[NamedFile] = (),
 ) -> Entry:
-    """Publish the names of files as a corpus; the same names give the version there is.
+    """Publish the gene names of files as a corpus, or return the last version if it is equal.
 
     Parameters
     ----------
     store
-        Where it goes.
+        The store.
     index
-        The name of the cell index it is for.
+        Name of the cell index that will use the corpus.
     files
-        The names of the reference.
+        Names in the reference files.
     taxon
-        NCBI taxonomy id of all files; 0 infers it, file by file.
+        NCBI taxonomy id of all files; 0 infers it for each file.
     linked
-        Other files, which bring no gene, and only say which symbol and id of the reference's genes
-        belong together.
+        Other files, whose genes are not added: they only link symbols and ids of the reference's
+        genes.
 
     Raises
     ------
@@ -208,14 +208,14 @@ def publish_own_names(
 
 
 def taxa_of(files: Sequence[NamedFile], taxon: int = 0) -> list[int]:
-    """Return the species of each file; a file that does not say is taken for what others say.
+    """Return the species of each file; undecided files get that of the first decided one.
 
     Parameters
     ----------
     files
         The files.
     taxon
-        That of all of them, where it is known; else 0.
+        NCBI taxonomy id of all files if known, else 0.
     """
     found = [taxon or file.taxon for file in files]
     first = next((each for each in found if each), 0)
@@ -228,19 +228,18 @@ def own_names(
     linked: Iterable[NamedFile] = (),
     linked_taxa: Sequence[int] = (),
 ) -> pa.Table:
-    """Make the table of a corpus: a gene an Ensembl id, and a gene a symbol that has no id.
+    """Make the table of a corpus: one gene per Ensembl id, and per symbol without an id.
 
-    A symbol with several ids is that of several genes, and so names none of them.
+    A symbol with several ids is shared by several genes, and so resolves to none of them.
 
     Parameters
     ----------
     files
-        The names.
+        Names in the reference files.
     taxa
-        NCBI taxonomy id of each file, 0 where it is not known: genes of different species are
-        different genes.
+        NCBI taxonomy id of each file, 0 if unknown: genes of different species are distinct.
     linked, linked_taxa
-        Files that bring no gene, see `publish_own_names`, and the species of each.
+        Files that only link names, see `publish_own_names`, and the species of each.
 
     Returns
     -------
@@ -280,14 +279,14 @@ def own_names(
 
 
 def _nothing(kind: pa.DataType) -> Any:
-    """Return what a column says where nothing is known."""
+    """Return the missing value of a column type."""
     if pa.types.is_list(kind):
         return []
     return "" if pa.types.is_string(kind) else 0
 
 
 def _take_apart(name: str) -> tuple[str, str]:
-    """Return the symbol and the Ensembl id of a name, "" where it has none."""
+    """Return the symbol and the Ensembl id in a name, "" if missing."""
     name = name.strip()
     if non_gene(name) is NonGene.MISSING:
         return "", ""
@@ -301,7 +300,7 @@ def _take_apart(name: str) -> tuple[str, str]:
 
 
 def _beside(cells: CellFile) -> list[str]:
-    """Return the other names of the genes: symbols beside ids, ids beside symbols; or nothing."""
+    """Return other names of the genes: symbols for ids, or ids for symbols; empty if none."""
     names = cells.gene_names
     if _share_of_ids(names) >= _MOSTLY:
         usual = {column.casefold(): column for column in reversed(cells.var.columns)}
@@ -315,7 +314,7 @@ def _beside(cells: CellFile) -> list[str]:
 
 
 def _index(cells: CellFile) -> list[str]:
-    """Return the index of ``var`` where the names are from a column of it."""
+    """Return the index of ``var``; empty if it is what the gene names are."""
     index = cells.var.names()
     return index if index != cells.gene_names else []
 

@@ -1,4 +1,4 @@
-"""What went into a corpus, for people and for manifests."""
+"""Report of the sources and texts of a corpus."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -10,20 +10,20 @@ from cellkin.wire.terms import TextRung
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file a corpus was made from.
+    """A source file of a corpus.
 
     Attributes
     ----------
     role
-        Which of the sources it is: "gene_info".
+        Role of the file, such as "gene_info".
     location
-        Path or URL as it was given.
+        Path or URL, as given.
     n_bytes
         Size.
     sha256
-        Of the file as it is, hexadecimal.
+        Digest of the file (before decompression), hexadecimal.
     last_modified
-        What the server it came from said; "" where that is not known.
+        The ``Last-Modified`` header of the download; "" if unknown.
     """
 
     role: str
@@ -35,20 +35,20 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class JoinCounts:
-    """How the texts of a source that names genes by symbol found their genes.
+    """Counts of the texts of a source that were matched to genes by name.
 
     Attributes
     ----------
     source
         Name of its file.
     n_texts
-        Texts it has for the species of the corpus.
+        Number of its texts for the species of the corpus.
     n_genes
-        Genes that got one.
+        Genes that got a text.
     n_ambiguous
-        Texts whose name could mean several genes, and so were not used.
+        Texts ignored because their name matches several genes.
     n_unmatched
-        Texts whose name means no gene of its species.
+        Texts whose name matches no gene of the species.
     """
 
     source: str
@@ -60,16 +60,16 @@ class JoinCounts:
 
 @dataclass(frozen=True)
 class SharedText:
-    """A summary that more genes share than says anything of each: boilerplate.
+    """Boilerplate: a summary shared by too many genes to describe any of them.
 
     Attributes
     ----------
     beginning
-        Its first 80 signs.
+        Its first 80 characters.
     n_genes
-        Genes that rest on it.
+        Number of genes with this summary.
     by_taxon
-        The same by species.
+        The same, by NCBI taxonomy id.
     """
 
     beginning: str
@@ -79,22 +79,22 @@ class SharedText:
 
 @dataclass(frozen=True)
 class CorpusReport:
-    """What went into a corpus.
+    """Contents and sources of a corpus.
 
     Attributes
     ----------
     rungs
-        Genes by taxon and rung; every rung is there.
+        Number of genes by taxon and rung; all rungs are present.
     summary_only
-        Genes by taxon that a summary names but gene_info does not; they have no symbol.
+        Number of genes by taxon that have a summary but are not in gene_info; they have no symbol.
     shared_texts
         Boilerplate, most shared first.
     joins
-        How the texts joined by name found their genes.
+        Counts of the texts matched by name, by file.
     sources
         The files.
     settings
-        The options it was built with, as JSON can hold them.
+        The options it was built with, in types that `json` writes.
     """
 
     rungs: Mapping[int, Mapping[TextRung, int]]
@@ -106,11 +106,11 @@ class CorpusReport:
 
     @property
     def n_genes(self) -> int:
-        """Genes of the corpus."""
+        """Number of genes of the corpus."""
         return sum(sum(counts.values()) for counts in self.rungs.values())
 
     def notes(self) -> list[str]:
-        """Return in lines of prose what a person who builds a corpus should look at."""
+        """Return sentences on what to check in a new corpus."""
         lines = []
         if any(self.summary_only.values()):
             counts = (f"{n:,} {taxon_name(taxon)}" for taxon, n in self.summary_only.items() if n)
@@ -131,7 +131,7 @@ class CorpusReport:
         return lines
 
     def to_manifest(self) -> dict[str, Any]:
-        """Return the report as values JSON can hold; taxa and rungs become strings."""
+        """Return the report in types that `json` writes; taxa and rungs become strings."""
         return {
             "n_genes": self.n_genes,
             "rungs": {

@@ -15,54 +15,54 @@ _VERSION = re.compile(r"\.(v\d+(?:\.\d+)*)\.")
 _ANNOTATION = r"^.*?; (?P<function>.+)$"
 _NOT_AVAILABLE = r"(?i)^\s*annotation not available\b"
 _SPECIES_OF = {559292: 4932}
-"""NCBI Gene has the genes of a strain where STRING has those of the species: yeast."""
+"""STRING's taxon by NCBI Gene's: for yeast, NCBI Gene has a strain, STRING the species."""
 _CUT_MARK = r"\s*\[\.\.\.\]\s*$"
 
 PROTEIN_INFO = pa.schema(
     [
         pa.field("taxon", pa.int32()),
-        pa.field("protein_id", pa.string()),  # Ensembl's, without the taxon before it
+        pa.field("protein_id", pa.string()),  # of Ensembl, without the taxon prefix
         pa.field("preferred_name", pa.string()),
         pa.field("function", pa.string()),  # never empty
     ]
 )
-"""What `read_protein_info` returns."""
+"""Schema of `read_protein_info`."""
 
 
 def string_release(path: Path) -> str:
-    """Return the name of the release a file is of: "STRING v12.0", or "STRING" where none is named.
+    """Return the release of a file: "STRING v12.0", or "STRING" if its name has none.
 
     Parameters
     ----------
     path
-        A file named as STRING does: ``9606.protein.info.v12.0.txt.gz``.
+        A file with STRING's name, such as ``9606.protein.info.v12.0.txt.gz``.
     """
     found = _VERSION.search(path.name)
     return f"STRING {found[1]}" if found else "STRING"
 
 
 def string_taxon(taxon: int) -> int:
-    """Return the taxonomy id by which STRING knows a species of NCBI Gene."""
+    """Return STRING's taxonomy id of a species of NCBI Gene."""
     return _SPECIES_OF.get(taxon, taxon)
 
 
 def read_protein_info(path: Path, taxa: Collection[int] | None = None) -> pa.Table:
     """Read the function texts of proteins from STRING's ``protein.info``.
 
-    An annotation has the form ``Protein name; function text``. Proteins with a name only, or whose
-    annotation is not available, are left out, as is the mark ``[...]`` where STRING cut the text.
+    An annotation has the form ``Protein name; function text``. Proteins without a function text
+    are left out; the mark ``[...]`` at the end of truncated texts is removed.
 
     Parameters
     ----------
     path
         The file of one or all species, plain or gzip.
     taxa
-        NCBI taxonomy ids of the species wanted, as NCBI Gene has them; None means all of the file.
+        Requested taxonomy ids, as in NCBI Gene; None means all of the file.
 
     Returns
     -------
     pyarrow.Table
-        Of schema `PROTEIN_INFO`, in the order of the file; taxa are those of NCBI Gene.
+        Of schema `PROTEIN_INFO`, in file order, with taxa of NCBI Gene.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def read_protein_info(path: Path, taxa: Collection[int] | None = None) -> pa.Tab
 
 
 def _of_ncbi(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Replace the taxonomy ids that are STRING's own by those of NCBI Gene."""
+    """Replace STRING's taxonomy ids by those of NCBI Gene."""
     taxa = rows["taxon"]
     for ncbi, string in _SPECIES_OF.items():
         taxa = pc.if_else(pc.equal(taxa, string), pa.scalar(ncbi, pa.int32()), taxa)

@@ -1,4 +1,4 @@
-"""What is written for a gene: cleaned summaries, and the template that joins them to names."""
+"""Clean summaries, and combine them with names by templates."""
 
 import hashlib
 import re
@@ -14,12 +14,12 @@ TEMPLATES = {
     "name": "{name}",
     "designations": "{name}. {designations}",
 }
-"""Templates known by name; any other text is itself a template."""
+"""Named templates; any other text is itself a template."""
 
 _WORD = re.compile(r"\w+")
 _FIELDS = ("symbol", "name", "summary", "designations")
 _STOPS = (".", "!", "?")
-# A few records have lost the opening bracket.
+# Some records lack the opening bracket.
 _PROVENANCE = re.compile(
     r"(?P<stop>[.!?]?)(?:\s*\[?\b(?:provided|supplied) by [^\[\]]*\](?P<after>\.?))+"
 )
@@ -27,16 +27,16 @@ _NOTES = re.compile(r"\b(?:Sequence|Publication) Note: .*")
 
 
 def clean_summary(summary: str, *, strip_provenance: bool = True) -> str:
-    """Return a summary on one line, without the marks of who wrote it and when.
+    """Return a summary on one line, without notes of author and date.
 
     Parameters
     ----------
     summary
-        As its source has it.
+        The summary in its source.
     strip_provenance
-        Take out marks such as ``[provided by RefSeq, Jul 2008]`` and the notes on sequences and
-        publications that RefSeq appends. They say nothing of the gene, yet make texts of one hand
-        and year alike.
+        Whether to remove marks such as ``[provided by RefSeq, Jul 2008]`` and the notes on
+        sequences and publications that RefSeq appends. They do not describe the gene, but make
+        texts of the same author and year similar.
     """
     text = " ".join(summary.split())
     if strip_provenance and ("]" in text or " Note: " in text):  # the patterns are slow
@@ -46,12 +46,12 @@ def clean_summary(summary: str, *, strip_provenance: bool = True) -> str:
 
 
 def text_sha256(text: str) -> str:
-    """Return the SHA-256 of the text in UTF-8, hexadecimal; "" for no text."""
+    """Return the SHA-256 of the UTF-8 text, hexadecimal; "" for an empty text."""
     return hashlib.sha256(text.encode()).hexdigest() if text else ""
 
 
 def join_sentences(parts: Sequence[str]) -> str:
-    """Join parts with full stops, none doubled; the last part is left as it is."""
+    """Join parts with full stops, without doubling any; the last part is not changed."""
     joined = ""
     for part in parts:
         stop = "" if not joined or joined.endswith(_STOPS) else "."
@@ -61,19 +61,19 @@ def join_sentences(parts: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Template:
-    """How the text of a gene is put together.
+    """A parsed template of gene texts.
 
     Attributes
     ----------
     segments
-        Literal text and the field that follows it, "" where none does.
+        Literal texts, each with the field that follows it, or "".
     """
 
     segments: tuple[tuple[str, str], ...]
 
     @classmethod
     def parse(cls, given: str) -> "Template":
-        """Return the template of that name, or the text itself as one.
+        """Parse a template, given by name or as a text.
 
         Parameters
         ----------
@@ -84,7 +84,7 @@ class Template:
         Raises
         ------
         InvalidArgumentError
-            If the text has no field, an unknown one, or braces that do not pair.
+            If the text has no field, an unknown field, or unbalanced braces.
         """
         known = ", ".join(f"{{{field}}}" for field in _FIELDS)
         try:
@@ -114,11 +114,11 @@ class Template:
         return any(field == "summary" for _, field in self.segments)
 
     def render(self, *, symbol: str, name: str, summary: str, designations: Sequence[str]) -> str:
-        """Return the text of one gene; "" where every field of the template is empty.
+        """Return the text of one gene; "" if all fields of the template are empty.
 
-        No full stop is doubled: that of the template gives way to one that ends a value, and there
-        is none before or after an empty value. Designations are joined as sentences, without those
-        that have no word which the name and the designations before have not.
+        A full stop of the template is left out after a value that ends with one of ``.!?``, and beside
+        an empty value. Designations are joined as sentences; those without a word that is neither in
+        the name nor in earlier designations are left out.
         """
         values = {
             "symbol": symbol,
@@ -142,7 +142,7 @@ class Template:
 
 
 def _saying_more(name: str, designations: Sequence[str]) -> list[str]:
-    """Return the designations that have a new word; NCBI lists many spellings of one name."""
+    """Return the designations with a new word; NCBI lists many spellings of one name."""
     said = set(_WORD.findall(name.lower()))
     more = []
     for designation in designations:

@@ -1,4 +1,4 @@
-"""Tab-separated files with a header line, plain or gzip, read in a stream."""
+"""Stream tab-separated files with a header line, plain or gzip."""
 
 import gzip
 import re
@@ -15,7 +15,7 @@ from cellkin.wire.errors import InputFileError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _BLOCK_BYTES = 16 << 20
-"""Read at a time; also the longest line that can be read."""
+"""Block size; also the longest line that can be read."""
 _HEADER_BYTES = 1 << 16
 _WRONG_VALUE = re.compile(
     r"In CSV column #(\d+): Row #(\d+): CSV conversion error to (string|int32|int64): (.*)"
@@ -25,14 +25,14 @@ _WRONG_WIDTH = re.compile(r"CSV parse error: Row #(\d+): Expected (\d+) columns,
 
 @contextmanager
 def reading(path: Path, what: str) -> Iterator[None]:
-    """Turn what can go wrong while ``path`` is read into an `InputFileError` naming the file.
+    """Convert errors of reading ``path`` to `InputFileError` with its name.
 
     Parameters
     ----------
     path
         The file.
     what
-        What it should be: "NCBI gene_info".
+        Expected kind of file, such as "NCBI gene_info".
     """
     try:
         yield
@@ -65,7 +65,7 @@ def _damaged(path: Path, what: str, how: str) -> InputFileError:
 
 
 def _wrong_line(path: Path, what: str, names: Sequence[str], message: str) -> InputFileError:
-    """Say in the words of the file what Arrow finds wrong; its rows count the header too."""
+    """Convert an error of Arrow, whose row numbers include the header, to one about the file."""
     if found := _WRONG_VALUE.match(message):
         column, line, kind, value = found.groups()
         wrong = "is no UTF-8 text"
@@ -88,7 +88,7 @@ def _wrong_line(path: Path, what: str, names: Sequence[str], message: str) -> In
 
 
 def is_gzip(path: Path) -> bool:
-    """Say whether the content of a file, whatever its name, is gzip."""
+    """Return whether a file is gzip, by its content."""
     with path.open("rb") as file:
         return file.read(2) == _GZIP_MAGIC
 
@@ -120,30 +120,30 @@ def stream_tsv(
 ) -> Iterator[pa.RecordBatch]:
     """Read some columns of a tab-separated file in batches of bounded memory.
 
-    The first line is the header, with or without a leading ``#``; more columns than those asked
-    for may be there, in any order. ``-`` stands for an absent value. Quotes are ordinary signs.
+    The first line is the header, with or without a leading ``#``; columns may be in any order, and
+    others are ignored. ``-`` is a missing value. Quotes are ordinary characters.
 
     Parameters
     ----------
     path
-        The file, plain or gzip as its content says.
+        The file, plain or gzip, detected by its content.
     what
-        What it should be, for errors: "NCBI gene_info".
+        Expected kind of file for error messages, such as "NCBI gene_info".
     columns
-        Type of each column wanted.
+        Requested columns and their types.
     optional
-        Those of the columns that need not be there: their values are null then.
+        Requested columns that may be missing; their values are null then.
 
     Yields
     ------
     pyarrow.RecordBatch
-        The columns in the order asked for; null where absent.
+        The columns in the requested order; null for missing values.
 
     Raises
     ------
     InputFileError
-        If the file is missing, empty, cut short, not UTF-8, lacks a column, or has a line with
-        another number of fields or with something else than an integer in an integer column.
+        If the file is missing, empty, truncated, not UTF-8, lacks a column, or has a line with
+        another number of fields or with a value that is not an integer in an integer column.
     """
     with reading(path, what):
         names = _header(path, what, [name for name in columns if name not in optional])
@@ -152,7 +152,7 @@ def stream_tsv(
             try:
                 yield from pa.csv.open_csv(
                     stream,
-                    # One thread, for with more the errors do not say the line.
+                    # With more threads errors do not have the line number.
                     pa.csv.ReadOptions(
                         use_threads=False, block_size=_BLOCK_BYTES, skip_rows=1, column_names=names
                     ),
@@ -171,7 +171,7 @@ def stream_tsv(
 
 
 def keep_taxa(batch: pa.RecordBatch, taxa: Collection[int] | None, *columns: str) -> pa.RecordBatch:
-    """Keep the rows where any of the columns names one of the taxa; all where ``taxa`` is None."""
+    """Keep rows with one of the taxa in any of the columns; all rows if ``taxa`` is None."""
     if taxa is None:
         return batch
     wanted = pa.array(sorted(taxa), pa.int32())
