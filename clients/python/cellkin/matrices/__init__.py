@@ -1,1 +1,1 @@
-"""Files of cells by genes: reading them in blocks, and writing answers beside the cells."""
+"""Read cells-by-genes files in blocks, and write results into annotated copies."""

@@ -1,4 +1,4 @@
-"""AnnData on disk, as HDF5 or zarr: a tree of groups with one layout."""
+"""AnnData on disk, as HDF5 or zarr: the same tree of groups."""
 
 import warnings
 from collections.abc import Callable, Sequence
@@ -21,13 +21,13 @@ from cellkin.matrices.ranges import RangeReader
 from cellkin.matrices.table import Opened, Table
 from cellkin.wire.errors import InputFileError, InvalidArgumentError
 
-# Column-major matrices are turned over in memory; this many values take some 6 GiB meanwhile.
+# Column-major matrices are converted in memory; this many values take about 6 GiB.
 _MAX_TURNED_VALUES = 400_000_000
 
 
 @dataclass(frozen=True)
 class Tree:
-    """An open AnnData file, or one of several modalities, of which each is AnnData.
+    """An open AnnData file, or a file of several modalities, each of them AnnData.
 
     Parameters
     ----------
@@ -36,17 +36,17 @@ class Tree:
     root
         An ``h5py.File`` or ``zarr.Group``.
     container
-        What it is: ``h5ad``, ``zarr v3`` or ``zarr v2``.
+        ``h5ad``, ``zarr v3`` or ``zarr v2``.
     ranges
-        Makes a reader of ranges of an array along its first axis.
+        Returns a `RangeReader` along the first axis of an array.
     compression
-        Names the compression of an array.
+        Returns the name of an array's compression.
     is_slow
-        Tells whether decompression caps the reader.
+        Returns whether decompression limits the reader.
     ready
-        Loads what unpacks an element, or refuses one that is not there whole.
+        Called before an element is read: loads its decompressors, or refuses an incomplete one.
     decoding
-        Has arrays that are opened meanwhile decoded as they are read fastest.
+        Context in which arrays are opened, to select the fastest decoder.
     notes
         Sentences for the user.
     """
@@ -62,7 +62,7 @@ class Tree:
     notes: Sequence[str] = ()
 
     def opened(self, how: ReadOptions) -> Opened:
-        """Return the matrix that is asked for, with the annotation of its axes."""
+        """Return the matrix asked for, with the annotation of its axes."""
         tree = self._modality(how)
         var = "raw/var" if how.raw else "var"
         with self.decoding():
@@ -71,20 +71,20 @@ class Tree:
 
     @property
     def is_zarr(self) -> bool:
-        """Whether it is zarr, not HDF5."""
+        """Whether the file is zarr, not HDF5."""
         return self.container.startswith("zarr")
 
     @property
     def has_modalities(self) -> bool:
-        """Whether each of its modalities is AnnData, not the file itself."""
+        """Whether the file has modalities, each of them AnnData."""
         return bool(modalities(self.root))
 
     def modality_path(self, how: ReadOptions) -> str:
-        """Return the group that is the AnnData asked for, '' for the file itself."""
+        """Return the group of the AnnData asked for, '' for the root."""
         return modality_path(self.path, self.root, how.modality)
 
     def annotation(self, how: ReadOptions) -> tuple[Table, Table]:
-        """Return obs and var of the matrix that is asked for, without a look at the matrix."""
+        """Return obs and var of the matrix asked for, without opening the matrix."""
         tree = self._modality(how)
         return tree._table("obs"), tree._table("raw/var" if how.raw else "var")
 
@@ -134,7 +134,7 @@ class Tree:
             raise InputFileError(f"{self.path} has no layer {layer!r}{has}")
         group = self.root["raw"] if raw else self.root if layer is None else self.root["layers"]
         node = group.get(layer or "X")
-        # AnnData without X may write a null in its place.
+        # AnnData without X may write a null element in its place.
         if node is None or (hasattr(node, "dtype") and len(node.shape or ()) != 2):
             raise InputFileError(f"{self.path} has no matrix X; give a file with counts in X{has}")
         return node
@@ -149,7 +149,7 @@ class Tree:
             )
         compression, _ = self._described(node["data"], "CSC")
         self.ready(node)
-        # Reading nothing of them says whether all of them is there.
+        # Making the readers checks for missing chunks; the values are read below.
         found = [self.ranges(node[name]).notes for name in ("data", "indices", "indptr")]
         parts = (node["data"][:], node["indices"][:], node["indptr"][:])
         x = sp.csc_matrix(tuple(map(np.asarray, parts)), shape=shape).tocsr()
@@ -181,7 +181,7 @@ class Tree:
         return sorted(self.root["layers"]) if "layers" in self.root else []
 
     def _has_raw(self) -> bool:
-        # AnnData without raw may write a null in its place.
+        # AnnData without raw may write a null element in its place.
         raw = self.root.get("raw")
         return raw is not None and not hasattr(raw, "dtype")
 
@@ -198,7 +198,7 @@ class Tree:
             column_order(group),
             lambda: self._element(group[index]),
             lambda column: self._element(group[column]),
-            # What anndata calls an index that has no name.
+            # anndata calls an unnamed index "_index".
             index_name=None if index == "_index" else index,
         )
 
@@ -207,9 +207,9 @@ class Tree:
         return anndata.io.read_elem(node)
 
     def _old_frame(self, name: str) -> pd.DataFrame:
-        """Return annotation written before anndata 0.8, when columns did not stand alone."""
+        """Return a table written by anndata before 0.8, which must be read whole."""
         with warnings.catch_warnings():
-            # It tells the user to write the file anew, which it need not be.
+            # anndata advises to rewrite the file, which is not necessary.
             warnings.filterwarnings("ignore", "Element .+ without encoding metadata")
             frame = self._element(self.root[name])
         if not isinstance(frame, pd.DataFrame):
@@ -221,7 +221,7 @@ class Tree:
 
 
 class HeldRanges:
-    """Ranges of an array in memory, as `RangeReader` has them of one on disk."""
+    """Ranges of an array in memory, with the interface of `RangeReader`."""
 
     def __init__(self, values: Any) -> None:
         self.n = len(values)
@@ -233,7 +233,7 @@ class HeldRanges:
 
 
 def table_of(frame: pd.DataFrame) -> Table:
-    """Return annotation that is in memory."""
+    """Return a `Table` of a data frame."""
     return Table(
         [str(c) for c in frame.columns],
         lambda: frame.index,

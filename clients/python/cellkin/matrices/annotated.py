@@ -1,4 +1,4 @@
-"""Answers written beside the cells: copies of files as AnnData."""
+"""Write results into annotated copies of files, as AnnData."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -25,9 +25,9 @@ from cellkin.matrices.targets import replacing, require_target, stored_bytes
 from cellkin.matrices.trees import open_tree
 from cellkin.wire.errors import InvalidArgumentError, ResourceExhaustedError
 
-# Of a cell: some 60 bytes, a vector of 768 values, the probabilities of 200 labels.
+# Per cell: about 60 bytes, a vector of 768 values, the probabilities of 200 labels.
 _BYTES_A_CELL = 4096
-# What is read and written anew may be packed less than it was.
+# A rewritten file may be compressed less than the source.
 _GROWTH = 2
 _NOTHING: Mapping[str, Sequence[str]] = MappingProxyType({})
 
@@ -46,38 +46,38 @@ def write_annotated(
 ) -> None:
     """Write a copy of a file with columns added.
 
-    A target in the container of the source (``.h5ad`` of an ``.h5ad``, ``.zarr`` of zarr, ``.h5mu``
-    of MuData) is a copy of everything, byte by byte, to which only what is new is added, in
-    encodings that the AnnData which wrote the source reads. Of files of several modalities that is
-    all of them, with the answers in the one that was read. An ``.h5ad`` of MuData is that modality
-    alone. Any other target has the matrix that was read, obs and var.
+    A target in the same container as the source (``.h5ad`` from ``.h5ad``, ``.zarr`` from zarr,
+    ``.h5mu`` from MuData) is a byte-for-byte copy of everything, with the new columns added in
+    encodings that the AnnData that wrote the source can read. It keeps all modalities; the results
+    go into the one that was read. An ``.h5ad`` from MuData has that modality only. Any other target
+    has the matrix that was read, obs and var.
 
     Parameters
     ----------
     source
-        The file, of any readable format; stays as it is.
+        The file, of any readable format; not changed.
     target
-        ``.h5ad``, ``.zarr`` or, of MuData, ``.h5mu``; written whole or not at all.
+        ``.h5ad``, ``.zarr`` or, for MuData, ``.h5mu``; written atomically.
     obs, obsm, var, uns
-        What to add under each name, replacing what has it; ``var`` has a row for every column of
-        the matrix, also for those that are no genes.
+        Values to add by name, replacing existing ones; ``var`` has one value per stored column of
+        the matrix, including those that are not genes.
     how
-        The matrix that was read; ``var`` belongs to its genes.
+        The matrix that was read; ``var`` describes its genes.
     stale
-        Names in ``obs`` and ``obsm`` that the copy shall not have, should the source have them.
+        Names in ``obs`` and ``obsm`` to remove from the copy if present.
     overwrite
-        Whether the target may be there already.
+        Whether to replace an existing target.
 
     Raises
     ------
     AlreadyExistsError
-        If there is something at the target, and it may not be overwritten.
+        If the target exists and may not be overwritten.
     InvalidArgumentError
-        If the target is the source, or its ending is another.
+        If the target is the source, or its suffix is not supported.
     InputFileError
         If the target cannot be written.
     PermissionDeniedError, ResourceExhaustedError
-        If that is for want of permission, or of room on the disk.
+        If the cause is a missing permission or a full disk.
     """
     require_target(target, source, overwrite)
     ending = _ending(target)
@@ -93,7 +93,7 @@ def write_annotated(
 def check_writable(
     source: Path, target: Path, how: ReadOptions = X, *, overwrite: bool = False
 ) -> None:
-    """Refuse what `write_annotated` would refuse, before there is anything to write.
+    """Raise the errors of `write_annotated` before there is anything to write.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def check_writable(
     AlreadyExistsError, InvalidArgumentError, InputFileError
         As `write_annotated`.
     ResourceExhaustedError
-        If the disk has no room for it.
+        If the disk has not enough space.
     """
     require_target(target, source, overwrite)
     ending = _ending(target)
@@ -123,7 +123,7 @@ def check_writable(
             if is_same_container(tree, ending):
                 growth = 1
             else:
-                # Into memory: whatever a column is called or holds, it is found now.
+                # Write to memory, to find columns that cannot be written.
                 write_frames(found.frame(), genes.frame(), ending)
     needed = growth * stored_bytes(source) + n_cells * _BYTES_A_CELL
     free = shutil.disk_usage(folder).free

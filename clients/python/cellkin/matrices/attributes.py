@@ -1,4 +1,4 @@
-"""Attributes of groups and arrays, whoever wrote them."""
+"""Read attributes of groups and arrays, as written from Python, R or C."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from cellkin.matrices.table import texts
 def attribute(node: Any, name: str, default: Any = None) -> Any:
     """Return an attribute of an HDF5 or zarr group or array.
 
-    R and C write text of a fixed length, which h5py returns as bytes, and R writes a single value
-    as an array of one.
+    R and C write fixed-length strings, which h5py returns as bytes, and R writes a single value as
+    an array of length one.
 
     Parameters
     ----------
@@ -20,12 +20,12 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
     name
         Name of the attribute.
     default
-        What is returned where there is none.
+        The value if there is no such attribute.
 
     Returns
     -------
     Any
-        Text as ``str``; several texts as a list of them; anything else as it is kept.
+        ``str`` for a string, a list of ``str`` for an array of strings, else the stored value.
     """
     value = node.attrs.get(name, default)
     if isinstance(value, bytes):
@@ -36,6 +36,6 @@ def attribute(node: Any, name: str, default: Any = None) -> Any:
 
 
 def text_attribute(node: Any, name: str) -> str:
-    """Return an attribute that is one text, '' where there is none."""
+    """Return a string attribute, '' if there is none."""
     value = attribute(node, name, "")
     return str(value[0]) if isinstance(value, list) and len(value) == 1 else str(value)

@@ -1,4 +1,4 @@
-"""Files of cells by genes, of every common format, read in blocks so that memory stays constant."""
+"""Read cells-by-genes files of common formats in blocks, in constant memory."""
 
 import csv
 import glob
@@ -45,22 +45,22 @@ _N_SAMPLES, _SAMPLE_CELLS = 20, 20
 
 
 class CellFile:
-    """An open file of cells; make one with `open_cells`.
+    """An open file of cells, returned by `open_cells`.
 
     Attributes
     ----------
     path
         The file or folder.
     matrix
-        Its cells by genes.
+        The matrix, cells by genes.
     obs, var
         The annotation of cells and genes.
     cell_ids
         Names of the cells.
     gene_names
-        Names of the columns.
+        Names of the genes that are read.
     gene_hint
-        Returns a sentence on columns of ``var`` whose names look like genes; empty where none does.
+        Returns a sentence on columns of ``var`` whose values look like gene names, or ''.
     notes
         Sentences for the user on how the file was read.
     """
@@ -88,38 +88,38 @@ class CellFile:
 
     @property
     def n_cells(self) -> int:
-        """Cells of the file."""
+        """Number of cells."""
         return self.matrix.n_cells
 
     @property
     def units(self) -> UnitsFinding:
-        """What the values of the file are, by all cells that were read so far."""
+        """Units of the values, by all cells read so far."""
         return self._linear.finding
 
     @property
     def columns(self) -> list[str]:
-        """Names of the cells' annotation."""
+        """Names of the columns of ``obs``."""
         return self.obs.columns
 
     def column(self, name: str, what: str) -> list[str | None]:
-        """Return a column of the cells' annotation.
+        """Return a column of ``obs``.
 
         Parameters
         ----------
         name
             The column of ``obs``.
         what
-            What it is needed for, for the error.
+            The purpose of the column, for the error message.
 
         Returns
         -------
         list
-            One string a cell, None where the value is missing.
+            One string per cell, None if missing.
 
         Raises
         ------
         NotFoundError
-            If there is no such column; the message lists those there are.
+            If there is no such column; the message lists the columns.
         """
         if name not in self.columns:
             raise NotFoundError(
@@ -137,21 +137,21 @@ class CellFile:
         Parameters
         ----------
         columns
-            The column of ``obs``, or several from class to subtype with commas between, whose
-            values make paths: ``neuron/RGC/alpha``.
+            The column of ``obs``, or several separated by commas, from class to subtype, whose
+            values are joined to paths: ``neuron/RGC/alpha``.
         literal
-            Whether words such as ``unknown`` and ``nan`` are labels too, and spaces around a label
-            belong to it.
+            Whether to keep words such as ``unknown`` and ``nan``, and spaces around labels, as
+            they are.
 
         Returns
         -------
         Labels
-            One string a cell, None where a value is missing, and what is to be said of them.
+            One string per cell, None if missing, with notes for the user.
 
         Raises
         ------
         NotFoundError
-            If there is no such column; the message lists those there are.
+            If there is no such column; the message lists the columns.
         """
         names = [columns] if columns in self.columns else columns.split(",")
         levels = [self.column(name.strip(), "labels") for name in names]
@@ -164,16 +164,16 @@ class CellFile:
         max_values: int = MAX_VALUES,
         max_cells: int = MAX_CELLS,
     ) -> Iterator[sp.csr_matrix]:
-        """Yield the linear expression of cells in order and in blocks; see `Matrix.blocks`.
+        """Yield blocks of linear expression in order; see `Matrix.blocks`.
 
-        `matrix` has the values as they are in the file.
+        `matrix` yields the values as stored.
         """
         for block in self.matrix.blocks(start, stop, max_values, max_cells):
             yield self._linear.linear(block, start)
             start += block.shape[0]
 
     def read_as(self, units: UnitsFinding) -> None:
-        """Take the values for what other cells were found to be, where their own say too little."""
+        """Read the values in units found in other cells, if these cells show too little."""
         self._linear = LinearReader(units, str(self.path))
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
@@ -191,22 +191,23 @@ class CellFile:
 
 @contextmanager
 def open_cells(path: str | Path, how: ReadOptions = X) -> Iterator[CellFile]:
-    """Open a file of cells of any common format for reading in blocks.
+    """Open a file of cells for reading in blocks.
 
     Parameters
     ----------
     path
-        AnnData as ``.h5ad`` or zarr; a 10x ``.h5`` file or folder, or one ``.mtx`` of a folder; a
-        loom file; a table of genes and cells as CSV or TSV.
+        AnnData as ``.h5ad`` or zarr; a 10x ``.h5`` file or folder, or one ``.mtx`` file; a loom
+        file; a CSV or TSV table of genes and cells.
     how
-        Which matrix is read, and as what.
+        The matrix to read, and its gene names and units.
 
     Raises
     ------
     InputFileError
-        If the file is missing, cut short, of another format, or without that matrix.
+        If the file is missing, truncated, of an unknown format, or lacks that matrix.
     InvalidArgumentError
-        If its values are no expression.
+        If its values are negative or not finite, are on two scales, or contradict the given
+        units.
     """
     where = Path(path)
     with ExitStack() as stack:
@@ -218,9 +219,9 @@ def open_cells(path: str | Path, how: ReadOptions = X) -> Iterator[CellFile]:
 
 @contextmanager
 def open_matrix(path: str | Path, how: ReadOptions = X) -> Iterator[Matrix]:
-    """Open the matrix of a file alone, with the columns that `open_cells` reads.
+    """Open only the matrix of a file, with the columns that `open_cells` reads.
 
-    Takes and raises what `open_cells` does, but values are looked at only when they are read.
+    Parameters and errors are those of `open_cells`, but values are checked only when read.
     """
     where = Path(path)
     with ExitStack() as stack:
@@ -231,23 +232,23 @@ def open_matrix(path: str | Path, how: ReadOptions = X) -> Iterator[Matrix]:
 
 
 def expand(paths: Sequence[str | Path]) -> list[Path]:
-    """Return the files that paths and patterns name, those of a pattern in order of name.
+    """Expand paths and glob patterns to files; those of a pattern are sorted by name.
 
     Raises
     ------
     InputFileError
-        If a path or pattern names no file.
+        If a path or pattern matches no file.
     InvalidArgumentError
-        If a file is named twice.
+        If a file is matched twice.
     """
     found: dict[Path, Path] = {}
     for given in paths:
         pattern = str(given)
-        # A file of that very name comes first: brackets are common in sample names.
+        # An existing file is not a pattern: brackets are common in sample names.
         matches = (
             [pattern]
             if Path(pattern).exists()
-            # Path.glob takes no absolute pattern.
+            # Path.glob does not accept absolute patterns.
             else sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207
         )
         if not matches:
@@ -285,7 +286,7 @@ def _open(path: Path, how: ReadOptions, stack: ExitStack) -> Opened:
 
 
 def _open_hdf5(path: Path, file: Path, how: ReadOptions, stack: ExitStack) -> Opened:
-    """Read HDF5, which is a file of its own if the path is packed."""
+    """Open HDF5; `file` is a temporary file if `path` is gzipped."""
     root = open_hdf5(file, stack)
     notes = (
         [] if file == path else [f"{path.name} is packed by gzip: it was unpacked for the while"]
@@ -309,7 +310,7 @@ def _open_hdf5(path: Path, file: Path, how: ReadOptions, stack: ExitStack) -> Op
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Turn what readers raise of a bad file into one error with its name."""
+    """Convert readers' errors about a bad file to one `InputFileError` that names it."""
     try:
         yield
     except CellkinError:

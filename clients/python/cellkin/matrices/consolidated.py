@@ -1,4 +1,4 @@
-"""The copy of all metadata that a zarr folder may have in one file, by which readers go."""
+"""Consolidated zarr metadata: the copy of all metadata in one file, which readers use."""
 
 import json
 import os
@@ -12,15 +12,15 @@ _HELD = "consolidated_metadata"
 
 
 def renew_consolidated(folder: Path) -> None:
-    """Bring the copy of all metadata up to date, where a folder has one.
+    """Update the consolidated metadata of a folder, if it has any.
 
-    What every node says of itself is copied as it stands. zarr would have its present version write
-    it, with names of types that the zarr which wrote the folder may not know.
+    The metadata of each node is copied verbatim. zarr's own function would rewrite it in the
+    installed version's form, with type names that the zarr that wrote the folder may not know.
 
     Parameters
     ----------
     folder
-        Of a group.
+        The folder of a zarr group.
     """
     own, v2 = folder / _NODE, folder / _V2
     if own.is_file():
@@ -34,7 +34,7 @@ def renew_consolidated(folder: Path) -> None:
 
 
 def _nodes(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the path within the folder and the metadata of every node of version 3."""
+    """Yield the relative path and the metadata of every zarr v3 node."""
     for at, below, files in os.walk(folder):
         if _NODE not in files:
             continue
@@ -42,14 +42,14 @@ def _nodes(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         if node["node_type"] == "array":
             below.clear()  # nothing but chunks
         else:
-            node[_HELD] = _inline({})  # as zarr has it of groups within
+            node[_HELD] = _inline({})  # as zarr writes it for nested groups
         below.sort()
         name = Path(at).relative_to(folder).as_posix()
         yield ("" if name == "." else name), node
 
 
 def _v2_nodes(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the path within the folder and the contents of every file of metadata of version 2."""
+    """Yield the relative path and the contents of every zarr v2 metadata file."""
     for at, below, files in os.walk(folder):
         if _V2_ARRAY in files:
             below.clear()

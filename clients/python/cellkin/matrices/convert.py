@@ -1,4 +1,4 @@
-"""Writing cells of any readable format as AnnData in zarr v3, the format that is read fastest."""
+"""Write cells of any readable format as AnnData in zarr v3, the fastest to read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,20 +14,20 @@ from cellkin.matrices.cells import CellFile
 from cellkin.matrices.targets import replacing, require_target, stored_bytes
 from cellkin.matrices.writing import CHUNK, write_cells
 
-# An eighth smaller than zstd's default, and read a quarter faster.
+# An eighth smaller than with zstd's default level, and a quarter faster to read.
 _LEVEL = 5
 
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was written.
+    """The result of a conversion.
 
     Parameters
     ----------
     n_cells, n_genes, n_values
-        What the matrix has.
+        Size of the matrix.
     source_bytes, target_bytes
-        Sizes of all files of either.
+        Total size of the files.
     """
 
     n_cells: int
@@ -49,14 +49,14 @@ def write_zarr(
     cells
         The open source; X is the matrix it was opened for.
     target
-        A folder, made whole or not at all.
+        The folder to create, atomically.
     progress
-        Called with the cells done and the cells there are.
+        Called with the number of cells written and the total.
 
     Raises
     ------
     AlreadyExistsError
-        If there is something at the target.
+        If the target exists.
     InputFileError
         If the source is damaged, or the target cannot be written.
     InvalidArgumentError
@@ -75,16 +75,16 @@ def write_zarr(
 
 
 class ZarrFolder:
-    """A zarr v3 folder to be filled."""
+    """A zarr v3 container."""
 
     def __init__(self, folder: Path) -> None:
         self.root: Any = zarr.open_group(folder, mode="w", zarr_format=3)
 
     def make_array(self, group: Any, name: str, dtype: npt.DTypeLike) -> Any:
-        """Return an empty array that can be resized."""
+        """Return an empty resizable array."""
         kind = np.dtype(dtype)
-        # Columns and starts ascend, so their upper bytes hardly change: shuffled, they are a sixth
-        # smaller than by zstd alone, and are packed five times as fast.
+        # Column indices and indptr ascend, so their upper bytes hardly change: with shuffling they
+        # are a sixth smaller than with zstd alone, and compress five times as fast.
         ascending = BloscCodec(cname="zstd", clevel=1, shuffle="shuffle", typesize=kind.itemsize)
         codec = ZstdCodec(level=_LEVEL) if kind.kind == "f" else ascending
         return group.create_array(

@@ -1,4 +1,4 @@
-"""Copies of cells as AnnData in HDF5 or zarr, to which more can be added."""
+"""Copy cells as AnnData in HDF5 or zarr, to which elements can be added."""
 
 import shutil
 import zipfile
@@ -26,21 +26,21 @@ from cellkin.wire.errors import InvalidArgumentError
 
 H5AD, ZARR, H5MU = ".h5ad", ".zarr", ".h5mu"
 COPIES = (H5AD, ZARR, H5MU)
-"""Endings of copies of cells; ``.h5mu`` of MuData alone."""
+"""Suffixes of copies of cells; ``.h5mu`` for MuData only."""
 
 
 @dataclass(frozen=True)
 class Copy:
-    """What was copied.
+    """Layout of a copy.
 
     Parameters
     ----------
     where
-        The group that is AnnData, '' for the root.
+        The AnnData group, '' for the root.
     genes
-        The table of the genes within it.
+        The table of genes within it.
     kept
-        The columns of the source's matrix that it has, or None for all.
+        (n_kept,) int64, the columns of the source's matrix that were copied; None for all.
     """
 
     where: str = ""
@@ -49,23 +49,23 @@ class Copy:
 
 
 def copy_cells(source: Path, target: Path, ending: str, how: ReadOptions) -> Copy:
-    """Copy cells, all that is with them where the container allows it.
+    """Copy cells, with everything else in the file if the container is the same.
 
     Parameters
     ----------
     source
         A file of any readable format.
     target
-        A name that is free.
+        A path that does not exist.
     ending
-        What it will be: one of `COPIES`.
+        The target's format: one of `COPIES`.
     how
-        Which matrix of the source is read where not all are copied.
+        The matrix to copy if not everything is copied.
 
     Raises
     ------
     InvalidArgumentError
-        If MuData is to be written of what is none.
+        If ``.h5mu`` is asked for and the source is not MuData.
     """
     genes = "raw/var" if how.raw else "var"
     with ExitStack() as stack:
@@ -87,7 +87,7 @@ def copy_cells(source: Path, target: Path, ending: str, how: ReadOptions) -> Cop
 
 
 def is_same_container(tree: Tree, ending: str) -> bool:
-    """Tell whether all of an open file is copied into a target of an ending."""
+    """Return whether a target of this suffix gets a copy of everything."""
     if tree.is_zarr or ending == ZARR:
         return tree.is_zarr and ending == ZARR
     return ending == H5MU or not tree.has_modalities
@@ -95,14 +95,14 @@ def is_same_container(tree: Tree, ending: str) -> bool:
 
 @contextmanager
 def open_group(path: Path, ending: str, where: str = "") -> Iterator[Any]:
-    """Open a copy to add to it; copies of zarr's metadata are renewed at the end.
+    """Open a copy for writing; consolidated zarr metadata is updated at the end.
 
     Parameters
     ----------
     path, ending
         The copy.
     where
-        The group that is added to, '' for the root.
+        The group to add to, '' for the root.
     """
     if ending != ZARR:
         with hdf5_file(path, "r+") as file:
@@ -112,7 +112,7 @@ def open_group(path: Path, ending: str, where: str = "") -> Iterator[Any]:
 
     root = zarr.open_group(path, mode="r+", use_consolidated=False)
     yield root
-    # Readers go by the copy of all metadata, where there is one, and would not see what is new.
+    # Readers use consolidated metadata if present, and would miss the new elements.
     parents = [path / parent for parent in Path(where).parents] if where else []
     for folder in [path / where, *parents]:
         renew_consolidated(folder)
@@ -120,7 +120,7 @@ def open_group(path: Path, ending: str, where: str = "") -> Iterator[Any]:
 
 @contextmanager
 def new_container(path: Path, ending: str) -> Iterator[Any]:
-    """Make an empty file or folder to be filled with cells."""
+    """Create an empty file or folder for cells."""
     if ending == ZARR:
         from cellkin.matrices.convert import ZarrFolder
 
@@ -131,12 +131,12 @@ def new_container(path: Path, ending: str) -> Iterator[Any]:
 
 
 def write_frames(obs: pd.DataFrame, var: pd.DataFrame, ending: str) -> None:
-    """Write both tables into memory alone, to find out what cannot be written.
+    """Write both tables to memory, to find columns that cannot be written.
 
     Raises
     ------
     InputFileError
-        If a column cannot be.
+        If a column cannot be written.
     """
     if ending == ZARR:
         import zarr
@@ -151,18 +151,18 @@ def write_frames(obs: pd.DataFrame, var: pd.DataFrame, ending: str) -> None:
 
 
 class _H5adFile:
-    """An ``.h5ad`` file to be filled."""
+    """An ``.h5ad`` container."""
 
     def __init__(self, file: h5py.File) -> None:
         self.root: Any = file
 
     def make_array(self, group: Any, name: str, dtype: npt.DTypeLike) -> Any:
-        """Return an empty array that can be resized."""
+        """Return an empty resizable array."""
         return group.create_dataset(name, (0,), dtype, maxshape=(None,), chunks=(CHUNK,))
 
 
 def _copy_bytes(source: Path, target: Path) -> None:
-    """Copy a file or a folder, unpacked, writable whatever the source is."""
+    """Copy a file or folder, decompressed and writable even if the source is read-only."""
     if source.is_dir():
         for path in source.rglob("*"):
             at = target / path.relative_to(source)

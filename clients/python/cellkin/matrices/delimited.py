@@ -1,4 +1,4 @@
-"""Dense tables of text, genes by cells or cells by genes: CSV or TSV, packed or not."""
+"""Dense text tables (CSV or TSV, gzipped or not), genes by cells or cells by genes."""
 
 import csv
 import re
@@ -22,28 +22,28 @@ from cellkin.wire.errors import InputFileError
 
 _ENDINGS = (".csv", ".tsv", ".tab", ".txt")
 _SEPARATORS = "\t,; "
-# Of a sparse matrix that is held once more while it is turned over: some 3 GB.
+# Limit for a sparse matrix that is copied when transposed: about 3 GB.
 _MAX_VALUES = 200_000_000
-# What the corner, above the names of the rows, may say of them.
+# The top left field, above the row names, may say what the rows are.
 _GENE_WORDS = re.compile(r"(gene|feature|symbol|hgnc|ensembl).*", re.IGNORECASE)
 _CELL_WORDS = re.compile(r"(cell|barcode|bc_wells|sample).*", re.IGNORECASE)
-# Genes that hardly a matrix lacks, in any case of letters.
+# Genes found in almost every matrix, in any case.
 _COMMON = re.compile(
     r"mt[-.](nd[1-6]l?|co[123]|atp[68]|cytb?|cyb)|rp[ls](\d+[a-z]*\d*|[ap]\d*)|actb|actg1|gapdh|b2m"
     r"|malat1|eef1a1|tmsb4x|ftl1?|fth1|ubb|ubc|vim|cd74|ptprc"
 )
 _N_COMMON = 3
 _BARCODE = re.compile(r"(.*[^A-Za-z])?[ACGT]{8,}([^A-Za-z].*)?")
-# Names of cells are alike but for their numbers, names of genes are not.
+# Cell names often differ only in their numbers; gene names do not.
 _MANY = 0.5
-# What other tools write beside the genes of each cell.
+# Per-cell columns that other tools write beside the genes.
 _MEASURES = re.compile(
     r"n_?(count|feature|gene|umi)s?(_.*)?|total_(counts|features).*|log1p_(total|n_genes).*"
     r"|(pct|percent)[_.](counts|mt|mito|ribo|rb|hb).*|(umap|tsne|pca?)[-_]?\d+"
     r"|(louvain|leiden|seurat_clusters)([-_.].*)?|fov|cell_?id",
     re.IGNORECASE,
 )
-# What is written of genes beside their counts: featureCounts writes the first four.
+# Per-gene columns beside the counts; featureCounts writes Start, End and Length.
 _OF_GENES = re.compile(r"length|start|end|gc|(gene|transcript)[-_. ]?length|gc[-_. ]content", re.I)
 _COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
 _N_SHOWN = 10
@@ -51,7 +51,7 @@ _N_SHOWN = 10
 
 @dataclass(frozen=True)
 class _Text:
-    """A table as it is written."""
+    """A table as written in the file."""
 
     corner: str
     columns: list[str]
@@ -60,24 +60,24 @@ class _Text:
 
 
 def is_delimited(path: Path) -> bool:
-    """Tell whether a file is a table of text by its name."""
+    """Return whether a file is a text table, by its name."""
     return path.name.lower().removesuffix(".gz").endswith(_ENDINGS)
 
 
 def open_delimited(path: Path, how: ReadOptions) -> Opened:
-    """Read a table with the names of genes on one side and of cells on the other.
+    """Read a table with gene names on one side and cell names on the other.
 
     Parameters
     ----------
     path
-        The first line names the columns, the first field of every other line its row.
+        The file; its first line names the columns, the first field of each other line the row.
     how
-        A layer or raw cannot be asked for.
+        Must not ask for a layer, raw or a modality.
 
     Raises
     ------
     InputFileError
-        If a column has something else than numbers, or it cannot be told which side has genes.
+        If a column is not numeric, or it is unclear which side has the genes.
     """
     require_no_choice(path, "a table of text", how)
     table = _read(path)
@@ -113,9 +113,9 @@ def _read(path: Path) -> _Text:
         )
     named = _fields(header, separator)
     n_fields = len(_fields(first, separator))
-    # R's write.table writes no field above the names of the rows.
+    # R's write.table writes no field above the row names.
     corner, columns = ("", named) if len(named) == n_fields - 1 else (named[0], named[1:])
-    # Cells may be numbered, but none has the number of another.
+    # Cell names may be numbers, but distinct ones; repeated numbers are values.
     if len(set(columns)) < len(columns) and all(map(_is_number, columns)):
         raise InputFileError(
             f"{path} has no line that names the columns: the first, {_some(named, 4)}, has "
@@ -154,7 +154,7 @@ def _read(path: Path) -> _Text:
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """Yield lines that are not empty; comments before the table are left out."""
+    """Yield non-empty lines, without the comments before the table."""
     within = False
     for line in text_lines(path):
         if line.strip() and (within or not line.startswith("#")):
@@ -178,7 +178,7 @@ def _split(line: str, separator: str) -> tuple[str, list[str]]:
 def _no_numbers(
     path: Path, row: str, columns: Sequence[str], values: Sequence[str]
 ) -> InputFileError:
-    """Return the error of a row with something else than numbers."""
+    """Return the error for a row with non-numeric values."""
     found = {
         column: value
         for column, value in zip(columns, values, strict=False)
@@ -206,7 +206,7 @@ def _is_number(value: str) -> bool:
 
 
 def _rows_are_genes(path: Path, table: _Text) -> bool:
-    """Tell which side has the genes: by the corner, by names, and by how names are alike."""
+    """Return whether rows are genes: by the top left field, known names, or the names' form."""
     if _GENE_WORDS.fullmatch(table.corner):
         return True
     if _CELL_WORDS.fullmatch(table.corner):

@@ -1,9 +1,10 @@
-"""Elements of AnnData files, written so that every AnnData since 0.8 reads them.
+"""Write elements of AnnData files that every AnnData since 0.8 can read.
 
-What AnnData itself writes depends on its version and on that of pandas: of pandas 3, strings come
-as nullable-string-array, which AnnData before 0.12 cannot read and 0.12 writes only if told to. A
-column with a slash in its name is refused from 0.13 on, though each version reads it. Therefore
-tables are written here column by column, and strings as arrays of objects.
+The encodings that AnnData writes depend on its version and on that of pandas: strings of pandas 3
+are written as nullable-string-array, which AnnData before 0.12 cannot read and 0.12 writes only if
+a setting allows it. AnnData refuses columns with a slash in their name from 0.13 on, though each
+version reads them. Therefore this module writes tables column by column, with strings as object
+arrays.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,11 +21,11 @@ from cellkin.wire.errors import InputFileError
 
 _CURRENT, _OLD = "0.2.0", "0.1.0"
 _INDEX = "_index"
-"""What AnnData calls an index that has no name."""
+"""AnnData's name of an unnamed index."""
 
 
 def is_old(frame: Any) -> bool:
-    """Tell whether a table on disk is of AnnData before 0.8."""
+    """Return whether a table on disk was written by AnnData before 0.8."""
     return text_attribute(frame, "encoding-version") != _CURRENT
 
 
@@ -36,16 +37,16 @@ def write_frame(root: Any, name: str, frame: pd.DataFrame, *, old: bool = False)
     root
         An HDF5 or zarr group.
     name
-        The table's; what has it is replaced.
+        Name of the table; an existing element is replaced.
     frame
-        Its columns and index.
+        The columns and the index.
     old
-        Whether AnnData before 0.8 has to read it.
+        Whether to use the encoding of AnnData before 0.8.
 
     Raises
     ------
     InputFileError
-        If a column's name is one that no file can have.
+        If a column's name is not allowed, or its values cannot be written.
     """
     if name in root:
         del root[name]
@@ -65,19 +66,19 @@ def write_frame(root: Any, name: str, frame: pd.DataFrame, *, old: bool = False)
 
 
 def add_columns(frame: Any, columns: Mapping[str, Any]) -> None:
-    """Add columns to a table on disk, in its own encoding; all others stay as they are.
+    """Add columns to a table on disk, in its own encoding; the others do not change.
 
     Parameters
     ----------
     frame
-        The group of a table of AnnData 0.7 or later.
+        The group of a table written by AnnData 0.7 or later.
     columns
-        One value a row under each name; a column of that name is replaced.
+        Values by name, one per row; an existing column is replaced.
 
     Raises
     ------
     InputFileError
-        If a name is one that no column can have, or its values are of no kind that can be kept.
+        If a name is not allowed, or its values cannot be written.
     """
     order = column_order(frame)
     index, old = text_attribute(frame, "_index"), is_old(frame)
@@ -96,7 +97,7 @@ def add_columns(frame: Any, columns: Mapping[str, Any]) -> None:
 
 
 def drop_columns(frame: Any, names: Iterable[str]) -> None:
-    """Remove columns from a table on disk, those of them that it has."""
+    """Remove columns from a table on disk, if present."""
     order = column_order(frame)
     for name in set(names).intersection(order):
         order.remove(name)
@@ -108,21 +109,21 @@ def drop_columns(frame: Any, names: Iterable[str]) -> None:
 
 def column_order(frame: Any) -> list[str]:
     """Return the names of a table's columns."""
-    # Of no columns AnnData writes an empty array of numbers.
+    # For no columns AnnData writes an empty array of numbers.
     return [str(name) for name in attribute(frame, "column-order", [])]
 
 
 def write_element(group: Any, name: str, value: Any, *, old: bool = False) -> None:
-    """Write anything that AnnData can hold; what has the name is replaced.
+    """Write any value that AnnData can hold; an existing element is replaced.
 
     Parameters
     ----------
     group, name
-        Where.
+        The parent group and the element's name.
     value
-        Dictionaries and tables are written part by part.
+        The value; dictionaries and tables are written item by item.
     old
-        Whether AnnData before 0.8 has to read it.
+        Whether to use the encoding of AnnData before 0.8.
     """
     if name in group:
         del group[name]
@@ -130,7 +131,7 @@ def write_element(group: Any, name: str, value: Any, *, old: bool = False) -> No
         write_frame(group, name, value, old=old)
     elif isinstance(value, Mapping):
         held = group.create_group(name)
-        # Before 0.8 a dictionary was a group without a word on what it is.
+        # Before 0.8 a dictionary was a group without encoding attributes.
         if not old:
             held.attrs.update({"encoding-type": "dict", "encoding-version": "0.1.0"})
         for key, part in value.items():
@@ -140,13 +141,13 @@ def write_element(group: Any, name: str, value: Any, *, old: bool = False) -> No
 
 
 def _write(group: Any, name: str, value: Any) -> None:
-    # Without shards, whatever AnnData's default becomes: annotation is small.
+    # Never sharded, whatever AnnData's default: annotation is small.
     settings = {} if isinstance(group, h5py.Group) else {"shards": None}
     anndata.io.write_elem(group, name, _portable(value), dataset_kwargs=settings)
 
 
 def _portable(value: Any) -> Any:
-    """Return a value with strings as objects, and with categories where some are missing."""
+    """Return strings as an object array, or as categories if some are missing."""
     if isinstance(value, pd.Series | pd.Index):
         value = value.array
     if isinstance(value, list):
@@ -160,7 +161,7 @@ def _portable(value: Any) -> Any:
     values = np.asarray(value, dtype=object)
     missing = pd.isna(values)
     if missing.any() and _are_texts(values[~missing].tolist()):
-        # No array of strings has a place for a missing one, before that of nullable strings.
+        # Only the newer nullable string array can hold missing strings.
         return _categories(pd.Categorical(values))
     return values
 
@@ -181,13 +182,13 @@ def _write_column(frame: Any, name: str, values: Any, old: bool) -> None:
     if old:
         _write_old_column(frame, name, values)
         return
-    # A slash makes a group within the table, as every AnnData reads it.
+    # A slash in a name becomes a nested group, which every AnnData reads.
     folder, _, leaf = name.rpartition("/")
     _write(frame.require_group(folder) if folder else frame, leaf, values)
 
 
 def _write_old_column(frame: Any, name: str, values: Any) -> None:
-    """Write a column as AnnData 0.7 did: of categories the codes, which refer to their names."""
+    """Write a column as AnnData 0.7 did: categories as codes that refer to their names."""
     values = _portable(values)
     if not isinstance(values, pd.Categorical):
         _write(frame, name, values)

@@ -1,4 +1,4 @@
-"""Which columns of a matrix are genes, and what they are called: one rule for every format."""
+"""Select the columns of a matrix that are genes, and their names, for all formats."""
 
 import re
 from collections import Counter
@@ -17,8 +17,8 @@ from cellkin.matrices.table import Opened, Table, is_ensembl, texts
 from cellkin.wire.errors import CellkinError, GenesUnmatchedError, InputFileError, NotFoundError
 from cellkin.wire.features import NonGene, gene_like, non_genes
 
-# Columns of var that may say what a feature is, in any case: of Cell Ranger and scanpy, of muon, of
-# DropletUtils, of CELLxGENE. The first that says so of a feature decides.
+# Columns of var that may hold the kind of a feature, in any case: of Cell Ranger and scanpy, muon,
+# DropletUtils, CELLxGENE. The first with a known kind is used.
 _KIND_COLUMNS = ("feature_types", "feature_type", "modality", "type", "feature_biotype")
 _EXPRESSION = frozenset(
     ["gene expression", "gex", "rna", "mrna", "transcriptome", "transcript", "transcripts"]
@@ -39,32 +39,32 @@ _OTHER = re.compile(
     """,
     re.VERBOSE,
 )
-# Missing names stay, and match nothing: a species may have a gene of such a name.
+# Missing names are kept, and match nothing: a species may have a gene of that name.
 _LEFT_OUT = (NonGene.REGION, NonGene.CONTROL, NonGene.ANTIBODY)
 _SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9]*(?:[-._/@:()+][A-Za-z0-9]+)*")
 _BARCODE = re.compile(r"[ACGTN]{8,}(?:[-_.].*)?")
 _MAX_SYMBOL, _N_SHOWN = 25, 3
-# A column is named in a hint where so many of its values look like genes and are its own.
+# A hint names a column if at least this share of its values look like gene names.
 _ENOUGH = 0.5
 _N_LOOKED_AT = 1000
 
 
 @dataclass(frozen=True)
 class Genes:
-    """The columns of a matrix that are read.
+    """The columns of a matrix that are genes.
 
     Parameters
     ----------
     names
-        What they are called.
+        Their names.
     var
         Their annotation.
     kept
-        (n_genes,) int64 their places among all columns, ascending; None where all are read.
+        (n_genes,) int64, their stored indices, ascending; None if all columns are read.
     notes
-        Sentences for the user on what was left out.
+        Sentences for the user on columns left out.
     hint
-        Returns a sentence on columns of ``var`` whose names may be better; empty where none is.
+        Returns a sentence on columns of ``var`` that may hold better names, or ''.
     """
 
     names: list[str]
@@ -76,33 +76,33 @@ class Genes:
 
 @dataclass(frozen=True)
 class ColumnsRead:
-    """Which columns of a matrix were read.
+    """The columns of a matrix that were read.
 
     Parameters
     ----------
     n_stored
-        Columns there are.
+        Number of columns stored.
     kept
-        (n_genes,) int64 the places of those that were read, ascending; None for all.
+        (n_genes,) int64, the stored indices of those read, ascending; None for all.
     """
 
     n_stored: int
     kept: npt.NDArray[np.int64] | None = None
 
     def spread(self, values: npt.NDArray[Any], missing: Any) -> npt.NDArray[Any]:
-        """Return one value for every column there is.
+        """Expand values to all stored columns.
 
         Parameters
         ----------
         values
-            (n_genes,) one for every column that was read.
+            (n_genes,) one per column read.
         missing
-            The value of the others.
+            The value of the other columns.
 
         Returns
         -------
         NDArray
-            (n_stored,) of the same type.
+            (n_stored,) of the same dtype.
         """
         if self.kept is None:
             return values
@@ -113,12 +113,12 @@ class ColumnsRead:
 
 @contextmanager
 def hinting(hint: Callable[[], str]) -> Iterator[None]:
-    """Add a hint to the error of gene names that match nothing, or are row numbers.
+    """Add a hint to errors about gene names that do not match, or are row numbers.
 
     Parameters
     ----------
     hint
-        As of `Genes`.
+        See `Genes`.
     """
     try:
         yield
@@ -131,23 +131,23 @@ def hinting(hint: Callable[[], str]) -> Iterator[None]:
 
 
 def read_genes(opened: Opened, how: ReadOptions, where: Path) -> Genes:
-    """Find the columns of an open file that are genes, and have its matrix read these alone.
+    """Find the columns of an open file that are genes, and restrict its matrix to them.
 
     Parameters
     ----------
     opened
-        The file; its matrix has no column left out yet.
+        The file; its matrix must not be restricted yet.
     how
-        Which column of ``var`` has the names.
+        Selects the column of ``var`` with the names.
     where
-        Names the file in errors.
+        The file's name in errors.
 
     Raises
     ------
     InputFileError
-        If no column is a gene, or the matrix has more or fewer columns than are named.
+        If no column is a gene, or the number of columns and names differ.
     NotFoundError
-        If there is no such column of ``var``; the message lists those there are.
+        If there is no such column of ``var``; the message lists the columns.
     """
     var, matrix = opened.read_var(), opened.matrix
     names = var.names() if how.gene_column is None else _named_by(var, how.gene_column, where)
@@ -178,24 +178,24 @@ def read_genes(opened: Opened, how: ReadOptions, where: Path) -> Genes:
 
 
 def name_hint(var: Table, names: Sequence[str]) -> str:
-    """Say which columns of ``var`` have names that look like genes.
+    """Return advice on columns of ``var`` whose values look like gene names.
 
     Parameters
     ----------
     var
         The annotation of the genes.
     names
-        What they are called without it; a column of the same is not named.
+        The present names; a column with the same values is not named.
 
     Returns
     -------
     str
-        A sentence; empty where there is no such column.
+        A sentence; empty if there is no such column.
     """
     counts = {}
     for column in var.columns:
         values = pd.Series(var.column(column))
-        # Numbers and truth values are no names.
+        # Numbers and booleans are not names.
         if isinstance(values.dtype, pd.CategoricalDtype):
             values = values.astype(values.cat.categories.dtype)
         if pd.api.types.is_numeric_dtype(values.dtype):
@@ -216,7 +216,7 @@ def name_hint(var: Table, names: Sequence[str]) -> str:
 
 
 def n_like_genes(names: Sequence[str]) -> int:
-    """Count the distinct names that look like Ensembl ids or symbols of genes, in any species."""
+    """Count the distinct names that look like Ensembl ids or gene symbols of any species."""
     distinct = list(dict.fromkeys(names))
     return sum(
         is_ensembl(name)
@@ -231,7 +231,7 @@ def n_like_genes(names: Sequence[str]) -> int:
 
 
 def _named_by(var: Table, column: str, where: Path) -> list[str]:
-    """Return the names in a column, '' where one is missing."""
+    """Return the names in a column, '' if missing."""
     if column == var.index_name and column not in var.columns:
         return var.names()
     if column not in var.columns:
@@ -243,13 +243,13 @@ def _named_by(var: Table, column: str, where: Path) -> list[str]:
 
 
 def _texts(column: Any) -> list[str]:
-    """Return the values of a column as strings, '' where one is missing."""
+    """Return the values of a column as strings, '' if missing."""
     values = pd.Series(column).astype(object)
     return texts(values.where(values.notna(), "").to_numpy())
 
 
 def _leave_out_kinds(genes: npt.NDArray[np.bool_], var: Table, where: Path) -> list[str]:
-    """Leave out what ``var`` says is no gene, and return a note on it."""
+    """Leave out features that ``var`` marks as other than genes, and return notes."""
     # Also written Feature Type, feature.types, featureType.
     columns = {_letters(name): name for name in reversed(var.columns)}
     for known in map(_letters, _KIND_COLUMNS):
@@ -274,16 +274,16 @@ def _leave_out_kinds(genes: npt.NDArray[np.bool_], var: Table, where: Path) -> l
 
 
 def is_no_expression(kind: str) -> bool:
-    """Tell whether a word for a kind of features says that they are no genes, such as ``prot``."""
+    """Return whether a kind of feature is not gene expression, such as ``prot``."""
     return _OTHER.fullmatch(_plain(kind)) is not None
 
 
 def _others(kinds: set[str]) -> set[str] | None:
-    """Return which of the kinds of features are no genes; None where nothing is known of any."""
+    """Return the kinds of features that are not genes; None if no kind is known."""
     plain = {kind: _plain(kind) for kind in kinds}
     other = set(filter(is_no_expression, kinds))
     if any(plain[kind] in _EXPRESSION for kind in kinds):
-        # Beside these words every other kind is another measurement; of the missing nobody knows.
+        # If gene expression is named, other kinds are not genes; missing kinds are kept.
         genes = {"", *_EXPRESSION, *_GENE}
         return {kind for kind in kinds if plain[kind] not in genes}
     return other or ({*()} if any(plain[kind] in _GENE for kind in kinds) else None)
@@ -302,7 +302,7 @@ def _bare(kind: str) -> str:
 
 
 def _leave_out_names(genes: npt.NDArray[np.bool_], names: Sequence[str]) -> list[str]:
-    """Leave out what is plainly no gene by its name, and return a note on it."""
+    """Leave out features whose names are not genes' names, and return notes."""
     found: dict[NonGene, list[str]] = {}
     for at, kind in non_genes(names).items():
         if kind in _LEFT_OUT and genes[at]:

@@ -1,4 +1,4 @@
-"""HDF5 files: opening one, saying how a dataset is compressed, reading ranges of it."""
+"""Open HDF5 files, name the compression of datasets, and read ranges of them."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +10,7 @@ from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.ranges import RangeReader
 from cellkin.wire.errors import InputFileError, MissingDependencyError
 
-# HDF5's registered filter numbers. Shuffling and checksums compress nothing.
+# HDF5's registered filter numbers. Shuffling and checksums do not compress.
 _GZIP, _SHUFFLE, _CHECKSUM = 1, 2, 3
 _FILTERS = {
     _GZIP: "gzip", 4: "szip", 307: "bzip2", 32000: "lzf", 32001: "blosc", 32004: "lz4",
@@ -21,21 +21,21 @@ _SLOW = ("gzip", "lzf", "szip", "bzip2")
 
 
 def open_hdf5(path: Path, stack: ExitStack) -> h5py.File:
-    """Open a file for reading until the stack ends."""
-    # No reader asks for a chunk twice (see `RangeReader`), and HDF5's cache of chunks would copy
-    # every value of an uncompressed file once more.
+    """Open a file for reading until the stack closes."""
+    # No reader asks for a chunk twice (see `RangeReader`), and HDF5's chunk cache would copy every
+    # value of an uncompressed file again.
     return stack.enter_context(h5py.File(path, "r", rdcc_nbytes=0))
 
 
 def compression(dataset: h5py.Dataset) -> str:
-    """Return the name of a dataset's compression, ``uncompressed`` if it has none."""
+    """Return the name of a dataset's compression, or ``uncompressed``."""
     packing = [code for code in _filters(dataset) if code not in _NOT_COMPRESSING]
     names = [_FILTERS.get(code, f"HDF5 filter {code}") for code in packing]
     return " and ".join(names) or "uncompressed"
 
 
 def is_slow(dataset: h5py.Dataset) -> bool:
-    """Tell whether decompression caps the reader at a few thousand cells a second."""
+    """Return whether decompression limits the reader to a few thousand cells a second."""
     return compression(dataset) in _SLOW
 
 
@@ -43,20 +43,19 @@ def hdf5_ranges(dataset: h5py.Dataset, axis: int = 0) -> RangeReader:
     """Return a reader of ranges of a dataset along one axis."""
     require_filters(dataset)
     packed = compression(dataset) != "uncompressed"
-    # Along the first axis a part of a chunk is one stretch of the file, along others many.
+    # Along the first axis part of a chunk is contiguous in the file, along others it is not.
     return RangeReader(dataset, axis, whole_chunks=packed or axis > 0)
 
 
 def require_filters(node: h5py.Dataset | h5py.Group) -> None:
-    """Load what unpacks a dataset, or all datasets of a group.
+    """Load the filters that decompress a dataset, or all datasets of a group.
 
     Raises
     ------
     MissingDependencyError
-        If one is packed by a filter that HDF5 lacks, and hdf5plugin, which has it, is not
-        installed.
+        If HDF5 lacks a filter and hdf5plugin is not installed.
     InputFileError
-        If hdf5plugin lacks it too.
+        If hdf5plugin lacks the filter too.
     """
     datasets: list[h5py.Dataset] = []
 
@@ -94,7 +93,7 @@ def _filters(dataset: h5py.Dataset) -> list[int]:
 
 
 def require_no_choice(path: Path, what: str, how: ReadOptions) -> None:
-    """Refuse a layer, raw or a modality where the format has none.
+    """Refuse a layer, raw or a modality for formats that have none.
 
     Raises
     ------
@@ -108,7 +107,7 @@ def require_no_choice(path: Path, what: str, how: ReadOptions) -> None:
 
 
 def require_no_modality(path: Path, what: str, how: ReadOptions) -> None:
-    """Refuse a modality where the format has none.
+    """Refuse a modality for formats that have none.
 
     Raises
     ------
@@ -122,7 +121,7 @@ def require_no_modality(path: Path, what: str, how: ReadOptions) -> None:
 
 
 def text_dataset(group: Any, *names: str) -> Any:
-    """Return the first dataset of a group that exists, whole.
+    """Return the values of the first of these datasets that a group has.
 
     Raises
     ------

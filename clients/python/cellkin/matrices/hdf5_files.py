@@ -1,4 +1,4 @@
-"""HDF5 files that are written: a disk that is full ends in an error and not in a crash."""
+"""Write HDF5 files so that a full disk raises an error instead of crashing."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ import h5py
 
 @contextmanager
 def hdf5_file(path: Path, mode: str) -> Iterator[h5py.File]:
-    """Open a file to write it; where the block fails it is closed as it is, and no more written.
+    """Open a file for writing; if the block fails, it is closed without further writes.
 
     Parameters
     ----------
@@ -34,10 +34,10 @@ def hdf5_file(path: Path, mode: str) -> Iterator[h5py.File]:
 
 
 def _open(path: Path, mode: str) -> h5py.File:
-    """Open a file so that values are written when they are given.
+    """Open a file without write buffers.
 
-    What HDF5 holds back of an array it writes when Python forgets the array, where a failure is
-    printed and goes on.
+    Otherwise HDF5 writes buffered values when Python frees the dataset, where an error is only
+    printed.
     """
     access = h5py.h5p.create(h5py.h5p.FILE_ACCESS)
     access.set_fclose_degree(h5py.h5f.CLOSE_STRONG)
@@ -51,7 +51,7 @@ def _open(path: Path, mode: str) -> h5py.File:
 
 
 def _reserve(file: h5py.File) -> None:
-    """Take the room for what is still in memory: HDF5 is beyond help where its flush fails."""
+    """Reserve disk space for data still in memory: HDF5 cannot recover from a failed flush."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(file.id.get_vfd_handle(), 0, file.id.get_filesize())
@@ -61,18 +61,18 @@ def _reserve(file: h5py.File) -> None:
 
 
 def _divert(file: h5py.File) -> None:
-    """Let what HDF5 has yet to write go nowhere.
+    """Discard what HDF5 has yet to write.
 
-    It cannot close a file that it cannot write: it tries again when the process ends, and crashes.
+    HDF5 cannot close a file that it cannot write: it retries at process exit and crashes.
     """
     nowhere = _scratch()
-    # The number by which HDF5 writes; what it means is changed beneath.
+    # Redirect the file descriptor that HDF5 writes to.
     os.dup2(nowhere, file.id.get_vfd_handle())
     os.close(nowhere)
 
 
 def _scratch() -> int:
-    """Return a file that takes what is written, at any offset, and is gone when it is closed."""
+    """Return the descriptor of an anonymous file, freed when it is closed."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("cellkin")
     with tempfile.TemporaryFile() as file:

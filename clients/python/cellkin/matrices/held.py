@@ -1,4 +1,4 @@
-"""AnnData that a program holds, in memory or backed by a file, read as files of cells are."""
+"""Read AnnData objects, in memory or backed, with the interface of files."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,25 +16,25 @@ from cellkin.matrices.trees import hdf5_tree
 from cellkin.wire.errors import InvalidArgumentError
 
 _HELD = Path("AnnData")
-"""What errors call it in place of a file."""
+"""The name in errors, in place of a file."""
 
 
 def held_cells(adata: Any, how: ReadOptions = X) -> CellFile:
-    """Read an AnnData object in blocks; of a backed one no more than a block is in memory.
+    """Read an AnnData object in blocks; a backed one is never loaded whole.
 
     Parameters
     ----------
     adata
-        (n_cells, n_genes) AnnData; a view of a backed one is read whole.
+        (n_cells, n_genes) AnnData; a view of a backed object is loaded whole.
     how
-        Which matrix is read, and as what.
+        The matrix to read, and its gene names and units.
 
     Raises
     ------
     InvalidArgumentError
-        If there is no such matrix, or its values are no expression.
+        If there is no such matrix, or its values cannot be used; see `open_cells`.
     InputFileError
-        If the file behind it is damaged, or no column is a gene.
+        If the backing file is damaged, or no column is a gene.
     NotFoundError
         If there is no such column of gene names.
     """
@@ -49,7 +49,7 @@ def held_cells(adata: Any, how: ReadOptions = X) -> CellFile:
 
 
 def instead_of(cells: Any) -> str:
-    """Say which part to give instead of an object of several, such as MuData; '' of others."""
+    """Return advice for an object with several parts, such as MuData; '' for others."""
     for held, call in (("mod", "mdata"), ("tables", "sdata.tables")):
         parts = getattr(cells, held, None)
         if isinstance(parts, Mapping) and parts:
@@ -63,10 +63,10 @@ def instead_of(cells: Any) -> str:
 def _matrix(adata: Any, how: ReadOptions) -> Matrix:
     if adata.isbacked and not adata.is_view:
         path = Path(adata.filename)
-        # AnnData closes it when one of its views is read into memory.
+        # AnnData closes the file when a view is read into memory.
         if not adata.file.is_open:
             adata.file.open()
-        root = adata.file._file  # the file is open already, maybe for writing
+        root = adata.file._file  # already open, possibly for writing
         return hdf5_tree(path, root).opened(how).matrix
     elsewhere = _elsewhere(adata, how)
     x = _values(adata, how, elsewhere)
@@ -99,7 +99,7 @@ def _values(adata: Any, how: ReadOptions, elsewhere: Sequence[str]) -> Any:
 
 
 def _elsewhere(adata: Any, how: ReadOptions) -> list[str]:
-    # From AnnData 0.13 on, X is among the layers, as the one that is called None.
+    # From AnnData 0.13 on, X is a layer named None.
     layers = sorted(str(name) for name in adata.layers if name is not None)
     found = [f"layer={name!r}" for name in layers if name != how.layer]
     return found + (["raw"] if adata.raw is not None and not how.raw else [])

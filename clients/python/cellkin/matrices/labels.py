@@ -1,4 +1,4 @@
-"""Labels of cells as they are meant: which words say that there is none, and spaces around them."""
+"""Read labels: words that mean a missing label, and surrounding spaces."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cellkin.wire.features import NonGene, non_gene
 
-# Beside the words for a value that is not there: what is written of a cell that has no type.
+# In addition to the words for missing values: words for a cell without a type.
 _NO_TYPE = frozenset(
     [
         *("unknown", "unassigned", "unlabeled", "unlabelled", "unannotated", "unclassified"),
@@ -23,9 +23,9 @@ class Labels:
     Parameters
     ----------
     values
-        One string a cell, None where a cell has none.
+        One string per cell, None if missing.
     notes
-        Sentences for the user on what was taken as missing, and on spaces.
+        Sentences for the user on labels taken as missing, and on spaces.
     """
 
     values: list[str | None]
@@ -33,7 +33,7 @@ class Labels:
 
 
 def is_missing(label: str) -> bool:
-    """Tell whether a label says that there is none, in any case of letters.
+    """Return whether a label means a missing label, in any case.
 
     These are the empty label, ``nan``, ``NA``, ``None``, ``null`` and the like, ``unknown``,
     ``unassigned``, ``unclassified`` and the like.
@@ -44,19 +44,19 @@ def is_missing(label: str) -> bool:
 
 
 def read_labels(levels: Sequence[Sequence[str | None]], *, literal: bool = False) -> Labels:
-    """Join the levels of labels to paths.
+    """Join levels of labels to paths.
 
     Parameters
     ----------
     levels
-        One sequence a level, from class to subtype: one string a cell, None where it is missing.
+        One sequence per level, from class to subtype: one string per cell, None if missing.
     literal
-        Whether words such as ``unknown`` are labels, and spaces around a label belong to it.
+        Whether to keep words such as ``unknown``, and spaces around labels, as they are.
 
     Returns
     -------
     Labels
-        Paths such as ``neuron/RGC``; None where a level is missing.
+        Paths such as ``neuron/RGC``; None if a level is missing.
     """
     if literal:
         paths = zip(*levels, strict=True)

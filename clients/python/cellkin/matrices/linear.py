@@ -1,4 +1,4 @@
-"""Blocks of cells as linear expression, each cell by its own units."""
+"""Convert blocks of cells to linear expression, each cell by its own units."""
 
 from dataclasses import replace
 
@@ -17,8 +17,8 @@ from cellkin.matrices.units import (
 )
 from cellkin.wire.errors import InvalidArgumentError
 
-# Whether the fractions are still on the scale of the sample is looked at in some rows after so many
-# cells; what is cheap is looked at in every row.
+# Every so many cells, some rows with fractions are checked to be on the sample's scale; cheap
+# checks are made on every row.
 _CHECKED_EVERY = 2048
 _CHECKED = 16
 _INSTEAD = (
@@ -27,29 +27,29 @@ _INSTEAD = (
 
 
 class LinearReader:
-    """Turns blocks of a matrix into linear expression.
+    """Convert blocks of a matrix to linear expression.
 
-    Cells of whole numbers are counts and fractions beyond every logarithm are linear, whatever the
-    cells around them are; all others are on the scale of the sample.
+    Cells of whole numbers are counts and cells with values above every logarithm are linear,
+    whatever the other cells are; the rest are on the scale of the sample.
 
     Parameters
     ----------
     finding
-        What a sample of the matrix was found to be.
+        The units of a sample of the matrix.
     where
-        Names the matrix in errors.
+        The matrix's name in errors.
     """
 
     def __init__(self, finding: UnitsFinding, where: str) -> None:
         self._sampled, self._where = finding, where
-        # Of the cells that have fractions; None as long as none was met.
+        # The scale of cells with fractions; None until one is read.
         self._scale: Scale | None = None if finding.whole else finding.scale
         self._unchecked = _CHECKED_EVERY
         self._met: dict[int, tuple[int, int]] = {}
 
     @property
     def finding(self) -> UnitsFinding:
-        """What the matrix is, by all cells that were read so far."""
+        """Units of the matrix, by all cells read so far."""
         n_linear, n_logs = (sum(n) for n in zip((0, 0), *self._met.values(), strict=True))
         if not (n_linear and n_logs and self._scale):
             return self._sampled
@@ -68,18 +68,18 @@ class LinearReader:
         cells
             (n_cells, n_genes) CSR float32, as `Matrix.rows` returns it.
         first
-            The place of its first cell in the matrix.
+            Index of its first cell in the matrix.
 
         Returns
         -------
         csr_matrix
-            (n_cells, n_genes) CSR float32; where all cells are linear, the block itself.
+            (n_cells, n_genes) CSR float32; the block itself if all its cells are linear.
 
         Raises
         ------
         InvalidArgumentError
-            If cells have fractions of another scale than those that were sampled, or of one that
-            cannot be told; or if values cannot be what the user said they are.
+            If cells have fractions on another scale than the sample or on an unclear one, or if
+            values contradict the units given by the user.
         """
         if not cells.nnz:
             return cells
@@ -103,7 +103,7 @@ class LinearReader:
         return mixed
 
     def _check(self, cells: sp.csr_matrix, first: int) -> None:
-        """Refuse fractions of another scale than the sample's, as far as some rows show it."""
+        """Check some rows, and refuse fractions on another scale than the sample's."""
         self._unchecked += cells.shape[0]
         due = self._unchecked >= _CHECKED_EVERY and self._sampled.sure
         if not due and self._scale is not None:
@@ -117,7 +117,7 @@ class LinearReader:
             return
         self._unchecked = 0
         low = odd[largest_of_rows(cells[odd]) <= LOG1P.largest]
-        # Among linear cells a few logarithms would be lost.
+        # Evidence from a few logarithmic cells would be lost among linear ones.
         rows = low if self._scale is not LINEAR or 0 < len(low) < len(odd) / 2 else odd
         if not len(rows):
             return
@@ -132,7 +132,7 @@ class LinearReader:
 
 
 def _first_scale(evidence: Evidence, where: str) -> Scale:
-    """Tell the scale of the first fractions after a sample of whole numbers."""
+    """Find the scale of the first fractions after a sample of whole numbers."""
     require_one_scale(evidence, where)
     found = evidence.by_multiples or evidence.by_totals
     if found is None and evidence.largest > LOG2.largest:

@@ -44,12 +44,12 @@ def open_loom(path: Path, file: h5py.File, how: ReadOptions) -> Opened:
 
 
 def is_loom(file: h5py.File) -> bool:
-    """Tell whether an HDF5 file is a loom file."""
+    """Return whether an HDF5 file is a loom file."""
     return isinstance(file.get("matrix"), h5py.Dataset) and "row_attrs" in file
 
 
 def _gene_attributes(attributes: h5py.Group) -> tuple[str, ...]:
-    """Return where gene names may be: ids first, where they are Ensembl's."""
+    """Return the attributes that may hold gene names: Ensembl ids first, if there are any."""
     for name in _GENE_IDS:
         if name in attributes and len(attributes[name]):
             first = texts(attributes[name][:100])

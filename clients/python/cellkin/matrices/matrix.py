@@ -1,4 +1,4 @@
-"""The matrix of a file: its rows in blocks, whatever the format."""
+"""The matrix of a file, read in blocks of rows, for all formats."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -13,7 +13,7 @@ import scipy.sparse as sp
 from cellkin.matrices.units import check_values
 from cellkin.wire.errors import CellkinError, InputFileError, InvalidArgumentError
 
-# Of a block, unless asked otherwise: some 3 MB of values and columns, within a gRPC message.
+# Default limits of a block: about 3 MB of values and columns, to fit a gRPC message.
 MAX_VALUES = 400_000
 MAX_CELLS = 1024
 # Entries of a dense block: 64 MiB of float32.
@@ -23,7 +23,7 @@ _N_SAMPLED = 64
 
 @dataclass(frozen=True)
 class Storage:
-    """How a matrix is kept.
+    """Storage of a matrix.
 
     Parameters
     ----------
@@ -32,11 +32,11 @@ class Storage:
     format
         The format and its compression, such as ``h5ad, gzip``.
     slow
-        Whether a decompressor or text caps the reader at a few thousand cells a second.
+        Whether decompression or text limits the reader to a few thousand cells a second.
     in_memory
-        Whether opening it loaded the matrix whole, for the format allows nothing else.
+        Whether the matrix was loaded whole, because the format requires it.
     elsewhere
-        Where else in the file a matrix is, as options that choose it, such as ``--layer counts``.
+        Options that select other matrices of the file, such as ``--layer counts``.
     notes
         Sentences for the user.
     """
@@ -50,21 +50,21 @@ class Storage:
 
 
 class Matrix(ABC):
-    """Cells by genes on disk, read by ranges of cells; it serves one thread.
+    """Cells by genes on disk, read by ranges of cells; not thread-safe.
 
     Parameters
     ----------
     storage
-        How it is kept.
+        Path, format and notes.
     n_cells, n_stored
         Rows and columns on disk.
 
     Attributes
     ----------
     n_columns
-        Columns that are read.
+        Number of columns that are read.
     kept
-        (n_columns,) their places among those stored, ascending; None where all are read.
+        (n_columns,) int64, their stored indices, ascending; None if all are read.
     """
 
     def __init__(self, storage: Storage, n_cells: int, n_stored: int) -> None:
@@ -75,12 +75,12 @@ class Matrix(ABC):
         self.kept: npt.NDArray[np.int64] | None = None
 
     def keep(self, columns: npt.NDArray[np.int64]) -> None:
-        """Read these columns alone from now on.
+        """Read only these columns from now on.
 
         Parameters
         ----------
         columns
-            (n_columns,) int64 their places among those stored, ascending, none twice.
+            (n_columns,) int64, their stored indices, ascending and distinct.
         """
         self.kept = columns
         self.n_columns = len(columns)
@@ -97,12 +97,12 @@ class Matrix(ABC):
 
     @property
     def slow(self) -> bool:
-        """Whether a decompressor or text caps the reader at a few thousand cells a second."""
+        """Whether decompression or text limits the reader to a few thousand cells a second."""
         return self.storage.slow
 
     @property
     def in_memory(self) -> bool:
-        """Whether opening it loaded the matrix whole, for the format allows nothing else."""
+        """Whether the matrix was loaded whole, because the format requires it."""
         return self.storage.in_memory
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
@@ -116,8 +116,8 @@ class Matrix(ABC):
         Returns
         -------
         csr_matrix
-            (stop - start, n_columns) float32 in the file's units; columns ascending in each row,
-            none twice, no zeros; the arrays are the caller's own.
+            (stop - start, n_columns) float32 in the file's units; columns of a row ascending and
+            distinct, no stored zeros; the arrays are not shared.
 
         Raises
         ------
@@ -150,16 +150,16 @@ class Matrix(ABC):
         max_values: int = MAX_VALUES,
         max_cells: int = MAX_CELLS,
     ) -> Iterator[sp.csr_matrix]:
-        """Yield a range of cells in order and in blocks, each as `rows` returns it.
+        """Yield a range of cells in order, in blocks as `rows` returns them.
 
         Parameters
         ----------
         start, stop
             The range; all cells if not given.
         max_values
-            Values of a block, unless one cell has more. Of a dense matrix it is an estimate.
+            Most values of a block, unless one cell has more; approximate for dense matrices.
         max_cells
-            Cells of a block.
+            Most cells of a block.
 
         Raises
         ------
@@ -174,11 +174,11 @@ class Matrix(ABC):
 
     @abstractmethod
     def _read(self, start: int, stop: int) -> sp.csr_matrix:
-        """Return rows as they are stored, float32, with every stored column."""
+        """Return rows as stored, float32, with all columns."""
 
     @abstractmethod
     def _block_stop(self, start: int, stop: int, max_values: int) -> int:
-        """Return where a block of so many values ends: after ``start``, not after ``stop``."""
+        """Return the end of a block of `max_values` values, in ``(start, stop]``."""
 
     def _tidied(self, block: sp.csr_matrix) -> sp.csr_matrix:
         if not block.nnz:
@@ -195,16 +195,16 @@ class Matrix(ABC):
 
 
 class CompressedMatrix(Matrix):
-    """Compressed sparse rows: CSR, or what 10x calls CSC of genes by cells.
+    """Compressed sparse rows: CSR, or 10x's CSC of genes by cells.
 
     Parameters
     ----------
     storage, n_stored
         As for `Matrix`.
     indptr
-        (n_cells + 1,) where each cell's values start.
+        (n_cells + 1,) integers, the offset of each cell's values.
     indices, data
-        Readers of the columns and the values: anything with ``read(start, stop)`` and ``n``.
+        Readers of column indices and values, with ``read(start, stop)`` and ``n``.
     """
 
     def __init__(
@@ -237,11 +237,11 @@ class CompressedMatrix(Matrix):
                 "there are; the file is damaged"
             )
         block = sp.csr_matrix((stop - start, self.n_stored), dtype=np.float32)
-        # Set, not passed: the constructor would check and convert them once more.
+        # Set, not passed: the constructor would check and convert them again.
         block.indptr = bounds.astype(np.int32)
         block.indices = indices.astype(np.int32, copy=False)
         block.data = self._data.read(first, last).astype(np.float32, copy=False)
-        # What scipy would find out once more, value by value.
+        # Otherwise scipy would check every value again.
         block.has_canonical_format = ascending
         return block
 
@@ -251,7 +251,7 @@ class CompressedMatrix(Matrix):
 
 
 class DenseMatrix(Matrix):
-    """Every entry stored, cells by genes or genes by cells.
+    """A dense matrix, cells by genes or genes by cells.
 
     Parameters
     ----------
@@ -260,7 +260,7 @@ class DenseMatrix(Matrix):
     entries
         Reader of ranges of cells.
     transposed
-        Whether it reads genes by cells.
+        Whether the reader returns genes by cells.
     """
 
     def __init__(
@@ -289,10 +289,10 @@ class DenseMatrix(Matrix):
 
 
 def _ascends(indices: npt.NDArray[np.integer], bounds: npt.NDArray[np.int64]) -> bool:
-    """Tell whether the columns of every row ascend, none twice."""
+    """Return whether the columns of each row ascend and are distinct."""
     falls = indices[1:] <= indices[:-1]
     starts = bounds[1:-1]
-    # From the last column of a row to the first of the next they may fall.
+    # Columns may descend from the end of a row to the start of the next.
     falls[starts[(starts > 0) & (starts < len(indices))] - 1] = False
     return not falls.any()
 
@@ -300,7 +300,7 @@ def _ascends(indices: npt.NDArray[np.integer], bounds: npt.NDArray[np.int64]) ->
 def _within(
     indices: npt.NDArray[np.integer], bounds: npt.NDArray[np.int64], n: int, *, ascending: bool
 ) -> bool:
-    """Tell whether all columns are of the n there are; of ascending ones the ends say it."""
+    """Return whether all columns are in [0, n); if ascending, only row ends are checked."""
     filled = bounds[1:] > bounds[:-1]
     looked_at = (
         np.concatenate([indices[bounds[:-1][filled]], indices[bounds[1:][filled] - 1]])
@@ -311,7 +311,7 @@ def _within(
 
 
 def _sparse(entries: npt.NDArray[Any]) -> sp.csr_matrix:
-    """Return the entries that are not zero; scipy's own constructor takes three times as long."""
+    """Return the nonzero entries; scipy's own constructor takes three times as long."""
     present = entries != 0
     flat = np.flatnonzero(present)
     n_columns = entries.shape[1]

@@ -1,4 +1,4 @@
-"""Files of several modalities, MuData and SpatialData: which of their tables is read."""
+"""Select the modality to read in MuData and SpatialData files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,14 +7,14 @@ from typing import Any
 from cellkin.matrices.features import is_no_expression
 from cellkin.wire.errors import InputFileError
 
-# Groups that hold one AnnData each: of MuData, of SpatialData.
+# Groups of AnnData: in MuData, in SpatialData.
 _CONTAINERS = ("mod", "tables")
-# What expression is called by those who write such files; the case does not matter.
+# Usual names of the gene expression modality, in any case.
 _EXPRESSION = ("rna", "gex", "gene expression", "gene_expression", "geneexpression")
 
 
 def modalities(root: Any) -> dict[str, str]:
-    """Return where each modality of a file is, by name; none where the file is AnnData itself.
+    """Return the group of each modality by name; empty if the file has none.
 
     Parameters
     ----------
@@ -25,21 +25,21 @@ def modalities(root: Any) -> dict[str, str]:
 
 
 def modality_path(path: Path, root: Any, wanted: str | None) -> str:
-    """Return where the AnnData that is to be read is within a file, '' for the file itself.
+    """Return the group of the modality to read, '' for the root if there are none.
 
     Parameters
     ----------
     path
-        Names the file in errors.
+        The file's name in errors.
     root
         An ``h5py.File`` or ``zarr.Group``.
     wanted
-        The modality that was asked for; None for that of gene expression.
+        The modality asked for; None for gene expression.
 
     Raises
     ------
     InputFileError
-        If the file has no such modality, or none was asked for and several may be meant.
+        If there is no such modality, or none was asked for and it is unclear which to read.
     """
     found = modalities(root)
     if not found:
@@ -74,7 +74,7 @@ def _found(root: Any) -> Iterator[tuple[str, str]]:
         held = root.get(container)
         if held is None or hasattr(held, "dtype"):
             continue
-        # zarr lists a folder in the order of the file system.
+        # zarr lists a folder in file system order.
         for name in sorted(held):
             if "obs" in held[name] and "var" in held[name]:
                 yield name, f"{container}/{name}"

@@ -1,4 +1,4 @@
-"""Folders with a matrix as Matrix Market text: of Cell Ranger, STARsolo, kallisto, Parse, GEO."""
+"""Matrix Market folders, as of Cell Ranger, STARsolo, kallisto, Parse and GEO."""
 
 import csv
 import re
@@ -21,7 +21,7 @@ from cellkin.matrices.text import text_lines
 from cellkin.wire.errors import InputFileError
 
 _PLAIN = "matrix"
-# The word of a matrix's name in whose place the names of its lists have theirs.
+# The word in a matrix's name that is replaced in the names of its lists.
 _WORD = re.compile(r"count_matrix|cells_x_genes|matrix|counts|dge", re.IGNORECASE)
 _FEATURES = ("features", "genes", "all_genes", "gene_names")
 _BARCODES = ("barcodes", "cells", "cell_metadata", "cell_names")
@@ -34,25 +34,25 @@ _HEADERS = frozenset(
         *("barcode", "barcodes", "cell", "cell_id", "cells", "bc_wells", "index", "x"),
     ]
 )
-# Of a square matrix the sizes do not say which side is which.
+# Decides for a square matrix, where the sizes of the lists do not.
 _CELLS_FIRST = ("cells_x_genes", "cell_metadata")
 
 
 @dataclass(frozen=True)
 class _Lists:
-    """The lists that name the sides of a matrix."""
+    """The lists of features and cells of a matrix."""
 
     features: Path
     barcodes: Path
 
 
 def is_mtx(path: Path) -> bool:
-    """Tell whether a file is a matrix in Matrix Market text by its name, packed or not."""
+    """Return whether a file is a Matrix Market file, gzipped or not, by its name."""
     return path.name.lower().endswith((".mtx", ".mtx.gz"))
 
 
 def is_mtx_folder(path: Path) -> bool:
-    """Tell whether a folder has such a matrix."""
+    """Return whether a folder has a Matrix Market file."""
     return any(map(is_mtx, path.iterdir()))
 
 
@@ -62,14 +62,14 @@ def open_mtx(path: Path, how: ReadOptions) -> Opened:
     Parameters
     ----------
     path
-        A folder with one matrix, or the matrix itself, with its lists beside it.
+        A folder with one matrix, or the matrix file, with its lists in the same folder.
     how
-        A layer or raw cannot be asked for.
+        Must not ask for a layer, raw or a modality.
 
     Raises
     ------
     InputFileError
-        If the folder has several matrices, lists are missing, or they are of other sizes.
+        If the folder has several matrices, lists are missing, or their sizes do not fit.
     """
     require_no_choice(path, "a 10x folder", how)
     matrix = _matrix_of(path) if path.is_dir() else path
@@ -104,12 +104,12 @@ def _var(features: Sequence[Sequence[str]], path: Path) -> Table:
 
 
 def _matrix_of(folder: Path) -> Path:
-    """Return the matrix of a folder: the one of the usual name, or the only one with lists."""
+    """Return the matrix of a folder: ``matrix.mtx``, or the only one that has lists."""
     for packed in _PACKED:
         if (plain := folder / f"{_PLAIN}.mtx{packed}").is_file():
             return plain
     found = sorted(filter(is_mtx, folder.iterdir()))
-    # Packed and not packed it is one matrix.
+    # A matrix may be there both gzipped and not.
     found = list({_stem(path): path for path in found}.values())
     listed = [path for path in found if _find(path, _FEATURES) and _find(path, _BARCODES)]
     if len(listed) == 1 or len(found) == 1:
@@ -141,7 +141,7 @@ def _find(matrix: Path, words: Sequence[str]) -> Path | None:
 
 
 def _candidates(matrix: Path, words: Sequence[str]) -> Iterator[str]:
-    """Yield what a list of one side of a matrix may be called, without ``.gz``."""
+    """Yield the possible names of a list of features or cells, without ``.gz``."""
     stem = _stem(matrix)
     places = list(_WORD.finditer(stem))
     for ending in _ENDINGS:
@@ -151,7 +151,7 @@ def _candidates(matrix: Path, words: Sequence[str]) -> Iterator[str]:
                 yield f"{stem[:start]}{word}{stem[stop:]}{ending}"
             yield f"{stem}.{word}{ending}"
             yield f"{stem}_{word}{ending}"
-    # The Single Cell Expression Atlas.
+    # As in the Single Cell Expression Atlas.
     yield f"{stem}.mtx_{'rows' if words is _FEATURES else 'cols'}"
 
 
@@ -169,7 +169,7 @@ def _rows(path: Path, shape: tuple[int, int]) -> list[list[str]]:
     if _is_csv(path):
         rows = list(csv.reader(lines))
     else:
-        # R quotes text unless told not to.
+        # R quotes text by default.
         rows = [[_unquoted(field) for field in line.split("\t")] for line in lines]
     while rows and not any(rows[-1]):
         rows.pop()
@@ -190,7 +190,7 @@ def _cells_first(
     shape: tuple[int, int],
     listed: tuple[int, int],
 ) -> bool:
-    """Tell whether the rows are cells, by the sizes of the lists."""
+    """Return whether the rows are cells, by the sizes of the lists."""
     as_usual, turned = shape == listed, shape == listed[::-1]
     if as_usual and turned:
         names = matrix.name + lists.barcodes.name

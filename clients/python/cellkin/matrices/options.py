@@ -1,4 +1,4 @@
-"""What of a file is read, and as what."""
+"""Options for reading a file: the matrix, its gene names and its units."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """Which matrix of a file is read, and what its columns and values are.
+    """The matrix of a file to read, with its gene names and units.
 
     Parameters
     ----------
@@ -15,12 +15,11 @@ class ReadOptions:
     raw
         Whether to read ``.raw`` instead of X, with its genes.
     modality
-        The modality to read of a file that has several, such as ``rna``; None for the one that has
-        gene expression.
+        The modality to read in a file with several, such as ``rna``; None for gene expression.
     gene_column
-        The column of ``var`` that has the gene names; None for the names of ``var``.
+        The column of ``var`` with the gene names; None for its index.
     units
-        What the values are: ``counts``, ``cp10k``, ``log1p`` or ``log2``; None infers it.
+        Units of the values: ``counts``, ``cp10k``, ``log1p`` or ``log2``; None infers them.
     """
 
     layer: str | None = None
@@ -31,9 +30,9 @@ class ReadOptions:
 
     @classmethod
     def pop(cls, values: dict[str, Any]) -> "ReadOptions":
-        """Take these options out of a command's values."""
+        """Remove these options from a command's values and return them."""
         return cls(**{field.name: values.pop(field.name) for field in fields(cls)})
 
 
 X = ReadOptions()
-"""The matrix X, whatever it has."""
+"""Read X, with inferred units."""

@@ -1,4 +1,4 @@
-"""HDF5 files that are packed whole by gzip, such as ``cells.h5ad.gz``: unpacked for the while."""
+"""Gzipped HDF5 files, such as ``cells.h5ad.gz``: decompressed to a temporary file."""
 
 import gzip
 import shutil
@@ -12,32 +12,32 @@ from cellkin.wire.errors import ResourceExhaustedError
 
 _GZIP_SIGNATURE = b"\x1f\x8b"
 _HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-# HDF5 may begin after what another program keeps for itself; MuData keeps 512 bytes.
+# HDF5 may begin after a user block; that of MuData has 512 bytes.
 _HDF5_STARTS = (0, 512, 1024, 2048)
 _PART = 16 * 2**20
-# What is left free of a disk, for others write to it too.
+# Bytes left free on the disk for other programs.
 _LEFT_FREE = 256 * 2**20
 
 
 def unpacked_hdf5(path: Path, stack: ExitStack) -> Path | None:
-    """Return the HDF5 file that a path stands for.
+    """Return the HDF5 file of a path, decompressed if necessary.
 
     Parameters
     ----------
     path
         Any file.
     stack
-        Removes what was unpacked when it ends.
+        Removes the temporary file when it closes.
 
     Returns
     -------
     Path or None
-        The file itself if it is HDF5; a temporary file if it is HDF5 packed by gzip; else None.
+        The file itself if it is HDF5, a temporary file if it is gzipped HDF5, else None.
 
     Raises
     ------
     ResourceExhaustedError
-        If there is no room to unpack it.
+        If the disk has no space to decompress it.
     """
     if h5py.is_hdf5(path):
         return path
@@ -49,7 +49,7 @@ def unpacked_hdf5(path: Path, stack: ExitStack) -> Path | None:
 
 
 def is_packed_hdf5(path: Path) -> bool:
-    """Tell whether a file is HDF5 packed by gzip."""
+    """Return whether a file is gzipped HDF5."""
     with path.open("rb") as file:
         if file.read(len(_GZIP_SIGNATURE)) != _GZIP_SIGNATURE:
             return False
@@ -60,12 +60,12 @@ def is_packed_hdf5(path: Path) -> bool:
 
 
 def unpack(path: Path, target: Path) -> None:
-    """Unpack a file to another.
+    """Decompress a file to another.
 
     Raises
     ------
     ResourceExhaustedError
-        If the disk would be full.
+        If less than 256 MiB would be left free on the disk.
     """
     with gzip.open(path) as packed, target.open("wb") as file:
         while part := packed.read(_PART):

@@ -1,4 +1,4 @@
-"""Ranges of an array on disk, reading no chunk twice in a row."""
+"""Read ranges of an array on disk without decoding a chunk twice."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,16 +6,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-# A wider window than this is not held: the array is then read range by range, however slowly.
+# Larger chunks are not cached: each range is then read on its own, however slowly.
 _MAX_HELD_BYTES = 256 * 2**20
 
 
 class RangeReader:
     """Read ranges along one axis of an HDF5 or zarr array.
 
-    A compressed chunk can only be decoded whole, and the ranges that are asked for rarely end where
-    a chunk does. The reader therefore reads up to the end of the last chunk and holds what is left
-    of it for the next range. It serves one thread.
+    A compressed chunk can only be decoded whole, and the ranges asked for rarely end at a chunk
+    boundary. The reader therefore reads up to the end of the last chunk and caches this chunk for
+    the next range. Not thread-safe.
 
     Parameters
     ----------
@@ -24,9 +24,9 @@ class RangeReader:
     axis
         The axis of the ranges; the others are read whole.
     whole_chunks
-        Whether a part of a chunk costs as much as all of it: False where nothing is compressed.
+        Whether part of a chunk costs as much as all of it: False for uncompressed arrays.
     notes
-        Sentences for the user on what was found about the array.
+        Sentences for the user about the array.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class RangeReader:
         self._held: npt.NDArray[Any] | None = None
 
     def read(self, start: int, stop: int) -> npt.NDArray[Any]:
-        """Return ``array[start:stop]`` along the axis, in memory of its own."""
+        """Return ``array[start:stop]`` along the axis, as a copy."""
         if self._step == 1 or start >= stop:
             return self._get(start, stop)
         parts = []
@@ -69,7 +69,7 @@ class RangeReader:
 
 
 def _step(array: Any, axis: int) -> int:
-    """Return the length of a chunk along the axis, or 1 where chunks are none or too wide."""
+    """Return the chunk length along the axis, or 1 if not chunked or the chunks are too large."""
     if array.chunks is None:
         return 1
     across = int(np.prod([n for at, n in enumerate(array.shape) if at != axis], dtype=np.int64))

@@ -1,4 +1,4 @@
-"""Scales of expression: what was done to counts, and how it is undone."""
+"""Scales of expression: transformations of counts, and their inverses."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -14,16 +14,16 @@ _LN2, _LN10 = float(np.log(2)), float(np.log(10))
 
 @dataclass(frozen=True)
 class Scale:
-    """One scale of expression.
+    """A scale of expression.
 
     Parameters
     ----------
     name
-        As it is said to the user, such as ``log1p``.
+        Name in messages, such as ``log1p``.
     undone
-        What undoes it, as it is said to the user, such as ``expm1``.
+        The inverse in messages, such as ``expm1``.
     largest
-        No expression has a larger value on this scale: counts per million end at 1,000,000.
+        The largest possible value on this scale, as counts per million end at 1,000,000.
     """
 
     name: str
@@ -31,7 +31,7 @@ class Scale:
     largest: float
 
     def linear(self, values: Values) -> Values:
-        """Undo it: return the linear expression, in the precision of the values."""
+        """Return the linear expression, in the precision of the values."""
         return values
 
     def slope(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -39,11 +39,11 @@ class Scale:
         return np.ones_like(values)
 
     def linear_cells(self, cells: sp.csr_matrix) -> sp.csr_matrix:
-        """Return the linear expression of cells; of a linear scale the cells themselves."""
+        """Return the linear expression of cells; on the linear scale, the cells themselves."""
         if self is LINEAR:
             return cells
         linear = sp.csr_matrix(cells.shape, dtype=np.float32)
-        # Set, not passed: the constructor would check them once more.
+        # Set, not passed: the constructor would check them again.
         linear.indptr, linear.indices = cells.indptr, cells.indices
         linear.data = self.linear(cells.data).astype(np.float32, copy=False)
         linear.has_canonical_format = cells.has_canonical_format
@@ -52,12 +52,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class _Logarithm(Scale):
-    """``log(1 + x)``; ``factor`` times it is the natural one."""
+    """``log(1 + x)``; `factor` converts it to the natural logarithm."""
 
     factor: float = 1.0
 
     def linear(self, values: Values) -> Values:
-        # The very operation that a server does to log1p: the answers are equal to the last bit.
+        # The same operation as the server's for log1p, so that results are equal to the bit.
         return np.expm1(values if self.factor == 1 else values * values.dtype.type(self.factor))
 
     def slope(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -82,7 +82,7 @@ class _LogTwice(Scale):
         return np.exp(np.expm1(values) + values)
 
 
-# The largest logarithms are those of a cell whose million of counts are of one gene, and a little.
+# Just above the logarithm of a cell whose million counts are all of one gene.
 LINEAR = Scale("linear", "", np.inf)
 LOG1P = _Logarithm("log1p", "expm1", 15.0)
 LOG2 = _Logarithm("log2(x + 1)", "2^x - 1", 21.0, _LN2)
@@ -91,7 +91,7 @@ SQUARE_ROOT = _SquareRoot("square root", "x^2", np.inf)
 LOG_TWICE = _LogTwice("log1p, twice,", "expm1, twice,", 2.8)
 
 SCALES = (LINEAR, LOG1P, LOG2, LOG10, SQUARE_ROOT, LOG_TWICE)
-"""Every scale that is told from the others, the most usual first."""
+"""All scales that are distinguished, the most usual first."""
 
 BY_HAND = {"counts": LINEAR, "cp10k": LINEAR, "log1p": LOG1P, "log2": LOG2}
-"""The scales of what a user may say that values are."""
+"""The scales of the units that a user may give."""

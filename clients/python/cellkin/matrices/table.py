@@ -1,4 +1,4 @@
-"""Annotation of cells or genes, read column by column when asked."""
+"""Annotation of cells or genes, with columns read lazily."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ import pandas as pd
 
 from cellkin.matrices.matrix import Matrix
 
-# With a genome before it where a file has several: GRCh38_ENSG00000254647.
+# Prefixed by the genome in files of several: GRCh38_ENSG00000254647.
 _ENSEMBL_GENE = re.compile(r"(?:.*_)?ENS[A-Z]*G\d{6,}(?:\.\d+)?")
 
 
@@ -24,13 +24,13 @@ class Table:
     columns
         Names of the columns.
     read_names
-        Reads the names of the rows: one sequence of strings or bytes.
+        Returns the row names: a sequence of strings or bytes.
     read_column
-        Reads a column by its name.
+        Returns a column by its name.
     kept
-        The rows that count, or None for all.
+        (n_kept,) int64, the rows to return; None for all.
     index_name
-        What the file calls the names, or None.
+        The file's name of the index, or None.
     """
 
     columns: list[str]
@@ -40,15 +40,15 @@ class Table:
     index_name: str | None = None
 
     def names(self) -> list[str]:
-        """Return the names of the rows."""
+        """Return the row names."""
         return texts(self._kept(self.read_names()))
 
     def column(self, name: str) -> Any:
-        """Return a column as pandas or numpy has it."""
+        """Return a column as a pandas or numpy array."""
         return self._kept(self.read_column(name))
 
     def frame(self) -> pd.DataFrame:
-        """Return everything."""
+        """Return all columns as a data frame."""
         columns = {name: self.column(name) for name in self.columns}
         return pd.DataFrame(columns, index=self._index())
 
@@ -61,7 +61,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Opened:
-    """An open file: its matrix, and its annotation if asked for."""
+    """An open file: its matrix, and readers of its annotation."""
 
     matrix: Matrix
     read_obs: Callable[[], Table]
@@ -69,7 +69,7 @@ class Opened:
 
 
 def name_table(names: Sequence[str]) -> Table:
-    """Return the annotation of cells or genes that have names alone."""
+    """Return a table of names without columns."""
     return Table([], lambda: names, dict[str, Any]().__getitem__)
 
 
@@ -80,10 +80,10 @@ def texts(values: Any) -> list[str]:
 
 
 def is_ensembl(name: str) -> bool:
-    """Tell whether a name is an Ensembl gene id, with or without a genome before it."""
+    """Return whether a name is an Ensembl gene id, with or without a genome prefix."""
     return _ENSEMBL_GENE.fullmatch(name) is not None
 
 
 def gene_names(ids: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return the Ensembl id of each gene, or its name where its id is of another kind."""
+    """Return the Ensembl id of each gene, or its name if its id is not from Ensembl."""
     return [i if is_ensembl(i) else name for i, name in zip(ids, names, strict=True)]

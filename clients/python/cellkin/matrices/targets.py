@@ -1,4 +1,4 @@
-"""Where results are written: what may be written over, and whole or not at all."""
+"""Write results atomically, without overwriting anything by accident."""
 
 import os
 import secrets
@@ -17,34 +17,35 @@ from cellkin.wire.errors import (
 )
 from cellkin.wire.failures import machine_failure
 
-# Of every common file system.
+# The limit of every common file system.
 _MAX_NAME_BYTES = 255
 _PAUSES_S = (0.02, 0.1, 0.5)
 
 
 def require_target(target: Path, source: Path | None = None, overwrite: bool = False) -> None:
-    """Refuse to write where something would be lost; nothing is made or changed.
+    """Refuse targets where data would be lost; nothing is created or changed.
 
-    A folder that is not there is no reason: it is made when the result is written.
+    Missing parent folders are accepted: `replacing` creates them.
 
     Parameters
     ----------
     target
-        Where the result goes.
+        The path of the result.
     source
-        What the result is made from, which must stay as it is; None for nothing on disk.
+        The input file, which must not be changed; None if there is none on disk.
     overwrite
-        Whether the target may be there already. A folder is replaced only where it is zarr and the
-        target is named ``.zarr``.
+        Whether to replace an existing target. A folder is replaced only if it is zarr and is named
+        ``*.zarr``.
 
     Raises
     ------
     InvalidArgumentError
-        If the target is the source, by whatever name, or within it, or the source within it.
+        If the target is the source (under any name), or one is within the other, or the target
+        is a folder that is not replaced.
     AlreadyExistsError
-        If there is such a file, and it may not be overwritten.
+        If the target exists and may not be overwritten.
     InputFileError
-        If the folder cannot be written to, or the name is too long for any.
+        If the folder is not writable, or the name is too long.
     """
     if len(os.fsencode(target.name)) > _MAX_NAME_BYTES:
         raise InputFileError(f"{target} cannot be written: the name is too long")
@@ -72,31 +73,31 @@ def require_target(target: Path, source: Path | None = None, overwrite: bool = F
 
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
-    """Yield a name to write to; what is written there takes the place of the target at the end.
+    """Yield a temporary path; what is written there replaces the target at the end.
 
-    Every writer has a name of its own, so of two at once the last to end stays, whole. Where the
-    target is a link, what it refers to is replaced.
+    Each writer has its own path, so of two concurrent writers the last to finish wins, with a
+    complete result. If the target is a link, the file it points to is replaced.
 
     Parameters
     ----------
     target
-        A file, or a folder such as zarr; its own folder is made.
+        A file, or a folder such as zarr; its parent folders are created.
 
     Raises
     ------
     InputFileError
-        If it cannot be written; the target is as it was then.
+        If it cannot be written; the target is then unchanged.
     PermissionDeniedError, ResourceExhaustedError
-        If that is for want of permission, or of room on the disk.
+        If the cause is a missing permission or a full disk.
     """
     final = target.resolve()
-    # Not named after the target, for with a longer name than that it might not be possible.
+    # Not derived from the target's name, which would become longer than the limit.
     partial, old = (final.with_name(f".cellkin-{secrets.token_hex(8)}.partial") for _ in range(2))
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         if final.is_dir():
-            # A folder takes the place of nothing but an empty one.
+            # A folder can only replace an empty folder.
             final.rename(old)
         partial.replace(final)
     except (OSError, RuntimeError, MemoryError) as error:
@@ -112,13 +113,13 @@ def replacing(target: Path) -> Iterator[Path]:
 
 
 def stored_bytes(path: Path) -> int:
-    """Return the size of a file, or of all files in a folder."""
+    """Return the size of a file, or the total of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _remove(path: Path) -> None:
-    """Remove a file or a folder, to which threads of zarr may be writing a moment longer."""
+    """Remove a file or folder; retries, as zarr's threads may still be writing to it."""
     for pause_s in _PAUSES_S:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""HDF5 files of Cell Ranger, of versions 2 and 3."""
+"""HDF5 files of Cell Ranger, versions 2 and 3."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,7 +22,7 @@ from cellkin.wire.errors import InputFileError
 
 
 def open_10x_h5(path: Path, file: h5py.File, how: ReadOptions) -> Opened:
-    """Read an open HDF5 file of Cell Ranger."""
+    """Read an open Cell Ranger file."""
     require_no_choice(path, "a 10x file", how)
     group, features = _groups(path, file)
     n_features, n_cells = map(int, group["shape"][:])
@@ -50,17 +50,17 @@ def open_10x_h5(path: Path, file: h5py.File, how: ReadOptions) -> Opened:
 
 
 def is_10x_h5(file: h5py.File) -> bool:
-    """Tell whether an HDF5 file is Cell Ranger's."""
+    """Return whether an HDF5 file is from Cell Ranger."""
     return bool(_v3(file) or _v2(file))
 
 
 def feature_table(columns: Mapping[str, Any]) -> Table:
-    """Return the annotation of features, named by Ensembl id where they have one.
+    """Return the annotation of features, named by Ensembl id if they have one.
 
     Parameters
     ----------
     columns
-        Strings or bytes, among them ``gene_ids`` and ``gene_names``.
+        Columns of strings or bytes, with ``gene_ids`` and ``gene_names``.
     """
     held = {name: np.array(texts(values), dtype=object) for name, values in columns.items()}
 

@@ -1,4 +1,4 @@
-"""Files of text, packed by gzip or not."""
+"""Text files, gzipped or not."""
 
 import gzip
 import io
@@ -9,7 +9,7 @@ _GZIP = b"\x1f\x8b"
 
 
 def text_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a file of UTF-8 without their ends; gzip is told by its first bytes."""
+    """Yield the lines of a UTF-8 file without line ends; gzip is detected by its signature."""
     with path.open("rb") as file:
         packed = file.read(len(_GZIP)) == _GZIP
         file.seek(0)

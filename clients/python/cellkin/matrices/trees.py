@@ -1,4 +1,4 @@
-"""Opening AnnData on disk, in HDF5 or zarr, before it is known what of it is read."""
+"""Open AnnData on disk, in HDF5 or zarr."""
 
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,24 +16,24 @@ _ZARR_ROOTS = ("zarr.json", ".zgroup")
 
 
 def open_tree(path: Path, stack: ExitStack) -> Tree | None:
-    """Open AnnData, or a file of several, until the stack ends.
+    """Open an AnnData file, or one of several modalities, until the stack closes.
 
     Parameters
     ----------
     path
         A file or folder of any kind.
     stack
-        Closes it.
+        Closes the file.
 
     Returns
     -------
     Tree or None
-        None if it is neither HDF5 that holds AnnData nor zarr.
+        None if the file is neither zarr nor HDF5 with AnnData.
 
     Raises
     ------
     MissingDependencyError
-        If it is zarr, and zarr is not installed.
+        If the file is zarr and zarr is not installed.
     """
     if is_zarr(path):
         return open_zarr(path, stack)
@@ -45,7 +45,7 @@ def open_tree(path: Path, stack: ExitStack) -> Tree | None:
 
 
 def open_zarr(path: Path, stack: ExitStack) -> Tree:
-    """Open a zarr folder or archive until the stack ends, without a look at what it holds.
+    """Open a zarr folder or archive until the stack closes, without checking its contents.
 
     Raises
     ------
@@ -62,12 +62,12 @@ def open_zarr(path: Path, stack: ExitStack) -> Tree:
 
 
 def hdf5_tree(path: Path, root: Any, notes: Sequence[str] = ()) -> Tree:
-    """Return an open HDF5 file as a tree.
+    """Return the `Tree` of an open HDF5 file.
 
     Parameters
     ----------
     path
-        Names it in errors.
+        The file's name in errors.
     root
         An ``h5py.File``.
     notes
@@ -79,12 +79,12 @@ def hdf5_tree(path: Path, root: Any, notes: Sequence[str] = ()) -> Tree:
 
 
 def holds_anndata(root: Any) -> bool:
-    """Tell whether an open HDF5 file is AnnData, or has it as a modality."""
+    """Return whether an open HDF5 file is AnnData or has modalities that are."""
     return ("obs" in root and "var" in root) or bool(modalities(root))
 
 
 def is_zarr(path: Path) -> bool:
-    """Tell whether a path is a zarr folder or archive."""
+    """Return whether a path is a zarr folder, or a zip archive."""
     if path.is_dir():
         return any((path / name).is_file() for name in _ZARR_ROOTS)
     with path.open("rb") as file:

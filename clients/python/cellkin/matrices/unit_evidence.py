@@ -1,9 +1,9 @@
-"""What cells say about the scale of their values.
+"""Evidence for the scale (counts, log1p, ...) of expression values.
 
-Two things do not depend on how large values are. Counts are whole numbers, so on the right scale
-the values of a cell are multiples of its smallest: ``expm1(v) / expm1(v_min)`` is near 1, 2, 3, ...
-of logarithms, ``v / v_min`` of scaled counts. And where cells were scaled to one total, their sums
-are equal on the right scale, and on no other.
+Two properties do not depend on how large the values are. Counts are whole numbers, so on the right
+scale the values of a cell are multiples of its smallest: ``expm1(v) / expm1(v_min)`` is near 1, 2,
+3, ... for logarithms, ``v / v_min`` for scaled counts. And if cells were scaled to one total, their
+sums are equal on the right scale only.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,12 @@ from cellkin.matrices.scales import LINEAR, LOG1P, LOG2, SCALES, SQUARE_ROOT, Sc
 
 _LEVELS = 9
 _JUDGED_CELLS = 200
-# Of values computed in single precision, relative to 1 + value, with some room.
+# Error of values computed in single precision, relative to 1 + value, with a margin.
 _SINGLE = 2.5e-7
 _MAX_DECIMALS = 4
 _LOOKED_AT = 20_000
 _EXACTLY = 0.5
-# Values that differ by no more are one value that was computed twice.
+# Values that differ by no more are treated as the same value, computed twice.
 _SAME = 4e-6
 _NEAR, _TOO_VAGUE = 0.04, 0.3
 _AGREEMENT, _CLEARER, _ERRORS = 0.08, 0.05, 5.0
@@ -36,12 +36,12 @@ _FEWEST = 12
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a sample of cells says about each scale.
+    """Evidence for each scale, from a sample of cells.
 
     Parameters
     ----------
     cells
-        (n_cells, n_genes) CSR, none empty: finite, not negative, no stored zeros.
+        (n_cells, n_genes) CSR without empty rows: finite, not negative, no stored zeros.
     """
 
     cells: sp.csr_matrix
@@ -58,7 +58,7 @@ class Evidence:
 
     @cached_property
     def _levels(self) -> npt.NDArray[np.float64]:
-        """(n_judged, `_LEVELS`) float64, the smallest distinct values of each cell, else NaN."""
+        """(n_judged, `_LEVELS`) float64, each cell's smallest distinct values, padded with NaN."""
         step = -(-self.cells.shape[0] // _JUDGED_CELLS)
         cells = self.cells[::step]
         rows = np.repeat(np.arange(cells.shape[0]), np.diff(cells.indptr))
@@ -75,15 +75,15 @@ class Evidence:
 
     @cached_property
     def _errors(self) -> npt.NDArray[np.float64]:
-        """The largest error of each of the levels: of float32, or of rounding to decimals."""
+        """The largest error of each level: from float32, or from rounding to decimals."""
         single = _SINGLE * (1 + self._levels)
         values = self.cells.data[:_LOOKED_AT].astype(np.float64)
         for decimals in range(_MAX_DECIMALS + 1):
             unit = 10.0**-decimals
             if np.any(np.abs(values / unit - np.rint(values / unit)) > 4e-7 * (1 + values / unit)):
                 continue
-            # All decimals are multiples of the smallest there is. Counts times 0.3 have one
-            # decimal, too, but are not rounded to it: from one to the next it is three.
+            # All values are multiples of this unit. Counts times 0.3 also have one decimal, but
+            # are not rounded to it: adjacent levels differ by three units.
             gaps = np.diff(self._levels, prepend=0.0, axis=1)
             least = np.where(np.isfinite(gaps), gaps, np.inf).min(axis=1)
             exact = np.median(least) > 1.5 * unit and any(
@@ -95,7 +95,10 @@ class Evidence:
     def _multiples(
         self, scale: Scale, errors: npt.NDArray[np.float64] | None = None
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """By cell: levels that are multiples of the smallest beyond chance, and how many can be."""
+        """Return per cell the levels that are multiples of the smallest, and the maximum.
+
+        Both are reduced by the number expected by chance.
+        """
         errors = self._errors if errors is None else errors
         linear = scale.linear(self._levels)
         with np.errstate(divide="ignore", over="ignore"):
@@ -103,7 +106,7 @@ class Evidence:
             ratios = linear[:, 1:] / linear[:, :1]
             tolerance = _NEAR + ratios * (relative[:, 1:] + relative[:, :1])
         nearest = np.rint(ratios)
-        # NaN, where there is no level, compares as False.
+        # NaN (no level) compares as False.
         telling = tolerance < _TOO_VAGUE
         met = telling & (np.abs(ratios - nearest) < tolerance) & (nearest >= 2)
         chance = np.where(telling, 2 * tolerance, 0)
@@ -115,22 +118,22 @@ class Evidence:
 
     @cached_property
     def agreement(self) -> dict[Scale, float]:
-        """By scale, how many levels are multiples of their cell's smallest: 0 by chance, 1 all."""
+        """By scale, the share of levels that are multiples of the smallest: 0 is chance, 1 all."""
         found = {scale: self._agreement(scale) for scale in self.possible}
         if found[LINEAR] > found[SQUARE_ROOT] / 2:
-            del found[SQUARE_ROOT]  # squares of multiples are multiples, too
+            del found[SQUARE_ROOT]  # squares of multiples are also multiples
         return found
 
     def agreeing(self, scale: Scale) -> tuple[int, int]:
-        """Return in how many cells most levels are multiples, and how many cells could say so."""
+        """Return the number of cells whose levels are mostly multiples, and of cells judged."""
         met, most = self._multiples(scale)
         return int((met[most > 0] > 0.5 * most[most > 0]).sum()), int((most > 0).sum())
 
     @cached_property
     def rivals(self) -> tuple[Scale | None, Scale | None, tuple[float, float]]:
-        """The two scales that most cells speak for, and the shares of the cells that do.
+        """The two scales that most cells support, and the shares of cells that do.
 
-        Those of the second are cells that do not speak for the first.
+        The second share counts only cells that do not support the first scale.
         """
         votes = {}
         for scale in self.agreement:
@@ -147,7 +150,7 @@ class Evidence:
 
     @cached_property
     def _telling(self) -> npt.NDArray[np.bool_]:
-        """(n_judged,) bool, the cells that have enough levels to speak for a scale alone."""
+        """(n_judged,) bool, the cells with enough levels to support a scale on their own."""
         return np.asarray(np.isfinite(self._levels).sum(axis=1) > _LEVELS // 2)
 
     @cached_property
@@ -156,20 +159,20 @@ class Evidence:
         return (self.by_multiples or self.by_totals or LINEAR) is not LINEAR
 
     def unit(self, scale: Scale) -> float:
-        """Return the smallest value that all cells have in common on a scale, or 0."""
+        """Return the smallest value on a scale if nearly all cells share it, else 0."""
         smallest = scale.linear(self._levels[:, 0])
         middle = float(np.median(smallest))
         near = (np.abs(smallest / middle - 1) < _NEAR / 4).mean()
         return float(f"{middle:.4g}") if near >= _ROUND_SHARE else 0.0
 
     def totals(self, scale: Scale) -> npt.NDArray[np.float64]:
-        """Return (n_cells,) float64, the sums of the cells on a scale."""
+        """Return (n_cells,) float64, the row sums on a scale."""
         linear = scale.linear(self.cells.data.astype(np.float64))
         return np.asarray(np.add.reduceat(linear, self.cells.indptr[:-1]))
 
     @cached_property
     def spread(self) -> dict[Scale, float]:
-        """By scale, how much the logarithms of the sums of cells vary, as a standard deviation."""
+        """By scale, the standard deviation of the logarithms of the row sums (from quartiles)."""
         found = {}
         for scale in self.possible:
             low, high = np.quantile(np.log(self.totals(scale)), [0.25, 0.75])
@@ -178,7 +181,7 @@ class Evidence:
 
     @cached_property
     def by_multiples(self) -> Scale | None:
-        """The scale on which values are multiples of each cell's smallest, None if none clearly."""
+        """The scale on which values are multiples of each cell's smallest; None if unclear."""
         ranked = sorted(self.agreement, key=lambda scale: -self.agreement[scale])
         best = self.agreement[ranked[0]]
         second = max(0.0, self.agreement[ranked[1]]) if len(ranked) > 1 else 0.0
@@ -189,7 +192,7 @@ class Evidence:
 
     @cached_property
     def by_totals(self) -> Scale | None:
-        """The scale on which all cells have one total, None if there is none or several."""
+        """The scale on which all cells have the same total; None if there is not exactly one."""
         if self.cells.shape[0] > 2:
             ranked = sorted(self.spread, key=lambda scale: self.spread[scale])
             least = self.spread[ranked[0]]
@@ -200,12 +203,12 @@ class Evidence:
 
     @cached_property
     def by_round_total(self) -> Scale | None:
-        """The scale on which all cells have a usual total, None if there is none or several."""
+        """The scale on which totals are one of `ROUND_TOTALS`; None if there is not exactly one."""
         exact = [scale for scale in self.possible if self.round_total(scale)]
         return exact[0] if len(exact) == 1 else None
 
     def round_total(self, scale: Scale) -> float:
-        """Return the common total, such as 10,000, that nearly all cells have, or 0."""
+        """Return the one of `ROUND_TOTALS` that nearly all cells have, or 0."""
         totals = self.totals(scale)
         for total in ROUND_TOTALS:
             if (np.abs(totals / total - 1) < _ROUND).mean() >= _ROUND_SHARE:
@@ -214,10 +217,10 @@ class Evidence:
 
     @cached_property
     def by_size(self) -> Scale:
-        """The scale that is likely where nothing else says it: a guess.
+        """A guess from the size of the values, for use when there is no other evidence.
 
-        The smallest values of normalized cells are the smaller the more genes a cell has. Those of
-        counts are not.
+        In normalized cells the smallest values decrease with the number of detected genes; in
+        counts they do not.
         """
         if self.largest > LOG2.largest:
             return LINEAR
@@ -227,7 +230,7 @@ class Evidence:
         )
         falling = _rank_correlation(n_genes, small)
         middle, high = np.quantile(self.cells.data, [0.5, 0.99])
-        # Where every cell has all genes, as of a small panel: logarithms lie close together.
+        # If every cell has all genes, as in a small panel, logarithms lie close together.
         narrow = abs(falling) < 0.5 and middle > 1.5 and high < 4 * middle
         if not (falling < -0.5 or narrow):
             return LINEAR
@@ -235,7 +238,7 @@ class Evidence:
 
 
 def _rank_correlation(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
-    """Return Spearman's correlation, 0 where either is constant."""
+    """Return a rank correlation; 0 if either is constant or has fewer than 3 values."""
     ranks = [np.unique(x, return_inverse=True)[1].astype(np.float64) for x in (a, b)]
     if len(a) < 3 or any(r.max() == 0 for r in ranks):
         return 0.0

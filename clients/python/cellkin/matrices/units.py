@@ -1,4 +1,4 @@
-"""What the values of a matrix are: counts, their logarithm, or something no label can rest on."""
+"""Find the units of a matrix: counts, their logarithm, or values that cannot be used."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -11,7 +11,7 @@ from cellkin.matrices.scales import BY_HAND, LINEAR, LOG1P, LOG2, LOG_TWICE, SQU
 from cellkin.matrices.unit_evidence import Evidence
 from cellkin.wire.errors import InvalidArgumentError
 
-# A row of fewer values may be whole numbers by chance, whatever its scale.
+# A row with fewer values may be all whole numbers by chance, on any scale.
 _FEW_VALUES = 3
 _BINARY_GENES = 50
 _SEVERAL = 0.15
@@ -19,22 +19,22 @@ _SEVERAL = 0.15
 
 @dataclass(frozen=True)
 class UnitsFinding:
-    """What values were found to be, and the sentences that say why.
+    """The units found, and the evidence as text.
 
     Parameters
     ----------
     scale
-        The scale of the values; of rows that are whole numbers, only if all are.
+        The scale of the values; if only some rows are whole numbers, that of the others.
     why
-        What they are, and by what evidence.
+        The units and the evidence for them, as text.
     whole
         Whether all sampled values are whole numbers.
     caution
-        What is odd or uncertain about them, as a sentence; empty where nothing is.
+        A sentence on what is unusual or uncertain; empty if nothing is.
     sure
-        Whether there is evidence, and not size alone.
+        False if the scale was guessed from the size of the values.
     said
-        The word by which the user said it; empty where nobody did.
+        The units given by the user; empty if inferred.
     """
 
     scale: Scale
@@ -48,26 +48,26 @@ class UnitsFinding:
 def find_units(
     cells: sp.csr_matrix, where: str, elsewhere: Sequence[str] = (), said: str | None = None
 ) -> UnitsFinding:
-    """Tell counts from logarithms by a sample of cells.
+    """Find the units of a matrix from a sample of its cells.
 
-    Whole numbers are counts. For fractions `Evidence` says on which scale they are multiples of
-    their cell's smallest, or add up to one total; only where neither is so is their size looked at,
-    and then the finding is uncertain.
+    Whole numbers are counts. For fractions, `Evidence` finds the scale on which they are multiples
+    of their cell's smallest value or add up to one total. If there is none, the scale is guessed
+    from their size, and the finding is uncertain.
 
     Parameters
     ----------
     cells
-        (n_cells, n_genes) any sample of the matrix's rows.
+        (n_cells, n_genes) CSR, any sample of the matrix's rows.
     where, elsewhere
         As for `check_values`.
     said
-        What the user says they are, a key of `BY_HAND`; None infers it.
+        The units given by the user, a key of `BY_HAND`; None infers them.
 
     Raises
     ------
     InvalidArgumentError
-        If a value is negative or not finite, for centered or scaled data has lost the counts; if
-        fractions are on two scales; or if the values cannot be what the user says they are.
+        If a value is negative (centered or scaled data) or not finite, if fractions are on two
+        scales, or if the values contradict the units given by the user.
     """
     check_values(cells.data, where, elsewhere)
     filled = cells[np.diff(cells.indptr) > 0]
@@ -88,7 +88,7 @@ def find_units(
 
 
 def whole_rows(cells: sp.csr_matrix) -> npt.NDArray[np.bool_]:
-    """Return (n_cells,) bool, the rows all of whose values are whole numbers; empty ones are."""
+    """Return (n_cells,) bool, whether all values of a row are whole; True for empty rows."""
     n_whole = np.zeros(cells.nnz + 1, np.int64)
     np.cumsum(cells.data == np.rint(cells.data), out=n_whole[1:])
     starts = n_whole[cells.indptr]
@@ -96,7 +96,7 @@ def whole_rows(cells: sp.csr_matrix) -> npt.NDArray[np.bool_]:
 
 
 def largest_of_rows(cells: sp.csr_matrix) -> npt.NDArray[np.float32]:
-    """Return (n_cells,) float32, the largest value of each row, 0 of an empty one."""
+    """Return (n_cells,) float32, the largest value of each row, 0 for empty rows."""
     largest = np.zeros(cells.shape[0], np.float32)
     filled = np.flatnonzero(np.diff(cells.indptr))
     if len(filled):
@@ -105,9 +105,9 @@ def largest_of_rows(cells: sp.csr_matrix) -> npt.NDArray[np.float32]:
 
 
 def surely_linear(cells: sp.csr_matrix, scale: Scale) -> npt.NDArray[np.bool_]:
-    """Return (n_cells,) bool, the rows that cannot be on a logarithmic scale.
+    """Return (n_cells,) bool, the rows that cannot be on a given logarithmic scale.
 
-    They are whole numbers, or have values beyond every logarithm.
+    They have at least 3 values, all whole numbers, or a value above the scale's largest.
     """
     enough = np.diff(cells.indptr) >= _FEW_VALUES
     return np.asarray((whole_rows(cells) & enough) | (largest_of_rows(cells) > scale.largest))
@@ -116,7 +116,7 @@ def surely_linear(cells: sp.csr_matrix, scale: Scale) -> npt.NDArray[np.bool_]:
 def check_values(
     values: npt.NDArray[np.floating], where: str, elsewhere: Sequence[str] = ()
 ) -> None:
-    """Refuse values that are no expression.
+    """Refuse negative and non-finite values.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def check_values(
     where
         Names the matrix in the error.
     elsewhere
-        Options that choose another matrix of the same file, such as ``--layer counts``.
+        Options that select another matrix of the same file, such as ``--layer counts``.
 
     Raises
     ------
@@ -158,7 +158,7 @@ def _counts(cells: sp.csr_matrix) -> UnitsFinding:
 def _said(
     cells: sp.csr_matrix, whole: npt.NDArray[np.bool_], said: str, where: str
 ) -> UnitsFinding:
-    """Take the user's word, unless the values cannot be so."""
+    """Use the units given by the user, unless the values contradict them."""
     if said not in BY_HAND:
         raise InvalidArgumentError(f"units are {said!r}; give one of {', '.join(BY_HAND)}")
     scale, caution = BY_HAND[said], ""
@@ -181,12 +181,12 @@ def _said(
 
 
 def require_said(cells: sp.csr_matrix, scale: Scale, said: str, where: str) -> None:
-    """Refuse values that cannot be on the scale that the user named.
+    """Refuse values that contradict the units given by the user.
 
     Raises
     ------
     InvalidArgumentError
-        If logarithms were said, and there are rows that cannot be.
+        If the units are logarithms and some rows cannot be.
     """
     if scale is LINEAR or not cells.nnz:
         return
@@ -199,10 +199,10 @@ def require_said(cells: sp.csr_matrix, scale: Scale, said: str, where: str) -> N
 
 
 def _of_fractions(cells: sp.csr_matrix, where: str) -> UnitsFinding:
-    """Tell the scale of rows that have fractions."""
+    """Find the scale of rows with fractions."""
     low = largest_of_rows(cells) <= LOG1P.largest
     if 0 < low.sum() < len(low):
-        # Values beyond every logarithm in some rows say nothing of the others.
+        # Rows with values above every logarithm say nothing about the others.
         logs, rest = Evidence(cells[low]), Evidence(cells[~low])
         if (logs.by_multiples or logs.by_totals) is LOG1P and not rest.logarithms:
             return UnitsFinding(
@@ -236,12 +236,12 @@ def _of_fractions(cells: sp.csr_matrix, where: str) -> UnitsFinding:
 
 
 def require_one_scale(evidence: Evidence, where: str) -> None:
-    """Refuse fractions of which some rows speak for one scale and some for another.
+    """Refuse fractions if some rows support one scale and some another.
 
     Raises
     ------
     InvalidArgumentError
-        With both scales.
+        If so; the message names both scales.
     """
     first, second, shares = evidence.rivals
     if first is not None and second is not None and min(shares) > _SEVERAL:
@@ -253,7 +253,7 @@ def require_one_scale(evidence: Evidence, where: str) -> None:
 
 
 def _stated(evidence: Evidence, scale: Scale) -> str:
-    """Say what values are, and what shows it."""
+    """Return text on the units and the evidence for them."""
     of = f"{scale.undone} of the values" if scale is not LINEAR else "the values"
     n = evidence.cells.shape[0]
     head = "" if scale is LINEAR else f"{scale.name} of "

@@ -1,4 +1,4 @@
-"""Writing cells as AnnData block by block, in whatever holds groups and arrays."""
+"""Write cells as AnnData, block by block, into any container of groups and arrays."""
 
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -9,10 +9,10 @@ import numpy.typing as npt
 from cellkin.matrices.cells import CellFile
 from cellkin.matrices.elements import write_element, write_frame
 
-# 1 MiB of values a chunk. Blocks of cells are about as long, so little is decoded that is not
-# asked for; larger chunks are no smaller on disk.
+# 1 MiB of values per chunk. Blocks of cells are about as long, so little is decoded in vain;
+# larger chunks are not smaller on disk.
 CHUNK = 2**18
-# Chunks written at a time: zarr compresses them side by side.
+# Values written at a time: zarr compresses the chunks in parallel.
 _WRITTEN = 8 * CHUNK
 
 
@@ -22,7 +22,7 @@ class Container(Protocol):
     root: Any
 
     def make_array(self, group: Any, name: str, dtype: npt.DTypeLike) -> Any:
-        """Return an empty array that can be resized, in chunks of `CHUNK`."""
+        """Return an empty resizable array in chunks of `CHUNK`."""
 
 
 def write_cells(
@@ -37,9 +37,9 @@ def write_cells(
     cells
         The open source; X is the matrix it was opened for.
     container
-        Where they go.
+        The container to fill.
     progress
-        Called with the cells done and the cells there are.
+        Called with the number of cells written and the total.
 
     Raises
     ------
@@ -51,11 +51,11 @@ def write_cells(
     root = container.root
     write_frame(root, "obs", cells.obs.frame())
     write_frame(root, "var", cells.var.frame())
-    # What else AnnData expects to find, empty.
+    # AnnData expects these groups, even if empty.
     for name in ("layers", "obsm", "obsp", "uns", "varm", "varp"):
         write_element(root, name, {})
     x = root.create_group("X")
-    # Of two bytes each, columns are unpacked twice as fast as of four.
+    # 2-byte column indices decompress twice as fast as 4-byte ones.
     few = len(cells.gene_names) <= np.iinfo(np.uint16).max
     width = np.uint16 if few else np.int32
     indices = _Growing(container.make_array(x, "indices", width))
@@ -80,7 +80,7 @@ def write_cells(
 
 
 class _Growing:
-    """An array on disk that grows by whole chunks, so that none is packed twice."""
+    """An array on disk that grows by whole chunks, so that no chunk is compressed twice."""
 
     def __init__(self, array: Any) -> None:
         self._array = array

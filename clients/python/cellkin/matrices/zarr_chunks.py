@@ -1,16 +1,16 @@
-"""Chunks of zarr arrays that are not there: zeros that were never written, or a copy that is short.
+"""Missing chunks of zarr arrays: zeros that were never written, or an incomplete copy.
 
-zarr reads a chunk that is not there as zeros and says nothing, and a writer leaves out chunks of
-nothing but zeros. What was lost can therefore be told from zeros by what the array holds alone:
+zarr silently reads a missing chunk as zeros, and writers omit chunks that are all zeros. Lost
+chunks can therefore be told from zeros only by the rest of the array:
 
 * The columns of a sparse matrix (``indices``) are not zero for a whole chunk, unless the first gene
   is the only one of its cells.
-* Its values (``data``) are not zero as a rule. Where a program set a stretch of cells to zero, the
-  stretch hardly ever ends just where a chunk does: the values beside the missing chunks are zero,
-  and those farther away are not. Where chunks were lost, the values beside them are not zero.
-* Of a dense matrix nothing can be said, but that chunks are missing.
+* Its values (``data``) are rarely zero. If a program set a range of cells to zero, the range hardly
+  ever ends at a chunk boundary: the values next to the missing chunks are zero, and those farther
+  away are not. If chunks were lost, the values next to them are not zero.
+* For a dense matrix it can only be reported that chunks are missing.
 
-With shards, which hold several chunks in one file, a shard takes the place of a chunk.
+In sharded arrays, with several chunks per file, shards are checked instead of chunks.
 """
 
 import os
@@ -26,9 +26,9 @@ import numpy.typing as npt
 from cellkin.matrices.attributes import text_attribute
 from cellkin.wire.errors import InputFileError
 
-# Of the values beside missing chunks these many are looked at.
+# Values checked on each side of missing chunks.
 _N_BESIDE = 65_536
-# Where more values than this are zeros of their own, those beside missing chunks say nothing.
+# Above this share of stored zeros, the values next to missing chunks are no evidence.
 _MAX_ZEROS = 0.01
 
 
@@ -47,12 +47,12 @@ def notes_on_chunks(path: Path, root: Any, array: Any) -> list[str]:
     Returns
     -------
     list
-        A sentence for the user if chunks are not there that are zeros, or may be.
+        A sentence for the user if missing chunks are zeros or may be; else empty.
 
     Raises
     ------
     InputFileError
-        If chunks that hold more than zeros are not there.
+        If missing chunks were not all zeros.
     """
     missing, counts = _missing(path, array)
     if not missing:
@@ -71,31 +71,31 @@ def notes_on_chunks(path: Path, root: Any, array: Any) -> list[str]:
                 "cannot be told"
             )
         return [f"{said}: the values beside them are zeros, so they are read as zeros"]
-    # Of one chunk of starts, all are zeros where there is no value.
+    # A single chunk of indptr is all zeros if the matrix has no values.
     if counts[0] > 1 if name == "indptr" else not _first_gene_alone(root[f"{parent}/indptr"]):
         raise InputFileError(f"{said}; the folder was not copied whole")
     return []
 
 
 def require_codes(path: Path, node: Any) -> None:
-    """Refuse categories whose codes were lost: all cells would be of the first.
+    """Refuse categories with lost codes, which would read as the first category.
 
     Parameters
     ----------
     path
         The folder or archive.
     node
-        Any element; those that are no categories are not looked at.
+        Any element; those that are not categorical are ignored.
 
     Raises
     ------
     InputFileError
-        If codes are not there, and those beside them are not of the first category.
+        If codes are missing, and those next to them are not of the first category.
     """
     if text_attribute(node, "encoding-type") != "categorical":
         return
     names = node["categories"]
-    # Nullable strings are a group.
+    # Nullable strings are stored as a group.
     if (names if hasattr(names, "dtype") else names["values"]).shape[0] < 2:
         return
     missing, counts = _missing(path, node["codes"])
@@ -106,7 +106,7 @@ def require_codes(path: Path, node: Any) -> None:
 
 
 def _missing(path: Path, array: Any) -> tuple[list[tuple[int, ...]], list[int]]:
-    """Return which chunks or shards of an array are not there, and how many there should be."""
+    """Return the missing chunks or shards of an array, and the number expected per axis."""
     unit = array.shards or array.chunks
     counts = [-(-n // step) for n, step in zip(array.shape, unit, strict=True)]
     stored, name = _stored(path, array), array.metadata.encode_chunk_key
@@ -119,7 +119,7 @@ def _said(array: Any, missing: list[tuple[int, ...]], counts: list[int]) -> str:
 
 
 def _stored(path: Path, array: Any) -> set[str]:
-    """Return the names of an array's chunks or shards that are there."""
+    """Return the names of the chunks or shards of an array that exist."""
     if path.is_dir():
         folder = path / array.path
         return {
@@ -133,7 +133,7 @@ def _stored(path: Path, array: Any) -> set[str]:
 
 
 def _first_gene_alone(indptr: Any) -> bool:
-    """Tell whether no cell has more than one value."""
+    """Return whether no cell has more than one value."""
     return bool(np.diff(np.asarray(indptr[:])).max(initial=0) <= 1)
 
 
@@ -142,7 +142,10 @@ def _zeros_beside(
     missing: list[tuple[int, ...]],
     fits: Callable[[npt.NDArray[Any]], bool],
 ) -> bool:
-    """Tell whether the values beside each run of missing chunks fit, seen from the run."""
+    """Return whether `fits` holds for the values on both sides of each run of missing chunks.
+
+    Values are passed in order of distance from the run.
+    """
     n, step = int(array.shape[0]), int((array.shards or array.chunks)[0])
     for _, run in groupby(enumerate(at[0] for at in missing), lambda pair: pair[1] - pair[0]):
         places = [at for _, at in run]
@@ -156,7 +159,7 @@ def _zeros_beside(
 
 
 def _few_zeros_begin(values: npt.NDArray[Any]) -> bool:
-    """Tell whether values begin with zeros, and have hardly any farther on."""
+    """Return whether values begin with zeros and have hardly any after these."""
     rest = values[np.argmax(values != 0) :] if values.any() else values[:0]
     n_zeros = len(rest) - np.count_nonzero(rest)
     return bool(len(rest) < len(values) and n_zeros <= _MAX_ZEROS * len(rest))

@@ -1,4 +1,4 @@
-"""AnnData as zarr, versions 2 and 3, in a folder or a zip archive."""
+"""AnnData as zarr v2 or v3, in a folder or a zip archive."""
 
 import threading
 import warnings
@@ -24,18 +24,18 @@ _SLOW = ("gzip", "zlib", "bz2", "lzma")
 
 
 def zarr_tree(path: Path, stack: ExitStack) -> Tree:
-    """Open zarr until the stack ends, without a look at what it holds.
+    """Open zarr until the stack closes, without checking its contents.
 
     Raises
     ------
     InputFileError
-        If it is an archive that is cut short.
+        If it is a truncated archive.
     """
     if not path.is_dir() and not zipfile.is_zipfile(path):
         raise InputFileError(f"{path} cannot be read as {path.suffix}: the archive is cut short")
     store = LocalStore(path, read_only=True) if path.is_dir() else ZipStore(path, mode="r")
     stack.callback(store.close)
-    # What the arrays themselves say, not a copy of it that may be older.
+    # Read each array's own metadata: the consolidated copy may be older.
     root = zarr.open_group(store, mode="r", use_consolidated=False)
     container = f"zarr v{root.metadata.zarr_format}"
     return Tree(
@@ -52,16 +52,16 @@ def zarr_tree(path: Path, stack: ExitStack) -> Tree:
 
 @contextmanager
 def _decoding(path: Path) -> Iterator[None]:
-    """Have arrays that are opened meanwhile decoded by zarrs, where it is installed.
+    """Decode arrays opened in this context with zarrs, if it is installed.
 
-    It takes two thirds of the CPU time of zarr's own codecs, but reads folders alone.
+    It takes two thirds of the CPU time of zarr's own codecs, but reads only folders.
     """
     if not path.is_dir() or find_spec("zarrs") is None:
         yield
         return
-    # The setting is the process's: one at a time, or the last to leave would leave it set.
+    # The setting is global to the process; without the lock it could stay set.
     with _setting, zarr.config.set({"codec_pipeline.path": _ZARRS}), warnings.catch_warnings():
-        # What zarrs cannot decode, it has zarr decode, and says so.
+        # zarrs warns when it falls back to zarr's own codecs.
         warnings.filterwarnings("ignore", "Array is unsupported by")
         yield
 
