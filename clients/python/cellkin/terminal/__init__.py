@@ -1,1 +1,1 @@
-"""What every command shares: options, tables, progress bars."""
+"""Options, tables and progress bars shared by the commands."""

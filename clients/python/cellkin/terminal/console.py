@@ -1,4 +1,4 @@
-"""What commands draw: tables and progress bars, on a terminal or in a log."""
+"""Tables and progress bars, on a terminal or in a log."""
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,35 +12,35 @@ from rich.table import Table
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print a table; columns of numbers are set right."""
+    """Print a table with numeric columns right-aligned."""
     cells = [[str(value) for value in row] for row in rows]
     table = Table()
     for at, name in enumerate(columns):
         numbers = bool(cells) and all(
             row[at][:1].isdigit() or row[at] in ("", "-") for row in cells
         )
-        # The first column names the row: a name cut short is none.
+        # The first column names the row, so it must not be truncated.
         table.add_column(name, justify="right" if numbers else "left", no_wrap=at == 0)
     for row in cells:
         table.add_row(*map(escape, row))
     width = None if sys.stdout.isatty() else 110
     console = Console(width=width, highlight=False)
-    # Not the table's own title: that is wrapped to the width of the table.
+    # Not rich's table title, which is wrapped to the width of the table.
     console.print(title, style="bold", markup=False, soft_wrap=True)
     console.print(table)
 
 
 def print_rich(drawn: RenderableType) -> None:
-    """Print what rich can draw, such as a table of its own."""
+    """Print a rich renderable, such as a rich table."""
     Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(drawn)
 
 
 @contextmanager
 def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how much of a long work is done, how fast it goes and the time left, on standard error.
+    """Show progress, rate and remaining time on standard error.
 
-    Yields a function of the steps done and the steps there are. Where standard error is no
-    terminal, a line is printed at every tenth.
+    Yields a function ``progress(done, total)``. If standard error is not a terminal, a line is
+    printed every tenth of the way.
     """
     console = Console(stderr=True)
     if not console.is_terminal:

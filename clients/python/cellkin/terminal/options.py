@@ -1,4 +1,4 @@
-"""Options several commands have."""
+"""Options shared by several commands."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ class TaxonType(_IntType):
     name = "species"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """Return the taxonomy id, or refuse what is no species."""
+        """Return the taxonomy id; fail if the value is not a known species."""
         try:
             return taxon_id(value)
         except InvalidArgumentError as error:
@@ -30,7 +30,7 @@ class TaxonType(_IntType):
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        """Return the common names that begin so."""
+        """Return the common names that start with the incomplete word."""
         names = [species.name.lower() for species in SPECIES]
         return [CompletionItem(name) for name in names if name.startswith(incomplete.lower())]
 
@@ -54,7 +54,7 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON f
 
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add what says how a file of cells is read: the fields of `ReadOptions`."""
+    """Add the options for reading a file of cells: the fields of `ReadOptions`."""
     for option in (
         click.option("--layer", metavar="NAME", help="Read this layer instead of X."),
         click.option("--raw", is_flag=True, help="Read .raw instead of X, with its genes."),

@@ -1,15 +1,15 @@
-"""How good the labels of a reference are, in words and tables: from a store or from a server."""
+"""Label quality of a reference, in words and tables; from a store or from a server."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 NO_EMBEDDING = "none: compared by expression alone"
-"""What is shown where an index has no gene vectors."""
+"""Shown for an index without a gene embedding."""
 _NAMED = 20
 
 
 class LabelQuality(Protocol):
-    """How well cells of one label are found to be unknown where the reference lacks it."""
+    """How well cells of one label are detected as unknown when the reference lacks it."""
 
     @property
     def label(self) -> str:
@@ -17,19 +17,19 @@ class LabelQuality(Protocol):
 
     @property
     def n_cells(self) -> int:
-        """Its cells that were asked."""
+        """Number of its cells that were tested."""
 
     @property
     def auroc(self) -> float:
-        """Of the novelty of its cells against that of known cells."""
+        """AUROC of the novelty of its cells against that of known cells."""
 
     @property
     def found(self) -> float:
-        """The share of its cells beyond the novelty limit."""
+        """Share of its cells above the novelty limit."""
 
 
 class SpaceQuality(Protocol):
-    """How well cells that were held out were labelled in one space."""
+    """Quality of the labels of held-out cells in one space."""
 
     @property
     def held_out(self) -> str:
@@ -37,42 +37,42 @@ class SpaceQuality(Protocol):
 
     @property
     def n_cells(self) -> int:
-        """Cells that were."""
+        """Number of held-out cells."""
 
     @property
     def accuracy(self) -> float:
-        """The share of right labels."""
+        """Share of correct labels."""
 
     @property
     def macro_f1(self) -> float:
-        """The mean F1 over labels."""
+        """Mean F1 over labels."""
 
     @property
     def calibration_error(self) -> float:
-        """Of the probabilities."""
+        """Expected calibration error of the probabilities."""
 
     @property
     def novelty_limit(self) -> float:
-        """Beyond it a cell is unknown."""
+        """Cells of higher novelty are unknown."""
 
     @property
     def labels(self) -> Sequence[LabelQuality]:
-        """The labels that were left out."""
+        """The labels that were left out of the reference in turn."""
 
     @property
     def weak_labels(self) -> Sequence[str]:
-        """Those not found to be unknown."""
+        """Labels whose cells were not detected as unknown."""
 
 
 def in_short(space: str, quality: SpaceQuality) -> str:
-    """Say in a line how well labels are found in a space.
+    """Return a one-line summary of the label quality in a space.
 
     Parameters
     ----------
     space
         ``text`` or ``expression``.
     quality
-        What was measured.
+        The measured quality.
     """
     return (
         f"labels by {space}: accuracy {quality.accuracy:.3f}, macro-F1 {quality.macro_f1:.3f}, "
@@ -82,14 +82,14 @@ def in_short(space: str, quality: SpaceQuality) -> str:
 
 
 def weakness(space: str, quality: SpaceQuality) -> str:
-    """Say which labels a missing one may be taken for; empty where there are none.
+    """Return a sentence on labels not detected when missing; empty if there are none.
 
     Parameters
     ----------
     space
         ``text`` or ``expression``.
     quality
-        What was measured.
+        The measured quality.
     """
     weak = quality.weak_labels
     if not weak:
@@ -102,29 +102,29 @@ def weakness(space: str, quality: SpaceQuality) -> str:
 
 
 def novelty_caution(space: str, note: str) -> str:
-    """Say where the limit of novelty finds few unknown cells; empty where it may be trusted.
+    """Return a sentence on a novelty limit that finds few unknown cells; empty if it is reliable.
 
     Parameters
     ----------
     space
         ``text`` or ``expression``.
     note
-        Why it does, or nothing.
+        The reason; empty if the limit is reliable.
     """
     return f"by {space} {note}" if note else ""
 
 
 def print_quality(space: str, quality: SpaceQuality, more: Sequence[tuple[str, str]] = ()) -> None:
-    """Print how well labels are found in a space, and what is called unknown.
+    """Print the label quality in a space, and that of labels left out of the reference.
 
     Parameters
     ----------
     space
         ``text`` or ``expression``.
     quality
-        What was measured.
+        The measured quality.
     more
-        Other rows of the table.
+        Additional rows of the table.
     """
     from cellkin.terminal.console import print_table
 

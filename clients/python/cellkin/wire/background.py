@@ -1,16 +1,16 @@
-"""Which cells of a query are its background: drawn evenly, in runs, for runs are read fast."""
+"""Choice of a query's background cells: evenly spaced runs of rows, which are fast to read."""
 
 import numpy as np
 
 from cellkin.wire.terms import BACKGROUND_CELLS
 
 WANTED_CELLS = 3072
-"""Cells of a background; all of a query that has fewer."""
+"""Number of background cells; a query with fewer contributes all of its cells."""
 _RUN_CELLS = 128
 
 
 def background_runs(n_cells: int, n_wanted: int = WANTED_CELLS) -> list[tuple[int, int]]:
-    """Choose the cells of a background.
+    """Choose the background cells of a query.
 
     Parameters
     ----------
@@ -22,8 +22,8 @@ def background_runs(n_cells: int, n_wanted: int = WANTED_CELLS) -> list[tuple[in
     Returns
     -------
     list
-        Ranges of rows (start, stop), ascending and apart, spread evenly over the query: about
-        ``n_wanted`` rows, all rows of a query of no more, none of one with fewer than
+        Ranges of rows (start, stop), ascending and disjoint, spread evenly over the query: about
+        ``n_wanted`` rows; all rows if the query has no more; none if it has fewer than
         `BACKGROUND_CELLS`.
     """
     if n_cells < BACKGROUND_CELLS:

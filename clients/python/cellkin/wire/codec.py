@@ -1,6 +1,6 @@
-"""Arrays as little-endian bytes, the form vectors and matrices take on the wire.
+"""Arrays as little-endian bytes, the wire format of vectors and matrices.
 
-Bytes encode 20 to 30 times faster than repeated floats in Python and take the same room.
+Bytes encode 20 to 30 times faster than repeated floats in Python and take the same space.
 """
 
 import sys
@@ -34,7 +34,7 @@ def decode(data: bytes, dtype: type[Scalar], field: str) -> npt.NDArray[Scalar]:
     Raises
     ------
     InvalidArgumentError
-        If the bytes are no whole number of values.
+        If the length is not a multiple of the value size.
     """
     kind = np.dtype(dtype)
     if len(data) % kind.itemsize:

@@ -1,18 +1,18 @@
-"""Everything cellkin raises on purpose.
+"""The errors that cellkin raises.
 
 ::
 
     CellkinError
     +-- InvalidArgumentError (ValueError)       the request itself is wrong
-    |   +-- InputFileError                      a file is missing, cut short or of another format
+    |   +-- InputFileError                      a file is missing, truncated or of another format
     |   +-- DimensionMismatchError              vectors of different widths
     +-- NotFoundError (LookupError)             no such version, index, gene, label column
     +-- AlreadyExistsError                      the name is taken
-    +-- FailedPreconditionError                 right request, wrong state of the world
-    |   +-- GenesUnmatchedError                 too few genes match for any answer to mean something
-    |   +-- RetractedError                      the version was withdrawn
-    |   +-- VersionMismatchError                the answer is of another version than is pinned
-    |   +-- CheckpointError                     what was done before is of another query
+    +-- FailedPreconditionError                 valid request, wrong state
+    |   +-- GenesUnmatchedError                 too few genes match for a meaningful result
+    |   +-- RetractedError                      the version was retracted
+    |   +-- VersionMismatchError                the response is from another version than pinned
+    |   +-- CheckpointError                     the checkpoint is from another query
     |   +-- MissingDependencyError              an optional package is not installed
     |   +-- ModelNotLoadedError                 the server has no language model for a free text
     +-- ConflictError                           another writer was first
@@ -20,8 +20,8 @@
     +-- UnauthenticatedError                    no token, or one the server does not know
     +-- PermissionDeniedError                   the token lacks the role, or the user the file
     +-- ResourceExhaustedError                  too much at once, or no room on the disk
-    +-- DeadlineExceededError                   the answer would have come too late
-    +-- CancelledError                          the caller gave up
+    +-- DeadlineExceededError                   no response within the timeout
+    +-- CancelledError                          the caller cancelled the request
     +-- UnimplementedError                      the server does not know the request
     +-- UnavailableError                        the server cannot be reached now
     +-- InternalError                           a bug of cellkin
@@ -38,7 +38,7 @@ ERROR_DOMAIN = "cellkin"
 
 
 class CellkinError(Exception):
-    """Base of all errors cellkin raises on purpose.
+    """Base class of all cellkin errors.
 
     Parameters
     ----------
@@ -65,8 +65,8 @@ class InvalidArgumentError(CellkinError, ValueError):
     message, metadata
         As for every error.
     field
-        The field of the request that is wrong, such as ``header.k``; empty where it is none of a
-        request's.
+        The field of the request that is wrong, such as ``header.k``; empty if it is not a
+        request field.
     """
 
     code = "INVALID_ARGUMENT"
@@ -80,19 +80,19 @@ class InvalidArgumentError(CellkinError, ValueError):
 
 
 class InputFileError(InvalidArgumentError):
-    """A file is missing, cut short, or not of the format it should be."""
+    """A file is missing, truncated, or not in the expected format."""
 
     reason = "INPUT_FILE"
 
 
 class DimensionMismatchError(InvalidArgumentError):
-    """Vectors of one width met vectors of another."""
+    """Vectors have different widths."""
 
     reason = "DIMENSION_MISMATCH"
 
 
 class NotFoundError(CellkinError, LookupError):
-    """What was named does not exist."""
+    """The named resource does not exist."""
 
     code = "NOT_FOUND"
     reason = "NOT_FOUND"
@@ -106,32 +106,32 @@ class AlreadyExistsError(CellkinError):
 
 
 class FailedPreconditionError(CellkinError):
-    """The request is right but the state of the world is not."""
+    """The request is valid, but the current state does not allow it."""
 
     code = "FAILED_PRECONDITION"
     reason = "FAILED_PRECONDITION"
 
 
 class GenesUnmatchedError(FailedPreconditionError):
-    """Too few genes match for any answer to mean something; ``metadata`` is the match report."""
+    """Too few genes match for a meaningful result; ``metadata`` is the match report."""
 
     reason = "GENES_UNMATCHED"
 
 
 class RetractedError(FailedPreconditionError):
-    """The version was withdrawn; ``metadata`` carries the reason and the replacement."""
+    """The version was retracted; ``metadata`` has the reason and the replacement."""
 
     reason = "RETRACTED"
 
 
 class VersionMismatchError(FailedPreconditionError):
-    """The answer was made from another version than the one pinned; ``metadata`` has both."""
+    """The response is from another version than the one pinned; ``metadata`` has both."""
 
     reason = "VERSION_MISMATCH"
 
 
 class CheckpointError(FailedPreconditionError):
-    """What an interrupted run left is of another query, of other versions or settings."""
+    """The checkpoint is from another query, other versions or other settings."""
 
     reason = "CHECKPOINT"
 
@@ -143,7 +143,7 @@ class MissingDependencyError(FailedPreconditionError, ImportError):
 
 
 class ModelNotLoadedError(FailedPreconditionError):
-    """A free text was asked about and the server has not loaded the language model."""
+    """A free-text query needs a language model that the server has not loaded."""
 
     reason = "MODEL_NOT_LOADED"
 
@@ -156,36 +156,36 @@ class ConflictError(CellkinError):
 
 
 class IntegrityError(CellkinError):
-    """Stored data does not have the digest its manifest states."""
+    """Stored data does not match the digest in its manifest."""
 
     code = "DATA_LOSS"
     reason = "INTEGRITY"
 
 
 class UnauthenticatedError(CellkinError):
-    """The request bears no token, or one that the server does not know."""
+    """The request has no token, or one that the server does not know."""
 
     code = "UNAUTHENTICATED"
     reason = "UNAUTHENTICATED"
 
 
 class PermissionDeniedError(CellkinError):
-    """The token has not the role that a request needs, or a file may not be written."""
+    """The token lacks the role that a request needs, or a file may not be written."""
 
     code = "PERMISSION_DENIED"
     reason = "PERMISSION_DENIED"
 
 
 class ResourceExhaustedError(CellkinError):
-    """The server has too much to do, a message is larger than it takes, or a disk is full.
+    """The server is overloaded, a message exceeds its limit, or a disk is full.
 
     Parameters
     ----------
     message, metadata
         As for every error.
     retry_after_s
-        Seconds after which asking again makes sense; None where it never does, as for a message
-        over the limit.
+        Seconds to wait before retrying; None if retrying cannot help, as for a message over the
+        limit.
     """
 
     code = "RESOURCE_EXHAUSTED"
@@ -203,28 +203,28 @@ class ResourceExhaustedError(CellkinError):
 
 
 class DeadlineExceededError(CellkinError):
-    """The answer did not come within the time that was given."""
+    """The response did not arrive within the timeout."""
 
     code = "DEADLINE_EXCEEDED"
     reason = "DEADLINE_EXCEEDED"
 
 
 class CancelledError(CellkinError):
-    """The caller gave the request up."""
+    """The caller cancelled the request."""
 
     code = "CANCELLED"
     reason = "CANCELLED"
 
 
 class UnimplementedError(CellkinError):
-    """The server does not know the request: it is of another release, or no cellkin server."""
+    """The server does not know the request: it runs another release, or is not a cellkin server."""
 
     code = "UNIMPLEMENTED"
     reason = "UNIMPLEMENTED"
 
 
 class UnavailableError(CellkinError):
-    """The server cannot be reached now; trying again may help."""
+    """The server cannot be reached now; retrying may help."""
 
     code = "UNAVAILABLE"
     reason = "UNAVAILABLE"
@@ -245,7 +245,7 @@ _BY_REASON = {error.reason: error for error in _tree(CellkinError)}
 
 
 def error_from_reason(reason: str, message: str, metadata: Mapping[str, str]) -> CellkinError:
-    """Rebuild an error from its ``reason``, as it crossed the wire.
+    """Rebuild an error from the ``reason`` received on the wire.
 
     An unknown reason, from a newer server, becomes a plain `CellkinError`.
     """

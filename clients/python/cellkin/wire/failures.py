@@ -1,7 +1,7 @@
-"""What the machine refuses, as errors of cellkin: a full disk, no permission, no memory.
+"""Operating system failures as cellkin errors: a full disk, no permission, no memory.
 
-Libraries tell it in their own ways: Python by `OSError.errno`, HDF5 and what is written in Rust by
-a number in the text of any exception, FAISS by words alone.
+Libraries report them differently: Python by `OSError.errno`, HDF5 and Rust libraries by a number in
+the text of any exception, FAISS by words alone.
 """
 
 import errno
@@ -85,20 +85,20 @@ _ELSE: _Meaning = UnavailableError, "the machine refuses", "try again"
 
 
 def machine_failure(error: BaseException, what: str) -> CellkinError | None:
-    """Return the error to raise where the machine, and not cellkin or its input, is the cause.
+    """Return the error to raise if the operating system, not cellkin or its input, is the cause.
 
     Parameters
     ----------
     error
-        What a library or Python raised.
+        The exception raised by a library or by Python.
     what
         What could not be done and where, such as ``store /data/s cannot be written``.
 
     Returns
     -------
     failure
-        Its ``metadata`` has the name of the errno, where there is one. None where the error is not
-        one of the machine.
+        Its ``metadata`` has the name of the errno, if there is one. None if the operating system is
+        not the cause.
     """
     if isinstance(error, CellkinError):
         return None
@@ -114,7 +114,7 @@ def machine_failure(error: BaseException, what: str) -> CellkinError | None:
 
 
 def os_errno(error: BaseException) -> int | None:
-    """Return the number by which the operating system refused, None where it did not."""
+    """Return the errno behind an exception; None if there is none."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     text = str(error)
@@ -124,6 +124,6 @@ def os_errno(error: BaseException) -> int | None:
 
 
 def plain_text(error: BaseException) -> str:
-    """Return what an exception says in one line, without places in the sources of libraries."""
+    """Return the first line of an exception's message, without source locations of libraries."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return _PLACE_IN_SOURCE.sub("", lines[0]).strip(" ,:")

@@ -1,4 +1,4 @@
-"""Which columns of a matrix are plainly no genes by their names: one rule for all who ask."""
+"""Recognition of matrix columns whose names are clearly not genes."""
 
 import re
 from collections.abc import Sequence
@@ -9,24 +9,24 @@ import numpy.typing as npt
 
 
 class NonGene(StrEnum):
-    """What a column is whose name is plainly no gene's."""
+    """Kinds of columns whose names are clearly not genes."""
 
     MISSING = "missing names"
-    """The word of pandas, R or a table for a value that is not there: ``nan``, ``NA``, ``''``."""
+    """Missing values as pandas, R or tables write them: ``nan``, ``NA``, ``''``."""
     REGION = "genomic regions"
     """Peaks, bins and variants: ``chr1:100-200``."""
     CONTROL = "controls"
     """Control probes, spike-ins and counters: ``BLANK_0001``, ``ERCC-00002``, ``__no_feature``."""
     ANTIBODY = "antibody tags"
-    """Those that say so: ``CD3_TotalSeqB``, ``HTO_1``, isotype controls."""
+    """Tags recognizable by name: ``CD3_TotalSeqB``, ``HTO_1``, isotype controls."""
 
 
 MISSING_WORDS = frozenset(
     ("", "nan", "na", "n/a", "#n/a", "<na>", "none", "null", "-", "--", "?", ".", "...")
 )
-"""In lower case, without spaces around them."""
+"""In lower case, without surrounding spaces."""
 
-# Names are matched in lower case. Real symbols and synonyms are near: 14-3-3, ERCC1, Chrm-1, NEGR1,
+# Names are matched in lower case. Real symbols and synonyms are close: 14-3-3, ERCC1, Chrm-1, NEGR1,
 # CHR4_55, Adt-1, NA-14, IGHG1.
 _REGION = re.compile(
     r"""
@@ -63,7 +63,7 @@ _FORMS = (
     (NonGene.CONTROL, _CONTROL),
     (NonGene.ANTIBODY, _ANTIBODY),
 )
-# Nearly all names begin otherwise; asking this first saves time.
+# Fast path: nearly all gene names begin differently.
 _BEGIN = frozenset(
     [
         *("", "na", "n/", "#n", "<n", "no", "nu", "-", "--", "?", ".", ".."),
@@ -78,16 +78,17 @@ _REPEATED = re.compile(r"(.*)[-._][0-9]+")
 
 
 def non_gene(name: str) -> NonGene | None:
-    """Say what a column of this name plainly is instead of a gene; None where it may be a gene.
+    """Return the kind of non-gene that a column name denotes; None if it may be a gene.
 
     Parameters
     ----------
     name
-        As it is written; spaces around it do not count.
+        The column name; surrounding spaces are ignored.
 
     Notes
     -----
-    A species may have a gene of such a name, as the fly's ``nan``; who knows the species decides.
+    A species may have a gene of such a name, as the fly's ``nan``; a caller that knows the species
+    decides.
     """
     lower = name.strip().lower()
     usual = not (
@@ -107,18 +108,18 @@ def non_gene(name: str) -> NonGene | None:
 
 
 def non_genes(names: Sequence[str]) -> dict[int, NonGene]:
-    """Find the columns that are plainly no genes.
+    """Find the columns that are clearly not genes.
 
     Parameters
     ----------
     names
-        The columns of one matrix, as they are written.
+        The column names of one matrix.
 
     Returns
     -------
     dict[int, NonGene]
-        What they are by their place, ascending. The suffix of a repeated name, as of ``nan-1``
-        beside ``nan``, does not make it a gene.
+        Kind by column position, ascending. A repeated name with a suffix, such as ``nan-1`` beside
+        ``nan``, is not a gene either.
     """
     found = {at: kind for at, name in enumerate(names) if (kind := non_gene(name))}
     missing = {names[at] for at, kind in found.items() if kind is NonGene.MISSING}
@@ -131,17 +132,17 @@ def non_genes(names: Sequence[str]) -> dict[int, NonGene]:
 
 
 def gene_like(names: Sequence[str]) -> npt.NDArray[np.bool_]:
-    """Say which columns may be genes.
+    """Return a mask of the columns that may be genes.
 
     Parameters
     ----------
     names
-        The columns of one matrix, as they are written.
+        The column names of one matrix.
 
     Returns
     -------
     NDArray
-        (n_names,) bool, False where `non_genes` says what it is instead.
+        (n_names,) bool, False for the columns that `non_genes` finds.
     """
     like = np.ones(len(names), bool)
     like[list(non_genes(names))] = False

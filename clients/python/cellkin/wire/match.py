@@ -1,4 +1,4 @@
-"""The match report: how the gene names of a matrix met the corpus. Every later step rests on it."""
+"""The match report: how the gene names of a matrix were matched to the corpus."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,28 +14,28 @@ from cellkin.wire.species import species_of_ids, taxon_name
 from cellkin.wire.terms import MATCHED_ROUTES, GeneRoute, TextRung
 
 MIN_GENES = 20
-"""Below this many genes with a vector nothing is labelled."""
+"""Minimum number of genes with a vector to label anything."""
 MIN_SHARE = 0.05
-"""Below this share of the names that may be genes with a vector nothing is labelled."""
+"""Minimum share with a vector, among the names that may be genes, to label anything."""
 
 
 @dataclass(frozen=True)
 class GeneMatch:
-    """How each gene name of a matrix met the corpus, in the order given.
+    """How each gene name of a matrix was matched to the corpus, in the order given.
 
     Parameters
     ----------
     taxon, taxon_inferred
-        The species the names were read in, and whether that was inferred from them; taxon 0 where
-        they met none.
+        The species the names were read in, and whether it was inferred from them; taxon 0 if
+        undetermined.
     gene_ids
-        (n_names,) int64 NCBI GeneIDs, 0 where a name met nothing.
+        (n_names,) int64 NCBI GeneIDs, 0 for names without a match.
     routes
         (n_names,) uint8, a `GeneRoute`.
     rungs
-        (n_names,) uint8, a `TextRung`, 0 where a name met nothing.
+        (n_names,) uint8, a `TextRung`, 0 for names without a match.
     in_space
-        (n_names,) uint8, 1 where the gene has a vector in the cell space, so that it counts.
+        (n_names,) uint8, 1 if the gene has a vector in the cell space and is used.
     """
 
     taxon: int
@@ -47,49 +47,49 @@ class GeneMatch:
 
     @property
     def n_given(self) -> int:
-        """Names given."""
+        """Number of names given."""
         return len(self.routes)
 
     @property
     def n_matched(self) -> int:
-        """Names that mean one gene."""
+        """Number of names matched to exactly one gene."""
         return int(np.count_nonzero(self.gene_ids))
 
     @property
     def n_used(self) -> int:
-        """Names whose gene has a vector."""
+        """Number of names whose gene has a vector."""
         return int(np.count_nonzero(self.in_space))
 
     @property
     def n_genes(self) -> int:
-        """Distinct genes among those with a vector: one that is named many times is one."""
+        """Number of distinct genes with a vector."""
         return len(np.unique(self.gene_ids[self.in_space > 0]))
 
     @property
     def counted_routes(self) -> npt.NDArray[np.uint8]:
-        """(n_names,) uint8, `routes`, but UNMATCHED where a name's gene has no vector."""
+        """(n_names,) uint8, `routes` with UNMATCHED for names whose gene has no vector."""
         counts = (self.in_space > 0) | (self.routes == GeneRoute.AMBIGUOUS)
         return np.where(counts, self.routes, np.uint8(GeneRoute.UNMATCHED))
 
     def require_enough(self, names: Sequence[str]) -> None:
-        """Refuse a match on which no answer could rest.
+        """Raise if too few genes match for a meaningful result.
 
         Parameters
         ----------
         names
-            The names as given, for examples.
+            The names as given, for the message.
 
         Raises
         ------
         GenesUnmatchedError
-            If fewer than `MIN_GENES` genes have a vector, or less than `MIN_SHARE` of the names
-            that may be genes, each counted once. Its metadata is the report.
+            If fewer than `MIN_GENES` genes have a vector, or less than `MIN_SHARE` of the distinct
+            names that may be genes. Its metadata is the report.
         """
         n_genes = self.n_genes
         used = {names[i] for i in np.flatnonzero(self.in_space > 0).tolist()}
         given = set(names)
         others: Counter[NonGene] = Counter()
-        if len(used) < MIN_SHARE * len(given):  # what is plainly no gene is not counted
+        if len(used) < MIN_SHARE * len(given):  # clear non-genes do not count
             kinds = non_genes(names)
             others = Counter(kinds.values())
             given -= {names[i] for i in kinds} - used
@@ -111,7 +111,7 @@ class GeneMatch:
         )
 
     def to_metadata(self) -> dict[str, str]:
-        """Return the report's counts as strings, as errors and manifests carry them."""
+        """Return the counts as strings, for errors and manifests."""
         counts = {
             "genes_given": self.n_given,
             "genes_matched": self.n_matched,
@@ -124,38 +124,38 @@ class GeneMatch:
         return {key: str(value) for key, value in counts.items()}
 
     def by_route(self) -> dict[GeneRoute, int]:
-        """Return the number of names by route, routes nobody took left out."""
+        """Return the number of names by route, without unused routes."""
         return {r: n for r in GeneRoute if (n := int(np.count_nonzero(self.routes == r)))}
 
     def by_rung(self) -> dict[TextRung, int]:
-        """Return the number of matched names by rung of text, empty rungs left out."""
+        """Return the number of matched names by rung of text, without empty rungs."""
         return {r: n for r in TextRung if (n := int(np.count_nonzero(self.rungs == r)))}
 
     def route_shares(self, cells: Any) -> npt.NDArray[np.float32]:
-        """Return the share of each cell's expression that came in by each route.
+        """Return the share of each cell's expression by route.
 
         Parameters
         ----------
         cells
-            (n_cells, n_names) matrix, CSR or dense, of linear expression: finite and not negative.
+            (n_cells, n_names) matrix, CSR or dense, of linear expression: finite and non-negative.
 
         Returns
         -------
         NDArray
-            (n_cells, n_routes) float32 in [0, 1], a column a `GeneRoute`, by `counted_routes`. Rows
-            add up to 1; they are zero where a cell expresses nothing.
+            (n_cells, n_routes) float32 in [0, 1], one column per `GeneRoute`, by `counted_routes`.
+            Rows sum to 1; they are zero for cells that express nothing.
         """
         members = np.zeros((self.n_given, len(GeneRoute)))
         members[np.arange(self.n_given), self.counted_routes] = 1
         return row_shares(cells @ members)
 
     def lines(self, mass: npt.NDArray[np.float64] | None = None) -> list[tuple[str, int, str]]:
-        """Return the report as rows of what, number of names, share of expression.
+        """Return the report as rows of description, number of names, share of expression.
 
         Parameters
         ----------
         mass
-            (n_names,) float64, the summed linear expression of each name; without it shares are
+            (n_names,) float64, the summed linear expression of each name; if None, shares are
             empty.
         """
 
@@ -166,7 +166,7 @@ class GeneMatch:
             return what, int(np.count_nonzero(where)), share
 
         inferred = " (inferred from the names)" if self.taxon_inferred and self.taxon else ""
-        # Names that meet a corpus of a species that nobody told are read all the same.
+        # Names can match even if the species is undetermined.
         unknown = "an unknown species" if self.n_matched else "none"
         species = taxon_name(self.taxon) if self.taxon else unknown
         rows = [row(f"given, read as {species}{inferred}", np.ones(self.n_given, bool))]
@@ -182,17 +182,17 @@ class GeneMatch:
 
 
 def row_shares(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-    """Return each number as a share of its row's sum.
+    """Divide each value by the sum of its row.
 
     Parameters
     ----------
     sums
-        (n_rows, n_columns) float64, not negative.
+        (n_rows, n_columns) float64, non-negative.
 
     Returns
     -------
     NDArray
-        (n_rows, n_columns) float32 in [0, 1]; rows add up to 1, or are zero as they were.
+        (n_rows, n_columns) float32 in [0, 1]; rows sum to 1, or stay zero.
     """
     totals = sums.sum(axis=1, keepdims=True)
     shares = np.zeros(sums.shape, np.float32)

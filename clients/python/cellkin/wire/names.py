@@ -15,7 +15,7 @@ _ALIAS = re.compile(r"[a-z][a-z0-9-]{0,39}")
 
 @dataclass(frozen=True)
 class VersionName:
-    """A name and what of it is wanted: a version ``2026-11-22.1`` or an alias ``latest``."""
+    """A name and a selector: a version ``2026-11-22.1`` or an alias ``latest``."""
 
     name: str
     selector: str = LATEST
@@ -26,22 +26,23 @@ class VersionName:
 
     @property
     def is_version(self) -> bool:
-        """Whether the selector is a version, which never moves, and not an alias."""
+        """Whether the selector is an immutable version and not an alias."""
         return _VERSION.fullmatch(self.selector) is not None
 
 
 def is_name(text: str) -> bool:
-    """Tell whether a text may be a name; see `check_name`."""
+    """Return whether a text is a valid name; see `check_name`."""
     return _NAME.fullmatch(text) is not None
 
 
 def check_name(name: str, what: str) -> str:
-    """Return the name, or say what a name may be.
+    """Return the name if it is valid.
 
     Raises
     ------
     InvalidArgumentError
-        If it has other signs than lower-case letters, digits and ``. _ -``, or over 100 of them.
+        If it has characters other than lower-case letters, digits and ``. _ -``, more than 100, or
+        does not begin with a letter or digit.
     """
     if not is_name(name):
         raise InvalidArgumentError(
@@ -52,12 +53,13 @@ def check_name(name: str, what: str) -> str:
 
 
 def check_alias(alias: str) -> str:
-    """Return the alias, or say what an alias may be.
+    """Return the alias if it is valid.
 
     Raises
     ------
     InvalidArgumentError
-        If it has other signs than lower-case letters, digits and ``-``, or over 40 of them.
+        If it has characters other than lower-case letters, digits and ``-``, more than 40, or does
+        not begin with a letter.
     """
     if not _ALIAS.fullmatch(alias):
         raise InvalidArgumentError(
@@ -69,19 +71,19 @@ def check_alias(alias: str) -> str:
 
 @lru_cache(maxsize=1024)
 def parse_version_name(text: str, what: str) -> VersionName:
-    """Read ``NAME[@VERSION_OR_ALIAS]``.
+    """Parse ``NAME[@VERSION_OR_ALIAS]``.
 
     Parameters
     ----------
     text
-        What was given.
+        The text to parse.
     what
         What it should name, for the error: "cell index", "embedding".
 
     Raises
     ------
     InvalidArgumentError
-        If the text is of another form.
+        If the text has another form.
     """
     name, at, selector = text.partition("@")
     check_name(name, what)
@@ -93,13 +95,13 @@ def parse_version_name(text: str, what: str) -> VersionName:
 
 
 def embedding_name(spec: str) -> str:
-    """Return the name that versions of an embedding model bear: its spec with ``-`` for ``:``.
+    """Return the name of an embedding model's versions: its spec with ``-`` for ``:``.
 
-    ``random:384:0`` becomes ``random-384-0``; a name stays as it is.
+    ``random:384:0`` becomes ``random-384-0``; a name is returned unchanged.
     """
     return spec.replace(":", "-")
 
 
 def _shown(text: str) -> str:
-    """Return what was given as an error shows it: a mistake may be a whole file."""
+    """Return the quoted text for an error, truncated: it may be a whole file by mistake."""
     return repr(text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}...")

@@ -1,4 +1,4 @@
-"""The wire contract as data: what other languages make their stubs from."""
+"""The wire contract as data, from which other languages generate stubs."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -8,12 +8,12 @@ def descriptor_set_path() -> Path:
     """Return the path of the descriptor set: every message and service of ``cellkin.v1``.
 
     protoc, buf, grpcurl and the gRPC libraries of most languages read it in place of the ``.proto``
-    files. It has no comments; these are in ``protos/`` of the repository.
+    files. It has no comments; they are in ``protos/`` of the repository.
 
     Returns
     -------
     Path
-        A file with a serialized ``google.protobuf.FileDescriptorSet``, with all it imports.
+        A file with a serialized ``google.protobuf.FileDescriptorSet``, with all imports.
 
     Examples
     --------

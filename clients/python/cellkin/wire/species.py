@@ -1,4 +1,4 @@
-"""The species of single-cell data: their names, and the forms of their Ensembl gene ids."""
+"""Species of single-cell data: names, and formats of their Ensembl gene ids."""
 
 import difflib
 import re
@@ -11,22 +11,22 @@ from cellkin.wire.errors import InvalidArgumentError
 
 @dataclass(frozen=True)
 class Species:
-    """A species that is known by name; any other is known by its taxonomy id.
+    """A species known by name; any other is given by its taxonomy id.
 
     Parameters
     ----------
     taxon
         NCBI taxonomy id, as NCBI Gene uses it.
     name
-        The common name it is shown by.
+        Common name, used for display.
     scientific
         Scientific name.
     ensembl
-        What its Ensembl gene ids begin with, "" where they have no prefix of their own.
+        Prefix of its Ensembl gene ids, "" if they have none of their own.
     assemblies
-        What the names of its assemblies begin with.
+        Prefixes of the names of its assemblies.
     others
-        Other names it is called by.
+        Other accepted names.
     """
 
     taxon: int
@@ -90,7 +90,7 @@ SPECIES = (
     ),
     Species(3702, "Arabidopsis", "Arabidopsis thaliana", "", (), ("thale cress",)),
 )  # fmt: skip
-"""Most used first: of species that names fit equally well the first one is meant."""
+"""Most used first: if gene names fit several species equally well, the first is chosen."""
 
 _BY_TAXON = {species.taxon: species for species in SPECIES}
 _ID = re.compile(r"(ENS[A-Z]*G|FBgn|WBGene)[0-9]+")
@@ -99,7 +99,7 @@ _NO_TAXON = 1 << 31
 
 
 def taxon_name(taxon: int) -> str:
-    """Return the common name of a species, or its taxonomy id where it has none here."""
+    """Return the common name of a species, or ``taxon ID`` if it is not in `SPECIES`."""
     species = _BY_TAXON.get(taxon)
     return species.name if species else f"taxon {taxon}"
 
@@ -112,12 +112,12 @@ def taxon_id(given: int | str) -> int:
     given
         The id, as a number or text; or the common or scientific name of a species in `SPECIES`,
         in any letter case: ``mouse``, ``Mus musculus``, ``mus_musculus``, ``M. musculus`` or
-        ``mmusculus``. 0 or "" is no species: it is inferred where that can be.
+        ``mmusculus``. 0 or "" means not given: the species is inferred where possible.
 
     Raises
     ------
     InvalidArgumentError
-        If it is no name in `SPECIES`, or a number below 0.
+        If it is not a name in `SPECIES`, or a number below 0 or above 2**31 - 1.
     """
     text = str(given).strip()
     if not text:
@@ -145,7 +145,7 @@ def taxon_id(given: int | str) -> int:
 
 
 def species_of_ids(names: Iterable[str]) -> int:
-    """Return the species that most of the names are Ensembl ids of, 0 where they are of none."""
+    """Return the species of which most names are Ensembl ids, 0 if there is none."""
     prefixes = Counter(found[1] if (found := _ID.match(name)) else "" for name in names)
     prefix, n = next(iter(prefixes.most_common(1)), ("", 0))
     taxon_of = {species.ensembl: species.taxon for species in SPECIES if species.ensembl}

@@ -1,37 +1,37 @@
-"""The terms of the wire contract; the values of enumerations are those of the protos."""
+"""Terms of the wire contract; enumeration values are those of the protos."""
 
 from enum import IntEnum
 
 DEFAULT_MODEL = "all-minilm-l6-v2"
-"""Name of the embedding model used where none is named."""
+"""Name of the default embedding model."""
 
 ENOUGH_SHARED = 0.5
-"""The share of the reference's expression, in genes of the query, from which expression is used."""
+"""Minimum share of the reference's expression in genes of the query to use the expression space."""
 
 BACKGROUND_CELLS = 200
-"""Foreign queries of at least so many cells have their own mean subtracted, and are checked."""
+"""Minimum cells of a foreign query to subtract its own mean and to check the sample."""
 
 UNKNOWN_LABEL = "unknown"
-"""What a cell is called that no reference label can be claimed for."""
+"""Label of cells to which no reference label can be assigned."""
 
 
 class TextRung(IntEnum):
-    """Where the text of a gene comes from, best first."""
+    """Source of a gene's text, best first."""
 
     OWN_SUMMARY = 1
     """The gene's own summary (RefSeq, Alliance of Genome Resources)."""
     STRING_FUNCTION = 2
     """The function text STRING holds for the gene's own protein."""
     ORTHOLOG_SUMMARY = 3
-    """The summary of its one-to-one orthologue: a hidden orthologue table, so always flagged."""
+    """The summary of its one-to-one ortholog; in effect an ortholog table, so always flagged."""
     DESIGNATIONS = 4
-    """No more than its name and other designations."""
+    """Only its name and other designations."""
     NONE = 5
-    """No text: the gene has no vector and is absent from every cell."""
+    """No text, so the gene has no vector and contributes to no cell."""
 
     @property
     def label(self) -> str:
-        """The rung as it is written in tables and files."""
+        """Name for tables and files."""
         return _RUNG_LABELS[self]
 
 
@@ -45,7 +45,7 @@ _RUNG_LABELS = {
 
 
 class GeneRoute(IntEnum):
-    """How a given gene name met the corpus."""
+    """How a gene name was matched to the corpus."""
 
     UNMATCHED = 0
     GENE_ID = 1
@@ -57,7 +57,7 @@ class GeneRoute(IntEnum):
 
     @property
     def label(self) -> str:
-        """The route as it is written in tables and files."""
+        """Name for tables and files."""
         return _ROUTE_LABELS[self]
 
 
@@ -72,47 +72,47 @@ _ROUTE_LABELS = {
 }
 
 MATCHED_ROUTES = tuple(r for r in GeneRoute if r not in (GeneRoute.UNMATCHED, GeneRoute.AMBIGUOUS))
-"""The routes by which a name means one gene."""
+"""Routes that match a name to exactly one gene."""
 
 
 class ExpressionUnits(IntEnum):
-    """What the values of a cells-by-genes matrix are."""
+    """Units of the values of a cells-by-genes matrix."""
 
     LINEAR = 1
-    """Counts, or counts scaled by one factor a cell."""
+    """Counts, or counts scaled by one factor per cell."""
     LOG1P = 2
     """ln(1 + linear), such as scanpy's ``normalize_total`` then ``log1p``."""
 
 
 class Center(IntEnum):
-    """Which mean is subtracted from cells in the text space."""
+    """The mean to subtract from cells in the text space."""
 
     AUTO = 0
-    """The query's own where its genes are foreign and it has enough cells, else the reference's."""
+    """The query's own if its genes are foreign and it has enough cells, else the reference's."""
     REFERENCE = 1
     QUERY = 2
 
 
 class VersionKind(IntEnum):
-    """What a version is a version of."""
+    """Kind of a version."""
 
     CORPUS = 1
     """Gene texts."""
     EMBEDDING = 2
-    """Gene vectors of one language model."""
+    """Gene embedding of one language model."""
     INDEX = 3
     """Reference cells in a cell space."""
 
 
 class UnknownReason(IntEnum):
-    """Why a cell has no label; 0 where it has one."""
+    """Why a cell has no label; 0 if it has one."""
 
     KNOWN = 0
     NO_GENE_MATCHED = 1
     LOW_SUPPORT = 2
     """The neighbors do not agree enough."""
     TOO_FAR = 3
-    """The cell is farther from the reference than cells of its labels are."""
+    """The cell is farther from the reference than cells of its label are."""
     LOW_PROBABILITY = 4
     """No label is probable enough."""
     NOT_CONFIRMED = 5
@@ -120,7 +120,7 @@ class UnknownReason(IntEnum):
 
     @property
     def label(self) -> str:
-        """The reason as it is written in tables and files."""
+        """Text for tables and files."""
         return _REASON_LABELS[self]
 
 
@@ -135,12 +135,12 @@ _REASON_LABELS = {
 
 
 def control_caution(embedding: str) -> str:
-    """Say what labels by text are worth where the gene vectors are a control.
+    """Return the warning about labels by text if the gene embedding is a control.
 
     Parameters
     ----------
     embedding
-        The version of the gene vectors.
+        The version of the gene embedding.
     """
     return (
         f"the gene vectors of {embedding} are a control and say nothing about genes: labels by "
