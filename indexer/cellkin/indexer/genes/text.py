@@ -116,9 +116,9 @@ class Template:
     def render(self, *, symbol: str, name: str, summary: str, designations: Sequence[str]) -> str:
         """Return the text of one gene; "" if all fields of the template are empty.
 
-        A full stop of the template is left out after a value that ends with one of ``.!?``, and beside
-        an empty value. Designations are joined as sentences; those without a word that is neither in
-        the name nor in earlier designations are left out.
+        A full stop of the template is left out after a value that ends with one of ``.!?``, and
+        beside an empty value. Designations are joined as sentences; those without a word that is
+        neither in the name nor in earlier designations are left out.
         """
         values = {
             "symbol": symbol,
