@@ -1,1 +1,1 @@
-"""Embedding models: what turns a text into a vector, behind one contract."""
+"""Embedding models, which convert texts to vectors."""

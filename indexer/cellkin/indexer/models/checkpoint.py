@@ -25,12 +25,12 @@ _AUTO_CLASSES = ("AutoModel", "AutoTokenizer")
 
 @dataclass(frozen=True)
 class Recipe:
-    """Settings by which a checkpoint makes vectors.
+    """Settings for embedding with a checkpoint.
 
     Parameters
     ----------
     name
-        Name of the model, as versions are named.
+        Name of the model, valid as that of a version.
     pooling
         How token states become one vector.
     max_tokens
@@ -38,7 +38,7 @@ class Recipe:
     lower_case
         Whether text is lower-cased; None for the checkpoint's.
     bert
-        Whether to load the checkpoint as a BERT whatever its files say: early ones do not name
+        Whether to load the checkpoint as a BERT regardless of its files: early ones do not name
         their architecture, and without a tokenizer_config.json the casing would be wrong.
     dim
         Expected width of a vector; None accepts any.
@@ -123,7 +123,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _check_weights(folder: Path, recipe: Recipe, is_bert: bool) -> str:
-    """Return the identity of the weights: the digest of their file, or of the shards' digests."""
+    """Return the digest of the weight file, or that of the shards' digests, after checking it."""
     if (folder / _WEIGHTS).is_file():
         digest = _sha256(folder / _WEIGHTS)
     elif (folder / _SHARDS).is_file():
@@ -199,7 +199,7 @@ def _load_module(folder: Path, recipe: Recipe, is_bert: bool) -> Any:
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputFileError(f"{folder}: the weights cannot be read: {error}") from error
-    # The pooler is a head on the first token, which `pool` does not use.
+    # `pool` does not use the pooler, a head on the first token.
     missing = sorted(key for key in report["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise InputFileError(

@@ -20,7 +20,7 @@ class ModelInfo:
     Parameters
     ----------
     name
-        As versions are named, such as ``all-minilm-l6-v2``.
+        Name, valid as that of a version, such as ``all-minilm-l6-v2``.
     revision
         Identity of the weights: ``sha256:`` and the digest of the weight file, or the provider's
         name of the model.
@@ -121,7 +121,7 @@ class CostEstimate:
 
 @runtime_checkable
 class PaidModel(EmbeddingModel, Protocol):
-    """A model whose requests cost money, and which therefore yields the vectors of each of them."""
+    """A model whose requests cost money, so that vectors are yielded per request."""
 
     def embed_parts(self, texts: Sequence[str]) -> Iterator[tuple[Int64Vector, Float32Matrix]]:
         """Embed texts, yielding vectors as they arrive.
@@ -135,12 +135,12 @@ class PaidModel(EmbeddingModel, Protocol):
         ...
 
     def estimate(self, texts: Sequence[str]) -> CostEstimate:
-        """Return what embedding texts will cost, without sending them."""
+        """Estimate the cost of embedding texts, without sending them."""
         ...
 
 
 def as_name(text: str) -> str:
-    """Convert the name of a model elsewhere to a valid name of versions."""
+    """Convert an external model name to a valid version name."""
     return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._")[:100] or "model"
 
 

@@ -62,13 +62,13 @@ class OpenAIModel:
     Parameters
     ----------
     name
-        Name of the model, as versions are named.
+        Name of the model, valid as that of a version.
     endpoint, limits
-        The API and what it accepts.
+        The API and its limits.
     dim
         Width of the vectors.
     count_tokens
-        Returns the tokens of each text, or an upper bound.
+        Function that returns the tokens of each text, or an upper bound.
     dollars_per_million
         Price of a million tokens in US dollars, None if unknown.
     """
@@ -102,22 +102,22 @@ class OpenAIModel:
         return TokenCounts(len(texts), n_tokens, n_long, self._count_tokens is not utf8_bytes)
 
     def estimate(self, texts: Sequence[str]) -> CostEstimate:
-        """Return what embedding texts will cost, sending nothing."""
+        """Estimate the cost of embedding texts, sending nothing."""
         counts, price = self.count(texts), self._dollars_per_million
         dollars = None if price is None else counts.n_tokens * price / 1e6
         return CostEstimate(len(self._pack(texts)), counts.n_tokens, dollars, counts.exact)
 
     def embed(self, texts: Sequence[str]) -> Float32Matrix:
-        """Embed texts, as `EmbeddingModel.embed` does; raises what `embed_parts` does."""
+        """Embed texts; see `EmbeddingModel.embed`, and `embed_parts` for errors."""
         vectors = np.empty((len(texts), self.info.dim), np.float32)
         for rows, part in self.embed_parts(texts):
             vectors[rows] = part
         return vectors
 
     def embed_parts(self, texts: Sequence[str]) -> Iterator[Part]:
-        """Embed texts, yielding the vectors of each request when it is answered.
+        """Embed texts, yielding the vectors of each response as it arrives.
 
-        If a request fails, the answers to those already sent are yielded before the error is
+        If a request fails, the responses to those already sent are yielded before the error is
         raised, because they are paid for.
 
         Yields
@@ -132,7 +132,7 @@ class OpenAIModel:
         UnavailableError
             If the server cannot be reached or is overloaded.
         FailedPreconditionError
-            If the key is rejected, the quota is used up, or the answer is invalid.
+            If the key is rejected, the quota is used up, or the response is invalid.
         """
         check_texts(texts)
         with (
@@ -163,7 +163,7 @@ class OpenAIModel:
                 try:
                     yield future.result()
                 except TooLargeError as error:
-                    # Later requests are limited too: every rejection costs a round trip.
+                    # Limit later requests too: every rejection costs a round trip.
                     max_inputs = min(max_inputs, (n_inputs(request) + 1) // 2)
                     if len(request) > 1:
                         pending.extendleft(reversed(halves(request)))
@@ -198,7 +198,7 @@ class OpenAIModel:
 
 @dataclass(frozen=True)
 class OpenAIPreset:
-    """Loader of a model of OpenAI: its name, width, whether that can be reduced, and its price."""
+    """Loader of a model of OpenAI: name, width, whether it can be reduced, and price."""
 
     model: str
     dim: int

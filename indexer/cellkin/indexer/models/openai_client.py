@@ -2,8 +2,8 @@
 
 The package does HTTP, proxies, authentication and Azure. Its retries are off: they sleep per
 request, although a rate limit holds for all requests of an account, and repeat requests after the
-quota is used up. Answers are read from their JSON, since the package keeps the server's order of
-the vectors, does not count them, and decodes base64 only if it chose that encoding itself.
+quota is used up. Responses are parsed from their JSON, because the package keeps the server's order
+of the vectors, does not check their number, and decodes base64 only if it chose that encoding.
 """
 
 import base64
@@ -106,7 +106,7 @@ class Endpoint:
 
 
 class EmbeddingsClient:
-    """Sends requests to an endpoint, retrying and waiting as it asks; usable by several threads."""
+    """Sends requests with retries, within the endpoint's rate limits; thread-safe."""
 
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
@@ -124,7 +124,7 @@ class EmbeddingsClient:
         self._openai.close()
 
     def stop(self) -> None:
-        """Make requests that wait to be sent fail immediately."""
+        """Fail requests that are waiting to be sent."""
         self._stopped.set()
 
     def embed(self, texts: Sequence[str], n_tokens: int) -> Float32Matrix:
@@ -148,7 +148,7 @@ class EmbeddingsClient:
         TooLargeError
             If the server rejects the request as too large.
         CellkinError
-            As `OpenAIModel.embed_parts` does.
+            See `OpenAIModel.embed_parts`.
         """
         endpoint = self._endpoint
         for n_tries in range(1, _MAX_TRIES + 1):
@@ -157,7 +157,7 @@ class EmbeddingsClient:
                 response = self._openai.embeddings.with_raw_response.create(
                     model=endpoint.model,
                     input=list(texts),
-                    # Compatible servers may ignore or reject base64, a quarter of the size.
+                    # base64 is a quarter of the size; compatible servers may ignore or reject it.
                     encoding_format="base64" if endpoint.is_openai else "float",
                     dimensions=endpoint.dim or openai.omit,
                     extra_headers=self._headers,
@@ -166,7 +166,7 @@ class EmbeddingsClient:
             except openai.APIStatusError as error:
                 problem, wait_s = self._refusal(error)
             except (openai.APIConnectionError, ValueError) as error:
-                # ValueError: a truncated answer is not JSON.
+                # ValueError: a truncated response is not JSON.
                 cause = error.__cause__ or error
                 problem, wait_s = str(cause) or type(cause).__name__, 0.0
             else:
@@ -185,7 +185,7 @@ class EmbeddingsClient:
         )
 
     def _refusal(self, error: openai.APIStatusError) -> tuple[str, float]:
-        """Return the server's message and how long to wait, or raise if retrying cannot help."""
+        """Return the server's message and seconds to wait, or raise if retrying cannot help."""
         endpoint, status = self._endpoint, error.status_code
         detail = error.body if isinstance(error.body, dict) else {"message": error.body}
         said = str(detail.get("message") or detail.get("detail") or error.response.reason_phrase)
@@ -236,7 +236,7 @@ class EmbeddingsClient:
             headers.get(f"x-ratelimit-{what}-tokens", "")
             for what in ("limit", "remaining", "reset")
         )
-        # Some servers send 0 or -1 for what they do not limit.
+        # Some servers send 0 or -1 for no limit.
         if (
             limit.isdecimal()
             and remaining.isdecimal()
@@ -246,7 +246,7 @@ class EmbeddingsClient:
 
 
 def _read_vectors(answer: Any, n_texts: int, where: str) -> Float32Matrix:
-    """Return the vectors of an answer in the order of the texts: one for each, of one width."""
+    """Validate a response, and return its vectors in the order of the texts."""
     try:
         items = sorted(answer["data"], key=lambda item: int(item["index"]))
         found = [int(item["index"]) for item in items]

@@ -16,12 +16,12 @@ class Limits:
     Parameters
     ----------
     inputs
-        Inputs of a request.
+        Inputs per request.
     input_tokens
-        Tokens of an input. Applied to the number of UTF-8 bytes, which is never smaller: where a
+        Tokens per input. Applied to the number of UTF-8 bytes, which is never smaller: where a
         text is split must not depend on whether a tokenizer is installed.
     request_tokens
-        Tokens of a request.
+        Tokens per request.
     """
 
     inputs: int = 2048
@@ -30,7 +30,7 @@ class Limits:
 
 
 class Text(NamedTuple):
-    """A text of a request: its position among those given, its windows and their tokens."""
+    """A text of a request: its row among all texts, its windows and their number of tokens."""
 
     row: int
     windows: tuple[str, ...]
@@ -48,7 +48,7 @@ def split_text(text: str, n_bytes: int) -> tuple[str, ...]:
         end = rest[: n_bytes + 1].rfind(b" ")
         if end <= 0:
             end = n_bytes
-            # Not within a character of several bytes.
+            # Do not split a multi-byte character.
             while end > 1 and rest[end] & 0xC0 == 0x80:
                 end -= 1
         windows.append(rest[:end].decode())

@@ -1,7 +1,7 @@
-"""Encoders of transformers: any of them by folder or hub name, and biomedical ones by preset.
+"""Encoders of transformers, by folder or hub name, and presets of biomedical ones.
 
-A preset has what the files of a checkpoint often lack: the casing of the training texts and the
-pooling of the authors. Only safetensors weights are read, from this machine unless a download is
+A preset has settings that checkpoints often lack: the casing of the training texts and the
+authors' pooling. Only safetensors weights are read, from this machine unless a download is
 allowed. Without a revision the copy in the cache is used; the embedding records the digest of the
 weights in any case.
 """
@@ -19,7 +19,7 @@ from cellkin.wire.errors import InvalidArgumentError
 
 @dataclass(frozen=True)
 class Preset:
-    """Loader of a model of the hub with given settings."""
+    """Loader of a model of the hub with fixed settings."""
 
     hub_id: str
     recipe: Recipe
