@@ -1,1 +1,1 @@
-"""The look of all HTML pages: one style, and templates of self-contained pages without scripts."""
+"""Templates and styles of the HTML pages, which are self-contained and without scripts."""

@@ -1,4 +1,4 @@
-"""Fill in the templates of this folder."""
+"""Render the templates of this folder."""
 
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,16 @@ from cellkin.indexer.pages.theme import DARK, LIGHT
 
 
 def render(template: str, data: Any, **values: Any) -> str:
-    """Return a page.
+    """Render a page.
 
     Parameters
     ----------
     template
         Name of a file of this folder that extends ``page.html.j2``.
     data
-        The figures of the page for programs, embedded as JSON: anything JSON takes.
+        Machine-readable figures of the page, embedded as JSON; any type that JSON can hold.
     values
-        Variables of the template; text is escaped.
+        Variables of the template; texts are escaped.
     """
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),

@@ -1,4 +1,4 @@
-"""The colors of pages and pictures, by role."""
+"""Colors of pages and figures, by role."""
 
 LIGHT = {
     "ink": "#1a2330",
@@ -19,7 +19,7 @@ LIGHT = {
     "c5": "#2f7a8c",
     "c6": "#8c5a4f",
 }
-"""Pictures are drawn in these; each is unique, so that style sheets find a role by its color."""
+"""Colors that figures are drawn in; unique, because style sheets find a role by its color."""
 
 DARK = {
     "ink": "#e4e9f0",
@@ -40,4 +40,4 @@ DARK = {
     "c5": "#7cc6d8",
     "c6": "#d9a396",
 }
-"""Where the reader's system prefers dark pages."""
+"""Colors if the reader's system prefers dark pages."""
