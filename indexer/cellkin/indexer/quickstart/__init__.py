@@ -1,1 +1,1 @@
-"""From two files to labels and a page: a reference indexed, served and asked in one go."""
+"""Quickstart: index a reference, serve it, and label a query in one command."""

@@ -1,4 +1,4 @@
-"""The page of a quickstart."""
+"""Report page of a quickstart."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ _SHOWN_TYPES = 40
 
 
 def page(result: Result, commands: Sequence[str]) -> str:
-    """Return the page.
+    """Render the page.
 
     Parameters
     ----------
     result
-        The labels, and what they rest on.
+        The labels with their reference and quality.
     commands
-        Commands to go on with.
+        Commands shown as next steps.
     """
     return render(
         "quickstart.html.j2",

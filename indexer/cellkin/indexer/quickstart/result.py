@@ -29,13 +29,13 @@ class Result:
     Parameters
     ----------
     reference, query, label
-        The names of both files, and of the column of labels.
+        Names of both files, and of the label column.
     n_reference, n_types
-        Labelled cells of the reference, and its labels.
+        Numbers of labeled reference cells and of labels.
     answer
-        What ``cellkin annotate --json`` printed.
+        Output of ``cellkin annotate --json``.
     cells
-        One row a cell, as ``cellkin annotate -o labels.csv`` writes it.
+        One row per cell, as in ``labels.csv`` of ``cellkin annotate -o labels.csv``.
     quality
         Quality of the labels of held-out reference cells; None if none could be held out.
     truth
@@ -55,7 +55,7 @@ class Result:
 
     @property
     def index(self) -> str:
-        """The version of the index that labelled the cells."""
+        """Version of the index that labeled the cells."""
         return str(self.answer["versions"]["index"])
 
     @property
@@ -75,7 +75,7 @@ class Result:
         return [str(warning["message"]) for warning in self.answer["warnings"]]
 
     def label_rows(self) -> list[tuple[str, int, float, float, str]]:
-        """Return a row for each label, most cells first.
+        """Return one row per label, most cells first.
 
         Returns
         -------
@@ -108,7 +108,7 @@ class Result:
         return [int(n) for n in found]
 
     def confusion(self) -> "Confusion | None":
-        """Return the labels against the query's own; None if it has none."""
+        """Return the confusion with the query's own labels; None if it has none."""
         if self.truth is None:
             return None
         own = np.array(["" if name is None else name for name in self.truth], object)
@@ -118,7 +118,7 @@ class Result:
         return Confusion.of(own[known], self.cells["label"].to_numpy(object)[known])
 
     def to_json(self) -> dict[str, Any]:
-        """Return it in types that `json` writes."""
+        """Return the result in types that `json` writes."""
         confusion = self.confusion()
         return {
             "index": self.index,
@@ -154,7 +154,7 @@ class Confusion:
 
     @classmethod
     def of(cls, own: npt.NDArray[Any], claimed: npt.NDArray[Any]) -> "Confusion":
-        """Count cells by both labels."""
+        """Count cells by own and predicted label."""
         table = pd.crosstab(own, claimed)
         columns = sorted(map(str, table.columns), key=lambda name: (name == UNKNOWN_LABEL, name))
         return cls([str(name) for name in table.index], columns, table[columns].to_numpy(np.int64))
@@ -175,7 +175,7 @@ class Confusion:
         return name != UNKNOWN_LABEL
 
     def to_json(self) -> dict[str, Any]:
-        """Return it in types that `json` writes."""
+        """Return the counts in types that `json` writes."""
         return {
             "agreement": self.agreement,
             "own": self.own,

@@ -48,13 +48,13 @@ class Question:
     reference, query
         Files of labelled cells and of cells to label.
     label, batch
-        The reference's columns of labels, and of donors or batches, None where it has none.
+        The reference's columns of labels, and of donors or batches, None if it has none.
     taxon
         NCBI taxonomy id of both; 0 infers it.
     folder
-        Where results go.
+        Output folder.
     overwrite
-        Whether results that are there are replaced.
+        Whether to replace existing results.
     """
 
     reference: Path
@@ -67,46 +67,46 @@ class Question:
 
     @property
     def index(self) -> str:
-        """The name of the index, made from that of the reference."""
+        """Name of the index, derived from that of the reference."""
         name = re.sub(r"[^a-z0-9._-]+", "-", self.reference.stem.lower()).strip("-._")
         return name[:80] or "reference"
 
     @property
     def copy(self) -> str:
-        """The name of the labelled copy of the query."""
+        """File name of the labeled copy of the query."""
         ending = self.query.suffix.lower()
         return f"labelled{ending if ending in _COPIES else '.h5ad'}"
 
 
 def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, float]]:
-    """Label a query by a reference, and write labels, a labelled copy, a page and the store.
+    """Label a query by a reference, and write labels, a labeled copy, a page and the store.
 
-    All of it is made in a folder of another name, which takes its place at the end.
+    Everything is written to a temporary folder, which replaces the final one at the end.
 
     Parameters
     ----------
     question
-        What is asked.
+        Files and settings.
     stages
-        Shows the progress of a stage.
+        Progress display of a stage.
 
     Returns
     -------
     result
-        What was found.
+        The labels with their reference and quality.
     seconds
-        What each step took.
+        Wall time of each step.
 
     Raises
     ------
     AlreadyExistsError
-        If the folder is there and may not be replaced, or has files of others.
+        If the folder exists and may not be replaced, or has other files.
     FailedPreconditionError
         If the files are of two species, or share too few gene names.
     CellkinError
-        As `cellkin.indexer.cells.job.index_by_expression`.
+        See `cellkin.indexer.cells.job.index_by_expression`.
     SystemExit
-        If the server or ``cellkin annotate`` failed, which said why.
+        If the server or ``cellkin annotate`` failed; they print the reason.
     """
     _require_free(question)
     steps = Steps(quiet=True)
@@ -144,7 +144,7 @@ def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, fl
 
 
 def commands(question: Question) -> list[str]:
-    """Return commands to go on with: the server, the command line and Python."""
+    """Return commands for next steps: the server, the command line and Python."""
     store = shlex.quote(str(question.folder / STORE))
     return [
         f"cellkin serve --store {store}",
@@ -155,7 +155,7 @@ def commands(question: Question) -> list[str]:
 
 
 def _require_free(question: Question) -> None:
-    """Raise an error if files of the folder would be lost."""
+    """Raise an error if files in the folder would be lost."""
     folder = question.folder
     if not folder.exists():
         return
@@ -175,7 +175,7 @@ def _require_free(question: Question) -> None:
 
 @contextmanager
 def _finished_or_gone(question: Question) -> Iterator[Path]:
-    """Yield a temporary folder that replaces the final one on success and is else removed."""
+    """Yield a temporary folder; on success it replaces the final one, on failure it is removed."""
     final = question.folder.absolute()
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
@@ -232,7 +232,7 @@ def _annotate(question: Question, folder: Path, address: str) -> dict[str, Any]:
     arguments += ["-o", str(folder / LABELS), "-o", str(folder / question.copy), "--json"]
     if question.taxon:
         arguments += ["--taxon", str(question.taxon)]
-    # Its progress, and why it failed if it does, go where this command's own do.
+    # Standard error, with progress and errors, is inherited.
     done = subprocess.run(
         [str(CELLKIN), *arguments], stdout=subprocess.PIPE, text=True, check=False
     )
