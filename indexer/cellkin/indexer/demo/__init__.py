@@ -1,1 +1,1 @@
-"""The demo: mouse cells labelled from human ones by nothing but what is written about genes."""
+"""Demo: label mouse cells from a human reference, using only texts about genes."""

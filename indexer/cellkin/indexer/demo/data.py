@@ -1,6 +1,6 @@
-"""The demo's data: downloaded from the package index, verified, and converted.
+"""Download the demo's data from the package index, verify and convert it.
 
-Two wheels contain what a label transfer between species needs: ``came`` has the human and mouse
+Two wheels contain data for label transfer between species: ``came`` has the human and mouse
 pancreas of Baron et al. (2016, https://doi.org/10.1016/j.cels.2016.08.011), ``goatools`` the
 protein-coding genes of NCBI Gene of both species. They are opened as archives; nothing in them is
 installed, imported or run.
@@ -26,16 +26,16 @@ from cellkin.wire.errors import InputFileError, IntegrityError, UnavailableError
 
 @dataclass(frozen=True)
 class Wheel:
-    """A file of the package index that the demo takes data from.
+    """A wheel with data of the demo.
 
     Parameters
     ----------
     requirement
-        Name and exact version, as pip takes them.
+        Requirement for pip, with exact version.
     filename
-        What pip saves it as.
+        File name that pip saves it as.
     sha256
-        The digest of the published file, in hexadecimal.
+        Digest of the published file, hexadecimal.
     """
 
     requirement: str
@@ -57,7 +57,7 @@ TAXA = {"human": 9606, "mouse": 10090}
 """NCBI taxonomy id of each species."""
 
 _LEAST_SHARE = 0.01
-"""The least share of cells that express a gene of the demo."""
+"""Least share of cells that express a gene of the demo."""
 
 _RENAMED = {"t_cell": "T_cell"}
 """The one type whose name differs in letter case between the two species."""
@@ -110,7 +110,7 @@ def prepare(folder: Path) -> DemoFiles:
     Parameters
     ----------
     folder
-        For the converted files; downloads are in its ``downloads/``.
+        Folder of the converted files; downloads are in its ``downloads/``.
 
     Returns
     -------
@@ -143,9 +143,9 @@ def fetch(wheel: Wheel, folder: Path) -> Path:
     Parameters
     ----------
     wheel
-        What to download.
+        The wheel.
     folder
-        Where to keep it; created if absent.
+        Download folder; created if missing.
 
     Returns
     -------
@@ -191,7 +191,7 @@ def parse_genes(lines: Iterable[str]) -> Iterator[dict[str, str]]:
     Yields
     ------
     dict
-        The literal arguments of one gene by name, as strings; empty where absent.
+        Literal arguments of one gene by name, as strings; empty if missing.
 
     Raises
     ------
@@ -213,7 +213,7 @@ def parse_genes(lines: Iterable[str]) -> Iterator[dict[str, str]]:
 
 
 def gene_info_line(gene: dict[str, str]) -> str:
-    """Write one gene as a line of NCBI's ``gene_info``: 16 columns, '-' where absent.
+    """Format one gene as a line of NCBI's ``gene_info``: 16 columns, '-' if missing.
 
     Parameters
     ----------
@@ -223,7 +223,7 @@ def gene_info_line(gene: dict[str, str]) -> str:
     Returns
     -------
     str
-        The tab-separated line with its line end.
+        Tab-separated line with a newline.
 
     Raises
     ------
@@ -256,7 +256,7 @@ def _expressed(cells: ad.AnnData) -> set[str]:
 def _convert_genes(wheel: Path, target: Path, expressed: dict[str, set[str]]) -> dict[str, int]:
     """Write the genes that the cells of their species express, matched by symbol or alias."""
     n_genes = dict.fromkeys(TAXA, 0)
-    # mtime=0 keeps the bytes, and so their digest in the store, the same from run to run.
+    # mtime=0 makes the bytes, and so their digest in the store, reproducible.
     with (
         zipfile.ZipFile(wheel) as archive,
         gzip.GzipFile(target, "wb", compresslevel=6, mtime=0) as packed,
@@ -287,7 +287,7 @@ def _convert_cells(wheel: Path, species: str, target: Path) -> ad.AnnData:
         samples.extract(member, target.parent / "downloads")
     raw = target.parent / "downloads" / member
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ad.OldFormatWarning)  # the file is of 2021; it reads well
+        warnings.simplefilter("ignore", ad.OldFormatWarning)  # the file dates from 2021
         cells = ad.read_h5ad(raw)
     raw.unlink()
     cell_types = cells.obs["cell_type1"].astype(str).replace(_RENAMED)

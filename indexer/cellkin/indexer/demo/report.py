@@ -1,4 +1,4 @@
-"""How well the demo's labels agree with those of the authors: figures, tables, picture."""
+"""Compare the demo's labels with those of the authors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from cellkin.indexer.evaluation.splits import label_codes
 from cellkin.indexer.measures import Counts, accuracy, confusion, macro_f1
 
 TITLES = {"text": "gene text", "random": "random vectors (control)"}
-"""What tables and the picture call each method."""
+"""Title of each method."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Evaluation:
     Parameters
     ----------
     n_cells
-        Query cells of the reference's types; all shares are of these.
+        Query cells of types that the reference has; all shares are of these.
     accuracy
         Share whose predicted type is the known one, whether or not the cell is unknown.
     macro_f1
@@ -147,7 +147,7 @@ def recall_table(
 
 
 def absent_sentence(evaluations: Mapping[str, Evaluation]) -> str:
-    """Say which cells cannot be labeled correctly, and how many of them are labeled unknown.
+    """Return a sentence on the cells of absent types and how many of them are labeled unknown.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def draw_confusion(
     reference_types: Sequence[str],
     path: Path,
 ) -> None:
-    """Draw the confusion matrix of each method, types that the reference lacks included.
+    """Draw the confusion matrix of each method, including types that the reference lacks.
 
     Parameters
     ----------

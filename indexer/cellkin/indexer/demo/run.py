@@ -1,13 +1,13 @@
-"""Label mouse cells from a human reference by nothing but texts about their genes.
+"""Label mouse cells from a human reference, using only texts about genes.
 
 Run by ``cellkin demo``. The steps are the commands a user would type, and they are printed as they
 run: import the genes of both species, embed their texts with a language model, index the human
-pancreas, serve it, annotate the mouse pancreas through the server. No table says which mouse gene
-is which human gene, and ``cellkin annotate`` does not read the types the mouse cells came with:
-they are compared with its answer afterwards. The control does the same with a random vector in
-place of each gene's text, so it shows what the labels are worth without any text.
+pancreas, serve it, annotate the mouse pancreas through the server. No table of orthologs is used,
+and ``cellkin annotate`` does not read the known types of the mouse cells, which are compared with
+the predicted ones afterwards. The control uses a random vector instead of each gene embedding, and
+so shows the quality of labels without texts.
 
-Everything is kept in ``.demo/`` of the working folder; downloads are made once.
+All files are in ``.demo/`` of the working folder; downloads are reused.
 """
 
 import json
@@ -31,7 +31,7 @@ from cellkin.indexer.demo.steps import STORE, WORK, Steps, ended_by_signals, ser
 INDEXES = {"text": "pancreas", "random": "pancreas-random"}
 MODELS = {"text": "all-minilm-l6-v2", "random": "random:384:0"}
 REQUIRED_MARGIN = 0.15
-"""The least expected difference in accuracy between text and control."""
+"""Least expected difference in accuracy between text and control."""
 
 
 def label_mouse(steps: Steps, files: DemoFiles) -> tuple[dict[str, Path], str]:
@@ -47,7 +47,7 @@ def label_mouse(steps: Steps, files: DemoFiles) -> tuple[dict[str, Path], str]:
     Returns
     -------
     tuple
-        The annotated mouse cells by method, and the printed neighbors of INS.
+        Files of annotated mouse cells by method, and the printed neighbors of INS.
     """
     steps.run("import genes", "genes", "import", *STORE, "--gene-info", str(files.gene_info))
     for method, model in MODELS.items():
@@ -73,7 +73,7 @@ def label_mouse(steps: Steps, files: DemoFiles) -> tuple[dict[str, Path], str]:
 def compare(
     steps: Steps, files: DemoFiles, outputs: dict[str, Path], console: Console
 ) -> dict[str, Evaluation]:
-    """Compare the labels with the known types, print the tables and draw the picture.
+    """Compare the labels with the known types, print tables and draw a figure.
 
     Parameters
     ----------
@@ -82,9 +82,9 @@ def compare(
     files
         The reference.
     outputs
-        The annotated mouse cells by method.
+        Files of annotated mouse cells by method.
     console
-        Where the tables go.
+        Console to print the tables to.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Run ``cellkin`` commands as a user would: step by step, timed, until an error."""
+"""Run ``cellkin`` commands step by step, with timing, until one fails."""
 
 import select
 import shlex
@@ -15,7 +15,7 @@ from typing import NoReturn
 import click
 
 WORK = Path(".demo")
-"""The folder of the demo, relative to the working directory."""
+"""Folder of the demo, relative to the working directory."""
 CELLKIN = Path(sys.executable).with_name("cellkin")
 STORE = ["--store", str(WORK / "store")]
 SERVER_START_S = 120.0
@@ -68,7 +68,7 @@ class Steps:
         title
             Name of the step.
         arguments
-            What follows ``cellkin``.
+            Arguments of ``cellkin``.
 
         Returns
         -------
@@ -95,7 +95,7 @@ def stop(arguments: tuple[str, ...], code: int, stderr: str) -> NoReturn:
     Parameters
     ----------
     arguments
-        What followed ``cellkin``.
+        Arguments of ``cellkin``.
     code
         Its exit code as in `subprocess`: negative if it was ended by a signal.
     stderr
@@ -120,7 +120,7 @@ def serving(
     Parameters
     ----------
     steps
-        Prints and times its start.
+        Prints and times the start of the server.
     store
         The store to serve.
     log
