@@ -46,7 +46,7 @@ class Question:
     Parameters
     ----------
     reference, query
-        Files of labelled cells and of cells to label.
+        Files of labeled cells and of cells to label.
     label, batch
         The reference's columns of labels, and of donors or batches, None if it has none.
     taxon
