@@ -1,1 +1,1 @@
-"""Cell spaces are fitted here: to a sample of a reference, in memory, as pure functions of it."""
+"""Fit cell spaces to a sample of a reference, in memory, by pure functions."""

@@ -21,7 +21,7 @@ from cellkin.wire.errors import InvalidArgumentError
 OUT_DIM = 64
 """Dimensions of the head's output."""
 _LEAST_LENGTH, _LEAST_DEVIATION = 1e-12, 1e-6
-# Of AdamW, and of the one-cycle schedule.
+# Constants of AdamW and of the one-cycle schedule.
 _SECOND, _EPSILON = 0.999, 1e-8
 _RISE = 0.3
 
@@ -43,11 +43,11 @@ class Contrast:
     dropout
         Share of the inputs that are set to zero.
     learning_rate, weight_decay
-        Of AdamW; the rate is the maximum of a one-cycle schedule.
+        Parameters of AdamW; the rate is the maximum of a one-cycle schedule.
     balance
-        0 draws cells uniformly, 1 labels.
+        With 0 cells are drawn uniformly, with 1 labels.
     seed
-        Of initial weights, batches and dropout.
+        Seed of initial weights, batches and dropout.
     """
 
     steps: int = 180
@@ -77,16 +77,16 @@ def contrastive_loss(
     z
         (n, dim) float; rows need not be of unit length.
     groups
-        (n,) int64; a row that is alone in its group has no loss.
+        (n,) int64; a row without others in its group has no loss.
     temperature
         Above 0.
 
     Returns
     -------
     loss
-        The mean over the rows that have one; 0 if none has.
+        Mean over the rows that have a loss; 0 if none has.
     gradient
-        (n, dim), the derivative of the loss with respect to ``z``.
+        (n, dim) derivative of the loss with respect to ``z``.
     """
     lengths = np.maximum(np.linalg.norm(z, axis=1, keepdims=True), _LEAST_LENGTH)
     unit = z / lengths
@@ -179,7 +179,7 @@ def descend(
     how
         The settings.
     progress
-        Called with the number of steps done, and of all.
+        Called with the number of steps done and of all steps.
     """
     optimizer = AdamW(parameters, how)
     with blas_threads(1):
@@ -201,7 +201,7 @@ def drop(inputs: Float32Matrix, share: float, rng: np.random.Generator) -> Float
 
 
 class LabelDraws:
-    """Draws batches of labelled cells, rare labels more often than they occur.
+    """Draws batches of labeled cells, with rare labels overrepresented.
 
     Parameters
     ----------
@@ -240,9 +240,9 @@ def fit_head(
     labels
         (n_cells,) int32.
     settings
-        Of the training.
+        Settings of the training.
     progress
-        Called with the number of steps done, and of all.
+        Called with the number of steps done and of all steps.
 
     Returns
     -------
@@ -274,8 +274,8 @@ def fit_view_head(
     Parameters
     ----------
     views
-        (n_views, n_cells, dim) float32, centered, at least 2 views; two different ones of a cell
-        are compared.
+        (n_views, n_cells, dim) float32, centered, at least 2 views; pairs of different views of a
+        cell are compared.
     settings, progress
         As in `fit_head`.
 
@@ -322,7 +322,7 @@ def _gradient(
 
 
 def standardized(vectors: Float32Matrix) -> tuple[Float32Matrix, Float32Matrix]:
-    """Return (n, dim) vectors divided by their (dim,) standard deviations, and the latter."""
+    """Return (n, dim) vectors divided by their (dim,) standard deviations, and these."""
     x = np.asarray(vectors, np.float32)
     deviations = x.std(axis=0, ddof=min(1, len(x) - 1), dtype=np.float64)
     scale = np.maximum(deviations, _LEAST_DEVIATION).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Fit the cost of few genes and few molecules, on held-out cells thinned or cut to panels."""
+"""Calibrate for few genes and few molecules, on held-out cells thinned or reduced to panels."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -37,7 +37,7 @@ _LEAST_GENES = 10
 _USUAL = 0.05
 _SOFTEST = 4.0
 _WRONG = 0.05
-# Even if few labels are wrong, those of few genes need more than half of the probability.
+# With few genes a label needs more than half of the probability, even if few are wrong.
 _STEPS = np.linspace(0.6, 0.99, 40)
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _ENOUGH = 20
@@ -46,7 +46,7 @@ _OF_SHALLOW = np.linspace(0, 0.995, 200)
 
 
 def detection_of(cells: CsrMatrix) -> tuple[Float32Vector, float]:
-    """Return how often genes are detected, and the depth of nearly all cells.
+    """Return the detection rates of genes, and the depth that nearly all cells exceed.
 
     Parameters
     ----------
@@ -56,9 +56,9 @@ def detection_of(cells: CsrMatrix) -> tuple[Float32Vector, float]:
     Returns
     -------
     detection
-        (n_genes,) float32, the share of cells with a value above 0.
+        (n_genes,) float32, share of cells with a value above 0.
     usual
-        The 5 % quantile of the number of detected genes, relative to the mean.
+        5 % quantile of the number of detected genes, relative to the mean.
     """
     n_genes = cells.shape[1]
     found = np.bincount(cells.indices[cells.data > 0], minlength=n_genes) / cells.shape[0]
@@ -73,13 +73,13 @@ class _Draw:
     Parameters
     ----------
     truth
-        (n_cells,) int32 labels, by the codes of the fold's fit.
+        (n_cells,) int32 label codes of the fold's fit.
     kinds
         For each of `cellkin.space.readout.KINDS`, (n_cells, n_labels) float64.
     novelty
         (n_cells,) float64.
     coverage
-        Their depth and genes.
+        Depth and genes of the cells.
     """
 
     truth: Int32Vector
@@ -88,7 +88,7 @@ class _Draw:
     coverage: CellCoverage
 
     def by_label(self, readout: Readout) -> Float64Matrix:
-        """Return (n_cells, n_labels) probabilities, softened for their coverage."""
+        """Return (n_cells, n_labels) probabilities, softened by coverage."""
         sharpness = readout.sharpness * self.coverage.sharpness(readout)
         return combine(self.kinds, readout.mix, sharpness)
 
@@ -108,7 +108,7 @@ class CoverageProbe:
     _panels: list[_Draw] = field(default_factory=list)
 
     def predict(self, trained: Trained, sample: Sample, held: Int64Vector) -> None:
-        """Predict reduced versions of some of the cells that were held out; an `OnFold`."""
+        """Predict reduced versions of some held-out cells; an `OnFold`."""
         fitted = trained.fitted
         assert isinstance(fitted, FittedExpression)
         rng = np.random.default_rng(0)
@@ -133,7 +133,7 @@ class CoverageProbe:
         return self._thinned
 
     def fit(self, readout: Readout, sample: Sample) -> Readout:
-        """Return a calibrated readout that accounts for low coverage.
+        """Return the readout with parameters for low coverage.
 
         Parameters
         ----------
@@ -152,12 +152,12 @@ class CoverageProbe:
 
 
 def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict[str, Any]:
-    """Return the depth of a reference's cells, and the cost of less depth.
+    """Return the depth of the reference's cells, and the cost of lower depth.
 
     Parameters
     ----------
     probe
-        With the predictions of all folds.
+        The probe with the predictions of all folds.
     readout
         The calibrated readout, from `CoverageProbe.fit`.
     sample
@@ -166,10 +166,10 @@ def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict
     Returns
     -------
     dict
-        ``genes`` and ``counts``, quantiles of the detected genes and of the molecules of a cell;
-        ``counts`` is None if values are not counts. ``costs``, for each range of depths between
-        `DEPTHS`: ``at_least``, ``below``, ``n_cells``, the share ``wrong`` of the labels given, and
-        the share ``unknown``.
+        ``genes`` and ``counts``, quantiles of detected genes and of molecules per cell; ``counts``
+        is None if values are not counts. ``costs``, for each range of depths between `DEPTHS`:
+        ``at_least``, ``below``, ``n_cells``, the share ``wrong`` of the labels that are not
+        unknown, and the share ``unknown``.
     """
     whole = not np.any(sample.cells.data % 1)
     totals = np.asarray(sample.cells.sum(axis=1, dtype=np.float64)).ravel()
@@ -181,10 +181,10 @@ def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict
 
 
 def _least_by_depth(draws: list[_Draw], readout: Readout, most: float) -> Float32Matrix:
-    """Return, by range of depths and label, from which probability on few labels are wrong.
+    """Return the least probability by range of depths and label from which few labels are wrong.
 
-    Cells without the molecules that separate labels look like the label with the fewest markers of
-    its own, so this label is hardly ever correct at depths at which others still are.
+    Cells without molecules of the markers look like the label with the fewest markers, so this
+    label is hardly ever correct at depths at which others still are.
     """
     n_labels = readout.n_labels
     if not draws:
@@ -199,7 +199,7 @@ def _least_by_depth(draws: list[_Draw], readout: Readout, most: float) -> Float3
             enough = of_label.sum() >= _ENOUGH_CLAIMED
             if enough:
                 own[label] = max(_least_of(asked, of_label, most), own[label])
-        # A label with too few cells at all depths so far gets the value of all labels.
+        # Labels with too few cells at all depths so far get the value of all labels.
         leasts[row] = np.where(own < 0, of_all, own)
     return leasts.astype(np.float32)
 
@@ -215,7 +215,7 @@ def _least_of(asked: "_Predictions", some: BoolVector, most: float) -> float:
 
 @dataclass(frozen=True)
 class _Predictions:
-    """Predictions of several draws, concatenated: each (n_cells,)."""
+    """Concatenated predictions of several draws, each (n_cells,)."""
 
     depths: npt.NDArray[np.float64]
     predicted: Int64Vector
@@ -243,9 +243,9 @@ class _Predictions:
 
 
 def _costs(parts: list[list[_Draw]], readout: Readout) -> list[dict[str, float]]:
-    """Return the cost of less depth, each fold with the probabilities fitted to the others.
+    """Return the cost of lower depth, each fold with thresholds fitted to the others.
 
-    With those fitted to all folds the share of wrong labels would be the target by construction.
+    With thresholds fitted to all folds the share of wrong labels would equal the target.
     """
     if not parts:
         return []
@@ -272,7 +272,7 @@ def _costs(parts: list[list[_Draw]], readout: Readout) -> list[dict[str, float]]
 
 
 def _draw(trained: Trained, cells: CsrMatrix, truth: Int32Vector, genes: Int64Vector) -> _Draw:
-    """Predict cells by some of their genes."""
+    """Predict cells from some of their genes."""
     fitted = trained.fitted
     assert isinstance(fitted, FittedExpression)
     space, readout = fitted.space, trained.readout
@@ -312,7 +312,7 @@ def _panels(sample: Sample) -> Iterator[Int64Vector]:
 
 
 def _softening(draws: list[_Draw], readout: Readout) -> float:
-    """Return the softening of maximum likelihood."""
+    """Return the maximum likelihood estimate of the softening."""
 
     def loss(softening: float) -> float:
         soft = replace(readout, softening=float(softening))

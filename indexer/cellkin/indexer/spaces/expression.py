@@ -41,7 +41,7 @@ from cellkin.space.readout import Float64Matrix, Placed
 N_COMPONENTS = 50
 """Principal components in which neighbors are searched."""
 N_WEIGHTED = 1000
-"""Genes of the contrastive head: those that separate the labels best."""
+"""Number of genes of the contrastive head: those that separate the labels best."""
 _MORE_COMPONENTS = 100
 _HEAD_COMPONENTS = 100
 _LEADING_COMPONENTS = 20
@@ -75,12 +75,12 @@ class FittedExpression:
 
 
 def fit_expression(sample: Sample) -> FittedExpression:
-    """Fit an expression space to labelled cells.
+    """Fit an expression space to labeled cells.
 
     Parameters
     ----------
     sample
-        The cells. Their labels shape the space, so cells that evaluate it must not be among them.
+        The cells. Their labels shape the space, so they must not be used to evaluate it.
     """
     logs = log_expression(sample.cells)
     variable = highly_variable(logs)
@@ -131,7 +131,7 @@ def _head(
     logs
         (n_cells, n_genes) CSR of log expression.
     sample
-        The labelled cells.
+        The labeled cells.
     """
     weights = label_dispersion(sample)
     best = np.argsort(-weights, kind="stable")[:N_WEIGHTED]
@@ -167,7 +167,7 @@ def _regression(z: Float32Matrix, sample: Sample) -> tuple[Float64Matrix, Float6
 
 
 def _orthonormal(rows: Float64Matrix) -> Float64Matrix:
-    """Return orthonormal rows; the first n span the same as the first n given, for every n."""
+    """Return orthonormal rows, the first n with the same span as the first n given, for all n."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
     q, r = np.linalg.qr((rows / np.maximum(lengths, 1e-12)).T)
     kept = np.abs(np.diag(r)) > 1e-6

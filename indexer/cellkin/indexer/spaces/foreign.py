@@ -1,4 +1,4 @@
-"""Fit what foreign samples are checked with: pairs of genes, and profiles of labels."""
+"""Fit the data that foreign samples are checked with: gene pairs and label profiles."""
 
 import numpy as np
 import scipy.sparse as sp
@@ -9,7 +9,7 @@ from cellkin.space.gene_pairs import ForeignReference
 from cellkin.space.vectors import NearestMeasured
 
 KEPT = 2_000
-"""Measured genes that may be partners: those that separate the labels best."""
+"""Number of measured genes that may be partners: those that separate the labels best."""
 
 
 def fit_foreign(fitted: FittedText, sample: Sample) -> ForeignReference:
@@ -20,7 +20,7 @@ def fit_foreign(fitted: FittedText, sample: Sample) -> ForeignReference:
     fitted
         The text space, fitted to the sample.
     sample
-        The labelled cells.
+        The labeled cells.
     """
     space = fitted.space
     rows = space.rows_of(sample.gene_ids)

@@ -1,4 +1,4 @@
-"""Leave each label out of the reference, and measure whether its cells are found unknown."""
+"""Measure whether cells are found unknown if their label is left out of the reference."""
 
 from dataclasses import dataclass
 
@@ -14,14 +14,14 @@ _NOVELTY_CELLS = 2000
 
 @dataclass(frozen=True)
 class LeftOut:
-    """How well a label is found to be unknown if it is left out of the reference.
+    """Detection of a label's cells as unknown if it is left out of the reference.
 
     Parameters
     ----------
     label
-        Its name.
+        Name of the label.
     n_cells
-        Its test cells.
+        Number of its test cells.
     auroc
         AUROC of novelty between its cells and those of known labels.
     found
@@ -37,7 +37,7 @@ class LeftOut:
 def leave_labels_out(sample: Sample, fit: FitSpace, readout: Readout, how: Votes) -> list[LeftOut]:
     """Leave each label out of the reference in turn, and measure the novelty of its cells.
 
-    Each is tested on the one fold that has most of its cells.
+    Each is tested on the fold with most of its cells.
     """
     rows = balanced(sample.labels, _NOVELTY_CELLS)
     small = sample.take(rows)

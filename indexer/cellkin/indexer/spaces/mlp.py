@@ -1,7 +1,7 @@
-"""An MLP instead of the linear head, to measure what linearity costs.
+"""An MLP instead of the linear head, to measure the cost of linearity.
 
-No index has one: a cell would no longer be a linear function of its genes, so that the contribution
-of a gene to a label would not be exact. It is for `cells evaluate`.
+It is used by `cells evaluate`, but not in an index: cells would no longer be a linear function of
+their genes, so the contribution of a gene to a label would not be exact.
 """
 
 from collections.abc import Sequence
@@ -53,7 +53,7 @@ class Mlp:
 
     @property
     def dim(self) -> int:
-        """Dimensions of its output."""
+        """Number of output dimensions."""
         return len(self.out)
 
     def __call__(self, vectors: Float32Matrix) -> Float32Matrix:
@@ -63,7 +63,7 @@ class Mlp:
 
 
 def fit_mlp(vectors: Float32Matrix, labels: Int32Vector, settings: Contrast | None = None) -> Mlp:
-    """Train an MLP by supervised contrastive loss, with the batches of `fit_head`.
+    """Train an MLP by the supervised contrastive loss, with batches as in `fit_head`.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def fit_mlp(vectors: Float32Matrix, labels: Int32Vector, settings: Contrast | No
     labels
         (n_cells,) int32.
     settings
-        Of the training.
+        Settings of the training.
     """
     how = settings or Contrast()
     rng = np.random.default_rng(how.seed)
@@ -102,7 +102,7 @@ class FittedMlpText(FittedText):
 
     @property
     def n_components(self) -> int:
-        """All dimensions of the MLP's output."""
+        """Number of output dimensions of the MLP."""
         return self.mlp.dim
 
     def finish(self, z: Float32Matrix, empty: BoolVector) -> Placed:

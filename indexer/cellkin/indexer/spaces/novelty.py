@@ -21,11 +21,11 @@ _BLOCK = 1024
 
 
 def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> tuple[Readout, Float32Vector]:
-    """Estimate from the sample itself how well cells of each label fit it, and how near others are.
+    """Estimate the means and deviations of novelty from the sample's own cells.
 
-    Cells took part in the fit of their own label, and fit it the better the fewer they are. That is
-    wanted: measured on other donors a label of few cells would fit badly and vary much, and unknown
-    cells would be taken for it.
+    These cells took part in the fit of their label, and the fewer they are the better they fit.
+    This is intended: on other donors a label of few cells would fit poorly and with high variance,
+    so that unknown cells would be assigned to it.
 
     Parameters
     ----------
@@ -34,14 +34,14 @@ def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> tuple[Read
     placed
         The placed sample.
     sample
-        The labelled cells.
+        The labeled cells.
 
     Returns
     -------
     readout
-        The same with means and deviations.
+        The readout with means and deviations.
     own
-        (n_cells,) float32, the novelty of the sample's cells.
+        (n_cells,) float32, novelty of the sample's cells.
     """
     by_fit = len(readout.discriminants) > 0
     # The nearest neighbor of a cell of the sample is the cell itself.
@@ -69,14 +69,14 @@ def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> tuple[Read
 
 
 def discriminants(z: Float32Matrix, sample: Sample) -> Float32Matrix:
-    """Fit one-against-rest least squares, every label with the same weight.
+    """Fit one-against-rest least squares, all labels with the same weight.
 
     Parameters
     ----------
     z
         (n_cells, dim) float32, the placed sample.
     sample
-        The labelled cells.
+        The labeled cells.
 
     Returns
     -------
@@ -106,7 +106,7 @@ def mean_directions(vectors: Float32Matrix, sample: Sample) -> Float32Matrix:
 def nearest(
     queries: Float32Matrix, reference: Float32Matrix, k: int
 ) -> tuple[Float32Matrix, Int64Vector]:
-    """Return the (n, k) cosines and rows of the exactly nearest reference cells, best first."""
+    """Return (n, k) cosines and rows of the exact nearest reference cells, best first."""
     k = min(k, len(reference))
     similarities = np.empty((len(queries), k), np.float32)
     neighbors = np.empty((len(queries), k), np.int64)

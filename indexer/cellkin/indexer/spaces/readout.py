@@ -1,8 +1,7 @@
-"""Fit the classifier of a cell space: evidence, calibrated probability, limit of novelty.
+"""Fit the classifier of a cell space: evidence, calibrated probabilities, limit of novelty.
 
-All of it is measured on cells that had no part in the fit: folds of the reference, by donor if it
-has donors, are held out in turn, and space, head, regression and prototypes are fitted again
-without them.
+All are calibrated on held-out cells: folds of the reference, by donor if it has donors, are held
+out in turn, and space, head, regression and prototypes are fitted without them.
 """
 
 from collections.abc import Callable
@@ -40,14 +39,14 @@ MIXES = {
     "contrast": (0.0, 0.0, 1.0, 0.0),
     "logistic": (0.0, 0.0, 0.0, 1.0),
 }
-"""Weights of the kinds of evidence; the first unless another is clearly better."""
+"""Weights of the kinds of evidence; the first is used unless another is clearly better."""
 _CLEARLY = 0.03
 # Standard errors of the number of additional correct cells.
 _SURELY = 2.0
 _SHARPNESS = (0.2, 8.0)
 _ENOUGH_CELLS = 5
-# The share of held-out cells beyond the limit, relative to the wanted share of false alarms.
-# Held-out donors are compared with fewer donors than a query, parts of a donor with that same
+# Share of held-out cells beyond the limit, relative to the target rate of false alarms.
+# Held-out donors are compared with fewer donors than a query is, parts of a donor with the same
 # donor. With few cells of several donors the limit varies so much that half the share is used
 # (ADR 20).
 _SEVERAL_BATCHES = 1.2
@@ -56,15 +55,15 @@ _FEW_CELLS, _MANY_CELLS = 300, 1000
 _ONE_BATCH = 0.25
 # The same for the reference's own cells, which fit best: an upper bound.
 _OWN_CELLS = 0.7
-# If the median held-out cell is so many deviations farther than the reference's own cells, these
-# say nothing about other cells.
+# If the median held-out cell is farther than the reference's own cells by this many deviations,
+# these say nothing about other cells.
 _MUCH_FARTHER = 1.0
-# With fewer cells the limit is determined by one or two of them.
+# With fewer cells one or two of them determine the limit.
 _ENOUGH_HELD_OUT = 150
 
 
 class FittedSpace(Protocol):
-    """A cell space fitted to labelled cells."""
+    """A cell space fitted to labeled cells."""
 
     @property
     def n_components(self) -> int:
@@ -76,7 +75,7 @@ class FittedSpace(Protocol):
 
     @property
     def intercepts(self) -> Float32Vector:
-        """(n_labels,) intercepts of it."""
+        """(n_labels,) intercepts of the regression."""
 
     def place(self, cells: CsrMatrix) -> Placed:
         """Place cells; columns are the genes of the sample."""
@@ -96,7 +95,7 @@ class Votes:
     epsilon, class_balance
         See `cellkin.space.readout.Readout`.
     false_alarms
-        The accepted share of known cells beyond the limit of novelty.
+        Accepted share of known cells beyond the limit of novelty.
     min_probability
         Cells with a lower probability are unknown.
     """
@@ -120,11 +119,11 @@ class HeldOut:
     kinds
         For each of `KINDS`, (n_cells, n_labels) float64 probabilities, or 0 rows.
     novelty
-        (n_cells,) float64 novelty, by the statistics of the fold's fit.
+        (n_cells,) float64 novelty, from the statistics of the fold's fit.
     batches
         (n_cells,) int32.
     n_left
-        (n_cells,) int64, cells of the same label in the fold's fit.
+        (n_cells,) int64, number of cells of the same label in the fold's fit.
     """
 
     truth: Int32Vector
@@ -137,8 +136,8 @@ class HeldOut:
 def ceilings(counts: Int64Vector) -> Float32Vector:
     """Return (n_labels,) float32 upper bounds of probabilities: n / (n + 1) for n < enough cells.
 
-    If some of these are held out hardly any are left to compare with, so their probabilities cannot
-    be calibrated. Empty if all labels have enough cells.
+    If cells of such a label are held out, too few are left to calibrate its probabilities. Empty if
+    all labels have enough cells.
 
     Parameters
     ----------
@@ -165,7 +164,7 @@ def draft(fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refin
     how
         Settings.
     refine
-        Whether the space's head, if it has one, is part of the evidence.
+        Whether the space's head, if any, is part of the evidence.
     """
     z, n = placed.z, sample.n_labels
     nothing = np.empty((n, 0), np.float32)
@@ -200,7 +199,7 @@ class Trained:
     sample
         The part.
     fitted, readout
-        The space, and the readout before calibration, with statistics of novelty.
+        The space, and the uncalibrated readout with statistics of novelty.
     vectors
         (n_cells, n_components) float32, its cells as neighbors.
     """
@@ -233,10 +232,10 @@ OnFold: TypeAlias = Callable[[Trained, Sample, Int64Vector], None]
 def hold_out(
     sample: Sample, fit: FitSpace, how: Votes, refine: bool = True, on_fold: OnFold | None = None
 ) -> HeldOut:
-    """Hold folds of the sample out in turn, and predict their labels by the rest.
+    """Hold out folds of the sample in turn, and predict their labels from the rest.
 
-    Cells are left out if the rest has hardly any of their label (less than 5, and less than half of
-    all), as is common with donors: the result would not apply to a reference that has them.
+    Held-out cells are ignored if the rest has too few of their label (less than 5, and less than
+    half of all), as is common with donors: the result would not apply to the whole reference.
     """
     truth, batches, tables = [np.empty(0, np.int32)], [np.empty(0, np.int32)], []
     n_left = [np.empty(0, np.int64)]
@@ -292,7 +291,7 @@ def calibrate(
     readout
         The calibrated readout.
     macro_f1
-        By name of the mix, its macro-F1 on the held-out cells.
+        Macro-F1 on the held-out cells, by name of the mix.
     """
     f1, right = {}, {}
     for name, weights in MIXES.items():
@@ -302,7 +301,7 @@ def calibrate(
             predicted = combine(held.kinds, mix / mix.sum(), 1.0).argmax(axis=1)
             f1[name] = float(macro_f1(confusion(held.truth, predicted, len(counts))))
             right[name] = predicted == held.truth
-    # Labels of few cells change macro-F1 by hundredths, so by itself it would choose at random.
+    # Labels of few cells change macro-F1 by hundredths, so that alone it would choose at random.
     clear = {
         name: value
         for name, value in f1.items()
@@ -323,31 +322,31 @@ def calibrate(
 
 
 def _surely_better(right: BoolVector, usual: BoolVector) -> bool:
-    """Return whether significantly more cells are correct than with the usual mix."""
+    """Return whether significantly more cells are correct than with the default mix."""
     gained, lost = int((right & ~usual).sum()), int((usual & ~right).sum())
     return gained - lost > _SURELY * float(np.sqrt(gained + lost))
 
 
 def _limit(held: HeldOut, own: Float32Vector, false_alarms: float) -> float:
-    """Return the novelty that a given share of known cells exceeds."""
+    """Return the limit of novelty that a given share of known cells exceeds."""
     times = _ONE_BATCH
     if held.batches.any():
         sizes, ends = np.log([_FEW_CELLS, _MANY_CELLS]), (_SEVERAL_BATCHES_OF_FEW, _SEVERAL_BATCHES)
         times = float(np.interp(np.log(len(held.novelty)), sizes, ends))
-    # With two or three cells of its label in the fit a cell is far from them; in a small sample
-    # such cells would raise the limit above all unknown cells.
+    # Cells with only two or three cells of their label in the fit are far from these; in a small
+    # sample they would raise the limit above all unknown cells.
     enough = held.n_left >= _ENOUGH_CELLS
     novelty = held.novelty[enough] if enough.any() else held.novelty
     beyond = false_alarms * times
     # Folds of a small reference span few dimensions, in which cells look less novel than in the
     # whole space: the limit is raised to that of the reference's own cells.
     own_limit = float(np.quantile(own, 1 - false_alarms * _OWN_CELLS))
-    # With few cells the share cannot be met exactly: rather fewer exceed the limit than more.
+    # With few cells the share cannot be met exactly; "higher" lets fewer exceed the limit.
     return max(float(np.quantile(novelty, 1 - beyond, method="higher")), own_limit)
 
 
 def _sharpness(held: HeldOut, mix: npt.NDArray[np.float64]) -> float:
-    """Return the sharpness of maximum likelihood; 1 if all cells are of one label."""
+    """Return the maximum likelihood estimate of the sharpness; 1 if there is only one label."""
     if len(np.unique(held.truth)) < 2:
         return 1.0
     rows = np.arange(len(held.truth))
@@ -366,9 +365,8 @@ def probability_report(held: HeldOut, readout: Readout) -> dict[str, Any]:
     Returns
     -------
     dict
-        ``ece``, the expected calibration error; ``accuracy``; ``reliability``, for each bin that is
-        not empty the number of cells, their mean probability and accuracy; ``novelty_note``, see
-        `novelty_note`.
+        ``ece``, the expected calibration error; ``accuracy``; ``reliability``, number of cells,
+        mean probability and accuracy of each nonempty bin; ``novelty_note``, see `novelty_note`.
     """
     chances = combine(held.kinds, readout.mix, readout.sharpness)
     right = chances.argmax(axis=1) == held.truth
@@ -382,7 +380,7 @@ def probability_report(held: HeldOut, readout: Readout) -> dict[str, Any]:
 
 
 def novelty_note(held: HeldOut) -> str:
-    """Say why the limit of novelty finds few unknown cells; empty if it can be trusted.
+    """Return why the limit of novelty finds few unknown cells; empty if it can be trusted.
 
     Such a limit is too high, so known cells are not affected.
     """
@@ -404,7 +402,7 @@ def novelty_note(held: HeldOut) -> str:
 def _spread(
     table: npt.NDArray[np.float64], columns: Int64Vector, n: int
 ) -> npt.NDArray[np.float64]:
-    """Return a table over some labels as one over all, with zeros for the others."""
+    """Expand a table of some labels to all labels, with zeros for the others."""
     if not table.shape[1]:
         return table
     spread = np.zeros((len(table), n), table.dtype)

@@ -1,4 +1,4 @@
-"""The cells that a space is fitted to."""
+"""Samples of labeled cells that spaces are fitted to."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from cellkin.space.arrays import CsrMatrix, Int32Vector, Int64Vector
 
 @dataclass(frozen=True)
 class Sample:
-    """Labelled cells in memory.
+    """Labeled cells in memory.
 
     Parameters
     ----------
@@ -59,16 +59,16 @@ class Sample:
 
 
 def balanced(labels: Int32Vector, n_cells: int, seed: int = 0) -> Int64Vector:
-    """Choose cells such that rare labels are kept whole and all others get equal shares.
+    """Choose cells such that rare labels keep all cells and all others get equal shares.
 
     Parameters
     ----------
     labels
         (n,) int32.
     n_cells
-        Number of cells; all are chosen if there are no more.
+        Number of cells; if there are not more, all are chosen.
     seed
-        Of the draw.
+        Random seed.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def balanced(labels: Int32Vector, n_cells: int, seed: int = 0) -> Int64Vector:
     if len(labels) <= n_cells:
         return np.arange(len(labels))
     counts = np.bincount(labels)
-    # The largest quota per label that fits; labels of fewer cells are kept whole.
+    # The largest quota per label that fits; labels with fewer cells keep all.
     sizes = np.sort(counts[counts > 0])
     kept = np.concatenate([[0], np.cumsum(sizes)[:-1]])
     quotas = (n_cells - kept) // np.arange(len(sizes), 0, -1)
@@ -91,16 +91,17 @@ def balanced(labels: Int32Vector, n_cells: int, seed: int = 0) -> Int64Vector:
 
 
 def folds(sample: Sample, at_most: int = 5, seed: int = 0) -> list[Int64Vector]:
-    """Split the cells into folds to be held out in turn, by batch if there are several.
+    """Split the cells into folds to be held out in turn, by batch if there are several batches.
 
     Parameters
     ----------
     sample
         The cells.
     at_most
-        Number of folds; more batches than that are joined, a single one gives stratified folds.
+        Maximum number of folds. If there are more batches they are joined; with a single batch
+        folds are stratified by label.
     seed
-        Of the draw.
+        Random seed.
 
     Returns
     -------

@@ -23,7 +23,7 @@ _N_VIEWS = 4
 
 
 def label_dispersion(sample: Sample) -> Float32Vector:
-    """Return how well each gene separates the labels: ``eta^2 = B / (B + W + 0.001)``.
+    """Compute how well each gene separates the labels: ``eta^2 = B / (B + W + 0.001)``.
 
     ``B`` is the variance of the labels' means of log expression, all labels with the same weight,
     and ``W`` the mean variance within labels. Labels with fewer than 3 cells are ignored, unless
@@ -59,7 +59,7 @@ class FittedText:
     gene_ids
         (n_genes,) int64 NCBI GeneIDs of the columns of `place`.
     nearest
-        The nearest measured genes of all others, if weights were imputed from them.
+        Nearest measured genes of all others, if weights were imputed from them.
     """
 
     space: CellSpace
@@ -68,17 +68,17 @@ class FittedText:
 
     @property
     def n_components(self) -> int:
-        """All dimensions after the head."""
+        """Number of dimensions after the head."""
         return self.space.dim
 
     @property
     def coefficients(self) -> Float32Matrix:
-        """There is no logistic regression: 0 rows."""
+        """0 rows, as there is no logistic regression."""
         return np.empty((0, self.n_components), np.float32)
 
     @property
     def intercepts(self) -> Float32Vector:
-        """There is no logistic regression: 0 rows."""
+        """Empty, as there is no logistic regression."""
         return np.empty(0, np.float32)
 
     def place(self, cells: CsrMatrix) -> Placed:
@@ -107,13 +107,13 @@ def fit_text(
     space
         A space with gene vectors, and weights if they do not depend on labels.
     sample
-        The labelled cells.
+        The labeled cells.
     counts
         (n_labels,) int64 cells of each label in the whole reference, whose mean is the center;
         None if the sample is the whole reference.
     carry
-        Whether weights of genes that the sample lacks are imputed. This takes most of the time, and
-        is of no use if only cells with the same genes are placed.
+        Whether to impute weights of genes that the sample lacks. This takes most of the time, and
+        is useless if only cells with the same genes are placed.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Thinned cells: as if only a part of their molecules had been sequenced."""
+"""Thin cells: simulate sequencing of only a part of their molecules."""
 
 import numpy as np
 import numpy.typing as npt
@@ -8,7 +8,7 @@ from cellkin.space.arrays import CsrMatrix
 from cellkin.wire.errors import InvalidArgumentError
 
 KEEP = 0.3
-"""Share of the molecules that a view keeps; with more, views are too similar."""
+"""Share of molecules that a view keeps; with larger shares views are too similar."""
 _NEAR = 0.1
 _ODD = 0.01
 
@@ -37,7 +37,7 @@ def molecules(cells: CsrMatrix) -> CsrMatrix:
     """
     cells = sp.csr_matrix(cells, dtype=np.float64, copy=True)
     cells.eliminate_zeros()
-    # Draws are in the order of the stored values, which must not depend on who wrote them.
+    # Draws are in the order of the stored values, which must not depend on the file's writer.
     cells.sum_duplicates()
     counts = np.rint(cells.data)
     if (counts != cells.data).any():
@@ -57,7 +57,7 @@ def molecules(cells: CsrMatrix) -> CsrMatrix:
 
 
 def thin(counts: CsrMatrix, keep: float, rng: np.random.Generator) -> CsrMatrix:
-    """Keep each molecule with some probability, independently of all others.
+    """Keep each molecule with a given probability, independently of all others.
 
     Parameters
     ----------

@@ -14,12 +14,12 @@ _N_BINS = 20
 
 
 def highly_variable(logs: CsrMatrix, n: int = N_VARIABLE) -> Int64Vector:
-    """Choose the genes of the highest normalized dispersion (Satija et al. 2015).
+    """Choose the genes with the highest normalized dispersion (Satija et al. 2015).
 
     The logarithm of variance over mean, in linear units, is standardized within 20 bins of equal
     width of the mean's log1p. The genes are those of ``scanpy.pp.highly_variable_genes`` with its
     defaults (flavor ``seurat``), which is not called because scanpy takes seconds to import; a
-    test compares both.
+    test compares the two.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def highly_variable(logs: CsrMatrix, n: int = N_VARIABLE) -> Int64Vector:
     for number in np.unique(bins):
         inside = bins == number
         spread = dispersion[inside].std(ddof=1) if inside.sum() > 1 else 0.0
-        # A gene alone in its bin is among the few of such high expression: it is kept.
+        # A gene alone in its bin is one of the few of such high expression: keep it.
         score[inside] = (
             (dispersion[inside] - dispersion[inside].mean()) / spread if spread > 0 else 1.0
         )
@@ -54,13 +54,13 @@ def moments(pattern: CsrMatrix, values: npt.NDArray[Any]) -> tuple[Float64Vector
     Parameters
     ----------
     pattern
-        (n_cells, n_genes) CSR, whose indices are used.
+        (n_cells, n_genes) CSR, of which only the indices are used.
     values
-        (n_stored,) its values.
+        (n_stored,) stored values.
     """
     n_cells, n_genes = pattern.shape
     mean = np.bincount(pattern.indices, values, n_genes) / n_cells
-    # About the mean: the difference of sums of squares cancels for genes that hardly vary.
+    # Centered, because sums of squares would cancel for genes that hardly vary.
     squares = np.bincount(pattern.indices, (values - mean[pattern.indices]) ** 2, n_genes)
     n_zero = n_cells - np.bincount(pattern.indices, minlength=n_genes)
     return mean, (squares + n_zero * mean**2) / max(n_cells - 1, 1)
