@@ -1,4 +1,4 @@
-"""Where cells are projected: the CPU, or an accelerator with what it needs imported on demand."""
+"""Create the projector of a device; torch is imported only if the device needs it."""
 
 from importlib.util import find_spec
 
@@ -9,28 +9,28 @@ from cellkin.space.projection import CellSpace, CpuProjector, GeneColumns, Proje
 
 
 def projector(device: str, space: CellSpace, columns: GeneColumns, threads: int) -> Projector:
-    """Return what projects cells on a device.
+    """Return the projector of cells for a device.
 
-    Every device chooses the same genes for a cell. Their sums agree to about 1e-6, and are the same
-    bit for bit from run to run on one device, whatever the block.
+    All devices choose the same genes for a cell. Their sums agree to about 1e-6; on one device they
+    are bit-identical from run to run, whatever the block.
 
     Parameters
     ----------
     device
-        ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``.
+        ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
     space, columns
-        The fitted recipe, and the genes of the columns.
+        The fitted space, and the genes of the columns.
     threads
-        Threads of the CPU.
+        CPU threads.
 
     Raises
     ------
     InvalidArgumentError
-        If the device is none of these.
+        If the device is not one of these.
     FailedPreconditionError
-        If CUDA is asked for and absent.
+        If CUDA is requested but not available.
     MissingDependencyError
-        If CUDA is asked for and torch is not installed.
+        If CUDA is requested and torch is not installed.
     """
     if resolve(device) != "cpu":
         from cellkin.indexer.cells.torch_projection import TorchProjector
@@ -44,7 +44,7 @@ def projector(device: str, space: CellSpace, columns: GeneColumns, threads: int)
 
 
 def _cpu_has_amx() -> bool:
-    """Say whether this CPU multiplies bfloat16 matrices in tiles, and torch may use them."""
+    """Return whether this CPU has bfloat16 matrix tiles (AMX) that torch can use."""
     if not binding.get_host_cpu_features().get("amx-bf16", False) or find_spec("torch") is None:
         return False
     import torch

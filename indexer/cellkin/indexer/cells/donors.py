@@ -1,9 +1,9 @@
-"""Find the column of donors that a user has not named."""
+"""Guess the obs column of donors when the user has not named one."""
 
 import re
 from collections.abc import Callable, Sequence
 
-# Best first. What is beside them in a name, such as `_id` and `.name`, is left out.
+# Best first; endings such as `_id` and `.name` are stripped before comparing.
 _NAMES = (
     "donor", "patient", "individual", "ind", "participant", "subject", "mouse", "animal", "sample",
     "origident", "batch", "library", "replicate", "channel",
@@ -15,24 +15,23 @@ _CELLS_EACH = 20
 def find_donors(
     columns: Sequence[str], read: Callable[[str], Sequence[str | None]], label: str
 ) -> str:
-    """Return the column of cells' annotation that plainly says whose they are.
+    """Return the obs column that most plainly holds donors, samples or batches.
 
-    By its name it has donors, samples or batches; it has at least two, and at least 20 cells each
-    on average.
+    Its name says so, and it has at least two values with at least 20 cells each on average.
 
     Parameters
     ----------
     columns
-        The columns there are.
+        Names of the obs columns.
     read
-        Returns a column by its name: one string a cell, None where it is missing.
+        Returns a column by its name: one string per cell, None if missing.
     label
-        The columns of labels, with commas between: these are no donors.
+        Comma-separated label columns, which are skipped.
 
     Returns
     -------
     str
-        Its name; empty where there is none.
+        Name of the column; empty if there is none.
     """
     labels = {label, *map(str.strip, label.split(","))}
     found = [(rank, at) for at, name in enumerate(columns) if (rank := _rank(name)) is not None]

@@ -1,4 +1,4 @@
-"""Where a job's shards are worked on: in this process, in processes of this machine, or by Ray."""
+"""Run the shards of a job in this process or in worker processes of this machine."""
 
 import contextlib
 import multiprocessing
@@ -20,10 +20,10 @@ from cellkin.store.machine import n_cores
 from cellkin.wire.errors import FailedPreconditionError
 
 Finished = Callable[[Shard], None]
-"""Called with every shard that is done."""
+"""Called with each finished shard."""
 
 _MAX_RESTARTS = 3
-# Below this a job is done before the processes have started.
+# With fewer shards a job is done before the processes have started.
 _SHARDS_WORTH_PROCESSES = 3
 
 
@@ -31,33 +31,33 @@ class Engine(Protocol):
     """Runs one step of a job over its shards."""
 
     def run(self, work: Work, step: str, shards: Sequence[Shard], finished: Finished) -> list[Any]:
-        """Return what ``CellWorker.<step>`` makes of each shard, in the order of the shards.
+        """Return the results of ``CellWorker.<step>``, in the order of the shards.
 
         Parameters
         ----------
         work
             The job.
         step
-            ``count`` or ``place``.
+            ``count``, ``take`` or ``place``.
         shards
-            What is to be done.
+            The shards to process.
         finished
-            Called for every shard that is done, in no order.
+            Called for each finished shard, in any order.
         """
 
     def close(self) -> None:
-        """End the workers."""
+        """Stop the workers."""
 
 
 class LocalEngine:
-    """Processes of this machine: HDF5 lets one thread of a process read at a time.
+    """Run shards in processes of this machine, as HDF5 reads in one thread per process.
 
-    A worker that is killed costs its shards a retry and nothing else.
+    The shards of a killed worker are retried.
 
     Parameters
     ----------
     n_workers
-        Processes; one works in this process.
+        Worker processes; with 1, shards run in this process.
     """
 
     def __init__(self, n_workers: int) -> None:
@@ -70,7 +70,7 @@ class LocalEngine:
         Raises
         ------
         FailedPreconditionError
-            If workers die again and again.
+            If workers die repeatedly without finishing a shard.
         """
         if self._alone(work, len(shards)):
             return _run_here(work, step, shards, finished)
@@ -94,13 +94,13 @@ class LocalEngine:
         return [results[i] for i in range(len(shards))]
 
     def close(self) -> None:
-        """End the processes."""
+        """Stop the processes."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
 
     def _alone(self, work: Work, n_shards: int) -> bool:
-        # A file that can only be loaded whole would be so by every process.
+        # A file that must be loaded whole would be loaded by every process.
         whole = any(file.in_memory for file in work.files)
         return whole or self._n_workers == 1 or n_shards < _SHARDS_WORTH_PROCESSES
 
@@ -112,7 +112,7 @@ class LocalEngine:
         results: dict[int, Any],
         finished: Finished,
     ) -> None:
-        """Work on the shards that have no result yet; what is done stays if the pool breaks."""
+        """Process the shards without a result; results are kept if the pool breaks."""
         if self._pool is None:
             # Lance's threads do not survive a fork.
             spawn = multiprocessing.get_context("spawn")
@@ -122,7 +122,7 @@ class LocalEngine:
         todo = iter([i for i in range(len(shards)) if i not in results])
         running: dict[Future[Any], int] = {}
         try:
-            # Two a worker are under way: enough to keep it busy, and few tables in the pipes.
+            # Two shards per worker keep it busy with few tables in the pipes.
             while True:
                 for i in islice(todo, 2 * self._n_workers - len(running)):
                     running[self._pool.submit(_step, work, step, shards[i])] = i
@@ -147,19 +147,19 @@ def _run_here(work: Work, step: str, shards: Sequence[Shard], finished: Finished
 
 
 _workers: dict[Path, CellWorker] = {}
-"""The worker this process is, by the job it works for: at most one."""
+"""The worker of this process, by the file of its job: at most one."""
 
 
 def _start(n_threads: int) -> None:
-    """Make a process one of workers, each with its share of the cores."""
+    """Initialize a worker process with its share of the cores."""
     share_cores(n_threads)
-    # Ctrl-C reaches every process of the group; the one in front decides.
+    # Ctrl-C reaches every process of the group; the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """End when the job is gone: a pool's workers would wait for its next task for ever."""
+    """Exit with the parent process; otherwise the worker would wait for tasks forever."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""Fit a cell space: gene vectors, weights and centre, from an embedding and a reference."""
+"""Fit a text space: gene vectors and weights, from a gene embedding and a reference."""
 
 from dataclasses import dataclass
 
@@ -16,23 +16,23 @@ from cellkin.space.vectors import (
 from cellkin.store.store import GeneEmbedding
 from cellkin.wire.terms import TextRung
 
-# A name says less than a paragraph: genes with no more than a name are left out, unless most of the
-# reference's expression would go with them.
+# A name is less informative than a paragraph: genes with only a name are left out, unless they have
+# most of the reference's expression.
 _ENOUGH_MASS = 0.5
 
 
 @dataclass(frozen=True)
 class GeneStatistics:
-    """What a sample of a reference's cells says about its genes.
+    """Statistics of genes in a sample of a reference's cells, by row of the embedding.
 
     Parameters
     ----------
     n_cells
-        (n_genes,) int64, cells counted in which each gene was looked for.
+        (n_genes,) int64, sampled cells in which each gene was measured.
     n_detected
-        (n_genes,) int64, cells with a value above zero, by row of the embedding.
+        (n_genes,) int64, cells with a value above zero.
     mass
-        (n_genes,) float64, summed expression.
+        (n_genes,) float64, summed linear expression.
     measured
         (n_genes,) bool, genes that have a column in the reference.
     """
@@ -46,14 +46,14 @@ class GeneStatistics:
 def deepest_rung(
     rungs: UInt8Vector, mass: np.ndarray[tuple[int], np.dtype[np.float64]]
 ) -> TextRung:
-    """Return the last rung of text whose genes take part.
+    """Return the last text source whose genes are used.
 
     Parameters
     ----------
     rungs
-        (n_genes,) uint8, the rung of each gene.
+        (n_genes,) uint8, `TextRung` of each gene.
     mass
-        (n_genes,) float64, the reference's expression of each gene.
+        (n_genes,) float64, summed expression of each gene in the reference.
     """
     described = mass[rungs <= TextRung.ORTHOLOG_SUMMARY].sum()
     enough = described >= _ENOUGH_MASS * mass.sum()
@@ -63,18 +63,18 @@ def deepest_rung(
 def unfitted_space(
     recipe: Recipe, embedding: GeneEmbedding, rungs: UInt8Vector, statistics: GeneStatistics
 ) -> CellSpace:
-    """Return the text space of a reference but for what depends on its labels.
+    """Return the text space of a reference without the parts that depend on its labels.
 
     Parameters
     ----------
     recipe
-        The choices.
+        The recipe of the space.
     embedding
-        The gene vectors.
+        The gene embedding.
     rungs
         (n_genes,) uint8 `TextRung` of each gene, by row of the embedding.
     statistics
-        Of the reference, by row of the embedding.
+        Gene statistics of the reference, by row of the embedding.
     """
     keep = np.flatnonzero(rungs <= deepest_rung(rungs, statistics.mass))
     return fit_space(recipe, embedding, keep, statistics)
@@ -83,18 +83,18 @@ def unfitted_space(
 def fit_space(
     recipe: Recipe, embedding: GeneEmbedding, keep: Int64Vector, statistics: GeneStatistics
 ) -> CellSpace:
-    """Fit all of a cell space but its centre, which is left at zero.
+    """Fit the gene vectors and weights of a text space; its center stays zero.
 
     Parameters
     ----------
     recipe
-        The choices.
+        The recipe of the space.
     embedding
-        The gene vectors.
+        The gene embedding.
     keep
-        Rows of the embedding that take part, ascending.
+        Rows of the embedding to use, ascending.
     statistics
-        Of the reference, by row of the embedding.
+        Gene statistics of the reference, by row of the embedding.
     """
     vectors = _gene_vectors(recipe, embedding.vectors[keep])
     measured = statistics.measured[keep]
@@ -103,7 +103,7 @@ def fit_space(
         n_cells, n_detected = statistics.n_cells[keep][rows], statistics.n_detected[keep][rows]
         idf = inverse_detection(n_cells, n_detected)
         weights = carry_weights(vectors, rows, idf, recipe.carry_k, recipe.carry_temperature)
-    else:  # alike, or by labels later
+    else:  # uniform weights, or weights fitted to labels later
         weights = np.ones(len(vectors), np.float32)
     return CellSpace(
         recipe,

@@ -1,4 +1,4 @@
-"""From a reference to its fitted spaces: take a sample, fit, and judge by holding cells out."""
+"""Fit the spaces of a reference to a sample of its cells, and evaluate them on held-out cells."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -37,9 +37,9 @@ from cellkin.space.readout import Readout
 from cellkin.wire.errors import InvalidArgumentError
 
 SAMPLE_CELLS = 20_000
-"""Cells that spaces are fitted to at most; rare labels are kept whole."""
+"""Maximum number of cells that spaces are fitted to; rare labels are kept whole."""
 _LOOKED_AT = 100_000
-# Beyond this many labels or cells, judging takes longer than placing the reference does.
+# With more cells the evaluation takes longer than placing the reference.
 _HELD_OUT_CELLS = 8_000
 _TWO_LABELS = (
     "two labels are told apart, and neither can be left out to see whether cells of other types "
@@ -51,16 +51,16 @@ FitText: TypeAlias = Callable[[CellSpace, Sample, Int64Vector | None, bool], Fit
 
 @dataclass(frozen=True)
 class Fitted:
-    """The spaces of a reference, and how good they were found to be.
+    """Fitted spaces of a reference and their quality.
 
     Parameters
     ----------
     spaces
         The spaces.
     quality
-        By name of the space, what the catalog keeps of its readout.
+        Manifest entries on the quality of each space, by its name.
     label_counts
-        By label, the cells that the spaces were fitted to, at most those of the sample.
+        Number of sampled cells that the spaces were fitted to, by label.
     """
 
     spaces: Spaces
@@ -69,10 +69,10 @@ class Fitted:
 
 
 def choose_sample(shards: Sequence[Shard], n_cells: int = SAMPLE_CELLS) -> list[Shard]:
-    """Return shards with the cells that a space is fitted to; those without any are left out.
+    """Choose the cells that spaces are fitted to; shards without any are left out.
 
-    At most about `_LOOKED_AT` cells are chosen from, taken from the start of every shard, beside
-    all cells of labels that would be missing.
+    They are chosen from about `_LOOKED_AT` cells at the starts of the shards, and all cells of
+    labels that do not occur there.
     """
     total = sum(shard.stop - shard.start for shard in shards)
     share = min(1.0, _LOOKED_AT / total)
@@ -99,7 +99,7 @@ def choose_sample(shards: Sequence[Shard], n_cells: int = SAMPLE_CELLS) -> list[
 
 
 def read_sample(engine: Engine, work: Work, chosen: Sequence[Shard], finished: Finished) -> Sample:
-    """Read the chosen cells over all genes that any file has a GeneID for."""
+    """Read the chosen cells over all genes that have a GeneID in any file."""
     parts = engine.run(work, "take", chosen, finished)
     every = np.unique(np.concatenate([file.gene_ids for file in work.files]))
     genes = every[every != 0]
@@ -123,7 +123,7 @@ def read_sample(engine: Engine, work: Work, chosen: Sequence[Shard], finished: F
 
 
 def shared_genes(work: Work) -> Int64Vector:
-    """Return the genes, ascending, that every file has: what is not measured is not zero."""
+    """Return the ascending GeneIDs that all files have, as an unmeasured gene is not zero."""
     shared = np.unique(work.files[0].gene_ids)
     for file in work.files[1:]:
         shared = np.intersect1d(shared, file.gene_ids)
@@ -131,21 +131,21 @@ def shared_genes(work: Work) -> Int64Vector:
 
 
 class Judging(Enum):
-    """What is held out of a reference to learn how good labels are."""
+    """What is held out of a reference to evaluate its labels."""
 
     NOTHING = 0
     """Nothing: probabilities and novelty are not calibrated."""
     CELLS = 1
-    """Cells, by batch where there are any: probabilities and novelty are calibrated."""
+    """Cells, by batch if there are several, to calibrate probabilities and novelty."""
     LEAVE_OUT = 2
-    """Every label, too: how well each is found to be unknown. Changes no answer."""
+    """Also each label in turn, to measure how well it is found unknown; changes no prediction."""
 
 
 def fit_spaces(
     text: CellSpace | None, sample: Sample, counts: Int64Vector, shared: Int64Vector, how: Votes,
     stages: Stages, judging: Judging = Judging.LEAVE_OUT,
 ) -> Fitted:  # fmt: skip
-    """Fit the spaces and what is read in them.
+    """Fit the spaces and their readouts.
 
     Parameters
     ----------
@@ -153,14 +153,14 @@ def fit_spaces(
         The text space with its gene vectors, and weights that do not depend on labels; None for
         expression alone.
     sample
-        The cells to fit to.
+        Cells to fit to.
     counts
         (n_labels,) int64 cells of each label in the whole reference.
     shared
-        Genes that every file measures: the expression space is fitted to these, and left out if
-        there are none.
+        GeneIDs that all files measure, to fit the expression space to; it is left out if there are
+        none.
     how
-        How neighbors vote and what is asked of a label.
+        How neighbors vote, and when a cell is unknown.
     stages
         Shows progress.
     judging
@@ -220,24 +220,24 @@ def fit_text_part(
     judging
         What is held out.
     fit
-        `fit_text`, or another fit of a text space.
+        `fit_text`, or another function that fits a text space.
     progress
-        Called with steps done and steps to do.
+        Called with the steps done and the steps in total.
 
     Returns
     -------
     fitted
         The space.
     readout
-        What turns its vectors into labels.
+        Turns its vectors into labels.
     quality
-        What the catalog keeps of it; empty where nothing was held out.
+        Manifest entries on its quality; empty if nothing was held out.
     """
 
     def refit(part: Sample) -> FittedSpace:
         return fit(text, part, None, False)
 
-    with blas_threads(1):  # most products are small; for those that are not, the fit asks for more
+    with blas_threads(1):  # most products are small; the fit raises the limit for large ones
         fitted = fit(text, sample, counts, True)
         return fitted, *_read(refit, fitted, sample, how, False, judging, progress)
 
@@ -251,7 +251,7 @@ def fit_expression_part(
     Parameters
     ----------
     sample
-        The cells, over the genes that all of them were measured for.
+        Cells to fit to, over the genes measured in all of them.
     how, judging, progress
         As in `fit_text_part`.
     """
@@ -264,7 +264,7 @@ def _read(
     fit: FitSpace, fitted: FittedSpace, sample: Sample, how: Votes, refine: bool,
     judging: Judging, progress: Progress,
 ) -> tuple[Readout, dict[str, Any]]:  # fmt: skip
-    """Draft a readout, and calibrate it on cells that are held out."""
+    """Draft a readout and calibrate it on held-out cells."""
     progress(0, 3)
     placed = fitted.place(sample.cells)
     readout, own = with_novelty(draft(fitted, sample, placed, how, refine), placed, sample)

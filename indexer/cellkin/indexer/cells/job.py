@@ -54,22 +54,22 @@ def _silent(what: str) -> Any:
 
 @dataclass(frozen=True)
 class Job:
-    """How a job is run, its index built and labels read; none of it changes a vector.
+    """Settings of a job: engine, neighbor index and readout; none of them changes a cell vector.
 
     Parameters
     ----------
     engine
-        Where shards are worked on.
+        Runs the shards.
     device
         ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
     index
-        What index to build, and how good.
+        Neighbor index to build, and its target recall.
     votes
-        How neighbors vote and what is asked of a label.
+        How neighbors vote, and when a cell is unknown.
     stages
         Shows progress.
     judging
-        What is held out to learn how good labels are.
+        What is held out to evaluate the labels.
     """
 
     engine: Engine = field(default_factory=lambda: LocalEngine(1))
@@ -80,7 +80,7 @@ class Job:
     judging: Judging = Judging.LEAVE_OUT
 
     def to_manifest(self) -> dict[str, Any]:
-        """Return what an index keeps of it, to make it again by."""
+        """Return the manifest entries from which the index can be rebuilt."""
         return {
             "index": self.index.wanted,
             "recall": self.index.recall,
@@ -89,7 +89,7 @@ class Job:
         }
 
     def at(self, store: Store, name: str) -> Place:
-        """Return where the cells of an index are worked on."""
+        """Return the `Place` of an index."""
         return Place(store, name, self.engine, self.device, self.stages)
 
 
@@ -103,24 +103,24 @@ def index_cells(
     *,
     expression: bool = True,
 ) -> IndexReport:
-    """Fit cell spaces to a reference, and publish its cells as an index.
+    """Fit cell spaces to a reference and publish its cells as an index.
 
     Parameters
     ----------
     store
-        Where the embedding is and the index goes.
+        Store with the embedding, to which the index is added.
     name
         Name of the index; a new version of it is published.
     reference
-        The labelled cells.
+        The labeled cells.
     embedding
-        The gene embedding to place cells by.
+        The gene embedding of the text space.
     recipe
-        The choices.
+        The recipe of the text space.
     job
-        How it is run.
+        Settings of the job.
     expression
-        Whether cells are placed in an expression space beside the text space.
+        Whether to place cells in an expression space as well.
 
     Raises
     ------
@@ -131,7 +131,7 @@ def index_cells(
     GenesUnmatchedError
         If too few genes of a file have text.
     InvalidArgumentError
-        If cell names repeat, values are no expression, or the labelled cells do not differ; see
+        If cell names repeat, values are not expression, or the labels cannot be learned; see
         `cellkin.indexer.cells.labels.require_different`.
     """
     job = job or Job()
@@ -175,20 +175,20 @@ def index_by_expression(
     job: Job | None = None,
     linked: Sequence[NamedFile] = (),
 ) -> IndexReport:
-    """Fit an expression space alone to a reference, and publish its cells as an index.
+    """Fit only an expression space to a reference and publish its cells as an index.
 
-    No gene needs a text, and no language model is asked. Cells of other species cannot be labelled
-    by such an index.
+    Neither gene texts nor a language model are needed. Such an index cannot label cells of other
+    species.
 
     Parameters
     ----------
     store, name, reference, job
-        As of `index_cells`.
+        As in `index_cells`.
     corpus
-        The corpus by which genes are named; None for the store's own, or, where it has none, for
-        one that is made of the files' names, see `cellkin.indexer.genes.own_names`.
+        Corpus that resolves gene names; None for the store's own or, if it has none, for one made
+        from the gene names in the files, see `cellkin.indexer.genes.own_names`.
     linked
-        Other files that say which symbols and ids belong together, where a corpus is made.
+        Further files that link gene symbols and ids, if a corpus is made.
 
     Raises
     ------
@@ -199,13 +199,13 @@ def index_by_expression(
     GenesUnmatchedError
         If too few genes of a file are in the corpus.
     InvalidArgumentError
-        If cell names repeat, values are no expression, no cell is labelled, all have one label, or
-        the files share no gene.
+        If cell names repeat, values are not expression, no cell has a label, the labels cannot be
+        learned, or the files share no gene.
     """
     job = job or Job()
     check_name(name, "cell index")
     if job.device not in ("auto", "cpu"):
-        resolve(job.device)  # a mistake is one here, too, though the CPU places cells
+        resolve(job.device)  # reject a wrong device, although cells are placed on the CPU
     named_by = find_corpus(store, corpus)
     files, at = Files.read(reference), job.at(store, name)
     files.require_different()
@@ -236,7 +236,7 @@ def _publish(
     job: Job,
     how: Mapping[str, Any],
 ) -> IndexReport:
-    """Place all cells in the fitted spaces, and publish them."""
+    """Place all cells in the fitted spaces and publish them."""
     spaces = fitted.spaces
     placed = at.place(files, matched, spaces)
     parts = [x for p in placed for x in p.parts]
@@ -261,14 +261,14 @@ def _publish(
 def place_like(
     store: Store, name: str, reference: Reference, like: VersionName, job: Job | None = None
 ) -> IndexReport:
-    """Publish a reference as an index in the cell space of another, so that both can be merged.
+    """Publish a reference as an index in the spaces of another, so that both can be merged.
 
     Parameters
     ----------
     store, name, reference, job
-        As of `index_cells`.
+        As in `index_cells`.
     like
-        The index whose space is used as it is.
+        The index whose spaces are used unchanged.
     """
     job = job or Job()
     check_name(name, "cell index")
@@ -290,16 +290,16 @@ def place_like(
 def append_cells(
     store: Store, index: VersionName, reference: Reference, job: Job | None = None
 ) -> IndexReport:
-    """Publish a new version of an index with more cells; those it has are not placed again.
+    """Publish a new version of an index with more cells; its present cells are not placed again.
 
     Raises
     ------
     InvalidArgumentError
-        If a cell of the reference is in the index already, beside what `index_cells` raises.
+        If a cell of the reference is already in the index; also raises as `index_cells`.
     """
     job = job or Job()
     base = store.catalog.resolve(Kind.INDEX, index)
-    # Read and compared whole: what is damaged would become part of a sound version.
+    # Verify all rows, or damaged ones would become part of a new version.
     before = check_rows(store, base)
     files = Files.of(reference, read_sources(reference), {})
     named = [(str(source.path), source.rows["id"]) for source in files.sources]
@@ -323,12 +323,12 @@ def append_cells(
 def merge_indexes(
     store: Store, name: str, indexes: Sequence[VersionName], job: Job | None = None
 ) -> Entry:
-    """Publish the cells of several indexes of one cell space as one index.
+    """Publish the cells of several indexes with the same spaces as one index.
 
     Raises
     ------
     FailedPreconditionError
-        If their spaces differ: their vectors cannot be compared.
+        If their spaces differ, so that their vectors cannot be compared.
     InvalidArgumentError
         If a cell is in more than one, or fewer than two indexes are given.
     """
@@ -366,7 +366,7 @@ def merge_indexes(
 def _place_in(
     at: Place, model: Entry, files: Files
 ) -> tuple[Spaces, list[MatchedFile], list[npt.NDArray[np.float64]], list[Placed]]:
-    """Place files in the spaces of an index that exists."""
+    """Place files in the spaces of an existing index."""
     spaces = Spaces.of(at.store.index_folder(model))
     sources = [file.renamed(model.manifest.get("terms", {})) for file in files.sources]
     files = Files.of(files.reference, sources, {})

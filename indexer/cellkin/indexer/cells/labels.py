@@ -1,4 +1,4 @@
-"""What labels have to be for cells to be told apart by them."""
+"""Check that the labels of a reference can be learned and evaluated."""
 
 from collections.abc import Mapping
 
@@ -6,19 +6,19 @@ from cellkin.wire.errors import InvalidArgumentError
 
 
 def require_different(counts: Mapping[str, int], source: str) -> None:
-    """Refuse labels by which nothing can be told apart, or of which nothing can be held out.
+    """Raise an error if there is a single label, or no label has cells to hold out.
 
     Parameters
     ----------
     counts
-        Cells by label.
+        Number of cells by label.
     source
-        Where they are from, for the message.
+        Where the labels are from, for the message.
 
     Raises
     ------
     InvalidArgumentError
-        If there is one label, or each has one cell.
+        If there is one label, or each label has one cell.
     """
     n_cells = sum(counts.values())
     if len(counts) == 1:

@@ -1,4 +1,4 @@
-"""Publish the vectors and labels of a reference to Milvus, certified like any index."""
+"""Build a neighbor index in Milvus, certified like any other index."""
 
 import hashlib
 import time
@@ -22,7 +22,7 @@ def build_in_milvus(
     content: bytes,
     progress: Callable[[int, int], None],
 ) -> tuple[MilvusNeighbors, Certificate]:
-    """Fill a collection with the cells of a reference and measure how good its answers are.
+    """Fill a Milvus collection with the cells of a reference and certify its recall.
 
     Parameters
     ----------
@@ -33,11 +33,16 @@ def build_in_milvus(
     cells
         The placed cells.
     vectors
-        Their vectors as they are searched.
+        Their search vectors.
     content
-        Whatever else makes those vectors what they are.
+        Everything else that determines the vectors; hashed into the name of the collection.
     progress
-        Called with the cells written and to be written.
+        Called with the cells written and the cells in total.
+
+    Returns
+    -------
+    index, certificate
+        The index, and its measured recall and speed.
     """
     digest = hashlib.sha256(cells.digest.encode() + content).hexdigest()
     collection = "cellkin_" + "".join(c if c.isalnum() else "_" for c in name) + "_" + digest[:16]

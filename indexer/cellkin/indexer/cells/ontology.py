@@ -1,8 +1,8 @@
-"""Labels that are terms of an ontology, such as the Cell Ontology: paths made of what they share.
+"""Turn labels that are ontology terms, such as those of the Cell Ontology, into paths.
 
-An ontology says far more than the labels of one reference need: a dozen ancestors above each, in
-several lines of descent. What an answer can fall back to are ancestors that tell some labels from
-others, so of those that cover the same labels one is kept, and a label has one path.
+An ontology has far more ancestors than the labels of one reference need: a dozen above each term,
+along several lines. Only ancestors that separate some labels from others are useful as a fallback,
+so of ancestors that cover the same labels one is kept, and each label has one path.
 """
 
 from collections.abc import Iterable, Mapping
@@ -17,18 +17,18 @@ _NAMED = 10
 
 
 class Ontology:
-    """The terms of an OBO file and the classes they are of (``is_a``).
+    """Terms of an OBO file and their ``is_a`` relations.
 
     Parameters
     ----------
     names
-        By id, what a term is called.
+        Name of each term, by id.
     parents
-        By id, what it is a kind of.
+        Ids of the parents of each term, by id.
     ids
-        By id, former id and name, the id of a term; of an obsolete term that which replaces it.
+        Id of each term, by id, former id and name; obsolete terms map to their replacement.
     considered
-        By id of an obsolete term that nothing replaces, what the ontology suggests.
+        Suggested alternatives, by id of an obsolete term.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Ontology:
         Raises
         ------
         InputFileError
-            If there is no such file, or it is none.
+            If the file does not exist or is not an OBO file.
         MissingDependencyError
             If obonet is not installed.
         """
@@ -85,18 +85,23 @@ class Ontology:
         return cls({node: data["name"] for node, data in terms.items()}, parents, ids, considered)
 
     def paths(self, labels: Iterable[str]) -> dict[str, str]:
-        """Return a path of names for every label, from what it shares with most to itself.
+        """Return a path of names for each label, from its broadest ancestor to the label itself.
 
         Parameters
         ----------
         labels
-            Ids, former ids or names of terms. Those that say that a cell has no type, such as
-            ``unknown``, have no path.
+            Ids, former ids or names of terms. Words for a missing label, such as ``unknown``, get
+            no path.
+
+        Returns
+        -------
+        dict
+            Path by label.
 
         Raises
         ------
         InvalidArgumentError
-            If a label is no term; the message lists those.
+            If labels are not terms of the ontology; the message lists them.
         """
         labels = sorted({label for label in labels if not is_missing(label)})
         if lost := [label for label in labels if label not in self._ids]:
@@ -114,14 +119,14 @@ class Ontology:
         return {label: path_of[self._ids[label]] for label in labels}
 
     def _shown(self, lost: str) -> str:
-        """Return a label that is no term as an error shows it, with what the ontology suggests."""
+        """Format a label that is not a term for the error, with what the ontology suggests."""
         if lost not in self._considered:
             return lost
         suggested = " or ".join(self._considered[lost])
         return f"{lost} (obsolete{f', consider {suggested}' if suggested else ''})"
 
     def _line(self, term: str) -> frozenset[str]:
-        """Return a term and all it is a kind of."""
+        """Return a term and all its ancestors."""
         found, todo = {term}, [term]
         while todo:
             for up in self._parents.get(todo.pop(), []):
@@ -131,7 +136,7 @@ class Ontology:
         return frozenset(found)
 
     def _arranged(self, lines: Mapping[str, frozenset[str]]) -> dict[str, list[str]]:
-        """Put terms below the ancestor that covers most of them, and so on within."""
+        """Return the ancestors above each term: recursively the one that covers most terms."""
         groups: list[tuple[list[str], list[str]]] = [([], sorted(lines))]
         above: dict[str, list[str]] = {}
         while groups:
@@ -140,14 +145,14 @@ class Ontology:
             for term in terms:
                 for ancestor in lines[term] - {term}:
                     covers.setdefault(ancestor, []).append(term)
-            # A term that others are kinds of stands beside them, below itself.
+            # A term that is an ancestor of other terms is placed beside them, below itself.
             for ancestor in set(covers) & set(terms):
                 covers[ancestor].append(ancestor)
             telling = [a for a, below in covers.items() if 1 < len(below) < len(terms)]
             if not telling:
                 above |= dict.fromkeys(terms, path)
                 continue
-            # Of those that cover as many, the narrowest: the one that is most things itself.
+            # Among those that cover equally many, the narrowest: the one with most ancestors.
             best = max(telling, key=lambda a: (len(covers[a]), len(self._line(a)), a))
             inside = set(covers[best])
             groups.append(([*path, best], sorted(inside)))
@@ -160,11 +165,11 @@ def _is_obsolete(term: Mapping[str, Any]) -> bool:
 
 
 def _replacement(term: str, obsolete: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return what replaces an obsolete term, at the end of a line of replacements."""
+    """Follow the chain of replacements of an obsolete term to its end."""
     met = set()
     while term in obsolete and term not in met:
         met.add(term)
-        # One term may stand in its place, or none can be told.
+        # With several replacements there is no telling which one is meant.
         replacements = obsolete[term].get("replaced_by", [])
         term = replacements[0] if len(replacements) == 1 else term
     return term

@@ -1,4 +1,4 @@
-"""Before cells are placed: how genes match, which shards there are, what a sample says of genes."""
+"""Match genes, cut files into shards and count the genes of a sample, before cells are placed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,21 +20,21 @@ from cellkin.store.corpus import GeneNames
 from cellkin.wire.match import GeneMatch
 
 SHARD_CELLS = 8192
-"""Cells of a shard: some seconds of work, and a few megabytes of vectors."""
+"""Cells per shard: some seconds of work, and a few megabytes of vectors."""
 
 
 @dataclass(frozen=True)
 class MatchedFile:
-    """A file of the reference, and what its gene names met.
+    """A file of the reference and the matching of its genes.
 
     Parameters
     ----------
     source
         The file.
     match
-        The report.
+        Report on the matching.
     rows
-        (n_names,) int64 rows of the text space, -1 where a name does not count there.
+        (n_names,) int64 rows of the text space, -1 for names without one.
     """
 
     source: SourceFile
@@ -54,18 +54,18 @@ def match_files(
     Parameters
     ----------
     sources, resolutions
-        The files, and what their gene names mean.
+        The files, and the genes that their gene names resolve to.
     genes
-        The names of the corpus.
+        Gene names of the corpus.
     text
-        The text space, None where there is none.
+        The text space, or None.
     measured
-        (n_measured,) int64, the genes that count where there is no text space; None for all.
+        (n_measured,) int64, GeneIDs to use without a text space; None for all.
 
     Raises
     ------
     GenesUnmatchedError
-        If too few genes of a file count.
+        If too few genes of a file match.
     """
     matched = []
     for source, resolution in zip(sources, resolutions, strict=True):
@@ -87,7 +87,7 @@ def _require_enough(match: GeneMatch, source: SourceFile) -> None:
 def matrix_files(
     matched: Sequence[MatchedFile], how: ReadOptions, n_genes: int
 ) -> tuple[MatrixFile, ...]:
-    """Return what workers need to know of the files."""
+    """Describe the files for workers; ``n_genes`` is the number of genes of the text space."""
     return tuple(
         MatrixFile(
             file.source.path,
@@ -102,7 +102,7 @@ def matrix_files(
 
 
 def shards_of(sources: Sequence[SourceFile]) -> list[Shard]:
-    """Cut the files into shards; the same files give the same shards on every machine."""
+    """Cut the files into shards, the same on every machine."""
     return [
         Shard(number, start, min(start + SHARD_CELLS, source.n_cells),
               source.rows.slice(start, SHARD_CELLS))
@@ -112,14 +112,14 @@ def shards_of(sources: Sequence[SourceFile]) -> list[Shard]:
 
 
 def sample_of(shards: Sequence[Shard], n_cells: int) -> list[Shard]:
-    """Return the first cells of every shard, ``n_cells`` in all or few more; all if there are less.
+    """Return a sample: the same share of cells from the start of each shard.
 
     Parameters
     ----------
     shards
         All shards.
     n_cells
-        Cells wanted.
+        Cells to sample; slightly more as shares are rounded up, or all if there are fewer.
     """
     total = sum(shard.stop - shard.start for shard in shards)
     share = min(1.0, n_cells / total)
@@ -132,14 +132,14 @@ def sample_of(shards: Sequence[Shard], n_cells: int) -> list[Shard]:
 
 @dataclass(frozen=True)
 class Sampled:
-    """What a sample of the cells says.
+    """Gene counts of a sample of the cells.
 
     Parameters
     ----------
     statistics
-        By row of the embedding.
+        Gene statistics, by row of the embedding.
     mass
-        By file, (n_names,) float64: summed linear expression of each name.
+        For each file, (n_names,) float64 summed linear expression of each gene name.
     """
 
     statistics: GeneStatistics
@@ -162,6 +162,6 @@ def count_genes(engine: Engine, work: Work, sample: Sequence[Shard], finished: F
         met = file.columns.rows >= 0
         genes = file.columns.rows[met]
         np.add.at(expression, genes, mass[met])
-        # A gene is detected or not in the cells of the files that measure it.
+        # Only cells of files that measure a gene count as without it.
         n_cells[np.unique(genes)] += n
     return Sampled(GeneStatistics(n_cells, detected, expression, n_cells > 0), masses)

@@ -1,4 +1,4 @@
-"""From rows of placed cells to a published index: build, certify, write, verify, commit."""
+"""Publish placed cells as an index: build, certify, write, verify, commit."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -42,7 +42,7 @@ from cellkin.wire.errors import IntegrityError
 
 Progress = Callable[[int, int], None]
 Stages = Callable[[str], AbstractContextManager[Progress]]
-"""Opens a stage of long work by its name; yields a function of steps done and steps to do."""
+"""Opens a named stage of long work; its context yields a ``progress(done, total)`` callback."""
 
 _PROBES = 32
 _MOST_BATCHES = 1000
@@ -50,16 +50,16 @@ _MOST_BATCHES = 1000
 
 @dataclass(frozen=True)
 class IndexChoice:
-    """What index to build.
+    """Requested type of neighbor index.
 
     Parameters
     ----------
     wanted
         ``auto``, a FAISS factory string, or ``milvus://...``.
     recall
-        The recall@10 its settings are tuned to, in (0, 1].
+        Target recall@10 of the search settings, in (0, 1].
     memory_bytes
-        What it may take of a machine that serves it, or None for a share of this one's memory.
+        Memory the index may use where it is served; None for a share of this machine's.
     """
 
     wanted: str = "auto"
@@ -69,16 +69,16 @@ class IndexChoice:
 
 @dataclass(frozen=True)
 class Spaces:
-    """The spaces of a cell index and what is read in them, before there is anything to search.
+    """Spaces and readouts of a cell index, without its neighbor indexes.
 
     Parameters
     ----------
     text, text_readout
-        The text space; both None where there is none.
+        Text space and its readout; both None if there is none.
     expression, expression_readout
-        The expression space; both None where there is none.
+        Expression space and its readout; both None if there is none.
     foreign
-        What foreign samples are checked by, None where they are not.
+        Reference for checking samples with foreign genes, or None.
     """
 
     text: CellSpace | None = None
@@ -89,24 +89,24 @@ class Spaces:
 
     @property
     def names(self) -> list[str]:
-        """The spaces there are: `TEXT`, then `EXPRESSION`."""
+        """Names of the present spaces, in the order `TEXT`, `EXPRESSION`."""
         both = {TEXT: self.text, EXPRESSION: self.expression}
         return [name for name, space in both.items() if space is not None]
 
     @property
     def dim(self) -> int:
-        """Width of a vector of the first space."""
+        """Dimensions of the first space."""
         space = self.text or self.expression
         return 0 if space is None else space.dim
 
     @property
     def n_text_genes(self) -> int:
-        """Genes of the text space; 0 where there is none."""
+        """Number of genes of the text space; 0 without one."""
         return 0 if self.text is None else len(self.text.gene_ids)
 
     @property
     def schema(self) -> pa.Schema:
-        """The columns of the table of cells."""
+        """Schema of the table of cells."""
         text, expression = self.text, self.expression
         return cells_schema(
             0 if text is None else text.vectors.shape[1],
@@ -115,7 +115,7 @@ class Spaces:
 
     @classmethod
     def of(cls, folder: Path) -> "Spaces":
-        """Read those of an index from its files."""
+        """Read the spaces of an index from its folder."""
         text, expression = read_text_space(folder), read_expression_space(folder)
         return cls(
             text,
@@ -126,7 +126,7 @@ class Spaces:
         )
 
     def searched(self, cells: CellTable) -> list[tuple[CellVectors, bytes]]:
-        """Return, by `names`, the vectors that are searched, and what else makes them so."""
+        """Return, in the order of `names`, the search vectors and what else determines them."""
         found = []
         if (text := self.text) is not None:
             head = b"" if text.head is None else text.head.tobytes()
@@ -137,7 +137,7 @@ class Spaces:
         return found
 
     def index(self, cells: ReferenceCells, neighbors: Sequence[Neighbors]) -> CellIndex:
-        """Return the index that they are with something to search, by `names`."""
+        """Assemble the `CellIndex`; ``neighbors`` are in the order of `names`."""
         found = dict(zip(self.names, neighbors, strict=True))
         text, expression = None, None
         if self.text is not None and self.text_readout is not None:
@@ -158,14 +158,14 @@ def publish_index(
     made_from: Mapping[str, Any],
     stages: Stages,
 ) -> Entry:
-    """Build the indexes of committed rows and publish them as one version.
+    """Build the neighbor indexes of committed rows and publish them as one version.
 
-    Until the catalog names it, whatever is written here is an orphan.
+    Everything written here is an orphan until the version is in the catalog.
 
     Raises
     ------
     IntegrityError
-        If the written index does not answer as the built one.
+        If a written index does not return the same results as the built one.
     """
     built = [
         _build(name, cells, vectors, content, choice, stages)
@@ -183,7 +183,7 @@ def extend_index(
     made_from: Mapping[str, Any],
     stages: Stages,
 ) -> Entry:
-    """Add the rows after those of a base version to its indexes, and publish that."""
+    """Add the rows appended to a base version to its indexes and publish a new version."""
     folder = store.index_folder(base)
     old = [read_neighbors(folder, space) for space in spaces.names]
     indexes = [index for index in old if isinstance(index, NeighborIndex)]
@@ -276,5 +276,5 @@ def _publish(
 
 
 def _batch_names(batches: pa.ChunkedArray) -> list[str]:
-    """Return the names of the batches, ascending; a catalog that is read whole takes no more."""
+    """Return the sorted batch names, capped to keep the catalog small."""
     return sorted(set(batches.unique().to_pylist()) - {"", None})[:_MOST_BATCHES]

@@ -1,7 +1,7 @@
-"""Shards on a Ray cluster: the same worker as an actor, on as much of a GPU as it is given.
+"""Run shards on a Ray cluster, with workers as actors, each on a fraction of a GPU if requested.
 
-Workers read the cell files and write the store by the paths they are given, so both must be where
-every machine of the cluster finds them: a shared file system, or an object store.
+Workers read the cell files and write the store by the given paths, so both must be reachable from
+every machine of the cluster: on a shared file system, or in an object store.
 """
 
 import logging
@@ -15,12 +15,12 @@ from cellkin.indexer.cells.worker import CellWorker, Shard, Work
 from cellkin.indexer.threads import share_cores
 from cellkin.wire.errors import InternalError, MissingDependencyError, UnavailableError
 
-# Two under way keep an actor busy while the driver looks at the other ones.
+# Two shards in flight keep an actor busy while the driver handles the others.
 _PER_ACTOR = 2
 
 
 class RayWorker(CellWorker):
-    """A worker in a process of Ray's, which has the environment of whoever started the cluster."""
+    """A worker in a Ray process, whose environment is that of the cluster's starter."""
 
     def __init__(self, work: Work) -> None:
         share_cores(1)
@@ -28,19 +28,19 @@ class RayWorker(CellWorker):
 
 
 class RayEngine:
-    """Actors of a Ray cluster.
+    """Run shards in actors of a Ray cluster.
 
-    An actor that dies is started again and its shards are done again; their rows are committed
-    once whatever was written.
+    An actor that dies is restarted and its shards are retried; their rows are committed once,
+    whatever was written.
 
     Parameters
     ----------
     address
-        Of the cluster; None starts one on this machine for the job.
+        Address of the cluster; None starts one on this machine for the job.
     n_workers
-        Actors.
+        Number of actors.
     gpus
-        Of a GPU, for every actor; 0 for none.
+        Fraction of a GPU for each actor; 0 for none.
     """
 
     def __init__(self, address: str | None, n_workers: int, gpus: float = 0.0) -> None:
@@ -59,7 +59,7 @@ class RayEngine:
         UnavailableError
             If the cluster cannot be reached.
         InternalError
-            If an actor cannot be started again.
+            If an actor cannot be restarted.
         """
         ray = self._connected()
         actor = ray.remote(RayWorker).options(
@@ -92,18 +92,17 @@ class RayEngine:
         return [results[i] for i in range(len(shards))]
 
     def close(self) -> None:
-        """Leave the cluster; one that was started for the job ends."""
+        """Disconnect from the cluster, and stop it if it was started for the job."""
         if self._ray is not None:
             self._ray.shutdown()
             self._ray = None
 
     def _connected(self) -> Any:
-        """Return Ray, connected to the cluster."""
+        """Return the `ray` module, connected to the cluster."""
         # Ray reads these when it is imported.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         if self._address is None:
-            # It listens on every address of the machine: nobody is to be let in without the token
-            # that it keeps in the user's home.
+            # Ray listens on all addresses of the machine; require the token in the user's home.
             os.environ.setdefault("RAY_AUTH_MODE", "token")
         try:
             import ray
@@ -117,7 +116,7 @@ class RayEngine:
         try:
             if self._address is None:
                 with warnings.catch_warnings():
-                    # Lance warns of the forks by which Ray starts its processes; they exec.
+                    # Lance warns when Ray forks its processes, but these exec at once.
                     warnings.filterwarnings("ignore", message="lance is not fork-safe")
                     ray.init(
                         num_cpus=self._n_workers,

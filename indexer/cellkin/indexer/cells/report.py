@@ -1,4 +1,4 @@
-"""What is said and kept of a cell job: a report for the user, and the manifest's account of it."""
+"""Report of a cell job for the user, and the entries it adds to the manifest."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ from cellkin.wire.terms import control_caution
 
 @dataclass(frozen=True)
 class FileReport:
-    """What became of one file.
+    """Genes and expression of one file.
 
     Parameters
     ----------
     source
         The file.
     match
-        The report on its genes.
+        Report on the matching of its genes.
     mass
-        (n_names,) float64, the summed linear expression of each name, in a sample of the cells.
+        (n_names,) float64, summed linear expression of each gene name in a sample of the cells.
     """
 
     source: SourceFile
@@ -39,7 +39,7 @@ class FileReport:
 
 @dataclass(frozen=True)
 class IndexReport:
-    """What was indexed.
+    """Result of a cell job.
 
     Parameters
     ----------
@@ -48,9 +48,9 @@ class IndexReport:
     files
         The files, in the order given.
     n_unlabeled, n_empty
-        Cells left out: without a label, and without a gene that counts.
+        Cells without a label, and cells without a usable gene; both are left out.
     n_cells, read_s, compute_s, write_s
-        Cells read to be placed, and the seconds of all workers this took.
+        Cells read for placing, and the seconds this took, summed over all workers.
     """
 
     entry: Entry
@@ -70,7 +70,7 @@ class IndexReport:
         masses: Sequence[npt.NDArray[np.float64]],
         placed: Sequence[Placed],
     ) -> "IndexReport":
-        """Sum up a job."""
+        """Sum up the results of a job."""
         files = [
             FileReport(f.source, f.match, mass) for f, mass in zip(matched, masses, strict=True)
         ]
@@ -87,30 +87,30 @@ class IndexReport:
 
 
 def inherited(entry: Entry) -> dict[str, Any]:
-    """Return what an index keeps of the one whose spaces it takes."""
+    """Return the manifest entries that an index inherits with the spaces of another."""
     keys = (
         "recipe", "embedding", "embedding_digest", "corpus", "corpus_digest", "quality",
         "control_embedding", "likely_batch", "own_names", "label_counts", "few_cells",
     )  # fmt: skip
-    # What a version does not say, for it is older or has no embedding, none that follows it says.
+    # Keys missing in a version (an older one, or one without embedding) stay missing.
     kept = {key: entry.manifest[key] for key in keys if key in entry.manifest}
     return kept | {"terms": entry.manifest.get("terms", {})}
 
 
 def cautions(manifest: Mapping[str, Any], *, control: bool) -> list[str]:
-    """Say what weakens all labels of an index.
+    """Return warnings about what weakens all labels of an index.
 
     Parameters
     ----------
     manifest
-        Of a version of a cell index.
+        Manifest of a cell index version.
     control
-        Whether its gene vectors are a control, as `cellkin.store.controls.of_control` says.
+        Whether its gene embedding is a control; see `cellkin.store.controls.of_control`.
 
     Returns
     -------
     list of str
-        Sentences; none where nothing is known to.
+        Sentences; empty if nothing is known to weaken them.
     """
     found = []
     if control:
@@ -128,7 +128,7 @@ def cautions(manifest: Mapping[str, Any], *, control: bool) -> list[str]:
 
 
 def described(reference: Reference, matched: Sequence[MatchedFile]) -> dict[str, Any]:
-    """Return what an index keeps of the files it was made from, to make it again by."""
+    """Return the manifest entries about the source files, from which an index can be rebuilt."""
     reading = {name: value for name, value in vars(reference.how).items() if value}
     return {
         "references": [
@@ -154,5 +154,5 @@ def described(reference: Reference, matched: Sequence[MatchedFile]) -> dict[str,
 
 
 def likely_batch(sources: Sequence[SourceFile]) -> str:
-    """Return the obs column that plainly has donors, where none was given; `cautions` says so."""
+    """Return the likely donor column of the first file that has one; see `cautions`."""
     return next((s.likely_batch for s in sources if s.likely_batch), "")

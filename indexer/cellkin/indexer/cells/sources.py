@@ -1,4 +1,4 @@
-"""The files of a reference: whose cells, under which names and labels."""
+"""Read the cell names, labels and batches of a reference's files."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,32 +14,32 @@ from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.errors import InvalidArgumentError
 
 _NAMED = 20
-# On average; a batch of fewer is hardly a donor.
+# Average cells per batch; with fewer, a batch is hardly a donor.
 _CELLS_A_BATCH = 2
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What to index.
+    """Reference cells to index.
 
     Parameters
     ----------
     paths
-        Files of cells, of any format `cellkin.matrices` reads; each may have genes of its own.
+        Files of cells in any format `cellkin.matrices` reads; each may have its own genes.
     label
-        The obs column of subtypes.
+        The obs column of labels.
     batch
-        The obs column of donors or batches, or None: then each of several files is a batch.
+        The obs column of donors or batches; None makes each of several files a batch.
     taxon
         NCBI taxonomy id of the cells; 0 infers it from the gene names, file by file.
     how
-        Which matrix of each file is read, and as what.
+        Which matrix of each file is read, and how.
     ontology
-        An OBO file whose terms the labels are, or None.
+        OBO file of which the labels are terms, or None.
     literal_labels
         Whether words such as ``unknown`` and ``nan`` are labels too; see `read_labels`.
     terms
-        The paths of the terms that labels are, where they are known without the ontology.
+        Path of each label that is an ontology term, if known without the ontology.
     """
 
     paths: Sequence[Path]
@@ -54,7 +54,7 @@ class Reference:
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file of a reference, but for its values.
+    """One file of a reference, without its matrix.
 
     Parameters
     ----------
@@ -63,22 +63,22 @@ class SourceFile:
     gene_names
         Names of its columns.
     units
-        What its values are.
+        Detected units of its values.
     rows
-        (n_cells,) table of ``id``, ``label`` (null where missing) and ``batch``.
+        (n_cells,) table of ``id``, ``label`` (null if missing) and ``batch``.
     format
-        What the file is, in words.
+        Description of the file format.
     slow
-        Whether its compression or format holds the reader back.
+        Whether its compression or format slows down reading.
     in_memory
-        Whether reading it means loading all of it.
+        Whether reading it loads all of it.
     notes
-        What the user should know about how it was read.
+        Notes for the user on how it was read.
     likely_batch
-        An obs column that plainly has donors, where neither a batch column nor several files were
+        An obs column that plainly has donors, if neither a batch column nor several files were
         given; else empty.
     gene_hint
-        A sentence on columns of var whose names may be better than those that were read.
+        Sentence on var columns whose gene names may be better than those that were read.
     """
 
     path: Path
@@ -94,16 +94,16 @@ class SourceFile:
 
     @property
     def n_cells(self) -> int:
-        """Cells of the file."""
+        """Number of cells of the file."""
         return len(self.rows)
 
     @property
     def labels(self) -> set[str]:
-        """The labels that occur."""
+        """Labels that occur in the file."""
         return set(self.rows["label"].unique().to_pylist()) - {None}
 
     def renamed(self, labels: Mapping[str, str]) -> "SourceFile":
-        """Return the file with other names for some labels."""
+        """Return the file with labels replaced, by old label."""
         if not labels:
             return self
         codes = self.rows["label"].combine_chunks().dictionary_encode()
@@ -114,7 +114,7 @@ class SourceFile:
 
 
 def read_sources(reference: Reference) -> list[SourceFile]:
-    """Read everything about the files of a reference but their values.
+    """Read everything about the files of a reference but their matrices.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def read_sources(reference: Reference) -> list[SourceFile]:
     NotFoundError
         If a file lacks the label or the batch column.
     InvalidArgumentError
-        If cell names repeat, values are no expression, or no cell is labelled.
+        If cell names repeat, values are not expression, or no cell has a label.
     """
     if not reference.paths:
         raise InvalidArgumentError("no files to index; give one or more")
@@ -139,17 +139,17 @@ def read_sources(reference: Reference) -> list[SourceFile]:
 
 
 def require_unique(named: Sequence[tuple[str, pa.ChunkedArray]]) -> None:
-    """Refuse cell names that occur more than once.
+    """Raise an error if cell names occur more than once.
 
     Parameters
     ----------
     named
-        Where names come from, and the names.
+        Sources and their cell names.
 
     Raises
     ------
     InvalidArgumentError
-        With a list of those that repeat, and where they are.
+        If names repeat; the message lists them and their sources.
     """
     counts = pc.value_counts(pa.chunked_array([c for _, ids in named for c in ids.chunks]))
     counts = pa.Table.from_struct_array(counts)
@@ -204,7 +204,7 @@ def _read_source(reference: Reference, path: Path) -> SourceFile:
 def _doubts(
     reference: Reference, batches: Sequence[str], labels: Sequence[str | None]
 ) -> list[str]:
-    """Say what shows that a batch column has no donors: a batch a cell, or a batch a label."""
+    """Return warnings that a batch column is not of donors: one batch per cell or per label."""
     n_batches = len(set(batches))
     said = f"WARNING: the batch column {reference.batch!r} has"
     instead = "give a column of donors or samples, or leave --batch out"

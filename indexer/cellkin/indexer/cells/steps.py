@@ -1,4 +1,4 @@
-"""The steps that all jobs of cells share: read, match, count, place."""
+"""Steps shared by all cell jobs: read, match, count, place."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -35,13 +35,13 @@ class Files:
     Parameters
     ----------
     reference
-        What was asked for.
+        The reference as given.
     sources
         The files.
     shards
-        The runs of cells of all of them.
+        The shards of all files.
     terms
-        The paths of labels that are terms of an ontology; none if they are not.
+        Path of each label that is an ontology term; empty without an ontology.
     """
 
     reference: Reference
@@ -51,36 +51,36 @@ class Files:
 
     @classmethod
     def read(cls, reference: Reference) -> "Files":
-        """Read everything about the files but their values; raises what `read_sources` does."""
+        """Read everything about the files but their matrices; raises as `read_sources` does."""
         sources = read_sources(reference)
         terms = _terms(reference, sources)
         return cls.of(reference, [file.renamed(terms) for file in sources], terms)
 
     @classmethod
     def of(cls, reference: Reference, sources: list[SourceFile], terms: dict[str, str]) -> "Files":
-        """Cut files that were read."""
+        """Cut the files into shards."""
         return cls(reference, sources, shards_of(sources), terms)
 
     def resolved(self, genes: GeneNames) -> list[Resolution]:
-        """Return what the gene names of each file mean."""
+        """Resolve the gene names of each file."""
         return [_resolved(source, genes, self.reference.taxon) for source in self.sources]
 
     def label_counts(self, names: Sequence[str]) -> Int64Vector:
-        """Return (n_names,) int64 cells of each label."""
+        """Return the (n_names,) int64 numbers of cells of each label."""
         chunks = [c for s in self.sources for c in s.rows["label"].chunks]
         labels = pa.chunked_array(chunks, pa.string())
         codes = pc.drop_null(pc.index_in(labels, pa.array(names, pa.string())))
         return np.bincount(codes.to_numpy(), minlength=len(names))
 
     def require_different(self) -> None:
-        """Refuse labels that nothing can be told apart by; see `labels.require_different`."""
+        """Raise an error if the labels cannot be learned; see `labels.require_different`."""
         labels = pa.chunked_array([c for s in self.sources for c in s.rows["label"].chunks])
         found = labels.drop_null().value_counts()
         counts = dict(zip(*(found.field(i).to_pylist() for i in range(2)), strict=True))
         require_different(counts, ", ".join(map(str, self.reference.paths)))
 
     def require_labels(self, model: Entry) -> None:
-        """Refuse labels that a space was not fitted to: nothing could ever be called by them."""
+        """Raise an error for labels that a space was not fitted to: they could not be predicted."""
         known = set(model.manifest["label_counts"])
         given = {label for source in self.sources for label in source.labels}
         if new := sorted(given - known):
@@ -91,7 +91,7 @@ class Files:
             )
 
     def nothing_to_place(self) -> InvalidArgumentError:
-        """Return the error of a reference of which no cell can be placed."""
+        """Return the error for a reference with no cell that can be placed."""
         return InvalidArgumentError(
             f"{', '.join(map(str, self.reference.paths))}: no cell has both a label in "
             f"{self.reference.label!r} and a gene that counts"
@@ -100,14 +100,14 @@ class Files:
 
 @dataclass(frozen=True)
 class Place:
-    """Where cells are worked on, and the table they go to.
+    """Engine that processes cells, and the table their rows are written to.
 
     Parameters
     ----------
     store, name
         The store, and the name of the index.
     engine, device
-        Where shards are worked on, and where cells are projected.
+        Engine that runs the shards, and device that projects cells.
     stages
         Shows progress.
     """
@@ -121,7 +121,10 @@ class Place:
     def work(
         self, files: Files, matched: list[MatchedFile], n_genes: int, spaces: Spaces | None = None
     ) -> Work:
-        """Describe the work: ``n_genes`` of the text space, and the spaces once they are fitted."""
+        """Describe the work for workers.
+
+        ``n_genes`` is the number of genes of the text space; ``spaces`` are given once fitted.
+        """
         spaces = spaces or Spaces()
         return Work(
             matrix_files(matched, files.reference.how, n_genes),
@@ -136,7 +139,7 @@ class Place:
     def count_mass(
         self, files: Files, matched: list[MatchedFile], n_genes: int
     ) -> list[npt.NDArray[np.float64]]:
-        """Sum up the expression of each name of each file in a sample, for the report."""
+        """Sum the expression of each gene name of each file over a sample, for the report."""
         sample = sample_of(files.shards, _REPORT_CELLS)
         work = self.work(files, matched, n_genes)
         return count_genes(self.engine, work, sample, lambda shard: None).mass
@@ -154,7 +157,7 @@ class Place:
 
 
 def counting(shards: Sequence[Shard], progress: Progress) -> Callable[[Shard], None]:
-    """Return what tells progress in cells of every shard that is finished."""
+    """Return a callback for finished shards that reports progress in cells."""
     total = sum(shard.stop - shard.start for shard in shards)
     done = 0
 

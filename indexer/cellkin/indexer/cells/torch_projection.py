@@ -1,4 +1,4 @@
-"""The projection in torch: on CUDA, with everything resident there; and in bfloat16 on a CPU."""
+"""Projection in torch: on CUDA with all data resident on the device, or in bfloat16 on a CPU."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -12,20 +12,20 @@ from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix
 from cellkin.space.projection import CellSpace, Dense, GeneColumns, means_with
 from cellkin.wire.errors import InvalidArgumentError
 
-# A positive float32 has its sign bit free.
+# The sign bit of a positive float32 is zero.
 _WEIGHT_BITS = 31
 _MOST_BITS = (1 << _WEIGHT_BITS) - 1
 _PER_CELL = 10_000.0
-# The share of genes from which bfloat16 tiles win; from measurements on 2 cores with AMX.
+# Share of expressed genes above which bfloat16 tiles are faster; measured on 2 cores with AMX.
 _LEAST_DENSE_AMX = 0.1
 
 
 @dataclass(frozen=True)
 class Bf16Projector:
-    """Projects on a CPU, cells that use many genes by a product in bfloat16.
+    """Project on a CPU, using a bfloat16 product for cells that use many genes.
 
-    Only for CPUs with matrix tiles of bfloat16: on others it is slower, and always less exact
-    (cosine at least 0.9999 to the mean in double precision).
+    Only for CPUs with bfloat16 matrix tiles: on others it is slower. It is always less exact
+    (cosine of at least 0.9999 with the mean in double precision).
     """
 
     space: CellSpace
@@ -34,7 +34,7 @@ class Bf16Projector:
     least: float = _LEAST_DENSE_AMX
 
     def means(self, blocks: Iterable[CsrMatrix]) -> Iterator[tuple[Float32Matrix, BoolVector]]:
-        """Return the weighted means of every block, in their order."""
+        """Yield the weighted mean vectors of each block, in order."""
         vectors = torch.from_numpy(np.array(self.space.vectors)).bfloat16()
 
         def product(dense: Float32Matrix) -> Float32Matrix:
@@ -48,7 +48,7 @@ class Bf16Projector:
 
 @dataclass(frozen=True)
 class _Entries:
-    """The entries of a block on the device: (n,) cell int64, gene int64 and expression float32."""
+    """Entries of a block on the device: (n,) cell int64, gene int64 and expression float32."""
 
     n_cells: int
     cell: torch.Tensor
@@ -57,16 +57,16 @@ class _Entries:
 
 
 class TorchProjector:
-    """Projects in torch, on CUDA or, to test it, on the CPU.
+    """Project in torch, on CUDA or, for tests, on the CPU.
 
-    A cell's genes are chosen by sorting one integer an entry: the cell, then the weight, greatest
-    first, then the gene. The integer is all there is to an entry, so nothing else is moved, and the
-    order is the kernels' of the CPU.
+    The genes of a cell are chosen by sorting one integer per entry, made of the cell, the weight in
+    descending order and the gene. The integer holds all of the entry, so nothing else is moved, and
+    the order is that of the CPU kernels.
 
     Parameters
     ----------
     space, columns
-        The fitted recipe, and the genes of the columns.
+        The fitted space, and the genes of the columns.
     device
         ``cuda:N`` or ``cpu``.
     """
@@ -77,16 +77,16 @@ class TorchProjector:
         self._n_columns = columns.n_columns
         self._n_genes, self._dim = space.vectors.shape
         self._gene_bits = max(1, int(self._n_genes).bit_length())
-        # Cells of one sort: what the weight and the gene leave of 63 bits.
+        # Cells per sort: limited by the bits that the weight and the gene leave of 63.
         self._most_cells = 1 << (63 - _WEIGHT_BITS - self._gene_bits)
         self._rows = torch.from_numpy(columns.rows.astype(np.int64)).to(self._device)
         self._weights = torch.from_numpy(np.array(space.weights)).to(self._device)
         self._vectors = torch.from_numpy(np.array(space.vectors)).to(self._device)
 
     def means(self, blocks: Iterable[CsrMatrix]) -> Iterator[tuple[Float32Matrix, BoolVector]]:
-        """Return the weighted means of every block, in their order.
+        """Yield the weighted mean vectors of each block, in order.
 
-        While a block is projected the next is already on its way to the device.
+        The next block is uploaded while a block is projected.
         """
         upload = _Upload(self._device)
         waiting = None
@@ -129,14 +129,14 @@ class TorchProjector:
         Parameters
         ----------
         indptr, indices, data
-            int64, int32 and float32: CSR without repeated columns.
+            CSR without duplicate columns: int64, int32 and float32.
 
         Returns
         -------
         means
-            (n_cells, dim) float32.
+            (n_cells, dim) float32 weighted mean vectors.
         empty
-            (n_cells,) bool.
+            (n_cells,) bool, True for cells without a usable gene.
         """
         entries = self._expressed(indptr, indices, data)
         entries = replace(entries, x=self._express(entries))
@@ -152,7 +152,7 @@ class TorchProjector:
     def _expressed(
         self, indptr: torch.Tensor, indices: torch.Tensor, data: torch.Tensor
     ) -> _Entries:
-        """Keep what is expressed and matched, the columns of one gene added up."""
+        """Return the expressed entries of matched genes; columns of the same gene are summed."""
         n_cells = len(indptr) - 1
         cell = torch.repeat_interleave(
             torch.arange(n_cells, device=self._device), indptr.diff(), output_size=len(data)
@@ -168,7 +168,7 @@ class TorchProjector:
         return _Entries(n_cells, cell, gene, x)
 
     def _express(self, entries: _Entries) -> torch.Tensor:
-        """Return f(x) of the recipe, float32."""
+        """Return the recipe's expression transform of the entries, float32."""
         kind, x = self._recipe.expression, entries.x
         if kind == "linear":
             return x
@@ -185,7 +185,7 @@ class TorchProjector:
         return (torch.searchsorted(ordered, keys) - n_before + 1).float()
 
     def _choose(self, entries: _Entries) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return cell, gene and weight of every chosen entry, by cell."""
+        """Return cell, gene and weight of the chosen entries, ordered by cell."""
         weight = entries.x * self._weights[entries.gene]
         bits = weight.view(torch.int32).long()
         order = (_MOST_BITS - bits) << self._gene_bits | entries.gene
@@ -210,7 +210,7 @@ def _sums(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class _Staged:
-    """A block on its way to the device, and the buffer it is sent from."""
+    """A block being uploaded, and the buffer it is sent from."""
 
     tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor]
     slot: int
@@ -218,7 +218,7 @@ class _Staged:
 
 
 class _Upload:
-    """Sends blocks to the device on a stream of its own, from two buffers in turn."""
+    """Upload blocks to the device on a separate stream, from two buffers in turn."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -228,7 +228,7 @@ class _Upload:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
 
     def start(self, cells: CsrMatrix) -> _Staged:
-        """Send a block; on the CPU there is nothing to send."""
+        """Start the upload of a block; on the CPU its arrays are copied."""
         arrays: dict[str, npt.NDArray[Any]] = {
             "indptr": np.asarray(cells.indptr, np.int64),
             "indices": np.asarray(cells.indices, np.int32),
@@ -240,7 +240,7 @@ class _Upload:
             return _Staged((tensors[0], tensors[1], tensors[2]), slot, None)
         last = self._sent[slot]
         if last is not None:
-            last.synchronize()  # the buffer is read until then
+            last.synchronize()  # the buffer is in use until then
         with torch.cuda.stream(self._stream):
             sent = [
                 self._pinned(slot, name, array).to(self._device, non_blocking=True)
@@ -252,12 +252,12 @@ class _Upload:
         return _Staged((sent[0], sent[1], sent[2]), slot, arrived)
 
     def wait(self, staged: _Staged) -> None:
-        """Make the stream of the calculation wait for a block."""
+        """Make the compute stream wait for a block."""
         if staged.arrived is not None:
             torch.cuda.current_stream(self._device).wait_event(staged.arrived)
 
     def release(self, staged: _Staged) -> None:
-        """Say that the calculation uses a block, so that its memory is not given away before."""
+        """Record that the compute stream uses a block, so that its memory is not reused before."""
         if staged.arrived is not None:
             for tensor in staged.tensors:
                 tensor.record_stream(torch.cuda.current_stream(self._device))
@@ -266,7 +266,7 @@ class _Upload:
         source = torch.from_numpy(array if array.flags.writeable else np.array(array))
         buffer = self._buffers[slot].get(name)
         if buffer is None or len(buffer) < len(array):
-            # A little more than is asked for, for blocks differ.
+            # With some slack, as blocks differ in size.
             buffer = torch.empty(len(array) * 5 // 4 + 1, dtype=source.dtype, pin_memory=True)
             self._buffers[slot][name] = buffer
         part = buffer[: len(array)]

@@ -1,4 +1,4 @@
-"""Cell indexes of an older format, brought to the present one."""
+"""Upgrade cell indexes of older formats to the current one."""
 
 import shutil
 from collections.abc import Mapping, Sequence
@@ -38,18 +38,18 @@ CARRIED, MADE = "carried over", "made again"
 
 @dataclass(frozen=True)
 class Upgraded:
-    """What became of a version.
+    """Result of upgrading a version.
 
     Parameters
     ----------
     index
-        The version, ``name@version``.
+        The old version, ``name@version``.
     new
-        The version that takes its place; empty where none could be made.
+        The version that replaces it; empty if the upgrade failed.
     how
-        ``carried over`` or ``made again``; why not, where neither was possible.
+        ``carried over`` or ``made again``, or the reason of the failure.
     aliases
-        What meant the version and means the new one now.
+        Aliases moved from the old version to the new one.
     """
 
     index: str
@@ -61,38 +61,37 @@ class Upgraded:
 def upgrade_indexes(
     store: Store, folders: Sequence[Path], stages: Stages, engine: Engine | None = None
 ) -> list[Upgraded]:
-    """Bring the newest version of each cell index to the present format, as a new version.
+    """Upgrade the newest version of each cell index to the current format, as a new version.
 
-    A version that only lacks the digests of its rows is carried over as it is. Of older formats
-    parts are missing that only the cells' own expression can give: they are made again by the files
-    and choices that their manifest names, if these are still there.
+    A version that only lacks the digests of its rows is copied. Older formats lack parts that are
+    computed from the cells' expression: these versions are rebuilt with the files and options named
+    in their manifest, if the files still exist.
 
     Parameters
     ----------
     store
         The store.
     folders
-        Where to look for the files of references first, by their names.
+        Folders to search first for the reference files, by file name.
     stages
         Shows progress.
     engine
-        Where cells are worked on; None for this process.
+        Runs the shards; None for this process.
 
     Returns
     -------
     list
-        What was done and what could not be, by name. Nothing for indexes that are of the present
-        format.
+        Successes and failures, by name; indexes of the current format are not listed.
     """
     run = _Run(store, folders, stages, engine or LocalEngine(1))
     return [run.upgraded(entry) for entry in outdated(store.catalog.view())]
 
 
 def outdated(view: CatalogView) -> list[Entry]:
-    """Return the versions that are to be upgraded, by name.
+    """Return the versions to upgrade, by name.
 
-    These are the newest ones that were not retracted, and older ones that an alias means and that
-    cannot be read any more.
+    These are the newest version that is not retracted, and older versions that have an alias and
+    can no longer be read.
     """
     found = []
     for name in sorted({entry.name for entry in view.entries(Kind.INDEX)}):
@@ -117,11 +116,11 @@ class _Run:
     Parameters
     ----------
     store, folders, stages, engine
-        As of `upgrade_indexes`.
+        As in `upgrade_indexes`.
     done
-        The versions that others take the place of, by name.
+        New versions, by full name of the version they replace.
     wanted
-        The version that is upgraded, while it is made again.
+        The version being upgraded.
     """
 
     store: Store
@@ -132,7 +131,7 @@ class _Run:
     wanted: Entry | None = None
 
     def upgraded(self, entry: Entry) -> Upgraded:
-        """Upgrade a version, and let the aliases mean the new one."""
+        """Upgrade a version and move its aliases to the new one."""
         aliases = self.store.catalog.view().aliases_of(entry)
         try:
             how = CARRIED if _is_readable(entry) else MADE
@@ -148,7 +147,7 @@ class _Run:
         return Upgraded(entry.full_name, new.full_name, how, aliases)
 
     def _carried(self, entry: Entry) -> Entry:
-        """Publish the files of an index with the digests of its rows."""
+        """Publish a copy of an index with the digests of its rows."""
         folder, rows = self.store.index_folder(entry), check_rows(self.store, entry)
 
         def write(new: Path) -> None:
@@ -160,16 +159,16 @@ class _Run:
         return self.store.publish_index(entry.name, write, manifest)
 
     def _again(self, entry: Entry) -> Entry:
-        """Make an index again, and first what it was made from."""
+        """Rebuild an index, after the indexes it was made from."""
         if entry.full_name not in self.done:
             self._require_newest(entry)
             self.done[entry.full_name] = self._made(entry)
         return self.done[entry.full_name]
 
     def _require_newest(self, entry: Entry) -> None:
-        """Refuse an older version: made again it would become the newest.
+        """Raise an error for an older version: rebuilt, it would become the newest.
 
-        What the wanted version itself is made from is followed by that.
+        Older versions that the wanted one is made from are allowed, as that one follows them.
         """
         view = self.store.catalog.view()
         entries = view.entries(Kind.INDEX, entry.name)
@@ -210,7 +209,7 @@ class _Run:
         ).entry  # fmt: skip
 
     def _present(self, name: str) -> Entry:
-        """Return a version of the present format in the place of one that another is made from."""
+        """Return a version that another was made from, rebuilt if its format is old."""
         entry = self._version(name)
         return entry if _is_readable(entry) else self._again(entry)
 
@@ -218,7 +217,7 @@ class _Run:
         return self.store.catalog.version(Kind.INDEX, parse_version_name(name, "cell index"))
 
     def _job(self, entry: Entry) -> Job:
-        """Return how an index was made, as far as its manifest says."""
+        """Return the options an index was made with, as far as its manifest has them."""
         made = entry.manifest.get("made_with")
         if made is None:
             if not any(name.endswith(".faiss") for name in entry.manifest["files"]):
@@ -233,14 +232,14 @@ class _Run:
         return Job(self.engine, index=choice, votes=votes, stages=self.stages)
 
     def _reference(self, entry: Entry, before: Entry | None = None) -> Reference:
-        """Find the files of an index, but for those of the version that it was appended to.
+        """Find the files of an index, without those of the version it was appended to.
 
         Raises
         ------
         NotFoundError
-            If one is not there.
+            If a file is missing.
         FailedPreconditionError
-            If one is another than it was.
+            If a file has changed.
         """
         files = _references(entry)[len(_references(before)) if before else 0 :]
         first = files[0]
@@ -281,7 +280,7 @@ class _Run:
         return path
 
     def _require_same_cells(self, entry: Entry, reference: Reference, n_before: int) -> None:
-        """Refuse files with other cells, labels or batches, where their digest is not known."""
+        """Raise an error if files without a known digest have other cells, labels or batches."""
         path, files = entry.manifest["path"], entry.manifest["files"]
         folder = self.store.files.folder(path, files, f"cell index {entry.full_name}")
         cells = read_reference_cells(folder)
@@ -306,7 +305,7 @@ def _plain(values: pa.ChunkedArray | pa.Array) -> pa.Array:
 
 
 def _references(entry: Entry) -> list[Mapping[str, Any]]:
-    """Return the account of each file; the first format had one file and its name alone."""
+    """Return the manifest entry of each file; the first format only had the name of one file."""
     manifest = entry.manifest
     return list(manifest.get("references") or [{"file": manifest["reference"]}])
 

@@ -1,4 +1,4 @@
-"""What a worker of the cell job does with a run of cells: one pure step for every engine."""
+"""Worker of a cell job: counts, reads or places the cells of a shard, for every engine."""
 
 import time
 from collections.abc import Iterator
@@ -36,20 +36,20 @@ _BLOCK_CELLS = 4096
 
 @dataclass(frozen=True)
 class MatrixFile:
-    """The values of one file, and what its columns are.
+    """Matrix of one file and the genes of its columns.
 
     Parameters
     ----------
     path, how
-        Where they are, and as what they are read.
+        The file, and how it is read.
     units
-        What they were found to be.
+        Detected units of its values.
     in_memory
-        Whether opening it loads all of it.
+        Whether opening the file loads all of it.
     columns
-        The genes of the columns, as rows of the text space.
+        Genes of the columns, as rows of the text space.
     gene_ids
-        (n_columns,) int64, their ids in the corpus; 0 where there is none.
+        (n_columns,) int64, GeneIDs of the columns; 0 if not in the corpus.
     """
 
     path: Path
@@ -62,18 +62,18 @@ class MatrixFile:
 
 @dataclass(frozen=True)
 class Shard:
-    """A run of cells of one file, the unit of work and of retries.
+    """Consecutive cells of one file; the unit of work and of retries.
 
     Parameters
     ----------
     file
-        Which file.
+        Number of the file.
     start, stop
-        Its cells.
+        Range of its cells.
     rows
         (stop - start,) table of ``id``, ``label`` and ``batch``.
     chosen
-        (n,) int64, cells to take, counted from ``start``, ascending; None for all.
+        (n,) int64, cells to read, relative to ``start``, ascending; None for all.
     """
 
     file: int
@@ -83,7 +83,7 @@ class Shard:
     chosen: Int64Vector | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        # Arrow would pickle the whole table that the rows are a slice of.
+        # Arrow would pickle the whole table of which the rows are a slice.
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, self.rows.schema) as writer:
             writer.write_table(self.rows)
@@ -95,20 +95,20 @@ class Shard:
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker of a job needs to know.
+    """Description of a job, shared by all its workers.
 
     Parameters
     ----------
     files
         The files.
     n_genes
-        Genes of the text space that the columns refer to; 0 where there is no text space.
+        Genes of the text space that the columns refer to; 0 without a text space.
     text, expression
-        The spaces that cells are placed in; both None as long as genes are only counted.
+        Spaces to place cells in; both None before they are fitted.
     table_uri, schema
-        The table that rows are written for, and its columns.
+        Table the rows are written to, and its columns.
     device
-        Where cells are projected.
+        Device that projects cells.
     """
 
     files: tuple[MatrixFile, ...]
@@ -122,7 +122,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Counted:
-    """What a worker counted in a shard.
+    """Gene counts of a shard.
 
     Parameters
     ----------
@@ -141,18 +141,18 @@ class Counted:
 
 @dataclass(frozen=True)
 class Placed:
-    """What became of a shard.
+    """Result of placing a shard.
 
     Parameters
     ----------
     parts
-        The files of the rows, for `cellkin.store.cell_table.commit_rows`.
+        Files of the written rows, for `cellkin.store.cell_table.commit_rows`.
     n_cells
         Cells read.
     n_kept, n_empty
-        Cells written; cells without a gene that counts.
+        Cells written; cells without a usable gene.
     read_s, compute_s, write_s
-        Where the time went.
+        Seconds spent reading, computing and writing.
     """
 
     parts: list[str]
@@ -165,14 +165,14 @@ class Placed:
 
 
 class CellWorker:
-    """Reads shards and counts or places their cells; holds one file open at a time.
+    """Worker that counts, reads or places cells; keeps one file open at a time.
 
     Parameters
     ----------
     work
         The job.
     n_threads
-        Threads it projects with on a CPU.
+        CPU threads for projection.
     """
 
     def __init__(self, work: Work, n_threads: int = 1) -> None:
@@ -181,13 +181,13 @@ class CellWorker:
         self._opened: tuple[int, ExitStack, Matrix] | None = None
 
     def close(self) -> None:
-        """Close the file that is open."""
+        """Close the open file."""
         if self._opened is not None:
             self._opened[1].close()
             self._opened = None
 
     def count(self, shard: Shard) -> Counted:
-        """Count in how many cells each gene is detected, and its expression."""
+        """Count the cells that express each gene, and sum the expression of each column."""
         file = self._work.files[shard.file]
         detected = np.zeros(self._work.n_genes, np.int64)
         mass = np.zeros(len(file.columns.rows))
@@ -196,7 +196,7 @@ class CellWorker:
         return Counted(shard.stop - shard.start, detected, mass)
 
     def take(self, shard: Shard) -> CsrMatrix:
-        """Return the chosen cells over all columns of their file, linear expression."""
+        """Return the linear expression of the chosen cells, over all columns of their file."""
         blocks, done = [], 0
         for block in self._blocks(shard):
             if shard.chosen is None:
@@ -208,7 +208,7 @@ class CellWorker:
         return sp.csr_matrix(sp.vstack(blocks, "csr"), dtype=np.float32)
 
     def place(self, shard: Shard) -> Placed:
-        """Place the cells of a shard, and write the rows of those that have label and vector."""
+        """Place the cells of a shard and write the rows of those with a label and a vector."""
         work, file = self._work, self._work.files[shard.file]
         if work.text is None and work.expression is None:
             raise RuntimeError("cells are placed after a space is fitted")
@@ -222,7 +222,7 @@ class CellWorker:
             means, empty = self._by_text(blocks, file, work.text, shard.stop - shard.start)
             vectors.append(means)
         else:
-            for _ in blocks:  # are placed on their way
+            for _ in blocks:  # `_expressing` places the cells as it passes them on
                 pass
             empty = np.concatenate([placed.empty for placed in by_expression])
         if by_expression:
@@ -246,7 +246,7 @@ class CellWorker:
     def _by_text(
         self, blocks: Iterator[CsrMatrix], file: MatrixFile, space: CellSpace, n_cells: int
     ) -> tuple[Float32Matrix, BoolVector]:
-        """Return the weighted means of cells, and which have none."""
+        """Return the weighted mean vectors of cells and a mask of cells without any."""
         device = projector(self._work.device, space, file.columns, self._n_threads)
         means = np.empty((n_cells, space.vectors.shape[1]), np.float32)
         empty = np.empty(n_cells, bool)
@@ -264,7 +264,7 @@ class CellWorker:
         space: ExpressionSpace,
         found: list[PlacedCells],
     ) -> Iterator[CsrMatrix]:
-        """Pass blocks on, and keep where their cells are in the expression space."""
+        """Pass blocks on, appending their cells in the expression space to ``found``."""
         columns = ExpressionColumns.of(space.rows_of(file.gene_ids))
         for block in blocks:
             found.append(place_expression(block, columns, space, self._n_threads))
@@ -288,8 +288,8 @@ class CellWorker:
             yield reader.linear(block, start)
             start += block.shape[0]
         if reader.finding.caution and not file.units.caution:
-            # What the sample shows is said before a job begins; what it does not is no surprise
-            # to be found in labels.
+            # A caution seen in the sample is reported before the job; values that first show up
+            # here stop it, instead of silently spoiling the labels.
             raise InvalidArgumentError(
                 f"{file.path}, cells {shard.start:,} to {shard.stop:,}: {reader.finding.caution}"
             )
@@ -305,14 +305,14 @@ class CellWorker:
 
 
 class _Clock:
-    """Tells the time spent in reading from the rest."""
+    """Stopwatch that separates the time spent reading from the rest."""
 
     def __init__(self) -> None:
         self.read_s = 0.0
         self._started = time.perf_counter()
 
     def reading(self, blocks: Iterator[CsrMatrix]) -> Iterator[CsrMatrix]:
-        """Pass blocks on, and count the time it takes to get them."""
+        """Pass blocks on, measuring the time spent waiting for them."""
         while True:
             started = time.perf_counter()
             block = next(blocks, None)
@@ -322,5 +322,5 @@ class _Clock:
             yield block
 
     def rest_s(self) -> float:
-        """Return the time since the start that was not spent in reading."""
+        """Return the seconds since the start that were not spent reading."""
         return time.perf_counter() - self._started - self.read_s
