@@ -1,1 +1,1 @@
-"""Building the neighbors' index of a reference, and measuring how good it is."""
+"""Build and certify the neighbor indexes of references."""

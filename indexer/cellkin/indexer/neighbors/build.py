@@ -1,4 +1,4 @@
-"""Build the neighbors' index of a reference: choose, train, add, tune, certify."""
+"""Build the neighbor index of a reference: choose, train, add, tune, certify."""
 
 import logging
 import tempfile
@@ -25,18 +25,18 @@ Progress = Callable[[int, int], None]
 _log = logging.getLogger("cellkin.indexer")
 
 _EF_CONSTRUCTION = 60
-# k-means learns little from more; FAISS warns below 39.
+# More points hardly improve k-means; FAISS warns below 39.
 _SAMPLE_PER_LIST = 40
 _LEAST_SAMPLE = 20_000
 _ADD_ROWS = 8192
 _SEED = 0
-# Adding, and twice for the queries to tune and certify with.
+# One to add, two to choose the queries for tuning and certifying.
 _PASSES = 3
 
 
 @dataclass(frozen=True)
 class BuiltNeighbors:
-    """An index, how it was chosen, and how good it is."""
+    """A neighbor index, how it was chosen, and its certificate."""
 
     index: NeighborIndex
     choice: Choice
@@ -51,30 +51,30 @@ def build_neighbors(
     progress: Progress = lambda done, total: None,
     digest: str = "",
 ) -> BuiltNeighbors:
-    """Build an index, tune its search to a recall and certify it.
+    """Build an index, tune its search settings to a recall and certify it.
 
-    Memory holds the index, a training sample of a few hundred thousand vectors at most, and one
-    batch. Where the recall is not reached, the certificate and a warning in the log say so.
+    Memory holds the index, a training sample of at most a few hundred thousand vectors, and one
+    block. If the recall is not reached, the certificate and a logged warning report it.
 
     Parameters
     ----------
     vectors
-        (n, dim) float32 unit rows; row i is found under id i.
+        (n, dim) float32 unit rows; row i has id i.
     wanted
         ``auto``, or a FAISS factory string.
     recall
-        The recall@10 its search settings are tuned to, in (0, 1].
+        Target recall@10 of the search settings, in (0, 1].
     memory_bytes
-        What the index may take of a machine that serves it; None for a quarter of this one's.
+        Memory the index may use where it is served; None for a quarter of this machine's.
     progress
-        Called with the rows read and the rows to read, over all passes.
+        Called with the rows read and the rows in total, over all passes.
     digest
         SHA-256 of the vectors, for the certificate.
 
     Raises
     ------
     InvalidArgumentError
-        If there is nothing to index, or FAISS cannot build what was asked for.
+        If there is nothing to index, or FAISS cannot build the requested index.
     """
     choice = choose(vectors.n, vectors.dim, wanted, recall, memory_bytes)
     index = new_index(choice.factory, vectors.dim)
@@ -100,19 +100,18 @@ def extend_neighbors(
     progress: Progress = lambda done, total: None,
     digest: str = "",
 ) -> BuiltNeighbors:
-    """Add cells to a copy of an index; its settings are tuned and certified anew.
+    """Add cells to a copy of an index, then tune and certify it again.
 
-    Where another kind of index fits the new size, or its lists have become too few, the index is
-    built from the beginning.
+    If the new size calls for another type of index, or for many more lists, the index is rebuilt.
 
     Parameters
     ----------
     index
-        The index of the first ``n_old`` vectors; it stays as it is.
+        Index of the first ``n_old`` vectors; it is not changed.
     old_and_new
         All vectors, the old ones first.
     n_old
-        How many are in the index.
+        Number of vectors in the index.
     wanted, recall, memory_bytes, progress, digest
         As in `build_neighbors`.
 
@@ -121,7 +120,7 @@ def extend_neighbors(
     InvalidArgumentError
         If the index is not of the first ``n_old`` vectors.
     DimensionMismatchError
-        If the vectors are of another width.
+        If the vectors and the index differ in dimension.
     """
     n, dim = old_and_new.n, old_and_new.dim
     if dim != index.dim:
@@ -150,10 +149,10 @@ def extend_neighbors(
 
 
 def _train(index: faiss.Index, vectors: Vectors) -> None:
-    """Set what is fixed at building and learn from a sample."""
+    """Set the build parameters and train on a sample."""
     lists = faiss.try_extract_index_ivf(index)
     if lists is not None:
-        # Small references get few points a list; FAISS would write to standard error.
+        # Small references have few points per list, of which FAISS would warn on standard error.
         lists.cp.min_points_per_centroid = 1
     for layer in layers(index):
         if hasattr(layer, "hnsw"):
@@ -185,19 +184,19 @@ def _finish(
 
 
 def _still_fits(index: faiss.Index, choice: Choice, dim: int, n: int) -> bool:
-    """Say whether an index is of the kind chosen for more vectors, with lists enough for them."""
+    """Return whether an index has the type chosen for n vectors, and enough lists for them."""
     wanted = new_index(choice.factory, dim)
     if shape(index) != shape(wanted):
         return False
     lists, exactly = n_lists(index), n_lists(wanted)
     if f"IVF{list_count(n)}" not in choice.factory:
         return lists == exactly
-    # Up to four times the cells: lists twice as long as a new index's would be.
+    # Up to four times the cells, with lists twice as long as a new index would have.
     return exactly // 2 <= lists <= 2 * exactly
 
 
 def _copy(index: faiss.Index) -> faiss.Index:
-    """Copy an index into memory; what is mapped could not grow, not even its clone."""
+    """Copy an index into memory, as neither a memory-mapped index nor its clone can grow."""
     with tempfile.TemporaryDirectory(prefix="cellkin-") as scratch:
         path = Path(scratch) / "index.faiss"
         faiss.write_index(index, str(path))

@@ -1,4 +1,4 @@
-"""Certificates: measuring an index against exact search, when it is built and ever after."""
+"""Certify an index against exact search, and verify its certificate later."""
 
 import platform
 import re
@@ -21,9 +21,9 @@ from cellkin.store.neighbors_faiss import faiss
 from cellkin.wire.errors import IntegrityError
 
 TOLERANCE = 0.005
-"""How far recall at any depth may be from the certificate's before `verify` refuses it.
+"""Largest difference between measured and certified recall that `verify` accepts.
 
-The index and the queries are the same, so only rounding on another machine moves it.
+The index and the queries are the same, so that only rounding on another machine changes recall.
 """
 
 _QUERIES = "cells spread over the index, each moved as cells there differ, and itself left out"
@@ -31,11 +31,11 @@ _SINGLE_S = 0.5
 
 
 class Measurable(Searchable, Protocol):
-    """What can be certified: a `NeighborIndex`, or an index that another process searches."""
+    """An index that can be certified: a `NeighborIndex`, or one searched by another process."""
 
     @property
     def n_bytes(self) -> int:
-        """Size of the index."""
+        """Size of the index, bytes."""
 
 
 def certify(
@@ -47,24 +47,24 @@ def certify(
     digest: str = "",
     queries: Queries | None = None,
 ) -> Certificate:
-    """Measure an index against exact search; reads the vectors twice, in batches.
+    """Measure the recall and speed of an index; choosing queries reads the vectors twice.
 
     Parameters
     ----------
     index
-        The index, its search settings set.
+        The index, with its search settings set.
     vectors
-        What it was built from.
+        The vectors it was built from.
     choice
-        What was built and why, with its settings.
+        Factory string, search settings and the reason for the choice.
     target
-        The recall@10 that was wanted.
+        The requested recall@10.
     build_s
         Seconds it took to build.
     digest
-        SHA-256 of the vectors, where it is known.
+        SHA-256 of the vectors, if known.
     queries
-        The second of `choose_queries`, where they were chosen already.
+        The second result of `choose_queries`, if already chosen.
     """
     queries = queries or choose_queries(vectors)[1]
     batch, single = speeds(index, queries.vectors)
@@ -96,28 +96,28 @@ def certify(
 def verify(
     index: Searchable, vectors: Vectors, stored: Certificate, digest: str = ""
 ) -> dict[int, float]:
-    """Measure an index again and compare with its certificate.
+    """Measure the recall of an index again and compare it with its certificate.
 
     Parameters
     ----------
     index
-        The index as it was loaded.
+        The loaded index.
     vectors
-        What it was built from.
+        The vectors it was built from.
     stored
         Its certificate.
     digest
-        SHA-256 of the vectors as they are now, where it is known.
+        Current SHA-256 of the vectors, if known.
 
     Returns
     -------
     dict
-        Recall now, by number of neighbors.
+        Measured recall, by number of neighbors.
 
     Raises
     ------
     IntegrityError
-        If the vectors are others, or recall differs by more than `TOLERANCE`.
+        If the vectors changed, or recall differs by more than `TOLERANCE`.
     """
     if len(index) != vectors.n or vectors.n != stored.n_cells:
         raise IntegrityError(
@@ -142,14 +142,14 @@ def verify(
 
 
 def speeds(index: Searchable, queries: Float32Matrix) -> tuple[float, float]:
-    """Measure the queries a second of one thread's CPU time, in one batch and one by one.
+    """Measure the queries per CPU-second of one thread, in one batch and one by one.
 
-    CPU time, for what else the machine does is not the index's doing; of an index that another
-    process searches, time of the clock. The median of three runs, after one that warms.
+    CPU time does not depend on the machine's other load; for an index that another process
+    searches, wall-clock time is used. Both are medians of three runs, after one warm-up run.
     """
     clock = time.thread_time if isinstance(index, NeighborIndex) else time.perf_counter
     n_threads = faiss.omp_get_max_threads()
-    # This binds the calling thread only, and only until it is undone.
+    # This affects the calling thread only.
     faiss.omp_set_num_threads(1)
     try:
         in_batch = [_rate(clock, lambda: index.search(queries, TUNED_K)) for _ in range(4)]

@@ -1,4 +1,4 @@
-"""Which index a reference gets, and why."""
+"""Choose the type of a neighbor index by size, memory and recall."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,24 +15,24 @@ _FLAT_BELOW = 50_000
 _GRAPH_UP_TO = 1_000_000
 _MEMORY_SHARE = 0.25
 _LINKS = 32
-# SQ8 keeps 8 bits a number. Its own ordering agrees with the exact one in 97 to 99 of 100
-# neighbors, so that no search finds more; half precision keeps 999 of 1000.
+# SQ8 keeps 8 bits per number. Its order agrees with the exact one in 97 to 99 of 100 neighbors,
+# which limits the recall of any search; half precision keeps 999 of 1000.
 _EIGHT_BITS_UP_TO = 0.95
 _GIB = 1 << 30
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What index to build.
+    """Type of an index and its search settings.
 
     Parameters
     ----------
     factory
         A FAISS factory string.
     why
-        One sentence.
+        Reason for the choice, one sentence.
     parameters
-        The search settings: empty until they were tuned.
+        Search settings; empty until tuned.
     """
 
     factory: str
@@ -43,27 +43,27 @@ class Choice:
 def choose(
     n: int, dim: int, wanted: str = AUTO, recall: float = 0.98, memory_bytes: int | None = None
 ) -> Choice:
-    """Choose an index.
+    """Choose the type of an index.
 
-    A flat index below 50,000 cells; up to a million a graph of 32 links, the fastest at equal
-    recall; above, or where that does not fit, lists of one-bit codes whose candidates are scored
-    again by shortened vectors.
+    Below 50,000 cells a flat index; up to a million an HNSW graph with 32 links, the fastest at
+    equal recall; above that, or if it does not fit, inverted lists of one-bit (RaBitQ) codes whose
+    candidates are scored again with quantized vectors.
 
     Parameters
     ----------
     n, dim
-        Vectors, and their width.
+        Number and dimension of the vectors.
     wanted
         ``auto``, or a FAISS factory string.
     recall
-        The recall@10 that is wanted, in (0, 1].
+        The requested recall@10, in (0, 1].
     memory_bytes
-        What the index may take of a machine that serves it; None for a quarter of this one's.
+        Memory the index may use where it is served; None for a quarter of this machine's.
 
     Raises
     ------
     InvalidArgumentError
-        If there is nothing to index, the recall is none, or FAISS knows no such index.
+        If there is nothing to index, the recall is out of range, or FAISS cannot make the index.
     """
     if n < 1:
         raise InvalidArgumentError("there are no cells to index")
@@ -106,12 +106,12 @@ def choose(
 
 
 def list_count(n: int) -> int:
-    """Return how many inverted lists n vectors get: the power of two nearest 4 sqrt(n)."""
+    """Return the number of inverted lists for n vectors: the power of two nearest 4 sqrt(n)."""
     return int(2 ** np.clip(np.round(np.log2(4 * np.sqrt(n))), 2, 20))
 
 
 def new_index(factory: str, dim: int) -> faiss.Index:
-    """Make an empty FAISS index of metric inner product.
+    """Make an empty FAISS index for inner products.
 
     Raises
     ------
@@ -125,7 +125,7 @@ def new_index(factory: str, dim: int) -> faiss.Index:
 
 
 def refused(factory: str, dim: int, error: RuntimeError) -> InvalidArgumentError:
-    """Return the error for an index that FAISS does not make of these vectors."""
+    """Return the error for an index that FAISS cannot make for these vectors."""
     said = str(error).rpartition(": ")[2] or str(error)
     return InvalidArgumentError(
         f"FAISS makes no index {factory!r} of {dim} dimensions and inner product: {said.strip()}; "

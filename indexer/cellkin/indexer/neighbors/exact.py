@@ -1,4 +1,4 @@
-"""The exact answer to queries, and how much of it an index finds."""
+"""Exact neighbors of queries, and the recall of an index against them."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,11 @@ from cellkin.store.certificate import DEPTHS
 from cellkin.store.neighbors import Searchable
 
 N_QUERIES = 1000
-"""Queries to tune with, and as many others to certify with."""
+"""Number of queries for tuning, and of others for certifying."""
 
-# More than the deepest recall needs, so that neighbors tied with the last are known too.
+# More than the deepest recall needs, to include neighbors tied with the last.
 _DEPTH = DEPTHS[-1] + 28
-# Sums of the same products in another order differ by less.
+# Above the rounding differences of the same dot product summed in another order.
 _SAME = 1e-6
 _NEAR = 30
 _SEED = 1
@@ -25,21 +25,22 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Queries:
-    """Stand-ins for new cells: cells of the reference, moved a little.
+    """Stand-ins for new cells: reference cells, slightly moved, and their exact neighbors.
 
-    A cell of the index is easier to find the neighbors of than a new one: in a graph it is itself
-    the way to them. So each is moved by the difference of two of its neighbors over sqrt(2), which
-    is as far and in such directions as cells differ there, and is left out of its own answer.
+    The neighbors of an indexed cell are easier to find than those of a new one: in a graph the cell
+    itself leads to them. So each cell is moved by the difference of two of its neighbors divided by
+    sqrt(2), a step in scale and direction typical of its surroundings, and is excluded from its own
+    neighbors.
 
     Parameters
     ----------
     rows
-        (n_queries,) int64, the cells.
+        (n_queries,) int64 ids of the cells.
     vectors
         (n_queries, dim) float32, unit rows, moved.
     similarities, ids
-        (n_queries, depth) float32 and int64, the exact answer, best first; -inf and -1 where there
-        are fewer other cells.
+        (n_queries, depth) float32 cosine similarities and int64 ids of the exact neighbors, best
+        first; -inf and -1 where there are fewer other cells.
     """
 
     rows: Int64Vector
@@ -48,15 +49,15 @@ class Queries:
     ids: Int64Vector
 
     def every_other(self, first: int) -> "Queries":
-        """Return every other query, from the first or the second on."""
+        """Return every other query, starting at ``first`` (0 or 1)."""
         part = slice(first, None, 2)
         return Queries(self.rows[part], self.vectors[part], self.similarities[part], self.ids[part])
 
 
 def choose_queries(vectors: Vectors) -> tuple[Queries, Queries]:
-    """Choose queries spread over a reference and answer them exactly.
+    """Choose queries spread over a reference and compute their exact neighbors.
 
-    Reads the vectors twice; holds one batch of them. The same vectors give the same queries.
+    Reads the vectors twice, holding one block. The same vectors give the same queries.
 
     Parameters
     ----------
@@ -66,7 +67,7 @@ def choose_queries(vectors: Vectors) -> tuple[Queries, Queries]:
     Returns
     -------
     tuning, certifying
-        Different queries, but of a reference of a handful of cells.
+        Disjoint queries, or the same ones for very small references.
     """
     rows = spread_rows(vectors.n, 2 * N_QUERIES, _SEED)
     cells = vectors.take(rows)
@@ -80,12 +81,12 @@ def choose_queries(vectors: Vectors) -> tuple[Queries, Queries]:
 def _answer(
     vectors: Vectors, rows: Int64Vector, queries: Float32Matrix, k: int
 ) -> tuple[Float32Matrix, Int64Vector]:
-    """Answer queries exactly, leaving the cell each stands for out."""
+    """Return the exact similarities and ids of neighbors, excluding each query's own cell."""
     similarities = np.full((len(rows), k), -np.inf, np.float32)
     ids = np.full((len(rows), k), -1, np.int64)
     start = 0
     for block in vectors.batches():
-        # One more than is kept: the cell itself may be among them.
+        # One more than is kept, as the cell itself may be among them.
         near, at = nearest(queries, block, min(k + 1, len(block)))
         at = at + start
         near[at == rows[:, None]] = -np.inf
@@ -99,7 +100,7 @@ def _answer(
 
 
 def _moved(vectors: Vectors, cells: Float32Matrix, near: Int64Vector) -> Float32Matrix:
-    """Move cells by the difference of two of their neighbors; they stay where there are none."""
+    """Move cells by the difference of two of their neighbors; those without any stay."""
     n_near = (near >= 0).sum(axis=1)
     rng = np.random.default_rng(_SEED)
     first = rng.integers(0, np.maximum(n_near, 1))
@@ -116,7 +117,7 @@ def _moved(vectors: Vectors, cells: Float32Matrix, near: Int64Vector) -> Float32
 def recalls(
     index: Searchable, vectors: Vectors, queries: Queries, k: int
 ) -> npt.NDArray[np.float64]:
-    """Measure how much of the exact answer an index finds.
+    """Measure the recall of an index for each query.
 
     Parameters
     ----------
@@ -125,35 +126,39 @@ def recalls(
     vectors
         The vectors it was built from.
     queries
-        The queries and their exact answer.
+        The queries and their exact neighbors.
     k
-        Neighbors a query, at most 100.
+        Neighbors per query, at most 100.
 
     Returns
     -------
     ndarray
-        (n_queries,) float64, the share of the k nearest that was found; 1 where there is no other
-        cell. A neighbor as near as the k-th counts, whatever its id.
+        (n_queries,) float64, fraction of the k nearest neighbors that was found; 1 if there is no
+        other cell. Any neighbor as near as the k-th counts, whatever its id.
     """
     return shares(index.search(queries.vectors, k + 1)[1], vectors, queries)
 
 
 def shares(found: Int64Vector, vectors: Vectors, queries: Queries) -> npt.NDArray[np.float64]:
-    """Measure an answer.
+    """Compute the recall of search results.
 
     Parameters
     ----------
     found
-        (n_queries, k + 1) int64, what an index answered when asked for one more than k; -1 where
-        missing.
+        (n_queries, k + 1) int64 ids found by an index, one more than k; -1 where missing.
     vectors, queries
-        As in `recalls`, which says what is returned.
+        As in `recalls`.
+
+    Returns
+    -------
+    ndarray
+        (n_queries,) float64, as in `recalls`.
     """
     k = found.shape[1] - 1
     n_true = min(k, vectors.n - 1)
     if not n_true:
         return np.ones(len(queries.rows))
-    # The cell a query stands for goes last, and the last goes.
+    # Move each query's own cell to the end, then drop the last column.
     order = np.argsort(found == queries.rows[:, None], axis=1, kind="stable")
     found = np.take_along_axis(found, order, axis=1)[:, :k]
     near_enough = queries.similarities[:, n_true - 1] - _SAME
@@ -171,7 +176,7 @@ def shares(found: Int64Vector, vectors: Vectors, queries: Queries) -> npt.NDArra
 
 
 def _similarities(vectors: Vectors, queries: Float32Matrix, found: Int64Vector) -> Float32Matrix:
-    """Compute the similarities of queries whose ties reach beyond what is known of them."""
+    """Compute similarities for queries whose ties extend beyond their known neighbors."""
     similarities = np.full(found.shape, -np.inf, np.float32)
     for row, (query, ids) in enumerate(zip(queries, found, strict=True)):
         there = np.flatnonzero(ids >= 0)

@@ -1,6 +1,6 @@
-"""The steps of building an index that a GPU takes over where FAISS, or for search torch, finds one.
+"""Train and search exactly on a GPU, if FAISS (or torch, for search only) finds one.
 
-Clustering and exact search are matrix products. What they yield, and the file, is the CPU form.
+Both are matrix products. The resulting index and its file are always the CPU form.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ def train(index: faiss.Index, sample: Float32Matrix) -> None:
     Parameters
     ----------
     index
-        A FAISS index of this machine's memory.
+        A FAISS index in main memory.
     sample
         (n, dim) float32, unit rows.
     """
@@ -24,7 +24,7 @@ def train(index: faiss.Index, sample: Float32Matrix) -> None:
     if lists is None or not faiss.get_num_gpus():
         index.train(sample)
         return
-    # The copies on the devices live until the training is done; the index keeps no trace of them.
+    # The device copies are needed only for the training; the index must not keep them.
     on_devices = faiss.index_cpu_to_all_gpus(faiss.IndexFlatIP(lists.d))
     lists.clustering_index = on_devices
     try:
@@ -36,7 +36,7 @@ def train(index: faiss.Index, sample: Float32Matrix) -> None:
 def nearest(
     queries: Float32Matrix, block: Float32Matrix, k: int
 ) -> tuple[Float32Matrix, Int64Vector]:
-    """Find the exactly nearest rows of a block.
+    """Find the exact nearest rows of a block.
 
     Parameters
     ----------
@@ -45,12 +45,13 @@ def nearest(
     block
         (n_rows, dim) float32, unit rows.
     k
-        Neighbors a query, at most ``n_rows``.
+        Neighbors per query, at most ``n_rows``.
 
     Returns
     -------
     similarities, rows
-        (n_queries, k) float32 cosines, best first; (n_queries, k) int64 rows of the block.
+        (n_queries, k) float32 cosine similarities, best first; (n_queries, k) int64 rows of the
+        block.
     """
     queries, block = np.ascontiguousarray(queries), np.ascontiguousarray(block)
     metric = faiss.METRIC_INNER_PRODUCT

@@ -1,4 +1,4 @@
-"""Exact search by matrix products: the ground truth of indexes, and search on CUDA."""
+"""Exact nearest-neighbor search by matrix products in torch."""
 
 from collections.abc import Iterable, Iterator
 
@@ -10,7 +10,7 @@ from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
 
 _MOST_QUERIES = 1024
-# Scores of one product: their keys take 8 bytes each.
+# Scores per product; their sort keys take 8 bytes each.
 _SCORES_CPU = 1 << 22
 _SCORES_CUDA = 1 << 27
 _LOW = 0xFFFFFFFF
@@ -19,26 +19,26 @@ _LOW = 0xFFFFFFFF
 def exact_neighbors(
     queries: Float32Matrix, batches: Iterable[Float32Matrix], k: int, device: str
 ) -> tuple[Float32Matrix, Int64Vector]:
-    """Find the nearest vectors of each query by comparing it with all of them.
+    """Find the exact nearest vectors of each query.
 
     Parameters
     ----------
     queries
         (n_queries, dim) float32, unit rows.
     batches
-        Matrices (any number, dim) float32, unit rows, which together are what is searched; a
-        vector's id is its number, counted over all of them.
+        Blocks of the searched vectors, (n_rows, dim) float32, unit rows; the id of a vector is its
+        row, counted over all blocks.
     k
         Neighbors per query, at least 1.
     device
-        As for `cellkin.indexer.devices.resolve`.
+        As in `cellkin.indexer.devices.resolve`.
 
     Returns
     -------
     scores
-        (n_queries, k) float32 cosine similarity, best first, -inf where there are fewer vectors.
+        (n_queries, k) float32 cosine similarities, best first; -inf where there are fewer vectors.
     ids
-        (n_queries, k) int64, -1 where there are fewer; ties by ascending id.
+        (n_queries, k) int64, ties by ascending id; -1 where there are fewer vectors.
     """
     if k < 1:
         raise InvalidArgumentError(f"k is {k}; give 1 or more")
@@ -57,7 +57,7 @@ def exact_neighbors(
 
 
 class _Best:
-    """The best so far of every query."""
+    """Running k best vectors of each query."""
 
     def __init__(self, n_queries: int, k: int, device: torch.device) -> None:
         self.scores = torch.full((n_queries, k), -torch.inf, device=device)
@@ -67,7 +67,7 @@ class _Best:
 
     @torch.inference_mode()
     def see(self, queries: torch.Tensor, vectors: torch.Tensor, first_id: int) -> None:
-        """Take vectors into account whose ids are greater than all before."""
+        """Add vectors whose ids are greater than all before."""
         for asked in _slices(len(queries), _MOST_QUERIES):
             n_vectors = max(self._k, self._n_scores // (asked.stop - asked.start))
             for part in _slices(len(vectors), n_vectors):
@@ -76,7 +76,7 @@ class _Best:
                 self._merge(asked, values, places + part.start + first_id)
 
     def _merge(self, asked: slice, scores: torch.Tensor, ids: torch.Tensor) -> None:
-        # Those from before have the lower ids and come first; a stable sort keeps them there.
+        # Earlier vectors have lower ids and come first; a stable sort keeps them there.
         scores = torch.cat([self.scores[asked], scores], 1)
         scores, order = scores.sort(dim=1, descending=True, stable=True)
         ids = torch.cat([self.ids[asked], ids], 1).gather(1, order)
@@ -84,12 +84,12 @@ class _Best:
 
 
 def _top(scores: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the k largest of each row and their columns; among equals the leftmost.
+    """Return the k largest values of each row and their columns; ties by ascending column.
 
-    ``torch.topk`` promises no order among equals, so it is asked for integers that have none: the
-    score in an order-preserving form, then the column inverted.
+    ``torch.topk`` guarantees no order among equal values, so it is applied to unique integers made
+    of the score in an order-preserving form and the inverted column.
     """
-    # Adding zero makes the two zeros one.
+    # Adding zero turns -0.0 into 0.0.
     bits = (scores + 0.0).view(torch.int32).long()
     ordered = bits ^ ((bits >> 31) & 0x7FFFFFFF)
     columns = torch.arange(scores.shape[1], device=scores.device)

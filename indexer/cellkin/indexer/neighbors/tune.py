@@ -1,4 +1,4 @@
-"""The search settings of an index: the cheapest that were seen to reach a recall."""
+"""Tune the search settings of an index: the cheapest that reach a recall."""
 
 import math
 import time
@@ -14,22 +14,22 @@ from cellkin.store.neighbors_faiss import knobs, n_lists, set_knobs
 
 _SHORTLISTS = (64, 32, 16, 8, 4, 2)
 _MAX_EF = 4096
-# Two doublings in a row that gain less say that more depth does not help.
+# After two doublings in a row that gain less, more depth does not help.
 _STALL = 0.001
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured with some settings.
+    """Recall and cost of some search settings.
 
     Parameters
     ----------
     recall
         Mean recall@10 over the queries.
     surely
-        The same less two standard errors: other queries rarely see less.
+        Mean recall@10 minus two standard errors; other queries rarely get less.
     cpu_s
-        CPU time of answering all queries, seconds.
+        CPU time of searching all queries, seconds.
     """
 
     recall: float
@@ -40,9 +40,9 @@ class Trial:
 def tune(index: NeighborIndex, vectors: Vectors, queries: Queries, target: float) -> dict[str, int]:
     """Find the cheapest search settings that reach a recall, and set them.
 
-    The depth of the search (``nprobe`` lists, or ``efSearch`` nodes of a graph) is doubled and then
-    bisected; where candidates are scored again, that for several lengths of the short list
-    (``k_factor``), of which the fastest is taken.
+    The search depth (``nprobe`` lists, or ``efSearch`` nodes of a graph) is doubled, then bisected.
+    For indexes that score candidates again, this is done for several lengths of the shortlist
+    (``k_factor``), and the fastest is taken.
 
     Parameters
     ----------
@@ -53,12 +53,12 @@ def tune(index: NeighborIndex, vectors: Vectors, queries: Queries, target: float
     queries
         Queries that the certificate does not use.
     target
-        The recall@10 that is wanted, in (0, 1].
+        The requested recall@10, in (0, 1].
 
     Returns
     -------
     dict
-        The settings; where none reaches the target, those after which more brings nothing.
+        The settings; if none reaches the target, the smallest with close to the best recall.
     """
     present = knobs(index.faiss_index)
     depth = next((name for name in ("nprobe", "efSearch") if name in present), None)
@@ -94,7 +94,7 @@ def tune(index: NeighborIndex, vectors: Vectors, queries: Queries, target: float
 
 
 def smallest(measure: Callable[[int], Trial], target: float, start: int, limit: int) -> int | None:
-    """Find the smallest setting that reaches a recall, to a sixteenth; None where none does."""
+    """Find the smallest setting that reaches a recall, to within 1/16; None if none does."""
     at, failed, stalls, before = min(start, limit), 0, 0, -1.0
     while (trial := measure(at)).surely < target:
         stalls = stalls + 1 if trial.recall < before + _STALL else 0

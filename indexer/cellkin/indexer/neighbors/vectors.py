@@ -1,4 +1,4 @@
-"""Where the vectors of an index come from, in batches, so that memory stays constant."""
+"""Read the vectors of an index in blocks, in constant memory."""
 
 from collections.abc import Callable, Iterator
 from typing import Protocol
@@ -11,31 +11,31 @@ _BATCH_ROWS = 8192
 
 
 class Vectors(Protocol):
-    """Unit vectors, row i under id i.
+    """Unit vectors; row i has id i.
 
     Attributes
     ----------
     n, dim
-        How many there are, and how wide.
+        Number and dimension of the vectors.
     """
 
     @property
     def n(self) -> int:
-        """How many there are."""
+        """Number of vectors."""
 
     @property
     def dim(self) -> int:
-        """Width of a vector."""
+        """Dimension of the vectors."""
 
     def batches(self) -> Iterator[Float32Matrix]:
         """Yield the (n_rows, dim) float32 unit rows in order, several thousand at a time."""
 
     def take(self, rows: Int64Vector) -> Float32Matrix:
-        """Return the (n_rows, dim) float32 unit rows of ascending row numbers."""
+        """Return the (n_rows, dim) float32 unit rows with the given ids, which are ascending."""
 
 
 class ArrayVectors:
-    """Vectors that are in memory.
+    """Vectors in memory.
 
     Parameters
     ----------
@@ -59,16 +59,16 @@ class ArrayVectors:
 
 
 class Watched:
-    """Vectors that report the rows read so far, over several passes.
+    """Vectors that report progress over several passes of reading.
 
     Parameters
     ----------
     vectors
         The vectors.
     progress
-        Called with the rows read and the rows to read.
+        Called with the rows read and the rows in total.
     n_passes
-        How often all of them will be read.
+        Number of times that all vectors will be read.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Watched:
         self.dim = vectors.dim
 
     def batches(self) -> Iterator[Float32Matrix]:
-        """Yield the rows in order; each batch is reported when the next is asked for."""
+        """Yield the rows in order; each block is reported when the next is requested."""
         for batch in self._vectors.batches():
             yield batch
             self.report(len(batch))
@@ -92,22 +92,22 @@ class Watched:
         return self._vectors.take(rows)
 
     def report(self, n_rows: int) -> None:
-        """Report rows as read."""
+        """Report further rows as read."""
         self._done += n_rows
         self._progress(self._done, self._total)
 
 
 def spread_rows(n: int, wanted: int, seed: int) -> Int64Vector:
-    """Choose rows spread evenly over all: one at random of each of as many equal parts.
+    """Choose rows spread evenly: one at random from each of ``wanted`` equal parts.
 
     Parameters
     ----------
     n
-        Rows there are.
+        Number of rows.
     wanted
-        Rows to choose; all, where there are fewer.
+        Rows to choose; all if there are fewer.
     seed
-        Another seed chooses other rows.
+        Seed of the random choice.
 
     Returns
     -------
