@@ -1,1 +1,1 @@
-"""What is computed ahead: gene texts, gene embeddings, cell indexes."""
+"""Offline jobs: corpora of gene texts, gene embeddings and cell indexes."""

@@ -1,4 +1,4 @@
-"""Which devices there are; torch is imported only where one may be."""
+"""Select a CPU or CUDA device; torch is imported only where CUDA may be available."""
 
 import ctypes
 import re
@@ -15,25 +15,25 @@ DEVICES = "auto, cpu, cuda or cuda:N"
 
 
 def resolve(device: str) -> str:
-    """Return ``cpu`` or a CUDA device that is there.
+    """Return ``cpu`` or the name of an available CUDA device.
 
     Parameters
     ----------
     device
-        ``auto`` (CUDA if there is any), ``cpu``, ``cuda`` or ``cuda:N``.
+        ``auto`` (CUDA if available), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Raises
     ------
     InvalidArgumentError
-        If the device is none of these.
+        If the device is not one of these.
     FailedPreconditionError
-        If CUDA is asked for and absent.
+        If CUDA is requested but not available.
     MissingDependencyError
-        If CUDA is asked for and torch is not installed.
+        If CUDA is requested and torch is not installed.
     """
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
         raise InvalidArgumentError(f"device {device!r}; give {DEVICES}")
-    # Importing torch takes a second or two; without a driver there is no need to.
+    # Importing torch takes a second or two; skip it if there is no driver.
     if device == "cpu" or (device == "auto" and not (_has_driver() and find_spec("torch"))):
         return "cpu"
     require_torch(device)
@@ -52,7 +52,7 @@ def resolve(device: str) -> str:
 
 
 def require_torch(device: str) -> None:
-    """Refuse what needs torch where it is not installed."""
+    """Raise `MissingDependencyError` if torch is not installed."""
     if find_spec("torch") is None:
         raise MissingDependencyError(
             f"device {device!r} needs torch, which is not installed; "

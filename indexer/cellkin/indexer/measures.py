@@ -1,7 +1,7 @@
-"""Measures of labels, probabilities and novelty scores; each a pure function of arrays.
+"""Metrics of labels, probabilities and novelty scores; each a pure function of arrays.
 
-Confusion matrix and AUROC are those of scikit-learn. Accuracy and F1 are computed from counts,
-because a bootstrap needs them of a thousand confusion matrices at once; tests compare them with
+The confusion matrix and AUROC are scikit-learn's. Accuracy and F1 are computed from counts,
+because a bootstrap needs them for a thousand confusion matrices at once; tests compare them with
 scikit-learn.
 """
 
@@ -26,7 +26,7 @@ def confusion(truth: Int32Vector, predicted: Int32Vector, n_types: int) -> Count
     Parameters
     ----------
     truth
-        (n_cells,) int32 true type of each cell; cells of -1 are left out.
+        (n_cells,) int32 true type of each cell; cells with -1 are left out.
     predicted
         (n_cells,) int32 label of each cell, -1 for no label.
     n_types
@@ -35,7 +35,7 @@ def confusion(truth: Int32Vector, predicted: Int32Vector, n_types: int) -> Count
     Returns
     -------
     ndarray
-        (n_types, n_types + 1) int64; rows are true types, columns labels, the last is no label.
+        (n_types, n_types + 1) int64; rows are true types, columns labels, the last one no label.
     """
     known = truth >= 0
     labels = np.where(predicted < 0, n_types, predicted)
@@ -44,7 +44,7 @@ def confusion(truth: Int32Vector, predicted: Int32Vector, n_types: int) -> Count
 
 
 def accuracy(counts: Counts) -> Figures:
-    """Return the share of cells labeled correctly.
+    """Return the fraction of cells labeled correctly.
 
     Parameters
     ----------
@@ -61,7 +61,12 @@ def accuracy(counts: Counts) -> Figures:
 
 
 def f1_by_type(counts: Counts) -> Figures:
-    """Return ``2 tp / (cells of the type + cells labeled so)``; counts as in `accuracy`.
+    """Return F1 by type: ``2 tp / (cells of the type + cells with its label)``.
+
+    Parameters
+    ----------
+    counts
+        See `accuracy`.
 
     Returns
     -------
@@ -76,7 +81,7 @@ def f1_by_type(counts: Counts) -> Figures:
 
 
 def macro_f1(counts: Counts, types: BoolVector | None = None) -> Figures:
-    """Return the mean F1 over the types that have cells; counts as in `accuracy`.
+    """Return the mean F1 over the types that have cells.
 
     Parameters
     ----------
@@ -88,7 +93,7 @@ def macro_f1(counts: Counts, types: BoolVector | None = None) -> Figures:
     Returns
     -------
     ndarray
-        (...) float64, NaN where there is no type to average over.
+        (...) float64, NaN if there is no type to average over.
     """
     f1 = f1_by_type(counts)
     counted = ~np.isnan(f1) & (True if types is None else types)
@@ -100,7 +105,7 @@ def macro_f1(counts: Counts, types: BoolVector | None = None) -> Figures:
 def rarest_third(reference_counts: Int64Vector) -> BoolVector:
     """Return a mask of the rarest third of the reference's types.
 
-    A third of the types, rounded up; among types of equal counts the last ones.
+    A third of the types, rounded up; ties are resolved in favor of the last types.
 
     Parameters
     ----------
@@ -121,7 +126,7 @@ def rarest_third(reference_counts: Int64Vector) -> BoolVector:
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """The number of ancestors that types share; each type is its own ancestor.
+    """Number of ancestors that types share; each type is its own ancestor.
 
     Parameters
     ----------
@@ -148,8 +153,8 @@ class Hierarchy:
     def f1(self, counts: Counts) -> Figures:
         """Return the F1 of sets of ancestors, pooled over all cells (Kiritchenko et al. 2006).
 
-        A label whose coarse levels are correct counts in part; no label is the empty set. Argument
-        and result are as in `accuracy`.
+        A label whose coarse levels are correct counts in part; no label is the empty set. The
+        argument and result are as in `accuracy`.
         """
         labeled = counts[..., :-1]
         right = 2.0 * (labeled * self.shared).sum(axis=(-2, -1))
@@ -175,7 +180,7 @@ class ReliabilityBin:
     probability
         Their mean probability, None for an empty bin.
     accuracy
-        The share of them labeled correctly, None for an empty bin.
+        Fraction of them labeled correctly, None for an empty bin.
     """
 
     low: float
@@ -188,17 +193,17 @@ class ReliabilityBin:
 def reliability(
     right: BoolVector, probability: FloatVector, n_bins: int = 15
 ) -> tuple[ReliabilityBin, ...]:
-    """Return the reliability diagram: mean probability and accuracy by bin of probability.
+    """Return the reliability diagram: mean probability and accuracy per probability bin.
 
-    The bins are those of `sklearn.calibration.calibration_curve`, which returns neither the empty
-    ones nor the number of cells.
+    The bins are those of `sklearn.calibration.calibration_curve`, which returns neither empty bins
+    nor the number of cells.
 
     Parameters
     ----------
     right
         (n_cells,) bool, whether the label is correct.
     probability
-        (n_cells,) float in [0, 1], of the label.
+        (n_cells,) float in [0, 1], probability of the label.
     n_bins
         Number of bins, of equal width.
     """
@@ -221,7 +226,7 @@ def reliability(
 def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
     """Return the ECE of Guo et al. (2017).
 
-    It is the mean of ``|probability - accuracy|`` over the bins, weighted by their cells.
+    The mean of ``|probability - accuracy|`` over the bins, weighted by their numbers of cells.
     """
     n_cells = sum(b.n_cells for b in bins)
     return sum(
@@ -232,7 +237,7 @@ def expected_calibration_error(bins: Sequence[ReliabilityBin]) -> float:
 
 
 def auroc(positive: BoolVector, score: FloatVector) -> float | None:
-    """Return the area under the ROC curve, None unless there are positives and negatives.
+    """Return the area under the ROC curve; None unless there are both positives and negatives.
 
     Parameters
     ----------
@@ -253,11 +258,11 @@ class RiskCoverage:
     Parameters
     ----------
     coverage
-        (n_cells,) float64, the share of cells kept: 1/n to 1.
+        (n_cells,) float64, fraction of cells kept: 1/n to 1.
     risk
-        (n_cells,) float64, the share of wrong labels among those kept.
+        (n_cells,) float64, fraction of wrong labels among the kept cells.
     area
-        The mean risk over all coverages: 0 is perfect.
+        Mean risk over all coverages: 0 is perfect.
     """
 
     coverage: npt.NDArray[np.float64]
@@ -268,15 +273,15 @@ class RiskCoverage:
 def risk_coverage(right: BoolVector, probability: FloatVector) -> RiskCoverage:
     """Compute the risk at each coverage (Geifman and El-Yaniv 2017).
 
-    Errors of cells with equal probability are averaged over them, so that the result does not
-    depend on the order of the cells.
+    Errors of cells with equal probability are averaged, so that the result does not depend on the
+    order of the cells.
 
     Parameters
     ----------
     right
         (n_cells,) bool, whether the label is correct.
     probability
-        (n_cells,) float, of the label; any score that ranks labels will do.
+        (n_cells,) float, probability of the label; any score that ranks labels will do.
     """
     levels, level = np.unique(-probability, return_inverse=True)
     n_cells = np.bincount(level, minlength=len(levels))

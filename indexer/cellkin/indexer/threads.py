@@ -1,7 +1,7 @@
-"""How many threads linear algebra has: those of small products mostly wait for each other.
+"""Limit the BLAS threads: for small products, threads mostly wait for each other.
 
-OpenBLAS waits by spinning. On a machine that is busy with other work, every product ends when the
-last of its threads was given a core, and the others burn theirs until then.
+OpenBLAS threads spin while they wait. On a busy machine a product ends only when its last thread
+has been given a core, and until then the other threads burn theirs.
 """
 
 import os
@@ -13,29 +13,29 @@ from threadpoolctl import threadpool_limits
 from cellkin.store.machine import n_cores
 
 _SMALL = 20_000_000
-"""Values of a matrix that one thread decomposes as soon as several that share a busy machine."""
+"""Matrix entries up to which one thread is as fast as several on a busy machine."""
 
 
 def blas_threads(n: int) -> AbstractContextManager[Any]:
-    """Return a block in which BLAS has so many threads."""
+    """Return a context manager that limits BLAS to n threads."""
     limited: AbstractContextManager[Any] = threadpool_limits(n, "blas")
     return limited
 
 
 def share_cores(n_threads: int) -> None:
-    """Make this process one of several that work at once.
+    """Set the thread limits of a worker process that shares the machine with others.
 
     Parameters
     ----------
     n_threads
-        Threads of libraries that are loaded later, such as torch; BLAS has one.
+        OpenMP threads of libraries loaded later, such as torch; BLAS gets one.
     """
     os.environ["OMP_NUM_THREADS"] = str(n_threads)
     blas_threads(1)
 
 
 def threads_for(n_values: int) -> AbstractContextManager[Any]:
-    """Return a block with one thread of BLAS for small matrices, and one a core for others.
+    """Return a context manager with one BLAS thread for small matrices, else one per core.
 
     Parameters
     ----------
