@@ -1,1 +1,1 @@
-"""The gRPC server: loads published versions and answers from them."""
+"""The gRPC server: loads published versions and answers requests from them."""

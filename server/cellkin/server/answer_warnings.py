@@ -1,4 +1,4 @@
-"""What weakens an answer, as it is said beside it."""
+"""Warnings sent with a response, about limits of the index or the query."""
 
 import math
 
@@ -11,12 +11,12 @@ from cellkin.store.quality import WEAK_AUROC, few_cells_caution, read_qualities
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire.terms import BACKGROUND_CELLS, ENOUGH_SHARED, control_caution
 
-# Samples of the right tissue have more of their labels confirmed.
+# Samples of the reference's tissue have a larger share of confirmed labels.
 _MOSTLY = 0.75
 
 
 def index_warnings(view: CatalogView, entry: Entry, space: str) -> list[wire.Warning]:
-    """Return what is known to weaken all answers of an index in a space, whatever the query.
+    """Return the warnings that hold for every query of an index in a space.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def index_warnings(view: CatalogView, entry: Entry, space: str) -> list[wire.War
 
 
 def query_warnings(labeler: Labeler) -> list[wire.Warning]:
-    """Return what weakens the answers to one query, as far as is known."""
+    """Return the warnings that hold for one query."""
     if not labeler.foreign:
         return _of_shared_genes(labeler)
     check = labeler.sample_check

@@ -1,4 +1,4 @@
-"""Cells as they come in messages: a CSR matrix over the header's genes."""
+"""Decode and validate blocks of cells, CSR matrices over the header's genes."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -20,10 +20,10 @@ from cellkin.wire.match import GeneMatch
 from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import ExpressionUnits, GeneRoute
 
-# Sums over all genes of a cell stay within single precision.
+# Below this, the sum over all genes of a cell does not overflow float32.
 _MOST_LINEAR = 1e30
 _MOST_LOG = 60.0
-# A few symbols are spelled otherwise by release, or by R.
+# Up to this share may differ in letter case: releases and R change the case of a few symbols.
 _SPELLED_ALIKE = 0.5
 _OWN_NAMES = (
     "Its genes are named by the reference's own files alone, without synonyms, other species or "
@@ -34,7 +34,7 @@ _OWN_NAMES = (
 
 
 class CellReader:
-    """Reads the cells of a query into the cell space of an index; its genes are matched once.
+    """Read the cells of a query; its genes are matched once, on construction.
 
     Parameters
     ----------
@@ -45,16 +45,18 @@ class CellReader:
     taxon
         NCBI taxonomy id of the cells; 0 infers it.
     units
-        A number of `ExpressionUnits`.
+        A value of `ExpressionUnits`.
     field
-        Where in the request these are, for errors.
+        Path of these fields in the request, for error messages.
 
     Raises
     ------
     InvalidArgumentError
-        If the units are not given.
+        If the units are not given or the taxon is negative.
     GenesUnmatchedError
         If too few genes match.
+    FailedPreconditionError
+        If the genes are known but not the reference's, and the index has no text space.
     """
 
     def __init__(
@@ -90,25 +92,25 @@ class CellReader:
 
     @cached_property
     def columns(self) -> GeneColumns:
-        """The genes of the columns in the text space."""
+        """Text-space rows of the columns' genes."""
         space = self._reference.require_text().space
         return gene_columns(space.rows_of(self.match.gene_ids), len(space.gene_ids))
 
     def place(self, block: wire.CellBlock) -> tuple[Float32Matrix, BoolVector]:
-        """Return the (n_cells, dim) float32 unit rows of a block in the text space.
+        """Return the cell vectors of a block in the text space.
 
         Returns
         -------
         rows
-            The unit rows.
+            (n_cells, dim) float32, unit length.
         empty
-            (n_cells,) bool, the cells that have none.
+            (n_cells,) bool, the cells without a vector.
         """
         return project(self.read(block), self.columns, self._reference.require_text().space)
 
 
 def _require_genes(loaded: LoadedIndex, match: GeneMatch, names: Sequence[str]) -> None:
-    """Refuse genes on which no answer could rest, and say what would help."""
+    """Raise if too few genes match, with advice on what to change."""
     own_names = is_of_own_names(loaded.corpus.entry)
     try:
         match.require_enough(names)
@@ -119,7 +121,7 @@ def _require_genes(loaded: LoadedIndex, match: GeneMatch, names: Sequence[str]) 
             raise GenesUnmatchedError(f"{error.message}. {_OWN_NAMES}", error.metadata) from error
         if loaded.index.text is not None or match.n_matched < 2 * max(match.n_used, 1):
             raise
-        # Genes that are known, and are not the reference's: most likely those of another species.
+        # The genes are known but not the reference's: most likely another species.
         raise FailedPreconditionError(
             f"of {match.n_given} gene names {match.n_matched} are known, as genes of "
             f"{taxon_name(match.taxon)}, and {match.n_used} were measured in "
@@ -130,10 +132,9 @@ def _require_genes(loaded: LoadedIndex, match: GeneMatch, names: Sequence[str]) 
 
 
 def _require_spelling(loaded: LoadedIndex, match: GeneMatch) -> None:
-    """Refuse names that meet a corpus of own names only by another letter case.
+    """Raise if most names match a corpus of own names only after case folding.
 
-    There is no other species in such a corpus that they could be told by: Ins1 of a mouse would be
-    taken for INS1.
+    Such a corpus has no other species to recognize them by: a mouse's Ins1 would match INS1.
     """
     folded = int(np.count_nonzero(match.routes == GeneRoute.CASE_FOLDED))
     if folded > _SPELLED_ALIKE * match.n_matched:
@@ -145,19 +146,24 @@ def _require_spelling(loaded: LoadedIndex, match: GeneMatch) -> None:
 
 
 def read_block(block: wire.CellBlock, n_genes: int) -> CsrMatrix:
-    """Read a block of cells.
+    """Decode and validate a block of cells.
 
     Parameters
     ----------
     block
-        As it was sent.
+        The message.
     n_genes
-        Genes of the header.
+        Number of genes in the header.
+
+    Returns
+    -------
+    CsrMatrix
+        (n_cells, n_genes) CSR float32, finite and nonnegative.
 
     Raises
     ------
     InvalidArgumentError
-        If it is no CSR matrix of so many columns, or its values are no expression.
+        If it is not a CSR matrix with ``n_genes`` columns, or a value is negative or not finite.
     """
     indptr = codec.decode(block.indptr, np.int64, "indptr")
     columns = codec.decode(block.columns, np.int32, "columns")

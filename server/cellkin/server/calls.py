@@ -1,4 +1,4 @@
-"""The request a thread is working on: how long it may take, and where its time went."""
+"""The request a thread is working on: its deadline, timings and log fields."""
 
 import threading
 import time
@@ -11,26 +11,26 @@ _here = threading.local()
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """One request, from its arrival to its answer.
+    """State of one request.
 
     Parameters
     ----------
     method
         ``/package.Service/Method``.
     arrived
-        When it came, seconds of `time.perf_counter`.
+        Arrival time, seconds of `time.perf_counter`.
     deadline
-        When its caller stops waiting, on the same clock; None where there is no deadline.
+        Deadline on the same clock; None if there is none.
     left
-        Whether the caller gave it up; the edge says so.
+        Whether the client cancelled the request; set by the edge.
     client
-        Who asks: the name of the token, or the address of the connection.
+        Name of the token, or address of the connection.
     queue_s, compute_s
-        Seconds it waited for a thread or its turn, and seconds of search.
+        Seconds spent waiting for a thread or for a turn to search, and seconds spent searching.
     versions
-        The versions its answer was made from, in the order they were used.
+        Versions the response was made from, in order of use.
     audit
-        What a request that changes the catalog asks for.
+        Fields for the audit log, set by requests that change the catalog.
     """
 
     method: str
@@ -44,11 +44,11 @@ class Call:
     audit: dict[str, str] = field(default_factory=dict)
 
     def time_left_s(self) -> float | None:
-        """Return the seconds until the deadline, None where there is none."""
+        """Return the seconds until the deadline, or None if there is none."""
         return None if self.deadline is None else self.deadline - time.perf_counter()
 
     def lost(self) -> CellkinError | None:
-        """Say why nobody waits for the answer any more, None where somebody does."""
+        """Return an error if the deadline passed or the client cancelled, else None."""
         if self.deadline is not None and self.deadline <= time.perf_counter():
             return DeadlineExceededError(
                 "the deadline passed before the answer was ready; give it longer, or ask for less"
@@ -56,14 +56,14 @@ class Call:
         return CancelledError("the caller gave the request up") if self.left else None
 
     def check(self) -> None:
-        """Stop working on a request that nobody waits for.
+        """Raise if the deadline passed or the client cancelled.
 
         Raises
         ------
         DeadlineExceededError
-            If its deadline passed.
+            If the deadline passed.
         CancelledError
-            If the caller gave it up.
+            If the client cancelled the request.
         """
         lost = self.lost()
         if lost is not None:
@@ -71,16 +71,16 @@ class Call:
 
 
 def current() -> Call:
-    """Return the request this thread works on; outside of one, a request without a deadline."""
+    """Return this thread's request; outside of one, a request without a deadline."""
     call: Call | None = getattr(_here, "call", None)
     return call or Call("", time.perf_counter())
 
 
 def work_on(call: Call | None) -> None:
-    """Let a request be the one this thread works on, or none."""
+    """Set this thread's request; None for no request."""
     _here.call = call
 
 
 def check() -> None:
-    """Stop working on the current request if nobody waits for it; see `Call.check`."""
+    """Raise if nobody waits for the current request; see `Call.check`."""
     current().check()

@@ -1,4 +1,4 @@
-"""The catalog service: which versions there are, and what may be moved."""
+"""The catalog service: lists versions, moves aliases, retracts, reloads."""
 
 import json
 from contextlib import suppress
@@ -98,7 +98,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     def GetCellIndex(  # the name of the RPC
         self, request: wire.GetCellIndexRequest, context: grpc.ServicerContext
     ) -> wire.CellIndex:
-        """Describe one version of a cell index; of a name alone, the one that is served."""
+        """Describe one version of a cell index; for a bare name, the served one."""
         wanted = parse_version_name(request.name, "cell index")
         try:
             entry = self._library.resolve(Kind.INDEX, wanted)
@@ -109,7 +109,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     def ListAliases(  # the name of the RPC
         self, request: wire.ListAliasesRequest, context: grpc.ServicerContext
     ) -> wire.ListAliasesResponse:
-        """List what aliases mean."""
+        """List the aliases and their versions."""
         items = sorted(self._library.view.aliases.items())
         page, token = page_of(
             items, lambda item: tuple(map(str, item[0])), request.page_size, request.page_token
@@ -120,7 +120,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     def SetAlias(  # the name of the RPC
         self, request: wire.SetAliasRequest, context: grpc.ServicerContext
     ) -> wire.Alias:
-        """Let an alias mean a version from now on."""
+        """Point an alias to a version."""
         calls.current().audit |= {"version": request.version, "alias": request.alias}
         kind = _kind(request.kind)
         catalog = self._library.store.catalog
@@ -132,7 +132,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     def RetractVersion(  # the name of the RPC
         self, request: wire.RetractVersionRequest, context: grpc.ServicerContext
     ) -> wire.RetractVersionResponse:
-        """Withdraw a version."""
+        """Retract a version."""
         calls.current().audit |= {"version": request.version, "reason": request.reason}
         kind = _kind(request.kind)
         catalog = self._library.store.catalog
@@ -162,8 +162,8 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         )
 
     def _reload(self) -> None:
-        """Let this server follow at once; others of the store follow within their refresh time."""
-        with suppress(UnavailableError):  # what was asked for is done, and followed later
+        """Refresh this server now; other servers follow within their refresh time."""
+        with suppress(UnavailableError):  # the change is written; the next refresh reads it
             self._library.refresh()
 
     def _describe_index(self, view: CatalogView, entry: Entry) -> wire.CellIndex:

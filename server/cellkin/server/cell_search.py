@@ -1,4 +1,4 @@
-"""The nearest reference cells of vectors or of cells: filtered, without a donor's own, exact."""
+"""Search for the nearest reference cells, with filters, excluded batches or exactly."""
 
 from functools import reduce
 
@@ -28,22 +28,22 @@ _DEFAULT_K = 10
 _MOST_VALUES = 10_000
 _MOST_FILTERS = 16
 _MOST_HITS = 400_000
-"""Of one answer, so that it fits a message."""
+"""Most hits of one response, so that it fits in a message."""
 _FEW = 20_000
-"""So many cells are compared one by one in less time than an index needs to look farther."""
+"""If at most this many cells pass the filter, exact search is faster than the index."""
 
 
 class CellSearch:
-    """One search, over one version, of any number of blocks of queries.
+    """A search of one index version, for any number of blocks of queries.
 
     Parameters
     ----------
     library
-        What is loaded.
+        The loaded versions.
     max_k
-        Most neighbors.
+        Largest k allowed.
     header
-        What is searched, and how.
+        The index and the options of the search.
     """
 
     def __init__(self, library: Library, max_k: int, header: wire.SearchHeader) -> None:
@@ -74,7 +74,7 @@ class CellSearch:
         self._compares_all = isinstance(inner, NeighborIndex) and inner.exact
 
     def versions(self) -> versions_pb2.Versions:
-        """Name what the answers are made from."""
+        """Return the versions that the responses are made from."""
         return index_versions(self._loaded.entry)
 
     @property
@@ -87,7 +87,7 @@ class CellSearch:
         return TEXT if self._expression is None else EXPRESSION
 
     def match(self) -> wire.GeneMatch | None:
-        """Say how the genes met the corpus, None where the header has none."""
+        """Return the match report of the genes, or None if the header has no genes."""
         return match_message(self._reader.match) if self._reader else None
 
     def hits(self, queries: wire.SearchQueries) -> wire.CellHits:
@@ -120,7 +120,7 @@ class CellSearch:
         return _message(self._loaded, similarities, ids)
 
     def _place(self, queries: wire.SearchQueries) -> tuple[Float32Matrix, BoolVector | None]:
-        """Return unit rows, and which have no direction; None where all have one."""
+        """Return query vectors and a mask of zero vectors (None if there are none)."""
         kind = queries.WhichOneof("queries")
         if kind == "vectors":
             dim = self._loaded.index.parts[self._space_name].space.dim
@@ -140,7 +140,7 @@ class CellSearch:
         raise InvalidArgumentError("no queries are given; give vectors or cells", field="queries")
 
     def _compared(self, z: Float32Matrix) -> Float32Matrix:
-        """Return what neighbors are looked for by."""
+        """Return the vectors as the neighbor index takes them."""
         if self._expression is None:
             return z
         return neighbor_vectors(z, self._expression.readout.n_components)
@@ -207,17 +207,17 @@ def _message(loaded: LoadedIndex, similarities: Float32Matrix, ids: Int64Vector)
 
 
 def get_cells(library: Library, request: wire.GetCellsRequest) -> wire.GetCellsResponse:
-    """Describe reference cells by their names.
+    """Return reference cells by id.
 
     Raises
     ------
     NotFoundError
-        If there is no such index, or it lacks a cell.
+        If the index does not exist, or does not have one of the cells.
     """
     check_names(request.cell_ids, MOST_NAMED, "cell_ids")
     loaded = library.index(parse_version_name(request.index, "cell index"))
     cells, given = loaded.index.cells, list(request.cell_ids)
-    # The names asked for make the small table, so that a million cells are read past it once.
+    # The requested ids are the lookup table, so the reference's ids are scanned only once.
     met = pc.index_in(cells.ids, value_set=pa.array(sorted(set(given)), pa.string()))
     found = np.flatnonzero(met.is_valid().to_numpy())
     row_of = dict(zip(loaded.ids.at(found), found.tolist(), strict=True))

@@ -1,4 +1,4 @@
-"""The cell service: a cell's kin among the reference cells, and so its subtype."""
+"""The cell service: labels cells and finds their nearest reference cells."""
 
 from collections.abc import Generator
 from typing import Any
@@ -16,7 +16,7 @@ from cellkin.wire.errors import InvalidArgumentError
 
 
 class CellService(cell_service_pb2_grpc.CellServiceServicer):
-    """Labels cells, finds their nearest reference cells, and says why."""
+    """Labels cells, finds their nearest reference cells, and explains labels."""
 
     def __init__(self, library: Library, max_k: int) -> None:
         self._library, self._max_k = library, max_k
@@ -30,7 +30,7 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
         return wire.PredictSubtypesResponse(report=query.report(), predictions=predictions)
 
     def StreamPredictSubtypes(self, request_iterator: Any, context: Any) -> Any:
-        """Label a stream of cells, one message after the other; see `cellkin.server.methods`."""
+        """Return a generator that labels blocks of cells; see `cellkin.server.methods`."""
         return self._predict_stream()
 
     def SearchCells(  # the name of the RPC
@@ -46,19 +46,19 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
         )
 
     def StreamSearchCells(self, request_iterator: Any, context: Any) -> Any:
-        """Find the reference cells nearest to a stream of queries; as `StreamPredictSubtypes`."""
+        """Return a generator that searches for blocks of queries; see `cellkin.server.methods`."""
         return self._search_stream()
 
     def ExplainCell(  # the name of the RPC
         self, request: wire.ExplainCellRequest, context: grpc.ServicerContext
     ) -> wire.ExplainCellResponse:
-        """Say which genes pull cells to a label."""
+        """Return the contributions of genes to a label."""
         return explain(self._library, request)
 
     def GetCells(  # the name of the RPC
         self, request: wire.GetCellsRequest, context: grpc.ServicerContext
     ) -> wire.GetCellsResponse:
-        """Describe reference cells by their names."""
+        """Return reference cells by id."""
         return get_cells(self._library, request)
 
     def _predict_stream(

@@ -56,7 +56,7 @@ def serve(print_config: bool, as_json: bool, **given: Any) -> None:
 
     from cellkin.store.machine import limit_threads
 
-    # With a thread a core for every request, a busy server would compete with itself.
+    # Requests already run in parallel; a thread per core in each would oversubscribe the cores.
     limit_threads(1)
     settings = _settings({name: value for name, value in given.items() if value not in (None, ())})
     if print_config:

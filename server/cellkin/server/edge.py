@@ -1,10 +1,9 @@
-"""The edge of the server: what every request passes before a service sees it, and after.
+"""The edge: admits requests, runs their services, and sends responses and statuses.
 
-All of it runs on an event loop, so that waiting holds no thread: for a request's message, for a
-stream's next one, for whoever reads slowly. A request passes in this order, and is refused at the
-first that it fails: the token and its role, the client's share, the wait for a thread; only then
-is its message waited for, and only with that it is given to a thread of its lane. Afterwards come
-its status, the counts, the trace, and for what changes the catalog a line in the audit log.
+It runs on an event loop, so no thread is held while waiting for a message or for a slow reader.
+The checks of a request, in order, are the token and its role, the client's share, and the expected
+wait for a thread. Only then is its message read and passed to a thread of its lane. At the end come
+the status, metrics, trace, and for requests that change the catalog a line in the audit log.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ from cellkin.wire.errors import (
 )
 
 Handler: TypeAlias = Any
-"""A ``grpc.RpcMethodHandler``, whose class takes the type arguments of its stubs only on paper."""
+"""A ``grpc.RpcMethodHandler``, which is generic only in its type stubs."""
 
 _log = structlog.get_logger("cellkin.server")
 _audit = structlog.get_logger("cellkin.audit")
@@ -53,11 +52,11 @@ class Lanes:
     Parameters
     ----------
     work
-        For requests that compute.
+        For unary requests that compute.
     streams
-        For the messages of streams, which hold a thread only while one is worked on.
+        For messages of streams; a stream holds a thread only while a message is processed.
     control
-        For what must be answered under any load: the catalog.
+        For the catalog service, which must answer under any load.
     """
 
     work: Lane
@@ -71,14 +70,14 @@ class Lanes:
 
 @dataclass(frozen=True)
 class Shares:
-    """What clients may have open.
+    """Limits on open requests and streams.
 
     Parameters
     ----------
     requests, streams
-        Of the services.
+        Unary requests and streams of the services.
     helpers
-        Of health and reflection, apart from both.
+        Requests of health and reflection, counted separately.
     """
 
     requests: Places
@@ -87,24 +86,24 @@ class Shares:
 
 
 class Edge(grpc.GenericRpcHandler):
-    """Takes requests in, and turns whatever a service answers or raises into their answers.
+    """Handles every request, and turns results and errors of services into responses.
 
-    Made and used on an event loop.
+    Create and use it on an event loop.
 
     Parameters
     ----------
     lanes
         The threads.
     shares
-        The clients' shares.
+        Limits on open requests and streams.
     patience
-        How long requests may wait for their callers.
+        Timeouts of waits for clients.
     access
-        Who may ask for what.
+        Authentication and authorization.
     metrics, tracer
         Where requests are counted and traced.
     log_requests
-        Whether each leaves a line in the log.
+        Whether each request is logged.
     """
 
     def __init__(
@@ -126,7 +125,8 @@ class Edge(grpc.GenericRpcHandler):
     def add(self, name: str, handler: Handler) -> None:
         """Serve a method.
 
-        To gRPC all of them take streams, for of others it waits for the message first.
+        All are registered with gRPC as request-streaming: it would read the message of a unary
+        request before calling the handler.
         """
         takes, gives = bool(handler.request_streaming), bool(handler.response_streaming)
         kinds = (
@@ -144,17 +144,17 @@ class Edge(grpc.GenericRpcHandler):
         self._handlers[name] = make(partial(self._answer, method))
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Handler | None:
-        """Return the handler of the method that was called, None where there is none."""
+        """Return the handler of the called method, or None if it does not exist."""
         return self._handlers.get(handler_call_details.method)
 
     async def watch(self) -> None:
-        """End requests that wait for too long, in lanes or for their callers, until cancelled."""
+        """End requests that wait too long for a thread or their client; runs until cancelled."""
         await self._vigil.keep(self._turn_away)
 
     def drain(self) -> None:
-        """Turn away what comes from now on, by a code that says to ask again.
+        """Refuse new requests with UNAVAILABLE, so that clients retry.
 
-        What has come and was not looked at when a server stops, gRPC cancels.
+        Without this, gRPC cancels requests that it received but did not start when it stops.
         """
         self._draining = True
         for exchange in self._vigil.open:
@@ -178,7 +178,7 @@ class Edge(grpc.GenericRpcHandler):
         return self._lanes.control if name.startswith(_CATALOG) else self._lanes.work
 
     def _admit(self, exchange: Exchange) -> None:
-        """Let a caller ask what it asks, or raise why not."""
+        """Authenticate and authorize a request, or raise."""
         call, role = exchange.call, exchange.method.role
         call.client = exchange.peer
         if not role:
@@ -192,11 +192,11 @@ class Edge(grpc.GenericRpcHandler):
             exchange.principal, call.client = found, found.name
 
     def _may_go_on(self, exchange: Exchange) -> bool:
-        """Say whether a caller that was admitted would be so now."""
+        """Return whether an admitted client would still be admitted."""
         return not exchange.method.role or self._access.still_admits(exchange.principal)
 
     async def _answer(self, method: Method, requests: Any, context: Any) -> bytes | None:
-        """Answer one request; return the answer where it is a single one."""
+        """Handle one request; return the response if it is unary."""
         exchange = Exchange(context, method)
         if self._draining and method.role:
             await exchange.close(_drains())
@@ -220,13 +220,13 @@ class Edge(grpc.GenericRpcHandler):
         try:
             await exchange.close(error)
         finally:
-            del error  # its traceback holds this frame, and with it all that the request used
+            del error  # its traceback refers to this frame and so to all objects of the request
 
     async def _attend(self, exchange: Exchange) -> bytes | None:
         call, method = exchange.call, exchange.method
         self._admit(exchange)
         method.places.enter(call.client)
-        # An answer that is not taken is memory, and counts as long as it is.
+        # An unread response takes memory, so the request counts until it is sent.
         exchange.when_over(partial(method.places.leave, call.client))
         self._vigil.open.add(exchange)
         try:
@@ -240,7 +240,7 @@ class Edge(grpc.GenericRpcHandler):
             self._vigil.open.discard(exchange)
 
     async def _reply(self, exchange: Exchange, lane: Lane) -> bytes:
-        """Answer one message by one."""
+        """Answer a unary request on a lane."""
         call = exchange.call
         lane.require_room(call)
         message = await self._only(exchange)
@@ -249,7 +249,7 @@ class Edge(grpc.GenericRpcHandler):
         return answer
 
     async def _talk(self, exchange: Exchange, lane: Lane) -> None:
-        """Answer message by message."""
+        """Answer a stream on a lane, message by message."""
         call, method = exchange.call, exchange.method
         talk = method.begin()
         try:
@@ -264,7 +264,7 @@ class Edge(grpc.GenericRpcHandler):
             talk.close()
 
     async def _serve_here(self, exchange: Exchange) -> bytes | None:
-        """Answer on the event loop."""
+        """Answer a request on the event loop."""
         method = exchange.method
         if method.takes_stream:
             request: Any = _messages(exchange)
@@ -308,7 +308,7 @@ def _drains() -> CellkinError:
 
 
 def _role(name: str) -> str:
-    """Return what is needed to call a method: health has no secrets."""
+    """Return the role a method needs; empty for health checks."""
     if name.startswith(_HEALTH):
         return ""
     return ADMIN if name in _ADMIN_METHODS else READ

@@ -1,4 +1,4 @@
-"""One request on the wire: its messages in and out, and how long it waits for its caller."""
+"""The transport of one request: reading and writing messages, and their timeouts."""
 
 import asyncio
 import time
@@ -21,18 +21,18 @@ from cellkin.wire.errors import (
 
 _LEFT_S = 0.05
 _ENDED_S = 0.005
-"""A caller that left is known to have left so soon after nothing more came from it."""
+"""After the end of the messages, a cancellation by the client arrives within this time."""
 
 
 class Exchange:
-    """The transport's side of one request, for the task that answers it.
+    """The transport of one request, used by the task that answers it.
 
     Parameters
     ----------
     context
-        Of the transport.
+        The gRPC servicer context.
     method
-        What is asked.
+        The called method.
     """
 
     __slots__ = (
@@ -53,23 +53,23 @@ class Exchange:
         self.why: CellkinError | None = None
 
     async def read(self) -> bytes | None:
-        """Return the next message of the caller; None where no more come.
+        """Return the next message of the client, or None at the end.
 
         Raises
         ------
         CellkinError
-            What the exchange was ended by; see `end`.
+            The error passed to `end`, or that the client cancelled.
         """
         message = await self._waiting(self._context.read())
         if message is grpc.aio.EOF:
-            # A caller that left looks like one that has said all; a moment later it does not.
+            # Both a half-close and a cancellation end in EOF; wait for the cancellation to arrive.
             await asyncio.sleep(_ENDED_S if self.n_read else _LEFT_S)
             return None
         self.n_read += 1
         return message  # type: ignore[no-any-return]  # bytes, as nothing parses them
 
     async def write(self, message: bytes) -> None:
-        """Send a message, as soon as the caller takes it; see `read`."""
+        """Send a message, waiting while the client does not read; raises as `read`."""
         await self._waiting(self._context.write(message))
 
     async def _waiting(self, step: Any) -> Any:
@@ -85,48 +85,48 @@ class Exchange:
             self._task.uncancel()
             raise self.why from None
         except grpc.aio.InternalError:
-            # What the transport says of a caller that left; that it did comes as a cancellation.
+            # Raised if the client left; gRPC cancels this task a moment later.
             await asyncio.sleep(_LEFT_S)
             raise CancelledError("the caller left") from None
         finally:
             self.waits_since = None
 
     def end(self, why: CellkinError) -> None:
-        """End the exchange by an error: now where it waits for its caller, else before it does."""
+        """End the exchange with an error, at its current or next wait for the client."""
         if self.why is None:
             self.why = why
             if self.waits_since is not None:
                 self._task.cancel()
 
     def when_over(self, then: Callable[[], None]) -> None:
-        """Call something when all has been sent, or nobody is there to take it."""
+        """Call a function when the RPC is over: everything was sent, or the client left."""
         self._context.add_done_callback(lambda _: then())
 
     async def close(self, error: CellkinError) -> NoReturn:
-        """End with an error; this raises what tells gRPC so."""
+        """Abort the RPC with the status of an error; always raises."""
         status = status_of(error)
         await self._context.abort(status.code, status.details, status.trailing_metadata)
         raise error
 
 
 class Patience:
-    """How long requests may wait for their callers.
+    """Timeouts of waits for clients.
 
     Parameters
     ----------
     message_s
-        Until the first message.
+        Seconds from arrival to the first message.
     idle_s
-        Until each further one, and until an answer is taken.
+        Seconds to wait for another message, or for a response to be read.
     age_s
-        Until the whole of a stream has ended.
+        Seconds from arrival to the end of a stream.
     """
 
     def __init__(self, message_s: float, idle_s: float, age_s: float) -> None:
         self._message_s, self._idle_s, self._age_s = message_s, idle_s, age_s
 
     def over(self, exchange: Exchange, now: float) -> CellkinError | None:
-        """Say why a request may not wait any longer, None where it may."""
+        """Return an error if a timeout of a request has passed, else None."""
         since, call = exchange.waits_since, exchange.call
         if now - call.arrived > self._age_s and not exchange.method.lasts:
             return UnavailableError(
@@ -149,27 +149,27 @@ class Patience:
 
 
 class Vigil:
-    """Looks at the requests that are open every so often, and ends those that may not be.
+    """Periodically ends open requests that timed out or lost their authorization.
 
     Parameters
     ----------
     patience
-        How long they may wait for their callers.
+        Timeouts of waits for clients.
     may_go_on
-        Says whether a caller may still ask.
+        Returns whether the client of a request is still admitted.
     """
 
     LOOKS_S = 0.25
-    """How often waits are looked at."""
+    """Seconds between checks of timeouts."""
     CALLERS_S = 1.0
-    """How often callers are."""
+    """Seconds between checks of authorization."""
 
     def __init__(self, patience: Patience, may_go_on: Callable[[Exchange], bool]) -> None:
         self._patience, self._may_go_on = patience, may_go_on
         self.open: set[Exchange] = set()
 
     async def keep(self, beside: Callable[[], None]) -> None:
-        """Look for as long as the task runs; ``beside`` is called at each look."""
+        """Check until cancelled, calling ``beside`` after each check."""
         looked_s = 0.0
         while True:
             await asyncio.sleep(self.LOOKS_S)
@@ -179,7 +179,7 @@ class Vigil:
             beside()
 
     def look(self, callers: bool) -> None:
-        """Look once."""
+        """Check every open request once, with ``callers`` also its authorization."""
         now = time.perf_counter()
         for exchange in list(self.open):
             why = self._patience.over(exchange, now)

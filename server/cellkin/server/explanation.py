@@ -1,4 +1,4 @@
-"""Why a cell has its label: the genes that pull it there, and by how much."""
+"""Explain the label of a cell by the contributions of its genes."""
 
 from cellkin.server.blocks import CellReader
 from cellkin.server.library import Library
@@ -19,12 +19,12 @@ _MOST_CELLS = 64
 
 
 def explain(library: Library, request: wire.ExplainCellRequest) -> wire.ExplainCellResponse:
-    """Say which genes pull cells to a label.
+    """Return the contributions of genes to a label.
 
     Raises
     ------
     InvalidArgumentError
-        If there are too many cells, or the reference lacks the label.
+        If there are too many cells, or the reference does not have the label.
     GenesUnmatchedError
         If too few genes match.
     """

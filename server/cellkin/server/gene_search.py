@@ -1,4 +1,4 @@
-"""The neighborhood of a gene, of a set of genes, of a vector, or of a free text."""
+"""Find the genes nearest to a gene, a set of genes, a vector, or a free text."""
 
 from dataclasses import dataclass
 
@@ -25,16 +25,16 @@ _MOST_COMPARED = 8
 
 @dataclass(frozen=True)
 class _Query:
-    """A direction in one embedding.
+    """A query vector in one embedding.
 
     Parameters
     ----------
     vector
         (dim,) float32, unit length.
     gene_ids
-        The genes asked about, which are no hits; in the order given.
+        GeneIDs of the query's genes, in the order given; excluded from the hits.
     taxon
-        Their species, 0 where there is none or several.
+        Their species; 0 if there are no genes or several species.
     """
 
     vector: Float32Vector
@@ -43,16 +43,16 @@ class _Query:
 
 
 class GeneSearch:
-    """One search among genes.
+    """One search for genes.
 
     Parameters
     ----------
     library, models
-        What is loaded.
+        The loaded versions and language models.
     max_k
-        Most neighbors.
+        Largest k allowed.
     request
-        What is asked.
+        The request.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class GeneSearch:
             )
 
     def answer(self) -> wire.SearchGenesResponse:
-        """Find the genes."""
+        """Return the response."""
         request = self._request
         loaded = self._embedding(request.embedding)
         others = [self._embedding(name) for name in request.compare_embeddings]
@@ -199,13 +199,13 @@ class GeneSearch:
 
 
 def _moved(loaded: LoadedEmbedding, vector: Float32Vector) -> Float32Vector:
-    """Place a model's own vector among the centred ones of its genes."""
+    """Center a vector as the model returns it by the genes' mean, and normalize it."""
     moved: Float32Vector = unit_rows((vector - loaded.mean)[None])[0]
     return moved
 
 
 def _similarities(loaded: LoadedEmbedding, query: _Query, taxon: int) -> Float32Vector:
-    """Return the similarities of the genes of a species; -inf of those asked about."""
+    """Return the similarities of the genes of a species; -inf for the query's genes."""
     species = loaded.species(taxon)
     similarities: Float32Vector = species.vectors @ query.vector
     if query.gene_ids:
@@ -214,7 +214,7 @@ def _similarities(loaded: LoadedEmbedding, query: _Query, taxon: int) -> Float32
 
 
 def _largest(similarities: Float32Vector, k: int) -> Int64Vector:
-    """Return the positions of the k largest, -inf left out; ties by ascending position."""
+    """Return the positions of the k largest without -inf; ties by ascending position."""
     k = min(k, int(np.count_nonzero(~np.isneginf(similarities))))
     least = np.partition(similarities, len(similarities) - k)[len(similarities) - k]
     candidates = np.flatnonzero(similarities >= least)

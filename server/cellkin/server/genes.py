@@ -1,4 +1,4 @@
-"""The gene service: what genes are called, what is written about them, and their neighborhoods."""
+"""The gene service: names and texts of genes, and their nearest genes."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ _CORPUS = "genes"
 
 @dataclass(frozen=True)
 class _Looked:
-    """Where gene names were looked up, and what they met."""
+    """Result of looking up gene names."""
 
     genes: GeneNames
     resolution: Resolution
@@ -33,7 +33,7 @@ class _Looked:
 
 
 class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
-    """Answers questions about genes from what is written about them."""
+    """Describes genes, resolves their names, and searches by their texts."""
 
     def __init__(self, library: Library, models: TextModels, max_k: int) -> None:
         self._library, self._models, self._max_k = library, models, max_k
@@ -49,7 +49,7 @@ class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
     def BatchGetGenes(  # the name of the RPC
         self, request: wire.BatchGetGenesRequest, context: grpc.ServicerContext
     ) -> wire.BatchGetGenesResponse:
-        """Describe genes, all of them or none."""
+        """Describe several genes; an unknown one fails the request."""
         check_names(request.names, MOST_NAMED, "names")
         found = self._describe(list(request.names), request.taxon, request.corpus)
         return wire.BatchGetGenesResponse(genes=found)
@@ -57,7 +57,7 @@ class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
     def ResolveGenes(  # the name of the RPC
         self, request: wire.ResolveGenesRequest, context: grpc.ServicerContext
     ) -> wire.ResolveGenesResponse:
-        """Say what each gene name of a matrix meets."""
+        """Return the match report of a matrix's gene names."""
         check_names(request.genes, MOST_GENES, "genes")
         looked = self._look_up(request)
         return wire.ResolveGenesResponse(
@@ -76,7 +76,7 @@ class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
     def SearchGenes(  # the name of the RPC
         self, request: wire.SearchGenesRequest, context: grpc.ServicerContext
     ) -> wire.SearchGenesResponse:
-        """Find the genes whose texts are nearest to a gene, a set, a vector or a text."""
+        """Find the genes nearest to a gene, a set of genes, a vector or a text."""
         return GeneSearch(self._library, self._models, self._max_k, request).answer()
 
     def _describe(self, names: list[str], taxon: int, corpus: str) -> list[wire.Gene]:

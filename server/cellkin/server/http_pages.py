@@ -1,7 +1,7 @@
-"""The pages that an operator's tools read over HTTP: metrics, and whether to send requests here.
+"""HTTP pages for operators: metrics and health.
 
-``/metrics`` is for Prometheus; ``/healthz`` answers while the process lives, and ``/readyz`` where
-it can answer queries, 503 where not yet or no more. There is nothing else.
+``/metrics`` is for Prometheus. ``/healthz`` returns 200 while the process lives, ``/readyz`` 200 if
+the server can answer queries, else 503. Other paths return 404.
 """
 
 import socket
@@ -30,23 +30,25 @@ def serve_pages(
     settings: ServerSettings, worker: int | None, registry: CollectorRegistry,
     ready: Callable[[], bool],
 ) -> Callable[[], None]:  # fmt: skip
-    """Serve the pages, beyond this machine by TLS where the server has it; returns what stops it.
+    """Serve the pages, and return a function that stops serving them.
+
+    TLS is used if the server has it and the address is not a loopback address.
 
     Parameters
     ----------
     settings
-        Those of the server; ``metrics`` is the address.
+        Settings of the server; ``metrics`` is the address.
     worker
-        Which of several processes this is: the port is that of the settings, and so many above.
+        Number of this process among several, added to the port; None for a single process.
     registry
-        The counters.
+        The metrics.
     ready
-        Says whether queries can be answered.
+        Returns whether queries can be answered.
 
     Raises
     ------
     AlreadyExistsError
-        If the address cannot be had.
+        If the address cannot be bound.
     InputFileError
         If a certificate cannot be read.
     """
@@ -91,16 +93,16 @@ def _app(metrics: App, ready: Callable[[], bool]) -> App:
 
 
 class _Quiet(WSGIRequestHandler):
-    """Answers one request without a line in the log."""
+    """Request handler that does not log."""
 
     timeout = _SILENT_S
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Say nothing: such pages are asked for every few seconds."""
+        """Do nothing: these pages are requested every few seconds."""
 
 
 class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for every connection, of which there are only so many."""
+    """Server with a thread per connection and a limit on connections."""
 
     daemon_threads = True
     block_on_close = False
@@ -114,13 +116,13 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().__init__((host, port), _Quiet)
 
     def server_bind(self) -> None:
-        """Listen, without a look at the name service, which the base class waits for."""
+        """Bind without the reverse DNS lookup of the base class, which can block."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore[assignment]
         self.setup_environ()
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer on a thread, or hang up where there are too many."""
+        """Answer on a thread, or close the connection if there are too many."""
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
@@ -134,7 +136,7 @@ class _Server(ThreadingMixIn, WSGIServer):
             self._free.release()
 
     def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands, where TLS is spoken, and answer."""
+        """Do the TLS handshake, if any, and answer."""
         request.settimeout(_SILENT_S)
         if self._contexts is None:
             BaseServer.finish_request(self, request, client_address)
@@ -143,4 +145,4 @@ class _Server(ThreadingMixIn, WSGIServer):
             BaseServer.finish_request(self, encrypted, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of callers that leave, are silent, or speak no HTTP."""
+        """Do nothing: clients may disconnect, time out, or not speak HTTP."""

@@ -1,7 +1,6 @@
-"""Threads that requests wait for, and the time beyond which they are refused at once.
+"""Bounded thread pools that refuse requests early, and limits per client.
 
-A lane belongs to one event loop: all of it but the work itself happens there, so that nothing here
-needs a lock.
+A lane belongs to one event loop. Everything except the work runs there, so no locks are needed.
 """
 
 import asyncio
@@ -19,18 +18,18 @@ from cellkin.wire.errors import ResourceExhaustedError
 LEAST_DELAY_S = 0.05
 _MOST_DELAY_S = 5.0
 _RECENT = 0.05
-"""Share of the newest request in the running mean of what one takes."""
+"""Weight of the newest request in the running mean of the time per request."""
 _FIRST_GUESS_S = 0.001
 _PACE_S = 0.5
-"""As many requests are worked on at once as are answered in about this time."""
+"""The number of concurrent requests adapts so that each takes about this time."""
 _SHORT_S = 0.005
-"""What is over sooner is not over sooner in company, where threads wait for the interpreter."""
+"""Shorter requests do not raise the concurrency: they would only contend for the GIL."""
 _BUSY = 0.75
-"""Share of the places to work that is taken where what a request takes is worth knowing."""
+"""Minimum load, as a share of `n_at_once`, at which the time per request is measured."""
 
 
 class _Job:
-    """A piece of work on its way through a lane."""
+    """A function call queued or running in a lane."""
 
     __slots__ = ("abandoned", "began", "call", "ended", "error", "future", "n_beside", "queued",
                  "result", "work")  # fmt: skip
@@ -46,32 +45,31 @@ class _Job:
 
 
 class Lane:
-    """Threads for requests of one kind, and a bounded time to wait for one.
+    """A thread pool for requests of one kind, with a bounded wait and adaptive concurrency.
 
-    As many requests are worked on at once as each is answered in about half a second, at least
-    ``n_least`` and at most ``n_threads``: one more for each request that took less while others
-    waited, but for those that are over at once, and one less for each that took more. So those
-    that share a search are many, and those that take long are few and do not keep each other from
-    ending.
+    The number of concurrent requests adapts, between ``n_least`` and ``n_threads``, so that each
+    takes about half a second. It grows by one for each request that took less while others waited,
+    except for very short ones, and shrinks by one for each that took more. So many requests can
+    share a search, while long requests are few and do not slow each other down.
 
     Parameters
     ----------
     name
-        Of the threads, and in refusals.
+        Prefix of the threads' names, also used in refusals.
     n_threads
-        Most requests worked on at once.
+        Maximum number of concurrent requests.
     n_waiting
-        Requests that may wait for a thread, however short the wait.
+        Maximum number of waiting requests, however short the wait.
     max_wait_s
-        Longest wait. A request that would wait longer is refused at once, and one that did is
-        refused instead of worked on. None where requests wait for as long as it takes.
+        Longest wait in seconds. A request expected to wait longer is refused at once, and one that
+        did is refused instead of run. None for no limit on the wait or on waiting requests.
     n_least
-        Requests worked on at once however long they take.
+        Minimum number of concurrent requests.
 
     Attributes
     ----------
     n_at_once
-        Requests worked on at once now.
+        Current limit of concurrent requests.
     """
 
     def __init__(
@@ -91,21 +89,21 @@ class Lane:
 
     @property
     def n_pending(self) -> int:
-        """Requests worked on or waiting."""
+        """Number of running and waiting requests."""
         return self._n_working + len(self._waiting)
 
     def wait_s(self) -> float:
-        """Return how long another request would wait."""
+        """Return the expected wait of a new request in seconds."""
         n_ahead = self.n_pending - self.n_at_once + 1
         return max(n_ahead, 0) * self._takes_s
 
     def require_room(self, call: Call) -> None:
-        """Refuse a request that would wait longer than it may, or than its caller does.
+        """Refuse a request whose expected wait exceeds the longest wait or its deadline.
 
         Raises
         ------
         ResourceExhaustedError
-            If so, with the time in which what is ahead of it is answered.
+            If so, or if too many requests wait; its retry delay is the expected wait.
         """
         if self._max_wait_s is None:
             return
@@ -126,17 +124,17 @@ class Lane:
         )
 
     async def run(self, call: Call, work: Callable[[], Any]) -> Any:
-        """Do a piece of work on a thread of the lane; return what it returns.
+        """Run a function on a thread of the lane, and return its result.
 
-        If the task that waits for it is cancelled, the work is told so by ``call.left`` and is
-        waited for, so that who gives requests up cannot have more of them worked on.
+        If the awaiting task is cancelled, ``call.left`` is set and the function is still awaited,
+        so that a client cannot run more requests than its share by cancelling them.
 
         Raises
         ------
         ResourceExhaustedError
-            If it waited for longer than `max_wait_s`, or would.
+            If it waited longer than `max_wait_s`, or would.
         BaseException
-            Whatever the work raises.
+            Any exception of the function.
         """
         self.require_room(call)
         job = _Job(call, work, self._loop.create_future(), time.perf_counter())
@@ -153,10 +151,10 @@ class Lane:
                 await asyncio.wait([job.future])
             raise
         finally:
-            del job  # an error's traceback holds this frame, and must not hold itself by it
+            del job  # avoids a cycle: the job holds its error, whose traceback holds this frame
 
     def turn_away(self) -> None:
-        """Refuse what has waited for longer than it may."""
+        """Refuse requests that waited too long, from the oldest on."""
         now = time.perf_counter()
         while self._waiting and self._is_late(self._waiting[0], now):
             self._refuse(self._waiting.popleft(), now)
@@ -172,7 +170,7 @@ class Lane:
             job.future.set_exception(refusal)
 
     def _start_waiting(self) -> None:
-        """Give what waits to threads, as far as there are any."""
+        """Start waiting requests while the concurrency limit allows."""
         while self._waiting and self._n_working < self.n_at_once:
             job = self._waiting.popleft()
             now = time.perf_counter()
@@ -186,7 +184,7 @@ class Lane:
             self._started.put(job)
 
     def _add_thread(self) -> None:
-        # As a daemon, a thread that hangs in a search does not keep a stopped server alive.
+        # A daemon thread that hangs in a search does not keep a stopped server alive.
         thread = threading.Thread(
             target=_work, args=(self._loop, self._started, self._end),
             name=f"{self.name}-{len(self._threads)}", daemon=True,
@@ -195,10 +193,10 @@ class Lane:
         thread.start()
 
     def _end(self, job: _Job) -> None:
-        """Take the result of a piece of work from its thread, and let the next begin."""
+        """Deliver the result of a job, adapt the concurrency, and start the next job."""
         took_s = job.ended - job.began
-        # Of the time that all of them took, one took its share. Nobody waits beside few, and few
-        # say nothing of many, which may share their searches.
+        # Concurrent requests share the elapsed time equally. Measured only under load: with few
+        # requests nobody waits, and many may share their searches.
         n_beside = (job.n_beside + self._n_working) / 2
         if n_beside >= _BUSY * self.n_at_once:
             self._takes_s += _RECENT * (min(took_s / n_beside, _PACE_S) - self._takes_s)
@@ -208,7 +206,7 @@ class Lane:
             self.n_at_once = min(self.n_at_once + 1, self._n_threads)
         self._n_working -= 1
         self._start_waiting()
-        if job.future.done():  # cancelled as it ended
+        if job.future.done():  # cancelled just before the job ended
             return
         if job.error is None or job.abandoned:
             job.future.set_result(job.result)
@@ -216,7 +214,7 @@ class Lane:
             job.future.set_exception(job.error)
 
     def close(self) -> None:
-        """End the threads, each when its work is done."""
+        """End the threads, each after its current job."""
         for _ in self._threads:
             self._started.put(None)
 
@@ -226,33 +224,33 @@ def _work(
     started: "SimpleQueue[_Job | None]",
     end: Callable[[_Job], None],
 ) -> None:
-    """Be a thread of a lane."""
+    """Run jobs on one thread of a lane."""
     while (job := started.get()) is not None:
         call, job.began = job.call, time.perf_counter()
         call.queue_s += job.began - job.queued
         calls.work_on(call)
         try:
             job.result = job.work()
-        except BaseException as error:  # noqa: BLE001  # whoever waits for the work is told
+        except BaseException as error:  # noqa: BLE001  # passed on to the awaiting task
             job.error = error
         calls.work_on(None)
         job.ended = time.perf_counter()
         loop.call_soon_threadsafe(end, job)
-        # What was worked on is not kept in memory until the next comes.
+        # Release the request before blocking on the next one.
         del call, job
 
 
 class Places:
-    """Counts what each client has open, and refuses those above a limit.
+    """Counts open requests or streams per client, and enforces limits.
 
     Parameters
     ----------
     noun
-        Of what is counted, such as ``requests``.
+        Name of what is counted, such as ``requests``, for error messages.
     limit
-        Open at once; None for no limit of all clients together.
+        Maximum number open for all clients together; None for no limit.
     client_limit
-        Open at once of one client.
+        Maximum number open for one client.
     """
 
     def __init__(self, noun: str, limit: int | None, client_limit: int) -> None:
@@ -263,13 +261,13 @@ class Places:
         self.n_open = 0
 
     def enter(self, client: str) -> None:
-        """Count one of a client.
+        """Take a place for a client.
 
         Raises
         ------
         ResourceExhaustedError
-            If it has as many as it may have, or all have together. It says to ask again after as
-            long as nothing changed: who asks when places are seldom given back asks seldom.
+            If a limit is reached. The retry delay is the time since the count last changed, so that
+            clients retry rarely if places are rarely released.
         """
         now = time.perf_counter()
         n = self._counts.get(client, 0)
@@ -294,7 +292,7 @@ class Places:
         self._moved[client] = self._all_moved = now
 
     def leave(self, client: str) -> None:
-        """Count one of a client off."""
+        """Release a place of a client."""
         n = self._counts[client] - 1
         self.n_open -= 1
         self._all_moved = time.perf_counter()

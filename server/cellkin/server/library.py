@@ -1,7 +1,7 @@
-"""What names mean now, loaded: a name moves to another version only when that is ready.
+"""Cache of loaded versions: a name switches to a new version only once that is loaded and tested.
 
-A version that was replaced stays in memory while a request still uses it, and no longer: requests
-hold what they were given, and whoever lets go last frees it.
+A replaced version stays in memory until the last request that uses it ends: the request refers to
+it strongly, the library only weakly.
 """
 
 import threading
@@ -39,11 +39,11 @@ _log = structlog.get_logger("cellkin.server")
 Wanted: TypeAlias = tuple[Kind, VersionName]
 
 _STALE_S = 0.25
-"""A name that is not in the catalog as last read may have come since, if that was longer ago."""
+"""An unknown name triggers another read of the catalog if the last one is older than this."""
 _RETRY_S = 30.0
-"""A version that failed is not tried again for so long."""
+"""Seconds before a version that failed to load is tried again."""
 _RETRY_UNAVAILABLE_S = 1.0
-"""One that could not be read, so that nothing is known of it, not for so long."""
+"""The same for a version that could not be read because the store was unavailable."""
 
 
 Loaded: TypeAlias = LoadedIndex | LoadedEmbedding | LoadedCorpus
@@ -51,7 +51,7 @@ Loaded: TypeAlias = LoadedIndex | LoadedEmbedding | LoadedCorpus
 
 @dataclass(frozen=True)
 class Refused:
-    """A version that failed to load or its test, and why."""
+    """The error of a version that failed to load or failed its test, kept until ``until``."""
 
     error: CellkinError
     until: float
@@ -59,27 +59,27 @@ class Refused:
 
 @dataclass(frozen=True)
 class Changes:
-    """What reading the catalog changed: versions switched to, and versions refused with why."""
+    """Result of a refresh: versions switched to, and error messages of refused versions."""
 
     switched: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
 
 
 class Library:
-    """The versions of a store, loaded at first use and followed from then on.
+    """The versions of a store, loaded at first use and updated with the catalog.
 
     Parameters
     ----------
     store
         The store.
     refresh_s
-        Seconds for which the catalog is taken as read.
+        Seconds between reads of the catalog.
     most_loaded
-        Names that are kept loaded; of more, those that were not asked for longest are let go.
+        Maximum number of names kept loaded; the least recently used are dropped.
     metrics
         Where loading and searching are counted.
     cores
-        Searches that run side by side.
+        Maximum number of parallel searches.
     """
 
     def __init__(
@@ -97,19 +97,19 @@ class Library:
         self._refreshing = threading.Lock()
         self._view = store.catalog.view()
         self._reading = threading.Lock()
-        # When the catalog was read or tried to be, and why the last try failed.
+        # Time of the last successful and the last attempted read, and the error of the latter.
         self._read_at = self._tried_at = time.monotonic()
         self._unreadable = ""
         self._stopping = threading.Event()
         self._watcher: threading.Thread | None = None
 
     def start(self, followed: Callable[[], None]) -> None:
-        """Follow the catalog from now on, until `stop`.
+        """Start the thread that refreshes from the catalog, until `stop`.
 
         Parameters
         ----------
         followed
-            Called whenever the catalog was read.
+            Called after each successful refresh.
         """
         self._watcher = threading.Thread(
             target=self._watch, args=(followed,), name="library", daemon=True
@@ -117,7 +117,7 @@ class Library:
         self._watcher.start()
 
     def stop(self) -> None:
-        """Follow the catalog no longer."""
+        """Stop refreshing."""
         self._stopping.set()
         if self._watcher is not None:
             self._watcher.join()
@@ -126,8 +126,8 @@ class Library:
     def view(self) -> CatalogView:
         """The catalog as last read, at most `refresh_s` ago unless the store cannot be read.
 
-        What was read once is kept until a later state of the same catalog can be read: a store that
-        is away or damaged, an older copy or another store in its place change nothing.
+        It is replaced only by a later state of the same catalog. A store that is unavailable or
+        damaged, an older copy, or another store in its place changes nothing.
         """
         return self._view
 
@@ -137,58 +137,60 @@ class Library:
         return self._store
 
     def index(self, wanted: VersionName) -> LoadedIndex:
-        """Return what a name of a cell index means now, loaded.
+        """Return the loaded version of a cell index.
 
         Raises
         ------
         NotFoundError
-            If there is no such version.
+            If the version does not exist.
         RetractedError
-            If it was withdrawn; that too is seen after ``refresh_s`` seconds.
+            If it was retracted; seen up to ``refresh_s`` seconds later.
         IntegrityError
             If its files are damaged or it fails its test.
+        UnavailableError
+            If the store cannot be read.
         """
         loaded = self._get(Kind.INDEX, wanted)
         assert isinstance(loaded, LoadedIndex)
         return loaded
 
     def embedding(self, wanted: VersionName) -> LoadedEmbedding:
-        """Return what a name of a gene embedding means now, loaded; see `index`."""
+        """Return the loaded version of a gene embedding; see `index`."""
         loaded = self._get(Kind.EMBEDDING, wanted)
         assert isinstance(loaded, LoadedEmbedding)
         return loaded
 
     def corpus(self, wanted: VersionName) -> LoadedCorpus:
-        """Return what a name of a corpus means now, loaded; see `index`."""
+        """Return the loaded version of a corpus; see `index`."""
         loaded = self._get(Kind.CORPUS, wanted)
         assert isinstance(loaded, LoadedCorpus)
         return loaded
 
     def is_loaded(self, entry: Entry) -> bool:
-        """Say whether a version is in memory now."""
+        """Return whether a version is in memory."""
         return (entry.kind, entry.full_name) in self._alive
 
     def has_index(self) -> bool:
-        """Say whether a cell index is loaded and tested."""
+        """Return whether any cell index is loaded and tested."""
         return any(kind is Kind.INDEX for kind, _ in list(self._meant))
 
     def index_names(self) -> set[str]:
-        """Return the names of the cell indexes that are loaded."""
+        """Return the names of the loaded cell indexes."""
         return {wanted.name for kind, wanted in list(self._meant) if kind is Kind.INDEX}
 
     def resolve(self, kind: Kind, wanted: VersionName) -> Entry:
-        """Return the version a name means, whether or not it is loaded; see `CatalogView.resolve`.
+        """Return the version a name refers to, loaded or not; see `CatalogView.resolve`.
 
-        A name the catalog does not have is looked for once more, for it may be a moment old.
+        For an unknown name the catalog is read again, since the name may be new.
         """
         return self._looked_up(lambda view: view.resolve(kind, wanted))
 
     def version(self, kind: Kind, wanted: VersionName) -> Entry:
-        """Return the version a name means, retracted or not; see `CatalogView.version`."""
+        """Return the version a name refers to, retracted or not; see `CatalogView.version`."""
         return self._looked_up(lambda view: view.version(kind, wanted))
 
     def load(self, names: Iterable[str]) -> dict[str, CellkinError]:
-        """Load the newest version of cell indexes; return those that cannot be, and why."""
+        """Load the newest versions of cell indexes; return the errors by name."""
         failed = {}
         for name in names:
             try:
@@ -198,18 +200,18 @@ class Library:
         return failed
 
     def refresh(self, again: bool = False) -> Changes:
-        """Read the catalog now, and let every name mean its new version once that is ready.
+        """Read the catalog now, and switch every name to its new version once that is loaded.
 
         Parameters
         ----------
         again
-            Whether to try versions again that failed a moment ago.
+            Whether to retry versions that failed recently.
 
         Raises
         ------
         UnavailableError
-            If the catalog cannot be read, or is no later state of the one read before; nothing
-            changes then.
+            If the catalog cannot be read, or is not a later state of the one read before; then
+            nothing changes.
         """
         with self._refreshing:
             self._read(time.monotonic())
@@ -244,7 +246,7 @@ class Library:
             return look(self._view)
 
     def _read(self, since: float) -> None:
-        """Read the catalog, unless another thread began to after a moment.
+        """Read the catalog, unless another thread started a read after ``since``.
 
         Raises
         ------
@@ -275,7 +277,7 @@ class Library:
         self._metrics.catalog_read(not self._unreadable)
 
     def _load(self, entry: Entry) -> Loaded:
-        """Load a version unless it is loaded; of two requests for it, one waits for the other."""
+        """Load a version unless it is loaded; concurrent requests for it load it once."""
         key = entry.kind, entry.full_name
         with self._lock:
             turn = self._turns.setdefault(key, threading.Lock())
@@ -320,7 +322,7 @@ class Library:
         return loaded
 
     def _raise_if_away(self, entry: Entry) -> None:
-        """Blame no version for what is missing because the store is away as a whole."""
+        """Raise UnavailableError, not the version's error, if the whole store is unavailable."""
         try:
             self._read(time.monotonic())
         except UnavailableError as error:
@@ -343,7 +345,7 @@ class Library:
         try:
             entry = self._view.resolve(kind, name)
         except (NotFoundError, RetractedError) as error:
-            # Whoever asks next is told so.
+            # The next request for the name gets this error.
             _log.warning("name withdrawn", kind=kind, name=str(name), reason=error.reason)
             with self._lock:
                 self._meant.pop(wanted, None)
@@ -365,7 +367,7 @@ class Library:
         )  # fmt: skip
 
     def _let_go(self) -> None:
-        """Forget the names that were not asked for longest, where there are too many."""
+        """Drop the least recently used names above the limit."""
         with self._lock:
             newest = time.monotonic()
             oldest = sorted(self._meant, key=lambda wanted: self._used.get(wanted, newest))
@@ -382,8 +384,8 @@ class Library:
                 self.refresh()
                 followed()
             except UnavailableError:
-                pass  # said once, when it began; what is loaded stays in use
-            except Exception:  # noqa: BLE001  # a thread that ends would follow nothing more
+                pass  # logged when it began; loaded versions stay in use
+            except Exception:  # noqa: BLE001  # the thread must keep refreshing
                 _log.exception("catalog not followed")
             for name in self._loader.unload():
                 _log.info("version unloaded", kind=Kind.INDEX, version=name)

@@ -1,4 +1,4 @@
-"""What a request may ask for: more is refused, and never cut to size silently."""
+"""Limits of a request: one that exceeds them is refused, never truncated silently."""
 
 from collections.abc import Sequence
 
@@ -10,21 +10,21 @@ from cellkin.wire import codec
 from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
 
 MOST_GENES = 200_000
-"""Gene names of one request: about twice what the largest panel has."""
+"""Most gene names of one request: about twice the size of the largest panel."""
 MOST_NAMED = 1000
-"""Genes or cells that are asked about one by one."""
+"""Most genes or cells requested by name."""
 MOST_CELLS = 4096
-"""Cells or queries of one message."""
+"""Most cells or queries of one message."""
 _MOST_SIGNS = 1000
 
 
 def wanted(n: int, default: int, most: int, field: str) -> int:
-    """Return how many of something a request asks for.
+    """Return the requested number, or the default if it is 0.
 
     Raises
     ------
     InvalidArgumentError
-        If it is negative or more than there may be.
+        If it is negative or larger than ``most``.
     """
     if not 0 <= n <= most:
         what = "neighbors" if field.endswith("k") else "entries"
@@ -37,12 +37,12 @@ def wanted(n: int, default: int, most: int, field: str) -> int:
 
 
 def check_names(names: Sequence[str], most: int, field: str) -> None:
-    """Refuse more names than there may be, or one that is no name.
+    """Check the number and the lengths of names.
 
     Raises
     ------
     InvalidArgumentError
-        If there are too many, or one is longer than 1000 signs.
+        If there are more than ``most``, or one is longer than 1000 characters.
     """
     if len(names) > most:
         raise InvalidArgumentError(
@@ -59,14 +59,14 @@ def check_names(names: Sequence[str], most: int, field: str) -> None:
 
 
 def read_vectors(data: bytes, dim: int, field: str) -> Float32Matrix:
-    """Read (n, dim) float32 vectors of a message, and scale them to unit length.
+    """Decode (n, dim) float32 vectors of a message, and normalize them.
 
     Raises
     ------
     InvalidArgumentError
-        If a value is not finite, a vector has no length, or there are too many.
+        If a value is not finite, a vector is zero, or there are too many.
     DimensionMismatchError
-        If they are of another width.
+        If the number of values is not a multiple of ``dim``.
     """
     values = codec.decode(data, np.float32, field)
     if len(values) % dim:

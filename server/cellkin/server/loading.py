@@ -1,4 +1,4 @@
-"""Versions in memory: read, warmed, and tested before any request sees them."""
+"""Load versions into memory: read, warm up, and test before any request uses them."""
 
 import threading
 import time
@@ -35,14 +35,14 @@ from cellkin.wire.errors import IntegrityError
 _PROBES, _PROBED_BLOCKS = 64, 8
 _PAIRS = 100_000
 _PART = 10_000
-# Where a binomial share is within so many standard errors of the certified one.
+# The share of cells found may be this many standard errors below the certified recall.
 _ERRORS = 4.0
 _TURN_S = 0.05
 
 
 @dataclass(frozen=True, eq=False)
 class LoadedCorpus:
-    """The names of a corpus."""
+    """A corpus with its gene names."""
 
     entry: Entry
     genes: GeneNames
@@ -50,22 +50,22 @@ class LoadedCorpus:
 
 @dataclass(frozen=True, eq=False)
 class LoadedIndex:
-    """A cell index with the corpus its genes are named by.
+    """A cell index with the corpus of its gene names.
 
     Parameters
     ----------
     entry
         The version.
     index
-        Its space, cells and neighbors; the neighbors may be searched by many requests at once.
+        Its spaces, cells and neighbor indexes; many requests may search these concurrently.
     corpus
-        What its genes are named by.
+        The corpus of its gene names.
     vectors
-        The cells' own vectors on disk, by name of the space.
-    ids, batches
-        Names of the cells, and their donors or batches, by row.
+        Cell vectors on disk, by name of the space.
     scanning
-        Held by the one request of the process that reads through all vectors of an index.
+        Lock held during exact search; shared by all indexes of the process.
+    ids, batches
+        Ids of the cells, and their donors or batches, by row.
     """
 
     entry: Entry
@@ -78,18 +78,18 @@ class LoadedIndex:
 
     @property
     def genes(self) -> GeneNames:
-        """The names of the corpus."""
+        """Gene names of the corpus."""
         return self.corpus.genes
 
     @cached_property
     def reference(self) -> Reference:
-        """What cells are labelled by."""
+        """The reference that cells are labelled with."""
         return self.index.reference(self.entry.full_name)
 
     def search_exactly(
         self, vectors: CellVectors, queries: Float32Matrix, k: int, passing: BoolVector | None
     ) -> Found:
-        """Compare every cell that passes with every query; see `cellkin.store.exact_search`."""
+        """Compare all passing cells with each query; see `cellkin.store.exact_search`."""
         with self._scan():
             return search_exactly(vectors, queries, k, passing, calls.check)
 
@@ -116,7 +116,7 @@ class SpeciesGenes:
     gene_ids
         (n,) int64 NCBI GeneIDs, ascending.
     vectors
-        (n, dim) float32, centred at the mean of all genes, unit rows.
+        (n, dim) float32, centered at the mean of all genes, unit length.
     """
 
     gene_ids: Int64Vector
@@ -125,16 +125,16 @@ class SpeciesGenes:
 
 @dataclass(frozen=True, eq=False)
 class LoadedEmbedding:
-    """A gene embedding, species by species, with the corpus its genes are named by.
+    """A gene embedding by species, with the corpus of its gene names.
 
     Parameters
     ----------
     entry
         The version.
     mean
-        (dim,) float32, the mean of the vectors of all genes as the model gives them.
+        (dim,) float32, mean of the vectors of all genes as returned by the model.
     corpus
-        What its genes are named by.
+        The corpus of its gene names.
     by_taxon
         The genes by NCBI taxonomy id.
     """
@@ -147,18 +147,21 @@ class LoadedEmbedding:
 
     @property
     def genes(self) -> GeneNames:
-        """The names of the corpus."""
+        """Gene names of the corpus."""
         return self.corpus.genes
 
     def species(self, taxon: int) -> SpeciesGenes:
-        """Return the genes of a species; none where the embedding has none of it."""
+        """Return the genes of a species; empty if the embedding has none."""
         nothing = SpeciesGenes(np.empty(0, np.int64), np.empty((0, len(self.mean)), np.float32))
         return self.by_taxon.get(taxon, nothing)
 
     def background(self, taxon: int) -> Float32Vector:
-        """Return the similarities of random pairs of different genes of a species, ascending.
+        """Return the similarities of random pairs of different genes of a species.
 
-        Of a species with a single gene there is no pair: one similarity of -1 stands for none.
+        Returns
+        -------
+        Float32Vector
+            (n_pairs,) float32, ascending; a single -1 if the species has fewer than two genes.
         """
         known = self._backgrounds.get(taxon)
         if known is None:
@@ -176,7 +179,7 @@ class LoadedEmbedding:
 
 
 def load_embedding(store: Store, entry: Entry, corpus: LoadedCorpus) -> LoadedEmbedding:
-    """Read a gene embedding, its digest checked."""
+    """Read a gene embedding, and check its digest."""
     raw = store.embedding(entry)
     mean = raw.vectors.mean(axis=0, dtype=np.float64)
     by_taxon = {}
@@ -195,25 +198,25 @@ class IndexLoader:
     store
         The store.
     metrics
-        Where what is loaded and searched is counted.
+        Where loading and searching are counted.
     cores
-        Searches that run side by side.
+        Maximum number of parallel searches.
     """
 
     def __init__(self, store: Store, metrics: Metrics, cores: int) -> None:
         self._store, self._metrics = store, metrics
         self._cores = Cores(cores)
         self._scanning = threading.Lock()
-        # A finalizer may run anywhere, inside any lock: it does no more than to put this here.
+        # A finalizer may run while any lock is held, so it only adds to this queue.
         self._gone: SimpleQueue[tuple[str, Any]] = SimpleQueue()
 
     def load(self, entry: Entry, corpus: Callable[[], LoadedCorpus]) -> LoadedIndex:
-        """Map an index into memory, touch all of it, and test it.
+        """Map an index into memory, read it once, and test it.
 
         Raises
         ------
         IntegrityError
-            If its files are not those of the catalog, or it answers otherwise than certified.
+            If its files differ from the catalog, or its results from the certificate.
         """
         folder = self._store.index_folder(entry, again=False)
         plain = read_cell_index(folder)
@@ -237,7 +240,7 @@ class IndexLoader:
         return loaded
 
     def unload(self) -> list[str]:
-        """Free what neither the library nor a request holds any more; return these versions."""
+        """Close indexes that are no longer referenced; return their versions."""
         names = []
         while not self._gone.empty():
             name, neighbors = self._gone.get()
@@ -256,7 +259,7 @@ class IndexLoader:
 
 
 def _warm(files: Iterable[Path]) -> None:
-    """Read files once, so that the first requests do not wait for the disk page by page."""
+    """Read files once, so that the first requests do not wait for page faults."""
     buffer = bytearray(1 << 24)
     for path in files:
         with path.open("rb", buffering=0) as file:
@@ -275,17 +278,17 @@ def _vectors(index: CellIndex, cells: CellTable) -> dict[str, CellVectors]:
 
 
 def test_index(entry: Entry, index: CellIndex, vectors: Mapping[str, CellVectors]) -> None:
-    """Ask an index for cells it holds, and compare with what its manifest and certificate say.
+    """Search an index for its own cells, and compare with its manifest and certificate.
 
-    The first of its spaces is asked, which its certificate is of.
+    Only its first space is tested, to which the certificate belongs.
 
-    A cell of the index is at least as easy to find as the queries it was certified with, so it must
-    be its own nearest neighbor at least as often as the certified recall at 1 says, but for chance.
+    A cell of the index is at least as easy to find as the queries of the certificate. So it must be
+    its own nearest neighbor at least as often as the certified recall at 1, except for chance.
 
     Raises
     ------
     IntegrityError
-        If it does not answer so.
+        If the number of cells, the labels, or the share of cells found differ.
     """
     manifest = entry.manifest
     counts = np.bincount(index.cells.labels, minlength=len(index.cells.label_names)).tolist()
@@ -305,9 +308,9 @@ def test_index(entry: Entry, index: CellIndex, vectors: Mapping[str, CellVectors
     if not placed.any():
         return
     similarities, ids = neighbors.search(probes[placed], 1)
-    # One alone is searched by code of its own, which is compiled or read now and not for a caller.
+    # A single query uses its own compiled code, which is compiled or loaded here.
     neighbors.search(probes[placed][:1], 1)
-    # A copy of a cell, or one as near but for rounding, is as good.
+    # A duplicate of the cell, or one equally near up to rounding, also counts.
     found = (ids[:, 0] == rows[placed]) | (similarities[:, 0] >= 1 - 1e-4)
     share = float(found.mean())
     least = _least_share(manifest.get("certificate"), int(placed.sum()))
@@ -320,7 +323,7 @@ def test_index(entry: Entry, index: CellIndex, vectors: Mapping[str, CellVectors
 
 
 def _probes(n: int, digest: str) -> Int64Vector:
-    """Choose cells from a few blocks of rows, of which each is read and compared as a whole."""
+    """Choose rows from a few blocks, since each block is read and checked as a whole."""
     rng = np.random.default_rng(list(digest.encode()))
     blocks = rng.permutation(-(-n // BLOCK_ROWS))[:_PROBED_BLOCKS]
     each = -(-_PROBES // len(blocks))

@@ -1,6 +1,6 @@
-"""What the server logs: its own lines and those of libraries in one form, to standard error.
+"""Logging of the server: its own lines and those of libraries in one format, on standard error.
 
-Lines hold no expression, no vectors, no names of genes or cells, and no tokens.
+Lines never contain expression, vectors, names of genes or cells, or tokens.
 """
 
 import logging
@@ -21,9 +21,9 @@ _requests = structlog.get_logger("cellkin.requests")
 
 
 def configure_logs(as_json: bool) -> None:
-    """Write log lines for programs, a JSON object each, or for people.
+    """Configure logging, as one JSON object per line or as readable text.
 
-    Lines of libraries are written from warnings on, those of cellkin all.
+    Libraries log from WARNING, cellkin from INFO.
     """
     last: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     if as_json:
@@ -57,7 +57,7 @@ def _add_process(_logger: Any, _name: str, event: EventDict) -> EventDict:
 
 
 def log_start(settings: ServerSettings) -> None:
-    """Log what a server starts with: its version, and whatever is not as by default."""
+    """Log the start of a server: its version and the settings that are not defaults."""
     tls = "none" if settings.tls_cert is None else "server"
     _log.info(
         "server starts",
@@ -72,16 +72,16 @@ def log_start(settings: ServerSettings) -> None:
 
 
 def log_request(call: Call, code: str, seconds: float) -> None:
-    """Log a request that was answered or refused.
+    """Log a finished request.
 
     Parameters
     ----------
     call
         The request.
     code
-        Name of its gRPC status.
+        Name of its gRPC status code.
     seconds
-        From its arrival to its end.
+        Seconds from its arrival to its end.
     """
     _requests.info(
         "request", method=call.method, client=call.client, code=code, seconds=round(seconds, 6),

@@ -1,4 +1,4 @@
-"""Messages that several services answer with."""
+"""Messages used in the responses of several services."""
 
 from importlib.metadata import version
 
@@ -13,14 +13,14 @@ SERVER = version("cellkin")
 
 
 def embedding_versions(entry: Entry) -> versions_pb2.Versions:
-    """Name what a gene embedding was made from."""
+    """Return the versions behind a gene embedding."""
     return versions_pb2.Versions(
         embedding=entry.full_name, corpus=entry.manifest["corpus"], server=SERVER
     )
 
 
 def index_versions(entry: Entry) -> versions_pb2.Versions:
-    """Name what a cell index was made from."""
+    """Return the versions behind a cell index."""
     return versions_pb2.Versions(
         index=entry.full_name,
         space_digest=next(iter(space_digests(entry).values())),
@@ -31,12 +31,12 @@ def index_versions(entry: Entry) -> versions_pb2.Versions:
 
 
 def corpus_versions(entry: Entry) -> versions_pb2.Versions:
-    """Name a corpus."""
+    """Return the version of a corpus."""
     return versions_pb2.Versions(corpus=entry.full_name, server=SERVER)
 
 
 def gene_record(genes: GeneNames, row: int) -> gene_service_pb2.GeneRecord:
-    """Name a gene of a corpus, by its row."""
+    """Return the record of a corpus row."""
     (record,) = genes.table.slice(row, 1).select(_RECORD).to_pylist()
     return gene_service_pb2.GeneRecord(**record)
 
@@ -45,7 +45,7 @@ _RECORD = ["gene_id", "taxon", "symbol", "name", "rung"]
 
 
 def match_message(match: GeneMatch) -> cell_service_pb2.GeneMatch:
-    """Return a match report as it is sent."""
+    """Convert a match report to its message."""
     return cell_service_pb2.GeneMatch(
         taxon=match.taxon,
         taxon_inferred=match.taxon_inferred,

@@ -1,8 +1,8 @@
-"""The methods a server has, as the edge calls them: bytes in, bytes out.
+"""RPC methods as the edge calls them, from bytes to bytes.
 
-Services are plain functions of one message. A stream of theirs is a generator: it is sent each
-message, yields the answer to it (None where there is none), and is sent None when no more come.
-What is served on the event loop itself is asynchronous, as in gRPC's own asynchronous services.
+A unary method of a service is a function of one message. A streaming method returns a generator,
+which is sent each message, yields its response (None for no response), and is sent None at the end.
+Methods served on the event loop are asynchronous, as in gRPC's asynchronous services.
 """
 
 from collections.abc import Callable
@@ -19,26 +19,26 @@ from cellkin.wire.errors import InvalidArgumentError
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """One method.
+    """One RPC method.
 
     Parameters
     ----------
     name
         ``/package.Service/Method``.
     behavior
-        The function of the service.
+        The service's implementation.
     parse, serialize
-        Between bytes and messages.
+        Convert bytes to a request, and a response to bytes.
     takes_stream, gives_stream
-        Whether it takes and gives any number of messages.
+        Whether requests and responses are streams.
     places
-        Where its requests are counted.
+        Limits on open requests.
     lane
         The threads it runs on; None for the event loop.
     role
-        What who asks must be allowed; empty where anybody may ask.
+        Role that a client needs; empty for none.
     lasts
-        Whether a request of it may be open for ever.
+        Whether a request may stay open without limit.
     """
 
     name: str
@@ -53,12 +53,12 @@ class Method:
     lasts: bool = False
 
     def parsed(self, message: bytes) -> Any:
-        """Return a message as the service takes it.
+        """Parse a message.
 
         Raises
         ------
         InvalidArgumentError
-            If the bytes are no such message.
+            If the bytes are not a valid message.
         """
         try:
             return self.parse(message)
@@ -69,17 +69,17 @@ class Method:
             ) from error
 
     def reply(self, message: bytes) -> bytes:
-        """Answer the only message of a request."""
+        """Answer a unary request."""
         return self.serialize(self.behavior(self.parsed(message), None))
 
     def begin(self) -> Any:
-        """Begin a stream; return what `say` and `end` take."""
+        """Start a stream; return the generator that `say` and `end` take."""
         talk = self.behavior(None, None)
         next(talk)
         return talk
 
     def say(self, talk: Any, message: bytes, metrics: Metrics) -> bytes | None:
-        """Answer a message of a stream; return None where there is no answer to it."""
+        """Answer a message of a stream; return None if it has no response."""
         answer = talk.send(self.parsed(message))
         if answer is None:
             return None
@@ -88,20 +88,20 @@ class Method:
 
     @staticmethod
     def end(talk: Any) -> None:
-        """Say that no more messages come."""
+        """Tell the generator of a stream that no more messages follow."""
         with suppress(StopIteration):
             talk.send(None)
 
 
 class Handlers:
-    """Takes the handlers of services, in place of a server."""
+    """Collects the handlers that services register, in place of a server."""
 
     def __init__(self) -> None:
         self.found: dict[str, Any] = {}
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Do nothing: the same come by the other method, with their names."""
+        """Do nothing: the other method gets the same handlers with their names."""
 
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
-        """Take the handlers of a service."""
+        """Add the handlers of a service."""
         self.found |= {f"/{service}/{name}": handler for name, handler in handlers.items()}

@@ -1,4 +1,4 @@
-"""What the server counts, and the page where Prometheus reads it."""
+"""Prometheus metrics of the server."""
 
 import threading
 from collections import deque
@@ -17,34 +17,34 @@ _BATCHES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096)
 
 
 class _Registry(CollectorRegistry):
-    """Counters that are told when somebody is about to read them."""
+    """Registry that flushes deferred samples before each scrape."""
 
     def __init__(self, before: Callable[[], None]) -> None:
         super().__init__()
         self._before = before
 
     def collect(self) -> Any:
-        """Return the counters."""
+        """Flush, then collect all metrics."""
         self._before()
         return super().collect()
 
     def restricted_registry(self, names: Any) -> Any:
-        """Return some of the counters."""
+        """Flush, then return a registry of some metrics."""
         self._before()
         return super().restricted_registry(names)
 
 
 class Metrics:
-    """Counters of one process; they never hold expression, texts or tokens.
+    """Metrics of one process; they never contain expression, texts or tokens.
 
-    What happens is put aside in a fraction of the time that counting takes, and counted when
-    somebody looks.
+    Samples are queued, which takes a fraction of the time of counting, and counted at the next
+    scrape or when many are queued.
     """
 
     def __init__(self) -> None:
         self._n_answered = 0
         self._uncounted: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
-        # To find a counter by its labels takes longer than to count.
+        # Cached, since finding a metric by its labels takes longer than counting.
         self._of_index: dict[str, tuple[Counter, Counter, Counter, Histogram]] = {}
         self._of_method: dict[str, tuple[Histogram, Histogram, Histogram]] = {}
         self._lock = threading.Lock()
@@ -107,7 +107,7 @@ class Metrics:
 
     @property
     def n_answered(self) -> int:
-        """Requests answered, whatever the answer."""
+        """Number of finished requests, including failed ones."""
         self._count()
         return self._n_answered
 
@@ -118,7 +118,7 @@ class Metrics:
         self._later(self._count_answer, method, code, whole_s, queue_s, compute_s)
 
     def message_answered(self, method: str) -> None:
-        """Count one message of a stream."""
+        """Count one response of a stream."""
         self._later(self._count_message, method)
 
     def searched(self, index: str, n_queries: int, n_requests: int, search_s: float) -> None:
@@ -131,7 +131,7 @@ class Metrics:
             self._count()
 
     def _count(self) -> None:
-        """Count what was put aside."""
+        """Count the queued samples."""
         with self._lock:
             while self._uncounted:
                 count, what = self._uncounted.popleft()
@@ -168,12 +168,12 @@ class Metrics:
         batch.observe(n_queries)
 
     def index_loaded(self, index: str, n_bytes: int, n_cells: int) -> None:
-        """Note that an index is in memory."""
+        """Set the gauges of a loaded index."""
         self._bytes.labels(index).set(n_bytes)
         self._cells.labels(index).set(n_cells)
 
     def index_unloaded(self, index: str) -> None:
-        """Note that an index is not in memory any more; its counts go with it."""
+        """Remove the metrics of an index that is no longer in memory."""
         self._count()
         self._of_index.pop(index, None)
         for metric in (
@@ -182,17 +182,17 @@ class Metrics:
             metric.remove(index)
 
     def switched(self, kind: str) -> None:
-        """Count that a name came to mean another version."""
+        """Count a switch of a name to another version."""
         self._switches.labels(kind).inc()
 
     def refused(self, kind: str) -> None:
-        """Count that a version failed to load or its test."""
+        """Count a version that failed to load or failed its test."""
         self._refused.labels(kind).inc()
 
     def catalog_read(self, readable: bool) -> None:
-        """Note whether the catalog could be read."""
+        """Set whether the catalog could be read."""
         self._readable.set(readable)
 
     def watch_lane(self, lane: str, n_pending: Callable[[], int]) -> None:
-        """Read the requests of a lane whenever the page is asked for."""
+        """Report the pending requests of a lane at each scrape."""
         self._pending.labels(lane).set_function(n_pending)

@@ -1,4 +1,4 @@
-"""Pages of lists: stable when what is listed comes and goes between two requests."""
+"""Pagination that stays stable if items are added or removed between two requests."""
 
 import base64
 import binascii
@@ -16,25 +16,25 @@ MOST = 1000
 def page_of(
     items: Sequence[Item], key: Callable[[Item], tuple[str, ...]], size: int, token: str
 ) -> tuple[list[Item], str]:
-    """Return one page of a list, and the token of the next, empty on the last.
+    """Return one page of a list, and the token of the next page, empty on the last.
 
-    The token is the key of the last item given, so what was added or removed since moves nothing.
+    The token encodes the key of the page's last item, so added or removed items do not shift pages.
 
     Parameters
     ----------
     items
         The whole list, ascending by key.
     key
-        Of an item; no two have the same, and no part holds a NUL.
+        Returns the key of an item. Keys are unique, and their parts contain no NUL.
     size
-        Items wanted; 0 for 100, and never more than 1000.
+        Page size; 0 means 100, and more than 1000 means 1000.
     token
-        Of the page before; empty for the first.
+        Token returned with the previous page; empty for the first page.
 
     Raises
     ------
     InvalidArgumentError
-        If the size is negative or the token none that was given out.
+        If the size is negative or the token is invalid.
     """
     if size < 0:
         raise InvalidArgumentError(f"page_size is {size}; give 0 or more", field="page_size")

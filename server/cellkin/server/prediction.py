@@ -1,4 +1,4 @@
-"""One query for labels as messages: what is decided is decided by a `Labeler`."""
+"""Convert prediction requests and responses; a `Labeler` does the labeling."""
 
 import numpy as np
 import pyarrow as pa
@@ -33,25 +33,25 @@ _VERDICTS = {
 
 
 class PredictionQuery:
-    """One query: its genes matched once, its blocks answered one by one.
+    """One prediction query: genes are matched once, then blocks are labelled one by one.
 
     Parameters
     ----------
     library
-        What is loaded.
+        The loaded versions.
     header
-        What is asked.
+        The index, genes and options of the query.
 
     Raises
     ------
     NotFoundError
-        If there is no such index.
+        If the index does not exist.
     InvalidArgumentError
-        If an option is out of range, or the reference lacks a batch to exclude.
+        If an option is out of range, or a batch to exclude is not in the reference.
     GenesUnmatchedError
         If too few genes match.
     FailedPreconditionError
-        If the index lacks the space, or shares no gene with the query in it.
+        If the index does not have the space, or shares no gene with the query in it.
     """
 
     def __init__(self, library: Library, header: wire.QueryHeader) -> None:
@@ -69,16 +69,16 @@ class PredictionQuery:
 
     @property
     def wants_background(self) -> bool:
-        """Whether a background is wanted before any cell is labelled."""
+        """Whether a background should be sent before any cell is labelled."""
         return self._labeler.background_cells > 0
 
     @property
     def requires_background(self) -> bool:
-        """Whether no cell can be labelled without one."""
+        """Whether no cell can be labelled before a background is sent."""
         return self._labeler.requires_background
 
     def report(self) -> wire.QueryReport:
-        """Say what the query met."""
+        """Return the report of the query."""
         loaded, labeler = self._loaded, self._labeler
         text = loaded.index.text if labeler.space == TEXT else None
         quality = read_qualities(loaded.entry.manifest).get(labeler.space)
@@ -127,7 +127,7 @@ class PredictionQuery:
         )
 
     def set_background(self, block: wire.CellBlock) -> None:
-        """Take the background.
+        """Set the background cells.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class PredictionQuery:
         self._labeler.set_background(self._reader.read(block))
 
     def predict_alone(self, block: wire.CellBlock) -> wire.PredictionBlock:
-        """Label the only block of a query, which is its own background where it can be."""
+        """Label the only block of a query; if large enough, it is also the background."""
         enough = len(block.indptr) // 8 > BACKGROUND_CELLS
         if self.requires_background or (self.wants_background and enough):
             self.set_background(block)
@@ -148,7 +148,7 @@ class PredictionQuery:
         if self.requires_background:
             raise InvalidArgumentError("with CENTER_QUERY the background is sent before any cells")
         cells = self._reader.read(block)
-        # At once, while the cells are in the processor's cache.
+        # Computed first, while the cells are in the CPU cache.
         shares = route_shares(cells, self._reader.match)
         placed, labels = self._labeler.label(cells)
         unsure = labels.reasons == UnknownReason.LOW_PROBABILITY
@@ -204,7 +204,7 @@ def _options(loaded: LoadedIndex, header: wire.QueryHeader) -> Options:
 
 
 def _passing(loaded: LoadedIndex, excluded: list[str]) -> BoolVector | None:
-    """Return which reference cells vote, None for all."""
+    """Return the mask of reference cells that vote, or None for all."""
     if not excluded:
         return None
     batches = loaded.index.cells.batches

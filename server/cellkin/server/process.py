@@ -1,7 +1,7 @@
 """The server process: listen, load, answer, drain, stop.
 
-Requests are taken in on an event loop in a thread of its own. gRPC keeps a hold on every loop it
-ever met, so a process has one for all servers that it runs, and never closes it.
+Requests arrive on an event loop in its own thread. gRPC keeps a reference to every loop it has
+used, so a process has one loop for all its servers and never closes it.
 """
 
 import asyncio
@@ -47,30 +47,30 @@ _log = structlog.get_logger("cellkin.server")
 _CONTROL_THREADS = 8
 _CONTROL_WAITING = 512
 _CLIENT_HELPERS = 64
-"""Health checks and reflections of one connection or token at once."""
+"""Open health checks and reflection requests per client."""
 _TURNED_AWAY_S = 0.5
-"""So long who comes is told to ask again, before the door is shut."""
+"""Seconds during which new requests get UNAVAILABLE before the server stops."""
 
 
 @contextmanager
 def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str]:
-    """Run a server for as long as the block lasts; yields the address it listens on, once ready.
+    """Run a server in a ``with`` block; yields its address once it is ready.
 
     Parameters
     ----------
     settings
-        What it runs with.
+        Settings of the server.
     worker
-        Which of several processes on one port this is; None for one that has it alone.
+        Number of this process among several on one port; None for a single process.
 
     Raises
     ------
     NotFoundError
-        If there is no store, or it lacks an index that is named.
+        If the store, or an index named in the settings, does not exist.
     InputFileError
         If a certificate or the file of tokens cannot be read.
     AlreadyExistsError
-        If an address cannot be had, most often because another process listens there.
+        If an address cannot be bound, usually because another process listens there.
     """
     with ExitStack() as stack:
         metrics = Metrics()
@@ -109,7 +109,7 @@ def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str
 
 
 class _Door:
-    """The server of gRPC and the edge behind it, on the event loop."""
+    """The gRPC server and its edge, on the event loop."""
 
     def __init__(
         self, server: "grpc.aio.Server", port: int, edge: Edge, lanes: Lanes, readiness: Readiness
@@ -126,7 +126,7 @@ class _Door:
         handlers: Handlers,
         shared: bool,
     ) -> "_Door":
-        """Bind the address; nothing is answered until `start`."""
+        """Bind the address; requests are answered only after `start`."""
         edge, lanes = make_edge()
         readiness = Readiness(asyncio.get_running_loop())
         health_pb2_grpc.add_HealthServicer_to_server(readiness, handlers)
@@ -138,14 +138,14 @@ class _Door:
             edge.add(name, handler)
         server = grpc.aio.server(
             handlers=[edge],
-            # No limit of gRPC's own, which counts who has not even said who he is: the edge
-            # counts by client.
+            # No maximum_concurrent_rpcs, which also counts unauthenticated clients: the edge
+            # limits requests per client.
             options=[
-                # Two servers on one port share its requests at random: only those that mean to may.
+                # Servers that share a port split its connections at random, so only workers may.
                 ("grpc.so_reuseport", int(shared)),
                 ("grpc.max_send_message_length", settings.max_message_bytes),
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
-                # A caller whose machine is gone would hold a stream for hours.
+                # Without pings, a client whose machine is gone holds a stream for hours.
                 ("grpc.keepalive_time_ms", 60_000),
                 ("grpc.keepalive_timeout_ms", 20_000),
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -154,19 +154,19 @@ class _Door:
         return cls(server, _bind(settings, server), edge, lanes, readiness)
 
     async def start(self) -> None:
-        """Answer from now on."""
+        """Start answering requests."""
         await self._server.start()
         self._watch = asyncio.create_task(self._edge.watch())
 
     async def drain(self, grace_s: float) -> None:
-        """Take no more requests, and finish those that were taken."""
+        """Refuse new requests, and finish the running ones."""
         self.readiness.drain()
         self._edge.drain()
         await asyncio.sleep(_TURNED_AWAY_S)
         await self._server.stop(grace_s)
 
     async def close(self) -> None:
-        """Let go of the address and the threads."""
+        """Stop the server, and end its threads."""
         await self._server.stop(None)
         if self._watch is not None:
             self._watch.cancel()
@@ -183,7 +183,7 @@ def _loop() -> asyncio.AbstractEventLoop:
 
 
 def _on_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """Do something on the event loop, and wait until it is done."""
+    """Run a coroutine on the event loop, and wait for its result."""
     future: Future[Result] = asyncio.run_coroutine_threadsafe(work, _loop())
     return future.result()
 
@@ -225,7 +225,7 @@ def _bind(settings: ServerSettings, server: "grpc.aio.Server") -> int:
 
 
 def _load(library: Library, names: tuple[str, ...]) -> None:
-    """Load indexes; one that is named must be there, one that is damaged must not stop the rest."""
+    """Load indexes; raises for a missing named one, but not for a damaged one."""
     failed = library.load(names or {entry.name for entry in library.view.entries(Kind.INDEX)})
     for error in failed.values():
         if names and isinstance(error, NotFoundError):

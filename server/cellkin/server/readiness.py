@@ -1,4 +1,4 @@
-"""What health checks answer: whether each service can, and not while the server drains."""
+"""Health checks: which services can answer; none while the server drains."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,9 +19,9 @@ CATALOG, CELLS, GENES = (
 
 
 class Readiness(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the package has no types
-    """Answers health checks; the name of a service asks for it alone, no name for the server.
+    """Answers health checks of one service, or with an empty name of the server.
 
-    Checks are answered on the event loop, whatever the threads do.
+    Checks are answered on the event loop, however busy the threads are.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class Readiness(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the pa
         self._changed = loop.create_future()
 
     def follow(self, library: Library) -> None:
-        """Say which services can answer, as the library is now; from any thread."""
+        """Update the status of the services from the library; callable from any thread."""
         view = library.view
         has_cells = library.has_index()
         whole = has_cells or not view.entries(Kind.INDEX)
@@ -47,13 +47,13 @@ class Readiness(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the pa
             self._loop.call_soon_threadsafe(self._say, ready)
 
     def is_ready(self) -> bool:
-        """Say whether the server can answer; from any thread."""
+        """Return whether the server can answer; callable from any thread."""
         return self._said[""]
 
     def drain(self) -> None:
-        """Say that nothing is served any more, and end the checks that wait for changes.
+        """Set every service to NOT_SERVING, and end the watches.
 
-        Without that a watcher would hold up a stop for as long as may be. On the event loop.
+        A watch would otherwise delay the stop by the whole grace period. Call on the event loop.
         """
         self._drains = True
         self._say(dict.fromkeys(self._said, False))
@@ -69,14 +69,14 @@ class Readiness(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the pa
         return health_pb2.HealthCheckResponse(status=status)
 
     async def Check(self, request: Any, context: Any) -> Any:  # the name of the RPC
-        """Answer once."""
+        """Return the status of a service."""
         if request.service not in self._said:
             known = ", ".join(filter(None, self._said))
             raise NotFoundError(f"no service {request.service!r} here; there is: {known}")
         return self._answer(request.service)
 
     async def Watch(self, request: Any, context: Any) -> AsyncIterator[Any]:  # the name of the RPC
-        """Answer now and at every change, until the caller leaves or the server drains."""
+        """Yield the status now and at each change, until the client leaves or the server drains."""
         before = None
         while True:
             changed, answer = self._changed, self._answer(request.service)

@@ -1,9 +1,9 @@
-"""Search for many requests at once: together where that is cheaper, side by side where it is not.
+"""Search for concurrent requests: in joint batches for flat indexes, in parallel for others.
 
 A flat index reads every vector for every batch, so 64 queries in one batch cost little more than
-two. Requests that come while a search runs wait and are searched together next; there is no timer,
-and a request that comes alone is searched at once, on its own thread. Inverted lists and graphs
-gain nothing by that: their searches run side by side, as many as there are cores.
+two. Requests that arrive during a search wait and are searched together next. There is no timer: a
+single request is searched at once, on its own thread. Inverted lists and graphs gain nothing from
+batching, so their searches run in parallel, limited to the number of cores.
 """
 
 import threading
@@ -21,11 +21,11 @@ from cellkin.space.arrays import BoolVector, Float32Matrix
 from cellkin.store.neighbors import Found, Searchable
 
 MOST_TOGETHER = 1024
-"""Queries of one search together; a block of more is searched in turns of its own."""
+"""Most queries of one batch; a larger block is searched alone, in parts."""
 SMALL = 1 << 20
-"""Floats of a flat index that is searched sooner than threads could agree to do it together."""
+"""Size in floats up to which searching a flat index is faster than joining a batch."""
 _TURN_S = 0.05
-"""How often a waiting request looks whether somebody still waits for it."""
+"""Seconds between a waiting request's checks for its deadline or cancellation."""
 
 
 class Meter(Protocol):
@@ -37,7 +37,7 @@ class Meter(Protocol):
 
 @dataclass(eq=False)
 class _Waiting:
-    """A block of queries that waits to be searched."""
+    """A block of queries waiting for a search."""
 
     queries: Float32Matrix
     k: int
@@ -49,14 +49,14 @@ class _Waiting:
 
 
 class Together:
-    """Searches what came while the last search ran in one batch.
+    """Searches the requests that arrived during the last search in one batch.
 
     Parameters
     ----------
     inner
         The index.
     name
-        Its version, for the meter.
+        Its version, for metrics.
     meter
         Where searches are counted.
     """
@@ -78,7 +78,7 @@ class Together:
         Raises
         ------
         DeadlineExceededError, CancelledError
-            If nobody waits for the answer any more.
+            If the deadline passed or the client cancelled while waiting.
         """
         began = time.perf_counter()
         mine = _Waiting(queries, k)
@@ -99,7 +99,7 @@ class Together:
         call.compute_s += mine.search_s
         if mine.error is not None:
             raise mine.error
-        assert mine.found is not None  # whoever led the batch filled in one of the two
+        assert mine.found is not None  # the leader of the batch sets found or error
         return mine.found
 
     def _wait(self, mine: _Waiting) -> None:
@@ -112,10 +112,10 @@ class Together:
                 if mine in self._queue:
                     self._queue.remove(mine)
                     raise lost
-            # It is being searched, or was just told to lead: both end soon.
+            # It is being searched or has become the leader: both end soon.
 
     def _lead(self, mine: _Waiting, passing: BoolVector | None) -> None:
-        """Search one's own queries with those of others, then hand over to who waits longest."""
+        """Search a batch of own and waiting queries, then let the oldest waiting request lead."""
         batch = [mine] if passing is not None else self._take(mine)
         try:
             self._search(batch, passing)
@@ -151,7 +151,7 @@ class Together:
                 part = slice(start, start + len(waiting.queries))
                 waiting.found, waiting.search_s = (found[0][part], found[1][part]), search_s
                 start = part.stop
-        except BaseException as error:  # noqa: BLE001  # every request of the batch is told
+        except BaseException as error:  # noqa: BLE001  # raised in every request of the batch
             for waiting in batch:
                 waiting.error = error
         finally:
@@ -160,12 +160,12 @@ class Together:
 
 
 class Alone:
-    """Searches a small index at once; see `SMALL`.
+    """Searches a small index directly; see `SMALL`.
 
     Parameters
     ----------
     inner, name, meter
-        As of `Together`.
+        As for `Together`.
     """
 
     def __init__(self, inner: Searchable, name: str, meter: Meter) -> None:
@@ -187,16 +187,16 @@ class Alone:
 
 
 class Cores:
-    """Places for as many searches at once as there are cores, shared by the indexes of a process.
+    """A limit on concurrent searches, shared by the indexes of a process.
 
     Parameters
     ----------
     n
-        How many.
+        Maximum number of concurrent searches.
     """
 
     def __init__(self, n: int) -> None:
-        # The standard library's semaphore is written in Python, and takes ten times as long.
+        # threading.Semaphore is written in Python, and takes ten times as long.
         self._free: SimpleQueue[None] = SimpleQueue()
         for _ in range(n):
             self._free.put(None)
@@ -207,7 +207,7 @@ class Cores:
         Raises
         ------
         DeadlineExceededError, CancelledError
-            If nobody waits for the answer any more.
+            If the deadline passed or the client cancelled while waiting.
         """
         while True:
             try:
@@ -216,19 +216,19 @@ class Cores:
                 call.check()
 
     def give(self) -> None:
-        """Give a place back."""
+        """Release a place."""
         self._free.put(None)
 
 
 class SideBySide:
-    """Lets searches of an index run at once, as many as there are cores for.
+    """Runs searches of an index in parallel, limited by `Cores`.
 
     Parameters
     ----------
     inner, name, meter
-        As of `Together`.
+        As for `Together`.
     cores
-        Where they take place.
+        The limit.
     """
 
     def __init__(self, inner: Searchable, name: str, meter: Meter, cores: Cores) -> None:
@@ -258,7 +258,7 @@ class SideBySide:
 def _in_parts(
     inner: Searchable, queries: Float32Matrix, k: int, passing: BoolVector | None
 ) -> Found:
-    """Search some queries at a time, so that nobody waits long for who has given up."""
+    """Search in parts, so that a cancelled request frees the index quickly."""
     if len(queries) <= MOST_TOGETHER:
         return inner.search(queries, k, passing)
     parts = []

@@ -1,4 +1,4 @@
-"""Who may ask: tokens with roles, and TLS whose certificates can change while the server runs."""
+"""Authentication by tokens with roles, and TLS with certificates that are reloaded."""
 
 import hashlib
 import re
@@ -23,19 +23,19 @@ READ, ADMIN = "read", "admin"
 _ROLES = frozenset({READ, ADMIN})
 _LINE = re.compile(r"(?P<name>\S+)\s+(?P<roles>\S+)\s+sha256:(?P<digest>[0-9a-fA-F]{64})")
 _BEARER = "Bearer "
-# What proxies add to requests that they pass on.
+# Headers that proxies add to forwarded requests.
 _FORWARDED = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip"})
 _FORWARDING = ("x-forwarded-", "x-envoy-")
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who bears a token.
+    """The client that a token belongs to.
 
     Parameters
     ----------
     name
-        As the file calls them.
+        Name in the token file.
     roles
         ``read``, ``admin`` or both.
     digest
@@ -48,9 +48,9 @@ class Principal:
 
 
 class _Watched:
-    """Files that are read again when they change; a change that cannot be read changes nothing.
+    """Files that are reloaded when they change; unreadable changes are ignored.
 
-    What keeps them from being read is logged once, however often they are asked for.
+    An error is logged once, however often the files are checked.
     """
 
     def __init__(self, paths: tuple[Path, ...]) -> None:
@@ -60,7 +60,7 @@ class _Watched:
         self._said = ""
 
     def when_changed(self, read: Callable[[], None]) -> None:
-        """Read the files if they are others than before."""
+        """Call ``read`` if the files changed."""
         with self._lock:
             try:
                 state = _state(self._paths)
@@ -79,21 +79,20 @@ class _Watched:
 
 
 def _state(paths: tuple[Path, ...]) -> tuple[tuple[int, int, int], ...]:
-    """Return what tells one content of files from another."""
+    """Return inode, size and modification time of each file."""
     stats = [path.stat() for path in paths]
     return tuple((s.st_ino, s.st_size, s.st_mtime_ns) for s in stats)
 
 
 class Tokens:
-    """The bearer tokens a server knows, by their SHA-256, so that the file gives none away.
+    """The bearer tokens of a server, stored as SHA-256 so that the file does not reveal them.
 
-    A line is ``NAME ROLES sha256:DIGEST``, roles separated by commas; ``#`` begins a comment. An
-    attacker who can write a guess per request gains nothing from timing: what is looked up is the
-    digest of the guess.
+    A line is ``NAME ROLES sha256:DIGEST``, with roles separated by commas; ``#`` starts a comment.
+    Tokens are looked up by digest, so response times reveal nothing about them.
 
-    The file is looked at whenever a token is, and read again when it changed. Then a line of
-    another form counts for nothing and the others count, so that a token whose line is gone is
-    never good. Of a file that is gone or cannot be read no token is. Either is logged once.
+    The file is checked at every use of a token, and reloaded if it changed. When reloading, invalid
+    lines are ignored and the valid ones used, so a token whose line was removed is never accepted.
+    If the file is missing or unreadable, no token is accepted. Both cases are logged once.
 
     Parameters
     ----------
@@ -103,7 +102,7 @@ class Tokens:
     Raises
     ------
     InputFileError
-        If it cannot be read or a line is of another form.
+        If it cannot be read or has an invalid line.
     """
 
     def __init__(self, path: Path) -> None:
@@ -116,12 +115,12 @@ class Tokens:
             raise InputFileError(wrong)
 
     def principal(self, metadata: Mapping[str, str | bytes]) -> Principal:
-        """Return who asks.
+        """Return the client that a request's token belongs to.
 
         Raises
         ------
         UnauthenticatedError
-            If no token is given, or one the file does not have.
+            If no token is given, or it is not in the file.
         """
         self._follow()
         given = metadata.get("authorization", "")
@@ -138,9 +137,9 @@ class Tokens:
         return found
 
     def still_known(self, principal: Principal) -> bool:
-        """Say whether the token somebody came with is good still, for the same name and roles.
+        """Return whether a token is still valid, with the same name and roles.
 
-        Costs no more than a look at the state of the file, unless it changed.
+        Costs one ``stat`` of the file, unless it changed.
         """
         self._follow()
         return self._known.get(principal.digest) == principal
@@ -161,7 +160,7 @@ class Tokens:
             _log.info("token file read again", path=str(self._path), n_tokens=len(self))
 
     def _read(self) -> str:
-        """Read the file if it changed; return what is wrong with it."""
+        """Read the file if it changed; return an error message, empty if there is none."""
         try:
             state: object = _state((self._path,))
             if state == self._state:
@@ -169,7 +168,7 @@ class Tokens:
             lines = self._path.read_bytes().splitlines()
         except OSError as error:
             wrong = f"token file {self._path} cannot be read: {error.strerror}"
-            # Not the state of the file: it is to be tried again, and to be said once.
+            # Not a file state, so that reading is retried and the error logged once.
             self._known, self._state = {}, wrong
             return wrong
         self._state = state
@@ -198,16 +197,16 @@ class Tokens:
 
 
 class Access:
-    """Who may ask for what.
+    """Authorization of requests.
 
     Parameters
     ----------
     tokens
-        Whose bearers may ask; None lets anybody read.
+        Accepted tokens; None lets every client read.
     admin
-        Who may change what is served: ``token`` for bearers with that role, ``none`` for nobody,
-        ``local`` for this machine. Behind a proxy every caller seems to be on this machine, so a
-        request that was forwarded is not taken for one of it.
+        Who may call admin methods: ``token`` for tokens with the admin role, ``local`` for clients
+        on this machine, ``none`` for nobody. Behind a proxy all clients appear to be on this
+        machine, so forwarded requests never count as local.
     """
 
     def __init__(self, tokens: Tokens | None, admin: str) -> None:
@@ -216,25 +215,25 @@ class Access:
     def admit(
         self, role: str, method: str, peer: str, metadata: Mapping[str, str | bytes]
     ) -> Principal | None:
-        """Return who asks, None for somebody without a token, where none is needed.
+        """Return the client of a request; None if no token is required.
 
         Parameters
         ----------
         role
-            ``read`` or ``admin``: what the method needs.
+            ``read`` or ``admin``, the role that the method needs.
         method
             ``/package.Service/Method``.
         peer
-            The other end of the connection, as gRPC writes it.
+            Address of the client, as gRPC formats it.
         metadata
-            Of the request.
+            Metadata of the request.
 
         Raises
         ------
         UnauthenticatedError
-            If a token is needed and is missing or unknown.
+            If a token is required and is missing or unknown.
         PermissionDeniedError
-            If who asks may not ask this.
+            If the client may not call the method.
         """
         principal = self._tokens.principal(metadata) if self._tokens is not None else None
         if role == ADMIN and self._admin == "none":
@@ -248,7 +247,7 @@ class Access:
         return principal
 
     def still_admits(self, principal: Principal | None) -> bool:
-        """Say whether who was admitted would be so now; see `Tokens.still_known`."""
+        """Return whether an admitted client would still be admitted; see `Tokens.still_known`."""
         return self._tokens is None or (
             principal is not None and self._tokens.still_known(principal)
         )
@@ -261,19 +260,19 @@ def _not_administered(method: str, how: str) -> PermissionDeniedError:
 
 
 def _is_near(peer: str, metadata: Mapping[str, str | bytes]) -> bool:
-    """Say whether a request comes from this machine, and was not forwarded by a proxy on it."""
+    """Return whether a request comes from this machine and was not forwarded by a proxy."""
     if not peer.startswith(("ipv4:127.", "ipv6:[::1]", "ipv6:%5B::1%5D", "unix:")):
         return False
     return not any(name in _FORWARDED or name.startswith(_FORWARDING) for name in metadata)
 
 
 def require_role(principal: Principal, role: str, method: str) -> None:
-    """Refuse who lacks a role; who may administer may also read.
+    """Check the role of a client; admins may also read.
 
     Raises
     ------
     PermissionDeniedError
-        If they lack it.
+        If the client does not have the role.
     """
     if role not in principal.roles and ADMIN not in principal.roles:
         raise PermissionDeniedError(
@@ -284,19 +283,19 @@ def require_role(principal: Principal, role: str, method: str) -> None:
 
 
 def tls_credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.ServerCredentials:
-    """Return credentials that follow their files, so that certificates are renewed by replacing.
+    """Return credentials that are reloaded when their files change.
 
     Parameters
     ----------
     cert, key
         PEM files of the certificate chain and its key.
     client_ca
-        PEM file of the authorities whose certificates clients must have; None asks for none.
+        PEM file of the CAs that must have signed clients' certificates; None requires none.
 
     Raises
     ------
     InputFileError
-        If a file cannot be read or is no PEM.
+        If a file cannot be read or is not PEM.
     """
     paths = (cert, key) if client_ca is None else (cert, key, client_ca)
     first = _read_certificates(cert, key, client_ca)
@@ -310,12 +309,12 @@ def tls_credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.Serve
         watched.when_changed(read)
         return renewed.pop() if renewed else None
 
-    changed: Any = at_handshake  # None where nothing did, which the package's types forget
+    changed: Any = at_handshake  # may return None, which the package's types omit
     return grpc.dynamic_ssl_server_credentials(first, changed, client_ca is not None)
 
 
 def tls_contexts(cert: Path, key: Path, client_ca: Path | None) -> Callable[[], ssl.SSLContext]:
-    """Return what gives the context of a new connection over HTTP; see `tls_credentials`."""
+    """Return a function that returns the current TLS context; see `tls_credentials`."""
     current = [_context(cert, key, client_ca)]
     watched = _Watched((cert, key) if client_ca is None else (cert, key, client_ca))
 
@@ -346,7 +345,7 @@ def _read_certificates(
 def _context(cert: Path, key: Path, client_ca: Path | None) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        # Renewed one after the other, key and certificate do not fit each other for a moment.
+        # During renewal, key and certificate may not match for a moment; this raises then.
         context.load_cert_chain(cert, key)
         if client_ca is not None:
             context.load_verify_locations(client_ca)

@@ -16,7 +16,7 @@ PREFIX = "CELLKIN_SERVER__"
 
 
 class ServerSettings(BaseSettings):
-    """What a server runs with; every field can be set as ``CELLKIN_SERVER__FIELD``."""
+    """Settings of a server; every field can be set as ``CELLKIN_SERVER__FIELD``."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, use_attribute_docstrings=True)
 
@@ -27,66 +27,66 @@ class ServerSettings(BaseSettings):
     plaintext: bool = False
     """Whether to listen beyond this machine without TLS."""
     indexes: tuple[str, ...] = ()
-    """Names of the cell indexes loaded at the start; none for all."""
+    """Names of the cell indexes loaded at the start; empty for all."""
     text_models: tuple[str, ...] = ()
-    """Language models loaded at the start, by which genes can be searched for by free text."""
+    """Language models loaded at the start, for free-text searches of genes."""
     processes: Annotated[int, Field(ge=1, le=256)] = 1
     """Processes that share the port and the memory-mapped indexes."""
 
     tls_cert: Path | None = None
-    """PEM file of the server's certificate chain; read again when it changes."""
+    """PEM file of the server's certificate chain; reloaded when it changes."""
     tls_key: Path | None = None
-    """PEM file of its key; read again when it changes."""
+    """PEM file of its key; reloaded when it changes."""
     tls_client_ca: Path | None = None
-    """PEM file of the authorities whose certificates clients must have; without it none."""
+    """PEM file of the CAs that must have signed clients' certificates; unset requires none."""
     tokens: Path | None = None
-    """File of the SHA-256 of bearer tokens with names and roles; read again when it changes."""
+    """File of SHA-256 digests of bearer tokens with names and roles; reloaded when it changes."""
     admin: Literal["local", "token", "none"] | None = None
-    """Who may change what is served: this machine, whoever has the role, or nobody.
+    """Who may call admin methods: this machine, tokens with the admin role, or nobody.
 
-    Where not given: the role where there are tokens; without them this machine, if no other can
-    reach the server and no other layer is said to stand before it, else nobody.
+    By default ``token`` if there is a token file. Without one, ``local`` if the server listens on a
+    loopback address without ``plaintext``, else ``none``.
     """
 
     metrics: str = ""
-    """``host:port`` of the page of metrics, further processes on the next ports; empty for none."""
+    """``host:port`` of the metrics page; further processes use the next ports. Empty for none."""
     traces: str = ""
-    """URL of the OpenTelemetry collector that takes traces by OTLP over HTTP; empty for none."""
+    """URL of an OpenTelemetry collector for traces by OTLP over HTTP; empty for none."""
     json_logs: bool = False
     """Whether log lines are JSON."""
     request_log: bool = False
-    """Whether every request leaves a line in the log."""
+    """Whether every request is logged."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
-    """Requests worked on at once, those that wait for a shared search among them."""
+    """Maximum number of concurrent requests, including those that wait for a shared search."""
     cores: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=n_cores)
-    """Searches of inverted lists and graphs that run side by side."""
+    """Maximum number of parallel searches of inverted lists and graphs."""
     queue: Annotated[int, Field(ge=0, le=100_000)] = 256
     """Requests that may wait for a thread; more are refused."""
     max_wait_s: Annotated[float, Field(gt=0, le=3600)] = 1.0
-    """Longest wait for a thread; a request that would wait longer is refused at once."""
+    """Longest wait for a thread in seconds; a request expected to wait longer is refused."""
     message_wait_s: Annotated[float, Field(gt=0, le=3600)] = 60.0
-    """Seconds from the headers of a request to its first message, however it is sent."""
+    """Seconds from the headers of a request to the end of its first message."""
     streams: Annotated[int, Field(ge=1, le=4096)] = 128
-    """Streams open at once."""
+    """Maximum number of open streams."""
     stream_idle_s: Annotated[float, Field(gt=0, le=86_400)] = 300.0
-    """Seconds that a stream may wait for its caller, to send or to read."""
+    """Seconds that a stream waits for its client to send or to read."""
     stream_age_s: Annotated[float, Field(gt=0, le=604_800)] = 21_600.0
-    """Seconds that a stream may be open."""
+    """Seconds that a stream may stay open."""
     client_requests: Annotated[int, Field(ge=1, le=100_000)] = 128
-    """Requests of one client, a token or a connection, at once."""
+    """Maximum number of open requests of one client, a token or a connection."""
     client_streams: Annotated[int, Field(ge=1, le=4096)] | None = None
-    """Streams of one client open at once; a quarter of `streams` where not given."""
+    """Maximum number of open streams of one client; by default a quarter of `streams`."""
     max_k: Annotated[int, Field(ge=1, le=10_000)] = 1000
-    """Most neighbors of one query."""
+    """Largest k of a query."""
     max_message_bytes: Annotated[int, Field(ge=1 << 20, le=1 << 30)] = 64 << 20
-    """Largest message taken."""
+    """Largest message in bytes, received or sent."""
     max_loaded: Annotated[int, Field(ge=1, le=1000)] = 32
-    """Names whose versions are kept loaded."""
+    """Maximum number of names kept loaded."""
     refresh_s: Annotated[float, Field(ge=0.05, le=3600)] = 2.0
-    """Seconds for which the catalog is taken as read; new versions are seen after that."""
+    """Seconds between reads of the catalog, after which new versions are seen."""
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
-    """Seconds that running requests are given when the server is told to stop."""
+    """Seconds that running requests may take to finish when the server stops."""
 
     @model_validator(mode="after")
     def _whole(self) -> "ServerSettings":
@@ -128,7 +128,7 @@ class ServerSettings(BaseSettings):
 
     @property
     def administered_by(self) -> str:
-        """Who may change what is served: ``local``, ``token`` or ``none``."""
+        """Who may call admin methods: ``local``, ``token`` or ``none``."""
         if self.admin is not None:
             return self.admin
         if self.tokens is not None:
@@ -138,17 +138,17 @@ class ServerSettings(BaseSettings):
 
 
 def check_environment(names: Iterable[str]) -> None:
-    """Refuse environment variables of the server's prefix that are no setting.
+    """Raise for environment variables with the server's prefix that are not settings.
 
     Parameters
     ----------
     names
-        Of all variables.
+        Names of all environment variables.
 
     Raises
     ------
     InvalidArgumentError
-        If there is one, with what it may mean.
+        If there is one; the message suggests a setting.
     """
     known = sorted(ServerSettings.model_fields)
     for name in sorted(names):
@@ -161,12 +161,12 @@ def check_environment(names: Iterable[str]) -> None:
 
 
 def parse_address(text: str, what: str) -> tuple[str, int]:
-    """Read ``host:port``.
+    """Parse ``host:port``.
 
     Raises
     ------
     InvalidArgumentError
-        If the text is of another form.
+        If the text has another format.
     """
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
@@ -177,7 +177,7 @@ def parse_address(text: str, what: str) -> tuple[str, int]:
 
 
 def is_this_machine(host: str) -> bool:
-    """Say whether an address to listen on is reached from this machine alone."""
+    """Return whether an address can be reached only from this machine."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

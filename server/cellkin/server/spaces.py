@@ -1,4 +1,4 @@
-"""Spaces as requests name them."""
+"""Conversion between spaces and their wire enum."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ _KINDS = {name: kind for kind, name in _NAMES.items()}
 
 
 def space_name(kind: int) -> str | None:
-    """Return ``text`` or ``expression``; None where the server is to choose.
+    """Return ``text`` or ``expression``; None if the server chooses.
 
     Raises
     ------
@@ -22,12 +22,12 @@ def space_name(kind: int) -> str | None:
 
 
 def space_kind(name: str) -> "wire.SpaceKind.ValueType":
-    """Return the number of a space."""
+    """Return the enum value of a space."""
     return _KINDS[name]
 
 
 def require_known(kind: Any, number: int, field: str) -> None:
-    """Refuse a number that has no name: another release may mean anything by it."""
+    """Raise for an unknown enum value, which may come from a later release."""
     if number not in kind.values():
         raise InvalidArgumentError(
             f"{field} is {number}; give one of {', '.join(kind.keys())}", field=f"header.{field}"

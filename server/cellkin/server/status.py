@@ -1,4 +1,4 @@
-"""Errors as gRPC statuses: code, reason, the field that is wrong, and when to ask again."""
+"""Convert errors to gRPC statuses with their reason, field and retry delay."""
 
 from typing import Any
 
@@ -15,9 +15,9 @@ from cellkin.wire.errors import (
     ResourceExhaustedError,
 )
 
+# The whole status travels in trailing metadata, of which clients accept 8 KiB.
 _MOST_TEXT = 2000
 _MOST_METADATA = 2000
-# All of a status travels in trailing metadata, of which clients take 8 KiB.
 
 
 def status_of(error: CellkinError) -> Any:

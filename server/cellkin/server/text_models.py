@@ -1,7 +1,7 @@
-"""Language models in the server, for questions in free text; none unless an operator names one.
+"""Language models for free-text queries; loaded only if the operator names them.
 
-A model comes by the entry points that `cellkin genes embed` uses, so the server itself knows of no
-deep learning library.
+Models are found by the entry points that `cellkin genes embed` uses, so the server does not import
+a deep learning library itself.
 """
 
 import threading
@@ -26,7 +26,7 @@ class TextModels:
     Parameters
     ----------
     specs
-        As for ``cellkin genes embed``: ``NAME`` or ``NAME:ARGUMENT``.
+        ``NAME`` or ``NAME:ARGUMENT``, as for ``cellkin genes embed``.
 
     Raises
     ------
@@ -39,14 +39,14 @@ class TextModels:
         self._models = {embedding_name(spec): _load(spec) for spec in specs}
 
     def embed(self, text: str, entry: Entry) -> Float32Vector:
-        """Embed a text as the genes of an embedding version were.
+        """Embed a text with the model of an embedding version.
 
         Parameters
         ----------
         text
             Free text.
         entry
-            The version.
+            The embedding version.
 
         Returns
         -------
@@ -56,9 +56,9 @@ class TextModels:
         Raises
         ------
         ModelNotLoadedError
-            If the version's model is not loaded, or it is another revision of it.
+            If the version's model is not loaded, or another revision of it is.
         InvalidArgumentError
-            If the text is blank or over 10,000 signs.
+            If the text is blank or longer than 10,000 characters.
         """
         if not text.strip() or len(text) > MOST_SIGNS:
             raise InvalidArgumentError(

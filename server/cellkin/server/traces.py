@@ -1,4 +1,4 @@
-"""OpenTelemetry traces of requests, where an operator asks for them."""
+"""Optional OpenTelemetry traces of requests."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -12,7 +12,7 @@ class Tracer(Protocol):
     """Makes a span of every request."""
 
     def span(self, call: Call, metadata: Mapping[str, str | bytes]) -> Any:
-        """Return a context in which the request is answered."""
+        """Return a context manager that wraps the handling of the request."""
 
 
 class NoTracer:
@@ -27,10 +27,9 @@ _NOTHING = nullcontext()
 
 
 class SpanTracer:
-    """Makes spans that continue the trace of the caller (``traceparent``).
+    """Makes spans that continue the client's trace (``traceparent``).
 
-    A span says where the time went and which versions answered; no expression, no vectors, no
-    tokens.
+    A span records timings and versions, never expression, vectors or tokens.
 
     Parameters
     ----------
@@ -69,12 +68,12 @@ class SpanTracer:
 
 
 def tracer_to(url: str) -> tuple[Tracer, Callable[[], None]]:
-    """Return a tracer that sends spans to a collector by OTLP over HTTP, and what ends it.
+    """Return a tracer that exports by OTLP over HTTP, and a function that shuts it down.
 
     Parameters
     ----------
     url
-        Such as ``http://127.0.0.1:4318/v1/traces``; empty for none.
+        URL of the collector, such as ``http://127.0.0.1:4318/v1/traces``; empty for no tracing.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""Several server processes on one port: the kernel shares the connections out among them.
+"""Several server processes on one port, among which the kernel distributes connections.
 
-Each maps the same index files, so that they are in memory once. The parent holds the port, starts
-the processes, starts one again that dies, and stops them when it is told to stop or dies itself.
+Each maps the same index files, so these are in memory once. The parent reserves the port, starts
+the processes, restarts those that die, and stops them when it stops; they also stop if it dies.
 """
 
 import multiprocessing
@@ -26,19 +26,19 @@ _AGAIN_S = 1.0
 
 @contextmanager
 def running_processes(settings: ServerSettings) -> Iterator[str]:
-    """Run several processes for as long as the block lasts; yields the address once all are ready.
+    """Run several processes in a ``with`` block; yields the address once all are ready.
 
     Parameters
     ----------
     settings
-        What each runs with.
+        Settings of each process.
 
     Raises
     ------
     AlreadyExistsError
-        If the address cannot be had.
+        If the address cannot be bound.
     CellkinError
-        If a process cannot start, whatever it says.
+        The error of a process that cannot start.
     """
     with _reserved(settings.listen) as listen:
         shared = settings.model_copy(update={"listen": listen})
@@ -61,7 +61,7 @@ def running_processes(settings: ServerSettings) -> Iterator[str]:
 
 
 class _Worker:
-    """One of the processes."""
+    """A worker process, as its parent sees it."""
 
     def __init__(self, settings: ServerSettings, number: int) -> None:
         self._given = settings, number
@@ -97,7 +97,7 @@ class _Worker:
 
 
 def _work(settings: ServerSettings, number: int, pipe: Connection) -> None:
-    """Be one of the processes."""
+    """Run one worker process."""
     from cellkin.server.process import running
 
     configure_logs(settings.json_logs)
@@ -121,7 +121,7 @@ def _until_orphaned(pipe: Connection, stop: threading.Event) -> None:
 
 
 def _keep(workers: list[_Worker], stopping: threading.Event) -> None:
-    """Start processes again that die."""
+    """Restart processes that die."""
     while not stopping.is_set():
         wait([worker.process.sentinel for worker in workers], timeout=0.2)
         for worker in workers:
@@ -135,14 +135,14 @@ def _keep(workers: list[_Worker], stopping: threading.Event) -> None:
 
 @contextmanager
 def _reserved(listen: str) -> Iterator[str]:
-    """Hold an address against other servers, and find the port where any will do."""
+    """Reserve an address, choosing a free port for port 0."""
     host, port = parse_address(listen, "listen")
     family, *_, address = socket.getaddrinfo(
         host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     try:
         with socket.socket(family, socket.SOCK_STREAM) as alone:
-            # Whoever listens there already, sharing or not, is found by one who does not share.
+            # Binding without SO_REUSEPORT fails if any process listens there, sharing or not.
             alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             alone.bind(address)
             found = alone.getsockname()[1]
