@@ -1,1 +1,1 @@
-"""The embedding job: from a corpus and a model to a published embedding."""
+"""The embedding job: embed a corpus with a model and publish the gene embedding."""

@@ -1,4 +1,4 @@
-"""Control embeddings: what is left of an answer when the text is taken away."""
+"""Control embeddings, which show how well labels are predicted without gene texts."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ SYMBOL_ONLY = "symbol-only"
 
 
 def random_vectors(spec: str, gene_ids: Int64Vector) -> Float32Matrix:
-    """Return a Gaussian unit vector for each gene, fixed by the seed and the GeneID.
+    """Return a Gaussian unit vector for each gene, determined by the seed and the GeneID.
 
-    It is drawn by gene and not by text: human and mouse genes often share a name, and a vector
-    shared with it would be an orthologue table in disguise.
+    Vectors are drawn by gene and not by text: human and mouse genes often share a name, and sharing
+    a vector as well would amount to an ortholog table.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def random_vectors(spec: str, gene_ids: Int64Vector) -> Float32Matrix:
     Raises
     ------
     InvalidArgumentError
-        If the spec is of another form.
+        If the spec has another form.
     """
     parts = spec.split(":")
     if (
@@ -60,16 +60,16 @@ def random_vectors(spec: str, gene_ids: Int64Vector) -> Float32Matrix:
 
 @dataclass(frozen=True)
 class Permutation:
-    """The control that gives every gene the vector of another gene of its species.
+    """Control that permutes the vectors of a gene embedding within each species.
 
     Parameters
     ----------
     source
-        The gene embedding that is shuffled.
+        The gene embedding to permute.
     seed
-        Fixes the order.
+        Seed of the permutation.
     name
-        Of the control's versions.
+        Name of the control embedding.
     """
 
     source: VersionName
@@ -78,12 +78,12 @@ class Permutation:
 
     @classmethod
     def parse(cls, spec: str) -> "Permutation":
-        """Read ``permuted:NAME[@VERSION][:SEED]``; without a seed it is 0.
+        """Parse ``permuted:NAME[@VERSION][:SEED]``; the seed defaults to 0.
 
         Raises
         ------
         InvalidArgumentError
-            If the spec is of another form.
+            If the spec has another form.
         """
         _, *parts = spec.split(":")
         # Philox takes 64 bits.
@@ -98,13 +98,13 @@ class Permutation:
         return cls(source, int(parts[1]) if len(parts) == 2 else 0, name)
 
     def rows(self, taxa: Int32Vector) -> Int64Vector:
-        """Return which row's vector each gene is given.
+        """Return the row whose vector each gene is given.
 
         Parameters
         ----------
         taxa
-            (n_genes,) int32 NCBI taxonomy ids; a vector stays in its species, so that what
-            species have in common is not taken away with what genes have.
+            (n_genes,) int32 NCBI taxonomy ids; vectors stay within their species, so that what
+            the vectors of a species have in common is kept.
 
         Returns
         -------
@@ -120,7 +120,7 @@ class Permutation:
 
 
 def symbol_texts(genes: pa.Table) -> pa.Table:
-    """Return the genes with their symbol in the place of their text.
+    """Return the genes with their symbol in place of their text.
 
     Parameters
     ----------

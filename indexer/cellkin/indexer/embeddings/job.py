@@ -1,4 +1,4 @@
-"""Embed the texts of a corpus, reusing what was embedded before, surviving interruption."""
+"""Embed the texts of a corpus; reuses earlier vectors and resumes interrupted runs."""
 
 import hashlib
 import json
@@ -36,26 +36,26 @@ from cellkin.wire.errors import FailedPreconditionError
 from cellkin.wire.names import VersionName, embedding_name
 
 Progress = Callable[[int, int], None]
-# Some seconds of work: what an interruption may cost. Large enough that the texts of one length
-# fill their batches.
+# Some seconds of work, the most an interruption loses; enough that texts of one length fill their
+# batches.
 _FRAGMENT_CHARACTERS = 200_000
 _NOTHING = TokenCounts(0, 0, 0)
 
 
 @dataclass(frozen=True)
 class Pending:
-    """What a run is about to do.
+    """Work that a run is about to do.
 
     Parameters
     ----------
     name
-        Of the embedding.
+        Name of the gene embedding.
     n_texts
-        Distinct texts it needs.
+        Number of distinct texts.
     counts
-        Of those texts that have no vector yet.
+        Counts of the texts without a vector.
     cost
-        Of embedding these; None where no request costs money.
+        Estimated cost of embedding these; None if requests are free.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Pending:
 
 @dataclass(frozen=True)
 class EmbedReport:
-    """What a run did.
+    """Result of a run.
 
     Parameters
     ----------
@@ -75,11 +75,11 @@ class EmbedReport:
     n_genes
         Genes with a vector.
     n_texts
-        Distinct texts among them.
+        Number of their distinct texts.
     n_embedded, n_resumed, n_reused
-        Texts embedded by this run, by an interrupted one before it, and for an earlier version.
+        Texts embedded by this run, by an interrupted run before it, and for an earlier version.
     counts
-        Of the texts embedded by this run.
+        Counts of the texts embedded by this run.
     embed_s
         Seconds the model took for them.
     """
@@ -103,36 +103,36 @@ def embed_genes(
     *,
     allow_download: bool = False,
 ) -> EmbedReport:
-    """Embed all genes of a corpus that have text, and publish the version.
+    """Embed all genes of a corpus that have a text and publish the gene embedding.
 
-    What is embedded is committed bit by bit, for a model that costs money with every answer, so a
-    run that is interrupted goes on where it stopped. A text is embedded once, however many genes
-    share it, and never again by the same model with the same settings.
+    Vectors are committed in parts (for a paid model, each response), so that an interrupted run can
+    be resumed. A text shared by several genes is embedded once, and vectors are reused from the
+    newest version of the same model and settings.
 
     Parameters
     ----------
     store
-        Where the corpus is and the embedding goes.
+        Store with the corpus, to which the embedding is added.
     spec
         The embedding model, such as ``all-minilm-l6-v2``, or a control: ``random:DIM:SEED``,
         ``permuted:NAME[@VERSION][:SEED]``, ``symbol-only:MODEL``.
     corpus
         The corpus.
     progress
-        Called with the texts that have a vector and the texts there are.
+        Called with the number of texts that have a vector and the number of texts.
     approve
-        Called once before anything is embedded or published; what it raises stops the run.
+        Called once before anything is embedded or published; an exception from it stops the run.
     allow_download
-        Whether weights that are not on this machine may be fetched.
+        Whether missing model weights may be downloaded.
 
     Raises
     ------
     NotFoundError
-        If there is no such corpus or model, or no embedding of the name to permute.
+        If the corpus, the model or the embedding to permute does not exist.
     InvalidArgumentError
-        If the spec is of no known form.
+        If the spec has no known form.
     FailedPreconditionError
-        If the embedding to permute was made from another corpus.
+        If the corpus has no texts, or the embedding to permute was made from another corpus.
     """
     source = store.catalog.resolve(Kind.CORPUS, corpus)
     control, _, argument = spec.partition(":")
@@ -240,7 +240,7 @@ def _published(
 ) -> dict[str, Float32Vector]:
     """Return the wanted vectors of the newest version made with the same settings.
 
-    A version may have been retracted for its vectors, so those of such a version are not used.
+    Retracted versions are skipped, as their vectors may be wrong.
     """
     retracted = store.catalog.retractions()
     same = [
@@ -262,7 +262,7 @@ def _embed(
     staging: Staging,
     progress: Progress,
 ) -> None:
-    """Embed what is missing, committing each part as it comes."""
+    """Embed the missing texts, committing each part."""
     n_texts = len(known) + len(missing)
     progress(len(known), n_texts)
     for part, vectors in _parts(model, missing):
@@ -274,7 +274,7 @@ def _embed(
 def _parts(
     model: EmbeddingModel, missing: Mapping[str, str]
 ) -> Iterator[tuple[list[str], Float32Matrix]]:
-    """Embed texts, shortest first; a model that costs money divides them itself."""
+    """Embed texts in parts, shortest first; a paid model divides them itself."""
     order = sorted(missing, key=lambda sha: (len(missing[sha]), sha))
     if isinstance(model, PaidModel):
         for rows, vectors in model.embed_parts([missing[sha] for sha in order]):
@@ -305,18 +305,18 @@ def publish_vectors(
     genes: pa.Table,
     vectors: Float32Matrix,
 ) -> Entry:
-    """Publish the vectors of genes, with what they were made from and by.
+    """Publish a gene embedding with its corpus and settings.
 
     Parameters
     ----------
     store
-        Where they go.
+        The store to publish in.
     name
-        Of the embedding.
+        Name of the embedding.
     corpus
-        The corpus the genes are of.
+        Corpus of the genes.
     settings
-        What made the vectors.
+        Model and settings the vectors were made with.
     genes
         Columns ``gene_id``, ascending, ``taxon`` and ``text_sha256``.
     vectors

@@ -1,4 +1,4 @@
-"""Gene vectors made elsewhere: reading files of them, and giving them to the genes of a corpus."""
+"""Publish precomputed gene vectors from a file as a gene embedding of a corpus."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,16 +26,16 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What came of a file of vectors.
+    """Result of loading a file of vectors.
 
     Parameters
     ----------
     entry
         The published version.
     match
-        How the names of the file met the corpus.
+        Report on the matching of the file's gene names with the corpus.
     n_repeated
-        Names left out because their gene has the same vector by another name.
+        Names left out because another name gives their gene the same vector.
     """
 
     entry: Entry
@@ -46,34 +46,34 @@ class LoadReport:
 def load_vectors(
     store: Store, path: Path, name: str, corpus: VersionName, taxon: int = 0
 ) -> LoadReport:
-    """Publish the vectors of a file as an embedding version.
+    """Publish the vectors of a file as a version of a gene embedding.
 
-    Names that are ambiguous or unknown are counted and never guessed. Vectors are scaled to unit
-    length.
+    Ambiguous and unknown names are counted, never guessed. Vectors are scaled to unit length.
 
     Parameters
     ----------
     store
-        Where the corpus is and the vectors go.
+        Store with the corpus, to which the embedding is added.
     path
-        As `cellkin.indexer.embeddings.vector_files.read_vectors` takes it.
+        The file; see `cellkin.indexer.embeddings.vector_files.read_vectors`.
     name
-        Of the embedding.
+        Name of the embedding.
     corpus
-        The corpus by which names are read.
+        Corpus that resolves the gene names.
     taxon
-        NCBI taxonomy id of the species; 0 to infer it from the names.
+        NCBI taxonomy id of the species; 0 infers it from the names.
 
     Raises
     ------
     InvalidArgumentError
-        If the name is none, or the file is wrong (`InputFileError`, `DimensionMismatchError`).
+        If the name is invalid, or the file is (`InputFileError`, `DimensionMismatchError`), or a
+        gene has several vectors (`InputFileError`).
     AlreadyExistsError
-        If the name is that of a language model.
+        If the name is that of a language model or a control.
     NotFoundError
-        If there is no such corpus, or it has no gene of the species.
+        If the corpus does not exist or has no gene of the species.
     GenesUnmatchedError
-        If no name of the file means a gene of the corpus.
+        If no name in the file resolves to a gene of the corpus.
     """
     _check_free(store, check_name(name, "gene embedding"))
     source = store.catalog.resolve(Kind.CORPUS, corpus)
@@ -95,7 +95,7 @@ def load_vectors(
     if differs.any():
         raise _several_vectors(path, genes, resolution, np.unique(rows[of_row[differs]]))
     columns = genes.table.select(["gene_id", "taxon"]).take(pa.array(rows))
-    # The corpus does not have the text these were made from, if there is one at all.
+    # The corpus does not have the texts of these vectors, if there are any.
     columns = columns.append_column("text_sha256", pa.array([""] * len(rows), pa.string()))
     settings = {
         "model": name,
@@ -109,7 +109,7 @@ def load_vectors(
 
 
 def _check_free(store: Store, name: str) -> None:
-    """Refuse a name whose versions are made by a language model, or will be."""
+    """Raise an error for a name that is used or reserved for a language model or a control."""
     versions = store.catalog.entries(Kind.EMBEDDING, name)
     if name in model_names() or (
         versions and "file_sha256" not in versions[-1].manifest["settings"]

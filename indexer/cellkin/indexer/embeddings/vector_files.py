@@ -1,4 +1,4 @@
-"""Readers of files of gene vectors. None of them runs code of the file."""
+"""Read files of gene vectors without running code from the file."""
 
 import json
 import zipfile
@@ -21,14 +21,14 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class NamedVectors:
-    """Vectors by the names a file gives their genes.
+    """Vectors and gene names of a file.
 
     Parameters
     ----------
     names
-        In the order of the file, not always unique.
+        Gene names in the order of the file, not always unique.
     vectors
-        (n_names, dim) float32, finite, none all zero; of any length.
+        (n_names, dim) float32, finite, without zero rows, not normalized.
     """
 
     names: list[str]
@@ -41,17 +41,17 @@ def read_vectors(path: Path) -> NamedVectors:
     Parameters
     ----------
     path
-        By its ending: ``.npz`` with the arrays ``genes``, text or GeneIDs, and ``vectors``, (n,
-        dim); ``.parquet`` with the column ``gene`` and either the list column ``vector`` or a
-        column of numbers for each dimension; ``.json``, an object of gene to list of numbers.
+        The file. ``.npz`` with the arrays ``genes`` (strings or GeneIDs) and ``vectors`` (n, dim);
+        ``.parquet`` with the column ``gene`` and either the list column ``vector`` or a numeric
+        column for each dimension; or ``.json``, an object of gene to list of numbers.
 
     Raises
     ------
     InputFileError
-        If the file is missing, damaged, a pickle or of another format, or a vector has no
-        direction.
+        If the file is missing, damaged, a pickle or of another format, or a vector is zero or not
+        finite.
     DimensionMismatchError
-        If the vectors are of different widths.
+        If the vectors differ in dimension.
     """
     if path.suffix in (".pkl", ".pickle"):
         raise InputFileError(
@@ -169,7 +169,7 @@ def _is_number(kind: Any) -> bool:
 
 def _read_json(path: Path) -> NamedVectors:
     try:
-        # A gene may be named twice, which a dictionary would hide.
+        # A dictionary would hide repeated genes.
         pairs = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=list)
     except json.JSONDecodeError as error:
         raise InputFileError(
@@ -197,7 +197,7 @@ def _check_widths(path: Path, names: Sequence[str], widths: Sequence[int]) -> No
 
 
 def _as_float32(values: Any) -> Float32Matrix:
-    # What is too large becomes infinite, and is refused as such.
+    # Values too large for float32 become infinite and are rejected later.
     with np.errstate(over="ignore"):
         return np.asarray(values, np.float32)
 
