@@ -1,1 +1,1 @@
-"""How well labels are: figures, splits, what they are compared with, and the report of it all."""
+"""Evaluate labels: splits, baselines, figures and reports."""

@@ -1,4 +1,4 @@
-"""Baselines: labels by expression alone, which every other method is compared with.
+"""Baselines that label cells by expression, which all other methods are compared with.
 
 All of them use the z-scores of `Features`: log1p of counts per 10,000 of the reference's 2,000
 highly variable genes.
@@ -31,7 +31,7 @@ from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
 N_COMPONENTS = 50
 N_NEIGHBORS = 10
 TEMPERATURE = 0.1
-"""Of the softmax over prototype cosines."""
+"""Temperature of the softmax over prototype cosines."""
 
 _EPSILON = 1e-4
 
@@ -43,15 +43,15 @@ class Answer:
     Parameters
     ----------
     codes
-        (n_cells,) int32 label.
+        (n_cells,) int32 predicted label.
     probability
-        (n_cells,) float in [0, 1] of the label; None if the method has none.
+        (n_cells,) float in [0, 1], probability of the label; None if the method has none.
     novelty
         (n_cells,) float, higher for cells unlike the reference; None if the method has none.
     unknown
         (n_cells,) bool, cells labeled unknown; None if the method never does so.
     reasons
-        (n_cells,) uint8 `UnknownReason`; None if the method gives none.
+        (n_cells,) uint8 `UnknownReason`; None if the method has none.
     """
 
     codes: Int32Vector
@@ -83,11 +83,11 @@ class Fitted(Protocol):
 
 
 class Baseline(Protocol):
-    """A method that is not fitted yet."""
+    """A method before fitting."""
 
     @property
     def name(self) -> str:
-        """Its name in reports."""
+        """Name in reports."""
         ...
 
     def fit(
@@ -190,7 +190,7 @@ class PcaKnn:
 
 
 def _inverse(distances: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.floating[Any]]:
-    """Return the weights of votes, limited so that an identical cell does not outvote all."""
+    """Return the weights of votes, limited so that identical cells do not outvote all others."""
     return np.asarray(1.0 / np.maximum(distances, _EPSILON))
 
 
@@ -201,9 +201,9 @@ class FittedPcaKnn:
     Parameters
     ----------
     features
-        Of the reference.
+        Features of the reference.
     mean
-        (n_genes,) float32 of its z-scores.
+        (n_genes,) float32 mean of its z-scores.
     axes
         (n_genes, n_components) float32.
     neighbors
@@ -226,7 +226,7 @@ class FittedPcaKnn:
 
 @dataclass(frozen=True)
 class HvgPrototypes:
-    """The type with the largest cosine of its mean z-scores to those of the cell.
+    """The type whose mean z-scores have the largest cosine to those of the cell.
 
     The probability is the softmax of the cosines at temperature 0.1; the novelty is 1 minus the
     largest cosine.
@@ -257,7 +257,7 @@ class FittedPrototypes:
     Parameters
     ----------
     features
-        Of the reference.
+        Features of the reference.
     prototypes
         (n_types, n_genes) float32, unit rows.
     codes
@@ -317,7 +317,7 @@ class FittedRegression:
         z = self.features.z_scores(counts, genes)
         decision: npt.NDArray[np.float64] = self.model.decision_function(z)
         if decision.ndim == 1:
-            # Of two types scikit-learn returns one value: the log odds of the second.
+            # For two types scikit-learn returns one value: the log odds of the second.
             decision = np.stack([-decision / 2, decision / 2], axis=1)
         probability = softmax(decision.astype(np.float64), axis=1)
         codes = self.model.classes_[decision.argmax(axis=1)].astype(np.int32)

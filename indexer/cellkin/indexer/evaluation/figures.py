@@ -1,4 +1,4 @@
-"""The pictures of a report page: SVG with text as text."""
+"""Drawings of a report page, as SVG with selectable text."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from cellkin.store.quality import WEAK_AUROC
 _MODELS = ("s1", "s2", "s3", "s4", "s5")
 _CONTROLS = ("c1", "c2", "c3", "c4", "c5", "c6")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))
-# In a confusion matrix of more types the numbers would touch.
+# In confusion matrices of more types the numbers would overlap.
 _MOST_NUMBERED = 20
 _SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -48,7 +48,7 @@ _SETTINGS: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class Stroke:
-    """How a method's curve is drawn: its color's role, dashes as matplotlib takes them, width."""
+    """Style of a method's curve: role of its color, dashes as for matplotlib, and width."""
 
     role: str
     dashes: str | tuple[int, tuple[int, ...]]
@@ -63,7 +63,7 @@ class Stroke:
 
 
 def strokes(ordered: Sequence[Line]) -> list[Stroke]:
-    """Choose a stroke for each method: saturated colors for models, muted ones for all others."""
+    """Choose a stroke for each method: saturated colors for models, muted ones for others."""
     given: list[Stroke] = []
     n_models = n_others = 0
     for line in ordered:
@@ -73,7 +73,7 @@ def strokes(ordered: Sequence[Line]) -> list[Stroke]:
             given.append(Stroke(_MODELS[at % len(_MODELS)], dashes, 2.2))
         else:
             at, n_others = n_others, n_others + 1
-            # Shifted with each cycle of colors, so that no combination occurs twice.
+            # Shift dashes with each cycle of colors, so that no combination is repeated.
             dashes = _DASHES[(at + at // len(_CONTROLS) + 1) % len(_DASHES)]
             given.append(Stroke(_CONTROLS[at % len(_CONTROLS)], dashes, 1.4))
     return given
@@ -82,8 +82,8 @@ def strokes(ordered: Sequence[Line]) -> list[Stroke]:
 def draw_confusion(counts: Counts, types: Sequence[str], key: str) -> str:
     """Draw a confusion matrix, each row as shares of the true type.
 
-    Types without cells have no row. The columns are these types, other types that occur as labels,
-    and cells without a label, if there are any.
+    Types without cells have no row. The columns are the same types, other types that occur as
+    labels, and cells without a label, if any.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def draw_confusion(counts: Counts, types: Sequence[str], key: str) -> str:
     types
         Their names.
     key
-        Prefix of the identifiers in this picture, which have to be unique on a page.
+        Prefix of the identifiers in this drawing, which must be unique on a page.
 
     Returns
     -------
@@ -109,11 +109,11 @@ def save_confusions(counts: Mapping[str, Counts], types: Sequence[str], path: Pa
     Parameters
     ----------
     counts
-        By title, (n_types, n_types + 1) int64 of the same cells.
+        (n_types, n_types + 1) int64 by title, all of the same cells.
     types
         Their names.
     path
-        The file, ``.png`` or any other that matplotlib writes.
+        The file, in any format of matplotlib, such as ``.png``.
     """
     with mpl.rc_context(_SETTINGS):
         _confusions(counts, types).savefig(path, dpi=150, facecolor="white")
@@ -227,8 +227,8 @@ def draw_risk_coverage(ordered: Sequence[Line], key: str) -> str:
     Parameters
     ----------
     ordered
-        All lines; those without a curve are left out, and so is the majority, whose curve is flat
-        and far above all others.
+        All lines; those without a curve are left out, as is the majority, whose curve is flat and
+        far above all others.
     key
         As in `draw_confusion`.
     """
@@ -285,7 +285,7 @@ def draw_few_shot(ordered: Sequence[Line], key: str) -> str:
 
 
 def draw_unknown(left_out: Sequence[LeftOutType], key: str) -> str:
-    """Draw the AUROC of each type left out, weak ones in another color.
+    """Draw the AUROC of each left-out type, weak ones in another color.
 
     Parameters
     ----------
@@ -322,9 +322,9 @@ def _curve(axes: Axes, x: Sequence[float], y: Sequence[float], stroke: Stroke) -
 
 
 def _svg(figure: Figure, key: str) -> str:
-    """Return the figure as an element that can stand in a page beside others.
+    """Return the figure as an ``<svg>`` element whose identifiers are unique on a page.
 
-    Colors and font are its own; ``page.css.j2`` replaces them by those of the page.
+    Colors and font are replaced by those of the page in ``page.css.j2``.
     """
     for number, artist in enumerate(figure.findobj()):
         artist.set_gid(f"{key}-{number}")

@@ -24,9 +24,9 @@ class Interval:
     low, high
         Its ends.
     over
-        What was resampled: ``batches`` or ``cells``.
+        Resampled units: ``batches`` or ``cells``.
     n
-        Their number. An interval over a handful of batches is rough.
+        Number of units. An interval over a few batches is rough.
     """
 
     low: float
@@ -45,9 +45,9 @@ def bootstrap(
 ) -> dict[str, Interval]:
     """Compute bootstrap intervals by resampling batches, or cells if there is one batch.
 
-    Cells of a donor are alike, so resampling cells would make intervals too narrow. All figures
-    here are functions of the confusion matrix, so a draw of batches is a sum of their matrices, and
-    a draw of cells is a multinomial one.
+    Cells of a donor are similar, so resampling cells would make intervals too narrow. All figures
+    here are functions of the confusion matrix: a draw of batches is a sum of their matrices, a draw
+    of cells a multinomial one.
 
     Parameters
     ----------
@@ -56,15 +56,15 @@ def bootstrap(
     batches
         (n_cells,) int32 batch of each cell, or None.
     statistics
-        By name, a function of the confusion matrices of many draws, such as `accuracy`; NaN where
-        a draw leaves it undefined.
+        By name, functions of the confusion matrices of many draws, such as `accuracy`; NaN if
+        undefined for a draw.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
     dict
-        One interval for each statistic that at least one draw defines.
+        One interval per statistic that is defined for at least one draw.
     """
     known = truth >= 0
     truth, predicted = truth[known], predicted[known]
@@ -110,7 +110,7 @@ def _of_batches(
 
 def _of_cells(counts: Counts, rng: np.random.Generator) -> Callable[[int], Counts]:
     n_cells = counts.sum()
-    # Only nonzero entries: most are empty.
+    # Draw only nonzero entries, as most are zero.
     nonzero = np.flatnonzero(counts)
     share = counts.ravel()[nonzero] / n_cells
 

@@ -1,4 +1,4 @@
-"""The figures of a method, computed from its predictions."""
+"""Figures of a method, computed from its predictions."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -44,7 +44,7 @@ class Predictions:
         (n_cells,) int32 most probable label, whether or not the cell is labeled unknown; -1 if the
         method has none, which counts as wrong.
     probability
-        (n_cells,) float in [0, 1], of the label; None if the method has none.
+        (n_cells,) float in [0, 1], probability of the label; None if the method has none.
     novelty
         (n_cells,) float, higher for cells unlike the reference; None if the method has none.
     unknown
@@ -107,20 +107,20 @@ class RiskPoint:
 
 @dataclass(frozen=True)
 class Scores:
-    """Figures of a method; None where a method or its cells do not define one.
+    """Figures of a method; None if undefined for the method or its cells.
 
     Parameters
     ----------
     n_cells, n_absent
-        Cells, and those of types that the reference lacks.
+        Number of cells, and of those of types that the reference lacks (absent types).
     n_types
-        Types of the reference that occur among the cells.
+        Number of the reference's types that occur among the cells.
     accuracy
         Share labeled correctly, of the cells of the reference's types (as are the next four).
     macro_f1
         Mean F1 over these types.
     rare_f1
-        Mean F1 over those of them that are among the rarest third of the reference's types.
+        Mean F1 over those that are among the rarest third of the reference's types.
     hierarchical_f1
         F1 of sets of ancestors, if labels are paths.
     ece
@@ -134,7 +134,7 @@ class Scores:
     too_far_alarms
         Share labeled unknown because of novelty, of the cells of the reference's types.
     risk_area
-        Area under the risk-coverage curve over all cells; a cell of an absent type is always wrong.
+        Area under the risk-coverage curve of all cells; cells of absent types are always wrong.
     risk_coverage
         The curve, at 100 coverages.
     intervals
@@ -178,14 +178,13 @@ def score(
     predictions
         Predictions for at least one cell of the reference's types.
     reference_counts
-        (n_types,) int64 reference cells of each type.
+        (n_types,) int64 number of reference cells of each type.
     paths
-        The types as paths such as ``neuron/RGC/alpha``, in the order of their codes; None without
-        a hierarchy.
+        The types as paths, such as ``neuron/RGC/alpha``, by code; None without a hierarchy.
     n_bins
         Bins of the reliability diagram.
     seed
-        Of the bootstrap.
+        Seed of the bootstrap.
 
     Raises
     ------

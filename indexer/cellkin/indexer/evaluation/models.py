@@ -1,6 +1,6 @@
-"""The cell spaces of this project as methods of an evaluation.
+"""Methods of an evaluation that use the cell spaces of this project.
 
-They are fitted as `cellkin.indexer.cells.job` fits them, and use the `Labeler` of the server.
+They are fitted as in `cellkin.indexer.cells.job`, and use the `Labeler` of the server.
 """
 
 from collections.abc import Sequence
@@ -33,12 +33,12 @@ from cellkin.wire.terms import UnknownReason
 
 @dataclass(frozen=True)
 class TextGenes:
-    """Gene vectors and the source of each gene's text.
+    """Gene embeddings and the source of each gene's text.
 
     Parameters
     ----------
     embedding
-        The gene vectors.
+        The gene embeddings.
     rungs
         (n_genes,) uint8 `TextRung` of each gene, by row of the embedding.
     """
@@ -61,15 +61,15 @@ class SpaceMethod:
     Parameters
     ----------
     name
-        Its name in reports.
+        Name in reports.
     genes
-        The gene vectors; None without a text space.
+        Gene embeddings; None without a text space.
     recipe
-        Of the text space.
+        Recipe of the text space.
     expression
         Whether there is an expression space.
     mlp
-        Whether an MLP takes the place of the text space's linear head; the recipe then has none.
+        Whether an MLP replaces the text space's linear head; the recipe then has no head.
     calibrated
         Whether probabilities and novelty are calibrated on held-out cells, as in an index.
     """
@@ -136,7 +136,7 @@ class SpaceMethod:
 
 
 def unfitted_text(genes: TextGenes, recipe: Recipe | None, sample: Sample) -> CellSpace:
-    """Return a text space without what depends on labels."""
+    """Return a text space without the parts that depend on labels."""
     if recipe is None:
         raise TypeError("a text space needs a recipe")
     ids = genes.embedding.gene_ids

@@ -1,4 +1,4 @@
-"""An evaluation as one static page: no script, no other file, nothing fetched."""
+"""Write an evaluation as a static, self-contained page without scripts."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -21,7 +21,7 @@ from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 if TYPE_CHECKING:
     from cellkin.indexer.evaluation.figures import Stroke
 
-# The confusion matrix of more types takes the width of the page.
+# Confusion matrices of more types take the full width of the page.
 _WIDE = 20
 
 
@@ -33,7 +33,7 @@ class Drawing(NamedTuple):
 
 
 class Pictures(NamedTuple):
-    """The pictures of one method, in two columns."""
+    """Drawings of one method, in two columns."""
 
     name: str
     left: list[Drawing]
@@ -46,7 +46,7 @@ def write_page(reports: Sequence[Report], path: Path) -> None:
     Parameters
     ----------
     reports
-        At least one, one for each question.
+        At least one, one per question.
     path
         The ``.html`` file; overwritten.
 
@@ -61,7 +61,7 @@ def write_page(reports: Sequence[Report], path: Path) -> None:
 
 
 def page(reports: Sequence[Report]) -> str:
-    """Return the page that `write_page` writes."""
+    """Render the page that `write_page` writes."""
     if not reports:
         raise InvalidArgumentError("a page of no reports; give at least one")
     require_page_libraries()
@@ -77,7 +77,7 @@ def page(reports: Sequence[Report]) -> str:
 
 
 def require_page_libraries() -> None:
-    """Raise an error if a page cannot be written here.
+    """Raise an error if a library for pages is missing.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def _notes(report: Report) -> list[tuple[str, bool]]:
 
 
 def _curves(ordered: Sequence[Line], key: str) -> list[Drawing]:
-    """Return the pictures that compare all methods."""
+    """Return the drawings that compare all methods."""
     from cellkin.indexer.evaluation.figures import draw_few_shot, draw_risk_coverage
 
     drawn = []
@@ -155,7 +155,7 @@ def _legend(ordered: Sequence[Line]) -> "list[tuple[str, Stroke]]":
 
 
 def _methods(report: Report, key: str) -> list[Pictures]:
-    """Return the pictures of each method that has any."""
+    """Return the drawings of each method that has any."""
     found = [
         Pictures(label(line), *_of_line(report, line, f"{key}-m{at}"))
         for at, line in enumerate(lines(report))

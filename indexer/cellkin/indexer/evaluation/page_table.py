@@ -8,13 +8,13 @@ from typing import NamedTuple
 from cellkin.indexer.evaluation.report import COLUMNS, ahead, cost, label, shown
 from cellkin.indexer.evaluation.rows import Line, Report, lines
 
-# Figures of which less is better.
+# Figures for which lower is better.
 _LOW = ("ece", "risk_area")
 _EN_DASH = "\N{EN DASH}"
 
 
 class Cell(NamedTuple):
-    """A figure, what stands below it, and whether it is the best of its column."""
+    """A figure, the note below it, and whether it is the best in its column."""
 
     text: str
     note: str = ""
@@ -27,19 +27,19 @@ class TableRow(NamedTuple):
     Parameters
     ----------
     kind
-        ``model``, ``beside`` for a control of its gene vectors, or ``other``: a class of the style.
+        ``model``, ``beside`` for a control with other gene embeddings, or ``other``: a CSS class.
     name, detail
-        The method, and its space and recipe.
+        Name of the method; its space and recipe.
     why_absent
-        Why there are no figures; empty where there are.
+        Reason for missing figures; empty if there are figures.
     cells
-        One for each title of the table.
+        One per title of the table.
     interval
-        Start, mean and end of macro-F1 in per cent of the axis; None without an interval.
+        Low end, mean and high end of macro-F1 in percent of the axis; None without an interval.
     ahead
-        Macro-F1 minus that of the best control, with its sign; empty for controls.
+        Macro-F1 minus that of the best control, with sign; empty for controls.
     cost
-        Seconds and MiB.
+        Seconds and peak memory in MiB.
     """
 
     kind: str
@@ -53,7 +53,7 @@ class TableRow(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Titles of the figures, both ends of the axis of macro-F1, and groups of rows by name."""
+    """Titles of figures, ends of the macro-F1 axis, and named groups of rows."""
 
     titles: list[str]
     axis: tuple[float, float]
@@ -61,7 +61,7 @@ class Table(NamedTuple):
 
 
 def table(report: Report) -> Table:
-    """Return each model's figures beside those of its controls."""
+    """Return the table, with the controls of each model below it."""
     names, ordered = shown(report), lines(report)
     axis = _axis(ordered)
     best = {name: _best(ordered, name) for name in names}
@@ -113,11 +113,11 @@ def _cell(line: Line, name: str, best: float) -> Cell:
 
 
 def _axis(ordered: Sequence[Line]) -> tuple[float, float]:
-    """Choose an axis for macro-F1; the majority, which is far below all, is ignored."""
+    """Choose an axis for macro-F1, ignoring the majority, which is far below all others."""
     ends = [line.interval("macro_f1") for line in ordered if line.setting.control != "majority"]
     low = min((e[0] for e in ends if e is not None), default=0.0)
     high = max((e[1] for e in ends if e is not None), default=1.0)
-    # At least a tenth long, even if all are equal.
+    # The axis spans at least 0.1, even if all values are equal.
     bottom = min(math.floor(low * 10), 9)
     return bottom / 10, max(math.ceil(high * 10), bottom + 1) / 10
 

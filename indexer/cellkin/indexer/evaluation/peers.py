@@ -1,4 +1,4 @@
-"""Other tools that label cells, run as in their documentation, if they are installed."""
+"""Other tools that label cells, if installed, run as in their documentation."""
 
 import contextlib
 import io
@@ -27,12 +27,12 @@ _PYNNDESCENT = (0, 7)
 
 
 def installed_peers() -> tuple[list[Baseline], list[str]]:
-    """Return the peers that can be run here.
+    """Return the peers that can be run.
 
     Returns
     -------
     peers, reasons
-        The peers, and for each of the others a sentence with the reason.
+        The peers, and for each other one a sentence with the reason.
     """
     found: list[Baseline] = []
     reasons: list[str] = []
@@ -50,7 +50,7 @@ def installed_peers() -> tuple[list[Baseline], list[str]]:
 class CellTypist:
     """``celltypist.train`` with its defaults, then ``annotate`` without majority voting.
 
-    It sees all genes. The probability is that of its one-against-rest regression; the novelty is 1
+    It uses all genes. The probability is that of its one-against-rest regression; the novelty is 1
     minus the probability.
     """
 
@@ -79,7 +79,7 @@ class CellTypist:
         self.require()
         import celltypist
 
-        # CellTypist refuses cells without counts: they do not sum to 10,000.
+        # CellTypist rejects cells without counts, as they do not sum to 10,000.
         kept = np.asarray(counts.sum(axis=1)).ravel() > 0
         with _quiet():
             model = celltypist.train(
@@ -163,7 +163,7 @@ class FittedIngest:
     reference: Any
 
     def predict(self, counts: CsrMatrix, genes: Sequence[str]) -> Answer:
-        """Ingest cells; see `Fitted.predict`. Genes that the query lacks are zeros."""
+        """Ingest cells; see `Fitted.predict`. Genes that the query lacks are 0."""
         import scanpy as sc
 
         names = list(self.reference.var_names)

@@ -1,4 +1,4 @@
-"""The usual expression features: log1p of counts per 10,000, variable genes, z-scores."""
+"""Standard expression features: log1p of counts per 10,000, variable genes, z-scores."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ _CLIP = 10.0
 
 @dataclass(frozen=True)
 class Features:
-    """The highly variable genes of a reference, with what z-scores need.
+    """Highly variable genes of a reference, with means and deviations for z-scores.
 
     Parameters
     ----------
@@ -64,8 +64,8 @@ class Features:
     def z_scores(self, counts: CsrMatrix, genes: Sequence[str]) -> Float32Matrix:
         """Return z-scores of the chosen genes, clipped to ±10.
 
-        A gene that the query lacks gets 0, the mean of the reference. Of columns with the same
-        name the first is used.
+        Genes that the query lacks are 0, the mean of the reference. Of columns with the same name
+        the first is used.
 
         Parameters
         ----------

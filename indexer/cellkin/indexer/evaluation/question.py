@@ -1,4 +1,4 @@
-"""What a user asks of an evaluation: which cells, methods and splits."""
+"""Run an evaluation: read cells, choose methods and splits, make the report."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -53,23 +53,23 @@ class Question:
     Parameters
     ----------
     reference, label, batch
-        The labeled cells, their column of types, and that of batches or None.
+        File of labeled cells, its column of types, and that of batches or None.
     query, query_label
-        The file of query cells and its column of types; None to split the reference.
+        File of query cells and its column of types; None to split the reference.
     taxon
         NCBI taxonomy id of the reference; 0 infers it. That of the query is always inferred.
     embeddings, recipes
-        Text spaces: every recipe with every embedding.
+        Text spaces: each recipe is evaluated with each gene embedding.
     few_shot, left_out
-        Whether to compute the few-shot curve, and to leave every type out.
+        Whether to compute the few-shot curve, and to leave each type out.
     other_genes
-        Whether reference and query are given different random halves of the genes.
+        Whether reference and query get different random halves of the genes.
     ontology
         An OBO file with the terms of the labels, or None.
     literal_labels
-        Whether words such as ``unknown`` and ``nan`` are labels too; see `read_labels`.
+        Whether words such as ``unknown`` and ``nan`` are labels; see `read_labels`.
     how
-        Which matrix of the files is read, and in which units.
+        Matrix to read, and its units.
     """
 
     reference: Path
@@ -93,7 +93,7 @@ def evaluate_cells(
     question: Question,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Evaluate every method on the splits.
+    """Evaluate each method on the splits.
 
     Raises
     ------
@@ -119,7 +119,7 @@ def evaluate_cells(
     if question.ontology is not None:
         terms = Ontology.read(question.ontology).paths(types)
         names = [terms.get(name, name) for name in types]
-        # Several labels may be one term: its id, its name, and terms that it replaces.
+        # Several labels may be the same term: its id, its name, and terms that it replaces.
         types = list(dict.fromkeys(names))
         codes = np.array([*map(types.index, names), -1], np.int32)
         cells = replace(cells, labels=codes[cells.labels])
@@ -179,7 +179,7 @@ def _methods(
 ) -> list[Method]:
     methods = [expression_model(), *expression_controls()]
     made = [_recipe(name) for name in recipes]
-    # The default is that of an index, which never has an MLP.
+    # The default is as in an index, which never has an MLP.
     served = next((recipe for recipe in made if recipe != TEXT_V2_MLP), TEXT_V2)
     for entry, texts in zip(entries, vectors, strict=True):
         methods.append(default_model(entry.name, texts, served))
@@ -214,7 +214,7 @@ def _splits(
 
 
 def _require_two_types(splits: Sequence[Split], cells: Cells, types: Sequence[str]) -> None:
-    """Raise the error early that a method which needs two types would raise later."""
+    """Raise an error early if a split has fewer than the two types that some methods need."""
     for split in splits:
         known = np.unique(cells.labels[split.train])
         if len(known) < 2:
@@ -229,7 +229,7 @@ def _more(
     row: Row, method: Method, question: Question, cells: Cells, splits: Sequence[Split],
     types: Sequence[str], counts: np.ndarray,
 ) -> Row:  # fmt: skip
-    """Add the few-shot curve and, for models, the types left out, if asked for."""
+    """Add the few-shot curve and, for models, the left-out types, if requested."""
     if row.scores is None or question.query is not None:
         return row
     if question.few_shot:

@@ -1,4 +1,4 @@
-"""Read all cells of a file into memory, with genes by GeneID."""
+"""Read all cells of a file into memory, with GeneIDs as genes."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -32,23 +32,23 @@ def read_labeled(
     path
         A file in any format that `cellkin.matrices` reads.
     genes
-        The corpus in which names are resolved.
+        Names of the corpus, by which genes are resolved.
     label, batch
         Columns of obs; without ``batch`` all cells are of one batch.
     taxon
         NCBI taxonomy id; 0 infers it.
     types
-        The types of the reference if this is a query; None for a reference, whose types are those
-        that occur and whose cells without a label are left out.
+        The reference's types if the file is a query; None for a reference: all its labels are
+        types, and cells without a label are left out.
     how
-        Which matrix is read, and in which units.
+        Matrix to read, and its units.
     literal_labels
-        Whether words such as ``unknown`` and ``nan`` are labels too; see `read_labels`.
+        Whether words such as ``unknown`` and ``nan`` are labels; see `read_labels`.
 
     Returns
     -------
     cells
-        The cells, duplicate genes added up.
+        The cells; duplicate genes are summed.
     types, batches
         Names by code.
 

@@ -1,4 +1,4 @@
-"""An evaluation as a table for the terminal and as JSON."""
+"""Format an evaluation as a table for the terminal and as JSON."""
 
 from collections.abc import Sequence
 
@@ -24,12 +24,12 @@ COLUMNS = {
 
 
 def shown(report: Report) -> list[str]:
-    """Return the names of figures that at least one row has."""
+    """Return the names of the figures that at least one row has."""
     return [name for name in COLUMNS if any(row.figure(name) is not None for row in report.rows)]
 
 
 def summary_table(report: Report) -> Table:
-    """Return a table of each model's figures beside those of its controls.
+    """Return a table of the figures of models and controls.
 
     Parameters
     ----------
@@ -39,13 +39,13 @@ def summary_table(report: Report) -> Table:
     Returns
     -------
     rich.table.Table
-        A row for each method: means over seeds with the standard deviation below. Rows of models
-        are bold; a plus marks the controls of their gene vectors.
+        One row per method: means over seeds with the standard deviation below. Rows of models are
+        bold; a plus marks their controls with other gene embeddings.
     """
     table = Table(caption_justify="left", caption=_caption(report), caption_style="")
     table.add_column("method", min_width=20)
     for title in (*(COLUMNS[name] for name in shown(report)), "to best control", "s", "MiB"):
-        # The longest word, or a spread such as ±0.012: 110 characters hold a whole line.
+        # Fits the longest word, or a spread such as ±0.012: rows fit into 110 characters.
         width = max(5 if title in ("s", "MiB") else 6, *(len(word) for word in title.split()))
         table.add_column(title, justify="right", width=width)
     ordered = lines(report)
@@ -75,7 +75,7 @@ def _cells(line: Line, report: Report, ordered: Sequence[Line]) -> list[str]:
 
 
 def label(line: Line) -> str:
-    """Return the name of a line, with what distinguishes it."""
+    """Return the name of a line with distinguishing settings."""
     setting = line.setting
     parts = [setting.method]
     if setting.is_model:
@@ -87,7 +87,7 @@ def label(line: Line) -> str:
 
 
 def with_spread(line: Line, name: str) -> str:
-    """Format a figure with its standard deviation over seeds below it, ``-`` for no figure."""
+    """Format a figure with its standard deviation over seeds below it, ``-`` if missing."""
     mean, sd = line.mean(name), line.sd(name)
     if mean is None:
         return "-"
@@ -126,7 +126,7 @@ def to_json(reports: Sequence[Report]) -> dict[str, object]:
     Parameters
     ----------
     reports
-        One for each question.
+        One per question.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The results of an evaluation; a report of a model without its controls cannot be made."""
+"""Results of an evaluation; a report must have all controls of its models."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,10 +12,10 @@ from cellkin.indexer.measures import Counts
 from cellkin.wire.errors import DimensionMismatchError, FailedPreconditionError
 
 N_CONTROL_SEEDS = 3
-"""Seeds of each control with random or permuted gene vectors."""
+"""Number of seeds of each control with random or permuted gene embeddings."""
 
 N_ABSENT = 10
-"""With fewer cells of absent types the AUROC is not shown: it would be noise."""
+"""With fewer cells of absent types the AUROC would be noise, and is not shown."""
 
 
 class Control(StrEnum):
@@ -40,7 +40,7 @@ _BY_VECTORS = (Control.RANDOM_VECTORS, Control.PERMUTED_VECTORS)
 
 @dataclass(frozen=True)
 class Setting:
-    """What identifies a method; rows of one setting differ in their seed.
+    """Identity of a method; rows of one setting differ in their seed.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ class Setting:
     recipe
         Name of the recipe; empty for methods without one.
     language_model
-        The gene embedding, for permuted vectors that before permutation; empty for none.
+        The gene embedding, for controls that of their model; empty for none.
     refined
         Whether a contrastive head was trained.
     control
@@ -70,16 +70,16 @@ class Setting:
 
     @property
     def is_model(self) -> bool:
-        """Whether it is a method of this project; these need controls."""
+        """Whether it is a method of this project, which needs controls."""
         return self.control is None and not self.peer
 
     @property
     def by_expression(self) -> bool:
-        """Whether it needs genes that reference and query share, and so may be absent."""
+        """Whether it needs genes shared by reference and query, and so may have no figures."""
         return self.peer or self.control in _BY_EXPRESSION or self.space == "expression"
 
     def controls(self, model: "Setting") -> bool:
-        """Return whether this is a control of a model: only the gene vectors may differ."""
+        """Return whether this is a control of a model: only the gene embeddings may differ."""
         if self.control in _BY_EXPRESSION:
             return True
         if self.control not in _BY_VECTORS or model.space != "text":
@@ -96,11 +96,11 @@ class FewShotPoint:
     Parameters
     ----------
     n_shots
-        Cells of each type.
+        Number of cells of each type.
     macro_f1
         Mean over the draws.
     sd
-        Their standard deviation; None for one draw.
+        Standard deviation over the draws; None for one draw.
     """
 
     n_shots: int
@@ -110,18 +110,18 @@ class FewShotPoint:
 
 @dataclass(frozen=True)
 class LeftOutType:
-    """How well a type is found to be unknown if it is left out of the reference.
+    """Detection of a type's cells as unknown if it is left out of the reference.
 
     Parameters
     ----------
     name
-        The type.
+        Name of the type.
     n_cells
-        Its test cells.
+        Number of its test cells.
     auroc
         AUROC of novelty between these and cells of known types.
     found
-        Share of them labeled unknown; None without a threshold.
+        Share of these labeled unknown; None without a threshold.
     """
 
     name: str
@@ -141,15 +141,15 @@ class Row:
     scores
         Its figures; None if it could not be run, see ``why_absent``.
     seed
-        Seed of random or permuted gene vectors.
+        Seed of random or permuted gene embeddings.
     why_absent
-        Why there are no figures, such as ``no gene is shared``; printed instead of them.
+        Reason for missing figures, such as ``no gene is shared``; printed instead of them.
     confusion
         (n_types, n_types + 1) int64, see `cellkin.indexer.measures.confusion`; None if not kept.
     few_shot
         The few-shot curve, ascending; empty if not run.
     left_out
-        The types left out in turn; empty if not run.
+        Results of leaving each type out; empty if not run.
     seconds
         Wall time of fitting and labeling in all splits.
     peak_bytes
@@ -180,7 +180,7 @@ class Row:
 
     @property
     def unknown_auroc(self) -> float | None:
-        """The mean over types left out; else that of absent types, if there are enough cells."""
+        """Mean over left-out types, or else that of absent types if they have enough cells."""
         if self.left_out:
             return float(np.mean([left.auroc for left in self.left_out]))
         if self.scores is None or self.scores.n_absent < N_ABSENT:
@@ -188,7 +188,7 @@ class Row:
         return self.scores.unknown_auroc
 
     def figure(self, name: str) -> float | None:
-        """Return a figure of `Scores` as shown in tables, None if the row has none."""
+        """Return a figure of `Scores` as shown in tables; None if the row has none."""
         if name == "unknown_auroc":
             return self.unknown_auroc
         value: float | None = getattr(self.scores, name, None)
@@ -213,24 +213,24 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The rows of one question, with all controls of its models.
+    """Rows of one question, with all controls of its models.
 
     Parameters
     ----------
     title
-        Such as ``Human pancreas``.
+        Title, such as ``Human pancreas``.
     question
-        The split in words, such as ``each of 4 donors labeled by the other 3``.
+        Description of the split, such as ``each of 4 donors labeled by the other 3``.
     reference, query
         Names of the files; ``query`` is empty if the reference was split.
     types
-        The types, by code.
+        Names of the types, by code.
     reference_counts
-        Reference cells of each type.
+        Number of reference cells of each type.
     rows
-        One for each run.
+        One per run.
     versions
-        Names and versions of everything that the rows depend on.
+        Names and versions of what the rows depend on.
     notes
         Sentences printed below the table.
 
@@ -285,14 +285,14 @@ def _missing(model: Setting, rows: Sequence[Row]) -> list[str]:
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """The rows of one setting: one line of a table.
+    """Rows of one setting, which are one line of a table.
 
     Parameters
     ----------
     rows
         At least one.
     beside
-        For a control with random or permuted gene vectors, its model; None for all others.
+        The model of a control with random or permuted gene embeddings; else None.
     """
 
     rows: tuple[Row, ...]
@@ -305,7 +305,7 @@ class Line:
 
     @property
     def first(self) -> Row:
-        """The first row, whose pictures are shown."""
+        """First row, whose drawings are shown."""
         return self.rows[0]
 
     def figures(self, name: str) -> list[float]:
@@ -313,17 +313,17 @@ class Line:
         return [value for row in self.rows if (value := row.figure(name)) is not None]
 
     def mean(self, name: str) -> float | None:
-        """Return the mean of a figure over seeds, None if no row has it."""
+        """Return the mean of a figure over seeds; None if no row has it."""
         values = self.figures(name)
         return float(np.mean(values)) if values else None
 
     def sd(self, name: str) -> float | None:
-        """Return the standard deviation over seeds, None for fewer than two."""
+        """Return the standard deviation of a figure over seeds; None for fewer than two."""
         values = self.figures(name)
         return float(np.std(values, ddof=1)) if len(values) > 1 else None
 
     def interval(self, name: str) -> tuple[float, float] | None:
-        """Return the ends of a figure's interval, over seeds the outermost; None without any."""
+        """Return the outermost ends of a figure's intervals over seeds; None if there are none."""
         found = [
             row.scores.intervals[name]
             for row in self.rows
@@ -333,7 +333,7 @@ class Line:
 
 
 def lines(report: Report) -> list[Line]:
-    """Group a report's rows: each model with its own controls, other controls, other tools."""
+    """Group a report's rows: models with their own controls, other controls, other tools."""
     by_setting: dict[Setting, list[Row]] = {}
     for row in report.rows:
         by_setting.setdefault(row.setting, []).append(row)

@@ -44,7 +44,7 @@ class Cells:
     counts
         (n_cells, n_genes) CSR float32, linear expression.
     genes
-        NCBI GeneIDs of the columns, as strings, each once.
+        NCBI GeneIDs of the columns, as unique strings.
     labels
         (n_cells,) int32; -1 for a type that the reference lacks.
     batches
@@ -91,13 +91,13 @@ def expression_model() -> Method:
 
 
 def default_model(model: str, genes: TextGenes, recipe: Recipe) -> Method:
-    """Return both spaces, chosen by the shared genes as in an index; controls are by expression."""
+    """Return both spaces, chosen by shared genes as in an index; its controls use expression."""
     setting = Setting("default (space by shared genes)", "expression", recipe.name, model, True)
     return Method(setting, SpaceMethod("default", genes, recipe))
 
 
 def text_models(model: str, genes: TextGenes, recipe: Recipe) -> list[Method]:
-    """Return a text space and its controls with random and permuted gene vectors."""
+    """Return a text space and its controls with random and permuted gene embeddings."""
     mlp = recipe == TEXT_V2_MLP
     name, refined = f"text, {recipe.name}", recipe.refined or mlp
     setting = Setting(name, "text", recipe.name, model, refined)
@@ -122,7 +122,7 @@ def _random(embedding: GeneEmbedding, seed: int) -> Float32Matrix:
 
 
 def _permuted(embedding: GeneEmbedding, seed: int) -> Float32Matrix:
-    """Shuffle the vectors among the genes of each species."""
+    """Permute the gene embeddings within each species."""
     rng = np.random.default_rng(seed)
     order = np.arange(len(embedding.taxa))
     for taxon in np.unique(embedding.taxa):
@@ -149,11 +149,11 @@ def ask(
     reference
         The reference cells.
     splits
-        Which cells are for fitting and which for testing.
+        Cells for fitting and for testing.
     counts
-        (n_types,) int64 reference cells of each type.
+        (n_types,) int64 number of reference cells of each type.
     query
-        The query cells if they are of another file.
+        The query cells if they are in another file.
     paths
         The types as paths, if they form a hierarchy.
     done
@@ -208,7 +208,7 @@ def few_shot_curve(
     method: Method, reference: Cells, draws: Sequence[Sequence[Split]], shots: Sequence[int],
     counts: Int64Vector,
 ) -> tuple[FewShotPoint, ...]:  # fmt: skip
-    """Return mean and standard deviation over draws of macro-F1, by number of cells per type."""
+    """Return the mean and standard deviation of macro-F1 over draws, by cells per type."""
     points = []
     for n_shots, splits in zip(shots, draws, strict=True):
         f1 = [score(predict(method, reference, s), counts).macro_f1 for s in splits]
@@ -219,7 +219,7 @@ def few_shot_curve(
 def left_out_types(
     method: Method, reference: Cells, splits: Sequence[Split], names: Sequence[str]
 ) -> tuple[LeftOutType, ...]:
-    """Return how well each type is found unknown if it is left out: means over splits."""
+    """Return the detection of each left-out type as unknown, as means over splits."""
     found: dict[int, list[tuple[int, float, float]]] = {}
     for split in splits:
         predictions = predict(method, reference, split)

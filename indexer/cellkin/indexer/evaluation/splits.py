@@ -10,7 +10,7 @@ from cellkin.wire.errors import DimensionMismatchError, InvalidArgumentError
 
 N_FOLDS = 5
 SHOTS = (5, 10, 20, 50)
-"""Numbers of cells per type of the few-shot curve."""
+"""Cells per type in the few-shot curve."""
 
 
 @dataclass(frozen=True)
@@ -20,16 +20,16 @@ class Split:
     Parameters
     ----------
     name
-        Its name in reports, such as ``without donor H1``.
+        Name in reports, such as ``without donor H1``.
     train
-        (n_train,) int64, rows of the reference, ascending.
+        (n_train,) int64 rows of the reference, ascending.
     test
         (n_test,) int64, ascending; rows of the query file if ``across_files``, else of the
         reference, none of them in ``train``.
     hidden
         The type left out of ``train``, whose cells should be labeled unknown; None for none.
     reference_genes, query_genes
-        (n_genes,) bool, the genes that reference and query are given; None for all.
+        (n_genes,) bool, genes that are kept in reference and query; None for all.
     across_files
         Whether ``test`` are rows of a query file.
     """
@@ -43,7 +43,7 @@ class Split:
     across_files: bool = False
 
     def truth(self, labels: Int32Vector, query_labels: Int32Vector | None = None) -> Int32Vector:
-        """Return the types of the test cells, -1 for types that ``train`` lacks.
+        """Return the types of the test cells; -1 for types that ``train`` lacks.
 
         Parameters
         ----------
@@ -106,8 +106,8 @@ def leave_batch_out(batches: Int32Vector, names: Sequence[str]) -> list[Split]:
 def stratified_folds(labels: Int32Vector, n_folds: int = N_FOLDS, seed: int = 0) -> list[Split]:
     """Test on each fold in turn, and fit to all others.
 
-    The cells of each type are dealt to the folds in turn, so that neither the sizes of the folds
-    nor the number of cells of a type differ by more than one.
+    The cells of each type are assigned to the folds in turn, so that neither the sizes of folds nor
+    the number of cells of a type in them differ by more than one.
 
     Parameters
     ----------
@@ -116,7 +116,7 @@ def stratified_folds(labels: Int32Vector, n_folds: int = N_FOLDS, seed: int = 0)
     n_folds
         Number of folds, 2 to the number of cells.
     seed
-        Of the assignment.
+        Seed of the assignment.
 
     Raises
     ------
@@ -135,8 +135,8 @@ def stratified_folds(labels: Int32Vector, n_folds: int = N_FOLDS, seed: int = 0)
 def few_shot(labels: Int32Vector, n_shots: int, seed: int = 0) -> Split:
     """Fit to a few cells of each type, and test on the rest.
 
-    At most half of the cells of a type (rounded up) are drawn, so that all types with at least 2
-    cells are tested; a larger draw with the same seed contains the smaller one.
+    At most half of the cells of a type, rounded up, are drawn, so that all types with at least 2
+    cells are tested. A larger draw with the same seed contains the smaller one.
 
     Parameters
     ----------
@@ -145,7 +145,7 @@ def few_shot(labels: Int32Vector, n_shots: int, seed: int = 0) -> Split:
     n_shots
         Cells per type, at least 1.
     seed
-        Of the draw.
+        Seed of the draw.
 
     Raises
     ------
@@ -183,14 +183,14 @@ def leave_type_out(
     names
         Names of the types, by code.
     base
-        Splits of one file, such as `leave_batch_out`; cells of the other types are tested, too.
+        Splits of one file, such as from `leave_batch_out`; cells of other types are also tested.
     min_cells
-        A type with fewer test cells in a split is not left out there: the AUROC would be noise.
+        A type with fewer test cells in a split is not left out there, as the AUROC would be noise.
 
     Returns
     -------
     list
-        By type, then by split.
+        Splits by type, then by base split.
     """
     return [
         replace(
@@ -217,7 +217,7 @@ def gene_halves(n_genes: int, base: Sequence[Split], seed: int = 0) -> list[Spli
     base
         Splits of one file.
     seed
-        Of the halves, which are the same for all splits.
+        Seed of the halves, which are the same for all splits.
 
     Raises
     ------
@@ -247,7 +247,7 @@ def across_files(name: str, n_reference: int, n_query: int) -> Split:
     Parameters
     ----------
     name
-        Its name, such as ``human to mouse``.
+        Name of the split, such as ``human to mouse``.
     n_reference, n_query
         Number of cells of each file.
     """

@@ -1,4 +1,4 @@
-"""Sentences that explain the figures."""
+"""Sentences that explain figures."""
 
 from cellkin.indexer.evaluation.rows import Line, Report, best_control, lines
 from cellkin.store.quality import WEAK_AUROC
@@ -25,11 +25,11 @@ HOW_TO_READ = {
     "Random and permuted gene vectors go through the very same recipe as the text: what they reach "
     "is the recipe's merit and not the text's. Majority calls every cell the commonest type.",
 }
-"""Explanations by title of a column."""
+"""Explanations by column title."""
 
 
 def intervals_over(report: Report) -> list[str]:
-    """Say what was resampled for the intervals, and warn if there are few batches."""
+    """Describe what the intervals were resampled over, with a caution for few batches."""
     for row in report.rows:
         if row.scores is not None and "macro_f1" in row.scores.intervals:
             interval = row.scores.intervals["macro_f1"]
@@ -46,7 +46,7 @@ def intervals_over(report: Report) -> list[str]:
 
 
 def absent_types(report: Report) -> list[str]:
-    """Say how many cells are of types that the reference lacks, and in which figures they count."""
+    """Describe the cells of types that the reference lacks, and the figures that count them."""
     n_absent = max((r.scores.n_absent for r in report.rows if r.scores is not None), default=0)
     if not n_absent:
         return []
@@ -58,7 +58,7 @@ def absent_types(report: Report) -> list[str]:
 
 
 def unknown_of(line: Line) -> list[str]:
-    """Say for which types left out "unknown" cannot be trusted."""
+    """List the left-out types whose cells are not reliably found unknown."""
     left_out = line.first.left_out
     if not left_out:
         return []
@@ -95,7 +95,7 @@ def verdict(report: Report) -> str:
 
 
 def _overlap(one: Line, other: Line) -> bool:
-    """Return whether the intervals of macro-F1 overlap, True if one is missing."""
+    """Return whether the intervals of macro-F1 overlap; True if one is missing."""
     first, second = one.interval("macro_f1"), other.interval("macro_f1")
     if first is None or second is None:
         return True
