@@ -314,7 +314,7 @@ def _beside(cells: CellFile) -> list[str]:
 
 
 def _index(cells: CellFile) -> list[str]:
-    """Return the index of ``var``; empty if it is what the gene names are."""
+    """Return the index of ``var``; empty if it equals the gene names."""
     index = cells.var.names()
     return index if index != cells.gene_names else []
 
