@@ -1,12 +1,12 @@
-"""What is kept: the catalog of versions, LanceDB tables, index artifacts and their integrity."""
+"""Storage: the catalog of versions, LanceDB tables, index artifacts and integrity checks."""
 
 import os
 
-# Lance warns of tables that do not exist yet, which is no news to who makes them. It reads this
-# when it is imported.
+# Lance warns about tables that do not exist yet, which is expected when creating them. Read when
+# Lance is imported.
 os.environ.setdefault("LANCEDB_LOG", "error")
 os.environ.setdefault("LANCE_LOG", "error")
-# Of GNU's OpenMP and of LLVM's, read when FAISS, torch or scikit-learn is imported: threads that
-# wait sleep. Spinning, they take the core from each other, and from whatever else runs.
+# For GNU's and LLVM's OpenMP, read when FAISS, torch or scikit-learn is imported: waiting threads
+# sleep. Spinning threads take cores from each other and from other processes.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")

@@ -1,4 +1,4 @@
-"""Files of arrays."""
+"""Array files in safetensors format."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,15 +9,15 @@ from safetensors.numpy import save
 
 
 def save_arrays(arrays: Mapping[str, npt.NDArray[Any]], path: Path) -> None:
-    """Write arrays as safetensors, for whoever may read what this user writes.
+    """Write arrays as safetensors, with the usual file permissions of this user.
 
     Parameters
     ----------
     arrays
-        C-contiguous, by name.
+        C-contiguous arrays, by name.
     path
-        The file.
+        Output file.
     """
-    # The library's own function makes files that nobody but their owner may read, and a server
-    # often runs as another user than the one who indexed.
+    # safetensors' own `save_file` creates files that only their owner may read, and a server often
+    # runs as a different user than the indexing job.
     path.write_bytes(save(dict(arrays)))

@@ -1,7 +1,7 @@
-"""Copies of stores: whole while the store is served and written to, and only what is new.
+"""Incremental, consistent copies of stores that are being served and written to.
 
-The journal is read first. What its versions refer to is never changed, so that it can be copied
-while others write; the journal comes last, so that the copy knows of nothing that it lacks.
+The journal is read first. The files its versions refer to never change, so they can be copied
+while others write; the journal is written last, so the copy never lists a version it lacks.
 """
 
 import hashlib
@@ -38,18 +38,18 @@ _COPIERS = 4
 
 @dataclass(frozen=True)
 class Copied:
-    """What became of a copy.
+    """Result of a copy.
 
     Parameters
     ----------
     store
         The copy.
     n_versions
-        Versions it has.
+        Versions in the copy.
     n_files, n_bytes
-        What was copied now.
+        Files copied by this call, and their size.
     n_files_before
-        Files that were there already.
+        Files that the copy already had.
     """
 
     store: Store
@@ -70,7 +70,7 @@ class _File:
     n_bytes
         Its size.
     digest
-        Its SHA-256, hexadecimal; empty where the catalog does not say.
+        Its SHA-256, hexadecimal; empty if the catalog has none.
     """
 
     path: str
@@ -79,30 +79,32 @@ class _File:
 
 
 def copy_store(uri: str, destination: str, progress: Progress) -> Copied:
-    """Copy a store to another place, or bring an earlier copy of it up to date.
+    """Copy a store to another location, or update an earlier copy of it.
 
     Parameters
     ----------
     uri
-        The store: a folder of this machine, or an object store.
+        The store: a local folder or an object store.
     destination
-        A place that has no store, or an earlier copy of this one; what is there is not copied
-        again.
+        A location without a store, or with an earlier copy of this one; files that are there are
+        not copied again.
     progress
-        Is told the bytes copied and the bytes to copy.
+        Called with the bytes copied and the total bytes to copy.
 
     Returns
     -------
     copied
-        What was done. Whether the copy is whole is for `damage` to say of each of its versions.
+        What was copied. Check each version of the copy with `damage` to verify it.
 
     Raises
     ------
     FailedPreconditionError
-        If the destination has another store, or a later state of this one, or the store has no
+        If the destination has another store or a later state of this one, or the store has no
         journal.
+    InvalidArgumentError
+        If the destination is the store itself.
     IntegrityError
-        If the catalog is damaged, or a file that the destination has, too.
+        If the catalog is damaged, or files of a version are missing or damaged.
     ConflictError
         If something was removed while it was copied.
     """
@@ -123,7 +125,7 @@ def copy_store(uri: str, destination: str, progress: Progress) -> Copied:
         if differing.intersection(file.path for file in parts):
             _require_whole(store, entry)
     with writing(f"store {destination}"):
-        # Manifests of tables name what must be there before them.
+        # Table manifests refer to data files, which must exist first.
         manifests = [file for file in todo if f"/{VERSIONS}/" in file.path]
         others = [file for file in todo if file not in manifests]
         _copy(store, copy, [others, manifests], progress)
@@ -135,8 +137,8 @@ def copy_store(uri: str, destination: str, progress: Progress) -> Copied:
 
 
 def _snapshot(store: Store) -> tuple[list[Entry], list[bytes]]:
-    """Return the versions of a store at one moment, and the records of the journal until then."""
-    store.catalog.view()  # refuses a catalog that is damaged
+    """Return the versions of a store at one moment, and the journal records up to it."""
+    store.catalog.view()  # raises if the catalog is damaged
     if not store.catalog.has_journal:
         raise FailedPreconditionError(
             f"the store at {store.uri} was written by an earlier cellkin and has no journal, "
@@ -152,7 +154,7 @@ def _snapshot(store: Store) -> tuple[list[Entry], list[bytes]]:
 
 
 def _require_earlier(copy: Store, uri: str, records: Sequence[bytes]) -> int:
-    """Return how many of the records a copy has; refuse one that is no earlier state."""
+    """Return how many of the records a copy has; raise unless it is an earlier state."""
     if not copy.catalog.is_there():
         return 0
     files = small_files(copy.root)
@@ -169,12 +171,12 @@ def _require_earlier(copy: Store, uri: str, records: Sequence[bytes]) -> int:
 
 
 class _Files:
-    """Which files versions are made of.
+    """Lists the files of versions.
 
     Parameters
     ----------
     store
-        The store, each of whose folders is listed once.
+        The store; each of its folders is listed once.
     """
 
     def __init__(self, store: Store) -> None:
@@ -188,9 +190,9 @@ class _Files:
         Raises
         ------
         ConflictError
-            If it was removed meanwhile.
+            If the version was removed meanwhile.
         IntegrityError
-            If it lacks files.
+            If files are missing.
         """
         manifest, what = entry.manifest, f"{entry.kind.noun} {entry.full_name}"
         _require_own_paths(manifest, what)
@@ -207,7 +209,7 @@ class _Files:
             for name in rows:
                 yield self._file(entry, f"{table}{SUFFIX}/{DATA}/{name}")
             for path, tagged in self._tagged(table).items():
-                if tagged == version:  # which keeps Lance's clean-up away from it
+                if tagged == version:  # the tag protects the version from Lance's cleanup
                     yield self._file(entry, path)
 
     def _file(self, entry: Entry, path: str, digest: str = "") -> _File:
@@ -237,7 +239,7 @@ class _Files:
 
 
 def _require_own_paths(manifest: Mapping[str, Any], what: str) -> None:
-    """Refuse a version whose files lie elsewhere: nothing is written outside the copy."""
+    """Raise if a version names files elsewhere: nothing is written outside the copy."""
     path, table = manifest.get("path"), manifest.get("table")
     names = [*manifest.get("files", ()), *([table] if table else [])]
     inside = all(PurePosixPath(name).name == name for name in names)
@@ -251,7 +253,7 @@ def _require_own_paths(manifest: Mapping[str, Any], what: str) -> None:
 
 
 def _tagged(store: Store, path: str) -> int:
-    """Return the version that a tag of Lance is of; 0 where that cannot be read."""
+    """Return the version that a Lance tag points to; 0 if the tag cannot be read."""
     try:
         return int(json.loads(b"".join(store.files.read(path)))["version"])
     except (ValueError, KeyError, TypeError):
@@ -259,13 +261,13 @@ def _tagged(store: Store, path: str) -> int:
 
 
 def _sizes(copy: Store, paths: Mapping[str, _File]) -> dict[str, int]:
-    """Return the sizes of what a copy has in the folders of some paths."""
+    """Return the sizes of all files of a copy below the top-level folders of these paths."""
     tops = {"/".join(PurePosixPath(path).parts[:1]) for path in paths}
     return {file.path: file.n_bytes for top in tops for file in copy.files.walk(top)}
 
 
 def _require_whole(store: Store, entry: Entry) -> None:
-    """Refuse to replace files of a copy by those of a version that is damaged."""
+    """Raise if a version is damaged: its files must not replace those of a copy."""
     if wrong := damage(store, entry):
         raise IntegrityError(
             f"{entry.full_name}: {wrong}. The copy has other files of it, and was not changed; if "
@@ -274,7 +276,7 @@ def _require_whole(store: Store, entry: Entry) -> None:
 
 
 def _copy(store: Store, copy: Store, turns: Sequence[Sequence[_File]], progress: Progress) -> None:
-    """Copy files, in turns: all of one before the first of the next."""
+    """Copy groups of files, finishing each group before starting the next."""
     total, done, lock = sum(file.n_bytes for files in turns for file in files), 0, Lock()
 
     def chunks(file: _File) -> Iterator[bytes]:

@@ -1,8 +1,8 @@
-"""The catalog: which versions exist, and what names mean.
+"""The catalog: which versions exist, and how names resolve.
 
-A version is written once and never changed. It exists when the journal says so, which happens last,
-so whatever a crash leaves behind is an orphan file and never half a version. What does move,
-aliases and retractions, is recorded the same way.
+A version is written once and never changed. It exists once the journal records it, which happens
+last, so a crash leaves orphaned files but never half a version. Aliases and retractions, which can
+change, are recorded in the journal too.
 """
 
 import json
@@ -40,19 +40,19 @@ __all__ = ["Catalog", "CatalogView", "Entry", "Kind", "Removed", "Retraction"]
 _ATTEMPTS = 50
 _WAIT_S = 0.01
 _LAG_WAITS_S = 0.05, 0.5, 1.0
-"""A writer at work is no lag: so long the tables are given to be brought up to date."""
+"""Seconds to wait between checks, so that a write in progress is not reported as a lag."""
 
 
 class Catalog:
     """The versions of one store.
 
-    What was read is kept, and only what is new is read again. Of a catalog that cannot be read, or
-    that is no later state of the one read before, nothing is answered.
+    What was read is cached, and only new records are read. All methods raise if the catalog cannot
+    be read or is not a later state of the one read before.
 
     Parameters
     ----------
     root
-        The store: an absolute folder, or the URI of an object store.
+        The store: an absolute folder or the URI of an object store.
     """
 
     def __init__(self, root: str) -> None:
@@ -62,33 +62,33 @@ class Catalog:
         self._reader = RowReader()
 
     def is_there(self) -> bool:
-        """Say whether there is a catalog, whole or damaged.
+        """Return whether there is a catalog, intact or damaged.
 
         Raises
         ------
         UnavailableError
-            If that cannot be found out now.
+            If this cannot be determined now.
         """
         return self._state.is_there()
 
     def create(self) -> None:
-        """Begin the catalog of a new store.
+        """Create the catalog of a new store.
 
         Raises
         ------
         IntegrityError
-            If the place has tables of versions, whose catalog was lost.
+            If there are tables of versions whose catalog was lost.
         """
         with self._lock:
             self._state.create()
 
     def view(self) -> CatalogView:
-        """Return the catalog as committed at this moment.
+        """Return the catalog as committed now.
 
         Raises
         ------
         IntegrityError
-            If it is damaged, or no later state of the one that was read before.
+            If it is damaged, or not a later state of the one read before.
         UnavailableError
             If it cannot be read now.
         """
@@ -96,39 +96,39 @@ class Catalog:
             return self._reader.view(self._state.read())
 
     def entries(self, kind: Kind | None = None, name: str | None = None) -> list[Entry]:
-        """Return the versions, by kind, name and age, as committed at this moment.
+        """Return the versions as committed now, sorted by kind, name and age.
 
         Parameters
         ----------
         kind, name
-            Only these, where given.
+            Only versions of this kind and name, if given.
         """
         return self.view().entries(kind, name)
 
     def aliases(self) -> Mapping[tuple[Kind, str, str], str]:
-        """Return what aliases mean, (kind, name, alias) to version; not ``latest``."""
+        """Return the aliases except ``latest``: (kind, name, alias) to version."""
         return self.view().aliases
 
     def retractions(self) -> Mapping[tuple[Kind, str, str], Retraction]:
-        """Return the versions that were withdrawn: (kind, name, version) to why."""
+        """Return the retractions, by (kind, name, version)."""
         return self.view().retractions
 
     def removed(self) -> Sequence[Removed]:
-        """Return the versions that were removed, and when."""
+        """Return the removed versions, with the time of removal."""
         return self.view().removed
 
     def resolve(self, kind: Kind, wanted: VersionName) -> Entry:
-        """Return the version a name means now; see `CatalogView.resolve`."""
+        """Return the version a name refers to now; see `CatalogView.resolve`."""
         return self.view().resolve(kind, wanted)
 
     def version(self, kind: Kind, wanted: VersionName) -> Entry:
-        """Return the version a name means now, retracted or not; see `CatalogView.version`."""
+        """Return the version a name refers to now, retracted or not; see `CatalogView.version`."""
         return self.view().version(kind, wanted)
 
     def problems(self) -> list[str]:
-        """Read journal and tables from the beginning; return what is wrong, in words.
+        """Read the journal and tables from the start; return descriptions of the problems.
 
-        Among it is what changes no answer: a table that lags behind the journal.
+        This includes tables that lag behind the journal, which affects no result.
         """
         state = CatalogState(self._root)
         try:
@@ -144,20 +144,20 @@ class Catalog:
 
     @property
     def has_journal(self) -> bool:
-        """Whether the catalog has a journal; those of earlier releases get one when written to."""
+        """Whether there is a journal; catalogs of earlier releases get one on the first write."""
         with self._lock:
             self._state.read()
             return self._state.has_journal
 
     def upgrade(self) -> None:
-        """Begin the journal where there is none, and bring the tables up to date.
+        """Create the journal if there is none, and bring the tables up to date.
 
         Raises
         ------
         IntegrityError
             If a table cannot be brought up to date.
         CellkinError
-            As `view` does, but not where the journal was taken away.
+            As for `view`, but not if the journal was moved away.
         """
         with self._lock:
             self._state.upgrade()
@@ -165,14 +165,14 @@ class Catalog:
             raise IntegrityError(problem)
 
     def commit(self, kind: Kind, name: str, digest: str, manifest: Mapping[str, Any]) -> Entry:
-        """Make a version exist, under the next number of the day that was never given.
+        """Record a new version under the next unused number of the day.
 
         Raises
         ------
         FailedPreconditionError
-            If what it was made from was removed meanwhile.
+            If a version it was made from was removed meanwhile.
         ConflictError
-            If other writers were first too often.
+            If other writers committed first in every attempt.
         """
         now = datetime.now(UTC)
         day, made = now.strftime("%Y-%m-%d"), list[Entry]()
@@ -206,14 +206,14 @@ class Catalog:
         return made[0]
 
     def set_alias(self, entry: Entry, alias: str) -> None:
-        """Let an alias mean a version from now on, whatever it meant before.
+        """Point an alias at a version, replacing its previous target.
 
         Raises
         ------
         InvalidArgumentError
-            If the alias is ``latest``, which is always the newest version, or no alias at all.
+            If the alias is ``latest``, which is always the newest version, or not a valid alias.
         RetractedError
-            If the version was withdrawn.
+            If the version was retracted.
         NotFoundError
             If the version was removed meanwhile.
         """
@@ -232,7 +232,7 @@ class Catalog:
     def retract(
         self, entry: Entry, reason: str, replacement: Entry | None = None, force: bool = False
     ) -> None:
-        """Withdraw a version: it stays readable for what was made from it, and is refused else.
+        """Retract a version: only versions made from it may still read it.
 
         Parameters
         ----------
@@ -241,16 +241,17 @@ class Catalog:
         reason
             What is wrong with it.
         replacement
-            What to use instead.
+            The version to use instead.
         force
-            Whether to withdraw it though an alias means it or no other version stands.
+            Whether to retract it even if an alias points to it or no other version remains.
 
         Raises
         ------
         InvalidArgumentError
-            If no reason is given, or the version is to replace itself.
+            If no reason is given, or the version would replace itself.
         FailedPreconditionError
-            If an alias means it, or no other version of its name stands, and it is not forced.
+            If an alias points to it or all other versions of the name are retracted, without
+            ``force``.
         """
         if not reason.strip():
             raise InvalidArgumentError("a retraction needs a reason; say what is wrong")
@@ -267,12 +268,12 @@ class Catalog:
         self._change(decide)
 
     def unretract(self, entry: Entry) -> None:
-        """Take back that a version was withdrawn.
+        """Undo a retraction.
 
         Raises
         ------
         FailedPreconditionError
-            If it is not.
+            If the version is not retracted.
         """
 
         def decide(view: CatalogView) -> Change:
@@ -286,16 +287,16 @@ class Catalog:
         self._change(decide)
 
     def remove(self, entries: Iterable[Entry]) -> None:
-        """Let versions be in the catalog no longer, all or none of them.
+        """Remove versions from the catalog, all or none of them.
 
-        Their files stay until they are collected as what no version refers to.
+        Their files stay until garbage collection removes them as orphans.
 
         Raises
         ------
         FailedPreconditionError
-            If an alias means one of them, or a version that stays was made from one.
+            If an alias points to one of them, or a remaining version was made from one.
         NotFoundError
-            If one is not there.
+            If one does not exist.
         """
         leaving = {_key(entry): entry for entry in entries}
 
@@ -325,13 +326,13 @@ class Catalog:
             self._change(decide)
 
     def _change(self, decide: Callable[[CatalogView], Change]) -> None:
-        """Record what is decided by the catalog as it is; once more where another was first."""
+        """Record the change ``decide`` derives from the current catalog; retry on conflict."""
         for attempt in range(1, _ATTEMPTS + 1):
             with self._lock:
                 if self._state.append(decide(self.view())):
                     self._state.mirror()
                     return
-            # Writers that run in step would meet again.
+            # Random, so that competing writers do not stay in step.
             time.sleep(random.uniform(0, _WAIT_S * min(attempt, 10)))
         raise ConflictError(
             f"the catalog of the store at {self._root}: other writers were first {_ATTEMPTS} times "
@@ -340,7 +341,7 @@ class Catalog:
 
 
 def _check_needless(view: CatalogView, entry: Entry) -> None:
-    """Refuse to withdraw a version that something depends on."""
+    """Raise if an alias or name depends on a version that is to be retracted."""
     what = f"{entry.kind.noun} {entry.full_name}"
     if aliases := view.aliases_of(entry):
         raise FailedPreconditionError(

@@ -1,4 +1,4 @@
-"""The rows of a catalog as its journal has them: those that stand, and those that ever stood."""
+"""The rows of a catalog according to its journal, current and past."""
 
 import hashlib
 import json
@@ -12,14 +12,14 @@ TABLES = (CATALOG, MARKS)
 
 
 class CatalogRows:
-    """What the changes so far come to.
+    """The result of the changes applied so far.
 
     Attributes
     ----------
     standing
-        The rows that stand, by table and key.
+        The current rows, by table and key.
     gone
-        The rows of versions that were removed, by key, and when that was.
+        The rows of removed versions with the time of removal, by key.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class CatalogRows:
         self._recorded: dict[str, dict[str, set[bytes]]] = {table: {} for table in TABLES}
 
     def apply(self, change: Change, at: str) -> None:
-        """Let a change happen.
+        """Apply a change.
 
         Parameters
         ----------
@@ -49,16 +49,16 @@ class CatalogRows:
                     self.gone[key] = row, at
 
     def was_recorded(self, table: str, row: Row) -> bool:
-        """Say whether a row, with this very content, stands or once stood."""
+        """Return whether a row with exactly this content was ever recorded."""
         return _digest(row) in self._recorded[table].get(row["key"], ())
 
     def without(self, table: str, rows: Iterable[Row]) -> str:
-        """Return the key of a row that stands and is not among these; empty where there is none."""
+        """Return the key of a current row that is not among these; empty if there is none."""
         keys = {row["key"] for row in rows}
         return next((key for key in self.standing[table] if key not in keys), "")
 
     def keys(self, table: str) -> set[str]:
-        """Return the keys of all rows that ever stood."""
+        """Return the keys of all rows ever recorded."""
         return set(self._recorded[table])
 
 

@@ -1,4 +1,4 @@
-"""What a store's catalog is now: its journal, compared with the tables that mirror it."""
+"""The current state of a catalog: its journal, checked against the tables that mirror it."""
 
 import json
 import logging
@@ -14,26 +14,27 @@ from cellkin.wire.errors import CellkinError, ConflictError, IntegrityError, Una
 _log = logging.getLogger("cellkin.store")
 _ROUNDS = 3
 _JOURNAL = "journal"
-"""Key and mark of the row that says which record removed rows last, or is the first.
+"""Key and mark of the row that names the last record that removed rows, or else the first record.
 
-A journal that lost later records is known by the rows that these put; what was removed leaves none.
+Records lost from the end of the journal are detected by the rows they put into the tables; a
+removal puts no row, so this row stands for it.
 """
 
 _Tables = Mapping[str, Sequence[Row] | None]
 
 
 class CatalogState:
-    """The rows of one store's catalog; what was read and checked is kept in memory.
+    """The rows of one store's catalog; what was read and checked is cached in memory.
 
-    A record of the journal is what makes a change. The tables are brought up to date after it, so
-    they may lag behind, for a moment or because a writer was killed, and never lead: a row that no
-    record put means damage. Stores of earlier releases have the tables alone, until the first
-    write begins a journal with what these have.
+    A change takes effect with its journal record. The tables are updated afterwards, so they may
+    lag behind, briefly or because a writer was killed, but never lead: a row that no record put
+    means damage. Stores of earlier releases have only the tables, until the first write creates a
+    journal from their rows.
 
     Parameters
     ----------
     root
-        An absolute folder, or the URI of an object store.
+        An absolute folder or the URI of an object store.
     """
 
     def __init__(self, root: str) -> None:
@@ -43,54 +44,54 @@ class CatalogState:
         self._tables = CatalogTables(root, files)
         self._rows = CatalogRows()
         self._last_removal = 0
-        # Keys that tables without a journal had: none of them may be missing later.
+        # Keys read from tables without a journal: none of them may be missing later.
         self._seen: dict[str, set[str]] = {table: set() for table in TABLES}
         self._last_read: _Tables = {}
         self._compared: dict[str, Sequence[Row]] = {}
 
     @property
     def has_journal(self) -> bool:
-        """Whether a journal was read."""
+        """Whether any journal record was read."""
         return len(self._journal) > 0
 
     def is_there(self) -> bool:
-        """Say whether there is a catalog, whole or damaged.
+        """Return whether there is a catalog, intact or damaged.
 
         Raises
         ------
         UnavailableError
-            If that cannot be found out now.
+            If this cannot be determined now.
         """
         return self._journal.is_there() or self._tables.remains(CATALOG)
 
     def create(self) -> None:
-        """Begin the catalog of a new store.
+        """Create the catalog of a new store.
 
         Raises
         ------
         IntegrityError
-            If the place has tables of versions, whose catalog was lost.
+            If there are tables of versions whose catalog was lost.
         """
         self._tables.refuse_remains()
-        self._append(Change())  # or another process did
+        self._append(Change())  # does nothing if another process was first
         self.read()
         self.mirror()
 
     def read(self) -> CatalogRows:
-        """Return the rows as they are now.
+        """Return the current rows.
 
         Raises
         ------
         IntegrityError
-            If the journal or a table is damaged, or they contradict each other, or the catalog is
-            not a later state of the one that was read before.
+            If the journal or a table is damaged, they contradict each other, or the catalog is not
+            a later state of the one read before.
         UnavailableError
-            If one of them cannot be read now, or there is no catalog any more.
+            If one of them cannot be read now, or the catalog is gone.
         """
         self._catch_up()
         tables = {table: self._tables.read(table, not self.has_journal) for table in TABLES}
         if not self.has_journal or self._contradiction(tables):
-            # What a writer put into the tables meanwhile was in the journal before.
+            # Rows that a writer put into the tables meanwhile were in the journal first.
             self._catch_up()
         self._last_read = tables
         if not self.has_journal:
@@ -109,9 +110,9 @@ class CatalogState:
         return self._rows
 
     def append(self, change: Change) -> bool:
-        """Record a change; False, and nothing happens, where another writer was first.
+        """Record a change; return False, with no effect, if another writer was first.
 
-        Where there is no journal, one is begun with what the tables have, and nothing else is done.
+        If there is no journal, only create one from the rows of the tables and return False.
         """
         if not self.has_journal:
             self._begin()
@@ -119,9 +120,9 @@ class CatalogState:
         return self._append(change)
 
     def mirror(self) -> None:
-        """Bring the tables up to date; where they cannot be now, the next writer will.
+        """Bring the tables up to date; if that fails now, the next writer will.
 
-        The change that was recorded is made whether or not this succeeds, so it raises nothing.
+        The recorded change holds whether or not this succeeds, so nothing is raised.
         """
         try:
             tables = self._last_read
@@ -136,12 +137,12 @@ class CatalogState:
             )  # fmt: skip
 
     def upgrade(self) -> None:
-        """Begin the journal where there is none, and bring the tables up to date.
+        """Create the journal if there is none, and bring the tables up to date.
 
         Raises
         ------
         CellkinError
-            As `read` does, but not where the journal was taken away.
+            As for `read`, but not if the journal was moved away.
         """
         self._catch_up()
         if not self.has_journal:
@@ -150,7 +151,7 @@ class CatalogState:
         self.mirror()
 
     def lag(self) -> list[str]:
-        """Return what the tables lack of the journal, in words, as it was read last."""
+        """Describe how the tables, as last read, lag behind the journal."""
         found = []
         for table in TABLES if self.has_journal else ():
             rows = self._last_read[table]
@@ -186,14 +187,14 @@ class CatalogState:
         self._rows.apply(record.change, record.at)
 
     def _begin(self, again: bool = False) -> None:
-        """Write the first record, with all that the tables have, unless another process did."""
+        """Write all rows of the tables as the first record, unless another process did."""
         tables = {table: self._tables.read(table) for table in TABLES}
         rows = self._unrecorded(tables, again)
         put = {table: list(rows.standing[table].values()) for table in TABLES}
         self._append(Change(put))
 
     def _unrecorded(self, tables: _Tables, again: bool = False) -> CatalogRows:
-        """Return the rows of tables that no journal stands behind."""
+        """Return the rows of tables without a journal."""
         if tables[CATALOG] is None and not self._tables.remains(CATALOG):
             raise UnavailableError(
                 f"there is no catalog at {self._root} any more; if the store was moved, or is on "
@@ -217,7 +218,7 @@ class CatalogState:
         return found
 
     def _continue(self) -> None:
-        """Refuse a catalog that lacks what tables without a journal had."""
+        """Raise if the catalog lacks rows that were read from tables without a journal."""
         for table, seen in self._seen.items():
             for key in sorted(seen - self._rows.keys(table)):
                 raise IntegrityError(
@@ -226,7 +227,7 @@ class CatalogState:
                 )
 
     def _contradiction(self, tables: _Tables) -> str:
-        """Say what tables have that was never recorded; an empty string where that is nothing."""
+        """Describe a row of the tables that was never recorded; empty if there is none."""
         for table, rows in tables.items():
             if rows is None or self._compared.get(table) is rows:
                 continue
@@ -237,7 +238,7 @@ class CatalogState:
         return ""
 
     def _is_end(self, row: Row) -> bool:
-        """Say whether a row names a record that the journal has."""
+        """Return whether a row names a record of this journal."""
         try:
             end = json.loads(row["value"])
             digest = self._journal.digest(end["number"])
@@ -250,7 +251,7 @@ class CatalogState:
             return False
 
     def _difference(self, table: str, rows: Sequence[Row]) -> tuple[list[Row], list[str]]:
-        """Return what a table lacks, and the keys of what it has too much."""
+        """Return the rows that a table lacks, and the keys of its extra rows."""
         stands = dict(self._rows.standing[table])
         if table == MARKS:
             stands[_JOURNAL] = self._end()
@@ -259,7 +260,7 @@ class CatalogState:
         return put, [key for key in there if key not in stands]
 
     def _mirror(self, tables: _Tables) -> bool:
-        """Write what the tables lack; False where another writer came between."""
+        """Write missing rows to the tables; return False if another writer interfered."""
         number = len(self._journal)
         try:
             for table, rows in tables.items():
@@ -270,7 +271,7 @@ class CatalogState:
                     self._tables.write(table, put, removed)
         except ConflictError:
             return False
-        # Where one was faster, older rows may have replaced its own.
+        # If another writer was faster, its rows may have been replaced by older ones here.
         self._catch_up()
         return len(self._journal) == number
 

@@ -1,4 +1,4 @@
-"""The Lance tables of the catalog: a second copy of what the journal says.
+"""The Lance tables of the catalog: a second copy of the journal's rows.
 
 They are the only copy in stores of earlier releases, and what those releases read.
 """
@@ -17,7 +17,7 @@ from cellkin.wire.errors import IntegrityError
 
 _SCHEMAS = {CATALOG: schema.CATALOG, MARKS: schema.MARKS}
 _BATCH = 500
-# Lance asks an object store that does not answer again for three minutes by default.
+# By default, Lance retries an unresponsive object store for three minutes.
 _PATIENCE = {"client_max_retries": "3", "client_retry_timeout": "10"}
 _REMEDY = (
     "if the store has a journal, move the table out of the store and run `cellkin store upgrade`, "
@@ -26,15 +26,15 @@ _REMEDY = (
 
 
 class CatalogTables:
-    """Reads and writes them.
+    """Reads and writes the tables.
 
     Parameters
     ----------
     root
-        An absolute folder, or the URI of an object store.
+        An absolute folder or the URI of an object store.
     files
-        The small files of the same place, which tell a table that is not there from one that
-        cannot be read: Lance raises the same for both.
+        The small files of the same store, to distinguish a missing table from an unreadable one:
+        Lance raises the same error for both.
     """
 
     def __init__(self, root: str, files: SmallFiles) -> None:
@@ -42,19 +42,19 @@ class CatalogTables:
         self._read: dict[str, tuple[int, list[Row]]] = {}
 
     def read(self, table: str, again: bool = False) -> list[Row] | None:
-        """Return the rows of a table as committed last; None where there is no such table.
+        """Return the rows of a table as last committed; None if there is no such table.
 
         Parameters
         ----------
         table
             Its name.
         again
-            Whether to read the rows of a version that was read before.
+            Whether to read the rows again if the version has not changed.
 
         Raises
         ------
         IntegrityError
-            If it is there and damaged.
+            If it exists and is damaged.
         UnavailableError
             If it cannot be read now.
         """
@@ -73,16 +73,16 @@ class CatalogTables:
             return known[1]
 
     def remains(self, table: str) -> bool:
-        """Say whether something of a table is there, readable or not."""
+        """Return whether a table has any files, readable or not."""
         return bool(self._files.names(f"{table}.lance"))
 
     def make(self, table: str) -> None:
-        """Make a table that is not there.
+        """Create an empty table.
 
         Raises
         ------
         ConflictError
-            If another writer made it.
+            If another writer created it first.
         """
         with writing(f"table {table} of the store at {self._root}"):
             lance.write_dataset(
@@ -93,12 +93,12 @@ class CatalogTables:
             )
 
     def write(self, table: str, put: Sequence[Row], removed: Sequence[str]) -> None:
-        """Put rows in the place of those of the same key, and remove others.
+        """Insert or replace rows by key, and delete the rows with the removed keys.
 
         Raises
         ------
         CellkinError
-            If the machine does not allow it; see `cellkin.store.failures.writing`.
+            If the system prevents it; see `cellkin.store.failures.writing`.
         """
         uri, columns = self._uri(table), _SCHEMAS[table]
         with writing(f"table {table} of the store at {self._root}"):
@@ -111,12 +111,12 @@ class CatalogTables:
                 lance.dataset(uri, storage_options=_PATIENCE).delete(f"key IN ({keys})")
 
     def refuse_remains(self) -> None:
-        """Refuse to begin a catalog where the catalog of other tables was lost.
+        """Raise if there are tables of versions, whose catalog must have been lost.
 
         Raises
         ------
         IntegrityError
-            If there are tables of versions.
+            If there are such tables.
         """
         starts = "corpus-", "embedding-", "cells-"
         for name in self._files.top():

@@ -1,4 +1,4 @@
-"""What a catalog has at one moment: versions, and what names mean."""
+"""A snapshot of a catalog: its versions, and how names resolve."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,11 +12,11 @@ from cellkin.wire.errors import IntegrityError, NotFoundError, RetractedError
 from cellkin.wire.names import LATEST, VersionName
 
 ALIAS, RETRACTION = "alias", "retraction"
-"""What rows of the marks are."""
+"""Values of the ``mark`` column of the marks table."""
 
 
 class Kind(StrEnum):
-    """What a version is a version of."""
+    """The kinds of versions."""
 
     CORPUS = "corpus"
     EMBEDDING = "embedding"
@@ -24,7 +24,7 @@ class Kind(StrEnum):
 
     @property
     def noun(self) -> str:
-        """The kind as errors and tables call it."""
+        """The kind as shown in errors and tables."""
         return {"corpus": "corpus", "embedding": "gene embedding", "index": "cell index"}[self]
 
 
@@ -35,13 +35,13 @@ class Entry:
     Parameters
     ----------
     kind, name, version
-        What it is; together unique.
+        Together unique.
     created_at
         ISO 8601, UTC.
     digest
         SHA-256 of the content, hexadecimal.
     manifest
-        Everything the version was made from and by, JSON values.
+        The version's sources, settings and file locations, as JSON values.
     """
 
     kind: Kind
@@ -53,26 +53,26 @@ class Entry:
 
     @property
     def full_name(self) -> str:
-        """``name@version``, which never moves."""
+        """``name@version``, which always refers to this version."""
         return f"{self.name}@{self.version}"
 
     @property
     def order(self) -> tuple[str, int]:
-        """Sorts the versions of a name by age."""
+        """Sort key that orders the versions of a name by age."""
         day, _, number = self.version.rpartition(".")
         return day, int(number)
 
 
 @dataclass(frozen=True)
 class Retraction:
-    """Why a version was withdrawn.
+    """Why a version was retracted.
 
     Parameters
     ----------
     reason
-        In words.
+        Human-readable reason.
     replacement
-        The version to use instead, ``name@version``; empty where there is none.
+        The version to use instead, ``name@version``; empty if there is none.
     """
 
     reason: str
@@ -81,12 +81,12 @@ class Retraction:
 
 @dataclass(frozen=True)
 class Removed:
-    """A version that is in the catalog no longer; its number is never given again.
+    """A version removed from the catalog; its number is never reused.
 
     Parameters
     ----------
     entry
-        The version as it was.
+        The removed version.
     removed_at
         ISO 8601, UTC.
     """
@@ -97,18 +97,18 @@ class Removed:
 
 @dataclass(frozen=True)
 class CatalogView:
-    """The catalog as it was at one moment: names mean the same however often they are asked.
+    """A snapshot of the catalog, in which names always resolve to the same versions.
 
     Parameters
     ----------
     all_entries
-        The versions, by kind, name and age.
+        The versions, sorted by kind, name and age.
     aliases
-        What aliases mean, (kind, name, alias) to version; not ``latest``.
+        The aliases except ``latest``: (kind, name, alias) to version.
     retractions
-        The versions that were withdrawn: (kind, name, version) to why.
+        The retractions, by (kind, name, version).
     removed
-        The versions that were removed, and when.
+        The removed versions, with the time of removal.
     """
 
     all_entries: Sequence[Entry]
@@ -117,12 +117,12 @@ class CatalogView:
     removed: Sequence[Removed] = ()
 
     def entries(self, kind: Kind | None = None, name: str | None = None) -> list[Entry]:
-        """Return the versions, by kind, name and age.
+        """Return the versions, sorted by kind, name and age.
 
         Parameters
         ----------
         kind, name
-            Only these, where given.
+            Only versions of this kind and name, if given.
         """
         return [
             entry
@@ -131,25 +131,25 @@ class CatalogView:
         ]
 
     def retraction(self, entry: Entry) -> Retraction | None:
-        """Return why a version was withdrawn, None where it was not."""
+        """Return the retraction of a version, or None if it is not retracted."""
         return self.retractions.get((entry.kind, entry.name, entry.version))
 
     def aliases_of(self, entry: Entry) -> list[str]:
-        """Return the aliases that mean a version, ascending; not ``latest``."""
+        """Return the aliases of a version except ``latest``, sorted."""
         key = entry.kind, entry.name, entry.version
         return sorted(a for (k, n, a), version in self.aliases.items() if (k, n, version) == key)
 
     def resolve(self, kind: Kind, wanted: VersionName) -> Entry:
-        """Return the version a name means.
+        """Return the version a name refers to.
 
-        ``latest`` is the newest version that was not retracted.
+        ``latest`` is the newest version that is not retracted.
 
         Raises
         ------
         NotFoundError
-            If there is none; the message lists what there is.
+            If there is none; the message lists the available ones.
         RetractedError
-            If the version was withdrawn; the message says why and what to use instead.
+            If the version was retracted; the message gives the reason and the replacement.
         """
         found = self.version(kind, wanted)
         if wanted.selector == LATEST:
@@ -165,14 +165,14 @@ class CatalogView:
         return found
 
     def version(self, kind: Kind, wanted: VersionName) -> Entry:
-        """Return the version a name means, retracted or not; ``latest`` is the newest.
+        """Return the version a name refers to, retracted or not; ``latest`` is the newest.
 
-        For what was made from a version, and for looking after versions.
+        For versions made from it, and for maintenance.
 
         Raises
         ------
         NotFoundError
-            If there is none; the message lists what there is.
+            If there is none; the message lists the available ones.
         """
         versions = self.entries(kind, wanted.name)
         if not versions:
@@ -208,18 +208,18 @@ class CatalogView:
 
 
 class RowReader:
-    """Makes views of rows; a row that was read before is not read again."""
+    """Parses rows into views; each row is parsed once."""
 
     def __init__(self) -> None:
         self._entries: dict[str, tuple[Row, Entry]] = {}
 
     def view(self, rows: CatalogRows) -> CatalogView:
-        """Return what rows say.
+        """Return the catalog described by rows.
 
         Raises
         ------
         IntegrityError
-            If a row cannot be read.
+            If a row cannot be parsed.
         """
         entries = [self._entry(row) for row in rows.standing[CATALOG].values()]
         marks = list(rows.standing[MARKS].values())
@@ -263,7 +263,7 @@ def _why(row: Row) -> Retraction:
 
 
 def _damaged(row: Row) -> IntegrityError:
-    # Only where no journal is: a row that no record put is refused before.
+    # Only without a journal: otherwise a row that no record put was rejected before.
     return IntegrityError(
         f"the catalog's row of {row['key']} is damaged; put the tables of the catalog back from a "
         "backup"

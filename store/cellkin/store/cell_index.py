@@ -1,4 +1,4 @@
-"""The files of a cell index: the cell space, the reference cells, their neighbors' index."""
+"""The files of a cell index: its spaces, reference cells and neighbor indexes."""
 
 import json
 from collections.abc import Iterable
@@ -26,7 +26,7 @@ from cellkin.store.milvus import MilvusNeighbors
 from cellkin.store.neighbors import NeighborIndex
 
 TEXT, EXPRESSION = "text", "expression"
-"""The spaces an index may have its cells in."""
+"""The spaces an index may have."""
 _SPACES = {TEXT: "space.safetensors", EXPRESSION: "expression.safetensors"}
 _RECIPE = "recipe.json"
 _FOREIGN = "text-foreign.safetensors"
@@ -43,11 +43,11 @@ class ReferenceCells:
     ids
         (n_cells,) strings, cell names, unique.
     label_names
-        The subtypes, ascending.
+        The labels, sorted.
     labels
         (n_cells,) int32 into ``label_names``.
     batches
-        (n_cells,) strings, donor or batch of each cell; empty where none was given.
+        (n_cells,) strings, donor or batch of each cell; empty if not given.
     """
 
     ids: pa.ChunkedArray
@@ -63,10 +63,10 @@ class ReferenceCells:
         batches: pa.ChunkedArray,
         known: Iterable[str] = (),
     ) -> "ReferenceCells":
-        """Make one of the columns of a cell table.
+        """Create from the columns of a cell table.
 
-        Labels are numbered as the spaces know them, so ``known`` names those that they were fitted
-        to, whether or not a cell has them.
+        Labels must be numbered as in the spaces, so ``known`` lists the labels these were fitted
+        to, whether or not any cell has them.
         """
         names = sorted({*labels.unique().to_pylist(), *known})
         codes = pc.index_in(labels, pa.array(names, pa.string()))
@@ -78,14 +78,14 @@ Neighbors: TypeAlias = NeighborIndex | MilvusNeighbors
 
 @dataclass(frozen=True)
 class TextIndex:
-    """The text space of a cell index, and what is looked for and read in it.
+    """The text space of a cell index, with its neighbor index and classifier.
 
     Parameters
     ----------
     space, neighbors, readout
-        The space, the search among the reference's cells in it, and what labels are read by.
+        The space, the neighbor index of the reference cells in it, and the classifier.
     foreign
-        What foreign samples are checked by, None where the index was made without.
+        Reference for detecting foreign samples; None if the index was made without.
     """
 
     space: CellSpace
@@ -96,7 +96,7 @@ class TextIndex:
 
 @dataclass(frozen=True)
 class ExpressionIndex:
-    """The expression space of a cell index, and what is looked for and read in it."""
+    """The expression space of a cell index, with its neighbor index and classifier."""
 
     space: ExpressionSpace
     neighbors: Neighbors
@@ -112,7 +112,7 @@ class CellIndex:
     cells
         The reference cells.
     text, expression
-        Its spaces; at least one.
+        Its spaces; at least one is not None.
     """
 
     cells: ReferenceCells
@@ -121,22 +121,22 @@ class CellIndex:
 
     @property
     def parts(self) -> dict[str, TextIndex | ExpressionIndex]:
-        """The spaces there are, by name: `TEXT`, then `EXPRESSION`."""
+        """The available spaces by name: `TEXT`, then `EXPRESSION`."""
         both = {TEXT: self.text, EXPRESSION: self.expression}
         return {name: part for name, part in both.items() if part is not None}
 
     @property
     def label_counts(self) -> Int64Vector:
-        """(n_labels,) int64 reference cells of each label."""
+        """(n_labels,) int64, number of reference cells of each label."""
         return np.bincount(self.cells.labels, minlength=len(self.cells.label_names))
 
     def reference(self, name: str) -> Reference:
-        """Return what a `Labeler` labels by.
+        """Return the reference for a `Labeler`.
 
         Parameters
         ----------
         name
-            What errors call the index.
+            Name of the index in errors.
         """
         text, expression = self.text, self.expression
         return Reference(
@@ -213,7 +213,7 @@ def _write_readout(folder: Path, readout: Readout, space: str) -> None:
 
 
 def read_reference_cells(folder: Path) -> ReferenceCells:
-    """Map the cells of an index, of any format, into memory."""
+    """Memory-map the cells of an index of any format."""
     with pa.memory_map(str(folder / _CELLS)) as source:
         table = pa.ipc.open_file(source).read_all()
     labels = table["label"].combine_chunks()
@@ -223,7 +223,7 @@ def read_reference_cells(folder: Path) -> ReferenceCells:
 
 
 def read_cell_index(folder: Path) -> CellIndex:
-    """Load the files of a cell index; cells and neighbors are mapped into memory, not read."""
+    """Load the files of a cell index; cells and neighbor indexes are memory-mapped."""
     cells = read_reference_cells(folder)
 
     def searched(name: str) -> tuple[Neighbors, Readout]:
@@ -239,7 +239,7 @@ def read_cell_index(folder: Path) -> CellIndex:
 
 
 def space_digests(entry: Entry) -> dict[str, str]:
-    """Return the SHA-256 of the file of each space that an index has, by name of the space.
+    """Return the SHA-256 of the file of each space of an index, by name of the space.
 
     Parameters
     ----------
@@ -251,7 +251,7 @@ def space_digests(entry: Entry) -> dict[str, str]:
 
 
 def read_text_space(folder: Path) -> CellSpace | None:
-    """Load the text space of a cell index, or None where it has none."""
+    """Load the text space of a cell index; None if it has none."""
     path = folder / _SPACES[TEXT]
     if not path.exists():
         return None
@@ -260,25 +260,25 @@ def read_text_space(folder: Path) -> CellSpace | None:
 
 
 def read_expression_space(folder: Path) -> ExpressionSpace | None:
-    """Load the expression space of a cell index, or None where it has none."""
+    """Load the expression space of a cell index; None if it has none."""
     path = folder / _SPACES[EXPRESSION]
     return ExpressionSpace(**load_file(path)) if path.exists() else None
 
 
 def read_foreign(folder: Path) -> ForeignReference | None:
-    """Load what foreign samples are checked by, or None where a cell index has nothing."""
+    """Load the reference for detecting foreign samples; None if a cell index has none."""
     path = folder / _FOREIGN
     return ForeignReference(**load_file(path)) if path.exists() else None
 
 
 def read_readout(folder: Path, space: str) -> Readout:
-    """Load what labels are read by in a space, `TEXT` or `EXPRESSION`."""
+    """Load the classifier of a space, `TEXT` or `EXPRESSION`."""
     numbers = json.loads((folder / f"{space}-readout.json").read_text())
     return make_readout(load_file(folder / f"{space}-readout.safetensors"), numbers)
 
 
 def read_neighbors(folder: Path, space: str) -> Neighbors:
-    """Map the neighbors' index of a space into memory, or connect to where it is."""
+    """Memory-map the neighbor index of a space, or connect to its Milvus collection."""
     if MilvusNeighbors.path(folder, space).exists():
         return MilvusNeighbors.load(folder, space)
     return NeighborIndex.load(folder / _NEIGHBORS[space])

@@ -1,4 +1,4 @@
-"""The cells of a reference as a Lance table: parts that were written anywhere, committed once."""
+"""The cells of a reference as a Lance table: parts written on any machine, committed once."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -31,44 +31,44 @@ from cellkin.store.store import Store
 from cellkin.wire.errors import ConflictError, IntegrityError
 
 CELLS = "cells-"
-"""How the names of tables of cells begin."""
+"""Prefix of the names of cell tables."""
 
 _INSTEAD = "restore a backup or index the cells again"
-# Read at once to be compared, where only some of their rows are asked for.
+# Blocks read and checked at once when only some of their rows are requested.
 _BLOCKS = READ_ROWS // BLOCK_ROWS
 
 
 def table_name(name: str) -> str:
-    """Return the table of the cells of an index."""
+    """Return the name of the cell table of an index."""
     return f"{CELLS}{name}"
 
 
 class CellTable:
-    """One version of the cells of a reference; get one by `commit_rows` or `cell_table`.
+    """One version of the cells of a reference, from `commit_rows` or `cell_table`.
 
-    Rows whose digests are known are compared with them where they are first read, block by block.
+    If digests are given, each block of rows is compared with its digest when first read.
 
     Parameters
     ----------
     name
-        The Lance table.
+        Name of the Lance table.
     dataset
-        Its version.
+        The version of the table.
     what
-        What errors call the rows.
+        Description of the rows in errors.
     digests
-        Of the rows, None where they are not known yet.
+        Digests of the rows; None if not known yet.
 
     Attributes
     ----------
     name, version
-        The Lance table and its version.
+        Name and version of the Lance table.
     n_cells
-        Rows.
+        Number of rows.
     dim, expression_dim
-        Widths of the vectors in the text and in the expression space; 0 where they have none.
+        Dimensions of the text and expression vectors; 0 if there are none.
     schema
-        The columns.
+        Schema of the rows.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class CellTable:
             columns = dataset.schema
 
         def width(name: str) -> int:
-            # Of a damaged table a column may be of any type; its digest is another then.
+            # In a damaged table the column may have any type; its digest differs then.
             kind = columns.field(name).type if name in columns.names else None
             return getattr(kind, "list_size", 0)
 
@@ -100,16 +100,16 @@ class CellTable:
         return reading(self._what, _INSTEAD)
 
     def column(self, name: str) -> pa.ChunkedArray:
-        """Read one of ``id``, ``label`` and ``batch``, in the order of the rows."""
+        """Read ``id``, ``label`` or ``batch``, in row order."""
         return pa.chunked_array([batch[name] for batch in self.batches([name])], pa.string())
 
     def batches(self, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-        """Yield the rows in order, some thousand at a time.
+        """Yield the rows in order, a few thousand at a time.
 
         Raises
         ------
         IntegrityError
-            If some are not those that were published; those before were yielded.
+            If rows differ from those published; the rows before them were yielded.
         """
         columns = self.schema.names if columns is None else columns
         if self._checks is None or self._checks.are_done(columns):
@@ -138,12 +138,12 @@ class CellTable:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the rows, hexadecimal; reads them all, once."""
+        """The SHA-256 of the rows, hexadecimal; the first access reads them all."""
         return self._digested[0]
 
     @property
     def row_digests(self) -> RowDigests:
-        """The digests of the blocks of rows; reads them all, once."""
+        """The digests of the blocks of rows; the first access reads all rows."""
         return self._digested[1]
 
     @cached_property
@@ -152,17 +152,17 @@ class CellTable:
         with self._reading():
             rows = digester.through(self._stored(self.schema.names))
             digest = rows_digest(self.schema, rows)
-        # What is read from now on must be what the digests were taken of.
+        # Rows read from now on must match these digests.
         self._checks = self._checks or RowChecks(digester.digests, self._what)
         return digest, digester.digests
 
     def require_digest(self, digest: str) -> None:
-        """Read all rows, and refuse them where they do not have a digest.
+        """Read all rows and compare them with a digest.
 
         Raises
         ------
         IntegrityError
-            If they have not, or cannot be read.
+            If they differ or cannot be read.
         """
         if self.digest != digest:
             raise IntegrityError(
@@ -171,12 +171,12 @@ class CellTable:
             )
 
     def require_start(self, base: "CellTable") -> None:
-        """Refuse rows that do not begin with those of another table; reads them all.
+        """Read all rows and check that they begin with those of another table.
 
         Raises
         ------
         IntegrityError
-            If they do not.
+            If they do not, or cannot be read.
         """
         whole = base.n_cells // BLOCK_ROWS
         same = self.row_digests.begin_with(base.row_digests, whole)
@@ -191,12 +191,12 @@ class CellTable:
             )
 
     def take_vectors(self, rows: Int64Vector, column: str) -> Float32Matrix:
-        """Return the (n_rows, dim) float32 vectors of rows of ascending number.
+        """Return the (n_rows, dim) float32 vectors of rows, given in ascending order.
 
         Raises
         ------
         IntegrityError
-            If a block that they lie in is not as it was published.
+            If a block that contains them differs from the published one.
         """
         checks = self._checks
         left = np.empty(0, np.int64) if checks is None else checks.left(column, rows)
@@ -231,11 +231,11 @@ class CellTable:
         return taken
 
     def parts(self) -> list[str]:
-        """Return the files of the rows, as JSON for `commit_rows`."""
+        """Return the fragments of the rows, as JSON for `commit_rows`."""
         return [json.dumps(f.metadata.to_json()) for f in self._dataset.get_fragments()]
 
     def to_manifest(self) -> dict[str, Any]:
-        """Return what the catalog keeps."""
+        """Return the manifest fields for the catalog."""
         return {
             "table": self.name,
             "table_version": self.version,
@@ -245,28 +245,28 @@ class CellTable:
 
 
 def commit_rows(store: Store, name: str, schema: pa.Schema, parts: Sequence[str]) -> CellTable:
-    """Make one table version of parts, in their order.
+    """Commit parts, in their order, as one table version.
 
     Parameters
     ----------
     store
-        Where the table is.
+        The store of the table.
     name
         Name of the index.
     schema
-        From `cells_schema`.
+        Schema from `cells_schema`.
     parts
-        What `write_rows` returned, or the `CellTable.parts` of another version of the table.
+        Fragments from `write_rows`, or `CellTable.parts` of another version of the table.
 
     Raises
     ------
     ConflictError
-        If files of them are gone.
+        If some of their files are gone.
     """
     uri = store.table_uri(table_name(name))
     fragments = [lance.FragmentMetadata.from_json(part) for part in parts]
-    # Overwriting by files that are there already names them in a new version; no row is copied,
-    # and the versions before stay as they are.
+    # Overwriting with existing files only lists them in a new version: no row is copied, and
+    # earlier versions stay unchanged.
     operation = lance.LanceOperation.Overwrite(schema, fragments)
     with writing(f"cells of {name!r} in the store at {store.uri}"):
         dataset = lance.LanceDataset.commit(uri, operation)
@@ -277,22 +277,21 @@ def commit_rows(store: Store, name: str, schema: pa.Schema, parts: Sequence[str]
             f"cell index {name!r}: rows that this run wrote were removed meanwhile, by a `gc` with "
             "an age below the time that the run takes; nothing was published, run it again"
         )
-    # A tag keeps Lance's clean-up away from the version.
+    # A tag protects the version from Lance's cleanup.
     with writing(f"cells of {name!r} in the store at {store.uri}"):
         dataset.tags.create(f"cells-{dataset.version}", dataset.version)
     return CellTable(table_name(name), dataset)
 
 
 def cell_table(store: Store, entry: Entry) -> CellTable:
-    """Return the cells of an index version, compared with their digests as they are read.
+    """Return the cells of an index version, which are compared with their digests when read.
 
-    An index that was made without digests of blocks has all of its rows compared, once on a
-    machine.
+    For an index made without block digests, all rows are compared at once, once per machine.
 
     Raises
     ------
     IntegrityError
-        If they are not those that were published, or cannot be read.
+        If they differ from those published, or cannot be read.
     UnavailableError
         If they cannot be read now.
     """
@@ -308,12 +307,12 @@ def cell_table(store: Store, entry: Entry) -> CellTable:
 
 
 def check_rows(store: Store, entry: Entry) -> CellTable:
-    """Return the cells of an index version after all of them were read and compared.
+    """Read and check all cells of an index version, then return them.
 
     Raises
     ------
     IntegrityError
-        If they are not those that were published, or cannot be read.
+        If they differ from those published, or cannot be read.
     UnavailableError
         If they cannot be read now.
     """
@@ -338,7 +337,7 @@ def _opened(
 
 
 def row_files(store: Store, table: str, versions: Sequence[int]) -> set[str]:
-    """Return the names of the files that versions of a table refer to."""
+    """Return the names of the data files that versions of a table refer to."""
     datasets = (lance.dataset(store.table_uri(table), version=version) for version in versions)
     parts = (part for dataset in datasets for part in dataset.get_fragments())
     return {file.path for part in parts for file in part.data_files()}

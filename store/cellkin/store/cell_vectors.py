@@ -1,4 +1,4 @@
-"""The vectors of the cells of a reference, from their table, as an index holds them."""
+"""The vectors of reference cells as an index holds them, read from the cell table."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -21,25 +21,25 @@ from cellkin.wire.errors import FailedPreconditionError
 
 
 class CellVectors:
-    """The vectors of the cells of a reference as an index holds them, read in batches.
+    """The vectors of reference cells as an index holds them, read in blocks.
 
     Parameters
     ----------
     cells
-        The rows.
+        The cell table.
     column
         The column of the vectors.
     dim
-        Width of a vector in the index.
+        Dimension of a vector in the index.
     place
-        Turns stored vectors into those of the index: (n, dim) float32 unit rows.
+        Converts stored vectors to those of the index: (n, dim) float32 unit rows.
     query
-        Turns stored vectors into those that a search for them takes; None for ``place``.
+        Converts stored vectors to queries for a search; None for ``place``.
 
     Attributes
     ----------
     n, dim
-        Cells, and the width of a vector.
+        Number of cells, and dimension of a vector.
     """
 
     def __init__(
@@ -63,40 +63,40 @@ class CellVectors:
 
     @classmethod
     def of_expression(cls, cells: CellTable, n_components: int) -> "CellVectors":
-        """Return the vectors of the expression space that neighbors are looked for by."""
+        """Return the expression vectors used for the neighbor search."""
         place = partial(neighbor_vectors, n_components=n_components)
-        # Whoever searches gives all dimensions; the regression is read from the others.
+        # Queries have all dimensions: the classifier uses more than the first n_components.
         return cls(cells, "expression", n_components, place, lambda z: z)
 
     def batches(self) -> Iterator[Float32Matrix]:
-        """Yield the (n, dim) float32 unit rows in order, some thousand at a time."""
+        """Yield the (n, dim) float32 unit rows in order, a few thousand at a time."""
         for batch in self._cells.batches([self._column]):
             yield self._place(vector_matrix(batch[self._column]))
 
     def named(self) -> Iterator[tuple[list[str], list[str], Float32Matrix]]:
-        """Yield ids and labels beside the rows of `batches`."""
+        """Yield ids and labels along with the rows of `batches`."""
         for batch in self._cells.batches(["id", "label", self._column]):
             vectors = self._place(vector_matrix(batch[self._column]))
             yield batch["id"].to_pylist(), batch["label"].to_pylist(), vectors
 
     def take(self, rows: Int64Vector) -> Float32Matrix:
-        """Return the (n_rows, dim) float32 unit rows of some cells, by ascending row number."""
+        """Return the (n_rows, dim) float32 unit rows of cells, given by ascending row number."""
         return self._place(self._cells.take_vectors(rows, self._column))
 
     def queries(self, rows: Int64Vector) -> Float32Matrix:
-        """Return some cells as a search takes them: all dimensions of their space, float32."""
+        """Return cells as search queries: float32, with all dimensions of their space."""
         return self._query(self._cells.take_vectors(rows, self._column))
 
 
 def read_vectors(store: Store, entry: Entry, space: str = TEXT) -> CellVectors:
-    """Return the vectors of the cells of a published index, exactly as they were indexed.
+    """Return the cell vectors of a published index exactly as indexed.
 
     Parameters
     ----------
     store
-        Where it is.
+        The store of the index.
     entry
-        The version.
+        The version of the index.
     space
         `TEXT` or `EXPRESSION`.
 
@@ -111,5 +111,5 @@ def read_vectors(store: Store, entry: Entry, space: str = TEXT) -> CellVectors:
     if space == EXPRESSION:
         return CellVectors.of_expression(cells, read_readout(folder, EXPRESSION).n_components)
     text = read_text_space(folder)
-    assert text is not None  # its file is among the digests
+    assert text is not None  # its digest exists, so its file does
     return CellVectors.of_text(cells, text)

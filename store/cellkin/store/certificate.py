@@ -1,4 +1,4 @@
-"""The certificate of an index: how much of the exact answer it finds, how fast, made how."""
+"""The certificate of an index: its measured recall and speed, and how it was built."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -13,34 +13,34 @@ TUNED_K = 10
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was measured of an index when it was built.
+    """Measurements of an index, taken when it was built.
 
     Parameters
     ----------
     recall
-        By number of neighbors k, the share of the k exactly nearest cells that the index finds:
-        the mean over the queries. A neighbor as near as the k-th counts, whatever its id.
+        By number of neighbors k, the fraction of the k exact nearest cells that the index finds,
+        averaged over the queries. Any neighbor as near as the k-th counts, whatever its id.
     n_queries, queries
-        How many queries, and what they were.
+        Number of queries, and what they were.
     n_cells, dim
         Size of the index.
     target
-        The recall at 10 neighbors its settings were tuned to.
+        The recall at 10 neighbors that the settings were tuned for.
     qps_batch, qps_single
-        Queries a second of one thread's CPU time at 10 neighbors: all queries in one batch, and
-        one by one. Of an index that another process searches, a second of the clock.
+        Queries per second of one thread's CPU time at 10 neighbors: all queries in one batch, and
+        one by one. Per second of wall time for an index that another process searches.
     bytes_per_cell
-        Of the index file.
+        Size of the index file per cell.
     build_s
-        Seconds of training and adding; of an extended index, of adding alone.
+        Seconds spent training and adding; for an extended index, only adding.
     factory, parameters, why
         The FAISS factory string, its search settings, and why it was chosen.
     versions
-        Of the libraries, by name.
+        Library versions, by name.
     cpu, n_threads
-        Where it was measured; ``n_threads`` is how many built it.
+        The CPU it was measured on; the number of threads that built it.
     vectors_digest
-        SHA-256 of the vectors the index was measured against; empty where it was not given.
+        SHA-256 of the vectors the index was measured against; empty if not given.
     """
 
     recall: Mapping[int, float]
@@ -63,18 +63,18 @@ class Certificate:
 
     @property
     def reached(self) -> bool:
-        """Whether the index finds as much as was asked for."""
+        """Whether the index reaches the target recall."""
         return self.recall[TUNED_K] >= self.target
 
     def to_json(self) -> dict[str, Any]:
-        """Return JSON values."""
+        """Return the certificate as JSON values."""
         recall = {str(k): value for k, value in self.recall.items()}
         return {**asdict(self), "recall": recall, "reached": self.reached}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Certificate":
-        """Read what `to_json` returned."""
+        """Parse the values that `to_json` returned."""
         fields = {name: values[name] for name in cls.__dataclass_fields__}
-        # Manifests keep their keys in the order of text.
+        # Manifests sort their keys as strings.
         recall = sorted((int(k), value) for k, value in values["recall"].items())
         return cls(**{**fields, "recall": dict(recall)})

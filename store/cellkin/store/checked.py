@@ -1,8 +1,8 @@
-"""Which files were found whole already, so that a server need not read gigabytes to start.
+"""Notes on files that passed a digest check, so that a server can start without rereading them.
 
-A note of a file is its size, inode and times; a file that was written, replaced or touched since
-has others. Notes are of one machine and one path. What damages a disk without a write is found by
-`cellkin indexes verify`, which never looks at them.
+A note holds each file's size, inode and times, which change if the file is written, replaced or
+touched. Notes are valid for one machine and one path. Damage to the disk without a write is found
+by `cellkin indexes verify`, which ignores notes.
 """
 
 import hashlib
@@ -19,18 +19,18 @@ State: TypeAlias = dict[str, list[str | int]]
 
 
 def cache_folder() -> Path:
-    """Return where cellkin keeps what can be made again."""
+    """Return the folder for cached data, which can be deleted safely."""
     base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
     return Path(base) / "cellkin"
 
 
 def was_checked(folder: Path, files: Mapping[str, str]) -> bool:
-    """Say whether the files of a folder had these digests and were not touched since.
+    """Return whether files of a folder had these digests and were not touched since.
 
     Parameters
     ----------
     folder
-        Where they are.
+        Folder of the files.
     files
         SHA-256 of each by name, hexadecimal.
     """
@@ -41,7 +41,7 @@ def was_checked(folder: Path, files: Mapping[str, str]) -> bool:
 
 
 def note_checked(folder: Path, files: Mapping[str, str]) -> None:
-    """Note that the files of a folder have these digests; where it cannot be noted, it is not."""
+    """Note that files of a folder have these digests; errors are ignored."""
     try:
         note_state(folder, state_of(folder, files))
     except OSError:
@@ -49,7 +49,7 @@ def note_checked(folder: Path, files: Mapping[str, str]) -> None:
 
 
 def noted_state(place: Path) -> State | None:
-    """Return the state that was noted of a place; None where none was, or it cannot be read."""
+    """Return the noted state of a path; None if there is none or it cannot be read."""
     try:
         noted: State = json.loads(_note_of(place).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -58,9 +58,9 @@ def noted_state(place: Path) -> State | None:
 
 
 def note_state(place: Path, state: State) -> None:
-    """Note the state of files that were found whole; where it cannot be noted, it is not."""
+    """Note the state of files that passed their check; errors are ignored."""
     note = _note_of(place)
-    # Threads of one process may note the same.
+    # Threads of one process may write the same note.
     partial = note.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
     try:
         note.parent.mkdir(parents=True, exist_ok=True)
@@ -76,12 +76,12 @@ def _note_of(place: Path) -> Path:
 
 
 def state_of(folder: Path, files: Mapping[str, str]) -> State:
-    """Return the digests that files should have, and what changes where one is touched.
+    """Return the expected digests of files, with the attributes that change when one is touched.
 
     Raises
     ------
     OSError
-        If a file cannot be looked at.
+        If the attributes of a file cannot be read.
     """
     stats = {name: (folder / name).stat() for name in files}
     return {

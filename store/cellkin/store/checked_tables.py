@@ -1,8 +1,8 @@
-"""Versions of tables, their rows compared with their digests before any of them are used.
+"""Table versions whose rows are compared with their digest before they are used.
 
-A digest is of all rows, so that some columns or rows are read after all were compared once. That is
-remembered, on this machine's disk too, as long as no file of the version is touched; see
-`cellkin.store.checked`. Of an object store it is remembered by the process alone.
+A digest covers all rows, so all are compared once before some columns or rows are read. The result
+is remembered, also on this machine's disk, as long as no file of the version is touched; see
+`cellkin.store.checked`. For object stores, only the process remembers it.
 """
 
 from collections.abc import Callable
@@ -22,14 +22,14 @@ from cellkin.wire.errors import IntegrityError
 
 
 class CheckedTables:
-    """Reads the tables of a store.
+    """Reads and checks the tables of a store.
 
     Parameters
     ----------
     uri_of
-        Returns where a table lies.
+        Returns the URI of a table.
     root
-        The store's folder on this machine; None for an object store.
+        The local folder of the store; None for an object store.
     """
 
     def __init__(self, uri_of: Callable[[str], str], root: Path | None) -> None:
@@ -37,25 +37,25 @@ class CheckedTables:
         self._whole: dict[tuple[str, int, str], Any] = {}
 
     def open(self, entry: Entry) -> lance.LanceDataset:
-        """Open the table of a version; its rows are not looked at."""
+        """Open the table of a version without checking its rows."""
         uri = self._uri_of(entry.manifest["table"])
         return lance.dataset(uri, version=entry.manifest["table_version"])
 
     def read(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
-        """Read a version of a corpus or an embedding.
+        """Read a version of a corpus or gene embedding.
 
         Parameters
         ----------
         entry
             The version.
         columns
-            Names of those that are wanted, as far as the table has them; None for all, which are
-            compared each time.
+            Columns to read; those the table lacks are left out. None for all, which are compared
+            each time.
 
         Raises
         ------
         IntegrityError
-            If the rows are not those that were published.
+            If the rows differ from those published, or are missing or damaged.
         UnavailableError
             If they cannot be read now.
         """
@@ -69,7 +69,7 @@ class CheckedTables:
             return self._all(entry, dataset).select(wanted)
 
     def rows(self, entry: Entry, where: str) -> pa.Table:
-        """Read the rows of a version that a condition of Lance's holds for, as `read` does."""
+        """Read the rows of a version that match a Lance filter; see `read`."""
         with reading(what_of(entry)):
             dataset = self.open(entry)
             self.once(entry, entry.digest, dataset, lambda: _compared(entry, dataset))
@@ -78,18 +78,18 @@ class CheckedTables:
     def once(
         self, entry: Entry, digest: str, dataset: lance.LanceDataset, compare: Callable[[], object]
     ) -> None:
-        """Compare the rows of a version, unless they were and no file was touched since.
+        """Compare the rows of a version, unless they passed and no file was touched since.
 
         Parameters
         ----------
         entry
             The version.
         digest
-            What all of its rows must have.
+            Expected digest of all rows.
         dataset
-            Its table.
+            The table of the version.
         compare
-            Raises where the rows have another digest.
+            Raises if the rows have another digest.
         """
         with reading(what_of(entry)):
             state = self._state(entry, digest, dataset)
@@ -98,7 +98,7 @@ class CheckedTables:
             self._note(entry, digest, state)
 
     def _all(self, entry: Entry, dataset: lance.LanceDataset) -> pa.Table:
-        # Looked at before the rows: what is written meanwhile is to be compared again.
+        # Taken before reading the rows: files written meanwhile must be compared again.
         state = self._state(entry, entry.digest, dataset)
         rows = _compared(entry, dataset)
         self._note(entry, entry.digest, state)
@@ -119,12 +119,12 @@ class CheckedTables:
             note_state(self._place(entry), state)
 
     def _place(self, entry: Entry) -> Path:
-        """Return what the note of a version is called after; there is no such file."""
+        """Return the path that identifies the note of a version; no such file exists."""
         folder = Path(self._uri_of(entry.manifest["table"]))
         return folder / f"version-{entry.manifest['table_version']}"
 
     def _state(self, entry: Entry, digest: str, dataset: lance.LanceDataset) -> Any:
-        """Return what changes where a file of the version is touched; None if a file is not met."""
+        """Return a state that changes when a file of the version does; None if one is missing."""
         if self._root is None:
             return digest
         table, version = entry.manifest["table"], entry.manifest["table_version"]
@@ -142,7 +142,7 @@ class CheckedTables:
 
 
 def what_of(entry: Entry) -> str:
-    """Return what errors call a version."""
+    """Return the description of a version for errors."""
     return f"{entry.kind.noun} {entry.full_name}"
 
 
@@ -162,8 +162,8 @@ def _key(entry: Entry, digest: str) -> tuple[str, int, str]:
 
 
 def _canonical(read: pa.Schema) -> pa.Schema:
-    """Return the schema rows had when their digest was taken, whatever LanceDB made of it."""
+    """Return the schema the rows had when their digest was taken, before LanceDB changed it."""
     if "vector" in read.names:
-        # Of a damaged table it may be of any type, and then has another digest.
+        # In a damaged table the column may have any type; its digest differs then.
         return schema.embedding_schema(getattr(read.field("vector").type, "list_size", 0))
     return schema.corpus_schema(read.names)

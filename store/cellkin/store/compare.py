@@ -1,4 +1,4 @@
-"""What changed between two versions of a gene embedding or of a corpus."""
+"""Differences between two versions of a gene embedding or corpus."""
 
 from dataclasses import dataclass
 
@@ -13,20 +13,20 @@ from cellkin.wire.errors import DimensionMismatchError
 
 @dataclass(frozen=True)
 class Difference:
-    """What changed from one version to another.
+    """Differences between two versions.
 
     Parameters
     ----------
     added, removed
-        NCBI GeneIDs that only the second, only the first version has, ascending.
+        NCBI GeneIDs that only the second or only the first version has, ascending.
     text_changed
-        GeneIDs of both whose text differs, ascending.
+        Common GeneIDs whose text differs, ascending.
     moved
-        GeneIDs of both whose vector differs, ascending; empty for a corpus.
+        Common GeneIDs whose vector differs, ascending; empty for a corpus.
     distances
-        (n_moved,) float64, one minus the cosine of each moved gene's two vectors.
+        (n_moved,) float64, one minus the cosine similarity of each moved gene's two vectors.
     n_common
-        GeneIDs that both have.
+        Number of common GeneIDs.
     """
 
     added: Int64Vector
@@ -38,12 +38,12 @@ class Difference:
 
 
 def compare(store: Store, first: Entry, second: Entry) -> Difference:
-    """Compare two versions of one kind.
+    """Compare two versions of the same kind.
 
     Raises
     ------
     DimensionMismatchError
-        If their vectors are of different widths: no vector of one can be compared with the other.
+        If their vectors have different dimensions and so cannot be compared.
     """
     before, after = _texts(store, first), _texts(store, second)
     common, at_before, at_after = np.intersect1d(before[0], after[0], return_indices=True)

@@ -1,4 +1,4 @@
-"""Control embeddings: gene vectors that say nothing about genes, kept to measure others against."""
+"""Control embeddings: gene embeddings without biological meaning, as a baseline for others."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,17 +9,17 @@ from cellkin.wire.names import parse_version_name
 
 
 def is_control(manifest: Mapping[str, Any]) -> bool:
-    """Say whether gene vectors are a control: random, permuted, or of symbols only.
+    """Return whether a gene embedding is a control: random, permuted, or of symbols only.
 
     Parameters
     ----------
     manifest
-        Of a version of a gene embedding.
+        Manifest of a version of a gene embedding.
     """
     if "control" in manifest:
         return bool(manifest["control"])
-    # Versions from before controls were marked. The name of vectors that were loaded from a file
-    # has no colon, and one of them may well be called `permuted`.
+    # Versions made before controls were marked. Names of embeddings loaded from a file have no
+    # colon, but one of them may be called `permuted`.
     settings = manifest.get("settings", {})
     model = str(settings.get("model", ""))
     permuted = model == "permuted" and "embedding_digest" in settings
@@ -27,9 +27,9 @@ def is_control(manifest: Mapping[str, Any]) -> bool:
 
 
 def of_control(view: CatalogView, entry: Entry) -> bool:
-    """Say whether the gene vectors of a cell index are a control.
+    """Return whether the gene embedding of a cell index is a control.
 
-    Then labels by text mean nothing; those by expression are not made of gene vectors.
+    If so, labels by text are meaningless; labels by expression do not use gene embeddings.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""A corpus as lookups: from names to genes, from genes to what is known about them."""
+"""Lookups in a corpus: from names to genes, and from genes to their data."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class GeneNames:
     gene_ids, rungs
         (n_genes,) int64 NCBI GeneIDs, uint8 `TextRung`.
     resolver
-        From a user's names to rows.
+        Resolves users' gene names to rows.
     """
 
     table: pa.Table
@@ -38,14 +38,14 @@ OWN_NAMES_CAUTION = (
     "as they are written there, without synonyms or former names; `cellkin genes import` brings "
     "tables"
 )
-"""What is said of an index whose corpus `is_of_own_names`."""
+"""Caution for an index whose corpus `is_of_own_names`."""
 
 
 def is_of_own_names(corpus: Entry) -> bool:
-    """Say whether a corpus is of the names in files of cells alone.
+    """Return whether a corpus has only the gene names found in cell files.
 
-    Its genes have negative ids, for they are no genes of NCBI, and no texts, synonyms or species
-    but what the files say.
+    Its genes have negative ids, as they are not NCBI genes, and only the texts, synonyms and
+    species given in the files.
     """
     return bool(corpus.manifest.get("own_names"))
 
@@ -57,7 +57,7 @@ _COLUMNS = [
 
 
 def read_gene_names(store: Store, corpus: Entry) -> GeneNames:
-    """Read the names of a corpus version."""
+    """Read the gene names of a corpus version."""
     table = store.corpus(corpus, _COLUMNS).sort_by("gene_id").combine_chunks()
     gene_ids = table["gene_id"].to_numpy()
     symbols, others, synonyms = _owned_symbols(table)
@@ -74,23 +74,23 @@ def read_gene_names(store: Store, corpus: Entry) -> GeneNames:
 
 
 def find_gene(genes: GeneNames, name: str, taxon: int = 0) -> int:
-    """Return the row of the one gene a name means.
+    """Return the row of the single gene that a name refers to.
 
     Parameters
     ----------
     genes
         The names of a corpus.
     name
-        As users write it.
+        Gene name as written by a user.
     taxon
         NCBI taxonomy id of the species to look in; 0 for all.
 
     Raises
     ------
     InvalidArgumentError
-        If no name is given, or it may mean several genes.
+        If the name is empty or ambiguous.
     NotFoundError
-        If it means none, or the corpus has no gene of the species.
+        If no gene has the name, or the corpus has no gene of the species.
     """
     if not name.strip():
         raise InvalidArgumentError(
@@ -113,11 +113,11 @@ def find_gene(genes: GeneNames, name: str, taxon: int = 0) -> int:
 
 
 def _owned_symbols(table: pa.Table) -> tuple[list[str], list[list[str]], list[list[str]]]:
-    """Return the genes' symbols, other symbols and synonyms, each symbol owned where that is clear.
+    """Return symbols, other symbols and synonyms, with shared symbols assigned to one gene.
 
     NCBI lists loci known only by a phenotype, and records not yet merged, under the symbol of a
-    gene: TEC is a kinase and "transient erythroblastopenia of childhood". Where one gene of a
-    symbol codes for a protein, the symbol is its own and no more than a synonym of the others.
+    gene: TEC is a kinase and "transient erythroblastopenia of childhood". If exactly one gene with
+    a symbol is protein-coding, it keeps the symbol, which becomes a synonym of the others.
     """
     symbols, synonyms = table["symbol"].to_pylist(), table["synonyms"].to_pylist()
     has_others = OTHER_SYMBOLS.name in table.column_names

@@ -1,4 +1,4 @@
-"""Digests: what makes a version's content checkable."""
+"""Digests by which the content of versions is checked."""
 
 import hashlib
 from collections.abc import Iterable, Iterator
@@ -31,14 +31,14 @@ def table_digest(table: pa.Table) -> str:
 
 
 def rows_digest(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
-    """Return the SHA-256 of rows, hexadecimal, holding few of them at a time.
+    """Return the SHA-256 of rows, hexadecimal, with few rows in memory at a time.
 
     It depends on the schema, the values and their order, not on how the rows are chunked.
 
     Parameters
     ----------
     schema
-        Of every batch; its metadata does not count.
+        Schema of every batch; its metadata is ignored.
     batches
         The rows, in batches of any size.
     """
@@ -62,14 +62,14 @@ def rows_digest(schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -> str:
 
 
 def in_batches(batches: Iterable[pa.RecordBatch], n_rows: int) -> Iterator[pa.RecordBatch]:
-    """Yield rows again in batches of one size, the last one smaller; copies where it has to.
+    """Yield rows in record batches of one size, the last one smaller; copies only if needed.
 
     Parameters
     ----------
     batches
         The rows, in batches of any size.
     n_rows
-        Of a batch.
+        Rows per batch.
     """
     held: list[pa.RecordBatch] = []
     n_held = 0
@@ -90,6 +90,6 @@ def _joined(parts: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def _copied(table: pa.Table) -> pa.RecordBatch:
-    # Taking every row copies it: a slice would bring the offsets of the table it was cut from.
+    # Taking every row makes a copy: a slice would keep the offsets of its original table.
     taken = table.take(pa.array(range(len(table)), pa.int64())).combine_chunks()
     return taken.to_batches(max_chunksize=len(table))[0]

@@ -1,4 +1,4 @@
-"""The exactly nearest cells, by the vectors of the cells' table and whatever the index."""
+"""Exact nearest cells, from the vectors of the cell table and independent of the index."""
 
 from collections.abc import Callable, Iterator
 
@@ -19,27 +19,27 @@ def search_exactly(
     passing: BoolVector | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> Found:
-    """Compare every cell, or every one that passes, with every query.
+    """Compare every query with every cell, or every cell that passes.
 
-    Reads the table in batches and holds one of them.
+    Reads the table in blocks and keeps one in memory.
 
     Parameters
     ----------
     vectors
-        The reference.
+        Vectors of the reference cells.
     queries
         (n_queries, dim) float32, unit rows.
     k
-        Neighbors a query.
+        Neighbors per query.
     passing
         (n,) bool, the cells that may be hits; None for all.
     check
-        Called before every batch; raises where the answer is no longer wanted.
+        Called before every block; raises to cancel the search.
 
     Returns
     -------
     similarities, ids
-        As by `NeighborIndex.search`.
+        As returned by `NeighborIndex.search`.
     """
     best = np.full((len(queries), k), -np.inf, np.float32)
     ids = np.full((len(queries), k), -1, np.int64)
@@ -47,7 +47,7 @@ def search_exactly(
         check()
         similarities = np.hstack([best, all_products(queries, block)])
         candidates = np.hstack([ids, np.broadcast_to(rows, (len(queries), len(rows)))])
-        # Rows ascend from block to block, so that among equals the lowest stays.
+        # Rows ascend from block to block, so a stable sort keeps the lowest id among ties.
         order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
         best = np.take_along_axis(similarities, order, axis=1)
         ids = np.take_along_axis(candidates, order, axis=1)

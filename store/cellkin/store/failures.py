@@ -1,7 +1,7 @@
-"""What Lance, LanceDB, Arrow and object stores refuse, as errors of cellkin.
+"""Translate errors of Lance, LanceDB, Arrow and object stores into cellkin errors.
 
-They raise ``ValueError``, ``RuntimeError``, ``OSError`` and kinds of their own for the same thing,
-so that it is told apart by their words.
+The same failure may be a ``ValueError``, ``RuntimeError``, ``OSError`` or a custom class, so
+failures are recognized by their messages.
 """
 
 import re
@@ -27,7 +27,7 @@ RAISED = (
     *(OSError, ValueError, RuntimeError, MemoryError),
     *(pa.ArrowException, obstore.exceptions.BaseError),
 )
-"""What the libraries raise; a `CellkinError` may be a ``ValueError`` too, so let it pass first."""
+"""What the libraries raise. Handle `CellkinError` first: it may be a ``ValueError`` too."""
 
 _CONFLICT = re.compile(
     r"commit conflict|preempted by concurrent|concurrent writers|write contention"
@@ -45,24 +45,24 @@ _ABSENT = re.compile(r"^Dataset at path .* was not found", re.DOTALL)
 
 
 def is_absent(error: BaseException) -> bool:
-    """Tell whether these are Lance's words for a table, or a version of one, that is not there."""
+    """Return whether this is Lance's error for a missing table or table version."""
     return isinstance(error, ValueError) and bool(_ABSENT.match(str(error)))
 
 
 def store_failure(error: BaseException, what: str) -> CellkinError | None:
-    """Return the error to raise where the machine, the network or another writer is the cause.
+    """Return the error to raise if the machine, the network or another writer is the cause.
 
     Parameters
     ----------
     error
-        What a library or Python raised.
+        Exception from a library or Python.
     what
-        What could not be done and where, such as ``store s3://b/s cannot be written``.
+        What failed and where, such as ``store s3://b/s cannot be written``.
 
     Returns
     -------
     failure
-        None where the error is none of these: damaged data, or a bug.
+        None for any other error: damaged data or a bug.
     """
     text = plain_text(error)
     if isinstance(error, CellkinError):
@@ -94,23 +94,23 @@ def _of_status(status: int, what: str, text: str) -> CellkinError:
 
 @contextmanager
 def reading(what: str, instead: str = "publish it again") -> Iterator[None]:
-    """Raise what cannot be read as an error of cellkin.
+    """Translate read failures into cellkin errors.
 
     Parameters
     ----------
     what
         What is read, such as ``cell index x@2026-01-01.1: its cells``.
     instead
-        What to do where it is damaged.
+        What to do if it is damaged.
 
     Raises
     ------
     UnavailableError
-        If the machine or the network does not let it be read now: permission, descriptors, 403.
+        If the machine or the network prevents reading now: permission, descriptors, 403.
     ResourceExhaustedError
-        If memory does not suffice.
+        If there is not enough memory.
     IntegrityError
-        If it is missing, cut short or damaged.
+        If it is missing, truncated or damaged.
     """
     try:
         yield
@@ -126,7 +126,7 @@ def reading(what: str, instead: str = "publish it again") -> Iterator[None]:
             ) from error
         raise UnavailableError(failure.message, failure.metadata) from error
     except BaseException as error:
-        # Where what it reads makes no sense to it, Lance panics; its class cannot be imported.
+        # Lance panics on data it cannot interpret; the exception class cannot be imported.
         if type(error).__name__ != "PanicException":
             raise
         raise IntegrityError(f"{what} cannot be read ({plain_text(error)}); {instead}") from error
@@ -134,7 +134,7 @@ def reading(what: str, instead: str = "publish it again") -> Iterator[None]:
 
 @contextmanager
 def writing(what: str) -> Iterator[None]:
-    """Raise what cannot be written as an error of cellkin; what is a bug stays what it is.
+    """Translate write failures into cellkin errors; other exceptions pass unchanged.
 
     Parameters
     ----------
@@ -144,11 +144,11 @@ def writing(what: str) -> Iterator[None]:
     Raises
     ------
     ResourceExhaustedError
-        If the disk is full, too many files are open or memory does not suffice.
+        If the disk is full, too many files are open or there is not enough memory.
     PermissionDeniedError
-        If it is read-only, or not permitted.
+        If it is read-only or not permitted.
     ConflictError
-        If another writer was first, or a clean-up removed what was begun.
+        If another writer was first, or garbage collection removed an unfinished version.
     UnavailableError
         If the disk fails or the object store does not answer.
     """

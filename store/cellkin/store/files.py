@@ -1,4 +1,4 @@
-"""Where a store keeps its files: on this machine or in an object store."""
+"""The files of a store, on this machine or in an object store."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,22 +13,22 @@ SCHEMES = ("s3", "gs", "az")
 
 
 class Files(Protocol):
-    """Where a store keeps its folders of files."""
+    """The folders and files of a store."""
 
     def require_safe_writers(self) -> None:
-        """Refuse a place where two writers at one time could lose each other's commits."""
+        """Raise if concurrent writers could overwrite each other's commits."""
 
     def publish(self, parent: str, write: Callable[[Path], None]) -> tuple[str, dict[str, str]]:
         """Write a folder; see `LocalFiles.publish`."""
 
     def folder(self, path: str, files: Mapping[str, str], what: str, again: bool = True) -> Path:
-        """Return a folder of this machine with the files, their digests checked.
+        """Return a local folder with the files, after checking their digests.
 
-        Without ``again``, files that were checked before and not touched since are taken as whole.
+        Without ``again``, files that were checked before and not touched since are not reread.
         """
 
     def check(self, path: str, files: Mapping[str, str], what: str) -> None:
-        """Read the files where they are, and refuse them if they are not those of the catalog.
+        """Read the files in the store itself and check their digests.
 
         Raises
         ------
@@ -37,42 +37,42 @@ class Files(Protocol):
         """
 
     def found(self, parent: str) -> Iterator[Found]:
-        """Yield what cellkin wrote two levels below a folder, unfinished folders among it.
+        """Yield the folders cellkin wrote two levels below a folder, including unfinished ones.
 
-        That is what has a name of cellkin's own, is reached through no link and holds nothing but
-        files. What others put there is passed over.
+        These have a name in cellkin's format, are not reached through links and contain only
+        files. Anything else is skipped.
         """
 
     def folders(self) -> list[str]:
-        """Return the names of the folders of the store, ascending."""
+        """Return the names of the top-level folders of the store, sorted."""
 
     def walk(self, folder: str) -> Iterator[Found]:
-        """Yield the files below a folder, at any depth; none where there is no such folder."""
+        """Yield the files below a folder, at any depth; nothing if it does not exist."""
 
     def touch(self, path: str) -> None:
-        """Let a file or folder be young where it can be; `FileNotFoundError` if it is gone."""
+        """Set the time of a file or folder to now, if possible; `FileNotFoundError` if missing."""
 
     def remove(self, path: str, keep: Callable[[Found], bool]) -> Found | None:
-        """Remove a file or a folder unless it is wanted after all.
+        """Remove a file or folder unless a last check keeps it.
 
         Parameters
         ----------
         path
             Relative to the store.
         keep
-            Is asked right before the removal, with what is there now; True if it is wanted.
+            Called right before the removal with the current state; True to keep it.
 
         Returns
         -------
         found
-            What was removed; None where it was wanted, or gone already.
+            What was removed; None if it was kept or already gone.
         """
 
     def read(self, path: str) -> Iterator[bytes]:
-        """Yield the bytes of a file, some MB at a time."""
+        """Yield the bytes of a file, a few MB at a time."""
 
     def write(self, path: str, chunks: Iterable[bytes]) -> None:
-        """Write a file, whole or not at all; one that is there is replaced."""
+        """Write or replace a file atomically."""
 
 
 def files_at(uri: str) -> Files:
@@ -81,7 +81,7 @@ def files_at(uri: str) -> Files:
     Raises
     ------
     InvalidArgumentError
-        If the URI is neither a folder of this machine nor an object store.
+        If the URI is neither a local folder nor an object store.
     """
     if "://" not in uri or uri.startswith("file://"):
         return LocalFiles(local_root(uri))
@@ -94,5 +94,5 @@ def files_at(uri: str) -> Files:
 
 
 def local_root(uri: str) -> Path:
-    """Return the folder a local URI names."""
+    """Return the folder of a local URI."""
     return Path(uri.removeprefix("file://")).expanduser().absolute()

@@ -1,4 +1,4 @@
-"""What folders of files have in common, wherever they are: names, digests, what was found."""
+"""Names, digests and listings of folders, shared by local and object stores."""
 
 import hashlib
 import re
@@ -18,18 +18,18 @@ _FOLDER = re.compile(r"[0-9a-f]{64}|" + re.escape(PARTIAL) + ".+")
 
 @dataclass(frozen=True)
 class Found:
-    """A file or a folder of files that lies in a store, whether or not a version refers to it.
+    """A file or folder found in a store, whether or not a version refers to it.
 
     Parameters
     ----------
     path
         Relative to the store.
     n_files
-        1, or the files of the folder.
+        1 for a file, or the number of files in the folder.
     n_bytes
-        Its size, or that of its files.
+        Total size.
     modified
-        When it, or the newest of them at any depth, was written.
+        Modification time; for a folder, of its newest entry at any depth.
     """
 
     path: str
@@ -39,7 +39,7 @@ class Found:
 
     @classmethod
     def of(cls, path: str, parts: Iterable["Found"]) -> "Found":
-        """Return a folder as the sum of at least one part."""
+        """Return a folder that contains these parts; at least one."""
         known = list(parts)
         return cls(
             path,
@@ -50,7 +50,7 @@ class Found:
 
 
 def is_own_folder(path: str) -> bool:
-    """Tell whether cellkin writes folders of this path, such as ``indexes/NAME/DIGEST``."""
+    """Return whether a path is one that cellkin writes, such as ``indexes/NAME/DIGEST``."""
     *_, name, folder = PurePosixPath(path).parts
     return is_name(name) and _FOLDER.fullmatch(folder) is not None
 
@@ -62,23 +62,23 @@ def folder_digest(files: Mapping[str, str]) -> str:
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file of a folder by name, hexadecimal."""
+    """Return the SHA-256 of each file in a folder by name, hexadecimal."""
     return {path.name: file_digest(path) for path in sorted(folder.iterdir())}
 
 
 def check_files(folder: Path, files: Mapping[str, str], what: str, again: bool = True) -> None:
-    """Refuse a folder of this machine whose files are not those of the catalog.
+    """Check the files of a local folder against their digests.
 
     Parameters
     ----------
     folder
-        Where they are.
+        Folder of the files.
     files
         SHA-256 of each by name, hexadecimal.
     what
-        What they are, for the error.
+        Description of the files in errors.
     again
-        Whether to read files again that were checked before and not touched since.
+        Whether to reread files that were checked before and not touched since.
 
     Raises
     ------
@@ -97,12 +97,12 @@ def check_files(folder: Path, files: Mapping[str, str], what: str, again: bool =
 
 
 def missing(what: str, name: str) -> IntegrityError:
-    """Return the error of a file that is not there."""
+    """Return the error for a missing file."""
     return IntegrityError(f"{what}: file {name} is missing; publish it again")
 
 
 def differing(what: str, name: str, digest: str) -> IntegrityError:
-    """Return the error of a file that is not what the catalog says."""
+    """Return the error for a file whose digest differs from that in the catalog."""
     return IntegrityError(
         f"{what}: file {name} does not have the digest {digest[:16]} of the catalog; the "
         "data was changed or damaged, publish it again"

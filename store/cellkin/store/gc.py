@@ -1,7 +1,7 @@
-"""Garbage collection: what no version refers to is found, and removed when it is old enough.
+"""Garbage collection: find what no version refers to, and remove it once it is old enough.
 
-Only what cellkin wrote is looked at, by its names and through no link. Each thing is looked up in
-the catalog again right before it goes.
+Only files and folders with names that cellkin writes are considered, and links are not followed.
+Each is looked up in the catalog again right before its removal.
 """
 
 import re
@@ -25,34 +25,33 @@ from cellkin.wire.errors import ConflictError, FailedPreconditionError, InvalidA
 from cellkin.wire.names import is_name
 
 LEAST_AGE = timedelta(hours=1)
-"""Younger things may belong to a run that is at work; they go only where that is forced."""
+"""Minimum age without ``force``: anything younger may belong to a run in progress."""
 FOLDER, VERSION, ROWS = "folder", "table version", "rows"
 _DATA = re.compile(r"[0-9a-f-]{32,}\.lance|" + re.escape(PARTIAL) + ".+")
 _KINDS = {
     f"{Kind.CORPUS}-": (Kind.CORPUS, {"gene_id", "text_sha256", "symbol"}),
     f"{Kind.EMBEDDING}-": (Kind.EMBEDDING, {"gene_id", "text_sha256", "vector"}),
     CELLS: (Kind.INDEX, {"id", "label", "batch"}),
-    # What is staged are the vectors of an embedding run.
+    # Staged vectors of an unfinished embedding run.
     STAGING: (Kind.EMBEDDING, {"text_sha256", "vector"}),
 }
-"""How the names of tables begin, whose versions they have, and columns that they surely have."""
+"""Prefix of table names: the kind of their versions, and columns they always have."""
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """Something in a store that no version refers to: what an interrupted run left.
+    """Something in a store that no version refers to, such as leftovers of an interrupted run.
 
     Parameters
     ----------
     what
         ``folder``, ``table version``, or ``rows`` of no version.
     where
-        Its path, relative to the store.
+        Path relative to the store.
     n_files, n_bytes
-        Its files and their size.
+        Number of files and their total size.
     modified
-        When the newest of them was written; when the version was removed that they were of, if
-        that is later.
+        Time of the newest file, or of the removal of the version it belonged to, if later.
     """
 
     what: str
@@ -65,16 +64,16 @@ class Orphan:
 def orphans(
     store: Store, kind: Kind | None = None, older_than: timedelta = timedelta(0)
 ) -> list[Orphan]:
-    """Find what no version refers to, by kind and place.
+    """Find what no version refers to, by kind and location.
 
     Parameters
     ----------
     store
         The store.
     kind
-        Only what versions of this kind are made of, where given.
+        Only files of this kind of version, if given.
     older_than
-        Only what is older.
+        Only what is older than this.
     """
     return list(_Search(store, older_than).orphans(kind))
 
@@ -82,30 +81,30 @@ def orphans(
 def collect(
     store: Store, older_than: timedelta, kind: Kind | None = None, force: bool = False
 ) -> list[Orphan]:
-    """Remove the orphans of a certain age; what a version refers to is never touched.
+    """Remove orphans of a minimum age; files of versions are never touched.
 
     Parameters
     ----------
     store
         The store.
     older_than
-        Younger orphans stay: they may belong to a run that is at work.
+        Younger orphans stay: they may belong to a run in progress.
     kind
-        Only what versions of this kind are made of, where given.
+        Only files of this kind of version, if given.
     force
-        Whether the age may be less than `LEAST_AGE`; then no other process should write.
+        Whether the age may be less than `LEAST_AGE`; no other process should write then.
 
     Returns
     -------
     list
-        What was removed, by this call and not by another at the same time.
+        What this call removed; not what another call removed at the same time.
 
     Raises
     ------
     InvalidArgumentError
         If the age is below `LEAST_AGE` and not forced.
     FailedPreconditionError
-        If the catalog has no version, and never had one, while there are files of versions.
+        If the catalog never had a version but there are files of versions.
     UnavailableError, IntegrityError
         If the catalog cannot be read.
     """
@@ -130,7 +129,7 @@ def collect(
 
 
 def _require_versions(store: Store) -> None:
-    """Refuse a catalog that knows of nothing while there are files: it may be the wrong one."""
+    """Raise if the catalog has no versions but there are files: it may be the wrong one."""
     references = _References.of(store)
     if references.standing or references.removed:
         return
@@ -147,14 +146,14 @@ def _require_versions(store: Store) -> None:
 
 @dataclass(frozen=True)
 class _References:
-    """What versions refer to: paths of folders, and ``TABLE.lance/VERSION``.
+    """References of versions: paths of folders, and ``TABLE.lance/VERSION``.
 
     Parameters
     ----------
     standing
-        What a version of the catalog refers to.
+        References of the versions in the catalog.
     removed
-        What a version referred to that was removed from the catalog, and when that was.
+        References of removed versions, with the time of removal.
     """
 
     standing: set[str]
@@ -162,7 +161,7 @@ class _References:
 
     @classmethod
     def of(cls, store: Store) -> "_References":
-        """Read them from the catalog as it is now."""
+        """Read the references from the current catalog."""
         view = store.catalog.view()
         standing = {part for entry in view.all_entries for part in _parts(entry.manifest)}
         removed: dict[str, datetime] = {}
@@ -173,12 +172,12 @@ class _References:
         return cls(standing, removed)
 
     def has(self, path: str) -> bool:
-        """Tell whether a folder, a table, or a version of one by its manifest, is referred to."""
+        """Return whether a folder, table or table version (by its manifest) is referred to."""
         key = _key(path)
         return any(part == key or part.startswith(f"{key}/") for part in self.standing)
 
     def modified(self, found: Found) -> datetime:
-        """Return when something was written; when its version was removed, if that is later."""
+        """Return the time of modification, or of the removal of its version, if later."""
         key = _key(found.path)
         times = [
             when for part, when in self.removed.items() if part == key or part.startswith(f"{key}/")
@@ -203,7 +202,7 @@ def _version_key(table: str, version: int) -> str:
 
 
 class _Search:
-    """Looks for orphans of a certain age, counted from when the search begins."""
+    """Searches for orphans of a minimum age at the start of the search."""
 
     def __init__(self, store: Store, older_than: timedelta) -> None:
         self._store = store
@@ -211,7 +210,7 @@ class _Search:
         self._rows: dict[str, set[str]] = {}
 
     def orphans(self, kind: Kind | None) -> Iterator[Orphan]:
-        """Yield them; versions of a table come before its rows."""
+        """Yield orphans; versions of a table come before its rows."""
         references = _References.of(self._store)
         if kind in (None, Kind.INDEX):
             for folder in self._store.files.found("indexes"):
@@ -222,13 +221,13 @@ class _Search:
                 yield from self._of_table(name, references)
 
     def is_wanted(self, orphan: Orphan, now: Found) -> bool:
-        """Tell whether an orphan is referred to or young, by what there is now."""
+        """Return whether an orphan is now referred to or too young."""
         if orphan.what != ROWS:
             references = _References.of(self._store)
             return references.modified(now) > self._limit or references.has(orphan.where)
         if now.modified > self._limit:
             return True
-        # Versions of a table keep their rows, whether or not the catalog knows of them yet.
+        # Table versions keep their rows even if they are not in the catalog yet.
         folder, _, name = orphan.where.partition(f"/{DATA}/")
         manifests = self._store.files.walk(f"{folder}/{VERSIONS}")
         return any(name in self._rows_of(manifest.path) for manifest in manifests)
@@ -248,8 +247,8 @@ class _Search:
         newest = max(versions.values(), default=0)
         gone = set()
         for manifest, number in versions.items():
-            # The newest version stays where others are used, or it has no rows: Lance counts on
-            # from it.
+            # The newest version stays if others are in use or it has no rows: Lance numbers the
+            # next version from it.
             stays = number == newest and not (unused and self._rows_of(manifest.path))
             if not stays and not references.has(manifest.path):
                 for orphan in self._old(VERSION, manifest, references):
@@ -262,7 +261,7 @@ class _Search:
             file.path.removeprefix(start): file for file in files if file.path.startswith(start)
         }
         stray = [f for n, f in data.items() if _DATA.fullmatch(n) and n not in committed]
-        # A run that is at work on the table goes on to write: its first rows may be old.
+        # A run in progress keeps writing to the table: its first rows may be old.
         if stray and max(file.modified for file in stray) <= self._limit:
             for file in stray:
                 yield from self._old(ROWS, file, references)
@@ -275,7 +274,7 @@ class _Search:
                 try:
                     self._rows[manifest] = row_files(self._store, table, [version])
                 except RAISED:
-                    # Another clean-up may have removed the version meanwhile.
+                    # Another collection may have removed the version meanwhile.
                     if any(
                         f.path == manifest
                         for f in self._store.files.walk(f"{table}{SUFFIX}/{VERSIONS}")
@@ -285,7 +284,7 @@ class _Search:
 
 
 def _kind_of(table: str) -> Kind | None:
-    """Return the kind whose versions a table is for; None where it is for none."""
+    """Return the kind of the versions in a table; None if it is not a cellkin table."""
     for start, (kind, _) in _KINDS.items():
         if table.startswith(start) and (start == STAGING or is_name(table.removeprefix(start))):
             return kind
@@ -293,7 +292,7 @@ def _kind_of(table: str) -> Kind | None:
 
 
 def _is_own(store: Store, table: str) -> bool:
-    """Tell whether a table has the columns that cellkin writes; a name may be anyone's."""
+    """Return whether a table has the columns that cellkin writes; its name alone proves nothing."""
     columns = next(columns for start, (_, columns) in _KINDS.items() if table.startswith(start))
     try:
         return columns <= set(lance.dataset(store.table_uri(table)).schema.names)
@@ -302,12 +301,12 @@ def _is_own(store: Store, table: str) -> bool:
 
 
 def _supersede(store: Store, table: str, version: int) -> None:
-    """Let the newest version of a table that is to go be followed by one without rows.
+    """Add an empty version if the version to be removed is the newest of its table.
 
-    A table itself is never dropped: a writer may be at work in it.
+    The table itself is never dropped: a writer may be using it.
     """
     uri = store.table_uri(table)
-    # Where another writer is first, the version is no longer the newest.
+    # If another writer is first, the version is no longer the newest.
     with suppress(ConflictError), writing(f"table {table}"):
         dataset = lance.dataset(uri)
         if dataset.version == version:
@@ -315,7 +314,7 @@ def _supersede(store: Store, table: str, version: int) -> None:
 
 
 def _untag(store: Store, manifest: str) -> None:
-    """Forget the tags of a version that was removed."""
+    """Delete the tags of a removed version."""
     table, version = version_of(manifest)
     with suppress(*RAISED):
         tags = lance.dataset(store.table_uri(table)).tags

@@ -1,8 +1,8 @@
-"""The journal: everything that ever happened to a store's catalog, one small file an event.
+"""The journal: every change of a store's catalog, one small file per change.
 
-``journal/00000001.json`` and so on. Each record is written once, by an operation that fails where
-the name is taken, and names the digest of the record before it. So of two writers one is first, and
-a record that was changed, lost or exchanged is found.
+Records are ``journal/00000001.json`` and so on. Each is written once, by an operation that fails if
+the name is taken, and contains the digest of the previous record. So only one of two concurrent
+writers succeeds, and a record that was changed, lost or replaced is detected.
 """
 
 import hashlib
@@ -31,19 +31,19 @@ _REMEDY = (
 )
 
 Row: TypeAlias = Mapping[str, str]
-"""A row of the catalog's tables; its ``key`` is unique in its table."""
+"""A row of a catalog table; its ``key`` is unique within the table."""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to the catalog in one step, all of it or nothing.
+    """An atomic change of the catalog.
 
     Parameters
     ----------
     put
-        Rows that are new or replace those of the same key, by table.
+        Rows to insert or to replace by key, by table.
     removed
-        Keys of rows that stand no longer, by table.
+        Keys of rows to remove, by table.
     """
 
     put: Mapping[str, Sequence[Row]] = field(default_factory=dict)
@@ -52,22 +52,22 @@ class Change:
 
 @dataclass(frozen=True)
 class Record:
-    """One record.
+    """One journal record.
 
     Parameters
     ----------
     store
-        Which store it is of, drawn when the journal begins.
+        Random id of the store, chosen with the first record.
     number
-        From 1.
+        Sequence number from 1.
     before
-        Digest of the record before it; empty for the first.
+        Digest of the previous record; empty for the first.
     at
-        When it was written, ISO 8601, UTC.
+        Time of writing, ISO 8601, UTC.
     change
-        What happened.
+        The change.
     digest
-        SHA-256 of all that, hexadecimal.
+        SHA-256 of all the fields, hexadecimal.
     """
 
     store: str
@@ -79,14 +79,14 @@ class Record:
 
 
 class Journal:
-    """The records of one store; those that were read are kept in memory as their digests.
+    """The records of one store; only the digests of read records are kept in memory.
 
     Parameters
     ----------
     files
-        Where the records are.
+        The small files of the store.
     where
-        The store, as errors call it.
+        The store's name in errors.
     """
 
     def __init__(self, files: SmallFiles, where: str) -> None:
@@ -95,20 +95,20 @@ class Journal:
         self._digests: list[str] = []
 
     def __len__(self) -> int:
-        """Return the number of records that were read."""
+        """Return the number of records read so far."""
         return len(self._digests)
 
     @property
     def store(self) -> str:
-        """Which store it is of; empty before a record was read."""
+        """Random id of the store; empty before a record was read."""
         return self._store
 
     def digest(self, number: int) -> str:
-        """Return the digest of a record that was read; empty where there is none."""
+        """Return the digest of a record; empty if it was not read."""
         return self._digests[number - 1] if 0 < number <= len(self._digests) else ""
 
     def is_there(self) -> bool:
-        """Say whether there is a record, read or not."""
+        """Return whether there is any record, read or not."""
         return bool(self._numbers(0))
 
     def catch_up(self) -> list[Record]:
@@ -117,15 +117,15 @@ class Journal:
         Returns
         -------
         list
-            The new ones; none where no journal was begun.
+            The new records; empty if there is no journal.
 
         Raises
         ------
         IntegrityError
-            If a record is missing or was changed, or those that were read before are not there any
-            more: the store was exchanged for another, or for an older copy.
+            If a record is missing or was changed, or records read before are gone: the store was
+            replaced by another one or an older copy.
         UnavailableError
-            If they cannot be read now.
+            If they cannot be read now, or all of them are gone.
         """
         known = len(self)
         numbers = self._numbers(known)
@@ -151,14 +151,14 @@ class Journal:
         return records
 
     def append(self, change: Change) -> Record | None:
-        """Write the next record and return it; None, and nothing done, where another was first."""
+        """Write and return the next record; return None, with no effect, if another was first."""
         fields = {
             "format": _FORMAT,
             "store": self._store or uuid.uuid4().hex,
             "number": len(self) + 1,
             "before": self.digest(len(self)),
             "at": datetime.now(UTC).isoformat(timespec="microseconds"),
-            # Two writers never write the same record, so that each knows its own.
+            # Makes every record unique, so that a writer recognizes its own.
             "writer": uuid.uuid4().hex,
             "put": {table: [dict(row) for row in rows] for table, rows in change.put.items()},
             "removed": {table: list(keys) for table, keys in change.removed.items()},
@@ -172,7 +172,7 @@ class Journal:
         return record
 
     def _numbers(self, known: int) -> list[int]:
-        """Return the numbers of the records there are, from the last known one on."""
+        """Return the numbers of existing records, starting with the last known one."""
         names = set(self._files.names(FOLDER, _name(known - 1) if known > 1 else ""))
         matches = (_NAME.fullmatch(name) for name in names)
         numbers = {int(match[1]) for match in matches if match}
@@ -223,7 +223,7 @@ def _name(number: int) -> str:
 
 
 def record_path(number: int) -> str:
-    """Return where a record is, relative to the store."""
+    """Return the path of a record, relative to the store."""
     return f"{FOLDER}/{_name(number)}"
 
 

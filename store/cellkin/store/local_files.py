@@ -1,4 +1,4 @@
-"""Folders of files on a disk of this machine."""
+"""Files and folders on a local disk."""
 
 import os
 import shutil
@@ -24,40 +24,40 @@ _CHUNK = 1 << 22
 
 
 class LocalFiles:
-    """Folders on a disk of this machine."""
+    """Files and folders on a local disk."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def require_safe_writers(self) -> None:
-        """Do nothing: renaming is atomic on a local disk."""
+        """Do nothing: renames are atomic on a local disk."""
 
     def publish(self, parent: str, write: Callable[[Path], None]) -> tuple[str, dict[str, str]]:
-        """Write a folder under the digest of its content.
+        """Write a folder named by the digest of its content.
 
-        The files are written elsewhere, synced to the disk and moved into place in one step, so
-        the folder is there whole or not at all. The same content again is the same folder: where
-        it is there and whole its time becomes that of now, so that no clean-up takes it for old;
-        where it is damaged it is replaced.
+        The files are written elsewhere, synced to disk and renamed into place in one step, so the
+        folder is complete or absent. Equal content has the same folder: if it exists and is
+        intact, its time is set to now, so that garbage collection does not consider it old; if it
+        is damaged, it is replaced.
 
         Parameters
         ----------
         parent
-            Where the folder goes, relative to the store.
+            Parent folder, relative to the store.
         write
             Writes the files into the empty folder it is given.
 
         Returns
         -------
         path
-            Relative to the store; its last part is the digest.
+            Path relative to the store; its last part is the digest.
         files
             SHA-256 of each file by name, hexadecimal.
 
         Raises
         ------
         ConflictError
-            If another process removes the folder as often as it is written.
+            If another process keeps removing the folder.
         """
         place = self._root / parent
         partial = place / f"{PARTIAL}{uuid.uuid4().hex}"
@@ -83,7 +83,7 @@ class LocalFiles:
         return f"{parent}/{folder.name}", files
 
     def folder(self, path: str, files: Mapping[str, str], what: str, again: bool = True) -> Path:
-        """Return the folder, its digests checked; see `Files.folder`.
+        """Return the folder after checking its digests; see `Files.folder`.
 
         Raises
         ------
@@ -94,24 +94,24 @@ class LocalFiles:
         return self._root / path
 
     def check(self, path: str, files: Mapping[str, str], what: str) -> None:
-        """Refuse a folder whose files differ; see `Files.check`."""
+        """Check the files of a folder; see `Files.check`."""
         check_files(self._root / path, files, what)
 
     def found(self, parent: str) -> Iterator[Found]:
-        """Yield what cellkin wrote two levels below a folder; see `Files.found`."""
+        """Yield the folders cellkin wrote two levels below a folder; see `Files.found`."""
         for named in self._plain_folders(self._root / parent):
             for folder in self._plain_folders(named):
                 path = folder.relative_to(self._root).as_posix()
-                # cellkin writes folders of files, and neither folders nor links into them.
+                # cellkin's folders contain only files, neither folders nor links.
                 if is_own_folder(path) and _has_files_alone(folder):
                     yield from self._measured(folder)
 
     def folders(self) -> list[str]:
-        """Return the names of the folders of the store, ascending; links are none."""
+        """Return the names of the top-level folders of the store, sorted, without links."""
         return [folder.name for folder in self._plain_folders(self._root)]
 
     def walk(self, folder: str) -> Iterator[Found]:
-        """Yield the files below a folder, at any depth; none where there is no such folder."""
+        """Yield the files below a folder, at any depth; nothing if it does not exist."""
         place = self._root / folder
         if self._through_link(place):
             return
@@ -122,20 +122,20 @@ class LocalFiles:
                     yield from self._measured(path)
 
     def touch(self, path: str) -> None:
-        """Let a file or a folder be as one that was written now.
+        """Set the time of a file or folder to now.
 
         Raises
         ------
         FileNotFoundError
-            If it is not there.
+            If it does not exist.
         """
         os.utime(self._root / path)
 
     def remove(self, path: str, keep: Callable[[Found], bool]) -> Found | None:
-        """Remove a file or a folder unless it is wanted after all; see `Files.remove`.
+        """Remove a file or folder unless ``keep`` returns True; see `Files.remove`.
 
-        It is moved out of the way before the last look, so that whoever publishes the same
-        meanwhile either is seen or finds nothing there to build on.
+        It is renamed before the last check, so that a concurrent publication of the same content
+        is either seen by the check or finds nothing to reuse.
         """
         place = self._root / path
         found = next(self._measured(place), None)
@@ -144,12 +144,12 @@ class LocalFiles:
         aside = place.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
         try:
             place.rename(aside)
-        except FileNotFoundError:  # another clean-up was first
+        except FileNotFoundError:  # another collection was first
             return None
         wanted = True
         try:
             found = Found.of(path, self._measured(aside))
-            os.utime(aside)  # to another clean-up it is not old while this one looks
+            os.utime(aside)  # so that another collection does not consider it old meanwhile
             wanted = keep(found)
         finally:
             wanted = wanted and _move(aside, place)
@@ -162,13 +162,13 @@ class LocalFiles:
         return found
 
     def read(self, path: str) -> Iterator[bytes]:
-        """Yield the bytes of a file, some MB at a time."""
+        """Yield the bytes of a file, a few MB at a time."""
         with (self._root / path).open("rb") as file:
             while chunk := file.read(_CHUNK):
                 yield chunk
 
     def write(self, path: str, chunks: Iterable[bytes]) -> None:
-        """Write a file, whole or not at all; one that is there is replaced."""
+        """Write or replace a file atomically."""
         place = self._root / path
         place.parent.mkdir(parents=True, exist_ok=True)
         partial = place.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
@@ -184,7 +184,7 @@ class LocalFiles:
             partial.unlink(missing_ok=True)
 
     def _through_link(self, path: Path) -> bool:
-        """Tell whether a link leads from the store to a path in it."""
+        """Return whether a path of the store, or a parent of it in the store, is a link."""
         below = path.relative_to(self._root).parts
         return any(self._root.joinpath(*below[:n]).is_symlink() for n in range(1, len(below) + 1))
 
@@ -198,7 +198,7 @@ class LocalFiles:
             return []
 
     def _measured(self, place: Path) -> Iterator[Found]:
-        """Yield a file or folder as it is now; nothing where it is gone."""
+        """Yield the current state of a file or folder; nothing if it is gone."""
         try:
             own = place.lstat()
             n_files, n_bytes, newest = 1, own.st_size, own.st_mtime
@@ -217,7 +217,7 @@ class LocalFiles:
 
 
 def _move(source: Path, target: Path) -> bool:
-    """Move a file or folder to where nothing is; False where something is."""
+    """Rename a file or folder; return False if the target exists and is in the way."""
     try:
         source.rename(target)
     except OSError:
@@ -228,7 +228,7 @@ def _move(source: Path, target: Path) -> bool:
 
 
 def _reused(folder: Path, files: Mapping[str, str]) -> bool:
-    """Make a folder that is there young, or move it away if it is damaged."""
+    """Set the time of an intact folder to now and return True; remove a damaged one."""
     try:
         os.utime(folder)
         check_files(folder, files, str(folder))
@@ -246,7 +246,7 @@ def _reused(folder: Path, files: Mapping[str, str]) -> bool:
 def _has_files_alone(folder: Path) -> bool:
     try:
         return all(_is_plain_file(part) for part in folder.iterdir())
-    except FileNotFoundError:  # another clean-up removed it
+    except FileNotFoundError:  # another collection removed it
         return False
 
 
@@ -255,6 +255,6 @@ def _is_plain_file(path: Path) -> bool:
 
 
 def _ignore_missing(function: object, path: str, info: tuple[object, object, object]) -> None:
-    """Go on where another clean-up removed something first."""
+    """Ignore files that another collection removed first."""
     if not isinstance(info[1], FileNotFoundError):
-        raise info[1]  # type: ignore[misc]  # what `shutil.rmtree` has caught
+        raise info[1]  # type: ignore[misc]  # the exception that `shutil.rmtree` caught

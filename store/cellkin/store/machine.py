@@ -1,8 +1,8 @@
-"""The cores and the memory this process may use: those of the machine, or less in a container.
+"""The cores and memory available to this process, which may be limited by a container.
 
-A container sees all cores of its machine, and is stopped for the rest of every tenth of a second
-once its threads together have used up its quota. More threads than the quota are slower than as
-many, most of all where they wait by spinning.
+A container sees all cores of its machine, but once its threads together have used up its quota, it
+is paused for the rest of the period, by default a tenth of a second. More threads than the quota
+are slower than exactly as many, especially if they wait by spinning.
 """
 
 import math
@@ -15,12 +15,12 @@ _ROOT = Path("/")
 
 
 def n_cores(root: Path = _ROOT) -> int:
-    """Return the cores this process may use: of its affinity, or its cgroup's quota rounded up.
+    """Return the available cores: the CPU affinity or the cgroup quota rounded up, if less.
 
     Parameters
     ----------
     root
-        Root of the file system that tells of control groups.
+        Root of the file system in which control groups are looked up.
     """
     affinity = getattr(os, "sched_getaffinity", None)
     n = len(affinity(0)) if affinity else os.cpu_count() or 1
@@ -29,34 +29,34 @@ def n_cores(root: Path = _ROOT) -> int:
 
 
 def memory_bytes(root: Path = _ROOT) -> int:
-    """Return the memory this process may use: the machine's, or the limit of its cgroup.
+    """Return the available memory in bytes: that of the machine or its cgroup limit, if less.
 
     Parameters
     ----------
     root
-        Root of the file system that tells of control groups.
+        Root of the file system in which control groups are looked up.
     """
     n = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     for group in _groups(root, "memory"):
         name = "memory.max" if group.unified else "memory.limit_in_bytes"
         limit = _read(group.path / name)
-        # Version 1 says "none" by a number larger than any memory.
+        # Version 1 expresses "no limit" by a number larger than any memory.
         n = min(n, int(limit)) if limit.isdecimal() else n
     return n
 
 
 def limit_threads(n: int, environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let libraries that are loaded later use so many threads; the environment may say otherwise.
+    """Limit the threads of libraries loaded later, unless the environment already does.
 
-    OpenMP, by which FAISS, torch and scikit-learn work, reads the number, and so do OpenBLAS, MKL
-    and Arrow. To be called when a process starts: loaded libraries do not look again.
+    Sets ``OMP_NUM_THREADS``, which OpenMP (used by FAISS, torch and scikit-learn), OpenBLAS, MKL
+    and Arrow read. Call it when a process starts: libraries read it only when loaded.
 
     Parameters
     ----------
     n
-        Threads of each.
+        Threads of each library.
     environment
-        Where they look.
+        The environment to change.
     """
     environment.setdefault("OMP_NUM_THREADS", str(n))
 
@@ -68,9 +68,9 @@ class _Group:
     Parameters
     ----------
     path
-        Its folder.
+        Folder of the group.
     unified
-        Whether it is of version 2.
+        Whether it is a version 2 group.
     """
 
     path: Path
@@ -78,11 +78,11 @@ class _Group:
 
 
 def _groups(root: Path, controller: str) -> Iterator[_Group]:
-    """Yield the groups whose limits this process is under, its own and all around it."""
+    """Yield the groups whose limits apply to this process: its own and all their parents."""
     own = {}
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, controllers, path = line.split(":", 2)
-        for name in controllers.split(","):  # of version 2 none is named
+        for name in controllers.split(","):  # version 2 names none
             own[name] = PurePosixPath(path)
     for line in _read(root / "proc/self/mountinfo").splitlines():
         mount, _, rest = line.partition(" - ")
@@ -94,7 +94,7 @@ def _groups(root: Path, controller: str) -> Iterator[_Group]:
         place = root / folder.relative_to("/")
         yield _Group(place, unified)
         group = own.get("" if unified else controller, PurePosixPath("/"))
-        # Seen from inside of a container, a group may lie outside of what is mounted there.
+        # Inside a container, the group may lie outside of what is mounted.
         if group.is_relative_to(top) and ".." not in group.parts:
             for part in group.relative_to(top).parts:
                 place /= part
@@ -102,7 +102,7 @@ def _groups(root: Path, controller: str) -> Iterator[_Group]:
 
 
 def _quota(group: _Group) -> float | None:
-    """Return the cores a group may use on average, None for all."""
+    """Return the cores a group may use on average; None if unlimited."""
     if group.unified:
         quota, _, period = _read(group.path / "cpu.max").partition(" ")
     else:

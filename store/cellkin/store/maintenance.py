@@ -1,4 +1,4 @@
-"""Look after a store: find what is damaged."""
+"""Store maintenance: find damaged versions."""
 
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.cell_table import check_rows
@@ -8,10 +8,10 @@ from cellkin.wire.names import parse_version_name
 
 
 def damage(store: Store, entry: Entry) -> str:
-    """Say what is wrong with a version; an empty string where nothing is.
+    """Describe the damage to a version; empty if there is none.
 
-    Reads all of it: rows and files against their digests, vectors for values that are not finite
-    and for their length, and the versions it was made from.
+    Reads all of it: checks rows and files against their digests, vectors for finite values and unit
+    length, and the versions it was made from.
     """
     try:
         for key, kind in (("corpus", Kind.CORPUS), ("embedding", Kind.EMBEDDING)):
@@ -20,7 +20,7 @@ def damage(store: Store, entry: Entry) -> str:
                 if source.digest != entry.manifest[f"{key}_digest"]:
                     return f"was made from another {kind.noun} than {source.full_name} now is"
         if entry.kind is Kind.INDEX:
-            # Where they are, and not a copy in the cache of this machine.
+            # The files in the store itself, not a copy in this machine's cache.
             what = f"cell index {entry.full_name}"
             store.files.check(entry.manifest["path"], entry.manifest["files"], what)
             if "rows_digest" in entry.manifest:

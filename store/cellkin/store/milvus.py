@@ -1,12 +1,12 @@
-"""Neighbors in Milvus: for references beyond the memory of one machine.
+"""Neighbor indexes in Milvus, for references larger than the memory of one machine.
 
-An index of this kind has its vectors in a Milvus collection, and everything else, from the cell
-space to the labels that vote, where every index has it. ``milvus://HOST:PORT`` is a server or
-cluster; ``milvus:///PATH.db`` is a file that Milvus Lite keeps, which one process opens at a time.
+Such an index has its vectors in a Milvus collection and everything else, from the cell space to the
+labels, in the usual files. ``milvus://HOST:PORT`` is a server or cluster; ``milvus:///PATH.db`` is
+a Milvus Lite file, which only one process can open at a time.
 
-A token is read from the environment, ``MILVUS_TOKEN``, and stored nowhere. The files of an index
-name the host to ask, and a store may come from elsewhere: so the token goes to hosts alone that the
-environment names, ``MILVUS_TOKEN_HOSTS``, or the command that fills a collection.
+The token is read from the environment variable ``MILVUS_TOKEN`` and never stored. The files of an
+index name the host to connect to, and a store may come from elsewhere, so the token is only sent to
+hosts listed in ``MILVUS_TOKEN_HOSTS`` or given to the command that fills a collection.
 """
 
 import json
@@ -31,29 +31,28 @@ SCHEME = "milvus://"
 _ROW, _CELL, _LABEL, _VECTOR = "row", "cell", "label", "vector"
 _TEXT_BYTES = 1024
 _INSERT_ROWS = 2000
-# The recall of Milvus's own choice of index is measured like every other and stated in the
-# certificate.
+# The recall of the index type that Milvus chooses is measured as usual, for the certificate.
 _INDEX = {"index_type": "AUTOINDEX", "metric_type": "IP"}
 
 
 class MilvusNeighbors:
-    """The vectors of one index version, in a collection of their own.
+    """The vectors of one index version in their own Milvus collection.
 
     Parameters
     ----------
     uri
         ``milvus://...``.
     collection
-        Its name.
+        Name of the collection.
     n, dim
-        Vectors, and their width.
+        Number of vectors, and their dimension.
     trusted
-        Whether the token goes to any host that the URI names.
+        Whether to send the token to whatever host the URI names.
 
     Raises
     ------
     UnavailableError
-        If Milvus cannot be reached or lacks the collection.
+        If Milvus cannot be reached or does not have the collection.
     """
 
     def __init__(self, uri: str, collection: str, n: int, dim: int, trusted: bool = False) -> None:
@@ -70,27 +69,27 @@ class MilvusNeighbors:
 
     @classmethod
     def load(cls, folder: Path, space: str) -> "MilvusNeighbors":
-        """Connect to the collection that an index's files name."""
+        """Connect to the collection named in the files of an index."""
         place = json.loads(cls.path(folder, space).read_text())
         return cls(place["uri"], place["collection"], place["n"], place["dim"])
 
     @staticmethod
     def path(folder: Path, space: str) -> Path:
-        """Return the file that says where the vectors of a space are."""
+        """Return the file with the location of the vectors of a space."""
         return folder / f"{space}-milvus.json"
 
     def write(self, folder: Path, space: str) -> None:
-        """Write where the collection is."""
+        """Write the location of the collection."""
         place = {"uri": self.uri, "collection": self.collection, "n": self._n, "dim": self.dim}
         self.path(folder, space).write_text(json.dumps(place))
 
     def close(self) -> None:
-        """Let go of the connection, and of the file where there is one."""
+        """Close the connection, and the file of Milvus Lite."""
         self._client.close()
 
     @property
     def n_bytes(self) -> int:
-        """Size of the vectors as they were sent; what Milvus makes of them is not said."""
+        """Size of the vectors as sent; the size in Milvus is not known."""
         return 4 * self.dim * self._n
 
     def __len__(self) -> int:
@@ -105,7 +104,11 @@ class MilvusNeighbors:
         Raises
         ------
         FailedPreconditionError
-            If only some vectors may be found: which, only this side knows.
+            If ``passing`` is given: Milvus does not know which vectors pass.
+        DimensionMismatchError
+            If the queries have another dimension than the index.
+        UnavailableError
+            If Milvus cannot answer.
         """
         if passing is not None:
             raise FailedPreconditionError(
@@ -148,23 +151,23 @@ def fill_collection(
     rows: Iterator[tuple[list[str], list[str], Float32Matrix]],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> MilvusNeighbors:
-    """Put the cells of a reference into a collection.
+    """Insert the cells of a reference into a collection.
 
-    The collection's name says what is in it, so one that is whole is used as it is, and one that
-    an interrupted run left is filled anew.
+    The name of a collection identifies its content, so a complete one is reused, and one left by
+    an interrupted run is filled again.
 
     Parameters
     ----------
     uri
-        ``milvus://...``, as who runs the command gives it: the token goes there.
+        ``milvus://...``, given by the user, so that it receives the token.
     collection
-        Its name.
+        Name of the collection.
     dim, n
-        Width of a vector, and how many there are.
+        Dimension and number of vectors.
     rows
         Cell names, labels and (n, dim) float32 unit rows, in the order of the index.
     progress
-        Called with the cells written and to be written.
+        Called with the number of cells written and the total.
     """
     client = _connect(uri, trusted=True)
     try:
@@ -248,7 +251,7 @@ def _connect(uri: str, trusted: bool) -> Any:
 
 
 def _asked(uri: str, ask: Callable[[], Any]) -> Any:
-    """Ask Milvus, and say in our own words when it cannot answer."""
+    """Call Milvus and translate its errors into `UnavailableError`."""
     from pymilvus.exceptions import MilvusException
 
     try:

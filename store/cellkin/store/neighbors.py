@@ -1,4 +1,4 @@
-"""The nearest vectors by FAISS: exact and whatever the batch, or by an index of any kind."""
+"""Nearest-neighbor search with FAISS, exact or approximate."""
 
 from pathlib import Path
 from typing import Protocol, TypeAlias
@@ -13,21 +13,21 @@ from cellkin.wire.errors import DimensionMismatchError
 
 Found: TypeAlias = tuple[Float32Matrix, Int64Vector]
 
-# Beyond the k wanted, so that the exact order among near-equals is ours and not the kernel's.
+# Candidates beyond k, so that the order among near ties does not depend on FAISS's kernel.
 _SPARE = 16
-# An index that re-scores its candidates finds few of them where few are asked for.
+# An index that rescores its candidates has too few of them when k is small.
 _LEAST = 10
-# From this many queries on, a batch is faster by BLAS than query by query: measured.
+# From this many queries on, BLAS was measured to be faster than query by query.
 _BLAS_QUERIES = 3
-# Up to so many queries, for so many neighbors, our own kernels compare with all vectors sooner than
-# FAISS and BLAS do; with one, or with 32, in about half the time: measured.
+# Up to this many queries and neighbors, our kernels were measured to be faster than FAISS and BLAS:
+# for 1 or 32 queries, they take about half the time.
 _OWN_QUERIES = 128
 _OWN_NEIGHBORS = 256
 _widest = 0
 
 
 class Searchable(Protocol):
-    """What answers as a `NeighborIndex`."""
+    """Anything that can be searched like a `NeighborIndex`."""
 
     def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
         """Find the nearest vectors of each query; see `NeighborIndex.search`."""
@@ -37,16 +37,16 @@ class Searchable(Protocol):
 
 
 class NeighborIndex:
-    """An inner-product index over unit vectors, so scores are cosines.
+    """An inner-product index of unit vectors, so scores are cosine similarities.
 
-    A flat index is exact: one query's answer is the same to the bit whatever else is in the batch.
-    The others are as good as their certificate says. A query's answer by HNSW does not depend on
-    its batch either; with inverted lists, rounding may choose another last list to look into.
+    A flat index is exact, and a query's result is bit-identical whatever else is in the batch. The
+    recall of other indexes is in their certificate. HNSW results do not depend on the batch either;
+    with inverted lists, rounding may change the last list that is searched.
 
     Parameters
     ----------
     index
-        The FAISS index, of metric inner product, with its search settings; complete.
+        The complete FAISS index, with inner product metric and its search settings.
 
     Raises
     ------
@@ -57,14 +57,14 @@ class NeighborIndex:
     def __init__(self, index: faiss.Index) -> None:
         require_one_faiss()
         self._index = index
-        # Asked of FAISS, each lets other threads in first.
+        # Cached because each access through FAISS releases the GIL.
         self._dim, self._n = int(index.d), int(index.ntotal)
         self._vectors = flat_vectors(index) if isinstance(index, faiss.IndexFlat) else None
         _choose_blas_from(self._dim)
 
     @classmethod
     def build(cls, vectors: Float32Matrix) -> "NeighborIndex":
-        """Index vectors exactly, row i under id i.
+        """Build an exact index, with row i under id i.
 
         Parameters
         ----------
@@ -77,19 +77,19 @@ class NeighborIndex:
 
     @classmethod
     def load(cls, path: Path) -> "NeighborIndex":
-        """Map an index file into memory; processes of one machine share the pages."""
+        """Memory-map an index file; processes on one machine share the pages."""
         return cls(faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC))
 
     def save(self, path: Path) -> None:
-        """Write the index to a file, its search settings with it."""
+        """Write the index and its search settings to a file."""
         faiss.write_index(self._index, str(path))
 
     def close(self) -> None:
-        """Do nothing: there is no connection to let go of."""
+        """Do nothing: there is no connection to close."""
 
     @property
     def faiss_index(self) -> faiss.Index:
-        """The FAISS index; what is loaded is mapped, and adding to it ends the process."""
+        """The FAISS index; a loaded one is memory-mapped, and adding to it crashes the process."""
         return self._index
 
     @property
@@ -99,12 +99,12 @@ class NeighborIndex:
 
     @property
     def dim(self) -> int:
-        """Width of a vector."""
+        """Dimension of a vector."""
         return self._dim
 
     @property
     def n_bytes(self) -> int:
-        """Size of the file, and of the memory it takes when all of it was touched."""
+        """Size of the file, and of the memory used once all pages were touched."""
         n_bytes = 0
 
         def count(block: bytes) -> None:
@@ -126,23 +126,24 @@ class NeighborIndex:
         queries
             (n_queries, dim) float32, unit rows.
         k
-            Neighbors a query.
+            Neighbors per query.
         passing
-            (n,) bool, the vectors that may be found; None for all. An index that is not exact looks
-            as much farther as fewer pass, and still finds the fewer of them the rarer they are.
+            (n,) bool, the vectors that may be found; None for all. The fewer pass, the farther an
+            approximate index searches, but its recall still decreases.
 
         Returns
         -------
         similarities
-            (n_queries, k) float32 cosines, best first, ties by ascending id; -inf where fewer
-            than k vectors were found. Of an index that keeps shortened vectors, cosines with these.
+            (n_queries, k) float32 cosine similarities, best first, ties by ascending id; -inf
+            where fewer than k vectors were found. For an index that compresses its vectors,
+            similarities to the compressed vectors.
         ids
             (n_queries, k) int64, -1 where missing.
 
         Raises
         ------
         DimensionMismatchError
-            If the queries are of another width than the index.
+            If the queries have another dimension than the index.
         """
         if queries.shape[1] != self._dim:
             raise DimensionMismatchError(
@@ -173,7 +174,7 @@ class NeighborIndex:
 
 
 def _in_order(similarities: Float32Matrix, ids: Int64Vector) -> Found:
-    """Put ties in the order of their ids; FAISS gives the rest in order of similarity."""
+    """Sort ties by id; FAISS already sorts by similarity."""
     missing = ids < 0
     if missing.any():
         similarities[missing] = -np.inf
@@ -189,11 +190,11 @@ def _nothing(n_queries: int, k: int) -> Found:
 
 
 def _choose_blas_from(dim: int) -> None:
-    """Let FAISS scan a batch by BLAS where that is faster.
+    """Set the batch size from which FAISS uses BLAS.
 
-    FAISS scans query by query below a number of floats, queries times dimensions (since 1.15; it
-    was queries before), which is one for the process. It fits the widest index there is: for a
-    narrower one, BLAS then begins a few queries late, and never with a single one.
+    Below a process-wide threshold of queries times dimensions (since 1.15; queries before), FAISS
+    scans query by query. The threshold is set for the widest index: for narrower ones, BLAS starts
+    a few queries later than ideal, but never with a single query.
     """
     global _widest
     _widest = max(_widest, dim)

@@ -1,9 +1,9 @@
-"""What cellkin knows about FAISS: that one is installed, how its indexes nest, their settings.
+"""FAISS utilities: installation check, nested indexes and their search settings.
 
-FAISS takes its threads from the environment when it is imported: ``OMP_NUM_THREADS`` says how many
-a search may use (``faiss.omp_set_num_threads`` binds the calling thread only); commands set it to
-the cores there are, and the server to 1. That waiting threads sleep, see `cellkin.store`, costs a
-third less CPU time on a busy machine than spinning.
+FAISS reads ``OMP_NUM_THREADS``, the threads of a search, when it is imported
+(``faiss.omp_set_num_threads`` only affects the calling thread); commands set it to the available
+cores, the server to 1. Waiting threads sleep, see `cellkin.store`, which costs a third less CPU
+time on a busy machine than spinning.
 """
 
 from collections.abc import Iterator, Mapping
@@ -38,22 +38,22 @@ DISTRIBUTIONS = (
     "faiss-gpu-cu13-cuvs",
     "faiss-cuda",
 )
-"""The distributions that bring the module ``faiss``."""
+"""The distributions that provide the module ``faiss``."""
 
-_made: Any = faiss  # Its classes take arrays and keywords, which its own types do not know.
+_made: Any = faiss  # Its classes accept arrays and keywords that its types lack.
 _KNOBS = {"nprobe": "nprobe", "efSearch": "efSearch", "k_factor": "k_factor_rf"}
 
 
 @cache
 def require_one_faiss() -> None:
-    """Refuse an environment into which several distributions of FAISS were installed.
+    """Raise if several distributions of FAISS are installed.
 
-    They overwrite each other's files silently, and what is left is of neither.
+    They silently overwrite each other's files, so that none of them is intact.
 
     Raises
     ------
     FailedPreconditionError
-        If there are several; the message says what to uninstall.
+        If there are several; the message lists what to uninstall.
     """
     found = [name for name in DISTRIBUTIONS if _installed(name)]
     if len(found) > 1:
@@ -72,9 +72,9 @@ def _installed(name: str) -> bool:
 
 
 def layers(index: faiss.Index) -> Iterator[Any]:
-    """Yield an index and the ones inside it that hold vectors, from the outside in.
+    """Yield an index and its nested indexes that hold vectors, from the outside in.
 
-    The caller keeps ``index`` alive while it uses them: FAISS frees the inner ones with it.
+    Keep ``index`` alive while using them: FAISS frees the nested indexes with it.
     """
     layer = faiss.downcast_index(index)
     yield layer
@@ -84,9 +84,9 @@ def layers(index: faiss.Index) -> Iterator[Any]:
 
 
 def knobs(index: faiss.Index) -> dict[str, int]:
-    """Return the search settings an index has: ``nprobe``, ``efSearch``, ``k_factor``.
+    """Return the search settings of an index: ``nprobe``, ``efSearch``, ``k_factor``.
 
-    FAISS files keep them, so an index that is loaded searches as the one that was saved.
+    FAISS files include them, so a loaded index searches like the saved one.
     """
     found: dict[str, int] = {}
     for layer in layers(index):
@@ -100,31 +100,31 @@ def knobs(index: faiss.Index) -> dict[str, int]:
 
 
 def set_knobs(index: faiss.Index, values: Mapping[str, int]) -> None:
-    """Set search settings; only on an index that no other thread searches yet."""
+    """Set search settings, before any other thread searches the index."""
     space = faiss.ParameterSpace()
     for name, value in values.items():
         space.set_index_parameter(index, _KNOBS[name], value)
 
 
 def flat_vectors(index: Any) -> Float32Matrix:
-    """Return the (n, dim) float32 vectors of a flat index where they lie; good as long as it is."""
+    """Return a (n, dim) float32 view of the vectors of a flat index, valid while it exists."""
     n, dim = int(index.ntotal), int(index.d)
     vectors: Float32Matrix = _made.rev_swig_ptr(index.get_xb(), n * dim).reshape(n, dim)
     return vectors
 
 
 def n_lists(index: faiss.Index) -> int:
-    """Return the inverted lists of an index, 0 where it has none."""
+    """Return the number of inverted lists of an index, 0 if it has none."""
     return next((int(layer.nlist) for layer in layers(index) if hasattr(layer, "nlist")), 0)
 
 
 def shape(index: faiss.Index) -> tuple[tuple[object, ...], ...]:
-    """Describe what an index is made of, but for its size and the number of its lists."""
+    """Describe the structure of an index, except its size and number of lists."""
     found: list[tuple[object, ...]] = []
     for layer in layers(index):
         links = layer.hnsw.nb_neighbors(1) if hasattr(layer, "hnsw") else 0
         code = layer.code_size if hasattr(layer, "code_size") else 0
-        # What is read from a file is a subclass of its own.
+        # An index read from a file is of a separate subclass.
         name = "IndexFlat" if isinstance(layer, faiss.IndexFlat) else type(layer).__name__
         found.append((name, int(layer.d), int(links), int(code)))
         if hasattr(layer, "refine_index"):
@@ -136,14 +136,14 @@ _FARTHEST = 20
 
 
 def only_among(index: faiss.Index, passing: BoolVector) -> Any:
-    """Return FAISS search parameters by which only some vectors are found.
+    """Return FAISS search parameters that restrict a search to some vectors.
 
-    The rarer these are, the farther an index that is not exact looks, up to 20 times as far.
+    The fewer pass, the farther an approximate index searches, up to 20 times as far.
 
     Parameters
     ----------
     index
-        The index, which keeps its own settings.
+        The index; its own settings are not changed.
     passing
         (n,) bool, the vectors that may be found.
     """

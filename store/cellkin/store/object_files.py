@@ -1,4 +1,4 @@
-"""Folders of files in an object store."""
+"""Files and folders in an object store."""
 
 import hashlib
 import shutil
@@ -31,9 +31,9 @@ _PROBE = "conditional-put-probe"
 
 
 class ObjectFiles:
-    """Folders in an object store; what is read is kept in a cache of this machine.
+    """Files and folders in an object store; folders that are read are cached on this machine.
 
-    Settings and keys are those of the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT``, ...).
+    Settings and keys come from the environment (``AWS_ACCESS_KEY_ID``, ``AWS_ENDPOINT``, ...).
     """
 
     def __init__(self, uri: str) -> None:
@@ -42,17 +42,17 @@ class ObjectFiles:
         self._cache = cache_folder()
 
     def require_safe_writers(self) -> None:
-        """Make sure that a PUT on condition that the key is new fails where it is not.
+        """Check that a PUT conditional on a new key fails if the key exists.
 
         Lance commits by such a PUT. A store that ignores the condition reports success to every
-        writer and keeps the last one's commit: the others are lost and nobody is told.
+        writer and keeps only the last commit: the others are silently lost.
 
         Raises
         ------
         FailedPreconditionError
             If the store ignores the condition.
         PermissionDeniedError, UnavailableError
-            If it does not let it be written, or cannot be reached.
+            If writing is not permitted, or the store cannot be reached.
         """
         key = f"{_PROBE}-{uuid.uuid4().hex}"
         with writing(f"object store {self._uri}"):
@@ -69,9 +69,9 @@ class ObjectFiles:
         )
 
     def publish(self, parent: str, write: Callable[[Path], None]) -> tuple[str, dict[str, str]]:
-        """Write a folder under the digest of its content; see `LocalFiles.publish`.
+        """Write a folder named by the digest of its content; see `LocalFiles.publish`.
 
-        The files are uploaded one by one: until the catalog names the folder it does not exist.
+        Files are uploaded one by one: the folder does not count until the catalog refers to it.
         """
         with tempfile.TemporaryDirectory(prefix="cellkin-") as scratch:
             write(Path(scratch))
@@ -82,7 +82,7 @@ class ObjectFiles:
         return path, files
 
     def folder(self, path: str, files: Mapping[str, str], what: str, again: bool = True) -> Path:
-        """Return a cached copy of the folder, its digests checked; see `Files.folder`.
+        """Return a cached copy of the folder after checking its digests; see `Files.folder`.
 
         Raises
         ------
@@ -98,7 +98,7 @@ class ObjectFiles:
         return cached
 
     def check(self, path: str, files: Mapping[str, str], what: str) -> None:
-        """Refuse objects that differ, whatever the cache has; see `Files.check`."""
+        """Check the objects themselves, not the cache; see `Files.check`."""
         for name, digest in files.items():
             found = hashlib.sha256()
             try:
@@ -110,25 +110,25 @@ class ObjectFiles:
                 raise differing(what, name, digest)
 
     def found(self, parent: str) -> Iterator[Found]:
-        """Yield what cellkin wrote two levels below a folder; see `Files.found`."""
+        """Yield the folders cellkin wrote two levels below a folder; see `Files.found`."""
         folders: dict[str, list[Found]] = {}
         for item in self.walk(parent):
             path = "/".join(PurePosixPath(item.path).parts[: _depth(parent) + 2])
             folders.setdefault(path, []).append(item)
         for path, items in sorted(folders.items()):
-            # cellkin writes folders of files, and no folders into them.
+            # cellkin's folders contain only files, no folders.
             flat = all(_depth(item.path) == _depth(parent) + 3 for item in items)
             if flat and is_own_folder(path):
                 yield Found.of(path, items)
 
     def folders(self) -> list[str]:
-        """Return the names of the folders of the store, ascending."""
+        """Return the names of the top-level folders of the store, sorted."""
         with self._reached():
             listed = obstore.list_with_delimiter(self._store)
         return sorted(prefix.rstrip("/") for prefix in listed["common_prefixes"])
 
     def walk(self, folder: str) -> Iterator[Found]:
-        """Yield the files below a folder, at any depth; none where there is no such folder."""
+        """Yield the files below a folder, at any depth; nothing if it does not exist."""
         with self._reached():
             for page in obstore.list(self._store, prefix=f"{folder}/"):
                 for item in page:
@@ -136,18 +136,18 @@ class ObjectFiles:
                     yield Found(item["path"], 1, item["size"], modified)
 
     def touch(self, path: str) -> None:
-        """Make sure that a file is there; no time of an object can be set.
+        """Check that a file exists; the time of an object cannot be set.
 
         Raises
         ------
         FileNotFoundError
-            If it is not there.
+            If it does not exist.
         """
         with self._reached():
             obstore.head(self._store, path)
 
     def remove(self, path: str, keep: Callable[[Found], bool]) -> Found | None:
-        """Remove a file or the files below a folder unless it is wanted; see `Files.remove`."""
+        """Remove a file or the files below a folder unless ``keep`` returns True."""
         items = list(self.walk(path))
         if not items:
             try:
@@ -164,13 +164,13 @@ class ObjectFiles:
         return found
 
     def read(self, path: str) -> Iterator[bytes]:
-        """Yield the bytes of a file, some MB at a time."""
+        """Yield the bytes of a file, a few MB at a time."""
         with self._reached():
             for chunk in obstore.get(self._store, path).stream():
                 yield bytes(chunk)
 
     def write(self, path: str, chunks: Iterable[bytes]) -> None:
-        """Write a file, whole or not at all; one that is there is replaced."""
+        """Write or replace a file atomically."""
         obstore.put(self._store, path, iter(chunks))
 
     def _download(self, path: str, files: Mapping[str, str], cached: Path, what: str) -> None:
@@ -186,11 +186,11 @@ class ObjectFiles:
                         raise missing(what, name) from error
                 shutil.rmtree(cached, ignore_errors=True)
                 Path(scratch).rename(cached)
-                Path(scratch).mkdir()  # for the context to remove
+                Path(scratch).mkdir()  # for the context manager to remove
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Raise what the object store refuses as errors of cellkin, but for a missing file."""
+        """Translate errors of the object store, except that of a missing file."""
         try:
             yield
         except obstore.exceptions.BaseError as error:

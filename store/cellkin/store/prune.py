@@ -1,4 +1,4 @@
-"""Which versions of a name are no longer needed."""
+"""Find versions that are no longer needed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,14 +9,14 @@ from cellkin.wire.errors import NotFoundError
 
 @dataclass(frozen=True)
 class Superseded:
-    """A version that would go.
+    """A version to remove, if nothing needs it.
 
     Parameters
     ----------
     entry
         The version.
     why_kept
-        Why it stays all the same; empty where nothing needs it.
+        Why it is kept; empty if nothing needs it.
     """
 
     entry: Entry
@@ -26,18 +26,18 @@ class Superseded:
 def superseded(
     view: CatalogView, kind: Kind, name: str, keep: int | None, retracted: bool
 ) -> list[Superseded]:
-    """Find the versions of a name that are older than those to keep.
+    """Find the versions of a name that may be removed.
 
     Parameters
     ----------
     view
         The catalog.
     kind, name
-        Whose versions.
+        Kind and name of the versions.
     keep
-        So many of the newest that were not retracted stay; None for all of them.
+        Number of the newest versions to keep that are not retracted, at least 1; None for all.
     retracted
-        Whether those that were retracted go.
+        Whether to remove retracted versions.
 
     Raises
     ------
@@ -58,7 +58,7 @@ def superseded(
 
 
 def _needs(view: CatalogView, entry: Entry) -> Iterator[str]:
-    """Yield what a version is needed for."""
+    """Yield the reasons why a version is needed."""
     if aliases := view.aliases_of(entry):
         yield f"kept: {', '.join(aliases)} means it"
     made = [

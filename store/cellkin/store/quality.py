@@ -1,4 +1,4 @@
-"""How good the labels of an index are: what the catalog keeps of cells that were held out."""
+"""Label quality of an index, measured on held-out cells and kept in the catalog."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,25 +10,25 @@ from cellkin.space.labels import few_cells as are_few
 from cellkin.space.readout import KINDS
 
 WEAK_AUROC = 0.85
-"""Below it a missing label is mistaken too often for "not called unknown" to mean anything."""
+"""Below it, cells of a missing label get another label too often for novelty to be trusted."""
 _NAMED = 20
 
 
 @dataclass(frozen=True)
 class LabelQuality:
-    """How well cells of one label are found to be unknown where the reference lacks it.
+    """How well cells of a label are recognized as unknown if the reference lacks it.
 
     Parameters
     ----------
     label
         The label that was left out.
     n_cells
-        Its cells that were asked.
+        Number of cells of the label that were tested.
     auroc
-        Area under the curve of the novelty of its cells against that of known cells, in [0, 1];
-        0.5 is chance.
+        Area under the ROC curve of the novelty of its cells against that of known cells, in
+        [0, 1]; 0.5 is chance.
     found
-        The share of its cells beyond the novelty limit, in [0, 1].
+        Fraction of its cells above the novelty limit, in [0, 1].
     """
 
     label: str
@@ -38,24 +38,24 @@ class LabelQuality:
 
     @property
     def weak(self) -> bool:
-        """Whether that is too weak to trust: its cells would mostly be given another label."""
+        """Whether novelty cannot be trusted for the label: most of its cells get another one."""
         return self.auroc < WEAK_AUROC
 
 
 @dataclass(frozen=True)
 class DepthCost:
-    """What labels are worth at one range of depths, measured on thinned cells that were held out.
+    """Label quality in a range of depths, measured on thinned held-out cells.
 
     Parameters
     ----------
     at_least, below
-        The range; see `cellkin.space.coverage` for what depth is.
+        The range; depth is defined in `cellkin.space.coverage`.
     n_cells
-        Cells that were asked.
+        Number of cells tested.
     wrong
-        The share of wrong labels among those claimed, in [0, 1].
+        Fraction of the assigned labels that are wrong, in [0, 1].
     unknown
-        The share of cells that were unknown, in [0, 1].
+        Fraction of cells that are unknown, in [0, 1].
     """
 
     at_least: float
@@ -67,30 +67,30 @@ class DepthCost:
 
 @dataclass(frozen=True)
 class SpaceQuality:
-    """How well cells that were held out were labelled in one space by the rest.
+    """Label quality in one space, measured by labeling held-out cells with the rest.
 
     Parameters
     ----------
     held_out
         What was held out, such as ``4 batches in turn``.
     n_cells
-        Cells that were.
+        Number of held-out cells.
     accuracy
-        The share of right labels where every cell gets one, in [0, 1].
+        Fraction of correct labels if every cell gets one, in [0, 1].
     macro_f1
-        The mean F1 over labels, in [0, 1], by the evidence that is used.
+        Mean F1 over labels, in [0, 1], of the evidence in use.
     macro_f1_by_evidence
-        The same by each kind of evidence, and by all ``combined``.
+        The same for each kind of evidence, and for all ``combined``.
     calibration_error
         Expected calibration error of the probabilities.
     novelty_limit
-        A cell of more novelty than this is unknown.
+        Cells with a higher novelty are unknown.
     labels
-        The labels that could be left out, ascending.
+        The labels that could be left out, sorted.
     novelty_note
-        Why few unknown cells are beyond the novelty limit, in words; empty where it may be trusted.
+        Why few unknown cells exceed the novelty limit; empty if it can be trusted.
     depth_costs
-        What less depth costs, the deepest first; empty where it was not measured.
+        Quality by depth, the deepest range first; empty if not measured.
     """
 
     held_out: str
@@ -106,26 +106,26 @@ class SpaceQuality:
 
     @property
     def weak_labels(self) -> tuple[str, ...]:
-        """The labels whose cells are not found to be unknown where they are missing, ascending."""
+        """The labels whose cells are not recognized as unknown if they are missing, sorted."""
         return tuple(label.label for label in self.labels if label.weak)
 
 
 def read_qualities(manifest: Mapping[str, Any]) -> dict[str, SpaceQuality]:
-    """Read how good the labels of an index are, by name of the space.
+    """Read the label quality of an index, by name of the space.
 
     Parameters
     ----------
     manifest
-        Of a version of a cell index.
+        Manifest of a version of a cell index.
 
     Returns
     -------
     dict of str to SpaceQuality
-        A space is missing where no cells could be held out, and all are in the manifest of an
-        index that is older than such measurements.
+        A space is missing if no cells could be held out; empty for an index made before such
+        measurements.
     """
     stored = manifest.get("quality") or {}
-    # In the order of names: a manifest that was read back has its keys so, a new one has not.
+    # Sorted by name: stored manifests have sorted keys, but new ones do not.
     return {
         space: _read_quality(found)
         for space, found in sorted(stored.items())
@@ -151,24 +151,24 @@ def _read_quality(stored: Mapping[str, Any]) -> SpaceQuality:
 
 
 def _evidence_of(mix: list[float]) -> str:
-    """Return what the weights choose: one kind of evidence, or all that there are, combined."""
+    """Return the kind of evidence with nonzero weight, or ``combined`` for several."""
     chosen = [kind for kind, weight in zip(KINDS, mix, strict=False) if weight]
     return chosen[0] if len(chosen) == 1 else "combined"
 
 
 def few_cells(counts: Mapping[str, int]) -> dict[str, int]:
-    """Return the labels that have cells, but too few to calibrate a probability by."""
+    """Return the labels with too few cells to calibrate a probability."""
     few = are_few(np.array(list(counts.values()), np.int64))
     return {label: n for (label, n), is_few in zip(counts.items(), few, strict=True) if is_few}
 
 
 def few_cells_caution(manifest: Mapping[str, Any]) -> str:
-    """Say which labels of an index were fitted to too few cells; empty where none was.
+    """Return a caution on the labels of an index fitted to too few cells; empty if none.
 
     Parameters
     ----------
     manifest
-        Of a version of a cell index.
+        Manifest of a version of a cell index.
     """
     counts = manifest.get("few_cells") or {}
     few = [f"{label} ({counts[label]})" for label in sorted(counts)]

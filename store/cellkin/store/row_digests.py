@@ -1,8 +1,8 @@
-"""Digests of the cells of a reference, block by block: a few rows are checked alone.
+"""Digests of blocks of reference cells, so that a few rows can be checked alone.
 
-A digest of a whole table can only be compared by reading all of it. A file of an index keeps one of
-every block of rows and group of columns; whoever reads some rows compares the blocks that they lie
-in, each once.
+Checking the digest of a whole table requires reading all of it. A file of the index keeps a digest
+for each block of rows and group of columns; reading some rows compares only the blocks that contain
+them, each once.
 """
 
 import hashlib
@@ -22,11 +22,11 @@ from cellkin.store.schema import cells_schema
 from cellkin.wire.errors import IntegrityError
 
 BLOCK_ROWS = 1024
-"""Rows of a block."""
+"""Rows per block."""
 ROW_DIGESTS = "rows.safetensors"
 """The file of an index with the digests of its cells."""
 READ_ROWS = 8 * BLOCK_ROWS
-"""Rows that are read and compared at once."""
+"""Rows read and compared at once."""
 
 _NAMES = "names"
 _NAME_SCHEMA = cells_schema(0, 0)
@@ -34,7 +34,7 @@ _NAME_COLUMNS = _NAME_SCHEMA.names
 
 
 def with_their_group(columns: Iterable[str]) -> list[str]:
-    """Return columns with those that their digests are of, too."""
+    """Return columns, extended by those that share a digest with them."""
     wanted = list(dict.fromkeys(columns))
     names = _NAME_COLUMNS if set(wanted) & set(_NAME_COLUMNS) else []
     return [*names, *(name for name in wanted if name not in _NAME_COLUMNS)]
@@ -42,28 +42,28 @@ def with_their_group(columns: Iterable[str]) -> list[str]:
 
 @dataclass(frozen=True)
 class RowDigests:
-    """The digests of the rows of a table of cells.
+    """The digests of the rows of a cell table.
 
     Parameters
     ----------
     blocks
-        (n_blocks, 32) uint8, the SHA-256 of each `BLOCK_ROWS` rows, by group of columns: ``names``
-        (ids, labels and batches), and each column of vectors by its own name.
+        (n_blocks, 32) uint8, the SHA-256 of each block of `BLOCK_ROWS` rows, by group of columns:
+        ``names`` (ids, labels and batches), and each vector column by its own name.
     """
 
     blocks: Mapping[str, UInt8Matrix]
 
     def save(self, folder: Path) -> None:
-        """Write them as a file of an index."""
+        """Write the digests as a file of an index."""
         save_arrays(self.blocks, folder / ROW_DIGESTS)
 
     @classmethod
     def load(cls, folder: Path) -> "RowDigests":
-        """Read them from the files of an index."""
+        """Read the digests from the files of an index."""
         return cls(load((folder / ROW_DIGESTS).read_bytes()))
 
     def begin_with(self, others: "RowDigests", n_blocks: int) -> bool:
-        """Say whether the first blocks are those of others."""
+        """Return whether the first blocks equal those of other digests."""
         return self.blocks.keys() == others.blocks.keys() and all(
             np.array_equal(of[:n_blocks], others.blocks[group][:n_blocks])
             for group, of in self.blocks.items()
@@ -71,13 +71,13 @@ class RowDigests:
 
 
 class RowDigester:
-    """Takes the digests of rows on their way."""
+    """Computes digests of rows that pass through it."""
 
     def __init__(self) -> None:
         self._found: dict[str, list[bytes]] = {}
 
     def through(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield rows again, in batches of other sizes."""
+        """Yield the rows in batches of `READ_ROWS` and compute their digests."""
         for batch in in_batches(batches, READ_ROWS):
             for _, part in _blocks(batch):
                 for group, columns in _groups(part).items():
@@ -86,7 +86,7 @@ class RowDigester:
 
     @property
     def digests(self) -> RowDigests:
-        """Those of the rows so far."""
+        """The digests of the rows so far."""
         return RowDigests(
             {
                 group: np.frombuffer(b"".join(found), np.uint8).reshape(-1, 32)
@@ -96,17 +96,16 @@ class RowDigester:
 
 
 class RowChecks:
-    """Which blocks of a table were compared with their digests.
+    """Compares blocks of a table with their digests, each once.
 
-    A block is compared when it is read first, and not again: what is damaged after that is found by
-    another process.
+    A block is compared when first read and not again: later damage is found by another process.
 
     Parameters
     ----------
     digests
-        What the rows must have.
+        Expected digests of the rows.
     what
-        What errors call the rows.
+        Description of the rows in errors.
     """
 
     def __init__(self, digests: RowDigests, what: str) -> None:
@@ -114,11 +113,11 @@ class RowChecks:
         self._same = {group: np.zeros(len(of), bool) for group, of in digests.blocks.items()}
 
     def are_done(self, columns: Iterable[str]) -> bool:
-        """Say whether all blocks of some columns were compared."""
+        """Return whether all blocks of these columns were compared."""
         return all(self._same[_group_of(name)].all() for name in columns)
 
     def left(self, column: str, rows: Int64Vector) -> Int64Vector:
-        """Return the blocks that some rows lie in and that were not compared, ascending."""
+        """Return the blocks that contain these rows and were not compared yet, ascending."""
         blocks = np.unique(rows // BLOCK_ROWS)
         return blocks[~self._same[_group_of(column)][blocks]]
 
@@ -128,7 +127,7 @@ class RowChecks:
         Parameters
         ----------
         first
-            Number of the first row, the first of a block.
+            Number of the first row, which starts a block.
         batch
             The rows, up to the end of a block or of the table.
 
@@ -161,7 +160,7 @@ def _group_of(column: str) -> str:
 
 
 def _groups(batch: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
-    """Return the columns of a batch by group, of whole groups alone."""
+    """Return the columns of a record batch by group, complete groups only."""
     there = batch.schema.names
     groups = {name: [name] for name in there if name not in _NAME_COLUMNS}
     if set(_NAME_COLUMNS) <= set(there):
@@ -172,5 +171,5 @@ def _groups(batch: pa.RecordBatch) -> dict[str, pa.RecordBatch]:
 def _digest(columns: pa.RecordBatch) -> bytes:
     if columns.schema.names == _NAME_COLUMNS:
         return bytes.fromhex(rows_digest(_NAME_SCHEMA, [columns]))
-    # Vectors are nearly all there is, and their floats lie in one piece.
+    # Vectors are most of the data, and their floats are contiguous.
     return hashlib.sha256(vector_matrix(columns.column(0)).data).digest()

@@ -1,4 +1,4 @@
-"""The columns of the tables, in one place."""
+"""Schemas of the tables."""
 
 from collections.abc import Sequence
 
@@ -8,34 +8,34 @@ CORPUS = pa.schema(
     [
         pa.field("gene_id", pa.int64(), nullable=False),  # NCBI GeneID; rows ascend by it
         pa.field("taxon", pa.int32(), nullable=False),  # NCBI taxonomy id
-        pa.field("symbol", pa.string(), nullable=False),  # "" where only a summary names the gene
-        pa.field("name", pa.string(), nullable=False),  # full name, "" where there is none
+        pa.field("symbol", pa.string(), nullable=False),  # "" if only a summary names the gene
+        pa.field("name", pa.string(), nullable=False),  # full name, "" if there is none
         pa.field("synonyms", pa.list_(pa.string()), nullable=False),
         pa.field("designations", pa.list_(pa.string()), nullable=False),
         pa.field("ensembl_ids", pa.list_(pa.string()), nullable=False),  # without version
         pa.field("former_ids", pa.list_(pa.int64()), nullable=False),  # discontinued GeneIDs
         pa.field("gene_type", pa.string(), nullable=False),  # NCBI's type_of_gene
-        pa.field("rung", pa.uint8(), nullable=False),  # a TextRung
-        pa.field("text", pa.string(), nullable=False),  # "" on rung NONE
+        pa.field("rung", pa.uint8(), nullable=False),  # TextRung
+        pa.field("text", pa.string(), nullable=False),  # "" for rung NONE
         pa.field("text_source", pa.string(), nullable=False),  # such as "RefSeq", "STRING v12.0"
-        pa.field("text_gene_id", pa.int64(), nullable=False),  # whose text it is; 0 on rung NONE
-        pa.field("n_sharing", pa.int32(), nullable=False),  # genes that rest on the same summary
-        pa.field("text_sha256", pa.string(), nullable=False),  # hexadecimal; "" on rung NONE
+        pa.field("text_gene_id", pa.int64(), nullable=False),  # gene of the text; 0 for rung NONE
+        pa.field("n_sharing", pa.int32(), nullable=False),  # genes that use the same summary
+        pa.field("text_sha256", pa.string(), nullable=False),  # hexadecimal; "" for rung NONE
     ]
 )
-"""A corpus: one row a gene, with its text and where that came from."""
+"""A corpus: one row per gene, with its text and the source of the text."""
 
 OTHER_SYMBOLS = pa.field("other_symbols", pa.list_(pa.string()), nullable=False)
-"""Last column of a corpus where NCBI and the nomenclature authority call a gene differently."""
+"""Last column of a corpus in which NCBI's and the nomenclature authority's symbols differ."""
 
 
 def corpus_schema(columns: Sequence[str]) -> pa.Schema:
-    """Return the columns of a corpus that has these."""
+    """Return the schema of a corpus with these columns."""
     return CORPUS.append(OTHER_SYMBOLS) if OTHER_SYMBOLS.name in columns else CORPUS
 
 
 def embedding_schema(dim: int) -> pa.Schema:
-    """Return the columns of a gene embedding of ``dim`` dimensions; rows ascend by GeneID."""
+    """Return the schema of a gene embedding of ``dim`` dimensions; rows ascend by GeneID."""
     return pa.schema(
         [
             pa.field("gene_id", pa.int64(), nullable=False),
@@ -47,19 +47,19 @@ def embedding_schema(dim: int) -> pa.Schema:
 
 
 def cells_schema(dim: int, expression_dim: int) -> pa.Schema:
-    """Return the columns of the cells of a reference, in the order of their index.
+    """Return the schema of the cells of a reference; rows are in the order of the index.
 
     Parameters
     ----------
     dim, expression_dim
-        Widths of a vector of genes' texts and of one in the expression space; 0 without that.
+        Dimensions of the text and expression vectors; 0 without such vectors.
     """
     columns = [
         pa.field("id", pa.string(), nullable=False),  # unique
-        pa.field("label", pa.string(), nullable=False),  # the subtype
-        pa.field("batch", pa.string(), nullable=False),  # donor or batch, "" where not given
+        pa.field("label", pa.string(), nullable=False),  # subtype
+        pa.field("batch", pa.string(), nullable=False),  # donor or batch, "" if not given
     ]
-    # "vector" is the weighted mean of the cell's gene vectors, before the centre is taken off.
+    # "vector" is the weighted mean of the gene embedding over a cell's genes, before centering.
     for name, width in (("vector", dim), ("expression", expression_dim)):
         if width:
             columns.append(pa.field(name, pa.list_(pa.float32(), width), nullable=False))
@@ -67,11 +67,11 @@ def cells_schema(dim: int, expression_dim: int) -> pa.Schema:
 
 
 INDEX_FORMAT = 5
-"""The format of the files of a cell index; it grows where older ones cannot be read any more."""
+"""The format of the files of a cell index; increased when older files become unreadable."""
 
 CATALOG = pa.schema(
     [
-        # kind/name@version. Only with this mark do two inserts of one key at one time conflict.
+        # kind/name@version. Concurrent inserts of the same key conflict only with this metadata.
         pa.field(
             "key",
             pa.string(),
@@ -86,7 +86,7 @@ CATALOG = pa.schema(
         pa.field("manifest", pa.string(), nullable=False),  # JSON
     ]
 )
-"""The catalog: a version exists when its row is here."""
+"""The versions in the catalog: one row per version, mirrored from the journal."""
 
 MARKS = pa.schema(
     [
@@ -95,8 +95,8 @@ MARKS = pa.schema(
         pa.field("kind", pa.string(), nullable=False),
         pa.field("name", pa.string(), nullable=False),
         pa.field("selector", pa.string(), nullable=False),  # the alias, or the version retracted
-        pa.field("value", pa.string(), nullable=False),  # the version, or why in JSON
+        pa.field("value", pa.string(), nullable=False),  # the version, or the reason as JSON
         pa.field("changed_at", pa.string(), nullable=False),  # ISO 8601, UTC
     ]
 )
-"""What moves: aliases of versions, and retractions."""
+"""The mutable part of the catalog: aliases and retractions of versions."""

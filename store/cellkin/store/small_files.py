@@ -1,4 +1,4 @@
-"""Small files of a store that are written once and never changed, such as the journal's records."""
+"""Small write-once files of a store, such as journal records."""
 
 import errno
 import os
@@ -19,24 +19,24 @@ from cellkin.wire.errors import FailedPreconditionError
 PARTIAL = ".partial-"
 _READERS = 32
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
-# A server asks again at its next refresh; a command should not hang for minutes.
+# A server retries at its next refresh; a command should not hang for minutes.
 _RETRY_S, _RETRIES = 10, 3
 
 
 class SmallFiles(Protocol):
-    """Reads and writes small files by their path, relative to the store."""
+    """Reads and writes small files by path, relative to the store."""
 
     def names(self, folder: str, after: str = "") -> list[str]:
-        """Return the names in a folder that sort after a name; none where there is no folder.
+        """Return the names in a folder that sort after ``after``; empty if there is no folder.
 
         Raises
         ------
         UnavailableError
-            If it is not known what is there: no permission, no connection.
+            If the folder cannot be listed: no permission, no connection.
         """
 
     def top(self) -> list[str]:
-        """Return the names of the files and folders of the store; none where there is no store."""
+        """Return the names of the top-level files and folders; empty if there is no store."""
 
     def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """Return the contents of files.
@@ -50,16 +50,16 @@ class SmallFiles(Protocol):
         """
 
     def create(self, path: str, content: bytes) -> bool:
-        """Write a file, whole and for good; False, and nothing written, where there is one."""
+        """Create a file atomically and durably; return False, with no effect, if it exists."""
 
 
 def small_files(root: str) -> SmallFiles:
-    """Return the small files of the store at an absolute folder or a URI of an object store."""
+    """Return the small files of a store, given its absolute folder or object store URI."""
     return SmallObjects(root) if "://" in root else SmallLocalFiles(Path(root))
 
 
 class SmallLocalFiles:
-    """Small files on a disk of this machine."""
+    """Small files on a local disk."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -74,7 +74,7 @@ class SmallLocalFiles:
                 return []
 
     def top(self) -> list[str]:
-        """Return what the store's folder holds; see `SmallFiles.top`."""
+        """Return the names in the store's folder; see `SmallFiles.top`."""
         return self.names("")
 
     def read_all(self, paths: Sequence[str]) -> list[bytes]:
@@ -86,10 +86,10 @@ class SmallLocalFiles:
             return (self._root / path).read_bytes()
 
     def create(self, path: str, content: bytes) -> bool:
-        """Write a file under its name in one step; see `SmallFiles.create`.
+        """Write a file and link it to its name; see `SmallFiles.create`.
 
-        A link to a name that is taken fails, on network file systems too, and the content is on
-        the disk before the name is.
+        Linking fails if the name is taken, on network file systems too, and the content is synced
+        to disk before the name exists.
         """
         final = self._root / path
         partial = final.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
@@ -133,7 +133,7 @@ class SmallObjects:
         )
 
     def names(self, folder: str, after: str = "") -> list[str]:
-        """Return the names of the objects below a folder; see `SmallFiles.names`."""
+        """Return the names of objects below a folder; see `SmallFiles.names`."""
         start = f"{folder}/"
         with reading(f"folder {self._uri}/{folder}"):
             pages = obstore.list(
@@ -142,13 +142,13 @@ class SmallObjects:
             return sorted(item["path"].removeprefix(start) for page in pages for item in page)
 
     def top(self) -> list[str]:
-        """Return the first part of the objects' paths; see `SmallFiles.top`."""
+        """Return the first parts of object paths; see `SmallFiles.top`."""
         with reading(f"store {self._uri}"):
             found = obstore.list_with_delimiter(self._store)
         return [*found["common_prefixes"], *(item["path"] for item in found["objects"])]
 
     def read_all(self, paths: Sequence[str]) -> list[bytes]:
-        """Return the contents of objects, many read at a time; see `SmallFiles.read_all`."""
+        """Return the contents of objects, read concurrently; see `SmallFiles.read_all`."""
         if len(paths) < 2:
             return [self._read(path) for path in paths]
         with ThreadPoolExecutor(min(_READERS, len(paths))) as readers:
@@ -159,18 +159,18 @@ class SmallObjects:
             return bytes(obstore.get(self._store, path).bytes())
 
     def create(self, path: str, content: bytes) -> bool:
-        """Write an object if its key is new; see `SmallFiles.create`."""
+        """Create an object if its key is new; see `SmallFiles.create`."""
         with writing(f"store {self._uri}"):
             try:
                 obstore.put(self._store, path, content, mode="create")
             except obstore.exceptions.AlreadyExistsError:
-                # It may be this very write, sent again because its first answer was lost.
+                # It may be this write, retried because its first response was lost.
                 return self._read(path) == content
         return True
 
 
 def sync(path: Path) -> None:
-    """Let a file, or the names of a folder, reach the disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

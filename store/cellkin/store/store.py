@@ -33,19 +33,19 @@ if TYPE_CHECKING:
 
 _UNIT_TOLERANCE = 1e-3
 STAGING = "staging-"
-"""How the names of tables of unfinished runs begin."""
+"""Prefix of the names of tables of unfinished runs."""
 
 
 @dataclass(frozen=True)
 class GeneEmbedding:
-    """The vectors of one embedding version.
+    """The vectors of one gene embedding version.
 
     Parameters
     ----------
     gene_ids, taxa
         (n_genes,) int64 NCBI GeneIDs ascending, int32 NCBI taxonomy ids.
     text_sha256
-        (n_genes,) the text each vector was made from.
+        (n_genes,) hexadecimal SHA-256 of the text of each vector.
     vectors
         (n_genes, dim) float32, unit rows.
     """
@@ -56,7 +56,7 @@ class GeneEmbedding:
     vectors: Float32Matrix
 
     def check(self) -> None:
-        """Refuse vectors that no similarity can be computed of.
+        """Check that all vectors are finite and of unit length.
 
         Raises
         ------
@@ -75,7 +75,7 @@ class GeneEmbedding:
                 )
 
     def to_table(self) -> pa.Table:
-        """Return the rows as they are stored."""
+        """Return the rows to store."""
         dim = self.vectors.shape[1]
         flat = pa.array(np.ascontiguousarray(self.vectors, np.float32).reshape(-1))
         return pa.table(
@@ -90,7 +90,7 @@ class GeneEmbedding:
 
     @classmethod
     def from_table(cls, table: pa.Table) -> "GeneEmbedding":
-        """Read rows as they are stored."""
+        """Create from stored rows."""
         table = table.combine_chunks()
         dim = table.schema.field("vector").type.list_size
         vectors = [chunk.flatten().to_numpy() for chunk in table["vector"].chunks]
@@ -104,20 +104,20 @@ class GeneEmbedding:
 
 
 class Store:
-    """Everything cellkin keeps, under one URI.
+    """All stored data of cellkin under one URI.
 
-    Open one with `Store.open`, or `Store.create` where it may not exist yet.
+    Open a store with `Store.open`, or with `Store.create` if it may not exist yet.
 
     Attributes
     ----------
     uri
-        Where it is.
+        URI of the store.
     catalog
-        Which versions there are.
+        The catalog of versions.
     files
-        The folders of files.
+        The folders and files.
     checked
-        The tables of versions, what is read of them compared with its digest.
+        The tables of versions, whose rows are compared with their digests when read.
     """
 
     def __init__(self, uri: str, files: Files) -> None:
@@ -129,7 +129,7 @@ class Store:
 
     @cached_property
     def database(self) -> "lancedb.DBConnection":
-        """The LanceDB connection, for what is written; to read, Lance itself is enough."""
+        """The LanceDB connection, used for writing; reading uses Lance directly."""
         import lancedb
 
         return lancedb.connect(self._root())
@@ -141,16 +141,16 @@ class Store:
         Parameters
         ----------
         uri
-            A folder of this machine, or an object store: ``s3://``, ``gs://``, ``az://``.
+            A local folder or an object store: ``s3://``, ``gs://``, ``az://``.
 
         Raises
         ------
         NotFoundError
             If there is no store.
         InvalidArgumentError
-            If the URI names a file or an unknown kind of place.
+            If the URI names a file or has an unknown scheme.
         UnavailableError
-            If that cannot be found out now.
+            If this cannot be determined now.
         """
         _refuse_file(uri)
         store = cls(uri, files_at(uri))
@@ -163,16 +163,16 @@ class Store:
 
     @classmethod
     def create(cls, uri: str) -> "Store":
-        """Open a store, making it where there is none.
+        """Open a store, creating it if there is none.
 
         Raises
         ------
         InvalidArgumentError
-            If the URI names a file or an unknown kind of place.
+            If the URI names a file or has an unknown scheme.
         FailedPreconditionError
             If it is an object store in which concurrent writers would lose commits.
         IntegrityError
-            If it has tables of versions, whose catalog was lost.
+            If it has tables of versions whose catalog was lost.
         """
         files = files_at(uri)
         files.require_safe_writers()
@@ -195,18 +195,18 @@ class Store:
         table
             Rows of `schema.corpus_schema`, ascending by GeneID.
         manifest
-            Sources, template and counts; where the table lies is added.
+            Sources, template and counts; the location of the table is added.
         """
         check_name(name, "corpus")
         rows = table.cast(schema.corpus_schema(table.column_names))
         return self._publish_table(Kind.CORPUS, name, rows, manifest)
 
     def corpus(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
-        """Read a corpus version, all of its columns or those of some that it has."""
+        """Read a corpus version, with all columns or those of the given ones that it has."""
         return self.checked.read(entry, columns)
 
     def corpus_rows(self, entry: Entry, gene_ids: Sequence[int]) -> pa.Table:
-        """Read some genes of a corpus version, all columns, in no particular order.
+        """Read genes of a corpus version, with all columns, in no particular order.
 
         Parameters
         ----------
@@ -221,7 +221,7 @@ class Store:
     def publish_embedding(
         self, name: str, embedding: GeneEmbedding, manifest: Mapping[str, Any]
     ) -> Entry:
-        """Write an embedding version.
+        """Write a gene embedding version.
 
         Parameters
         ----------
@@ -230,7 +230,7 @@ class Store:
         embedding
             The vectors.
         manifest
-            Model, corpus and counts; where the table lies is added.
+            Model, corpus and counts; the location of the table is added.
 
         Raises
         ------
@@ -242,7 +242,7 @@ class Store:
         return self._publish_table(Kind.EMBEDDING, name, embedding.to_table(), manifest)
 
     def embedding(self, entry: Entry) -> GeneEmbedding:
-        """Read an embedding version."""
+        """Read a gene embedding version."""
         return GeneEmbedding.from_table(self.checked.read(entry))
 
     def publish_index(
@@ -255,9 +255,9 @@ class Store:
         name
             Name of the index.
         write
-            Writes the artifact's files into the empty folder it is given.
+            Writes the files of the index into the empty folder it is given.
         manifest
-            What the index was made from; its files and their digests are added.
+            Sources of the index; its files and their digests are added.
         """
         check_name(name, "cell index")
         self._require_safe_writers()
@@ -270,14 +270,14 @@ class Store:
         )
 
     def index_folder(self, entry: Entry, again: bool = True) -> Path:
-        """Return a folder of this machine with a cell index's files, their digests checked.
+        """Return a local folder with the files of a cell index after checking their digests.
 
         Parameters
         ----------
         entry
             The version.
         again
-            Whether to read files again that were checked before and not touched since.
+            Whether to reread files that were checked before and not touched since.
 
         Raises
         ------
@@ -299,17 +299,17 @@ class Store:
         return self.files.folder(entry.manifest["path"], entry.manifest["files"], what, again)
 
     def table_uri(self, name: str) -> str:
-        """Return where a table lies, for Lance itself."""
+        """Return the URI of a table for Lance."""
         return f"{self._root()}/{name}.lance"
 
     def _folder(self) -> Path | None:
-        """Return the folder of this machine that it is; None for an object store."""
+        """Return the local folder of the store; None for an object store."""
         local = _is_local(self.uri)
         return local_root(self.uri) if local else None
 
     @property
     def root(self) -> str:
-        """The absolute folder, or the URI of the object store."""
+        """The absolute folder or object store URI."""
         return self._root()
 
     def _root(self) -> str:
@@ -322,14 +322,14 @@ class Store:
 
     @contextmanager
     def staging(self, name: str, dim: int) -> Iterator["Staging"]:
-        """Open the vectors of an unfinished run; they are forgotten if the block succeeds.
+        """Open the vectors of an unfinished run; they are deleted if the block succeeds.
 
         Parameters
         ----------
         name
-            Names the run's model and settings; a run of other settings never sees them.
+            Identifies the model and settings; runs with other settings never see the vectors.
         dim
-            Width of a vector.
+            Dimension of a vector.
         """
         self._require_safe_writers()
         table_name = f"{STAGING}{name}"
@@ -343,14 +343,14 @@ class Store:
         with writing(what):
             table = self.database.create_table(table_name, schema=columns, exist_ok=True)
         yield Staging(table, dim, what)
-        # Emptied and not dropped: another run of the same model may be appending to it, and an
-        # append to a table that was dropped leaves one that cannot be read.
+        # Emptied instead of dropped: another run of the same model may be appending, and appending
+        # to a dropped table leaves an unreadable one.
         with writing(what):
             table.checkout_latest()
             table.delete("true")
 
     def _keep(self, kind: Kind, name: str, table: str, version: int) -> None:
-        """Let a version of a table be young, so that no clean-up removes it before the commit."""
+        """Set the time of a table version to now, so that it is not collected before the commit."""
         for path in manifest_paths(table, version):
             with suppress(FileNotFoundError):
                 return self.files.touch(path)
@@ -373,7 +373,7 @@ class Store:
         digest = table_digest(table)
         with writing(f"{kind.noun} {name!r} in the store at {self.uri}"):
             written = self.database.create_table(table_name, table, mode="overwrite")
-            # A tag keeps Lance's clean-up away from the version.
+            # A tag protects the version from Lance's cleanup.
             written.tags.create(f"sha256-{digest[:16]}-{uuid.uuid4().hex[:8]}", written.version)
         location = {"table": table_name, "table_version": written.version, "n_rows": len(table)}
         entry = Entry(kind, name, "new", "", digest, {**manifest, **location})
@@ -388,7 +388,7 @@ class Store:
 
 
 class Staging:
-    """Vectors of an unfinished run, by the SHA-256 of their text."""
+    """Vectors of an unfinished run, by SHA-256 of their text."""
 
     def __init__(self, table: Any, dim: int, what: str) -> None:
         self._table = table
@@ -404,7 +404,7 @@ class Staging:
         return dict(zip(rows["text_sha256"].to_pylist(), matrix, strict=True))
 
     def append(self, text_sha256: list[str], vectors: Float32Matrix) -> None:
-        """Commit some vectors: they survive whatever happens next."""
+        """Commit vectors, so that they survive a crash."""
         flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
         column = pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), self._dim))
         with writing(self._what):

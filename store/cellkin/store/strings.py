@@ -1,6 +1,6 @@
-"""Strings of an Arrow column by row, read from its memory: a few at a time, thousands a second.
+"""Fast access to a few strings of an Arrow column by row, read directly from its buffers.
 
-Arrow's own ``take`` has a cost a call, which for ten strings is more than all else of an answer.
+Arrow's own ``take`` has a cost per call that, for ten strings, exceeds the rest of a response.
 """
 
 from typing import Any
@@ -20,12 +20,12 @@ class Strings:
     Parameters
     ----------
     column
-        Of type string or large_string; mapped from a file, it stays there.
+        Column of type string or large_string; a memory-mapped one is not copied.
     """
 
     def __init__(self, column: pa.ChunkedArray) -> None:
         array = column.combine_chunks()
-        # A column of several chunks, or of none, comes back as one.
+        # Depending on the number of chunks, the result may still be a chunked array.
         self._array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
         wide = pa.types.is_large_string(self._array.type)
         _, offsets, data = self._array.buffers()
@@ -34,7 +34,7 @@ class Strings:
         starts: npt.NDArray[Any] = (
             np.frombuffer(offsets, kind)[begin:end] if offsets is not None else np.zeros(1, kind)
         )
-        # A number out of an array is an object of numpy's, which takes five times as long.
+        # Indexing a memoryview is five times as fast as creating a numpy scalar.
         self._offsets = starts.data
         self._data = memoryview(data) if data is not None else memoryview(b"")
 
@@ -48,7 +48,7 @@ class Strings:
         Parameters
         ----------
         rows
-            (n,) int64, from 0 on.
+            (n,) int64 row numbers, not negative.
         """
         if len(rows) > _MANY:
             taken: list[str] = self._array.take(pa.array(rows)).to_pylist()

@@ -1,17 +1,17 @@
-"""How Lance names the files of a table, for what is older, copied or removed file by file."""
+"""Lance's file names, for tables that are copied, checked or removed file by file."""
 
 import re
 
 SUFFIX = ".lance"
-"""How the name of the folder of a table ends."""
+"""Suffix of the name of a table's folder."""
 VERSIONS, DATA, DELETIONS, TAGS = "_versions", "data", "_deletions", "_refs/tags"
 _MANIFEST = re.compile(r"(\d+)\.manifest")
-# Of the two ways in which Lance names manifests the usual one lets the newest sort first.
+# Lance has two naming schemes for manifests; in the usual one, the newest sorts first.
 _COUNTED_DOWN = 2**64 - 1
 
 
 def version_of(path: str) -> tuple[str, int]:
-    """Return the table and the version that the file at a path is the manifest of.
+    """Return the table and version of a manifest.
 
     Parameters
     ----------
@@ -21,7 +21,7 @@ def version_of(path: str) -> tuple[str, int]:
     Returns
     -------
     table, version
-        The name without its suffix; the number is 0 where the file is no manifest.
+        The name without its suffix; the version is 0 if the file is not a manifest.
     """
     folder, _, name = path.partition(f"{SUFFIX}/{VERSIONS}/")
     match = _MANIFEST.fullmatch(name)
@@ -30,6 +30,6 @@ def version_of(path: str) -> tuple[str, int]:
 
 
 def manifest_paths(table: str, version: int) -> tuple[str, str]:
-    """Return the two paths that the manifest of a version may have, relative to the store."""
+    """Return the two possible paths of the manifest of a version, relative to the store."""
     folder = f"{table}{SUFFIX}/{VERSIONS}"
     return f"{folder}/{_COUNTED_DOWN - version:020}.manifest", f"{folder}/{version}.manifest"
