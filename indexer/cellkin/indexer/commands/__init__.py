@@ -1,1 +1,1 @@
-"""The commands of the indexer."""
+"""Command-line commands of the indexer."""

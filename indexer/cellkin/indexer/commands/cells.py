@@ -194,10 +194,10 @@ def index(
     as_json: bool,
     **job: Any,
 ) -> None:
-    """Place the labelled cells of the FILEs and publish them as one index.
+    """Publish the labeled cells of the FILEs as a cell index.
 
-    A FILE is an .h5ad, a .zarr, a 10x .h5, a 10x folder of matrix.mtx.gz, a .loom, or a pattern
-    such as 'data/*.h5ad'. Each may have genes of its own.
+    A FILE is an .h5ad, a .zarr, a 10x .h5, a 10x folder with matrix.mtx.gz, a .loom, or a pattern
+    such as 'data/*.h5ad'. The files may have different genes.
     """
     by_expression = space == "expression"
     _check_space(context, by_expression, corpus)
@@ -232,7 +232,7 @@ def index(
 
 
 def _check_space(context: click.Context, by_expression: bool, corpus: str | None) -> None:
-    """Refuse options that have no part in the spaces asked for."""
+    """Raise an error for options that do not apply to the requested spaces."""
     given = [
         f"--{name}"
         for name in ("embedding", "recipe")
@@ -249,12 +249,12 @@ def _check_space(context: click.Context, by_expression: bool, corpus: str | None
 
 
 def _found(uri: str, embedding: str, needs_none: bool) -> "tuple[Store, VersionName]":
-    """Open the store and look for the embedding, before any file is read.
+    """Open the store and look up the embedding, before any file is read.
 
     Raises
     ------
     NotFoundError
-        If it is not there; the message says both ways to go on.
+        If the embedding does not exist; the message suggests two ways to proceed.
     """
     from cellkin.store.catalog import Kind
     from cellkin.store.store import Store
@@ -295,9 +295,10 @@ def append(
     as_json: bool,
     **job: Any,
 ) -> None:
-    """Add the labelled cells of the FILEs to an index, as a new version of it.
+    """Publish a new version of an index with the labeled cells of the FILEs added.
 
-    The cells it has are not placed again; the new ones are placed in its cell space as it is.
+    The new cells are placed in the index's cell spaces, which stay unchanged; its present cells are
+    not placed again.
     """
     from cellkin.indexer.cells.job import append_cells
     from cellkin.indexer.cells.sources import Reference
@@ -332,7 +333,7 @@ def merge(
     memory_gib: float | None,
     as_json: bool,
 ) -> None:
-    """Publish the cells of several indexes of one cell space as one index."""
+    """Publish the cells of several indexes with the same cell spaces as one index."""
     from cellkin.indexer.cells.job import Job, merge_indexes
     from cellkin.store.store import Store
     from cellkin.terminal.console import progress_bar
@@ -407,7 +408,7 @@ def _show(report: "IndexReport", store: "Store", as_json: bool) -> None:
 
 
 def _show_speed(report: "IndexReport") -> None:
-    """Say what the job waited for, where that was the reader."""
+    """Print a note if the job spent most of its time reading."""
     total = report.read_s + report.compute_s + report.write_s
     reading = report.read_s / total if total else 0.0
     if reading < 0.5 or report.n_cells < 10_000:
@@ -445,7 +446,7 @@ def _show_entry(entry: "Entry", store: "Store") -> None:
         click.echo(f"the recall wanted, {certificate['target']:g}, was NOT reached")
     click.echo(f"embedding {made.get('embedding') or NO_EMBEDDING}, corpus {made['corpus']}")
     qualities = read_qualities(made).items()
-    # Whose spaces were taken over; nothing was held out of the cells that came later.
+    # The quality is that of the index the spaces come from; later cells were not evaluated.
     first = next(iter(made.get("merged_from", ())), made.get("appended_to") or made.get("like"))
     if qualities and first:
         click.echo(f"measured of {first} when its spaces were fitted:")

@@ -1,4 +1,4 @@
-"""``cellkin cells convert``: write cells in the format that is read fastest."""
+"""``cellkin cells convert``: write cells in the format that is fastest to read."""
 
 import json
 from dataclasses import asdict
@@ -17,10 +17,11 @@ from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 @reading_options
 @json_option
 def convert(source: Path, target: Path, as_json: bool, **reading: Any) -> None:
-    """Write the cells of SOURCE to TARGET.zarr, which is read fast.
+    """Convert the cells of SOURCE to TARGET.zarr, which is fast to read.
 
-    SOURCE is of any readable format, TARGET AnnData, zarr v3, zstd: it is read faster than gzip and
-    is about as small. X, obs and var are written; other layers, obsm and uns are not.
+    SOURCE may have any readable format. TARGET is AnnData in zarr v3 with zstd compression, which
+    is faster to read than gzip and about as small. X, obs and var are written; other layers, obsm
+    and uns are not.
     """
     from time import perf_counter
 

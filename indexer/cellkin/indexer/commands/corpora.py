@@ -1,4 +1,4 @@
-"""``cellkin corpora``: the versions of the texts of genes."""
+"""``cellkin corpora``: manage the versions of gene texts."""
 
 import click
 
@@ -18,14 +18,14 @@ _KIND = "corpus"
 
 @click.group()
 def corpora() -> None:
-    """Look after corpora: the texts of genes."""
+    """Manage corpora: the texts of genes."""
 
 
 @corpora.command("list")
 @store_option
 @json_option
 def list_(uri: str, as_json: bool) -> None:
-    """List all versions, aliases and retractions."""
+    """List all versions with their aliases and retractions."""
     columns = {
         "genes": lambda entry: entry.manifest.get("n_genes", ""),
         "made": lambda entry: entry.created_at,
@@ -38,7 +38,7 @@ def list_(uri: str, as_json: bool) -> None:
 @store_option
 @json_option
 def show(version: str, uri: str, as_json: bool) -> None:
-    """Show what a version was made from and by."""
+    """Show the manifest of a version: its sources, settings and digest."""
     print_version(uri, _KIND, version, as_json)
 
 

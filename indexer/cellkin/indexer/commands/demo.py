@@ -1,4 +1,4 @@
-"""``cellkin demo``: see what text is worth, on real cells."""
+"""``cellkin demo``: measure on real cells what gene texts contribute."""
 
 import json
 import sys
@@ -13,11 +13,11 @@ from cellkin.wire.errors import FailedPreconditionError, MissingDependencyError
 @click.command()
 @json_option
 def demo(as_json: bool) -> None:
-    """See what gene text is worth: mouse cells labelled from human ones.
+    """Demonstrate what gene texts contribute: label mouse cells by human ones.
 
-    Fetches two wheels for their data, then runs the commands a user would type and prints them.
-    No table of orthologues is used; the control has a random vector in place of every text.
-    It takes some minutes. Everything is kept in .demo of the working folder.
+    Downloads two wheels for their data, then prints and runs the commands a user would type. No
+    ortholog table is used; the control replaces the vector of each text by a random one. It takes
+    some minutes. Everything is kept in .demo in the working folder.
     """
     try:
         from cellkin.indexer.demo.run import run_demo

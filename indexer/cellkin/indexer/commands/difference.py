@@ -1,4 +1,4 @@
-"""What changed from one version of gene texts or gene vectors to another."""
+"""Compare two versions of a corpus or of a gene embedding."""
 
 import json
 from typing import TYPE_CHECKING
@@ -34,9 +34,9 @@ def add_diff(group: click.Group, kind: str) -> None:
     @store_option
     @json_option
     def diff(first: str, second: str, uri: str, as_json: bool) -> None:
-        """Say what changed from one version to another.
+        """Compare two versions.
 
-        Genes and texts, and of embeddings how far vectors moved.
+        Lists genes added and removed, changed texts and, for embeddings, how far vectors moved.
         """
         from cellkin.store.compare import compare
 

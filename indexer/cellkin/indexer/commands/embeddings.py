@@ -1,4 +1,4 @@
-"""``cellkin embeddings``: the versions of the vectors of gene texts by language models."""
+"""``cellkin embeddings``: manage the versions of gene embeddings."""
 
 import click
 
@@ -19,14 +19,14 @@ _KIND = "embedding"
 
 @click.group()
 def embeddings() -> None:
-    """Look after gene embeddings: the vectors of genes."""
+    """Manage gene embeddings: the vectors of genes."""
 
 
 @embeddings.command("list")
 @store_option
 @json_option
 def list_(uri: str, as_json: bool) -> None:
-    """List all versions, aliases and retractions."""
+    """List all versions with their aliases and retractions."""
     from cellkin.store.catalog import Kind
     from cellkin.store.controls import is_control
     from cellkin.store.store import Store
@@ -48,7 +48,7 @@ def list_(uri: str, as_json: bool) -> None:
 @store_option
 @json_option
 def show(version: str, uri: str, as_json: bool) -> None:
-    """Show what a version was made from and by."""
+    """Show the manifest of a version: its sources, settings and digest."""
     from cellkin.store.controls import is_control
 
     print_version(uri, _KIND, version, as_json)

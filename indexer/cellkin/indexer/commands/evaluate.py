@@ -1,4 +1,4 @@
-"""``cellkin cells evaluate``: how well labels are found, beside controls."""
+"""``cellkin cells evaluate``: measure label quality against controls."""
 
 import json
 from pathlib import Path
@@ -85,10 +85,11 @@ def evaluate(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Say how well the labels of REFERENCE are found by every space, beside controls.
+    """Measure how well each space predicts the labels of REFERENCE, against controls.
 
-    Controls are PCA and nearest neighbors, class prototypes and logistic regression on expression,
-    the majority, and for text random and permuted gene vectors, three seeds each.
+    The controls are PCA with nearest neighbors, class prototypes and logistic regression on
+    expression, the majority label and, for text, random and permuted gene vectors with three seeds
+    each.
     """
     from cellkin.indexer.evaluation.page import require_page_libraries, write_page
     from cellkin.indexer.evaluation.question import Question, evaluate_cells

@@ -1,4 +1,4 @@
-"""``cellkin genes embed``: the vectors of gene texts."""
+"""``cellkin genes embed``: embed gene texts."""
 
 import json
 import sys
@@ -40,9 +40,9 @@ def embed(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Embed the texts of a corpus by a language model.
+    """Embed the texts of a corpus with a language model.
 
-    It goes on where it was interrupted.
+    An interrupted run is resumed.
     """
     from time import perf_counter
 

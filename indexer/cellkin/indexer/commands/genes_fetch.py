@@ -1,4 +1,4 @@
-"""``cellkin genes fetch``: the files texts are made from."""
+"""``cellkin genes fetch``: download the gene tables that texts are made from."""
 
 import json
 import shlex
@@ -32,7 +32,7 @@ _MIB = 1 << 20
 def fetch(
     taxa: tuple[int, ...], folder: Path, ncbi_url: str | None, string_url: str | None, as_json: bool
 ) -> None:
-    """Download the gene tables of NCBI and STRING; goes on where it was cut off."""
+    """Download the gene tables of NCBI and STRING, resuming partial downloads."""
     from cellkin.indexer.genes.fetch import NCBI_FILES, NCBI_URL, STRING_URL, fetch_gene_files
     from cellkin.terminal.console import print_table
 
@@ -79,7 +79,7 @@ def fetch(
 
 @contextmanager
 def _download_bars() -> Iterator[Callable[[str, int, int | None], None]]:
-    """Show one bar after the other, in MiB, for files that come one after the other."""
+    """Show a progress bar in MiB for each file, one after the other."""
     from cellkin.terminal.console import progress_bar
 
     with ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""``cellkin genes import``: a corpus of texts."""
+"""``cellkin genes import``: make a corpus from gene tables."""
 
 import json
 
@@ -16,7 +16,7 @@ _RUNGS = {
     "ortholog": TextRung.ORTHOLOG_SUMMARY,
     "names": TextRung.DESIGNATIONS,
 }
-"""Short names of the rungs a chain is made of."""
+"""Text sources of a chain, by their short names."""
 
 
 @click.command("import")

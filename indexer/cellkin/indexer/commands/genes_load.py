@@ -1,4 +1,4 @@
-"""``cellkin genes load``: vectors that were made elsewhere."""
+"""``cellkin genes load``: publish precomputed gene vectors."""
 
 import json
 from pathlib import Path
@@ -17,10 +17,11 @@ from cellkin.terminal.options import json_option, taxon_option
 @taxon_option
 @json_option
 def load(vectors: Path, uri: str, name: str, corpus: str, taxon: int, as_json: bool) -> None:
-    """Publish the gene vectors of VECTORS, made elsewhere, as an embedding version.
+    """Publish the precomputed gene vectors of VECTORS as an embedding version.
 
     VECTORS is an .npz with the arrays genes and vectors, a .parquet with the column gene and a list
-    column vector or a column for each dimension, or .json {gene: [numbers]}; of one species.
+    column vector or a column for each dimension, or a .json {gene: [numbers]}. Its genes are of one
+    species.
     """
     from cellkin.indexer.embeddings.precomputed import load_vectors
     from cellkin.store.store import Store

@@ -1,4 +1,4 @@
-"""``cellkin genes resolve``: what gene names mean."""
+"""``cellkin genes resolve``: resolve gene names to genes."""
 
 import json
 import sys
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 @store_option
 @json_option
 def resolve(names: tuple[str, ...], taxon: int, corpus: str, uri: str, as_json: bool) -> None:
-    """Say which gene each NAME means, and by what.
+    """Show the gene that each NAME resolves to, and by which route.
 
-    A - reads names from standard input, one a line. Names are read as those of one species, as the
-    columns of a matrix are.
+    With - names are read from standard input, one per line. All names are resolved in one species,
+    as for the columns of a matrix.
     """
     from cellkin.space.matching import match_texts
     from cellkin.store.catalog import Kind

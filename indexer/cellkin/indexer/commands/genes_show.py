@@ -1,4 +1,4 @@
-"""``cellkin genes show``: one gene as a corpus has it."""
+"""``cellkin genes show``: show a gene of a corpus."""
 
 import json
 from typing import Any
@@ -18,7 +18,7 @@ from cellkin.wire.terms import TextRung
 @store_option
 @json_option
 def show(gene: str, taxon: int, corpus: str, uri: str, as_json: bool) -> None:
-    """Show GENE as the corpus has it: its text and where that is from.
+    """Show the corpus entry of GENE: its names, its text and the source of the text.
 
     GENE is a symbol, a synonym, an Ensembl id or an NCBI GeneID.
     """

@@ -1,4 +1,4 @@
-"""``cellkin indexes``: look at cell indexes and what is certified of them."""
+"""``cellkin indexes``: manage cell indexes and their certificates."""
 
 import json
 from collections.abc import Callable
@@ -29,19 +29,19 @@ _KIND = "index"
 
 @click.group()
 def indexes() -> None:
-    """Look after cell indexes and their certificates."""
+    """Manage cell indexes and their certificates."""
 
 
 @indexes.command("list")
 @store_option
 @json_option
 def list_(uri: str, as_json: bool) -> None:
-    """List all versions: how much each finds, how fast."""
+    """List all versions with their recall and speed."""
 
     def certified(read: "Callable[[Certificate], object]") -> "Callable[[Entry], object]":
         return lambda entry: read(stored) if (stored := _certificate(entry)) else ""
 
-    # Speed is never told without what was found at it.
+    # Speed is only meaningful together with recall.
     columns = {
         "cells": lambda entry: entry.manifest["n_cells"],
         "index": certified(lambda stored: stored.factory),
@@ -57,7 +57,7 @@ def list_(uri: str, as_json: bool) -> None:
 @store_option
 @json_option
 def show(version: str, uri: str, as_json: bool) -> None:
-    """Show what is certified of an index."""
+    """Show the certificate and label quality of an index."""
     from cellkin.indexer.cells.report import cautions
     from cellkin.store.controls import of_control
     from cellkin.store.quality import read_qualities
@@ -89,7 +89,7 @@ def show(version: str, uri: str, as_json: bool) -> None:
 
 
 def recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
-    """Measure the recall of a cell index again, in every space it has."""
+    """Measure the recall of a cell index again, in each of its spaces."""
     from cellkin.indexer.neighbors.certify import verify as measure_again
     from cellkin.store.cell_index import read_cell_index
     from cellkin.store.cell_vectors import read_vectors
@@ -105,7 +105,7 @@ def recall_now(store: "Store", entry: "Entry") -> dict[str, Any]:
     digest = entry.manifest.get("rows_digest", "")
     found = []
     for space, part in index.parts.items():
-        # Versions of one space have no more than the one certificate.
+        # Versions with one space may only have the single certificate.
         made = entry.manifest.get("certificates", {}).get(space)
         certificate = Certificate.from_json(made) if made else stored
         vectors = read_vectors(store, entry, space)
@@ -126,7 +126,7 @@ def _certificate(entry: "Entry") -> "Certificate | None":
 
 
 def _show_quality(space: str, quality: "SpaceQuality") -> None:
-    """Say how well labels were found on cells that were held out, and what was called unknown."""
+    """Print the label quality measured on held-out cells, and warnings about unknown cells."""
     from cellkin.terminal.quality import novelty_caution, print_quality, weakness
 
     by_evidence = quality.macro_f1_by_evidence.items()

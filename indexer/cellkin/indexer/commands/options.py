@@ -1,4 +1,4 @@
-"""Options several commands of the indexer have."""
+"""Options shared by several commands of the indexer."""
 
 from pathlib import Path
 

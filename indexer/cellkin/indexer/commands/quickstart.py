@@ -1,4 +1,4 @@
-"""``cellkin quickstart``: from two files to labels and a page."""
+"""``cellkin quickstart``: label the cells of one file by another and write a report."""
 
 import json
 import math
@@ -50,11 +50,11 @@ def quickstart(
     taxon: int,
     as_json: bool,
 ) -> None:
-    """Label the cells of QUERY by the labelled cells of REFERENCE.
+    """Label the cells of QUERY by the labeled cells of REFERENCE.
 
-    Both are files of cells of one species, such as .h5ad. They are compared by expression: no gene
-    table and no language model is needed, and nothing is fetched. Genes are the same where the
-    files call them the same, by symbol or by Ensembl id.
+    Both are files of cells of the same species, such as .h5ad. Cells are compared by expression:
+    neither gene tables nor a language model are needed, and nothing is downloaded. Genes are
+    matched by the names in the files, symbols or Ensembl ids.
     """
     try:
         import anndata  # noqa: F401  # what `cellkin annotate` needs, which is run at the end

@@ -1,4 +1,4 @@
-"""What goes from a store: versions that were superseded, and what nothing refers to."""
+"""Commands that remove superseded versions and unreferenced files from a store."""
 
 import json
 from collections.abc import Sequence
@@ -18,14 +18,14 @@ _dry_run_option = click.option("--dry-run", is_flag=True, help="Only say what wo
 
 
 def add_prune(group: click.Group, kind: str) -> None:
-    """Add the command that takes versions of one name out of the catalog.
+    """Add the command that removes versions of one name from the catalog.
 
     Parameters
     ----------
     group
-        The group of the kind.
+        Command group of the kind.
     kind
-        Value of a `cellkin.store.catalog.Kind`; that module is not imported before it is needed.
+        Value of a `cellkin.store.catalog.Kind`; that module is imported only when needed.
     """
 
     @group.command()
@@ -45,8 +45,8 @@ def add_prune(group: click.Group, kind: str) -> None:
     ) -> None:
         """Remove versions of NAME that are no longer needed.
 
-        What an alias means, and what another version was made from, stays. The files are freed by
-        gc, whose age counts from now.
+        Versions with an alias, and versions that others were made from, are kept. The files are
+        deleted by gc, which counts their age from now.
         """
         from cellkin.store.catalog import Kind
         from cellkin.store.prune import superseded
@@ -69,12 +69,12 @@ def add_prune(group: click.Group, kind: str) -> None:
 
 
 def add_gc(group: click.Group, kind: str) -> None:
-    """Add the command that removes what no version refers to.
+    """Add the command that removes files no version refers to.
 
     Parameters
     ----------
     group
-        The group.
+        Command group of the kind.
     kind
         As in `add_prune`.
     """
@@ -93,9 +93,9 @@ def add_gc(group: click.Group, kind: str) -> None:
     @_dry_run_option
     @json_option
     def gc(uri: str, older_than_h: float, force: bool, dry_run: bool, as_json: bool) -> None:
-        """Remove what interrupted runs and pruned versions left.
+        """Remove the files left by interrupted runs and pruned versions.
 
-        Only files that cellkin wrote and no version refers to are removed.
+        Only files that were written by cellkin and that no version refers to are removed.
         """
         from cellkin.store.catalog import Kind
         from cellkin.store.gc import collect, orphans

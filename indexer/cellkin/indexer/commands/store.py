@@ -1,4 +1,4 @@
-"""``cellkin store``: look after a whole store: verify, copy, bring up to date."""
+"""``cellkin store``: verify, back up, restore and upgrade a whole store."""
 
 import json
 from contextlib import closing
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 @click.group()
 def store() -> None:
-    """Look after a whole store."""
+    """Manage a whole store."""
 
 
 @store.command()
 @store_option
 @json_option
 def verify(uri: str, as_json: bool) -> None:
-    """Find damage: read the catalog and all versions, and compare.
+    """Verify the catalog and all versions of a store.
 
-    As `corpora verify`, `embeddings verify` and `indexes verify` do, and the journal of the catalog
-    with its tables. The exit code is 2 where something is damaged.
+    Does the work of `corpora verify`, `embeddings verify` and `indexes verify`, and compares the
+    journal of the catalog with its tables. The exit code is 2 if anything is damaged.
     """
     from cellkin.store.gc import orphans
     from cellkin.store.store import Store
@@ -53,8 +53,8 @@ def verify(uri: str, as_json: bool) -> None:
 def backup(destination: str, uri: str, as_json: bool) -> None:
     """Copy a store to BACKUP: a folder, or s3://, gs://, az://.
 
-    The copy is of one moment, though the store is served and written to meanwhile. Where BACKUP has
-    an earlier copy, only what is new is copied. In the end all of the copy is read and compared.
+    The copy is a consistent snapshot, even while the store is served and written to. If BACKUP has
+    an earlier copy, only new files are copied. At the end the whole copy is read and verified.
     """
     _copy(uri, destination, as_json)
 
@@ -64,10 +64,10 @@ def backup(destination: str, uri: str, as_json: bool) -> None:
 @store_option
 @json_option
 def restore(source: str, uri: str, as_json: bool) -> None:
-    """Copy BACKUP to the place of a new store, or one with an earlier state of it.
+    """Copy BACKUP to a new store, or to one with an earlier state of it.
 
-    What is damaged in such a store and has another size is put back. In the end all of the store
-    is read and compared.
+    Files of the store that are missing or differ in size are restored. At the end the whole store
+    is read and verified.
     """
     _copy(source, uri, as_json)
 
@@ -84,12 +84,11 @@ def restore(source: str, uri: str, as_json: bool) -> None:
 )
 @json_option
 def upgrade(uri: str, folders: tuple[Path, ...], as_json: bool) -> None:
-    """Bring the store of an earlier cellkin to the present format.
+    """Upgrade the store of an earlier cellkin to the current format.
 
-    The catalog gets its journal. Of each cell index the newest version is carried over as it is
-    where nothing is lost by that; otherwise it is made again from the files that it was made from,
-    if they are there and have the same digests. What cannot be done is named, with the reason, and
-    the exit code is 2.
+    The catalog gets its journal. The newest version of each cell index is carried over unchanged if
+    nothing is lost by that; otherwise it is made again from its source files, if they still exist
+    and have the same digests. Failures are listed with their reasons, and the exit code is then 2.
     """
     from cellkin.indexer.cells.engines import LocalEngine
     from cellkin.indexer.cells.upgrade import upgrade_indexes
@@ -143,7 +142,7 @@ def _copy(source: str, destination: str, as_json: bool) -> None:
 
 
 def _states(store: "Store", recall: bool) -> list[dict[str, Any]]:
-    """Return what is found of the catalog, then of each version, as rows of a table."""
+    """Return the state of the catalog and of each version, as rows of a table."""
     from cellkin.store.catalog import Kind
     from cellkin.terminal.console import progress_bar
 
@@ -151,7 +150,7 @@ def _states(store: "Store", recall: bool) -> list[dict[str, Any]]:
         entries, notes = store.catalog.entries(), store.catalog.problems()
     except CellkinError as error:
         return [{"kind": "catalog", "version": "", "state": error.message}]
-    # Where it can be read, nothing else is left than copies that lag behind it.
+    # A readable catalog has no other problems than copies that lag behind it.
     rows = [{"kind": "catalog", "version": "", "state": "; ".join([WHOLE, *notes])}]
     with progress_bar("verifying versions") as progress:
         for done, entry in enumerate(entries, 1):

@@ -1,4 +1,4 @@
-"""What corpora, embeddings and indexes have in common: they are versions, looked after alike."""
+"""Commands shared by corpora, embeddings and indexes, which are all kept as versions."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -19,14 +19,14 @@ version_argument = click.argument("version", metavar="NAME[@VERSION]")
 
 
 def add_version_commands(group: click.Group, kind: str) -> None:
-    """Add the commands that do the same for every kind of version.
+    """Add the commands that are the same for every kind of version.
 
     Parameters
     ----------
     group
-        The group of the kind.
+        Command group of the kind.
     kind
-        Value of a `cellkin.store.catalog.Kind`; that module is not imported before it is needed.
+        Value of a `cellkin.store.catalog.Kind`; that module is imported only when needed.
     """
     for add in (_add_alias, _add_retract, _add_unretract, add_prune, add_gc):
         add(group, kind)
@@ -39,7 +39,7 @@ def _add_alias(group: click.Group, kind: str) -> None:
     @store_option
     @json_option
     def alias(version: str, alias: str, uri: str, as_json: bool) -> None:
-        """Let ALIAS, such as stable, mean a version."""
+        """Set ALIAS, such as stable, to a version."""
         store, entry = resolve(uri, kind, version)
         store.catalog.set_alias(entry, alias)
         if as_json:
@@ -66,9 +66,9 @@ def _add_retract(group: click.Group, kind: str) -> None:
         uri: str,
         as_json: bool,
     ) -> None:
-        """Withdraw a version.
+        """Retract a version.
 
-        It is refused from now on, but kept for what was made from it.
+        It can no longer be used, but is kept for the versions made from it.
         """
         store, entry = resolve(uri, kind, version)
         other = resolve(uri, kind, replacement)[1] if replacement else None
@@ -87,7 +87,7 @@ def _add_unretract(group: click.Group, kind: str) -> None:
     @store_option
     @json_option
     def unretract(version: str, uri: str, as_json: bool) -> None:
-        """Take back that a version was withdrawn."""
+        """Undo the retraction of a version."""
         store, entry = resolve(uri, kind, version)
         store.catalog.unretract(entry)
         if as_json:
@@ -101,17 +101,17 @@ def add_verify(
     kind: str,
     examine: "Callable[[Store, Entry], dict[str, Any]]" = lambda store, entry: {},
 ) -> None:
-    """Add the command that reads versions and says which are damaged.
+    """Add the command that verifies versions.
 
     Parameters
     ----------
     group
-        The group of the kind.
+        Command group of the kind.
     kind
         As in `add_version_commands`.
     examine
-        What else to look at where the digests are right; returns more columns, by name, and raises
-        a `CellkinError` where something is wrong.
+        Further check of a version whose digests are right; returns more columns, by name, and
+        raises a `CellkinError` if something is wrong.
     """
 
     @group.command()
@@ -119,10 +119,10 @@ def add_verify(
     @store_option
     @json_option
     def verify(version: str | None, uri: str, as_json: bool) -> None:
-        """Find damage: read a version, or all, and compare.
+        """Verify a version, or all versions.
 
-        All that belongs to a version is compared with its digest, and the recall of an index with
-        its certificate. The exit code is 2 where one is damaged.
+        The files and rows of a version are compared with its digests, and the recall of an index
+        with its certificate. The exit code is 2 if any version is damaged.
         """
         from cellkin.store.catalog import Kind
         from cellkin.store.gc import orphans
@@ -154,7 +154,7 @@ def add_verify(
 
 
 WHOLE = "whole"
-"""The state of a version that is what its digest says."""
+"""State of a version that matches its digest."""
 
 
 def state_of(
@@ -162,7 +162,7 @@ def state_of(
     entry: "Entry",
     examine: "Callable[[Store, Entry], dict[str, Any]]" = lambda store, entry: {},
 ) -> dict[str, Any]:
-    """Return what is found of a version where all of it is read, as columns by name.
+    """Read all of a version and return its state, as columns by name.
 
     Parameters
     ----------
@@ -172,6 +172,11 @@ def state_of(
         The version.
     examine
         As in `add_verify`.
+
+    Returns
+    -------
+    dict
+        ``state``, which is `WHOLE` or describes the damage, and the columns of ``examine``.
     """
     from cellkin.store.maintenance import damage
     from cellkin.wire.errors import CellkinError
@@ -188,7 +193,7 @@ def state_of(
 def print_versions(
     uri: str, kind: str, columns: "dict[str, Callable[[Entry], object]]", as_json: bool
 ) -> None:
-    """Print the versions of a kind, the aliases that mean them, and which were retracted.
+    """Print the versions of a kind with their aliases and retractions.
 
     Parameters
     ----------
@@ -197,7 +202,7 @@ def print_versions(
     kind
         As in `add_version_commands`.
     columns
-        What else to say of each, by title.
+        Further columns, by title.
     as_json
         Print JSON, with the whole manifests.
     """
@@ -220,7 +225,7 @@ def print_versions(
 
 
 def described(view: "CatalogView", entry: "Entry") -> dict[str, Any]:
-    """Return all the catalog says of a version, for JSON."""
+    """Return all catalog entries of a version, for JSON."""
     why = view.retraction(entry)
     return {
         "version": entry.full_name,
@@ -233,7 +238,7 @@ def described(view: "CatalogView", entry: "Entry") -> dict[str, Any]:
 
 
 def print_version(uri: str, kind: str, version: str, as_json: bool) -> None:
-    """Print everything the catalog says of one version.
+    """Print all catalog entries of one version.
 
     Parameters
     ----------
@@ -270,7 +275,7 @@ def _short(value: object) -> str:
 
 
 def resolve(uri: str, kind: str, version: str) -> "tuple[Store, Entry]":
-    """Open a store and find a version in it, retracted or not.
+    """Open a store and look up a version, retracted or not.
 
     Raises
     ------
