@@ -4,8 +4,8 @@
 >>> with Client() as client:                                   # doctest: +SKIP
 ...     client.search_genes("INS", taxon=9606).neighbors[0]
 
-``tl``, ``pl`` and ``reproduce`` are for AnnData, in scanpy's manner, and need the extra
-``anndata``; they are imported when used.
+``tl``, ``pl`` and ``reproduce`` work on AnnData, in scanpy's style, and need the extra ``anndata``;
+they are imported on first use.
 """
 
 from importlib import import_module
@@ -87,7 +87,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs more than the client itself when it is used."""
+    """Import names that need the extra ``anndata`` on first use."""
     if name not in _NEEDS_ANNDATA:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

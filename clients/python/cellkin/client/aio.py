@@ -1,4 +1,4 @@
-"""The client whose methods are awaited."""
+"""The asynchronous client."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
@@ -20,7 +20,7 @@ from cellkin.wire.errors import CellkinError
 class AsyncClient(Surface, AwaitedSender):
     """A connection to a cellkin server; close it, or use it in an ``async with`` block.
 
-    It has the methods of `cellkin.client.Client`, awaited, and serves one event loop.
+    It has the methods of `cellkin.client.Client` as coroutines and belongs to one event loop.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ class AsyncClient(Surface, AwaitedSender):
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection, also for clients that `using` made of this one."""
+        """Close the connection, also for clients that `using` derived from this one."""
         self._closed.set()
         await self._channel.channel.close()
 
@@ -70,7 +70,7 @@ class AsyncClient(Surface, AwaitedSender):
         Parameters
         ----------
         timeout_s, pins
-            As for the client; None for the same as here.
+            As for the client; None keeps the current value.
         """
         other = type(self).__new__(type(self))
         other._rules = self._rules.changed(timeout_s=timeout_s, pins=pins)
@@ -79,7 +79,7 @@ class AsyncClient(Surface, AwaitedSender):
 
     @cached_property
     def _channel(self) -> Channel:
-        # Made at the first request: a channel belongs to the event loop that runs then.
+        # Made at the first request: a channel belongs to the event loop running then.
         return Channel(self._rules.endpoint, grpc.aio)
 
     async def _ask(self, call: Call[Answer]) -> Answer:
@@ -132,12 +132,12 @@ class AsyncClient(Surface, AwaitedSender):
                 await asyncio.sleep(patience.delay_s(error))
             else:
                 exchange = self._exchange(stream, blocks, len(ahead), waiting, call, answers)
-                # Started, it ends the call even if no answer is ever taken.
+                # Once started, its `finally` ends the call even if no response is ever consumed.
                 await anext(exchange)
                 return first, exchange
 
     async def _first(self, stream: Stream[First, Any], waiting: Any, answers: Any) -> First:
-        """Return the first answer, or the second where the first one asks for a message."""
+        """Return the first response, or the second if the first one asks for a message."""
         first = stream.read_first(await self._next(answers))
         self._require(stream, first)
         message = stream.then(first)
@@ -166,7 +166,7 @@ class AsyncClient(Surface, AwaitedSender):
         call: Any,
         answers: Any,
     ) -> AsyncGenerator[Any]:
-        """Yield None, then the answer to each block, in order."""
+        """Yield None, then the response to each block, in order."""
         try:
             yield None
             async for block in blocks:
@@ -178,7 +178,7 @@ class AsyncClient(Surface, AwaitedSender):
             waiting.put_nowait(None)
             for _ in range(in_flight):
                 yield stream.read(await self._next(answers))
-            # The server counts a call that is not read to its status as given up.
+            # The server counts a call as canceled unless it is read to its status.
             with self._rules.told():
                 await anext(answers, None)
         finally:

@@ -1,4 +1,4 @@
-"""Labelling files of cells, and writing the labels down."""
+"""Labeling of files of cells, and writing of the labels."""
 
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -21,7 +21,7 @@ from cellkin.wire.errors import InvalidArgumentError
 _SEPARATORS = {".csv": ",", ".csv.gz": ",", ".tsv": "\t", ".tsv.gz": "\t"}
 _PARQUET = ".parquet"
 TABLES = (*_SEPARATORS, _PARQUET)
-"""Endings of tables of labels."""
+"""File name endings of tables of labels."""
 
 
 @typed
@@ -48,50 +48,50 @@ def annotate_file(
     Parameters
     ----------
     client
-        The connection.
+        The client.
     path
-        A file of any format `cellkin.matrices.cells.open_cells` reads.
+        A file of any format that `cellkin.matrices.cells.open_cells` reads.
     index
         ``NAME[@VERSION_OR_ALIAS]`` of the cell index.
     taxon
         Species of the cells, by NCBI taxonomy id or name (``"mouse"``); 0 infers it from the gene
         names.
     min_probability
-        The least probability of a label; None for that stored with the index.
+        Minimum probability of a label; None for the value stored with the index.
     space
-        ``text`` or ``expression``; None lets the server choose by the genes that are shared. Where
-        the genes are foreign to the reference and there are at least 200 cells, the query's own
-        mean is subtracted and not the reference's, and the sample is checked.
+        ``text`` or ``expression``; None lets the server choose by the shared genes. If the genes
+        are foreign to the reference and there are at least 200 cells, the query's own mean is
+        subtracted instead of the reference's, and the sample is checked.
     exclude_batches
-        Batches of the reference that do not vote; then neighbors alone decide.
+        Batches of the reference that do not vote; labels then depend on neighbors alone.
     vectors
-        Whether the cells' vectors are wanted.
+        Whether to return the cell vectors.
     novelty_limit
-        A cell of more novelty is unknown; None for the limit stored with the index.
+        Cells of higher novelty are unknown; None for the limit stored with the index.
     false_alarms
-        The share of known cells that may be called unknown for their novelty, in [0.001, 0.5];
-        given instead of a limit.
+        Share of known cells that may be called unknown for their novelty, in [0.001, 0.5]; given
+        instead of a limit.
     probabilities
-        Whether the probability of every label is wanted.
+        Whether to return the probability of every label.
     clusters
-        A column of ``obs`` whose clusters get a label each.
+        A column of ``obs`` whose clusters get one label each.
     how
-        Which matrix is read, and as what.
+        The matrix to read, and how to interpret it.
     resume
-        Folder in which answers are kept, so that an interrupted run can be gone on with.
+        Checkpoint folder from which an interrupted run can be resumed.
     progress
-        Called with the cells done and the cells there are.
+        Called with the number of finished cells and the total.
 
     Raises
     ------
     InputFileError
         If the file cannot be read.
     NotFoundError
-        If there is no such column of clusters; before anything is sent.
+        If the column of clusters does not exist; raised before anything is sent.
     GenesUnmatchedError
-        If too few genes match; no cell is labelled then.
+        If too few genes match; no cell is labeled.
     CheckpointError
-        If the folder is of another query, of other versions or settings.
+        If the checkpoint is from another query, other versions or other settings.
     """
     settings = Settings(
         index, taxon, min_probability, space, tuple(exclude_batches), vectors, novelty_limit,
@@ -113,7 +113,7 @@ def annotate_query(
     resume: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Annotation:
-    """Label open cells, whatever holds them.
+    """Label the cells of an open query.
 
     Parameters
     ----------
@@ -122,18 +122,18 @@ def annotate_query(
     query
         The cells.
     settings
-        What is asked.
+        The settings of the request.
     how
-        Which matrix was opened, and as what.
+        The matrix that was opened, and how it is interpreted.
 
     Raises
     ------
     NotFoundError
-        If there is no such column of clusters; before anything is sent.
+        If the column of clusters does not exist; raised before anything is sent.
     GenesUnmatchedError
-        If too few genes match; no cell is labelled then.
+        If too few genes match; no cell is labeled.
     CheckpointError
-        If the folder is of another query, of other versions or settings.
+        If the checkpoint is from another query, other versions or other settings.
     """
     groups = None if clusters is None else query.column(clusters)
     found = label(client, query, settings, resume=resume, progress=progress)
@@ -142,36 +142,36 @@ def annotate_query(
 
 
 def is_copy(target: Path) -> bool:
-    """Tell whether a target, by its ending, is a copy of the cells and no table of labels."""
+    """Return whether the target's ending means a copy of the cells, not a table of labels."""
     return target.suffix in COPIES
 
 
 def require_targets(
     targets: Iterable[Path], source: Path, how: ReadOptions = X, *, overwrite: bool = False
 ) -> None:
-    """Refuse what `write_annotation` or `write_labels` would refuse; before cells are labelled.
+    """Check targets for `write_annotation` and `write_labels` before cells are labeled.
 
     Parameters
     ----------
     targets
-        Where the labels will be written.
+        Files to which the labels will be written.
     source
         The file of cells.
     how
-        Which of its matrices is read, and as what.
+        The matrix to read, and how to interpret it.
     overwrite
-        Whether targets may be there already.
+        Whether targets may exist.
 
     Raises
     ------
     InvalidArgumentError
-        If an ending is of neither kind, a target is given twice, or it is the source.
+        If an ending is not supported, a target is given twice, or a target is the source.
     AlreadyExistsError
-        If a target is there already.
+        If a target exists.
     InputFileError, ResourceExhaustedError
-        If a folder cannot be written to, or has no room.
+        If a folder is not writable, or the disk is full.
     MissingDependencyError
-        If what writes a target is not installed.
+        If a package needed to write a target is not installed.
     """
     seen: set[Path] = set()
     for target in targets:
@@ -188,9 +188,9 @@ def require_targets(
 
 
 def write_labels(annotation: Annotation, target: Path, *, overwrite: bool = False) -> None:
-    """Write labels as a table, one row a cell: `Annotation.columns`.
+    """Write labels as a table with one row per cell: `Annotation.columns`.
 
-    What is missing is an empty field of a text file, and null or NaN in Parquet.
+    Missing values are empty fields in text files, and null or NaN in Parquet.
 
     Parameters
     ----------
@@ -198,16 +198,16 @@ def write_labels(annotation: Annotation, target: Path, *, overwrite: bool = Fals
         The labels.
     target
         ``.csv`` or ``.tsv``, both UTF-8 and with ``.gz`` also compressed, or ``.parquet``. Its
-        folder is made; it is written whole or not at all.
+        folder is created; it is written atomically.
     overwrite
-        Whether it may be there already.
+        Whether the target may exist.
 
     Raises
     ------
     InvalidArgumentError
-        If the ending is another.
+        If the ending is not supported.
     AlreadyExistsError
-        If the target is there already.
+        If the target exists.
     InputFileError, PermissionDeniedError, ResourceExhaustedError
         If it cannot be written.
     MissingDependencyError
@@ -224,7 +224,7 @@ def write_labels(annotation: Annotation, target: Path, *, overwrite: bool = Fals
     with replacing(target) as partial, ExitStack() as stack:
         file: Any = stack.enter_context(partial.open("wb"))
         if ending.endswith(".gz"):
-            # Without a name and a time the same labels are the same bytes.
+            # Without a name and a time, equal labels give equal bytes.
             file = stack.enter_context(GzipFile("", "wb", fileobj=file, mtime=0))
         frame.to_csv(file, sep=_SEPARATORS[ending], index=False, lineterminator="\n", mode="wb")
 
@@ -237,31 +237,31 @@ def write_annotation(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write a copy of a file with the labels beside its cells.
+    """Write a copy of a file with the labels added to its cells.
 
     Adds the columns, arrays and the manifest that `cellkin.client.tl.annotate` describes, and
-    ``obsm['X_cellkin']`` where there are vectors.
+    ``obsm['X_cellkin']`` if there are vectors.
 
     Parameters
     ----------
     annotation
         The labels.
     source
-        The file that was labelled; stays as it is.
+        The file that was labeled; it is not changed.
     target
-        ``.h5ad``, ``.zarr`` or, of MuData, ``.h5mu``. Its folder is made; it is written whole or
-        not at all.
+        ``.h5ad``, ``.zarr`` or, for MuData, ``.h5mu``. Its folder is created; it is written
+        atomically.
     key_added
-        What stands for ``cellkin`` in the names.
+        Replaces ``cellkin`` in the names.
     overwrite
-        Whether it may be there already.
+        Whether the target may exist.
 
     Raises
     ------
     InvalidArgumentError
-        If the target is the source, or its ending is another.
+        If the target is the source, or its ending is not supported.
     AlreadyExistsError
-        If the target is there already.
+        If the target exists.
     InputFileError, PermissionDeniedError, ResourceExhaustedError
         If the target cannot be written.
     """
@@ -290,7 +290,7 @@ def _table_ending(target: Path) -> str:
 
 
 def _typed(table: Any) -> Any:
-    """Return a table of strings where nothing but missing strings is known of a column."""
+    """Return a table in which columns of nulls have the type string."""
     arrow = needed("pyarrow", "arrow")
     fields = [f.with_type(arrow.string()) if f.type == arrow.null() else f for f in table.schema]
     return table.cast(arrow.schema(fields))

@@ -1,4 +1,4 @@
-"""Labels of cells as they are shown and kept."""
+"""Labels of cells, for display and storage."""
 
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -15,9 +15,9 @@ from cellkin.client.results.tables import Tabular
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute, TextRung, UnknownReason
 
-# Beyond this share of cells that are too far the reference is doubted, of so many cells at least.
+# Warn if at least this share of the cells is too far, for at least this many cells.
 _MOST, _ENOUGH_CELLS = 0.5, 20
-# Stands for a route, in a column that was left out.
+# Route of columns that were left out.
 _NO_GENE = 255
 
 
@@ -29,14 +29,14 @@ class Annotation(Labelled, Tabular):
     ----------
     settings, report, units, cell_ids, predictions, mass, median_genes, columns_read, notes,
     gene_hint
-        As `Labelled`.
+        As for `Labelled`.
     how
-        Which matrix was read, and as what.
+        The matrix that was read, and how it was interpreted.
     clustered_by
-        The column of ``obs`` that has the cells' clusters; empty where none was asked about.
+        The column of ``obs`` with the cells' clusters; empty if clusters were not requested.
     groups
-        (n_cells,) the cluster of each cell, as pandas or numpy has it; None where none was asked
-        about.
+        (n_cells,) cluster of each cell, a pandas or numpy column; None if clusters were not
+        requested.
     """
 
     how: ReadOptions = X
@@ -45,24 +45,24 @@ class Annotation(Labelled, Tabular):
 
     @classmethod
     def of(cls, found: Labelled, how: ReadOptions) -> "Annotation":
-        """Return answers as labels."""
+        """Return an annotation of these results."""
         return cls(**vars(found), how=how)
 
     def clustered(self, column: str, groups: Any) -> "Annotation":
-        """Return the same labels with one for each cluster.
+        """Return the same labels with one label for each cluster.
 
         Parameters
         ----------
         column
-            What the clusters are called.
+            Name of the column of clusters.
         groups
-            (n_cells,) the cluster of each cell; where it is missing a cell is in none.
+            (n_cells,) cluster of each cell; missing for cells in no cluster.
         """
         return replace(self, clustered_by=column, groups=groups)
 
     @cached_property
     def clusters(self) -> Clusters | None:
-        """The labels of the clusters; None where none were asked about."""
+        """The labels of the clusters; None if not requested."""
         if self.groups is None:
             return None
         chances, least = self.predictions.probabilities, self.report.min_probability
@@ -70,23 +70,23 @@ class Annotation(Labelled, Tabular):
 
     @property
     def winners(self) -> pd.Categorical:
-        """The most probable subtype, missing where no gene of a cell matched."""
+        """The most probable label; missing if no gene of a cell matched."""
         return pd.Categorical.from_codes(self.predictions.winners, categories=self.report.labels)
 
     @property
     def runners_up(self) -> pd.Categorical:
-        """The second most probable subtype, missing where there is none."""
+        """The second most probable label; missing if there is none."""
         codes = self.predictions.runners_up
         return pd.Categorical.from_codes(codes, categories=self.report.labels)
 
     @property
     def unknown(self) -> npt.NDArray[np.bool_]:
-        """(n_cells,) bool, cells no label can be claimed for."""
+        """(n_cells,) bool, cells without a label."""
         return np.not_equal(self.predictions.reasons, UnknownReason.KNOWN)
 
     @property
     def labels(self) -> pd.Categorical:
-        """The label of each cell, ``unknown`` where none can be claimed."""
+        """The label of each cell, or ``unknown``."""
         names = [n for n in self.report.labels if n != UNKNOWN_LABEL]
         categories = [*names, UNKNOWN_LABEL]
         place = np.array([categories.index(name) for name in self.report.labels], np.int32)
@@ -97,19 +97,19 @@ class Annotation(Labelled, Tabular):
 
     @property
     def fallbacks(self) -> pd.Categorical:
-        """The deepest ancestor that is probable enough where the subtype is not, else missing."""
+        """The deepest ancestor that is probable enough if no label is, else missing."""
         names = self.report.ancestors
         return pd.Categorical.from_codes(self.predictions.fallbacks, categories=names)
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a cell.
+        """Return one row per cell.
 
         Returns
         -------
         dict
-            ``cell_id``, the cells' names; what `obs` has; of clusters also ``cluster``, the cell's;
-            and where all probabilities were asked for a column ``probability:LABEL`` of each label,
-            (n_cells,) float32 in [0, 1].
+            ``cell_id``, the cells' names; the columns of `obs`; ``cluster`` if clusters were
+            requested; and if all probabilities were requested, a column ``probability:LABEL`` for
+            each label, (n_cells,) float32 in [0, 1].
         """
         every = self.predictions.label_probabilities
         chances = zip(self.report.labels, every.T, strict=True) if every.shape[1] else ()
@@ -121,7 +121,7 @@ class Annotation(Labelled, Tabular):
         }
 
     def obs(self, prefix: str) -> dict[str, Any]:
-        """Return the columns that say what each cell is, each name with a prefix."""
+        """Return the columns of ``obs``, with a prefix before each name."""
         found = self.predictions
         columns = {
             "label": self.labels,
@@ -142,7 +142,7 @@ class Annotation(Labelled, Tabular):
         return {prefix + name: values for name, values in columns.items()}
 
     def obsm(self, key: str) -> dict[str, npt.NDArray[np.float32]]:
-        """Return what is a row a cell: shares by route; vectors and probabilities if asked for."""
+        """Return arrays by cell: shares by route; vectors and probabilities if requested."""
         found = self.predictions
         rows = {f"{key}_route_shares": np.array(found.route_shares)}
         if found.vectors.shape[1]:
@@ -152,9 +152,9 @@ class Annotation(Labelled, Tabular):
         return rows
 
     def stale(self, key: str) -> dict[str, list[str]]:
-        """Return the names in ``obs`` and ``obsm`` that only a call that asks for more writes.
+        """Return the optional names in ``obs`` and ``obsm`` that this annotation does not write.
 
-        What has them is of an earlier call, and would be taken for this one's.
+        If present, they are left over from an earlier call and must be removed.
         """
         columns, rows = self.obs(f"{key}_"), self.obsm(key)
         return {
@@ -163,9 +163,9 @@ class Annotation(Labelled, Tabular):
         }
 
     def var(self, prefix: str) -> dict[str, Any]:
-        """Return the columns that say how each gene was read, each name with a prefix.
+        """Return the columns of ``var`` on how each gene was read, with a prefix before each name.
 
-        They have a row for every column of the matrix; what is no gene has GeneID 0.
+        They have a row for every column of the matrix; columns that are not genes have GeneID 0.
         """
         match, spread = self.report.match, self.columns_read.spread
         routes = {int(r): r.label for r in GeneRoute}
@@ -179,14 +179,14 @@ class Annotation(Labelled, Tabular):
         }
 
     def add_to(self, adata: Any, key: str) -> None:
-        """Write `obs`, `obsm` and `var` into AnnData.
+        """Add `obs`, `obsm` and `var` to AnnData.
 
         Parameters
         ----------
         adata
-            The cells that were labelled, in order.
+            The cells that were labeled, in order.
         key
-            What the names begin with.
+            Prefix of the names.
         """
         for name, values in self.obs(f"{key}_").items():
             adata.obs[name] = values
@@ -202,19 +202,19 @@ class Annotation(Labelled, Tabular):
             var[name] = values
 
     def counts(self) -> dict[str, int]:
-        """Return the labels there are and the cells of each, most first, ties by name."""
+        """Return the number of cells of each label, most first, ties by name."""
         counts = [(str(name), int(n)) for name, n in self.labels.value_counts().items() if n]
         return dict(sorted(counts, key=lambda of: (-of[1], of[0])))
 
     def forced_counts(self) -> dict[str, int]:
-        """Return the most probable labels of unknown cells, and the cells of each, most first."""
+        """Return the number of unknown cells by most probable label, most first."""
         counts = self.winners[self.unknown].value_counts()
         named = [(str(name), int(n)) for name, n in counts.items() if n]
         return dict(sorted(named, key=lambda of: (-of[1], of[0])))
 
     @property
     def warnings(self) -> list[ReportWarning]:
-        """What weakens the labels: what the server says, and what shows in all cells together."""
+        """Warnings about the labels: the server's, and those computed from all cells."""
         found = list(self.report.warnings)
         too_far = np.equal(self.predictions.reasons, UnknownReason.TOO_FAR)
         share = float(too_far.mean()) if len(too_far) >= _ENOUGH_CELLS else 0.0
@@ -242,10 +242,10 @@ class Annotation(Labelled, Tabular):
         return found
 
     def weaknesses(self) -> list[str]:
-        """Return what weakens the labels, a sentence each: to be shown wherever they are read."""
+        """Return the warnings about the labels as sentences, to be shown with the labels."""
         said = [str(warning) for warning in self.warnings]
         check = self.report.sample_check
-        # Of a sample that does not belong to the reference the server warns itself.
+        # If the sample does not belong to the reference, the server itself warns.
         if check is not None and check.verdict == BELONGS and check.unconfirmed:
             said.append(
                 "labels that expression did not confirm, so that their cells are unknown: "
@@ -254,14 +254,14 @@ class Annotation(Labelled, Tabular):
         return said
 
     def label_columns(self) -> dict[str, Any]:
-        """Return one row a label that cells have, most cells first.
+        """Return one row per label that cells have, most cells first.
 
         Returns
         -------
         dict
             ``label``; ``n_cells``; ``share`` of all cells, in [0, 1]; ``mean_probability``, NaN for
-            ``unknown``; ``forced`` and ``n_forced``: of ``unknown`` the label that is the most
-            probable of most of its cells, and how many these are; empty and 0 elsewhere.
+            ``unknown``; ``forced`` and ``n_forced``: for ``unknown``, the most frequent of its
+            cells' most probable labels and the number of these cells; empty and 0 elsewhere.
         """
         counts, labels = self.counts(), self.labels
         forced = next(iter(self.forced_counts().items()), ("", 0))
@@ -283,7 +283,7 @@ class Annotation(Labelled, Tabular):
         }
 
     def uns(self) -> dict[str, Any]:
-        """Return the `manifest` as AnnData files can hold it: lists of records are tables."""
+        """Return the `manifest` in a form that AnnData files can store: records as tables."""
         check, clusters = self.report.sample_check, self.clusters
         told = self.manifest()
         told["labels"] = np.array(self.report.labels, object)
@@ -302,9 +302,9 @@ class Annotation(Labelled, Tabular):
         return told
 
     def manifest(self) -> dict[str, Any]:
-        """Return every version and setting the labels come from, and the match report.
+        """Return the versions and settings of the labels, and the match report.
 
-        ``labels`` are those of the reference, the order of the columns of
+        ``labels`` are those of the reference, in the order of the columns of
         ``obsm['cellkin_probabilities']``.
         """
         settings, check, clusters = self.settings, self.report.sample_check, self.clusters
@@ -348,7 +348,7 @@ class Annotation(Labelled, Tabular):
 
 
 def storable(columns: dict[str, Any]) -> pd.DataFrame:
-    """Return a table as ``.h5ad`` and zarr files hold them, its rows named."""
+    """Return a table in a form that ``.h5ad`` and zarr files can store, with row names."""
     frame = pd.DataFrame(columns)
     frame.index = frame.index.astype(str)
     return frame
@@ -359,13 +359,13 @@ def _check_record(check: SampleCheck) -> dict[str, Any]:
 
 
 def _records(columns: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a table as one dictionary a row, of Python's own numbers and strings."""
+    """Return a table as one dictionary per row, with Python numbers and strings."""
     rows = zip(*(np.asarray(column, object).tolist() for column in columns.values()), strict=True)
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def _texts(groups: Any) -> npt.NDArray[np.object_]:
-    """Return the names of clusters as strings, None where one is missing."""
+    """Return the names of clusters as strings, None for missing ones."""
     grouped = pd.Categorical(groups)
     names: npt.NDArray[np.object_] = np.array([*map(str, grouped.categories), None], object)
     found: npt.NDArray[np.object_] = names[grouped.codes]
@@ -373,7 +373,7 @@ def _texts(groups: Any) -> npt.NDArray[np.object_]:
 
 
 def _plain(column: Any) -> Any:
-    """Return a column as an array; missing names are None."""
+    """Return a column as an array with None for missing names."""
     if not isinstance(column, pd.Categorical):
         return column
     names = np.array([*column.categories, None], object)

@@ -1,4 +1,4 @@
-"""Arguments of the wrong type, refused by name before anything is read or sent."""
+"""Type checks of arguments, before anything is read or sent."""
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
@@ -29,11 +29,11 @@ _NAMES = {
     NoneType: "None",
 }  # fmt: skip
 _LARGEST = 2**31 - 1
-"""Integers of messages have 32 bits."""
+"""Integers in messages have 32 bits."""
 
 
 def typed(function: Callable[Given, Answer]) -> Callable[Given, Answer]:
-    """Make a function refuse arguments as `require_types` does."""
+    """Decorate a function to check its arguments by `require_types`."""
 
     @wraps(function)
     def checked(*given: Given.args, **named: Given.kwargs) -> Answer:
@@ -46,50 +46,50 @@ def typed(function: Callable[Given, Answer]) -> Callable[Given, Answer]:
 def require_types(
     function: Callable[..., Any], given: Sequence[Any], named: Mapping[str, Any]
 ) -> None:
-    """Refuse arguments that are not of the types that a function's annotations say.
+    """Raise if arguments do not have the types of a function's annotations.
 
-    Strings, numbers, truth values, paths, terms and lists of these or of cellkin's own types are
-    looked at; what a parameter may be besides is left to the function.
+    Checked are strings, numbers, booleans, paths, enumerations and sequences of these or of other
+    classes; other annotations are left to the function.
 
     Parameters
     ----------
     function
-        What is called.
+        The function to call.
     given, named
-        Its arguments by place and by name.
+        Its positional and keyword arguments.
 
     Raises
     ------
     InvalidArgumentError
-        If one is of another type, or an integer of more than 32 bits.
+        If an argument has another type, or is an integer of more than 32 bits.
     """
     signature, checked = _checked(function)
     try:
         arguments = signature.bind(*given, **named).arguments
     except TypeError:
-        return  # Python says of the call itself what is missing or too much.
+        return  # The call itself raises for missing or unexpected arguments.
     for name, kinds in checked.items():
         if name in arguments:
             require(name, arguments[name], *kinds)
 
 
 def require(name: str, value: Any, *kinds: Any) -> None:
-    """Refuse an argument that is of none of some types.
+    """Raise if an argument has none of the given types.
 
     Parameters
     ----------
     name
-        What it is called.
+        Name of the argument.
     value
-        What was given.
+        Its value.
     kinds
-        The types, as annotations have them. A single string is no ``Sequence[str]``, for it would
-        be taken for its letters; a truth value is no integer.
+        The types, as in annotations. A single string is not a ``Sequence[str]``, as it would be
+        read as its letters; a boolean is not an integer.
 
     Raises
     ------
     InvalidArgumentError
-        If it is something else, or an integer of more than 32 bits.
+        If it has another type, or is an integer of more than 32 bits.
     """
     if not any(_is(value, kind) for kind in kinds):
         shown = f"{value!r} ({type(value).__name__})"
@@ -108,7 +108,7 @@ def require(name: str, value: Any, *kinds: Any) -> None:
 def _checked(
     function: Callable[..., Any],
 ) -> tuple[inspect.Signature, dict[str, tuple[Any, ...]]]:
-    """Return the signature of a function, and what those parameters may be that can be checked."""
+    """Return the signature of a function, and the types of the parameters that can be checked."""
     signature = inspect.signature(function)
     kinds = {name: _kinds(each.annotation) for name, each in signature.parameters.items()}
     return signature, {name: of for name, of in kinds.items() if all(map(_is_known, of))}
@@ -124,7 +124,7 @@ def _is_known(kind: Any) -> bool:
 
 
 def _item(kind: Any) -> Any:
-    """Return what a list is of; None of anything else."""
+    """Return the item type of a ``Sequence``; None for other types."""
     return get_args(kind)[0] if get_origin(kind) is Sequence else None
 
 
@@ -144,7 +144,7 @@ def _called(kind: Any) -> str:
 
 def _is(value: Any, kind: Any) -> bool:
     if kind in _ACCEPTED:
-        # A truth value is an integer to Python, and none to messages.
+        # A boolean is an integer in Python, but not in messages.
         return isinstance(value, _ACCEPTED[kind]) and (kind is bool or not isinstance(value, bool))
     if _is_term(kind):
         return isinstance(value, Integral) and int(value) in list(kind)

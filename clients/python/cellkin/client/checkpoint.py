@@ -1,9 +1,9 @@
-"""Answers kept as they come: in memory, or on disk so that a run can be resumed.
+"""Storage of results as they arrive: in memory, or on disk so that a run can be resumed.
 
-The folder of a run has one file a column, to which answers are appended, and ``manifest.json``,
-which is replaced whole after every part: what was asked, of which versions, and of each part how
-many cells it has, the SHA-256 of these cells and that of their answers. What a file has beyond the
-manifest was not finished, and is cut off.
+The folder of a run has one file per column, to which results are appended, and ``manifest.json``,
+which is replaced atomically after every part: the request, the versions, and for each part its
+number of cells, the SHA-256 of these cells and that of their results. Data beyond the manifest was
+not finished, and is truncated.
 """
 
 import hashlib
@@ -27,49 +27,49 @@ _MANIFEST = "manifest.json"
 _PARTIAL = ".manifest.json.partial"
 _COLUMNS = tuple(Predictions.__dataclass_fields__)
 _MASS = "mass"
-"""The summed linear expression of each column of the matrix, a row a part."""
+"""The summed linear expression of each column of the matrix, one row per part."""
 
 
 class Kept(Protocol):
-    """Where the answers of one run are kept until all are there."""
+    """Storage for the results of one run until it is complete."""
 
     def skip(self, blocks: Iterator[Block]) -> list[str]:
-        """Read past the cells that are answered already, and return their names."""
+        """Read past the cells that have results, and return their names."""
 
     def add(self, block: Block, answers: Predictions, mass: npt.NDArray[np.float64]) -> None:
-        """Keep the answers to a block, and its summed linear expression in each column."""
+        """Store the results of a block, and its summed linear expression in each column."""
 
     def write(self) -> None:
-        """Write what is waiting to be written."""
+        """Write the results that are still buffered."""
 
     def answers(self) -> Predictions:
-        """Return all answers."""
+        """Return all results."""
 
     def mass(self, n_genes: int) -> npt.NDArray[np.float64]:
         """Return the (n_genes,) summed linear expression of all cells."""
 
 
 class Memory:
-    """Answers in memory: some 60 bytes a cell, and those of its vector and matrix of labels."""
+    """Results in memory: about 60 bytes per cell, plus its vector and label probabilities."""
 
     def __init__(self) -> None:
         self._answers: list[Predictions] = []
         self._mass: npt.NDArray[np.float64] | None = None
 
     def skip(self, blocks: Iterator[Block]) -> list[str]:
-        """Return nothing: no cell is answered at the beginning."""
+        """Return an empty list: a new run has no results."""
         return []
 
     def add(self, block: Block, answers: Predictions, mass: npt.NDArray[np.float64]) -> None:
-        """Keep the answers to a block, and its summed linear expression in each column."""
+        """Store the results of a block, and its summed linear expression in each column."""
         self._answers.append(answers)
         self._mass = mass if self._mass is None else self._mass + mass
 
     def write(self) -> None:
-        """Do nothing: nothing is written."""
+        """Do nothing: results stay in memory."""
 
     def answers(self) -> Predictions:
-        """Return all answers."""
+        """Return all results."""
         return Predictions.join(self._answers)
 
     def mass(self, n_genes: int) -> npt.NDArray[np.float64]:
@@ -78,20 +78,20 @@ class Memory:
 
 
 class Checkpoint:
-    """The folder of one run; made anew, or gone on with.
+    """A checkpoint folder, created or resumed.
 
     Parameters
     ----------
     folder
-        Where it is or will be.
+        Path of the folder.
     identity
-        What must be the same for a run to go on: the query, the settings, the versions, as JSON
-        has it.
+        What must be equal to resume a run: the query, the settings and the versions, as JSON
+        values.
 
     Raises
     ------
     CheckpointError
-        If the folder holds another run, or something else.
+        If the folder holds another run, or other files.
     InputFileError, PermissionDeniedError, ResourceExhaustedError
         If it cannot be read or written.
     """
@@ -108,21 +108,21 @@ class Checkpoint:
 
     @property
     def n_cells(self) -> int:
-        """Cells whose answers are kept."""
+        """Number of cells with stored results."""
         return sum(part["n_cells"] for part in self._state["parts"])
 
     def skip(self, blocks: Iterator[Block]) -> list[str]:
-        """Read past the cells that are answered, and return their names.
+        """Read past the cells that have results, and return their names.
 
         Parameters
         ----------
         blocks
-            The query's, from the first cell.
+            The query's blocks, from the first cell.
 
         Raises
         ------
         CheckpointError
-            If cells are others than those that were answered.
+            If the cells differ from those with results.
         """
         names: list[str] = []
         for part in self._state["parts"]:
@@ -142,16 +142,16 @@ class Checkpoint:
         return names
 
     def add(self, block: Block, answers: Predictions, mass: npt.NDArray[np.float64]) -> None:
-        """Keep the answers to a block.
+        """Store the results of a block.
 
         Parameters
         ----------
         block
             The cells.
         answers
-            One row a cell.
+            Results, one row per cell.
         mass
-            (n_genes,) their summed linear expression in each column.
+            (n_genes,) summed linear expression of the cells in each column.
         """
         self._waiting.append((block, answers, mass))
         self._n_waiting += len(block.names)
@@ -159,7 +159,7 @@ class Checkpoint:
             self.write()
 
     def write(self) -> None:
-        """Write what is waiting.
+        """Write the buffered results.
 
         Raises
         ------
@@ -188,7 +188,7 @@ class Checkpoint:
         self._waiting, self._n_waiting = [], 0
 
     def answers(self) -> Predictions:
-        """Return all answers that are kept, on disk until they are read."""
+        """Return all stored results, memory-mapped."""
         if not self._state["parts"]:
             return Predictions.join([])
         return Predictions(*(self._column(name) for name in _COLUMNS))
@@ -244,7 +244,7 @@ class Checkpoint:
             )  # fmt: skip
 
     def _cut(self, state: dict[str, Any]) -> None:
-        """Cut off what was written after the manifest."""
+        """Truncate data that was written after the manifest."""
         for name in (*_COLUMNS, _MASS):
             path = self._folder / f"{name}.bin"
             if name not in state["columns"]:
@@ -287,7 +287,7 @@ class Checkpoint:
         self._state = state
 
     def _flush(self, file: Any) -> None:
-        # It is to survive a crash of the machine.
+        # Survive a crash of the machine.
         file.flush()
         os.fsync(file.fileno())
 
@@ -326,6 +326,6 @@ def _digest_arrays(arrays: list[npt.NDArray[Any]]) -> str:
 
 
 def _shown(value: object) -> str:
-    # Of single precision, as messages are, 0.9 is 0.8999999761581421.
+    # Messages are float32, in which 0.9 is 0.8999999761581421.
     text = f"{value:.6g}" if isinstance(value, float) else json.dumps(value)
     return text if len(text) <= 80 else f"{text[:77]}..."

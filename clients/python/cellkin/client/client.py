@@ -1,4 +1,4 @@
-"""The client whose methods wait for their answers."""
+"""The blocking client."""
 
 import time
 from collections.abc import AsyncIterable, Generator, Iterable, Iterator, Mapping
@@ -28,7 +28,7 @@ def rules_of(
     attempts: int,
     pins: Mapping[str, str] | None,
 ) -> Rules:
-    """Return the rules that a client's arguments make; see `Client`."""
+    """Return the call rules for a client's arguments; see `Client`."""
     if server is not None and profile is not None:
         raise InvalidArgumentError(f"server {server!r} and profile {profile!r}; give one of them")
     endpoint = find_endpoint(profile) if server is None else Endpoint(server)
@@ -38,12 +38,12 @@ def rules_of(
 
 
 def require_open(closed: Event) -> None:
-    """Refuse to send anything on a connection that was closed.
+    """Raise if the connection was closed.
 
     Raises
     ------
     FailedPreconditionError
-        If it was.
+        If it was closed.
     """
     if closed.is_set():
         raise FailedPreconditionError("the client was closed; make a new one")
@@ -55,31 +55,30 @@ class Client(Surface, BlockingSender):
     Parameters
     ----------
     server
-        ``host:port``; None for what the environment or a profile says, see
-        `cellkin.client.profile`. What these say of a token and of TLS is for their own server
-        alone.
+        ``host:port``; None to take it from the environment or a profile, see
+        `cellkin.client.profile`. Their token and TLS settings apply to their own server only.
     profile
-        A profile of the user's file instead.
+        Name of a profile in the user's file, instead of a server.
     token
-        Sent with every request; only over TLS, or to this machine.
+        Token sent with every request; only over TLS, or to this machine.
     tls
-        How the connection is encrypted; None for not at all.
+        TLS settings; None for an unencrypted connection.
     timeout_s
-        Seconds a single answer may take, waiting for a busy server among them; streams of cells may
-        take longer. `using` sets another for some requests.
+        Timeout of a single request in seconds, including waits for a busy server; streams of cells
+        may take longer. `using` sets another for some requests.
     attempts
-        How often a request is sent in all while the server has too much to do or does not answer.
-        A busy server says how long to wait.
+        Maximum number of times a request is sent if the server is busy or does not respond. A busy
+        server states how long to wait.
     pins
-        What every answer must be made from: any of ``index``, ``embedding``, ``corpus`` by full
-        name ``NAME@DATE.N``, and ``space_digest``. An answer from another version is refused.
+        Required versions of every response: any of ``index``, ``embedding``, ``corpus`` by full
+        name ``NAME@DATE.N``, and ``space_digest``. A response from another version is refused.
 
     Raises
     ------
     InvalidArgumentError
-        If a token would be readable on its way, a bound is out of range, or a pin is none.
+        If a token would be sent unencrypted, an argument is out of range, or a pin is invalid.
     InputFileError
-        If a file of the profile or of TLS cannot be read.
+        If a profile or TLS file cannot be read.
     """
 
     @typed
@@ -107,7 +106,7 @@ class Client(Surface, BlockingSender):
         self.close()
 
     def close(self) -> None:
-        """Close the connection, also for clients that `using` made of this one."""
+        """Close the connection, also for clients that `using` derived from this one."""
         self._closed.set()
         self._channel.channel.close()
 
@@ -120,7 +119,7 @@ class Client(Surface, BlockingSender):
         Parameters
         ----------
         timeout_s, pins
-            As for the client; None for the same as here.
+            As for the client; None keeps the current value.
         """
         other = type(self).__new__(type(self))
         other._rules = self._rules.changed(timeout_s=timeout_s, pins=pins)
@@ -153,14 +152,14 @@ class Client(Surface, BlockingSender):
     def _open(self, stream: Stream[First, Item]) -> tuple[First, Generator[Item, None, None]]:
         blocks = iter(_blocking(stream.blocks))
         require_open(self._closed)
-        # Read once: what is sent again is sent as it was.
+        # Read once: a retry sends the same messages.
         ahead = [stream.message(block) for block in islice(blocks, stream.n_ahead)]
         rules, method = self._rules, self._channel.method(stream.method)
         patience = Patience(rules)
         while True:
-            # gRPC takes the messages from a thread of its own, which outlives a call that fails.
-            # The blocks are read in the caller's thread: a file library whose lock a dying thread
-            # holds would hang the process at its end.
+            # gRPC takes messages from its own thread, which outlives a failed call. Blocks are read
+            # in the caller's thread: a file library whose lock is held by a dying thread would hang
+            # the process at exit.
             waiting: SimpleQueue[Any] = SimpleQueue()
             for message in (*stream.opening, *ahead):
                 waiting.put(message)
@@ -175,12 +174,12 @@ class Client(Surface, BlockingSender):
                 time.sleep(patience.delay_s(error))
             else:
                 exchange = self._exchange(stream, blocks, len(ahead), waiting, answers)
-                # Started, it ends the call even if no answer is ever taken.
+                # Once started, its `finally` ends the call even if no response is ever consumed.
                 next(exchange)
                 return first, exchange
 
     def _first(self, stream: Stream[First, Any], waiting: Any, answers: Any) -> First:
-        """Return the first answer, or the second where the first one asks for a message."""
+        """Return the first response, or the second if the first one asks for a message."""
         first = stream.read_first(self._next(answers))
         self._require(stream, first)
         message = stream.then(first)
@@ -208,7 +207,7 @@ class Client(Surface, BlockingSender):
         waiting: Any,
         answers: Any,
     ) -> Generator[Any, None, None]:
-        """Yield None, then the answer to each block, in order."""
+        """Yield None, then the response to each block, in order."""
         try:
             yield None
             for block in blocks:
@@ -220,7 +219,7 @@ class Client(Surface, BlockingSender):
             waiting.put(None)
             for _ in range(in_flight):
                 yield stream.read(self._next(answers))
-            # The server counts a call that is not read to its status as given up.
+            # The server counts a call as canceled unless it is read to its status.
             with self._rules.told():
                 next(answers, None)
         finally:

@@ -1,4 +1,4 @@
-"""One label for a cluster: the votes of its cells added up."""
+"""Labels of clusters, by the summed votes of their cells."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,28 +19,28 @@ class Clusters(Tabular):
     Parameters
     ----------
     names
-        The n_clusters clusters.
+        Names of the n_clusters clusters.
     labels
-        Of each: the label with the largest confidence, of equal ones the first by name;
-        ``unknown`` where that is below ``min_probability``.
+        For each cluster: the label with the largest confidence, ties by name; ``unknown`` if the
+        confidence is below ``min_probability``.
     winners
-        Of each: the most probable label if one is forced, so that the unknown ones say what they
-        may be; empty where no cell has any.
+        For each cluster: the most probable label if one is forced, a hint for unknown clusters;
+        empty if no cell has any.
     winner_shares
-        (n_clusters,) float64 in [0, 1]: the same sum for the winner, over unknown cells too, by the
-        cluster's cells.
+        (n_clusters,) float64 in [0, 1]: the same as ``confidences`` for the winner, with unknown
+        cells included in the sum.
     confidences
-        (n_clusters,) float64 in [0, 1]: the probabilities of the label's cells, added up, by the
-        cluster's cells. So it is the share of the cluster that is expected to be of the label,
-        where unknown cells count for none.
+        (n_clusters,) float64 in [0, 1]: the summed probabilities of the cells with the label,
+        divided by the number of cells in the cluster: the expected share of the label in the
+        cluster, with unknown cells counted for no label.
     n_cells
         (n_clusters,) int64.
     split_labels
-        The n_labels labels that cells have, ascending, ``unknown`` last.
+        The n_labels labels of the cells, ascending, ``unknown`` last.
     split
-        (n_clusters, n_labels) int64 cells of each label.
+        (n_clusters, n_labels) int64, number of cells of each label.
     min_probability
-        The least confidence of a label.
+        Minimum confidence of a label.
     """
 
     names: tuple[str, ...]
@@ -54,7 +54,7 @@ class Clusters(Tabular):
     min_probability: float
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a cluster: label, confidence, winner, cells, and how these are split."""
+        """Return one row per cluster: label, confidence, winner, cells and their split."""
         return {
             "cluster": list(self.names),
             "label": list(self.labels),
@@ -66,7 +66,7 @@ class Clusters(Tabular):
         }
 
     def split_columns(self) -> dict[str, Any]:
-        """Return one row a label of a cluster that has cells: how many, and their share."""
+        """Return one row per cluster and label with cells: their number and share."""
         cluster, label = np.nonzero(self.split)
         cells = self.split[cluster, label]
         return {
@@ -77,7 +77,7 @@ class Clusters(Tabular):
         }
 
     def of_cells(self, clusters: Any) -> pd.Categorical:
-        """Return the label of the cluster of each cell, missing where it is in none."""
+        """Return the cluster label of each cell, missing for cells in no cluster."""
         of = dict(zip(self.names, self.labels, strict=True))
         labels = [of.get(str(name)) for name in clusters]
         return pd.Categorical(labels, categories=sorted(set(self.labels)))
@@ -95,22 +95,22 @@ def vote(
     probabilities: npt.NDArray[np.float32],
     min_probability: float,
 ) -> Clusters:
-    """Add up the votes of the cells of each cluster.
+    """Sum the votes of the cells of each cluster.
 
     Parameters
     ----------
     clusters
-        (n_cells,) names of anything, such as ``obs['leiden']``; cells where it is missing do not
-        vote.
+        (n_cells,) cluster of each cell, such as ``obs['leiden']``; cells with a missing value do
+        not vote.
     labels
-        (n_cells,) the label of each cell, ``unknown`` where none can be claimed.
+        (n_cells,) label of each cell, or ``unknown``.
     winners
-        (n_cells,) the most probable label of each cell, its label where it has one; missing where
-        no gene of it matched.
+        (n_cells,) most probable label of each cell, equal to its label if it has one; missing if
+        none of its genes matched.
     probabilities
-        (n_cells,) float32 in [0, 1], that of the winner.
+        (n_cells,) float32 in [0, 1], probability of the winner.
     min_probability
-        The least confidence of a label.
+        Minimum confidence of a label.
     """
     grouped = pd.Categorical(clusters)
     names = tuple(map(str, grouped.categories))
@@ -139,7 +139,7 @@ def vote(
 
 
 def _codes(labels: pd.Categorical, names: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the place of each label among names, -1 where it is missing."""
+    """Return the position of each label in names, -1 for missing labels."""
     return np.asarray(pd.Categorical(labels, categories=names).codes, np.int64)
 
 
@@ -149,7 +149,7 @@ def _summed(
     weights: npt.NDArray[np.float64] | None,
     shape: tuple[int, int],
 ) -> npt.NDArray[Any]:
-    """Add up weights by row and column; without weights count."""
+    """Sum weights by row and column; without weights, count."""
     flat = np.bincount(rows * shape[1] + columns, weights, shape[0] * shape[1])
     return flat.reshape(shape)
 
@@ -157,7 +157,7 @@ def _summed(
 def _best(
     shares: npt.NDArray[np.float64], names: Sequence[str], none: str
 ) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
-    """Return the name with the largest share of each row, and that share; of no share none."""
+    """Return the name with the largest share in each row, and that share; ``none`` for zero."""
     if not shares.shape[1]:
         return (none,) * len(shares), np.zeros(len(shares))
     largest = shares.max(axis=1)

@@ -1,4 +1,4 @@
-"""What every connection has, whichever way it waits: a channel, deadlines, patience, pins."""
+"""Parts of a connection shared by both clients: channel, deadlines, retries, pins."""
 
 import ipaddress
 import random
@@ -28,13 +28,14 @@ from cellkin.wire.errors import (
 
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_IN_FLIGHT = 4
-"""Blocks sent and not yet answered: enough to keep the server busy while the next one is read."""
+"""Blocks sent without a response: enough to keep the server busy while the next one is read."""
 _OPTIONS = [
-    # Clients of one program would share a connection, and of several processes on a port use one.
+    # Otherwise all clients of a program share one connection, and so use only one of several
+    # server processes on a port.
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-    # Of a server whose machine is gone, a stream would wait for the system's own timeout.
+    # Otherwise a stream to a dead machine waits for the timeout of the operating system.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
 ]
@@ -72,31 +73,31 @@ class Channel:
         self._stubs = {name: stub(self.channel) for name, stub in _STUBS.items()}
 
     def method(self, name: str) -> Any:
-        """Return what sends a request, by ``Service/Method``."""
+        """Return the stub method for ``Service/Method``."""
         service, _, method = name.partition("/")
         return getattr(self._stubs[service], method)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """How a server is asked.
+    """Rules for calling a server.
 
     Parameters
     ----------
     endpoint
         The server.
     timeout_s
-        Seconds a single answer may take, waiting for a busy server among them; streams may take
+        Timeout of a single request in seconds, including waits for a busy server; streams may take
         longer.
     attempts
-        How often a request is sent in all while the server has too much to do or does not answer.
+        Maximum number of times a request is sent if the server is busy or does not respond.
     pins
-        What answers must be made from; see `Versions.require`.
+        Required versions of responses; see `Versions.require`.
 
     Raises
     ------
     InvalidArgumentError
-        If a token would be readable on its way, a bound is out of range, or a pin is none.
+        If a token would be sent unencrypted, an argument is out of range, or a pin is invalid.
     """
 
     endpoint: Endpoint
@@ -118,37 +119,37 @@ class Rules:
         object.__setattr__(self, "pins", check_pins(self.pins))
 
     def changed(self, **changes: Any) -> "Rules":
-        """Return rules with those changes that are not None."""
+        """Return rules with the changes that are not None."""
         return replace(self, **{what: to for what, to in changes.items() if to is not None})
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
-        """What is sent with every request."""
+        """Metadata of every request."""
         token = self.endpoint.token
         return (("authorization", f"Bearer {token}"),) if token else ()
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Raise the server's errors as they were raised there."""
+        """Translate gRPC errors into the errors raised by the server."""
         try:
             yield
         except grpc.RpcError as error:
             raise error_from_rpc(error, self.endpoint.address) from None
 
     def ended(self) -> InternalError:
-        """Return the error for a stream that ends before all is answered."""
+        """Return the error for a stream that ends before all responses arrived."""
         return InternalError(f"the server at {self.endpoint.address} ended its answer too early")
 
 
 class Patience:
-    """How long one request is tried for.
+    """Retry state of one request.
 
     Parameters
     ----------
     rules
-        The bounds.
+        Timeout and number of attempts.
     again
-        Whether it may be sent again when nobody knows whether it was done.
+        Whether to retry when it is unknown whether the request was executed.
     """
 
     def __init__(self, rules: Rules, *, again: bool = True) -> None:
@@ -158,18 +159,18 @@ class Patience:
 
     @property
     def left_s(self) -> float:
-        """Seconds left, never none."""
+        """Seconds left until the deadline, always positive."""
         return max(self._deadline - time.monotonic(), 0.001)
 
     def delay_s(self, error: CellkinError) -> float:
-        """Return how long to wait before asking again.
+        """Return how many seconds to wait before the next attempt.
 
-        Spread out at random, so that clients refused together do not come back together.
+        The delay is randomized, so that clients refused together do not retry together.
 
         Raises
         ------
         CellkinError
-            The error itself where asking again is unsafe, in vain or too late.
+            The given error, if a retry is unsafe, pointless or too late.
         """
         delay_s = self._next_delay_s(error)
         self._n_tried += 1
@@ -181,7 +182,7 @@ class Patience:
     def _next_delay_s(self, error: CellkinError) -> float | None:
         first_s: float | None = None
         if isinstance(error, ResourceExhaustedError):
-            first_s = error.retry_after_s  # it was refused, so it was not done
+            first_s = error.retry_after_s  # it was refused, so it was not executed
         elif isinstance(error, UnavailableError) and self._again:
             first_s = _FIRST_DELAY_S
         if first_s is None:

@@ -1,9 +1,9 @@
-"""What a request is, whoever sends it, and how requests become methods of a client.
+"""Requests as data, and descriptors that turn them into methods of a client.
 
-A function of `cellkin.client.calls` makes a `Call`, `Pages` or `Stream`: messages, how the answers
-are read, and which versions they must be made from. `Sender` says what a client can do with them;
-there is one that blocks and one that is awaited. The descriptors here turn such a function into a
-method of either, with the function's own parameters and documentation.
+A function of `cellkin.client.calls` returns a `Call`, `Pages` or `Stream`: messages, how to read
+the responses, and the versions they must be from. Clients implement `BlockingSender` or
+`AwaitedSender`. The descriptors turn such a function into a method of either client, with the
+function's own parameters and documentation.
 """
 
 from abc import ABC, abstractmethod
@@ -35,36 +35,36 @@ Blocks: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
 
 def nothing_then(answer: object) -> None:
-    """Return None: the first answer asks for no message, so blocks follow it."""
+    """Default of ``then``: the first response asks for no message, so blocks follow."""
 
 
 def no_versions(answer: object) -> Versions:
-    """Say of an answer that it names no versions it was made from."""
+    """Default of ``versions``: the response carries no versions."""
     return Versions()
 
 
 of_answer: Callable[[Any], Versions] = attrgetter("versions")
-"""Returns the versions that an answer names."""
+"""Returns the versions in a response."""
 
 
 @dataclass(frozen=True)
 class Call(Generic[Answer]):
-    """One request that has one answer.
+    """One request with one response.
 
     Parameters
     ----------
     method
         ``Service/Method``.
     request
-        The message.
+        The request message.
     read
-        Reads the answer.
+        Converts the response message.
     versions
-        Returns what the answer was made from.
+        Returns the versions of the response.
     pins
-        What that must be; see `Versions.require`.
+        Required versions; see `Versions.require`.
     again
-        Whether it may be sent again when nobody knows whether it was done.
+        Whether to retry when it is unknown whether the request was executed.
     """
 
     method: str
@@ -77,12 +77,12 @@ class Call(Generic[Answer]):
 
 @dataclass(frozen=True)
 class Pages(Generic[Item]):
-    """A list that comes in pages.
+    """A paginated list.
 
     Parameters
     ----------
     page
-        Returns the call for the page of a token; its answer is the items and the next token, empty
+        Returns the call for the page of a token; its result is the items and the next token, empty
         on the last page.
     """
 
@@ -91,31 +91,31 @@ class Pages(Generic[Item]):
 
 @dataclass(frozen=True)
 class Stream(Generic[First, Item]):
-    """Blocks that go one way while their answers come the other.
+    """A bidirectional stream of blocks and their responses.
 
     Parameters
     ----------
     method
         ``Service/Method``.
     opening
-        Messages before the first answer.
+        Messages to send before the first response.
     blocks
-        What is asked, one by one.
+        The blocks to send.
     message
-        Returns the message of a block.
+        Returns the message for a block.
     read_first, read
-        Read the first answer, and each of the others: one a block.
+        Convert the first response, and each of the others: one per block.
     versions
-        Returns what the first answer was made from.
+        Returns the versions of the first response.
     pins
-        What that must be; see `Versions.require`.
+        Required versions; see `Versions.require`.
     then
-        Returns the message that the first answer asks for, None for none. Where one is sent another
-        first answer follows, and counts.
+        Returns the message that the first response asks for, or None. If one is sent, another first
+        response follows and replaces the first.
     n_ahead
-        Blocks sent with the opening, without waiting for the first answer; up to
-        `cellkin.client.connection.MAX_IN_FLIGHT`. They are read once, however often the stream is
-        opened.
+        Blocks sent with the opening, without waiting for the first response; up to
+        `cellkin.client.connection.MAX_IN_FLIGHT`. They are read once, also if the stream is
+        retried.
     """
 
     method: str
@@ -131,7 +131,7 @@ class Stream(Generic[First, Item]):
 
 
 class BlockingSender(ABC):
-    """Sends requests and waits for their answers."""
+    """Sends requests and waits for the responses."""
 
     @abstractmethod
     def _ask(self, call: Call[Answer]) -> Answer: ...
@@ -144,7 +144,7 @@ class BlockingSender(ABC):
 
 
 class AwaitedSender(ABC):
-    """Sends requests; their answers are awaited."""
+    """Sends requests asynchronously."""
 
     @abstractmethod
     async def _ask(self, call: Call[Answer]) -> Answer: ...
@@ -157,7 +157,7 @@ class AwaitedSender(ABC):
 
 
 class _Method(ABC, Generic[Given]):
-    """What all methods share: the parameters and the documentation of a function."""
+    """Base of the descriptors, with the parameters and documentation of a function."""
 
     def __init__(self, make: Callable[Given, Any]) -> None:
         self._make = make
@@ -171,7 +171,7 @@ class _Method(ABC, Generic[Given]):
         return update_wrapper(method, self._make)
 
     def __call__(self, client: Any, *given: Given.args, **named: Given.kwargs) -> Any:
-        """Call the method of a client, as functions of a class can be."""
+        """Call as an unbound method, with the client as first argument."""
         return self.__get__(client, type(client))(*given, **named)
 
     @abstractmethod
@@ -179,7 +179,7 @@ class _Method(ABC, Generic[Given]):
 
 
 class asks(_Method[Given], Generic[Given, Answer]):
-    """Make a method of a function that returns a `Call`."""
+    """Method made of a function that returns a `Call`."""
 
     def __init__(self, make: Callable[Given, Call[Answer]]) -> None:
         super().__init__(make)
@@ -195,7 +195,7 @@ class asks(_Method[Given], Generic[Given, Answer]):
 
 
 class lists(_Method[Given], Generic[Given, Item]):
-    """Make a method of a function that returns `Pages`."""
+    """Method made of a function that returns `Pages`."""
 
     def __init__(self, make: Callable[Given, Pages[Item]]) -> None:
         super().__init__(make)
@@ -213,7 +213,7 @@ class lists(_Method[Given], Generic[Given, Item]):
 
 
 class streams(_Method[Given], Generic[Given, First, Item]):
-    """Make a method of a function that returns a `Stream`."""
+    """Method made of a function that returns a `Stream`."""
 
     def __init__(self, make: Callable[Given, Stream[First, Item]]) -> None:
         super().__init__(make)

@@ -1,4 +1,4 @@
-"""Errors of the server, as they were raised there, and the category of its warnings."""
+"""Translation of gRPC errors into cellkin errors, and the warning category."""
 
 from typing import Any
 
@@ -21,24 +21,24 @@ from cellkin.wire.errors import (
 
 
 class AnswerWarning(UserWarning):
-    """Warns that something weakens the labels of an answer without preventing them."""
+    """Warning about labels that are less reliable than usual."""
 
 
 def error_from_rpc(error: grpc.RpcError, server: str) -> CellkinError:
-    """Return the error a call failed with.
+    """Return the cellkin error for a failed call.
 
     Parameters
     ----------
     error
-        What grpc raised.
+        The error raised by gRPC.
     server
         Address of the server, for the message.
 
     Returns
     -------
     CellkinError
-        The class the server raised, by its reason; `UnavailableError` where no server answered,
-        `InternalError` for a failure that is no error of cellkin's.
+        The class that the server raised, by its reason; otherwise by the gRPC status, such as
+        `UnavailableError` if no server answered, and `InternalError` for any other.
     """
     status = rpc_status.from_call(error)
     details = list(status.details) if status is not None else []
@@ -63,7 +63,7 @@ def _detail(details: list[Any], empty: Any) -> Any | None:
 
 
 def _of_the_transport(error: grpc.RpcError, server: str) -> CellkinError:
-    """Return the error for what grpc itself answered with, on either side."""
+    """Return the error for a status set by gRPC itself, on either side."""
     code, said = error.code(), error.details() or ""
     if code is grpc.StatusCode.UNAVAILABLE:
         return UnavailableError(
@@ -77,8 +77,8 @@ def _of_the_transport(error: grpc.RpcError, server: str) -> CellkinError:
             f"the server at {server} did not answer in time; give it longer, or ask for less"
         )
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        # Beyond all that it queues a server says no more than this; a message over the limit never
-        # fits.
+        # gRPC refuses calls beyond the server's concurrency limit with this text and no delay; a
+        # message over the size limit never fits.
         wait_s = 0.5 if "oncurrent" in said else None
         return ResourceExhaustedError(f"the server at {server} refused: {said}", None,
                                       retry_after_s=wait_s)  # fmt: skip

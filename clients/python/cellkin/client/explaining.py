@@ -1,4 +1,4 @@
-"""Explanations of cells one by one, and of groups of cells by their mean."""
+"""Explanations of single cells, and of groups of cells by their mean."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -19,17 +19,17 @@ from cellkin.wire.species import taxon_id
 from cellkin.wire.terms import ExpressionUnits
 
 _CELLS = 64
-"""Cells of one request for explanations."""
+"""Cells per request for explanations."""
 _MEAN_CELLS = 4096
-"""Cells of one request for the explanation of their mean."""
+"""Cells per request for the explanation of their mean."""
 _MEAN_VALUES = 4_000_000
-"""Values of such a request, some 32 MB: half of what a message may have."""
+"""Values per such request, about 32 MB: half of the message limit."""
 _LOOKED_AT = 64
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What is asked about cells.
+    """Settings of an explanation.
 
     Parameters
     ----------
@@ -39,13 +39,13 @@ class Asked:
         Species of the cells, by NCBI taxonomy id or name (``"mouse"``); 0 infers it from the gene
         names.
     space
-        ``text`` or ``expression``; None lets the server choose by the genes that are shared.
+        ``text`` or ``expression``; None lets the server choose by the shared genes.
     n_genes
-        Genes to name of each explanation, 1 to 1000.
+        Genes to list per explanation, 1 to 1000.
     label
-        The subtype to explain; empty for the one whose mean is nearest to each cell.
+        The label to explain; empty for the one whose mean is nearest to each cell.
     against
-        The subtype to compare it with; empty for none.
+        The label to compare it with; empty for none.
     """
 
     index: str
@@ -61,14 +61,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Predicted:
-    """The two most probable labels of each cell, as `cellkin.client.tl.annotate` writes them.
+    """The two most probable labels of each cell, as written by `cellkin.client.tl.annotate`.
 
     Parameters
     ----------
     labels
-        (2, n_cells) object, the winners and the runners-up; None where there is none.
+        (2, n_cells) object, the most probable and second most probable labels; None if missing.
     probabilities
-        (2, n_cells) float64 in [0, 1] of both; 0 where there is none.
+        (2, n_cells) float64 in [0, 1], their probabilities; 0 if missing.
     """
 
     labels: npt.NDArray[np.object_]
@@ -76,14 +76,14 @@ class Predicted:
 
     @classmethod
     def of(cls, columns: Any, key: str) -> "Predicted | None":
-        """Read the columns of ``obs`` whose names begin with ``key``; None where they are missing.
+        """Read the columns of ``obs`` whose names begin with ``key``; None if any is missing.
 
         Parameters
         ----------
         columns
-            Anything that has columns by name, such as ``adata.obs``.
+            Columns by name, such as ``adata.obs``.
         key
-            What the names begin with.
+            Prefix of the names.
         """
         names = predicted_columns(key)
         if not all(name in columns for name in names):
@@ -94,12 +94,12 @@ class Predicted:
         return cls(labels.reshape(2, -1), np.nan_to_num(numbers))
 
     def shares(self, rows: npt.NDArray[np.int64]) -> dict[str, float]:
-        """Return the labels of some cells and the mean probability of each, largest first.
+        """Return the mean probability by label over some cells, largest first.
 
         Parameters
         ----------
         rows
-            (n_chosen,) int64 places of the cells.
+            (n_chosen,) int64 positions of the cells.
         """
         labels, chances = self.labels[:, rows].ravel(), self.probabilities[:, rows].ravel()
         sums = pd.Series(chances).groupby(labels).sum() / max(1, len(rows))
@@ -107,14 +107,14 @@ class Predicted:
         return dict(sorted(found, key=lambda of: (-of[1], of[0])))
 
     def winner(self, rows: npt.NDArray[np.int64]) -> str:
-        """Return the label whose probabilities as the winner add up to most, or an empty string."""
+        """Return the label with the largest summed probability as the most probable, or ""."""
         sums = pd.Series(self.probabilities[0, rows]).groupby(self.labels[0, rows]).sum()
         found = [(str(label), float(share)) for label, share in sums.items()]
         return min(found, key=lambda of: (-of[1], of[0]), default=("", 0.0))[0]
 
 
 def predicted_columns(key: str) -> tuple[str, ...]:
-    """Return the columns of ``obs`` that `Predicted` is read from, whose names begin with key."""
+    """Return the names of the ``obs`` columns of `Predicted`, which begin with ``key``."""
     return tuple(
         f"{key}_{what}"
         for what in ("winner", "winner_probability", "runner_up", "runner_up_probability")
@@ -123,18 +123,18 @@ def predicted_columns(key: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Group:
-    """The explanation of the mean of some cells.
+    """The explanation of the mean of a group of cells.
 
     Parameters
     ----------
     name
-        Of the group.
+        Name of the group.
     n_cells, n_explained
-        Its cells, and how many of them were sent.
+        Number of its cells, and how many of them were sent.
     chosen
         Why its label is explained: ``the group's name``, ``asked for``, or ``most probable label``.
     against
-        The label it is compared with; empty for none.
+        The label compared with; empty for none.
     found
         The explanation.
     """
@@ -154,11 +154,11 @@ class Groups(Tabular):
     Parameters
     ----------
     versions
-        What the answers are made from.
+        Versions of the responses.
     groups
-        One a group that has cells, in the order of the groups.
+        One per non-empty group, in the order of the groups.
     space
-        ``text`` or ``expression``: what is explained.
+        Space of the explanation: ``text`` or ``expression``.
     """
 
     versions: Versions
@@ -166,7 +166,7 @@ class Groups(Tabular):
     space: str
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a gene of a group, the largest contributions first."""
+        """Return one row per group and gene, largest contributions first."""
         of = [group for group in self.groups for _ in group.found.symbols]
         empty = np.empty(0, np.float32)
         parts = [group.found for group in self.groups]
@@ -184,7 +184,7 @@ class Groups(Tabular):
         }
 
     def group_columns(self) -> dict[str, Any]:
-        """Return one row a group: its label and why that one, and what its genes add up to."""
+        """Return one row per group: its label, why that label, and the sums over its genes."""
         found = [group.found for group in self.groups]
         return {
             "group": [group.name for group in self.groups],
@@ -216,7 +216,7 @@ def explain_cells(
     answer = Explanations(Versions(), (), "")
     for block in query.blocks(_CELLS):
         answer = client.explain_cell(
-            # All from the version that the first answer is of.
+            # All from the version of the first response.
             answer.versions.index or asked.index, query.gene_names, block.cells,
             units=ExpressionUnits.LINEAR, taxon=asked.taxon, label=asked.label,
             against=asked.against, n_genes=asked.n_genes, space=asked.space,
@@ -239,25 +239,25 @@ def explain_groups(
     Parameters
     ----------
     client
-        The connection.
+        The client.
     query
         The cells.
     groups
-        (n_cells,) the group of each, missing where it is in none.
+        (n_cells,) group of each cell, missing for cells in no group.
     predicted
-        What the cells were labelled as; None where they were not: then nothing is a runner-up.
+        The predicted labels of the cells; None if there are none, and then no runner-up.
     asked
-        What is asked; its label and ``against`` are those of all groups where they are given.
+        The settings; if given, ``label`` and ``against`` apply to all groups.
     progress
-        Called with the groups done and the groups there are.
+        Called with the number of finished groups and the total.
 
     Raises
     ------
     NotFoundError
-        If there is no such index, or a group is called none of its labels and its cells were not
-        labelled.
+        If the index does not exist, or a group is not named like a label and its cells have no
+        predicted labels.
     InvalidArgumentError
-        If the reference lacks a label that was asked for.
+        If the reference lacks a requested label.
     GenesUnmatchedError
         If too few genes match.
     """
@@ -295,7 +295,7 @@ def _label_of(
     predicted: Predicted | None,
     asked: Asked,
 ) -> tuple[str, str]:
-    """Return the label to explain of a group, and why that one."""
+    """Return the label to explain for a group, and why that label."""
     if asked.label:
         return asked.label, "asked for"
     if name in labels:
@@ -311,7 +311,7 @@ def _label_of(
 def _against(
     label: str, rows: npt.NDArray[np.int64], predicted: Predicted | None, asked: Asked
 ) -> str:
-    """Return the label to compare with: what was asked for, or the most probable of all others."""
+    """Return the label to compare with: the requested one, or the most probable other label."""
     if asked.against:
         return asked.against if asked.against != label else ""
     others = [] if predicted is None else [n for n in predicted.shares(rows) if n != label]
@@ -319,7 +319,7 @@ def _against(
 
 
 def _drawn(query: WholeQuery, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return rows drawn evenly from those of a group, as many as one message takes."""
+    """Return evenly spaced rows of a group, as many as fit into one message."""
     looked_at = query.chosen(_evenly(rows, _LOOKED_AT))
     values = max(1.0, looked_at.nnz / looked_at.shape[0])
     return _evenly(rows, max(1, min(_MEAN_CELLS, int(_MEAN_VALUES / values))))
@@ -331,6 +331,6 @@ def _evenly(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
 
 
 def _names(column: Any) -> Sequence[str | None]:
-    """Return names of a column, None where one is missing or empty."""
+    """Return the names in a column, None for missing or empty ones."""
     values = pd.Series(np.asarray(column, object))
     return [None if pd.isna(v) or v == "" else str(v) for v in values]

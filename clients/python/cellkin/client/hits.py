@@ -1,4 +1,4 @@
-"""Hits of cells as AnnData holds them, and as one table."""
+"""Hits of cells as arrays for AnnData, and as one table."""
 
 from typing import Any
 
@@ -10,21 +10,21 @@ from cellkin.client.results.cells import CellHits
 
 
 def rectangles(hits: CellHits, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """Return hits as one row a query.
+    """Return hits as arrays with one row per query.
 
     Parameters
     ----------
     hits
-        Of n_queries.
+        Hits of n_queries queries.
     k
-        The most hits of a query.
+        Maximum number of hits per query.
 
     Returns
     -------
     rows
-        (n_queries, k) int64 rows of the reference, -1 where there are fewer.
+        (n_queries, k) int64 rows of the reference, -1 if there are fewer.
     similarities
-        (n_queries, k) float32 cosines, NaN there.
+        (n_queries, k) float32 cosine similarities, NaN if there are fewer.
     """
     rows = np.full((len(hits.counts), k), -1, np.int64)
     similarities = np.full(rows.shape, np.nan, np.float32)
@@ -36,16 +36,16 @@ def rectangles(hits: CellHits, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArr
 def joined(
     names: npt.NDArray[Any], rows: npt.NDArray[Any], cosines: npt.NDArray[Any], cells: pd.DataFrame
 ) -> pd.DataFrame:
-    """Return one row a hit: what `cellkin.client.tl.hits_table` says.
+    """Return one row per hit; see `cellkin.client.tl.hits_table`.
 
     Parameters
     ----------
     names
-        (n_queries,) names of the cells that were asked about.
+        (n_queries,) names of the query cells.
     rows, cosines
-        (n_queries, k) as `rectangles` returns them.
+        (n_queries, k) arrays from `rectangles`.
     cells
-        The reference cells met: ``row``, ``cell_id``, ``label``, ``batch``.
+        The reference cells among the hits: ``row``, ``cell_id``, ``label``, ``batch``.
     """
     cell, rank = np.nonzero(rows >= 0)
     met = cells.set_index("row").loc[rows[cell, rank]]

@@ -1,4 +1,4 @@
-"""Asking for the labels of any number of cells: one way for files, AnnData and blocks."""
+"""Labeling of any number of cells, from files, AnnData or blocks."""
 
 import hashlib
 from collections import deque
@@ -23,16 +23,16 @@ from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.species import taxon_id
 from cellkin.wire.terms import BACKGROUND_CELLS, ExpressionUnits
 
-# Below this share of names that are used, better names are looked for.
+# Below this share of used names, other columns are searched for better names.
 _FEW_MATCH = 0.2
 
 Progress: TypeAlias = Callable[[int, int], None]
-"""Called with the cells done and the cells there are."""
+"""Called with the number of finished cells and the total."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What is asked about cells.
+    """Settings of a request for labels.
 
     Parameters
     ----------
@@ -42,20 +42,20 @@ class Settings:
         Species of the cells, by NCBI taxonomy id or name (``"mouse"``); 0 infers it from the gene
         names.
     min_probability
-        The least probability of a label; None for that stored with the index.
+        Minimum probability of a label; None for the value stored with the index.
     space
-        ``text`` or ``expression``; None lets the server choose by the genes that are shared.
+        ``text`` or ``expression``; None lets the server choose by the shared genes.
     exclude_batches
         Batches of the reference that do not vote.
     vectors
-        Whether the cells' vectors are wanted.
+        Whether to return the cell vectors.
     novelty_limit
-        A cell of more novelty is unknown; None for the limit stored with the index.
+        Cells of higher novelty are unknown; None for the limit stored with the index.
     false_alarms
-        The share of known cells that may be called unknown for their novelty, in [0.001, 0.5];
-        given instead of a limit.
+        Share of known cells that may be called unknown for their novelty, in [0.001, 0.5]; given
+        instead of a limit.
     probabilities
-        Whether the probability of every label is wanted.
+        Whether to return the probability of every label.
     """
 
     index: str
@@ -72,7 +72,7 @@ class Settings:
         object.__setattr__(self, "taxon", taxon_id(self.taxon))
 
     def options(self) -> dict[str, Any]:
-        """Return them as `Client.stream_predict_subtypes` takes them, without the index."""
+        """Return the arguments of `Client.stream_predict_subtypes`, without the index."""
         asked = asdict(self)
         del asked["index"]
         asked["return_vectors"] = asked.pop("vectors")
@@ -82,30 +82,30 @@ class Settings:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The answers to a query.
+    """The results of a query.
 
     Parameters
     ----------
     settings
-        What was asked.
+        Settings of the request.
     report
-        What the query met; its match is of every gene that was given.
+        The server's report; its match covers every given gene.
     units
-        What the values were found to be.
+        Units that were found for the values.
     cell_ids
-        Names of the cells, the order of everything else.
+        Names of the cells, in the order of all other results.
     predictions
-        One row a cell; of a resumed run on disk until it is read.
+        One row per cell; memory-mapped for a run with a checkpoint.
     mass
         (n_genes,) float64, the summed linear expression of each column.
     median_genes
-        How many of the genes that are used the median cell has values of; NaN without cells.
+        Estimated number of used genes that the median cell detects; NaN without cells.
     columns_read
-        Which columns of the matrix the genes are.
+        The columns of the matrix that were read as genes.
     notes
         Sentences for the user on how the cells were read.
     gene_hint
-        Where few names are used, a sentence on columns of better names; else empty.
+        A sentence on columns with better gene names if few names are used; else empty.
     """
 
     settings: Settings
@@ -128,35 +128,36 @@ def label(
     resume: Path | None = None,
     progress: Progress = lambda done, total: None,
 ) -> Labelled:
-    """Label cells by one request, reading, sending and keeping them in blocks.
+    """Label cells by one request, reading and sending them in blocks.
 
     Parameters
     ----------
     client
-        The connection.
+        The client.
     query
         The cells.
     settings
-        What is asked.
+        The settings of the request.
     resume
-        Folder in which answers are kept as they come. Where an interrupted run left some, its
-        cells are read again and compared, but not sent. None keeps them in memory.
+        Checkpoint folder for the results. Cells with results from an interrupted run are read again
+        and compared, but not sent. None keeps results in memory.
     progress
-        Called with the cells done and the cells there are, of an unknown number those done.
+        Called with the number of finished cells and the total; the former twice if the total is
+        unknown.
 
     Raises
     ------
     GenesUnmatchedError
-        If too few genes match; no cell is labelled then.
+        If too few genes match; no cell is labeled.
     CheckpointError
-        If the folder is of another query, of other versions or settings.
+        If the checkpoint is from another query, other versions or other settings.
     InvalidArgumentError
-        If values are no expression.
+        If values are not valid expression.
     """
     sent, drawn = _Sent(query.blocks(MAX_CELLS), len(query.gene_names)), _Drawn(query)
     few = query.n_cells is not None and query.n_cells < BACKGROUND_CELLS
-    # So few are never asked for a background, and need not wait for the report; but a run that
-    # goes on must know from it what is answered already.
+    # No background is requested for so few cells, so blocks need not wait for the report; but a
+    # resumed run needs the report to find which cells have results.
     report, answers = client.stream_predict_subtypes(
         settings.index, query.gene_names, sent, units=ExpressionUnits.LINEAR,
         background=None if few else drawn.cells,
@@ -184,7 +185,7 @@ def label(
 
 
 class _Sent:
-    """Blocks on their way, each kept until it is answered."""
+    """Sent blocks, each kept until its response arrives."""
 
     def __init__(self, blocks: Iterator[Block], n_genes: int) -> None:
         self.blocks = self._counted(blocks)
@@ -204,26 +205,26 @@ class _Sent:
             yield block
 
     def median_genes(self, used: npt.NDArray[np.bool_]) -> float:
-        """Return how many of the genes that are used the median cell has, but for rounding."""
+        """Estimate the used genes of the median cell: its genes times the share of used values."""
         n_genes = np.concatenate([np.empty(0, np.int32), *self._n_genes])
         if not len(n_genes):
             return float("nan")
         return float(np.median(n_genes) * self._n_cells[used].sum() / max(self._n_cells.sum(), 1))
 
     def answered(self) -> Block:
-        """Return the block that was sent first of those not answered yet."""
+        """Return the oldest block without a response."""
         return self._waiting.popleft()
 
 
 class _Drawn:
-    """The background of a query, if the server asks for one."""
+    """Draws the background of a query if the server asks for one."""
 
     def __init__(self, query: Query) -> None:
         self._query = query
         self.digest: str | None = None
 
     def cells(self, n_wanted: int) -> sp.csr_matrix | None:
-        """Draw it, and remember its digest."""
+        """Draw the background, and store its digest."""
         cells = self._query.background(n_wanted)
         if cells is not None:
             self.digest = _digest(cells.indptr, cells.indices, cells.data)
@@ -238,11 +239,11 @@ def _mass(cells: sp.csr_matrix) -> npt.NDArray[np.float64]:
 def _identity(
     query: Query, settings: Settings, report: QueryReport, background: str | None
 ) -> dict[str, Any]:
-    """Return what must be the same for a run to go on."""
+    """Return what must be equal to resume a run."""
     versions = asdict(report.versions)
     del versions["server"]
     asked = asdict(settings)
-    # Names and numbers that the server chose stand for what was left to it.
+    # Settings left to the server are replaced by its choices.
     chosen = {name: getattr(report, name) for name in _CHOSEN}
     return {
         "n_cells": query.n_cells,

@@ -1,6 +1,6 @@
-"""Pictures of results, in scanpy's manner: each function draws on axes and returns them.
+"""Plots of results, in scanpy's style: each function draws on axes and returns them.
 
-They need matplotlib (extra ``plot``), which is imported when one is drawn.
+They need matplotlib (extra ``plot``), which is imported on first use.
 """
 
 from typing import Any
@@ -21,27 +21,27 @@ _UNKNOWN_COLOR = "lightgray"
 
 
 def confidence(adata: anndata.AnnData, *, key: str = "cellkin", ax: Any = None) -> Any:
-    """Draw how probable the labels are: a histogram of known and of unknown cells.
+    """Plot a histogram of label probabilities, split by known and unknown cells.
 
     Parameters
     ----------
     adata
-        With the results of `cellkin.client.tl.annotate`.
+        Cells with the results of `cellkin.client.tl.annotate`.
     key
-        What the names of the results begin with.
+        Prefix of the names of the results.
     ax
         matplotlib axes to draw on; None for new ones.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Calibrated probability of the winner in [0, 1] against cells, with the least probability of
-        a label.
+        Histogram of the calibrated probability of the most probable label in [0, 1], with a line at
+        the minimum probability of a label.
 
     Raises
     ------
     NotFoundError
-        If there are no such results.
+        If the results are missing.
     MissingDependencyError
         If matplotlib is not installed.
     """
@@ -62,19 +62,19 @@ def confidence(adata: anndata.AnnData, *, key: str = "cellkin", ax: Any = None) 
 
 
 def gene_neighborhood(found: GeneNeighborhood, *, ax: Any = None) -> Any:
-    """Draw the neighbors of a gene, best at the top.
+    """Plot the neighbors of a gene, best at the top.
 
     Parameters
     ----------
     found
-        What `cellkin.client.Client.search_genes` returned.
+        Result of `cellkin.client.Client.search_genes`.
     ax
         matplotlib axes to draw on; None for new ones.
 
     Returns
     -------
     matplotlib.axes.Axes
-        A bar a neighbor, as long as its cosine in [-1, 1].
+        One bar per neighbor, its cosine similarity in [-1, 1].
 
     Raises
     ------
@@ -94,29 +94,29 @@ def gene_neighborhood(found: GeneNeighborhood, *, ax: Any = None) -> Any:
 def labels(
     adata: anndata.AnnData, *, key: str = "cellkin", basis: str | None = None, ax: Any = None
 ) -> Any:
-    """Draw the labels of cells in two dimensions.
+    """Plot the labels of cells in two dimensions.
 
     Parameters
     ----------
     adata
-        With the results of `cellkin.client.tl.annotate`.
+        Cells with the results of `cellkin.client.tl.annotate`.
     key
-        What the names of the results begin with.
+        Prefix of the names of the results.
     basis
-        The coordinates: ``obsm[basis]`` or ``obsm['X_' + basis]``, of which the first two columns
-        are drawn; None for the first there is of UMAP, t-SNE, PCA and ``X_cellkin``.
+        The coordinates: the first two columns of ``obsm[basis]`` or ``obsm['X_' + basis]``; None
+        for the first one present of UMAP, t-SNE, PCA and ``X_cellkin``.
     ax
         matplotlib axes to draw on; None for new ones.
 
     Returns
     -------
     matplotlib.axes.Axes
-        A point a cell; unknown cells are gray and behind the others.
+        One point per cell; unknown cells are gray and behind the others.
 
     Raises
     ------
     NotFoundError
-        If there are no such results or coordinates.
+        If the results or coordinates are missing.
     MissingDependencyError
         If matplotlib is not installed.
     """

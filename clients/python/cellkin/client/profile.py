@@ -1,11 +1,10 @@
-"""Where the server is, by the environment or a file in the user's configuration.
+"""The server to use, from environment variables or the user's configuration file.
 
-``CELLKIN_ADDRESS`` is the server, ``CELLKIN_TOKEN`` a token, ``CELLKIN_TLS_CA`` a PEM file of the
-authorities that may vouch for it (or ``system``), ``CELLKIN_TLS_CERT`` and ``CELLKIN_TLS_KEY`` the
-client's own certificate. Where there is no ``CELLKIN_ADDRESS``, the file
-``~/.config/cellkin/client.toml`` (under ``XDG_CONFIG_HOME`` or ``APPDATA`` where that is set) is
-read, if there is one: a table a profile, of which ``CELLKIN_PROFILE`` names one other than
-``default``.
+``CELLKIN_ADDRESS`` is the server, ``CELLKIN_TOKEN`` a token, ``CELLKIN_TLS_CA`` a PEM file of
+trusted certificate authorities (or ``system``), ``CELLKIN_TLS_CERT`` and ``CELLKIN_TLS_KEY`` the
+client's own certificate and key. Without ``CELLKIN_ADDRESS``, the file
+``~/.config/cellkin/client.toml`` (under ``XDG_CONFIG_HOME`` or ``APPDATA`` if set) is read, if it
+exists. It has one table per profile; ``CELLKIN_PROFILE`` names one other than ``default``.
 
 ::
 
@@ -33,16 +32,16 @@ _KEYS = ("address", "token", "token_file", "tls_ca", "tls_cert", "tls_key")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server and what it is shown.
+    """A server with credentials.
 
     Parameters
     ----------
     address
         ``host:port``.
     token
-        Sent with every request; only over TLS, or to this machine.
+        Token sent with every request; only over TLS, or to this machine.
     tls
-        How the connection is encrypted; None for not at all.
+        TLS settings; None for an unencrypted connection.
     """
 
     address: str = DEFAULT_ADDRESS
@@ -56,16 +55,16 @@ def find_endpoint(profile: str | None = None) -> Endpoint:
     Parameters
     ----------
     profile
-        A table of the file; None for what the environment says.
+        A table of the file; None to use the environment.
 
     Raises
     ------
     NotFoundError
-        If a profile is named and not there.
+        If a named profile does not exist.
     InputFileError
-        If the file, or the token's, cannot be read.
+        If the file, or the token file, cannot be read.
     InvalidArgumentError
-        If a profile has a key that there is none of, or no address.
+        If a profile has an unknown key, or no address.
     """
     if profile is None and os.environ.get("CELLKIN_ADDRESS"):
         found = {
@@ -93,7 +92,7 @@ def find_endpoint(profile: str | None = None) -> Endpoint:
 
 
 def profile_file() -> Path:
-    """Return where profiles are kept."""
+    """Return the path of the file of profiles."""
     home = os.environ.get("XDG_CONFIG_HOME") or os.environ.get("APPDATA")
     return (Path(home) if home else Path("~/.config").expanduser()) / "cellkin" / "client.toml"
 

@@ -1,4 +1,4 @@
-"""Cells to ask about, whatever holds them: a file, AnnData, or blocks that come one by one."""
+"""Queries: cells of a file, of AnnData, or of a stream of blocks."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,14 +23,14 @@ from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
 @dataclass(frozen=True)
 class Block:
-    """Some cells, in order.
+    """A block of cells.
 
     Parameters
     ----------
     cells
         (n_cells, n_genes) CSR float32, linear expression.
     names
-        Of the cells.
+        Names of the cells.
     """
 
     cells: sp.csr_matrix
@@ -38,20 +38,20 @@ class Block:
 
 
 class Query(Protocol):
-    """Cells by genes, read in blocks from the beginning as often as is asked.
+    """Cells by genes, read in blocks.
 
     Attributes
     ----------
     gene_names
         Names of the columns.
     n_cells
-        How many there are; None where nobody knows before the last.
+        Number of cells; None if unknown until all are read.
     columns_read
-        Which columns of the matrix are read.
+        The columns of the matrix that are read.
     notes
         Sentences for the user on how the cells were read.
     gene_hint
-        Returns a sentence on better names of genes; see `Genes`.
+        Returns a sentence on columns with better gene names; see `Genes`.
     """
 
     gene_names: list[str]
@@ -62,23 +62,23 @@ class Query(Protocol):
 
     @property
     def units(self) -> UnitsFinding:
-        """What the values are, by all cells that were read so far."""
+        """Units of the values, by all cells read so far."""
 
     def blocks(self, max_cells: int) -> Iterator[Block]:
-        """Yield all cells in order and in blocks of no more than so many."""
+        """Yield all cells in order, in blocks of at most ``max_cells``."""
 
     def column(self, name: str) -> Any:
-        """Return a column of ``obs``, as pandas or numpy has it; see `CellFile`."""
+        """Return a column of ``obs``, from pandas or numpy; see `CellFile`."""
 
     def background(self, n_wanted: int) -> sp.csr_matrix | None:
-        """Return about so many cells drawn evenly from all, as `background_runs` chooses them.
+        """Return about ``n_wanted`` evenly spaced cells, chosen by `background_runs`.
 
-        None where there are too few, or where they come one by one.
+        None if there are too few cells, or if they are a stream.
         """
 
 
 class WholeQuery:
-    """The cells of an open file, or of AnnData; ``cell_ids`` are their names."""
+    """The cells of an open file or of AnnData; ``cell_ids`` are their names."""
 
     def __init__(self, cells: CellFile) -> None:
         self._cells = cells
@@ -91,23 +91,23 @@ class WholeQuery:
 
     @property
     def units(self) -> UnitsFinding:
-        """What the values are, by all cells that were read so far."""
+        """Units of the values, by all cells read so far."""
         return self._cells.units
 
     def blocks(self, max_cells: int) -> Iterator[Block]:
-        """Yield all cells in order and in blocks of no more than so many."""
+        """Yield all cells in order, in blocks of at most ``max_cells``."""
         done = 0
         for cells in self._cells.blocks(max_cells=max_cells):
             yield Block(cells, self._cells.cell_ids[done : done + cells.shape[0]])
             done += cells.shape[0]
 
     def column(self, name: str) -> Any:
-        """Return a column of ``obs``, as pandas or numpy has it.
+        """Return a column of ``obs``, from pandas or numpy.
 
         Raises
         ------
         NotFoundError
-            If there is no such column; the message lists those there are.
+            If the column does not exist; the message lists the existing ones.
         """
         if name not in self._cells.columns:
             raise NotFoundError(
@@ -117,19 +117,19 @@ class WholeQuery:
         return self._cells.obs.column(name)
 
     def background(self, n_wanted: int) -> sp.csr_matrix | None:
-        """Return about so many cells drawn evenly from all, None where there are too few."""
+        """Return about ``n_wanted`` evenly spaced cells, None if there are too few."""
         runs = background_runs(self._cells.n_cells, n_wanted)
         if not runs:
             return None
         return sp.vstack([self._cells.rows(*run) for run in runs], format="csr")
 
     def chosen(self, rows: npt.NDArray[np.int64]) -> sp.csr_matrix:
-        """Return some cells.
+        """Return the cells at the given rows.
 
         Parameters
         ----------
         rows
-            (n_chosen,) int64 their places, ascending, none twice.
+            (n_chosen,) int64, ascending and distinct.
 
         Returns
         -------
@@ -144,19 +144,19 @@ class WholeQuery:
 
 
 class BlockwiseQuery:
-    """AnnData that comes block by block, all of the same genes; it can be read once.
+    """A stream of AnnData blocks with the same genes; it can be read once.
 
     Parameters
     ----------
     parts
         AnnData objects.
     how
-        Which matrix is read, and as what.
+        The matrix to read, and how to interpret it.
 
     Raises
     ------
     InvalidArgumentError
-        If there is none, or values are no expression.
+        If there is no block, or values are not valid expression.
     """
 
     def __init__(self, parts: Iterable[Any], how: ReadOptions) -> None:
@@ -176,7 +176,7 @@ class BlockwiseQuery:
 
     @property
     def units(self) -> UnitsFinding:
-        """What the values of the first block are, and which kinds there were so far."""
+        """Units of the first block, with a caution if blocks so far had several units."""
         if len(self._scales) < 2:
             return self._first
         kinds = ", ".join(f"{n:,} {scale}" for scale, n in self._scales.items())
@@ -184,7 +184,7 @@ class BlockwiseQuery:
         return replace(self._first, caution=said)
 
     def blocks(self, max_cells: int) -> Iterator[Block]:
-        """Yield all cells in order and in blocks of no more than so many."""
+        """Yield all cells in order, in blocks of at most ``max_cells``."""
         n_cells = 0
         for part in self._parts:
             if part.gene_names != self.gene_names:
@@ -193,7 +193,8 @@ class BlockwiseQuery:
                     "blocks the same columns in one order"
                 )
             if not part.units.sure:
-                # Of a few cells; those of one stream are most likely alike.
+                # Too few cells to infer units; blocks of one stream most likely have the same
+                # units.
                 part.read_as(self._first)
             for block in WholeQuery(part).blocks(max_cells):
                 n_cells += len(block.names)
@@ -203,13 +204,13 @@ class BlockwiseQuery:
                 yield block
 
     def column(self, name: str) -> Any:
-        """Refuse: what the last cells are is not known before they are read."""
+        """Raise: the column is incomplete until all blocks are read."""
         raise InvalidArgumentError(
             f"the column {name!r} was asked for, and cells come in blocks; give AnnData or a path"
         )
 
     def background(self, n_wanted: int) -> sp.csr_matrix | None:
-        """Return nothing: of cells that come one by one none can be drawn from the end."""
+        """Return None: a one-pass stream cannot be sampled."""
         return None
 
     def _open(self, part: Any) -> CellFile:
@@ -222,21 +223,21 @@ class BlockwiseQuery:
 
 @contextmanager
 def open_query(cells: Any, how: ReadOptions = X) -> Iterator[Query]:
-    """Open cells for reading, whatever holds them.
+    """Open a file, AnnData or blocks of AnnData as a query.
 
     Parameters
     ----------
     cells
         A path, AnnData, or an iterable of AnnData blocks.
     how
-        Which matrix is read, and as what.
+        The matrix to read, and how to interpret it.
 
     Raises
     ------
     InputFileError
         If a file cannot be read.
     InvalidArgumentError
-        If cells are given as anything else, values are no expression, or there is no such matrix.
+        If cells have another type, values are not valid expression, or the matrix does not exist.
     """
     if isinstance(cells, str | Path):
         with open_cells(cells, how) as file:
@@ -255,12 +256,12 @@ def open_query(cells: Any, how: ReadOptions = X) -> Iterator[Query]:
 
 
 def require_anndata(cells: Any) -> None:
-    """Refuse cells that are held by anything but AnnData.
+    """Raise if cells are not AnnData.
 
     Raises
     ------
     InvalidArgumentError
-        If they are.
+        If they are not.
     """
     if not isinstance(cells, anndata.AnnData):
         instead = instead_of(cells) or "give AnnData, such as anndata.read_h5ad(path)"
@@ -268,5 +269,5 @@ def require_anndata(cells: Any) -> None:
 
 
 def _may_have_blocks(cells: Any) -> bool:
-    """Tell whether something may yield AnnData; tables and matrices yield names and rows."""
+    """Return whether an object may yield AnnData; tables and matrices yield names and rows."""
     return isinstance(cells, Iterable) and not hasattr(cells, "shape")

@@ -1,4 +1,4 @@
-"""Asking again what was asked before, of the same versions, and comparing the labels."""
+"""Repeating an annotation with the same versions, and comparing the labels."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +21,22 @@ from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
 @dataclass(frozen=True)
 class Reproduction(Tabular):
-    """Labels that were written before, beside those of today.
+    """Comparison of stored labels with new ones.
 
     Parameters
     ----------
     n_cells
-        Cells compared.
+        Number of cells compared.
     cell_ids
         Names of the n cells whose labels differ, in order.
     before, now
         Their labels.
     largest_change
-        The largest absolute difference of a probability, over all cells, in [0, 1].
+        Largest absolute difference of a probability, over all cells, in [0, 1].
     versions
-        What both were made from.
+        Versions of both.
     server_before
-        The cellkin release that answered then; `versions` has that of now.
+        The server's cellkin release of the stored labels; `versions` has the new one.
     """
 
     n_cells: int
@@ -49,11 +49,11 @@ class Reproduction(Tabular):
 
     @property
     def same(self) -> bool:
-        """Whether every cell has the label it had."""
+        """Whether every cell has the same label as before."""
         return not self.cell_ids
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a cell whose label differs."""
+        """Return one row per cell whose label differs."""
         return {
             "cell_id": list(self.cell_ids),
             "before": list(self.before),
@@ -64,7 +64,7 @@ class Reproduction(Tabular):
 def reproduce(
     adata: anndata.AnnData | str | Path, *, client: Client | None = None, key: str = "cellkin"
 ) -> Reproduction:
-    """Ask again for labels that were written before, of the same versions by the same settings.
+    """Repeat a stored annotation with the same versions and settings, and compare the labels.
 
     Parameters
     ----------
@@ -72,9 +72,9 @@ def reproduce(
         AnnData with the results of `cellkin.client.tl.annotate` and the expression they were made
         from; or the path of such an ``.h5ad`` file.
     client
-        The connection; None for one by the environment. An answer of other versions is refused.
+        The client; None for one from the environment. A response from other versions is refused.
     key
-        What the names of the results begin with.
+        Prefix of the names of the results.
 
     Returns
     -------
@@ -84,13 +84,13 @@ def reproduce(
     Raises
     ------
     NotFoundError
-        If there are no such results, or the server has a version no more.
+        If the results are missing, or the server no longer has a version.
     RetractedError
-        If a version was withdrawn; the metadata names its replacement.
+        If a version was retracted; the metadata names its replacement.
     VersionMismatchError
-        If the server's data under that name is another.
+        If the server has other data under that name.
     InvalidArgumentError
-        If the expression is no expression any more.
+        If the values are not valid expression any more.
     """
     if isinstance(adata, str | Path):
         backed = anndata.read_h5ad(adata, backed="r")
@@ -131,9 +131,9 @@ def reproduce(
 
 
 def _probabilities(obs: Any, key: str) -> npt.NDArray[np.float32]:
-    """Return the (n_cells,) probabilities of the winners, as this or an earlier release wrote them.
+    """Return the (n_cells,) winner probabilities, written by this or an earlier release.
 
-    Up to 0.1.0 the column of the label's probability had them, for unknown cells too.
+    Up to 0.1.0 they were in the column of the label's probability, also for unknown cells.
     """
     name = f"{key}_winner_probability"
     column = obs[name if name in obs else f"{key}_probability"]
@@ -141,10 +141,10 @@ def _probabilities(obs: Any, key: str) -> npt.NDArray[np.float32]:
 
 
 def _asked(said: dict[str, Any], key: str) -> tuple[Settings, dict[str, str], ReadOptions]:
-    """Return what was asked, what the answers must be made from, and the matrix that was read."""
+    """Return the settings, the required versions, and the matrix of a stored annotation."""
     try:
         versions = said["versions"]
-        # Releases up to 0.1.0 knew no other limit than the index's.
+        # Releases up to 0.1.0 had only the index's limit.
         strictness = said.get("strictness", {})
         settings = Settings(
             index=str(versions["index"]),
@@ -166,7 +166,7 @@ def _asked(said: dict[str, Any], key: str) -> tuple[Settings, dict[str, str], Re
 
 
 _READ = {"layer": "layer", "modality": "modality", "gene_column": "gene_column"} | {
-    # What values were found to be is kept by the other name.
+    # "units" describes the units found; the argument is in "units_said".
     "units": "units_said"
 }
 

@@ -1,4 +1,4 @@
-"""What long work in a user's own session needs: a client, and a bar where there is a terminal."""
+"""Helpers for long work in a user's session: a client, and a progress bar on a terminal."""
 
 import sys
 from collections.abc import Iterator
@@ -12,12 +12,12 @@ from cellkin.client.labelling import Progress
 
 @contextmanager
 def connected(client: Client | None) -> Iterator[Client]:
-    """Yield a client: the one given, which stays open, or one by the environment.
+    """Yield the given client, which stays open, or one from the environment.
 
     Raises
     ------
     InvalidArgumentError
-        If something else is given.
+        If another type is given.
     """
     require("client", client, Client, NoneType)
     if client is not None:
@@ -29,7 +29,7 @@ def connected(client: Client | None) -> Iterator[Client]:
 
 @contextmanager
 def shown_progress(what: str) -> Iterator[Progress]:
-    """Show a bar where there is a terminal to show it on."""
+    """Show a progress bar if standard error is a terminal."""
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return

@@ -1,11 +1,11 @@
-"""The methods of every client, one for each request of the services."""
+"""Methods of both clients, one for each RPC of the services."""
 
 from cellkin.client.calls import catalog, cells, genes
 from cellkin.client.core import asks, lists, streams
 
 
 class Surface:
-    """What a server can be asked, whichever way a client waits for answers."""
+    """Requests of a client, blocking or asynchronous."""
 
     search_genes = asks(genes.search_genes)
     get_gene = asks(genes.get_gene)

@@ -1,8 +1,8 @@
-"""Tools for AnnData, in scanpy's manner: they write their results into the object they are given.
+"""Tools for AnnData, in scanpy's style: they write their results into the given object.
 
-What is asked, of which versions, is written beside every result. Cells may be AnnData in memory or
-backed by a file; `annotate` also takes a path, and blocks that come one by one. The client is the
-one given, or one made from the environment: see `cellkin.client.profile`.
+Settings and versions are stored with every result. Cells may be AnnData in memory or backed by a
+file; `annotate` also takes a path or an iterable of blocks. Without a client, one is made from the
+environment: see `cellkin.client.profile`.
 """
 
 import warnings
@@ -34,7 +34,7 @@ from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 from cellkin.wire.terms import ExpressionUnits
 
 _MOST_HITS = 400_000
-"""Hits of one message."""
+"""Maximum number of hits per message."""
 
 
 @typed
@@ -70,104 +70,107 @@ def annotate(
     index
         ``NAME[@VERSION_OR_ALIAS]`` of the cell index.
     client
-        The connection; None for one by the environment.
+        The client; None for one from the environment.
     key_added
-        What the names of results begin with.
+        Prefix of the names of the results.
     layer, use_raw
         The matrix to read instead of X.
     gene_column
-        The column of ``var`` that has the gene names; None for ``var_names``.
+        The column of ``var`` with the gene names; None for ``var_names``.
     units
-        What the values are: ``counts``, ``cp10k``, ``log1p`` or ``log2``; None infers it.
+        Units of the values: ``counts``, ``cp10k``, ``log1p`` or ``log2``; None infers them.
     modality
-        Of a path: the modality to read of a file of several; None for that of gene expression.
+        For a path: the modality to read from a file of several; None for gene expression.
     taxon
         Species of the cells, by NCBI taxonomy id or name (``"mouse"``); 0 infers it from the gene
         names.
     min_probability
-        The least probability of a label, in (0, 1]; None for that stored with the index.
+        Minimum probability of a label, in (0, 1]; None for the value stored with the index.
     novelty_limit
-        A cell of more novelty is unknown; None for the limit stored with the index.
+        Cells of higher novelty are unknown; None for the limit stored with the index.
     false_alarms
-        The share of known cells that may be called unknown for their novelty, in [0.001, 0.5]; the
-        index has the limit for it from cells that were held out. Given instead of a limit.
+        Share of known cells that may be called unknown for their novelty, in [0.001, 0.5]; given
+        instead of a limit, which the index then derives from held-out cells.
     probabilities
-        Whether the probability of every label is wanted.
+        Whether to store the probability of every label.
     space
-        ``text`` or ``expression``; None lets the server choose by the genes that are shared.
+        ``text`` or ``expression``; None lets the server choose by the shared genes.
     exclude_batches
-        Batches of the reference that do not vote; then neighbors alone decide.
+        Batches of the reference that do not vote; labels then depend on neighbors alone.
     clusters
-        A column of ``obs``, such as ``leiden``, whose clusters get a label each; not of blocks.
+        A column of ``obs``, such as ``leiden``, whose clusters get one label each; not for blocks.
     resume
-        Folder in which answers are kept as they come. Given again after an interrupt, what is
-        answered is compared with the cells and not asked again.
+        Checkpoint folder for results as they arrive. If it is given again after an interrupt, cells
+        with results are compared but not sent again.
     copy
-        Whether to return a copy with the results, and leave ``adata`` as it is.
+        Whether to return a copy with the results and leave ``adata`` unchanged.
 
     Returns
     -------
     AnnData, Annotation or None
-        Of a path or of blocks the `Annotation`. Of AnnData the copy if one was asked for, else
-        None; it then has
+        For a path or blocks, the `Annotation`. For AnnData, the copy if requested, else None; these
+        fields are added:
 
         ``obs['cellkin_label']``
-            categorical, ``unknown`` where none can be claimed.
+            categorical, a label or ``unknown``.
         ``obs['cellkin_winner']``
-            categorical, the most probable subtype even then; missing where no gene matched.
+            categorical, the most probable label, also for unknown cells; missing if no gene
+            matched.
         ``obs['cellkin_probability']``
-            float32 in [0, 1], that of the label, calibrated on the reference; NaN where it is
-            ``unknown``.
+            float32 in [0, 1], calibrated probability of the label; NaN if ``unknown``.
         ``obs['cellkin_winner_probability']``
-            float32 in [0, 1], that of the winner.
+            float32 in [0, 1], calibrated probability of the most probable label.
         ``obs['cellkin_runner_up']``, ``obs['cellkin_runner_up_probability']``
-            categorical and float32 in [0, 1], the second most probable subtype; missing where there
-            is none.
+            categorical and float32 in [0, 1], the second most probable label; missing if there is
+            none.
         ``obs['cellkin_support']``, ``obs['cellkin_n_votes']``
-            float32 in [0, 1] and uint8, of the neighbors' vote; no probability.
+            float32 in [0, 1] and uint8, share and number of the neighbors' votes; not a
+            probability.
         ``obs['cellkin_novelty']``
-            float32, standard deviations of the label's own cells.
+            float32, in standard deviations of the label's own cells.
         ``obs['cellkin_unknown']``, ``obs['cellkin_reason']``
-            bool, and why; empty where the label is known.
+            bool, and the reason; empty if the label is known.
         ``obs['cellkin_matched_share']``
-            float32 in [0, 1], the share of its expression in matched genes with a vector.
+            float32 in [0, 1], share of the cell's expression in matched genes with a vector.
         ``obs['cellkin_fallback']``
-            categorical, an ancestor, where labels are paths.
+            categorical, an ancestor, if labels are paths.
         ``obs['cellkin_cluster_label']``, ``uns['cellkin']['clusters']``
             with ``clusters``: the label of each cell's cluster; and a table of each cluster's
             label, confidence in [0, 1], most probable label if one is forced, cells and split, see
-            `cellkin.client.clusters.Clusters`.
-            ``uns['cellkin']['cluster_split']`` has a row a label of a cluster.
+            `cellkin.client.clusters.Clusters`. ``uns['cellkin']['cluster_split']`` has one row per
+            cluster and label.
         ``obsm['cellkin_route_shares']``
-            (n_cells, n_routes) float32 in [0, 1], its share by each ``uns['cellkin']['routes']``.
+            (n_cells, n_routes) float32 in [0, 1], share of the expression by route, in the order of
+            ``uns['cellkin']['routes']``.
         ``obsm['cellkin_probabilities']``
-            with ``probabilities``: (n_cells, n_labels) float32 in [0, 1], a column each of
+            with ``probabilities``: (n_cells, n_labels) float32 in [0, 1], in the order of
             ``uns['cellkin']['labels']``.
         ``var['cellkin_gene_id']``, ``var['cellkin_match']``, ``var['cellkin_text']``
             how each gene was read.
         ``uns['cellkin']``
-            every version and setting; `reproduce` asks by it again. ``warnings`` is a table of
-            what weakens the labels (``reason``, ``message``, ``labels``). ``sample_check`` says of
-            foreign genes whether the sample belongs to the reference: ``verdict``,
-            ``confirmed_share`` and, as ``labels``, a table; empty where it was not checked.
+            all versions and settings, from which `reproduce` repeats the request. ``warnings`` is a
+            table of warnings about the labels (``reason``, ``message``, ``labels``).
+            ``sample_check`` reports, for foreign genes, whether the sample belongs to the
+            reference: ``verdict``, ``confirmed_share`` and a table ``labels``; empty if it was not
+            checked.
 
     Warns
     -----
     AnswerWarning
-        Of each thing that weakens the labels, such as that the sample does not belong to the
-        reference, or that this could not be told.
+        For each warning about the labels, such as that the sample does not belong to the reference,
+        or that this could not be decided.
 
     Raises
     ------
     InvalidArgumentError
-        If cells are given as anything else, or values are centred, scaled or not finite; before
+        If cells have another type, or values are centered, scaled or not finite; raised before
         anything is sent.
     GenesUnmatchedError
-        If too few genes match; no cell is labelled then.
+        If too few genes match; no cell is labeled.
     NotFoundError
-        If there is no such index, or no such column of clusters.
+        If the index or the column of clusters does not exist.
     CheckpointError
-        If ``resume`` is of another query, of other versions or settings.
+        If the checkpoint is from another query, other versions or other settings.
     """
     held = isinstance(adata, anndata.AnnData)
     if copy and not held:
@@ -204,21 +207,21 @@ def embed(
     resume: str | Path | None = None,
     copy: bool = False,
 ) -> anndata.AnnData | None:
-    """Place cells in the space of an index.
+    """Compute the cell vectors of cells in the space of an index.
 
     Parameters
     ----------
     adata, index, client, layer, use_raw, gene_column, units, taxon, space, resume, copy
-        As for `annotate`; the vectors are those by which it compares cells.
+        As for `annotate`, which compares cells by these vectors.
     key_added
         Name of the results.
 
     Returns
     -------
     AnnData or None
-        The copy if one was asked for. ``obsm['X_cellkin']`` is (n_cells, dim) float32: unit length
-        in the text space, principal components and directions of labels in that of expression;
-        zero where no gene matched. ``uns['X_cellkin']`` has every version and setting.
+        The copy if requested. ``obsm['X_cellkin']`` is (n_cells, dim) float32: unit length in the
+        text space, principal components and label directions in the expression space; zero if no
+        gene matched. ``uns['X_cellkin']`` has all versions and settings.
 
     Raises
     ------
@@ -259,29 +262,29 @@ def search_cells(
     adata, index, client, layer, use_raw, gene_column, units, taxon, copy
         As for `annotate`.
     k
-        Neighbors of each cell, 1 to 1000.
+        Neighbors per cell, 1 to 1000.
     filters
-        Only reference cells that pass all of these are hits.
+        Only reference cells that pass all filters are hits.
     exact
-        Whether to compare every cell, whatever the index.
+        Whether to compare with every reference cell, exactly.
     space
-        ``text`` or ``expression``; None lets the server choose by the genes that are shared.
+        ``text`` or ``expression``; None lets the server choose by the shared genes.
     key_added
         Name of the results.
 
     Returns
     -------
     AnnData or None
-        The copy if one was asked for. ``obsm['cellkin_hits']`` is (n_cells, k) int64, rows of the
-        reference, best first, -1 where there are fewer; ``obsm['cellkin_hits_similarity']``
-        (n_cells, k) float32 cosines in [-1, 1], NaN there. ``uns['cellkin_hits']`` has the
-        versions, the space and, as ``cells``, a table of the reference cells met, by row.
-        `hits_table` joins them.
+        The copy if requested. ``obsm['cellkin_hits']`` is (n_cells, k) int64, rows of the
+        reference, best first, -1 if there are fewer; ``obsm['cellkin_hits_similarity']`` is
+        (n_cells, k) float32 cosine similarities in [-1, 1], NaN if there are fewer.
+        ``uns['cellkin_hits']`` has the versions, the space and a table ``cells`` of the hit
+        reference cells, by row. `hits_table` joins them.
 
     Raises
     ------
     InvalidArgumentError
-        If values are no expression, or k is out of range.
+        If values are not valid expression, or k is out of range.
     GenesUnmatchedError, NotFoundError
         As `annotate`.
     """
@@ -322,21 +325,20 @@ def hits_table(adata: anndata.AnnData, key: str = "cellkin_hits") -> pd.DataFram
     Parameters
     ----------
     adata
-        With the results of `search_cells`, or some of its cells.
+        Cells with the results of `search_cells`, or a subset of them.
     key
-        What the results are called.
+        Name of the results.
 
     Returns
     -------
     DataFrame
-        One row a hit, the cells in order and the best hits first: ``cell``, its name; ``rank`` from
-        1; ``neighbor``, ``label`` and ``batch`` of the reference cell; ``cosine`` float32 in
-        [-1, 1].
+        One row per hit, cells in order and best hits first: ``cell``, its name; ``rank`` from 1;
+        ``neighbor``, ``label`` and ``batch`` of the reference cell; ``cosine`` float32 in [-1, 1].
 
     Raises
     ------
     NotFoundError
-        If there are no such results.
+        If the results are missing.
     """
     require_anndata(adata)
     if key not in adata.obsm or key not in adata.uns:
@@ -368,52 +370,52 @@ def explain(
     taxon: int | str = 0,
     copy: bool = False,
 ) -> anndata.AnnData | None:
-    """Say which genes pull each cell, or each group of cells, to a label, exactly and additively.
+    """Explain the label of each cell or group of cells by exact, additive gene contributions.
 
     Parameters
     ----------
     adata
-        As for `annotate`; choose cells first, such as ``adata[:10].copy()``, or give ``by``.
+        As for `annotate`; select cells first, such as ``adata[:10].copy()``, or give ``by``.
     index, client, layer, use_raw, gene_column, units, taxon, copy
         As for `annotate`.
     by
-        A column of ``obs``, such as ``cellkin_label`` or ``leiden``: then the mean of each of its
-        groups is explained, of up to 4096 cells drawn evenly from the group.
+        A column of ``obs``, such as ``cellkin_label`` or ``leiden``, to explain the mean of each of
+        its groups, over up to 4096 evenly spaced cells per group.
     label
-        The subtype to explain. Empty for the one whose mean is nearest to each cell; of a group
-        for the group's own name, or its most probable label where it is called none of the index's.
+        The label to explain. Empty for the one whose mean is nearest to each cell; for a group, the
+        group's own name, or its most probable label if the index has no label of that name.
     against
-        The subtype to compare it with: then contributions, score and remainder are those of the
-        label less those of this one. Empty for none; of a group for the most probable other label.
+        The label to compare with: contributions, score and remainder are then those of the label
+        minus those of this one. Empty for none; for a group, the most probable other label.
     n_genes
-        Genes to name of each cell or group, 1 to 1000.
+        Genes to list per cell or group, 1 to 1000.
     space
-        As for `annotate`: the space that the label was read in.
+        As for `annotate`: the space of the label.
     key
-        What the names of the results of `annotate` begin with, from which the most probable labels
-        of a group are read.
+        Prefix of the results of `annotate`, from which the most probable labels of a group are
+        read.
     key_added
         Name of the results.
 
     Returns
     -------
     AnnData or None
-        The copy if one was asked for. ``uns['cellkin_explained']`` has the versions; ``space``;
-        and two tables. Without ``by`` these are ``genes``, one row a gene of a cell (``cell``,
-        ``label``, ``gene_id``, ``symbol``, ``weight``, ``contribution``), and ``cells``, one row a
-        cell with what the contributions add up to (``score``), the cosine to the label's mean
-        (``similarity``) and the sum of the contributions of all other genes (``remainder``). With
-        ``by`` they are ``genes``, one row a gene of a group (``group``, ``label``, ``against``,
+        The copy if requested. ``uns['cellkin_explained']`` has the versions, ``space`` and two
+        tables. Without ``by`` these are ``genes``, one row per cell and gene (``cell``, ``label``,
+        ``gene_id``, ``symbol``, ``weight``, ``contribution``), and ``cells``, one row per cell with
+        the sum of all contributions (``score``), the cosine similarity to the label's mean
+        (``similarity``) and the sum of the contributions of genes not listed (``remainder``). With
+        ``by`` they are ``genes``, one row per group and gene (``group``, ``label``, ``against``,
         ``n_cells``, ``gene``, ``contribution``, ``weight``, ``gene_id``), and ``groups``, one row
-        a group with the same sums, ``chosen``, why that label is explained, and ``n_explained``,
-        the cells of which the mean was taken.
+        per group with the same sums, ``chosen``, why that label is explained, and ``n_explained``,
+        the number of cells in the mean.
 
     Raises
     ------
     InvalidArgumentError
-        If values are no expression, or the reference lacks a label.
+        If values are not valid expression, or the reference lacks a label.
     NotFoundError
-        If there is no such index or column, or a group is called none of the index's labels and
+        If the index or column does not exist, or a group is not named like a label of the index and
         `annotate` was not run.
     GenesUnmatchedError
         As `annotate`.
@@ -464,7 +466,7 @@ def _annotation(
 def _target(adata: Any, copy: bool) -> Any:
     require_anndata(adata)
     if adata.isbacked and adata.is_view:
-        # It cannot take a column: AnnData would copy it, and needs a file for that.
+        # It cannot take a column: AnnData would copy it, which needs a file.
         if copy:
             return adata.to_memory()
         raise InvalidArgumentError(

@@ -1,4 +1,4 @@
-"""How a connection is encrypted."""
+"""TLS settings of a connection."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,14 +10,14 @@ from cellkin.wire.errors import InputFileError, InvalidArgumentError
 
 @dataclass(frozen=True)
 class Tls:
-    """How a connection is encrypted.
+    """TLS settings of a connection.
 
     Parameters
     ----------
     ca
-        PEM file of the authorities that may vouch for the server; None for those of the system.
+        PEM file of trusted certificate authorities; None for those of the system.
     cert, key
-        PEM files of the client's own certificate and key, where the server asks for them.
+        PEM files of the client's own certificate and key, if the server requires them.
     """
 
     ca: Path | None = None
@@ -25,7 +25,7 @@ class Tls:
     key: Path | None = None
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """Read the files.
+        """Return gRPC credentials from the files.
 
         Raises
         ------

@@ -21,7 +21,7 @@
     +-- PermissionDeniedError                   the token lacks the role, or the user the file
     +-- ResourceExhaustedError                  too much at once, or no room on the disk
     +-- DeadlineExceededError                   no response within the timeout
-    +-- CancelledError                          the caller cancelled the request
+    +-- CancelledError                          the caller canceled the request
     +-- UnimplementedError                      the server does not know the request
     +-- UnavailableError                        the server cannot be reached now
     +-- InternalError                           a bug of cellkin
@@ -210,7 +210,7 @@ class DeadlineExceededError(CellkinError):
 
 
 class CancelledError(CellkinError):
-    """The caller cancelled the request."""
+    """The caller canceled the request."""
 
     code = "CANCELLED"
     reason = "CANCELLED"

@@ -26,7 +26,7 @@ MISSING_WORDS = frozenset(
 )
 """In lower case, without surrounding spaces."""
 
-# Names are matched in lower case. Real symbols and synonyms are close: 14-3-3, ERCC1, Chrm-1, NEGR1,
+# Names are matched in lower case. Real symbols and synonyms are near: 14-3-3, ERCC1, Chrm-1, NEGR1,
 # CHR4_55, Adt-1, NA-14, IGHG1.
 _REGION = re.compile(
     r"""

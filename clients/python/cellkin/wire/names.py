@@ -71,7 +71,7 @@ def check_alias(alias: str) -> str:
 
 @lru_cache(maxsize=1024)
 def parse_version_name(text: str, what: str) -> VersionName:
-    """Parse ``NAME[@VERSION_OR_ALIAS]``.
+    """Return the parsed ``NAME[@VERSION_OR_ALIAS]``.
 
     Parameters
     ----------

@@ -1,1 +1,1 @@
-"""One pure function a request: from its arguments to its message and how the answer is read."""
+"""One pure function per request, from arguments to the message and how to read the response."""

@@ -21,7 +21,7 @@ def list_embedding_models() -> Pages[results.EmbeddingModel]:
     Returns
     -------
     iterator of EmbeddingModel
-        Asks for a page when the one before it is used up.
+        Pages are requested as they are needed.
     """
     return _pages(
         "ListEmbeddingModels", wire.ListEmbeddingModelsRequest, "embedding_models",
@@ -37,19 +37,19 @@ def get_embedding_model(name: str) -> Call[results.EmbeddingModel]:
     Parameters
     ----------
     name
-        Its name.
+        Name of the model.
 
     Returns
     -------
     EmbeddingModel
-        Its width and how many versions there are.
+        Its dimension and number of versions.
 
     Raises
     ------
     NotFoundError
-        If there is no such model; the message lists those there are.
+        If the model does not exist; the message lists the existing ones.
     InvalidArgumentError
-        If it is no name.
+        If the name is not valid.
     """
     request = wire.GetEmbeddingModelRequest(name=name)
     return Call("CatalogService/GetEmbeddingModel", request, results.read_model)
@@ -63,17 +63,17 @@ def list_embedding_versions(model: str) -> Pages[results.EmbeddingVersion]:
     Parameters
     ----------
     model
-        Its name.
+        Name of the model.
 
     Returns
     -------
     iterator of EmbeddingVersion
-        Asks for a page when the one before it is used up.
+        Pages are requested as they are needed.
 
     Raises
     ------
     NotFoundError
-        If there is no such model; when the first is taken.
+        If the model does not exist; raised when the first item is requested.
     """
     make = partial(wire.ListEmbeddingVersionsRequest, parent=model)
     return _pages("ListEmbeddingVersions", make, "embedding_versions", results.read_embedding)
@@ -92,14 +92,14 @@ def get_embedding_version(name: str) -> Call[results.EmbeddingVersion]:
     Returns
     -------
     EmbeddingVersion
-        With its manifest: everything it was made from and by.
+        The version with its manifest: all inputs and settings.
 
     Raises
     ------
     NotFoundError
-        If there is no such model or version.
+        If the model or version does not exist.
     InvalidArgumentError
-        If it is no name.
+        If the name is not valid.
     """
     request = wire.GetEmbeddingVersionRequest(name=name)
     return Call("CatalogService/GetEmbeddingVersion", request, results.read_embedding)
@@ -118,12 +118,12 @@ def list_cell_indexes(*, all_versions: bool = False) -> Pages[results.CellIndex]
     Returns
     -------
     iterator of CellIndex
-        Asks for a page when the one before it is used up.
+        Pages are requested as they are needed.
 
     Raises
     ------
     UnavailableError
-        If the server does not answer; when a page is asked for.
+        If the server does not respond; raised when a page is requested.
     """
     make = partial(wire.ListCellIndexesRequest, all_versions=all_versions)
     return _pages("ListCellIndexes", make, "cell_indexes", results.read_index)
@@ -137,49 +137,49 @@ def get_cell_index(name: str) -> Call[results.CellIndex]:
     Parameters
     ----------
     name
-        ``NAME[@VERSION_OR_ALIAS]``; a name alone is the newest version that was not retracted.
+        ``NAME[@VERSION_OR_ALIAS]``; a name alone means the newest version that is not retracted.
 
     Returns
     -------
     CellIndex
-        What it holds, what it was made from, and what was measured of it: by space the accuracy of
-        its labels, and the labels that cells of a missing type would be given.
+        Its content, the versions it was made from, and measurements: by space, the accuracy of its
+        labels and how well cells of a missing label are detected.
 
     Raises
     ------
     NotFoundError
-        If there is no such index or version; the message lists those there are.
+        If the index or version does not exist; the message lists the existing ones.
     InvalidArgumentError
-        If it is no name.
+        If the name is not valid.
     """
     request = wire.GetCellIndexRequest(name=name)
     return Call("CatalogService/GetCellIndex", request, results.read_index)
 
 
 def list_aliases() -> Pages[results.Alias]:
-    """List what aliases mean, by kind and name; not ``latest``.
+    """List the aliases, by kind and name, without ``latest``.
 
     Source: ``CatalogService.ListAliases``.
 
     Returns
     -------
     iterator of Alias
-        Asks for a page when the one before it is used up.
+        Pages are requested as they are needed.
     """
     return _pages("ListAliases", wire.ListAliasesRequest, "aliases", results.read_alias)
 
 
 def set_alias(kind: VersionKind, version: str, alias: str) -> Call[results.Alias]:
-    """Let an alias mean a version from now on, whatever it meant before.
+    """Set an alias to a version, whatever it meant before.
 
     Source: ``CatalogService.SetAlias``.
 
-    It is not sent again where the server does not answer: another may have moved it meanwhile.
+    Not retried if the server does not respond: another client may have moved it meanwhile.
 
     Parameters
     ----------
     kind
-        What it names a version of.
+        Kind of the version.
     version
         ``NAME[@VERSION_OR_ALIAS]``.
     alias
@@ -188,16 +188,16 @@ def set_alias(kind: VersionKind, version: str, alias: str) -> Call[results.Alias
     Returns
     -------
     Alias
-        What it means now.
+        The alias with its new version.
 
     Raises
     ------
     NotFoundError
-        If there is no such version.
+        If the version does not exist.
     RetractedError
-        If it was withdrawn.
+        If it was retracted.
     InvalidArgumentError
-        If the alias is none, or ``latest``.
+        If the alias is not valid, or ``latest``.
     PermissionDeniedError
         If the token lacks the role ``admin``.
     """
@@ -212,34 +212,34 @@ def set_alias(kind: VersionKind, version: str, alias: str) -> Call[results.Alias
 def retract_version(
     kind: VersionKind, version: str, reason: str, *, replacement: str = ""
 ) -> Call[results.RetractedVersion]:
-    """Withdraw a version: it is refused from now on, and kept for what was made from it.
+    """Retract a version: it is refused from now on, but kept for results made from it.
 
     Source: ``CatalogService.RetractVersion``.
 
     Parameters
     ----------
     kind
-        What it is a version of.
+        Kind of the version.
     version
         ``NAME@DATE.N``.
     reason
-        What is wrong with it.
+        Reason for the retraction.
     replacement
-        What to use instead, ``NAME@DATE.N``; empty where there is nothing.
+        Version to use instead, ``NAME@DATE.N``; empty if there is none.
 
     Returns
     -------
     RetractedVersion
-        What was withdrawn, and why.
+        The retracted version and the reason.
 
     Raises
     ------
     NotFoundError
-        If there is no such version or replacement.
+        If the version or replacement does not exist.
     InvalidArgumentError
-        If no reason is given, or the version is to replace itself.
+        If no reason is given, or the version is its own replacement.
     FailedPreconditionError
-        If an alias means the version, or no other version of its name stands.
+        If an alias means the version, or every other version of its name is retracted.
     PermissionDeniedError
         If the token lacks the role ``admin``.
     """
@@ -253,19 +253,19 @@ def retract_version(
 
 
 def reload() -> Call[results.Reloaded]:
-    """Let the server read the catalog now; answers when what changed is loaded, or refused.
+    """Make the server read the catalog now; returns when changes are loaded or refused.
 
     Source: ``CatalogService.Reload``.
 
     Returns
     -------
     Reloaded
-        The versions that are used from now on, and those that were refused.
+        The versions served from now on, and those that were refused.
 
     Raises
     ------
     UnavailableError
-        If the store cannot be read; what is loaded stays in use.
+        If the store cannot be read; loaded versions stay in use.
     PermissionDeniedError
         If the token lacks the role ``admin``.
     """

@@ -20,7 +20,7 @@ from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import ExpressionUnits
 
 Background: TypeAlias = Callable[[int], Any]
-"""Returns cells drawn evenly from a query, about as many as are wanted, as a CSR matrix (n_cells,
+"""Returns about the given number of evenly spaced cells of a query, as a CSR matrix (n_cells,
 n_genes); None if the query has too few."""
 
 
@@ -42,58 +42,58 @@ def predict_subtypes(
 ) -> Call[predictions.Prediction]:
     """Label one block of cells.
 
-    Where the genes are foreign to the reference and there are at least 200 cells, the server checks
-    whether they belong to it, and subtracts their own mean.
+    If the genes are foreign to the reference and there are at least 200 cells, the server checks
+    whether the cells belong to it, and subtracts their own mean.
 
-    Source: ``CellService.PredictSubtypes``. The answer's ``versions`` name the data.
+    Source: ``CellService.PredictSubtypes``. The ``versions`` of the result name the data.
 
     Parameters
     ----------
     index
-        ``NAME[@VERSION_OR_ALIAS]``; of exactly one version, the answer must be of it.
+        ``NAME[@VERSION_OR_ALIAS]``; an exact version also pins the response.
     genes
         Names of the columns.
     cells
-        CSR matrix (n_cells, n_genes), up to 4096 cells, finite and not negative.
+        CSR matrix (n_cells, n_genes), up to 4096 cells, finite and non-negative.
     units
-        What the values are: linear (counts), or log1p of them.
+        Units of the values: linear (counts), or log1p of them.
     taxon
         Species, by NCBI taxonomy id or name (``"mouse"``); 0 infers it from the names.
     min_probability
-        The least probability of a label, in (0, 1]; None for that stored with the index.
+        Minimum probability of a label, in (0, 1]; None for the value stored with the index.
     return_vectors
-        Whether to bring the cells' vectors.
+        Whether to return the cell vectors.
     space
-        ``text`` or ``expression``; None lets the server choose by the genes that are shared.
+        ``text`` or ``expression``; None lets the server choose by the shared genes.
     own_mean
-        Whether to subtract the mean of these cells, at least 200, in the text space whatever their
+        Whether to subtract the mean of these cells (at least 200) in the text space, whatever their
         genes; otherwise the server chooses.
     exclude_batches
-        Batches of the reference that do not vote; then neighbors alone decide.
+        Batches of the reference that do not vote; labels then depend on neighbors alone.
     novelty_limit
-        A cell of more novelty than this is unknown; None for the limit stored with the index.
+        Cells of higher novelty are unknown; None for the limit stored with the index.
     false_alarms
-        The share of known cells that may be called unknown for their novelty, in [0.001, 0.5]; it
-        is given instead of a limit.
+        Share of known cells that may be called unknown for their novelty, in [0.001, 0.5]; given
+        instead of a limit.
     return_probabilities
-        Whether to bring the probability of every label.
+        Whether to return the probability of every label.
 
     Returns
     -------
     Prediction
-        The report, and one row a cell.
+        The report, and one row per cell.
 
     Raises
     ------
     NotFoundError
-        If there is no such index.
+        If the index does not exist.
     InvalidArgumentError
-        If there is no such space or batch, the block is no expression, or an option is out of
-        range.
+        If the space or batch does not exist, the block is not valid expression, or an option is out
+        of range.
     GenesUnmatchedError
         If too few genes match; its metadata is the match report.
     VersionMismatchError
-        If the answer is of another version than is pinned.
+        If the response is from another version than pinned.
     """
     header = query_header(
         index, genes, units, taxon, min_probability, return_vectors, space, own_mean,
@@ -125,7 +125,7 @@ def stream_predict_subtypes(
     return_probabilities: bool = False,
     n_ahead: int = 0,
 ) -> Stream[predictions.QueryReport, predictions.Predictions]:
-    """Label a stream of cells, all from one version.
+    """Label a stream of cells, all by one version.
 
     Source: ``CellService.StreamPredictSubtypes``. The report's ``versions`` name the data.
 
@@ -136,30 +136,30 @@ def stream_predict_subtypes(
     novelty_limit, false_alarms, return_probabilities
         As for `predict_subtypes`.
     blocks
-        CSR matrices (n_cells, n_genes), taken one by one as answers come; an asynchronous client
-        takes asynchronous iterables, too.
+        CSR matrices (n_cells, n_genes), consumed one by one as responses arrive; an asynchronous
+        client also takes asynchronous iterables.
     background
-        Cells drawn evenly from the whole query, by which the server checks whether a sample of
-        foreign genes belongs to the reference, and whose mean it subtracts in the text space.
-        A function is called only if the server wants them, with the number it wants, and returns a
+        Evenly spaced cells of the whole query, by which the server checks whether a sample of
+        foreign genes belongs to the reference, and whose mean it subtracts in the text space. A
+        function is called only if the server wants them, with the number it wants, and returns a
         CSR matrix (n_cells, n_genes), or None if the query has fewer than 200. A matrix is always
-        used: its mean is subtracted whatever the genes. With None the reference's mean is
+        used: its mean is subtracted whatever the genes. With None, the reference's mean is
         subtracted and a foreign sample is not checked.
     n_ahead
-        Blocks to send with the header, before the report is there, so that a small query takes one
-        round trip; up to 4. They cannot be used with a function as the background.
+        Number of blocks to send with the header, before the report arrives, so that a small query
+        takes one round trip; up to 4. Not with a function as the background.
 
     Returns
     -------
     report
-        `QueryReport`: what the query met, after the background if one was sent.
+        `QueryReport`, made after the background if one was sent.
     predictions
-        `Predictions`, one a block and in order; take them to keep the stream going.
+        `Predictions`, one per block, in order; consume them to keep the stream going.
 
     Raises
     ------
     NotFoundError, InvalidArgumentError, GenesUnmatchedError, VersionMismatchError
-        As `predict_subtypes`; errors in a block when its answer is taken.
+        As `predict_subtypes`; errors in a block are raised when its result is consumed.
     """
     asked, given = (background, None) if callable(background) else (None, background)
     if n_ahead and asked is not None:
@@ -191,7 +191,7 @@ def stream_predict_subtypes(
 def _background_message(
     report: predictions.QueryReport, draw: Background | None
 ) -> wire.StreamPredictSubtypesRequest | None:
-    """Return the background that a report asks for, None if it asks for none or there is none."""
+    """Return the background that a report asks for, None if not asked for or not available."""
     if draw is None or not report.background_cells:
         return None
     cells = draw(report.background_cells)
@@ -213,46 +213,46 @@ def search_cells(
     space: str | None = None,
     exclude_batches: Sequence[str] = (),
 ) -> Call[results.FoundCells]:
-    """Find the reference cells nearest to vectors, or to cells by their expression.
+    """Find the reference cells nearest to cell vectors, or to cells by their expression.
 
-    Source: ``CellService.SearchCells``. The answer's ``versions`` name the data.
+    Source: ``CellService.SearchCells``. The ``versions`` of the result name the data.
 
     Parameters
     ----------
     index
-        ``NAME[@VERSION_OR_ALIAS]``; of exactly one version, the answer must be of it.
+        ``NAME[@VERSION_OR_ALIAS]``; an exact version also pins the response.
     queries
         (n_queries, dim) float32 vectors of the space, of any length but 0; or a CSR matrix
         (n_cells, n_genes) of expression. Up to 4096.
     k
-        Neighbors of each, 1 to 1000.
+        Neighbors per query, 1 to 1000.
     filters
-        Only cells that pass all of these are hits.
+        Only reference cells that pass all filters are hits.
     exact
-        Whether to compare every cell, whatever the index; slow on a large reference.
+        Whether to compare with every reference cell, exactly; slow on a large reference.
     genes, units, taxon
-        Of expression: names of the columns, what the values are, and the species (0 infers it).
+        For expression: names of the columns, units of the values, and the species (0 infers it).
     space
         ``text`` or ``expression``; None means text for vectors, and for cells lets the server
-        choose by the genes that are shared.
+        choose by the shared genes.
     exclude_batches
-        One a query: the batch whose own cells are no hits, or an empty string.
+        One per query: the batch whose cells are not hits, or an empty string.
 
     Returns
     -------
     FoundCells
-        The hits, best first, with float32 cosines in [-1, 1].
+        The hits, best first, with float32 cosine similarities in [-1, 1].
 
     Raises
     ------
     NotFoundError
-        If there is no such index.
+        If the index does not exist.
     InvalidArgumentError
-        If k or the number of queries is out of range, or vectors are of another width.
+        If k or the number of queries is out of range, or vectors have another dimension.
     GenesUnmatchedError
         If too few genes match.
     VersionMismatchError
-        If the answer is of another version than is pinned.
+        If the response is from another version than pinned.
     """
     header = search_header(index, k, filters, exact, genes, units, taxon, space)
     message = queries_message((queries, exclude_batches))
@@ -286,20 +286,20 @@ def stream_search_cells(
     index, k, filters, exact, genes, units, taxon, space
         As for `search_cells`.
     blocks
-        Queries as `search_cells` takes them, or pairs of queries and their ``exclude_batches``;
-        taken one by one as answers come.
+        Queries as for `search_cells`, or pairs of queries and their ``exclude_batches``; consumed
+        one by one as responses arrive.
 
     Returns
     -------
     report
-        `SearchReport`: versions, and how the genes met the corpus.
+        `SearchReport`: versions, and the match of the genes to the corpus.
     hits
-        `CellHits`, one a block and in order; take them to keep the stream going.
+        `CellHits`, one per block, in order; consume them to keep the stream going.
 
     Raises
     ------
     NotFoundError, InvalidArgumentError, GenesUnmatchedError, VersionMismatchError
-        As `search_cells`; errors in a block when its answer is taken.
+        As `search_cells`; errors in a block are raised when its result is consumed.
     """
     request = wire.StreamSearchCellsRequest
     return Stream(
@@ -326,9 +326,9 @@ def explain_cell(
     mean: bool = False,
     n_genes: int = 20,
 ) -> Call[results.Explanations]:
-    """Say which genes pull cells to a label; exact and additive.
+    """Explain the labels of cells by exact, additive gene contributions.
 
-    Source: ``CellService.ExplainCell``. The answer's ``versions`` name the data.
+    Source: ``CellService.ExplainCell``. The ``versions`` of the result name the data.
 
     Parameters
     ----------
@@ -337,30 +337,30 @@ def explain_cell(
     cells
         CSR matrix (n_cells, n_genes), up to 64 cells; up to 4096 for their mean.
     label
-        The subtype to explain; empty for the one whose mean is nearest to each cell.
+        The label to explain; empty for the one whose mean is nearest to each cell.
     against
-        The subtype to compare it with: contributions, score and remainder are then those of
-        ``label`` less those of this one. Empty for none.
+        The label to compare with: contributions, score and remainder are then those of ``label``
+        minus those of this one. Empty for none.
     mean
         Whether to explain the mean of the cells instead of each cell.
     n_genes
-        Genes to name of each cell, 1 to 1000.
+        Genes to list per cell, 1 to 1000.
 
     Returns
     -------
     Explanations
-        One a cell, in order; of the mean a single one.
+        One per cell, in order; a single one for the mean.
 
     Raises
     ------
     NotFoundError
-        If there is no such index.
+        If the index does not exist.
     InvalidArgumentError
         If there are too many cells, or the reference lacks a label.
     GenesUnmatchedError
         If too few genes match.
     VersionMismatchError
-        If the answer is of another version than is pinned.
+        If the response is from another version than pinned.
     """
     request = wire.ExplainCellRequest(
         header=query_header(index, genes, units, taxon, space=space),
@@ -379,32 +379,32 @@ def explain_cell(
 def get_cells(
     index: str, cell_ids: Sequence[str], *, return_vectors: bool = False
 ) -> Call[results.Cells]:
-    """Describe up to 1000 reference cells by their names.
+    """Describe up to 1000 reference cells by name.
 
-    Source: ``CellService.GetCells``. The answer's ``versions`` name the data.
+    Source: ``CellService.GetCells``. The ``versions`` of the result name the data.
 
     Parameters
     ----------
     index
-        ``NAME[@VERSION_OR_ALIAS]``; of exactly one version, the answer must be of it.
+        ``NAME[@VERSION_OR_ALIAS]``; an exact version also pins the response.
     cell_ids
-        Names of cells.
+        Names of the cells.
     return_vectors
-        Whether to bring their (n_cells, dim) float32 vectors.
+        Whether to return their (n_cells, dim) float32 vectors.
 
     Returns
     -------
     Cells
-        In the order asked for.
+        The cells, in the order of ``cell_ids``.
 
     Raises
     ------
     NotFoundError
-        If there is no such index, or it lacks a cell.
+        If the index does not exist, or lacks a cell.
     InvalidArgumentError
         If there are too many names.
     VersionMismatchError
-        If the answer is of another version than is pinned.
+        If the response is from another version than pinned.
     """
     request = wire.GetCellsRequest(index=index, cell_ids=cell_ids, return_vectors=return_vectors)
     return Call(

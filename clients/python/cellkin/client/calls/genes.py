@@ -27,47 +27,48 @@ def search_genes(
     target_taxon: int | str = 0,
     compare_embeddings: Sequence[str] = (),
 ) -> Call[results.GeneNeighborhood]:
-    """Find the genes whose texts are nearest to those of genes, to a vector or to a free text.
+    """Find the genes whose texts are most similar to those of genes, a vector or a free text.
 
-    Source: ``GeneService.SearchGenes``. The answer's ``versions`` name the data.
+    Source: ``GeneService.SearchGenes``. The ``versions`` of the result name the data.
 
     Parameters
     ----------
     name
-        Symbol, synonym, Ensembl id or NCBI GeneID; or several, up to 1000, which are searched for
-        by the mean of their vectors.
+        Symbol, synonym, Ensembl id or NCBI GeneID; or up to 1000 of them, to search by the mean of
+        their vectors.
     vector
-        (dim,) float32 instead of a name, as the language model gives it.
+        (dim,) float32 instead of a name, as returned by the language model.
     text
-        A free text of up to 10,000 characters instead of a name, where the server has the language
-        model loaded.
+        A free text of up to 10,000 characters instead of a name, if the server has loaded the
+        language model.
     taxon
-        Species, by NCBI taxonomy id or name (``"mouse"``); 0 takes the species that has the gene's
-        name, and is refused where several have.
+        Species, by NCBI taxonomy id or name (``"mouse"``); 0 means the species with a gene of that
+        name, and is refused if there are several.
     k
         Neighbors, 1 to 1000.
     embedding
         ``MODEL[@VERSION_OR_ALIAS]``; empty for the default model.
     target_taxon
-        Species to search in; 0 for that of the genes. Needed for a vector or a text.
+        Species to search in; 0 for that of the genes. Required for a vector or a text.
     compare_embeddings
-        Up to 8 other embeddings in which to say the rank and similarity of every hit.
+        Up to 8 other embeddings in which to report the rank and similarity of every hit.
 
     Returns
     -------
     GeneNeighborhood
-        k hits with (k,) float32 cosines in [-1, 1], best first.
+        k hits with (k,) float32 cosine similarities in [-1, 1], best first.
 
     Raises
     ------
     NotFoundError
-        If there is no such gene or embedding.
+        If the gene or embedding does not exist.
     InvalidArgumentError
-        If the name is ambiguous, k out of range, or not exactly one of name, vector and text given.
+        If the name is ambiguous, k is out of range, or not exactly one of name, vector and text is
+        given.
     FailedPreconditionError
         If the gene has no text.
     ModelNotLoadedError
-        If the server has no language model for a free text.
+        If the server has not loaded the language model for a free text.
     """
     given: dict[str, Any] = {"text": text}
     if isinstance(name, str):
@@ -105,29 +106,29 @@ def search_genes(
 def get_gene(name: str, *, taxon: int | str = 0, corpus: str = "") -> Call[results.Gene]:
     """Describe one gene with its text.
 
-    Source: ``GeneService.GetGene``. The answer's ``versions`` name the data.
+    Source: ``GeneService.GetGene``. The ``versions`` of the result name the data.
 
     Parameters
     ----------
     name
         Symbol, synonym, Ensembl id or NCBI GeneID.
     taxon
-        Species, by NCBI taxonomy id or name (``"mouse"``); 0 takes the species that has the gene's
-        name, and is refused where several have.
+        Species, by NCBI taxonomy id or name (``"mouse"``); 0 means the species with a gene of that
+        name, and is refused if there are several.
     corpus
         ``NAME[@VERSION_OR_ALIAS]``; empty for ``genes``.
 
     Returns
     -------
     Gene
-        Names, text and where the text is from.
+        Names, text and source of the text.
 
     Raises
     ------
     NotFoundError
-        If there is no such gene, species or corpus.
+        If the gene, species or corpus does not exist.
     InvalidArgumentError
-        If the name is empty or ambiguous; the message lists what it could mean.
+        If the name is empty or ambiguous; the message lists the candidates.
     """
     request = wire.GetGeneRequest(name=name, taxon=taxon_id(taxon), corpus=corpus)
     return Call(
@@ -138,7 +139,7 @@ def get_gene(name: str, *, taxon: int | str = 0, corpus: str = "") -> Call[resul
 def batch_get_genes(
     names: Sequence[str], *, taxon: int | str = 0, corpus: str = ""
 ) -> Call[list[results.Gene]]:
-    """Describe up to 1000 genes, all of them or none, in the order asked for.
+    """Describe up to 1000 genes, in the given order; fails if any is missing.
 
     Source: ``GeneService.BatchGetGenes``. Each gene's ``versions`` name the data.
 
@@ -152,12 +153,12 @@ def batch_get_genes(
     Returns
     -------
     list of Gene
-        One a name.
+        One per name.
 
     Raises
     ------
     NotFoundError, InvalidArgumentError
-        As `get_gene`; the metadata's ``gene`` is the name that was refused.
+        As `get_gene`; ``gene`` in the metadata is the refused name.
     """
     request = wire.BatchGetGenesRequest(names=names, taxon=taxon_id(taxon), corpus=corpus)
     return Call(
@@ -172,33 +173,33 @@ def batch_get_genes(
 def resolve_genes(
     names: Sequence[str], *, taxon: int | str = 0, corpus: str = "", index: str = ""
 ) -> Call[results.ResolvedGenes]:
-    """Say of each gene name of a matrix what it means.
+    """Resolve the gene names of a matrix to genes.
 
-    Source: ``GeneService.ResolveGenes``. The answer's ``versions`` name the data.
+    Source: ``GeneService.ResolveGenes``. The ``versions`` of the result name the data.
 
     Parameters
     ----------
     names
-        The columns' names, up to 200,000.
+        Names of the columns, up to 200,000.
     taxon
         Species of the cells, by NCBI taxonomy id or name; 0 infers it from the names.
     corpus
-        ``NAME[@VERSION_OR_ALIAS]`` where they are looked up; empty for ``genes``.
+        ``NAME[@VERSION_OR_ALIAS]`` of the corpus to look them up in; empty for ``genes``.
     index
-        A cell index ``NAME[@VERSION_OR_ALIAS]`` in whose corpus they are looked up instead, and
-        whose cell space says which genes count.
+        A cell index ``NAME[@VERSION_OR_ALIAS]``, to look them up in its corpus instead and to
+        report which genes are in its cell space.
 
     Returns
     -------
     ResolvedGenes
-        The match report, one row a name. A name that meets nothing is no error.
+        The match report, one row per name. A name without a match is not an error.
 
     Raises
     ------
     NotFoundError
-        If there is no such corpus, index or species.
+        If the corpus, index or species does not exist.
     InvalidArgumentError
-        If there are too many names, or corpus and index are given.
+        If there are too many names, or both corpus and index are given.
     """
     if corpus and index:
         raise InvalidArgumentError(

@@ -1,4 +1,4 @@
-"""The parts that messages of CellService are made of."""
+"""Parts of the messages of CellService."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ _SPACES = {
 
 @dataclass(frozen=True)
 class CellFilter:
-    """Passes reference cells by a column.
+    """Filter of reference cells by a column.
 
     Parameters
     ----------
@@ -31,12 +31,12 @@ class CellFilter:
     values
         The values that pass, up to 10,000.
     exclude
-        Whether cells with one of the values are left out instead.
+        Whether to exclude cells with one of the values instead.
 
     Raises
     ------
     InvalidArgumentError
-        If the column is no string, or the values are no list of strings.
+        If the column is not a string, or the values are not a list of strings.
     """
 
     column: str
@@ -49,12 +49,12 @@ class CellFilter:
 
 
 def to_message(block: Any) -> wire.CellBlock:
-    """Return a CSR matrix of cells as it is sent.
+    """Return the message for a CSR matrix of cells.
 
     Raises
     ------
     InvalidArgumentError
-        If it is no CSR matrix.
+        If it is not a CSR matrix.
     """
     if getattr(block, "format", None) != "csr":
         raise InvalidArgumentError(
@@ -83,12 +83,13 @@ def query_header(
     false_alarms: float | None = None,
     return_probabilities: bool = False,
 ) -> wire.QueryHeader:
-    """Return what opens a query for labels or explanations.
+    """Return the header of a query for labels or explanations.
 
     Raises
     ------
     InvalidArgumentError
-        If the index is no name, there is no such space, or strictness is given in both ways.
+        If the species or space is unknown, or both ``novelty_limit`` and ``false_alarms`` are
+        given.
     """
     if novelty_limit is not None and false_alarms is not None:
         raise InvalidArgumentError(
@@ -106,7 +107,7 @@ def query_header(
         exclude_batches=exclude_batches,
         return_probabilities=return_probabilities,
     )
-    # Setting either of them says how strict to be, 0 too; so neither is set unless it is given.
+    # A field that is set, even to 0, overrides the index's limit; so set only what is given.
     if novelty_limit is not None:
         header.novelty_limit = novelty_limit
     if false_alarms is not None:
@@ -124,7 +125,7 @@ def search_header(
     taxon: int | str,
     space: str | None,
 ) -> wire.SearchHeader:
-    """Return what opens a search."""
+    """Return the header of a search."""
     return wire.SearchHeader(
         index=index,
         k=some("k", k),
@@ -140,12 +141,12 @@ def search_header(
 
 
 def some(name: str, n: int) -> int:
-    """Return how many are asked for as it is sent.
+    """Return a count for a message.
 
     Raises
     ------
     InvalidArgumentError
-        If that is 0, which in a message means that nothing was said.
+        If it is 0, which in a message means unset.
     """
     if n == 0:
         raise InvalidArgumentError(f"{name} is 0; ask for 1 or more", field=name)
@@ -159,7 +160,7 @@ def _space(name: str | None) -> "wire.SpaceKind.ValueType":
 
 
 def queries_message(block: Any) -> wire.SearchQueries:
-    """Return vectors or cells as they are searched for; a pair has the batches to exclude, too."""
+    """Return the message for vectors or cells, or a pair of these and the batches to exclude."""
     queries, batches = block if isinstance(block, tuple) else (block, ())
     if hasattr(queries, "indptr"):
         return wire.SearchQueries(cells=to_message(queries), exclude_batches=batches)

@@ -1,1 +1,1 @@
-"""What the server answers, as frozen dataclasses over numpy arrays."""
+"""Results of requests, as frozen dataclasses of numpy arrays."""

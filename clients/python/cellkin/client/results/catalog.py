@@ -1,4 +1,4 @@
-"""Versions there are, and what is known of each."""
+"""Versions in the catalog, and their descriptions."""
 
 import json
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from cellkin.wire.terms import VersionKind
 
 @dataclass(frozen=True)
 class Retraction:
-    """Why a version was withdrawn.
+    """Why a version was retracted.
 
     Parameters
     ----------
     reason
-        In words.
+        The reason, in words.
     replacement
-        The version to use instead; empty where there is none.
+        The version to use instead; empty if there is none.
     """
 
     reason: str
@@ -33,7 +33,7 @@ class Retraction:
 
 @dataclass(frozen=True)
 class RetractedVersion:
-    """A version that was withdrawn.
+    """A retracted version.
 
     Parameters
     ----------
@@ -49,18 +49,18 @@ class RetractedVersion:
 
 @dataclass(frozen=True)
 class EmbeddingModel:
-    """A language model of which gene vectors are kept.
+    """A language model with gene embeddings in the store.
 
     Parameters
     ----------
     name
-        Which its versions bear.
+        Name of the model and its versions.
     n_versions
-        Versions there are.
+        Number of versions.
     latest_version
-        What ``latest`` means; empty where all were retracted.
+        The version that ``latest`` means; empty if all were retracted.
     dim
-        Width of a vector of the newest version.
+        Dimension of the vectors of the newest version.
     """
 
     name: str
@@ -71,28 +71,28 @@ class EmbeddingModel:
 
 @dataclass(frozen=True)
 class EmbeddingVersion:
-    """One immutable table of gene vectors.
+    """One immutable version of a gene embedding.
 
     Parameters
     ----------
     name
         ``MODEL@DATE.N``.
     create_time
-        When it was published, UTC.
+        Time of publication, UTC.
     digest
         SHA-256 of its rows, hexadecimal.
     n_genes, dim
-        Genes with a vector, and the width of one.
+        Number of genes with a vector, and dimension of a vector.
     corpus
         The corpus whose texts were embedded, ``NAME@DATE.N``.
     aliases
-        That mean it now, ascending.
+        Aliases that mean it now, ascending.
     retraction
-        Set where it was withdrawn.
+        Set if it was retracted.
     manifest
-        Everything it was made from and by.
+        All inputs and settings it was made from.
     control
-        Whether its vectors are a control, which say nothing about genes: random, permuted, or of
+        Whether its vectors are a control without information from texts: random, permuted, or of
         symbols only.
     """
 
@@ -110,20 +110,20 @@ class EmbeddingVersion:
 
 @dataclass(frozen=True)
 class Certificate:
-    """What was measured of an index against exact search when it was built.
+    """Measurements of an index against exact search, made when it was built.
 
     Parameters
     ----------
     recalls
-        By k: the share in [0, 1] of the k exactly nearest cells that the index finds.
+        By k: recall in [0, 1], the share of the exact k nearest cells that the index finds.
     n_queries, queries
-        Queries it was measured with, and what these were.
+        Number of queries it was measured with, and their description.
     target
-        The recall at 10 that its settings were tuned to.
+        The recall at 10 to which its settings were tuned.
     qps_batch, qps_single
-        Queries a second of one thread's CPU time at k 10, in one batch and one by one.
+        Queries per second of one thread's CPU time at k 10, in one batch and one by one.
     bytes_per_cell
-        Of the index file.
+        Bytes per cell of the index file.
     factory, parameters
         FAISS factory string and search settings.
     why
@@ -147,21 +147,21 @@ class Certificate:
 
 @dataclass(frozen=True)
 class LabelQuality:
-    """How well cells of one label are found to be unknown where the reference lacks it.
+    """How well cells of one label are detected as unknown when the reference lacks it.
 
     Parameters
     ----------
     label
         The label.
     n_cells
-        Its cells that were asked.
+        Number of its cells that were tested.
     auroc
-        Area under the curve of the novelty of its cells against that of known cells, in [0, 1];
-        0.5 is chance.
+        Area under the ROC curve of the novelty of its cells against known cells, in [0, 1]; 0.5 is
+        chance.
     found
-        The share of its cells beyond the novelty limit, in [0, 1].
+        Share of its cells above the novelty limit, in [0, 1].
     weak
-        Whether that is too weak to trust: were the label missing, many of its cells would be given
+        Whether detection is unreliable: if the label were missing, many of its cells would get
         another one.
     """
 
@@ -174,9 +174,9 @@ class LabelQuality:
 
 @dataclass(frozen=True)
 class SpaceQuality(Tabular):
-    """How well cells of the reference that were held out were labelled in one space by the rest.
+    """Quality of the labels of held-out reference cells in one space.
 
-    Everything was fitted anew without them.
+    Everything was fitted without the held-out cells.
 
     Parameters
     ----------
@@ -185,17 +185,17 @@ class SpaceQuality(Tabular):
     held_out
         What was held out, such as ``4 batches in turn``.
     n_cells
-        Cells that were.
+        Number of held-out cells.
     accuracy
-        The share of right labels where every cell gets one, in [0, 1].
+        Share of correct labels if every cell gets one, in [0, 1].
     macro_f1
-        The mean F1 over labels, in [0, 1].
+        Mean F1 over labels, in [0, 1].
     calibration_error
         Expected calibration error of the probabilities.
     novelty_limit
-        A cell of more novelty than this is unknown.
+        Cells of higher novelty are unknown.
     labels
-        The labels that could be left out, ascending.
+        The labels that could be left out of the reference, ascending.
     """
 
     space: str
@@ -209,11 +209,11 @@ class SpaceQuality(Tabular):
 
     @property
     def weak_labels(self) -> tuple[str, ...]:
-        """The labels whose cells are not found to be unknown where they are missing, ascending."""
+        """The labels whose cells are not detected as unknown when they are missing, ascending."""
         return tuple(label.label for label in self.labels if label.weak)
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a label."""
+        """Return one row per label."""
         return {
             "label": [each.label for each in self.labels],
             "n_cells": np.array([each.n_cells for each in self.labels], np.int64),
@@ -232,30 +232,30 @@ class CellIndex(Tabular):
     name
         ``NAME@DATE.N``.
     n_cells, dim
-        Reference cells, and the width of a cell vector.
+        Number of reference cells, and dimension of a cell vector.
     labels, label_counts
-        The subtypes, ascending, and (n_labels,) int64 reference cells of each.
+        The labels, ascending, and (n_labels,) int64 number of reference cells of each.
     recipe
-        Of the text space, such as ``text-v2``.
+        Recipe of the text space, such as ``text-v2``.
     versions
-        What the index was made from.
+        Versions that the index was made from.
     create_time
-        When it was published, UTC.
+        Time of publication, UTC.
     aliases
-        That mean it now, ascending.
+        Aliases that mean it now, ascending.
     retraction
-        Set where it was withdrawn.
+        Set if it was retracted.
     certificate
-        What was measured of it; None where it was published before there were any.
+        Measurements of the index; None if it was published before certificates existed.
     loaded
         Whether this server holds it in memory now.
     qualities
-        By ``text`` and ``expression``, how well cells that were held out were labelled; empty where
-        none could be.
+        Label quality on held-out cells, by ``text`` and ``expression``; empty if none could be held
+        out.
     control_embedding
-        Whether its gene vectors are a control, so that labels by text mean nothing.
+        Whether its gene embedding is a control, so that labels by text are meaningless.
     batches
-        Of the reference, ascending, at most 1000; empty where none were given.
+        Batches of the reference, ascending, at most 1000; empty if none were given.
     """
 
     name: str
@@ -275,7 +275,7 @@ class CellIndex(Tabular):
     batches: tuple[str, ...]
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a subtype."""
+        """Return one row per label."""
         return {"label": list(self.labels), "n_cells": self.label_counts}
 
 
@@ -286,11 +286,11 @@ class Alias:
     Parameters
     ----------
     kind
-        What it names a version of.
+        Kind of the version.
     name
         ``NAME@ALIAS``.
     version
-        What it means now, ``NAME@DATE.N``.
+        Version it means now, ``NAME@DATE.N``.
     """
 
     kind: VersionKind
@@ -300,14 +300,14 @@ class Alias:
 
 @dataclass(frozen=True)
 class Reloaded:
-    """What a server serves after it read the catalog.
+    """Changes of a server after it read the catalog.
 
     Parameters
     ----------
     switched
-        Versions that names mean from now on and did not before, ascending.
+        Versions that are newly served under their names, ascending.
     refused
-        By version: why it was refused. What was served before still is.
+        By version: why it was refused. The previous version is still served.
     """
 
     switched: tuple[str, ...]
@@ -364,12 +364,12 @@ def read_alias(message: wire.Alias) -> Alias:
 
 
 def read_retracted(message: wire.RetractVersionResponse) -> RetractedVersion:
-    """Read what was withdrawn."""
+    """Read a retraction."""
     return RetractedVersion(message.version, _read_retraction(message.retraction))
 
 
 def read_reloaded(message: wire.ReloadResponse) -> Reloaded:
-    """Read what a server serves."""
+    """Read the result of a reload."""
     return Reloaded(
         tuple(message.switched_versions),
         {refused.version: refused.message for refused in message.refused_versions},

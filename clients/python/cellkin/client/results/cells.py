@@ -1,4 +1,4 @@
-"""Reference cells: those nearest to queries, those named, and why a cell has its label."""
+"""Reference cells, search hits, and explanations of labels."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,20 +16,20 @@ from cellkin.wire.match import GeneMatch
 
 @dataclass(frozen=True)
 class CellHits(Tabular):
-    """The nearest reference cells of each query, one query after the other.
+    """The nearest reference cells of each query, concatenated over queries.
 
-    Best first, ties by ascending row. A query without any matched gene has none.
+    Best first, ties by ascending row. A query without matched genes has no hits.
 
     Parameters
     ----------
     counts
-        (n_queries,) int32, hits of each query: k, or fewer where fewer pass the filters.
+        (n_queries,) int32, number of hits per query: k, or fewer if fewer pass the filters.
     cell_ids, labels
-        Names and subtypes of the n_hits cells.
+        Names and labels of the n_hits cells.
     batches
-        Donor or batch of each; empty strings where the reference has none.
+        Donor or batch of each; empty strings if the reference has none.
     similarities
-        (n_hits,) float32 cosines in [-1, 1].
+        (n_hits,) float32 cosine similarities in [-1, 1].
     rows
         (n_hits,) int64 rows of the reference.
     """
@@ -42,7 +42,7 @@ class CellHits(Tabular):
     rows: npt.NDArray[np.int64]
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a hit; ``query`` is the place of its query, ``rank`` begins with 1."""
+        """Return one row per hit; ``query`` is the position of its query, ``rank`` starts at 1."""
         starts = np.cumsum(self.counts) - self.counts
         return {
             "query": np.repeat(np.arange(len(self.counts)), self.counts),
@@ -56,7 +56,7 @@ class CellHits(Tabular):
 
     @classmethod
     def join(cls, parts: "list[CellHits]") -> "CellHits":
-        """Return the hits of several blocks as one; of none, those of no queries."""
+        """Return the hits of several blocks, concatenated; there may be no block."""
         parts = parts or [read_hits(wire.CellHits())]
         return cls(
             np.concatenate([part.counts for part in parts]),
@@ -70,16 +70,16 @@ class CellHits(Tabular):
 
 @dataclass(frozen=True)
 class SearchReport:
-    """What a search met before any query was answered.
+    """Report of a search, sent before its hits.
 
     Parameters
     ----------
     versions
-        What the answer is made from.
+        Versions of the response.
     match
-        How each gene met the corpus; None where vectors are given.
+        Match of each gene to the corpus; None if vectors were given.
     space
-        ``text`` or ``expression``: what cells are compared in.
+        Space of the comparison: ``text`` or ``expression``.
     """
 
     versions: Versions
@@ -89,18 +89,18 @@ class SearchReport:
 
 @dataclass(frozen=True)
 class FoundCells:
-    """An answer to one block of queries.
+    """Results of one block of queries.
 
     Parameters
     ----------
     versions
-        What the answer is made from.
+        Versions of the response.
     hits
         The nearest cells.
     match
-        How each gene met the corpus; None where vectors were given.
+        Match of each gene to the corpus; None if vectors were given.
     space
-        ``text`` or ``expression``: what cells are compared in.
+        Space of the comparison: ``text`` or ``expression``.
     """
 
     versions: Versions
@@ -111,18 +111,18 @@ class FoundCells:
 
 @dataclass(frozen=True)
 class Cells(Tabular):
-    """Reference cells, in the order asked for.
+    """Reference cells, in the requested order.
 
     Parameters
     ----------
     cell_ids, labels, batches
-        Names, subtypes, donors or batches (empty where the reference has none).
+        Names, labels, and donors or batches (empty if the reference has none).
     rows
         (n_cells,) int64 rows of the reference.
     vectors
-        (n_cells, dim) float32 of the text space, unit length; (n_cells, 0) unless asked for.
+        (n_cells, dim) float32 of the text space, unit length; (n_cells, 0) unless requested.
     versions
-        What the answer is made from.
+        Versions of the response.
     """
 
     cell_ids: tuple[str, ...]
@@ -133,7 +133,7 @@ class Cells(Tabular):
     versions: Versions
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a cell, without the vectors."""
+        """Return one row per cell, without the vectors."""
         return {
             "cell_id": list(self.cell_ids),
             "label": list(self.labels),
@@ -144,30 +144,30 @@ class Cells(Tabular):
 
 @dataclass(frozen=True)
 class CellExplanation(Tabular):
-    """The sum that one cell's closeness to a label is made of.
+    """Gene contributions to one cell's score for a label.
 
-    ``score`` is the sum of ``contributions`` and of ``remainder``, but for rounding. In the
-    expression space the remainder also has what the mean cell of the reference has. Where another
-    label was asked about with ``against``, they are those of the label less those of the other.
+    ``score`` is the sum of ``contributions`` and ``remainder``, up to rounding. In the expression
+    space the remainder includes the part of the reference's mean cell. If ``against`` was given,
+    all are those of the label minus those of the other.
 
     Parameters
     ----------
     label
-        The subtype explained; empty where no gene of the cell matched.
+        The explained label; empty if no gene of the cell matched.
     score
-        ``<z, p_c>``, with ``z`` the cell's place: how far it lies in the direction of the class.
+        ``<z, p_c>``, the projection of the cell vector ``z`` on the direction of the label.
     similarity
-        Cosine of the cell and the class mean, in [-1, 1].
+        Cosine similarity of the cell and the label's mean, in [-1, 1].
     gene_ids, symbols
-        (n_genes,) int64 and their symbols: those of the largest contributions of either sign,
+        (n_genes,) int64 and their symbols: the genes of the largest contributions of either sign,
         largest first.
     weights
         (n_genes,) float32 in [0, 1], each gene's share of the cell's weight; in the expression
-        space its z-score.
+        space, its z-score.
     contributions
         (n_genes,) float32, each gene's part of the score.
     remainder, n_remaining
-        The sum of the contributions of all other genes, and how many these are.
+        Sum of the contributions of all other genes, and their number.
     """
 
     label: str
@@ -181,7 +181,7 @@ class CellExplanation(Tabular):
     n_remaining: int
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a gene."""
+        """Return one row per gene."""
         return {
             "gene_id": self.gene_ids,
             "symbol": list(self.symbols),
@@ -192,16 +192,16 @@ class CellExplanation(Tabular):
 
 @dataclass(frozen=True)
 class Explanations(Tabular):
-    """Why cells have their labels.
+    """Explanations of the labels of cells.
 
     Parameters
     ----------
     versions
-        What the answer is made from.
+        Versions of the response.
     cells
-        One a cell, in order.
+        One per cell, in order.
     space
-        ``text`` or ``expression``: what is explained.
+        Space of the explanation: ``text`` or ``expression``.
     """
 
     versions: Versions
@@ -209,7 +209,7 @@ class Explanations(Tabular):
     space: str
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a gene of a cell; ``cell`` is the cell's place."""
+        """Return one row per cell and gene; ``cell`` is the cell's position."""
         counts = [len(cell.gene_ids) for cell in self.cells]
         empty = CellExplanation("", 0, 0, np.empty(0, np.int64), (), *_no_floats(), 0, 0)
         parts = [cell.columns() for cell in self.cells] or [empty.columns()]
@@ -223,7 +223,7 @@ class Explanations(Tabular):
         }
 
     def cell_columns(self) -> dict[str, Any]:
-        """Return one row a cell: its label, and what its genes add up to."""
+        """Return one row per cell: its label, and the sums over its genes."""
         return {
             "label": [cell.label for cell in self.cells],
             "score": np.array([cell.score for cell in self.cells], np.float64),
@@ -246,7 +246,7 @@ def read_hits(message: wire.CellHits) -> CellHits:
 
 
 def read_found(message: wire.SearchCellsResponse) -> FoundCells:
-    """Read the answer to a block of queries."""
+    """Read the results of a block of queries."""
     match = read_match(message.genes) if message.HasField("genes") else None
     return FoundCells(
         Versions.from_message(message.versions),
@@ -277,7 +277,7 @@ def read_cells(message: wire.GetCellsResponse) -> Cells:
 
 
 def read_explanations(message: wire.ExplainCellResponse) -> Explanations:
-    """Read why cells have their labels."""
+    """Read explanations."""
     return Explanations(
         Versions.from_message(message.versions),
         tuple(map(_explanation, message.explanations)),

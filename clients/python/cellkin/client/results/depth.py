@@ -1,4 +1,4 @@
-"""How deep the cells of a reference are, and what less depth costs."""
+"""Depth of a reference's cells, and label quality at lower depth."""
 
 from dataclasses import dataclass
 
@@ -9,18 +9,18 @@ _SHALLOW = 0.25
 
 @dataclass(frozen=True)
 class DepthCost:
-    """What labels are worth at one range of depths, on held-out cells of the reference.
+    """Label quality in one range of depths, on held-out cells of the reference.
 
     Parameters
     ----------
     at_least, below
-        The range.
+        The range of relative depth.
     n_cells
-        Cells that were asked, their molecules thinned.
+        Number of cells, with molecules thinned to that depth.
     wrong
-        The share of wrong labels among those claimed, in [0, 1].
+        Share of wrong labels among cells with a label, in [0, 1].
     unknown
-        The share of cells that were unknown, in [0, 1].
+        Share of unknown cells, in [0, 1].
     """
 
     at_least: float
@@ -32,30 +32,30 @@ class DepthCost:
 
 @dataclass(frozen=True)
 class ReferenceDepth:
-    """How many genes the cells of a reference detect.
+    """Number of genes that the cells of a reference detect.
 
     Parameters
     ----------
     expected_genes
-        How many of the query's genes a cell of the reference detects on average. The depth of a
-        cell is the number of these that it detects, over this.
+        Number of the query's genes that a reference cell detects on average. A cell's relative
+        depth is the number of these genes that it detects, divided by this.
     costs
-        What less depth costs, the deepest first; empty where it was not measured.
+        Label quality by depth, deepest first; empty if it was not measured.
     """
 
     expected_genes: float
     costs: tuple[DepthCost, ...] = ()
 
     def caution(self, n_genes: float) -> str:
-        """Say what cells cost that are much shallower than the reference's; empty of others.
+        """Return a warning for cells much shallower than the reference's; empty for others.
 
         Parameters
         ----------
         n_genes
-            What the median cell detects of the genes that are used.
+            Number of used genes that the median cell detects.
         """
         depth = n_genes / max(self.expected_genes, 1e-9)
-        if not depth < _SHALLOW:  # nor where there are no cells
+        if not depth < _SHALLOW:  # also without cells, as NaN
             return ""
         said = (
             f"cells detect a median of {n_genes:,.0f} genes, those of the reference "
@@ -71,7 +71,7 @@ class ReferenceDepth:
 
 
 def read_depth(message: wire.ReferenceDepth) -> ReferenceDepth:
-    """Read how deep the cells of a reference are."""
+    """Read the depth of a reference."""
     return ReferenceDepth(
         message.expected_genes,
         tuple(DepthCost(c.at_least, c.below, c.n_cells, c.wrong, c.unknown) for c in message.costs),

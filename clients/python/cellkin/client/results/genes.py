@@ -1,4 +1,4 @@
-"""Genes, their neighborhoods, and what names of genes mean."""
+"""Genes, gene neighborhoods, and resolved gene names."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from cellkin.wire.terms import GeneRoute, TextRung
 
 @dataclass(frozen=True)
 class GeneRecord:
-    """What one gene of a corpus is called.
+    """Identifiers and names of one gene of a corpus.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class GeneRecord:
     symbol, name
         Current symbol and full name.
     rung
-        Where its text comes from.
+        Source of its text.
     """
 
     gene_id: int
@@ -39,12 +39,12 @@ class GeneRecord:
 
 @dataclass(frozen=True)
 class Gene(GeneRecord):
-    """Everything a corpus knows of one gene.
+    """All data of one gene in a corpus.
 
     Parameters
     ----------
     gene_id, taxon, symbol, name, rung
-        As `GeneRecord`.
+        As for `GeneRecord`.
     synonyms
         Synonyms and previous symbols.
     ensembl_ids
@@ -52,15 +52,15 @@ class Gene(GeneRecord):
     former_ids
         Discontinued GeneIDs that it replaced.
     gene_type
-        NCBI's, such as ``protein-coding``.
+        NCBI gene type, such as ``protein-coding``.
     text, text_source
-        The text that is embedded and where it is from, such as ``RefSeq``; empty if there is none.
+        The embedded text and its source, such as ``RefSeq``; empty if there is none.
     text_gene_id
-        GeneID of the gene whose text it is: another's on the rung ``ORTHOLOG_SUMMARY``.
+        GeneID of the gene that the text describes; another gene for ``ORTHOLOG_SUMMARY``.
     text_sha256
         SHA-256 of the text, hexadecimal.
     versions
-        The corpus.
+        Versions of the response: the corpus.
     """
 
     synonyms: tuple[str, ...]
@@ -76,26 +76,26 @@ class Gene(GeneRecord):
 
 @dataclass(frozen=True)
 class GeneNeighborhood(Tabular):
-    """The genes nearest to a query in what is written about them, best first.
+    """The genes nearest to a query by their texts, best first.
 
     Parameters
     ----------
     genes
-        The genes that were asked about, as they were read; none for a vector or a free text.
+        The query genes, as resolved; empty for a vector or a free text.
     hits
-        The k neighbors, ties by ascending GeneID; never the genes asked about.
+        The k neighbors, ties by ascending GeneID; never the query genes.
     similarities
-        (k,) float32 cosines in [-1, 1] of vectors centred at the mean of all genes.
+        (k,) float32 cosine similarities in [-1, 1] of vectors centered at the mean of all genes.
     background_percentiles
-        (k,) float32 in [0, 1], the share of random pairs of genes that are less similar.
+        (k,) float32 in [0, 1], share of random pairs of genes that are less similar.
     compared_embeddings
-        The m other versions in which each hit was looked up.
+        The m other embedding versions compared with.
     compared_ranks
-        (k, m) int32, 1 for the nearest; 0 where that version has no vector of the hit.
+        (k, m) int32, 1 for the nearest; 0 if that version has no vector for the hit.
     compared_similarities
-        (k, m) float32 cosines there; 0 where it has no vector.
+        (k, m) float32 cosine similarities in those versions; 0 if there is no vector.
     versions
-        What the answer was made from.
+        Versions of the response.
     """
 
     genes: tuple[GeneRecord, ...]
@@ -109,16 +109,16 @@ class GeneNeighborhood(Tabular):
 
     @property
     def gene(self) -> GeneRecord:
-        """The first gene that was asked about."""
+        """The first query gene; IndexError for a vector or a free text."""
         return self.genes[0]
 
     @property
     def neighbors(self) -> list[tuple[GeneRecord, float]]:
-        """The hits, each with its cosine."""
+        """The hits, each with its cosine similarity."""
         return list(zip(self.hits, self.similarities.tolist(), strict=True))
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a hit, and two columns for each version compared with."""
+        """Return one row per hit, with two columns for each version compared with."""
         columns = _record_columns(self.hits) | {
             "similarity": self.similarities,
             "background_percentile": self.background_percentiles,
@@ -131,21 +131,21 @@ class GeneNeighborhood(Tabular):
 
 @dataclass(frozen=True)
 class ResolvedGenes(Tabular):
-    """What the gene names of a matrix mean.
+    """The genes meant by the gene names of a matrix.
 
     Parameters
     ----------
     names
         The names as given.
     match
-        What each met; ``in_space`` is by the cell index that was named, else says which genes have
-        a text.
+        Match of each name; ``in_space`` refers to the requested cell index, or without one to genes
+        with a text.
     ambiguous
         By name: (n,) int64 GeneIDs it could mean, ascending. Such names are not used.
     repeated
-        By GeneID: the names that mean it, where that is more than one. Their columns add up.
+        By GeneID: the names that mean it, if more than one. Their columns are summed.
     versions
-        What the answer was made from.
+        Versions of the response.
     """
 
     names: tuple[str, ...]
@@ -155,7 +155,7 @@ class ResolvedGenes(Tabular):
     versions: Versions
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a name."""
+        """Return one row per name."""
         match = self.match
         rungs = {0: "", **{int(rung): rung.label for rung in TextRung}}
         return {
@@ -168,7 +168,7 @@ class ResolvedGenes(Tabular):
 
 
 def read_record(message: wire.GeneRecord) -> GeneRecord:
-    """Read what a gene is called."""
+    """Read the names of a gene."""
     return GeneRecord(**_called(message))
 
 
@@ -206,7 +206,7 @@ def read_neighborhood(message: wire.SearchGenesResponse) -> GeneNeighborhood:
 
 
 def read_resolved(names: tuple[str, ...], message: wire.ResolveGenesResponse) -> ResolvedGenes:
-    """Read what names mean."""
+    """Read resolved gene names."""
     return ResolvedGenes(
         names,
         read_match(message.genes),

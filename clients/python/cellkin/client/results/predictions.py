@@ -1,4 +1,4 @@
-"""Labels as they come over the wire."""
+"""Labels from the server."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -23,46 +23,46 @@ from cellkin.wire.terms import MATCHED_ROUTES, UNKNOWN_LABEL, GeneRoute, Unknown
 
 @dataclass(frozen=True)
 class QueryReport:
-    """What a query met before any cell was labelled.
+    """Report of a query, sent before its labels.
 
     Parameters
     ----------
     versions
-        What the answer is made from.
+        Versions of the response.
     recipe
         Name of the recipe.
     labels
-        The subtypes that predictions refer to.
+        The labels that predictions refer to.
     match
-        How each gene name met the corpus.
+        Match of each gene name to the corpus.
     min_probability
-        A label less probable than this is not claimed.
+        Cells with a less probable label are unknown.
     k
-        Neighbors that vote.
+        Number of neighbors that vote.
     space
         ``text`` or ``expression``.
     shared_expression
-        The share of the reference's expression that the query's genes have, in [0, 1].
+        Share of the reference's expression in genes of the query, in [0, 1].
     own_mean
-        Whether the query's own mean is subtracted in the text space, and not the reference's.
+        Whether the query's own mean is subtracted in the text space instead of the reference's.
     novelty_limit
-        A cell of more novelty than this is unknown. Of foreign genes every label of
-        ``sample_check`` has its own limit and this is the largest, infinite without a check.
+        Cells of higher novelty are unknown. For foreign genes, every label of ``sample_check`` has
+        its own limit and this is the largest; infinite without a check.
     calibration_error
-        Expected calibration error of the probabilities on cells of the reference that were held
-        out; 0 where it was not measured, as for foreign genes.
+        Expected calibration error of the probabilities on held-out cells of the reference; 0 if not
+        measured, as for foreign genes.
     ancestors
-        What fallbacks refer to, where labels are paths.
+        The ancestors that fallbacks refer to, if labels are paths.
     foreign
         Whether cells are compared by text because the query's genes are foreign to the reference.
     background_cells
-        Cells that the server wants as the background; 0 where it wants none or has it.
+        Number of background cells that the server wants; 0 if none, or if it has them.
     warnings
-        What weakens the answer.
+        Warnings about the results.
     sample_check
-        Whether a sample of foreign genes belongs to the reference; None where it was not checked.
+        Whether a sample of foreign genes belongs to the reference; None if it was not checked.
     reference_depth
-        How deep the reference's cells are; None where it was not measured, as in the text space.
+        Depth of the reference's cells; None if not measured, as in the text space.
     """
 
     versions: Versions
@@ -91,38 +91,38 @@ class Predictions(Tabular):
     Parameters
     ----------
     winners
-        (n_cells,) int32 into the report's labels, the most probable one; -1 where no gene of the
-        cell counts.
+        (n_cells,) int32, index of the most probable label in the report's labels; -1 if no gene of
+        the cell is used.
     probabilities
-        (n_cells,) float32 in [0, 1], the winner's, calibrated on the reference.
+        (n_cells,) float32 in [0, 1], probability of that label, calibrated on the reference.
     supports
-        (n_cells,) float32 in [0, 1], the winner's share of the neighbors' vote. No probability.
+        (n_cells,) float32 in [0, 1], that label's share of the neighbors' vote. Not a probability.
     n_votes
-        (n_cells,) uint8, neighbors that carry the winning label.
+        (n_cells,) uint8, number of neighbors with that label.
     novelties
-        (n_cells,) float32, how much farther than its label's own cells the cell is, in their
+        (n_cells,) float32, how much farther the cell is than its label's own cells, in their
         standard deviations.
     reasons
-        (n_cells,) uint8, an `UnknownReason`; 0 where the winner is the label.
+        (n_cells,) uint8, an `UnknownReason`; 0 if the cell has a label.
     fallbacks
-        (n_cells,) int32 into the report's ancestors, the deepest one that is probable enough where
-        the winner is not; -1 elsewhere.
+        (n_cells,) int32, index in the report's ancestors of the deepest one that is probable enough
+        if the label is not; -1 otherwise.
     vectors
-        (n_cells, dim) float32, zero where no gene matched; (n_cells, 0) unless asked for.
+        (n_cells, dim) float32, zero if no gene matched; (n_cells, 0) unless requested.
     route_shares
-        (n_cells, n_routes) float32 in [0, 1], the share of the cell's linear expression that came
-        in by each route, a column a `GeneRoute`; genes without a vector in the cell space count as
-        unmatched. Rows add up to 1; they are zero where a cell expresses nothing, and NaN where the
-        server is of a release that does not say.
+        (n_cells, n_routes) float32 in [0, 1], share of the cell's linear expression by route, one
+        column per `GeneRoute`; genes without a vector in the cell space count as unmatched. Rows
+        sum to 1; they are zero for cells that express nothing, and NaN if the server's release does
+        not report them.
     runners_up
-        (n_cells,) int32 into the report's labels, the second most probable one; -1 where there is
-        none.
+        (n_cells,) int32, index of the second most probable label in the report's labels; -1 if
+        there is none.
     runner_up_probabilities
-        (n_cells,) float32 in [0, 1], the runner-up's, calibrated; NaN where the server is of a
-        release that does not say.
+        (n_cells,) float32 in [0, 1], calibrated probability of that label; NaN if the server's
+        release does not report it.
     label_probabilities
-        (n_cells, n_labels) float32 in [0, 1], calibrated, a column a label of the report;
-        (n_cells, 0) unless asked for.
+        (n_cells, n_labels) float32 in [0, 1], calibrated, one column per label of the report;
+        (n_cells, 0) unless requested.
     """
 
     winners: npt.NDArray[np.int32]
@@ -140,24 +140,24 @@ class Predictions(Tabular):
 
     @property
     def known_probabilities(self) -> npt.NDArray[np.float32]:
-        """(n_cells,) float32 in [0, 1], that of the label; NaN where none can be claimed."""
+        """(n_cells,) float32 in [0, 1], probability of the label; NaN for unknown cells."""
         known = self.reasons == UnknownReason.KNOWN
         return np.where(known, self.probabilities, np.float32(np.nan))
 
     @property
     def matched_shares(self) -> npt.NDArray[np.float32]:
-        """(n_cells,) float32 in [0, 1], the share of the expression that came in by any route."""
+        """(n_cells,) float32 in [0, 1], share of the expression in matched genes."""
         matched: npt.NDArray[np.float32] = self.route_shares[:, MATCHED_ROUTES].sum(axis=1)
         return np.minimum(matched, np.float32(1), out=matched)
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a cell, without vectors and matrices; of the routes the matched shares."""
+        """Return one row per cell, without matrices; route shares as their matched share."""
         return {name: getattr(self, name) for name in _PER_CELL}
 
     @classmethod
     def join(cls, parts: "list[Predictions]") -> "Predictions":
-        """Return the predictions of several blocks as one; of none, those of no cells."""
-        # A block of no cells does not say how wide its matrices are.
+        """Return the predictions of several blocks, concatenated; there may be no block."""
+        # The width of matrices is unknown for a block without cells.
         parts = [part for part in parts if len(part.winners)] or parts[:1]
         parts = parts or [read_predictions(cell.PredictionBlock())]
         names = cls.__dataclass_fields__
@@ -166,14 +166,14 @@ class Predictions(Tabular):
 
 @dataclass(frozen=True)
 class Prediction(Tabular):
-    """The answer to one block of cells.
+    """Results of one block of cells.
 
     Parameters
     ----------
     report
-        What the query met.
+        Report of the query.
     predictions
-        One row a cell.
+        One row per cell.
     """
 
     report: QueryReport
@@ -181,11 +181,11 @@ class Prediction(Tabular):
 
     @property
     def versions(self) -> Versions:
-        """What the answer is made from."""
+        """Versions of the response."""
         return self.report.versions
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a cell, its label ``unknown`` and the probability NaN where none is."""
+        """Return one row per cell; without a label, ``unknown`` with probability NaN."""
         found, labels = self.predictions, self.report.labels
         winners = [labels[at] if at >= 0 else "" for at in found.winners.tolist()]
         known = (found.reasons == UnknownReason.KNOWN).tolist()
@@ -211,12 +211,12 @@ _PER_CELL = (
 
 
 def space_name(kind: int) -> str:
-    """Return what a space is called in a client: ``text`` or ``expression``."""
+    """Return the name of a space: ``text`` or ``expression``."""
     return "expression" if kind == cell.SPACE_KIND_EXPRESSION else "text"
 
 
 def read_match(genes: cell.GeneMatch) -> GeneMatch:
-    """Read how gene names met the corpus."""
+    """Read the match of gene names."""
     return GeneMatch(
         genes.taxon,
         genes.taxon_inferred,
@@ -288,7 +288,7 @@ def _read_route_shares(data: bytes, n_cells: int) -> npt.NDArray[np.float32]:
     if not data:
         return np.full((n_cells, len(GeneRoute)), np.nan, np.float32)
     sent = codec.decode(data, np.float32, "route_shares").reshape(n_cells, -1)
-    # Another release may know other routes; they come last.
+    # Another release may have other routes; they come last.
     n_known = min(sent.shape[1], len(GeneRoute))
     shares = np.zeros((n_cells, len(GeneRoute)), np.float32)
     shares[:, :n_known] = sent[:, :n_known]
@@ -296,5 +296,5 @@ def _read_route_shares(data: bytes, n_cells: int) -> npt.NDArray[np.float32]:
 
 
 def read_prediction(message: cell.PredictSubtypesResponse) -> Prediction:
-    """Read the answer to one block of cells."""
+    """Read the results of one block of cells."""
     return Prediction(read_report(message.report), read_predictions(message.predictions))

@@ -1,4 +1,4 @@
-"""What weakens an answer, and whether a sample of foreign genes belongs to the reference."""
+"""Warnings of a report, and the check of a sample with foreign genes."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -19,16 +19,16 @@ _VERDICTS = {
 
 @dataclass(frozen=True)
 class ReportWarning:
-    """Something that weakens an answer without preventing it.
+    """Warning about results that are less reliable than usual.
 
     Parameters
     ----------
     reason
-        Which: an upper-case word that does not change, such as ``WEAK_LABELS``.
+        Stable upper-case identifier, such as ``WEAK_LABELS``.
     message
-        What was found and what it means, for people.
+        Finding and consequence, for people.
     labels
-        The labels it is about; empty where it is about all.
+        The labels concerned; empty for all.
     """
 
     reason: str
@@ -36,27 +36,27 @@ class ReportWarning:
     labels: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        """Return the message, and after it those labels that it does not name itself."""
+        """Return the message, followed by the labels that it does not name itself."""
         others = [label for label in self.labels if label not in self.message]
         return f"{self.message}: {', '.join(others)}" if others else self.message
 
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """How a sample's cells of one label compare with the reference's.
+    """Comparison of a sample's cells of one label with the reference's.
 
     Parameters
     ----------
     label
         The label.
     n_cells
-        Cells of the background with this label.
+        Number of background cells with this label.
     similarity
-        How alike their expression of paired genes is, in [-1, 1].
+        Similarity of their expression of paired genes, in [-1, 1].
     confirmed
-        Whether that is enough. Cells of a label that is not confirmed are unknown.
+        Whether the similarity is high enough. Cells of an unconfirmed label are unknown.
     novelty_limit
-        A cell of this label of more novelty is unknown.
+        Cells of this label with higher novelty are unknown.
     """
 
     label: str
@@ -68,7 +68,7 @@ class LabelCheck:
 
 @dataclass(frozen=True)
 class SampleCheck(Tabular):
-    """Whether a sample, whose genes are foreign to the reference, belongs to it.
+    """Whether a sample with genes foreign to the reference belongs to it.
 
     Genes of the sample are paired with genes of the reference by their texts, and the sample's
     cells of each label are compared with the reference's by the expression of paired genes.
@@ -76,16 +76,16 @@ class SampleCheck(Tabular):
     Parameters
     ----------
     verdict
-        ``belongs``, ``foreign`` or ``undecided`` (too few cells, labels or genes, or a part of the
-        labels confirmed). All cells are unknown unless the sample belongs.
+        ``belongs``, ``foreign`` or ``undecided`` (too few cells, labels or genes, or only part of
+        the labels confirmed). All cells are unknown unless the sample belongs.
     n_cells
-        Cells of the background that were looked at.
+        Number of background cells that were checked.
     n_genes
-        Genes that were paired.
+        Number of paired genes.
     confirmed_share
-        The share of these cells whose label was confirmed, in [0, 1].
+        Share of these cells whose label was confirmed, in [0, 1].
     labels
-        The labels that were predicted, most cells first.
+        The predicted labels, most cells first.
     """
 
     verdict: str
@@ -96,11 +96,11 @@ class SampleCheck(Tabular):
 
     @property
     def unconfirmed(self) -> tuple[str, ...]:
-        """The labels that were predicted and not confirmed, most cells first."""
+        """The predicted labels that were not confirmed, most cells first."""
         return tuple(check.label for check in self.labels if not check.confirmed)
 
     def columns(self) -> dict[str, Any]:
-        """Return one row a label."""
+        """Return one row per label."""
         return {
             "label": np.array([check.label for check in self.labels], object),
             "n_cells": np.array([check.n_cells for check in self.labels], np.int64),
@@ -110,12 +110,12 @@ class SampleCheck(Tabular):
         }
 
     def sentence(self, index: str) -> str:
-        """Return in words that the sample belongs; empty where it does not, which is a warning.
+        """Return a sentence if the sample belongs; empty if not, as a warning then reports it.
 
         Parameters
         ----------
         index
-            What the reference is called.
+            Name of the reference.
         """
         if self.verdict != BELONGS:
             return ""

@@ -1,4 +1,4 @@
-"""Results as tables, by libraries that need not be installed."""
+"""Results as tables, by optional libraries."""
 
 from abc import ABC, abstractmethod
 from importlib import import_module
@@ -13,9 +13,9 @@ def needed(module: str, extra: str) -> Any:
     Parameters
     ----------
     module
-        Its name.
+        Name of the library.
     extra
-        The extra of cellkin-client that brings it.
+        The extra of cellkin-client that installs it.
 
     Raises
     ------
@@ -32,11 +32,11 @@ def needed(module: str, extra: str) -> Any:
 
 
 class Tabular(ABC):
-    """A result with one row an item."""
+    """A result with one row per item."""
 
     @abstractmethod
     def columns(self) -> dict[str, Any]:
-        """Return the columns by name: arrays or lists of one length."""
+        """Return the columns by name: arrays or lists of equal length."""
 
     def to_pandas(self) -> Any:
         """Return a ``pandas.DataFrame`` of the `columns`.

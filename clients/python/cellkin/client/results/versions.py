@@ -1,4 +1,4 @@
-"""Versions that answers are made from."""
+"""Versions that responses are made from."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -10,7 +10,7 @@ from cellkin.wire.names import VersionName
 
 @dataclass(frozen=True)
 class Versions:
-    """What an answer was made from, aliases resolved; empty where nothing of the kind was used.
+    """Versions a response was made from, with aliases resolved; empty for kinds not used.
 
     Parameters
     ----------
@@ -23,7 +23,7 @@ class Versions:
     corpus
         The gene texts, ``NAME@DATE.N``.
     server
-        The cellkin release that answered.
+        The server's cellkin release.
     """
 
     index: str = ""
@@ -34,23 +34,23 @@ class Versions:
 
     @classmethod
     def from_message(cls, message: versions_pb2.Versions) -> "Versions":
-        """Read them from the wire."""
+        """Read the versions from a message."""
         return cls(
             message.index, message.space_digest, message.embedding, message.corpus, message.server
         )
 
     def require(self, pins: Mapping[str, str]) -> None:
-        """Refuse an answer that was made from anything else than what is pinned.
+        """Raise if the response was not made from the pinned versions.
 
         Parameters
         ----------
         pins
-            Names of fields and what each must be, where the answer has it at all.
+            Names of fields and their required values; fields that are empty in the response pass.
 
         Raises
         ------
         VersionMismatchError
-            If one is of another version; the metadata has both.
+            If a version differs; the metadata has both.
         """
         answered = asdict(self)
         for kind, pinned in pins.items():
@@ -63,16 +63,16 @@ class Versions:
 
 
 PINNED = tuple(field.name for field in fields(Versions) if field.name != "server")
-"""What may be pinned; releases of the server may change, data may not."""
+"""Fields that can be pinned; the server's release may change, data may not."""
 
 
 def check_pins(pins: Mapping[str, str]) -> dict[str, str]:
-    """Return pins as they are kept.
+    """Return validated pins.
 
     Raises
     ------
     InvalidArgumentError
-        If a key is none of `PINNED`, or a name may come to mean another version.
+        If a key is not in `PINNED`, or a name is not an exact version.
     """
     for kind, name in pins.items():
         if kind not in PINNED:
@@ -85,11 +85,11 @@ def check_pins(pins: Mapping[str, str]) -> dict[str, str]:
 
 
 def is_exact(name: str) -> bool:
-    """Tell whether a name is of exactly one version, ``NAME@DATE.N``."""
+    """Return whether a name means exactly one version, ``NAME@DATE.N``."""
     name, _, selector = name.partition("@")
     return bool(name) and VersionName(name, selector).is_version
 
 
 def exactly(**names: str) -> dict[str, str]:
-    """Return those names that are of exactly one version: the answer must be of it, too."""
+    """Return the names of exact versions, as pins for the response."""
     return {kind: name for kind, name in names.items() if is_exact(name)}
