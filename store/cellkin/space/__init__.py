@@ -1,1 +1,1 @@
-"""The maths indexer and server share: gene matching, projection, votes. Pure arrays, no I/O."""
+"""Numerics shared by indexer and server: gene matching, projection, votes. Arrays only, no I/O."""

@@ -1,4 +1,4 @@
-"""Names for the arrays that cross function borders."""
+"""Type aliases for arrays in function signatures."""
 
 from typing import Any, TypeAlias, TypeVar
 
@@ -19,7 +19,7 @@ Array = TypeVar("Array", bound=npt.NDArray[Any])
 
 
 def frozen(array: Array) -> Array:
-    """Return a read-only view: to numba an array that may be written is of another type."""
+    """Return a read-only view, because numba treats writable arrays as another type."""
     view = array.view()
     view.flags.writeable = False
     return view

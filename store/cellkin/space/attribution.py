@@ -1,4 +1,4 @@
-"""Which genes pull a cell to a class: the projection is linear, so their parts add up exactly."""
+"""Contributions of genes to a cell's score for a label; exact, as the projection is linear."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,26 +18,28 @@ from cellkin.space.projection import CellSpace, Float64Vector, GeneColumns, chos
 
 @dataclass(frozen=True)
 class Attribution:
-    """What each gene of a cell, or of the mean of some cells, adds to its score for one class.
+    """Contribution of each gene of a cell, or of a mean of cells, to the score for one label.
 
-    The score is ``<H (sum_g w_g v_g - m), p>`` for the class's direction ``p``, or for ``p - q``
-    where it is compared with another class of direction ``q``. As the weights of a cell sum to one,
-    it is the sum of ``w_g <H (v_g - m), p>``, the contributions.
+    The score is ``<H (sum_g w_g v_g - m), p>`` for the label's direction ``p``, or for ``p - q`` in
+    a comparison with another label of direction ``q``. As the weights of a cell sum to one, it is
+    the sum of the contributions ``w_g <H (v_g - m), p>``.
 
     Parameters
     ----------
     class_row
-        The class, a row of the prototypes; -1 where no gene of the cell has a vector.
+        The label, a row of the prototypes; -1 if no gene of the cell has a vector.
     genes
-        (n,) int64, rows of the space's genes, ascending: those of the cell that count.
+        (n,) int64, rows of the space's genes, ascending: the genes used for the cell.
     weights
-        (n,) float32, their shares of the cell, which sum to 1; or their z-scores.
+        (n,) float32, shares of the genes in the cell, which sum to 1; or their z-scores.
     contributions
-        (n,) float32, their parts of the score.
+        (n,) float32, contributions of the genes to the score.
     score
-        The sum of all contributions; in an expression space, and what the mean cell has.
+        The sum of all contributions; in an expression space, plus the constant term of the
+        reference mean.
     similarity
-        Cosine of the cell and the class, in [-1, 1]; less that of the class it is compared with.
+        Cosine of the cell and the label, in [-1, 1]; in a comparison, minus that of the other
+        label.
     """
 
     class_row: int
@@ -48,7 +50,7 @@ class Attribution:
     similarity: float
 
     def largest(self, n: int) -> Int64Vector:
-        """Return the positions of the ``n`` largest contributions of either sign, largest first."""
+        """Return positions of the ``n`` largest contributions by absolute value, largest first."""
         order: Int64Vector = np.argsort(-np.abs(self.contributions), kind="stable")[:n]
         return order
 
@@ -62,7 +64,7 @@ def attribute(
     against: int | None = None,
     mean: bool = False,
 ) -> list[Attribution]:
-    """Explain cells by their genes.
+    """Compute the contributions of genes to the scores of cells.
 
     Parameters
     ----------
@@ -73,18 +75,18 @@ def attribute(
     space
         The cell space.
     prototypes
-        (n_classes, space.dim) float32, unit rows; a zero row is a class that is never chosen.
+        (n_classes, space.dim) float32, unit rows; a label with a zero row is never chosen.
     class_row
-        The class to explain, or None for the one nearest to each cell, among equals the first.
+        The label to explain, or None for the one nearest to each cell; ties go to the first.
     against
-        The class to compare with; None for none.
+        The label to compare with, or None.
     mean
-        Whether to explain the mean of the cells, empty cells left out, and not each.
+        Whether to explain the mean of the non-empty cells instead of each cell.
 
     Returns
     -------
     list
-        One a cell, or one.
+        One `Attribution` per cell, or a single one for the mean.
     """
     present = np.einsum("cd,cd->c", prototypes, prototypes) > 0
     chosen = [
@@ -116,25 +118,26 @@ def attribute_expression(
     against: int | None = None,
     mean: bool = False,
 ) -> list[Attribution]:
-    """Explain cells of an expression space by their genes.
+    """Compute the contributions of genes to the scores of cells in an expression space.
 
-    There the weight of a gene is its z-score, of either sign: that a cell lacks a gene speaks too.
-    The mean of the reference, which is no gene's, is part of the score and of no contribution.
+    The weight of a gene is its z-score, which is negative for a gene the cell lacks. The reference
+    mean belongs to no gene: it is part of the score but of no contribution.
 
     Parameters
     ----------
     cells, columns, space
         As in `cellkin.space.expression.place_expression`.
     prototypes
-        (n_classes, dim) float32, unit rows, or over the leading dimensions of the space alone.
+        (n_classes, dim) float32, unit rows; ``dim`` may cover only the leading dimensions of the
+        space.
     class_row, against, mean
         As in `attribute`.
 
     Returns
     -------
     list
-        One a cell, or one; its genes are rows of ``space.gene_ids``, those that vary and were
-        measured.
+        One `Attribution` per cell, or a single one for the mean; genes are rows of
+        ``space.gene_ids``: the variable genes that were measured.
     """
     scores, measured = z_scores(cells, columns, space)
     n = prototypes.shape[1]
@@ -165,7 +168,7 @@ def _attribution(
     z: Float64Vector,
     no_gene: float = 0.0,
 ) -> Attribution:
-    """Return what is known of a cell at ``z``, whose score has a part that is no gene's."""
+    """Build the attribution of a cell at ``z``; ``no_gene`` is the constant term of the score."""
     length = float(np.linalg.norm(z))
     score = float(contributions.sum()) + no_gene
     return Attribution(
@@ -179,7 +182,7 @@ def _attribution(
 
 
 def _to(prototypes: Float32Matrix, row: int, against: int | None) -> Float64Vector:
-    """Return the direction of a class, from that of another where it is compared with one."""
+    """Return the direction of a label, minus that of the label it is compared with, if any."""
     direction: Float64Vector = prototypes[row].astype(np.float64)
     if against is not None:
         direction -= prototypes[against]
@@ -189,7 +192,7 @@ def _to(prototypes: Float32Matrix, row: int, against: int | None) -> Float64Vect
 def _mean_weights(
     chosen: Sequence[tuple[Int64Vector, Float64Vector]], n_genes: int
 ) -> tuple[Int64Vector, Float64Vector]:
-    """Return the genes of any of the cells, and their mean weights over cells that have genes."""
+    """Return the union of the cells' genes and their mean weights over non-empty cells."""
     total, n_cells = np.zeros(n_genes), 0
     for genes, weights in chosen:
         total[genes] += weights
@@ -199,7 +202,7 @@ def _mean_weights(
 
 
 def _placed(vectors: Float32Matrix, space: CellSpace) -> Float64Vector:
-    """Return ``H (v_g - m)`` of genes, float64: the sum over a cell's genes is exact to float32."""
+    """Return ``H (v_g - m)`` of genes in float64, so that sums are exact to float32."""
     moved = vectors.astype(np.float64)
     if space.recipe.centered:
         moved -= space.center

@@ -1,4 +1,4 @@
-"""How the inner loops are compiled."""
+"""Compile inner loops with numba."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,18 +7,18 @@ from numba import njit
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile a function on its first call, to run without the interpreter's lock.
+    """Compile a function on its first call, to run without the GIL.
 
-    The machine code is kept on disk where a folder can be written, next to the source or in the
-    user's cache. Threads are the caller's: numba's own do not survive several callers.
+    The machine code is cached on disk if a folder is writable, next to the source or in the user's
+    cache. Threads are left to the caller: numba's thread pool does not allow concurrent callers.
     """
     return _compiled(function, nogil=True)
 
 
 def compiled_brief(function: Callable[..., Any]) -> Any:
-    """Compile a function that runs for microseconds, under the interpreter's lock.
+    """Compile a function that runs for microseconds and keeps the GIL.
 
-    To let go of the lock and wait for it again takes longer than that where many threads want it.
+    With many threads waiting for the GIL, releasing and reacquiring it takes longer than the call.
     """
     return _compiled(function, nogil=False)
 
@@ -26,5 +26,5 @@ def compiled_brief(function: Callable[..., Any]) -> Any:
 def _compiled(function: Callable[..., Any], nogil: bool) -> Any:
     try:
         return njit(cache=True, nogil=nogil, error_model="numpy")(function)
-    except RuntimeError:  # numba found no folder it may write to
+    except RuntimeError:  # numba found no writable cache folder
         return njit(nogil=nogil, error_model="numpy")(function)

@@ -1,16 +1,16 @@
-"""How much of what a reference knows a query covers: which of its genes, and how deep cells are.
+"""Coverage of a reference by a query: which of its genes are measured, and how deep cells are.
 
-A reading of few genes or few molecules is a guess, and probabilities that were calibrated on whole
-cells do not know it. Two figures correct them, neither of which depends on other cells:
+Labels from few genes or few molecules are uncertain, which probabilities calibrated on complete
+cells do not reflect. Two quantities correct them, neither of which depends on other cells:
 
-* **depth**, of a cell: how many genes it detects, of those that a cell of the reference would among
-  the same genes. A cell that detects fewer than nearly all of the reference's own has its
-  probabilities softened.
-* **capture**, of two labels: the share of what tells them apart, by the coefficients of the
-  regression, that lies in genes of the query.
+* **depth** of a cell: the number of genes it detects, relative to the number a reference cell
+  detects among the same genes. If it is below that of nearly all reference cells, the probabilities
+  of the cell are softened.
+* **capture** of two labels: the share of the difference between their regression coefficients that
+  lies in genes of the query.
 
-Where either is low, a label is claimed from a higher probability on. Both corrections are fitted on
-cells that were held out, thinned and cut to panels; with all genes and usual depth there are none.
+If either is low, a label needs a higher probability. Both corrections are fitted on held-out cells,
+thinned and cut to panels; with all genes and usual depth there is no correction.
 """
 
 from dataclasses import dataclass
@@ -23,25 +23,25 @@ from cellkin.space.expression import ExpressionColumns, ExpressionSpace
 from cellkin.space.labels import CellCoverage
 from cellkin.space.readout import Float64Matrix, Readout
 
-# Capture from the first on is as good as all; at the second, labels have to be as probable as was
-# fitted, and below it more than that.
+# From the first capture on no correction is made; at the second, labels need the fitted
+# probability, and below it a higher one.
 _ENOUGH_CAPTURE, _LITTLE_CAPTURE, _MOST_LACK = 0.5, 0.1, 2.0
 _LEAST_DEPTH = 1e-3
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """What the genes of a query cover of a reference; made by `of`.
+    """Coverage of a reference by the genes of a query; made by `of`.
 
     Parameters
     ----------
     counted
         (n_columns,) bool, the columns whose gene is in the expression space; None for all.
     expected
-        Genes of these that a cell of the reference detects on average.
+        Mean number of these genes that a reference cell detects.
     lack
-        (n_labels, n_labels) float64 from 0 on, how much of what tells two labels apart is missing,
-        see `lack_of`; None where nothing is.
+        (n_labels, n_labels) float64, at least 0: how much of the difference between two labels is
+        missing, see `lack_of`; None if nothing is.
     readout
         The fitted readout.
     """
@@ -60,14 +60,14 @@ class Coverage:
         Parameters
         ----------
         columns
-            How the query's columns meet the genes of the space.
+            The genes of the query's columns.
         space, readout
-            The space and what is read in it.
+            The expression space and its readout.
 
         Returns
         -------
         Coverage or None
-            None where the readout knows nothing of coverage, as of an index of an older format.
+            None if the readout has no data on coverage, as in an index of an older format.
         """
         if not len(readout.detection):
             return None
@@ -81,7 +81,7 @@ class Coverage:
         return cls(counted, expected, lack if lack.any() else None, readout)
 
     def of_cells(self, cells: CsrMatrix) -> CellCoverage:
-        """Say of each cell how deep it is.
+        """Return the coverage of cells.
 
         Parameters
         ----------
@@ -92,12 +92,12 @@ class Coverage:
         return CellCoverage(shallow, self.lack)
 
     def depths(self, cells: CsrMatrix) -> npt.NDArray[np.float64]:
-        """Return (n_cells,) float64: genes detected, over those expected of the reference."""
+        """Return (n_cells,) float64: detected genes over the number expected in the reference."""
         return detected(cells, self.counted) / max(self.expected, 1e-9)
 
 
 def detected(cells: CsrMatrix, counted: BoolVector | None = None) -> Int64Vector:
-    """Return (n_cells,) int64, the values above 0 of each cell, in columns that count."""
+    """Return (n_cells,) int64, the number of values above 0 of each cell in counted columns."""
     met = cells.data > 0
     if counted is not None:
         met &= counted[cells.indices]
@@ -106,23 +106,23 @@ def detected(cells: CsrMatrix, counted: BoolVector | None = None) -> Int64Vector
 
 
 def shallowness(depths: npt.NDArray[np.float64], usual: float) -> npt.NDArray[np.float64]:
-    """Return (n_cells,) float64 from 0 on: how far depths are below what is usual.
+    """Return (n_cells,) float64, at least 0: how far depths are below the usual depth.
 
-    The root of the logarithm, for the first molecules that are missing cost the most.
+    The square root of the log ratio, because the first missing molecules cost the most.
     """
     below = np.log(max(usual, _LEAST_DEPTH) / np.maximum(depths, _LEAST_DEPTH))
     return np.asarray(np.sqrt(np.maximum(below, 0)))
 
 
 def capture(rows: Int64Vector, space: ExpressionSpace, readout: Readout) -> Float64Matrix:
-    """Return (n_labels, n_labels) float64 in [0, 1], the captured share of each two labels.
+    """Return (n_labels, n_labels) float64 in [0, 1], the capture of each pair of labels.
 
     Parameters
     ----------
     rows
-        (n,) int64 distinct rows of the space, the genes that are measured.
+        (n,) int64 distinct rows of the space: the measured genes.
     space, readout
-        The space and what is read in it.
+        The expression space and its readout.
     """
     by_gene = space.loadings.astype(np.float64) @ readout.coefficients.T.astype(np.float64)
     every, some = _squares(by_gene), _squares(by_gene[np.isin(space.variable, rows)])
@@ -130,7 +130,7 @@ def capture(rows: Int64Vector, space: ExpressionSpace, readout: Readout) -> Floa
 
 
 def lack_of(captured: Float64Matrix) -> Float64Matrix:
-    """Return 0 where enough is captured, 1 where little is, and up to 2 where hardly anything is.
+    """Return 0 for enough capture, 1 for little, and up to 2 for hardly any.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def lack_of(captured: Float64Matrix) -> Float64Matrix:
 
 
 def _squares(by_gene: Float64Matrix) -> Float64Matrix:
-    """Return the squared distances of (n_genes, n_labels) columns from each other."""
+    """Return the pairwise squared distances of (n_genes, n_labels) columns."""
     products = by_gene.T @ by_gene
     own = np.diag(products)
     return np.maximum(own[:, None] + own[None, :] - 2 * products, 0)

@@ -1,13 +1,13 @@
 """The expression space: cells as weighted sums of loadings fitted on a reference.
 
-It has the form of every cell space, ``z = sum_g w_g v_g - m``. Here ``v_g`` are loadings of highly
+Like every cell space it has the form ``z = sum_g w_g v_g - m``. Here ``v_g`` are loadings of highly
 variable genes, and ``w_g`` is chosen so that ``sum_g w_g v_g - m`` is the projection of the cell's
-z-scores. A gene that is not expressed has ``w_g = 0``, so a cell costs what it expresses; a gene
-that was not measured takes no part at all, which is to give it the reference's mean.
+z-scores. A gene that is not expressed has ``w_g = 0``, so the cost of a cell depends on its
+expressed genes; a gene that was not measured is left out, which is imputing the reference mean.
 
-A second map of the same form places cells for the contrastive head and for novelty: of the genes
-that tell labels apart, log expression times loadings, without z-scores. A cell's logarithms are
-taken once for both.
+A second map of the same form places cells for the contrastive head and for novelty: log expression
+of the genes that separate labels times loadings, without z-scores. The logarithms of a cell are
+computed once for both.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
@@ -35,27 +35,26 @@ from cellkin.space.readout import Placed
 from cellkin.wire.errors import InvalidArgumentError
 
 PER_CELL = 10_000.0
-"""What a cell's expression is scaled to before its logarithm."""
+"""The total a cell's expression is scaled to before the logarithm."""
 CLIP = 10.0
-"""Z-scores above this count as this."""
+"""Upper limit of z-scores."""
 _PART_CELLS = 1024
-# Dimensions that are added together; see `cellkin.space.gather`.
+# Dimensions added at once; see `cellkin.space.gather`.
 _LANES = 32
 _FEW = 16
 
 
 @dataclass(frozen=True)
 class ExpressionSpace:
-    """Loadings fitted on a reference, and the statistics that its z-scores rest on.
+    """Loadings fitted on a reference, with the statistics of its z-scores.
 
     Parameters
     ----------
     gene_ids
-        (n_genes,) int64 NCBI GeneIDs, ascending: all genes of the reference, which make up a cell's
+        (n_genes,) int64 NCBI GeneIDs, ascending: all genes of the reference, summed in a cell's
         total.
     shares
-        (n_genes,) float32, each gene's mean share of a reference cell's expression; they add up to
-        1.
+        (n_genes,) float32, each gene's mean share of a reference cell's expression; they sum to 1.
     variable
         (n_variable,) int32 rows of ``gene_ids``: the highly variable genes.
     means, deviations
@@ -63,18 +62,18 @@ class ExpressionSpace:
     loadings
         (n_variable, dim) float32 with orthonormal columns.
     center
-        (dim,) float32, the mean of the reference cells before centring.
+        (dim,) float32, the mean of the reference cells before centering.
     weighted
-        (n_weighted,) int32 rows of ``gene_ids``, ascending: the genes that the head sees; none
-        where there is no head.
+        (n_weighted,) int32 rows of ``gene_ids``, ascending: the input genes of the head; empty
+        without a head.
     weighted_means
         (n_weighted,) float32 of ``ln(1 + 10,000 x / total)`` over the reference.
     weighted_loadings
-        (n_weighted, refined_dim) float32: how well a gene tells labels apart, principal components
-        and head in one.
+        (n_weighted, refined_dim) float32: the product of gene weights (how well a gene separates
+        labels), principal components and head.
     leading_loadings
-        (n_weighted, leading_dim) float32: the same genes' loadings on the leading principal
-        components alone, before the head.
+        (n_weighted, leading_dim) float32: the loadings of the same genes on the leading principal
+        components, before the head.
     """
 
     gene_ids: Int64Vector
@@ -91,12 +90,12 @@ class ExpressionSpace:
 
     @property
     def dim(self) -> int:
-        """Width of a cell vector."""
+        """Dimension of a cell vector."""
         return int(self.loadings.shape[1])
 
     @cached_property
     def _maps(self) -> "tuple[_Map, _Map]":
-        """The maps by variable and by weighted genes."""
+        """The maps of the variable and of the weighted genes."""
         n, zeros = len(self.gene_ids), self.means / self.deviations.astype(np.float64)
         both = np.concatenate([self.weighted_loadings, self.leading_loadings], axis=1)
         return (
@@ -106,21 +105,21 @@ class ExpressionSpace:
 
     @property
     def refined_dim(self) -> int:
-        """Width of a refined cell vector; 0 where there is no head."""
+        """Dimension of a refined cell vector; 0 without a head."""
         return int(self.weighted_loadings.shape[1])
 
     @property
     def leading_dim(self) -> int:
-        """Leading components of the genes that the head sees; 0 where there is no head."""
+        """Number of leading components of the head's input genes; 0 without a head."""
         return int(self.leading_loadings.shape[1])
 
     def rows_of(self, gene_ids: Int64Vector) -> Int64Vector:
-        """Return the rows of genes by GeneID, -1 for those the reference lacks.
+        """Return the rows of GeneIDs, -1 for genes not in the reference.
 
         Parameters
         ----------
         gene_ids
-            (n,) int64, in any order; 0 where there is no gene.
+            (n,) int64, in any order; 0 for no gene.
         """
         at = np.minimum(np.searchsorted(self.gene_ids, gene_ids), len(self.gene_ids) - 1)
         return np.where(self.gene_ids[at] == gene_ids, at, -1).astype(np.int64)
@@ -128,16 +127,16 @@ class ExpressionSpace:
 
 @dataclass(frozen=True)
 class ExpressionColumns:
-    """How the columns of a matrix of cells meet the genes of a space; made by `of`.
+    """Mapping from the columns of a matrix of cells to the genes of a space; made by `of`.
 
     Parameters
     ----------
     order
-        (n_used,) int64, the columns that meet a gene, by ascending row of the gene.
+        (n_used,) int64, the columns that match a gene, by ascending row of the gene.
     rows
-        (n_used,) int64, their rows.
+        (n_used,) int64, rows of these genes.
     n_columns
-        Columns of the matrix.
+        Number of columns of the matrix.
     """
 
     order: Int64Vector
@@ -146,12 +145,12 @@ class ExpressionColumns:
 
     @classmethod
     def of(cls, rows: Int64Vector) -> "ExpressionColumns":
-        """Describe columns by the row of each one's gene, -1 for those of none.
+        """Build the mapping from the gene row of each column.
 
         Parameters
         ----------
         rows
-            (n_columns,) int64.
+            (n_columns,) int64; -1 for no gene.
         """
         used = np.flatnonzero(rows >= 0)
         order = used[np.argsort(rows[used], kind="stable")]
@@ -163,27 +162,25 @@ def place_expression(
 ) -> Placed:
     """Place cells in an expression space.
 
-    A cell's vector depends on its own values alone, bit for bit, whatever its block and the order
-    of the columns. Where only some of the space's genes were measured, a cell is scaled to the
-    share of the reference's expression that those genes have, so that its z-scores stay
-    comparable.
+    A cell's vector is bitwise independent of the other cells, the block and the order of the
+    columns. If only some of the space's genes were measured, a cell is scaled to the share of these
+    genes in the reference's expression, so that z-scores stay comparable.
 
     Parameters
     ----------
     cells
         (n_cells, n_columns) CSR of any number type, linear expression: finite and not negative.
     columns
-        The genes of the columns; columns of one gene add up.
+        The genes of the columns; columns of the same gene are summed.
     space
         The fitted space.
     threads
-        Threads that share the cells.
+        Number of threads.
 
     Returns
     -------
     Placed
-        ``z``, ``refined`` and ``leading`` are not scaled to unit length, and zero for an empty
-        cell.
+        ``z``, ``refined`` and ``leading`` are not scaled to unit length, and zero for empty cells.
     """
     if cells.shape[1] != columns.n_columns:
         raise InvalidArgumentError(
@@ -197,7 +194,7 @@ def place_expression(
         np.ascontiguousarray(ours.indptr, np.int64),
         np.ascontiguousarray(ours.indices, np.int32),
         np.ascontiguousarray(ours.data, None if ours.data.dtype == np.float32 else np.float64),
-        # A byte a gene stays in the processor's nearest cache.
+        # One byte per gene fits the first-level cache.
         ((variable >= 0) | (weighted >= 0)).astype(np.uint8),
         variable,
         weighted,
@@ -238,9 +235,9 @@ class _Map:
     loadings
         (n, padded dim) float32.
     means
-        (n, dim) float64 loadings times the mean weight of each gene.
+        (n, dim) float64, loadings times the mean weight of each gene.
     total
-        (dim,) float64, their sum.
+        (dim,) float64, the sum of ``means`` over genes.
     """
 
     places: Int32Vector
@@ -252,14 +249,14 @@ class _Map:
     def of(
         cls, genes: Int32Vector, loadings: Float32Matrix, means: npt.NDArray[Any], n_genes: int
     ) -> "_Map":
-        """Make one of genes by row, their loadings and the means of their weights."""
+        """Build a map from gene rows, their loadings and their mean weights."""
         places = np.full(n_genes, -1, np.int32)
         places[genes] = np.arange(len(genes), dtype=np.int32)
         products = means[:, None] * loadings.astype(np.float64)
         return cls(places, _padded(loadings), products, products.sum(axis=0))
 
     def offset(self, rows: Int64Vector) -> npt.NDArray[np.float64]:
-        """Return (dim,) float64, what a cell has that expresses none of the genes measured."""
+        """Return (dim,) float64, the sum of ``means`` over the measured genes."""
         missing = np.ones(len(self.means), bool)
         places = self.places[rows]
         missing[places[places >= 0]] = False
@@ -281,7 +278,7 @@ class _Map:
 
 
 def _padded(loadings: Float32Matrix) -> Float32Matrix:
-    """Return loadings with columns of zeros, so that rows are whole vectors of the machine."""
+    """Pad loadings with zero columns to a multiple of the SIMD width."""
     n, dim = loadings.shape
     if dim % _LANES == 0:
         return np.ascontiguousarray(loadings)
@@ -293,17 +290,17 @@ def _padded(loadings: Float32Matrix) -> Float32Matrix:
 def z_scores(
     cells: CsrMatrix, columns: ExpressionColumns, space: ExpressionSpace
 ) -> tuple[npt.NDArray[np.float64], BoolVector]:
-    """Return what `place_expression` projects, gene by gene: for a few cells to be explained.
+    """Return the z-scores that `place_expression` projects, dense: for attributions of a few cells.
 
     Parameters
     ----------
     cells, columns, space
-        As there.
+        As in `place_expression`.
 
     Returns
     -------
     scores
-        (n_cells, n_variable) float64, 0 where a gene was not measured or a cell is empty.
+        (n_cells, n_variable) float64, 0 for genes that were not measured and for empty cells.
     measured
         (n_variable,) bool.
     """
@@ -320,7 +317,7 @@ def z_scores(
 
 
 def _in_order(cells: CsrMatrix, columns: ExpressionColumns) -> tuple[CsrMatrix, Int64Vector]:
-    """Return the cells over the genes they meet, ascending, those of one gene added up."""
+    """Return the cells by matched gene, ascending, with columns of the same gene summed."""
     unique, position = np.unique(columns.rows, return_inverse=True)
     ordered = len(unique) == len(columns.rows) and (np.diff(columns.order) > 0).all()
     if ordered and len(columns.order) == columns.n_columns:
@@ -340,7 +337,7 @@ def _in_order(cells: CsrMatrix, columns: ExpressionColumns) -> tuple[CsrMatrix, 
 @compiled
 def _total(values):
     """Return the sum of a cell's values in double precision."""
-    # Eight sums at once: one would wait for itself at every value.
+    # Eight accumulators, because each addition to a single one would wait for the one before.
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
     e, f, g, h = 0.0, 0.0, 0.0, 0.0
     n_whole = len(values) - len(values) % 8
@@ -360,10 +357,10 @@ def _total(values):
 
 @compiled
 def _met(columns, either, places):
-    """Write where a cell's columns are of genes of either kind; return how many."""
+    """Write the positions of a cell's variable or weighted genes; return their number."""
     n = 0
     for i in range(len(columns)):
-        # Stored each time and kept if it counts, for what is met at random no branch foresees.
+        # Stored unconditionally: the branch would be mispredicted.
         places[n] = i
         n += either[np.uint32(columns[i])]
     return n
@@ -372,11 +369,11 @@ def _met(columns, either, places):
 @compiled
 def _choose(start, stop, indptr, indices, values, either, variable, weighted, scales, zeros,
             per_cell, empty):  # fmt: skip
-    """Return what `add_vectors` adds up for some cells, by variable and by weighted genes."""
+    """Return the inputs of `add_vectors` for some cells, by variable and by weighted genes."""
     bounds = np.zeros(stop - start + 1, np.int64)
     other_bounds = np.zeros(stop - start + 1, np.int64)
     most = indptr[stop] - indptr[start]
-    # One more than there can be: the place after the last is written, too.
+    # One extra element, because the place after the last is also written.
     chosen, weights = np.empty(most + 1, np.int32), np.empty(most + 1, np.float32)
     others, logs_of = np.empty(most + 1, np.int32), np.empty(most + 1, np.float32)
     places = np.empty(most, np.int32)
@@ -388,7 +385,7 @@ def _choose(start, stop, indptr, indices, values, either, variable, weighted, sc
         total = _total(x)
         if total > 0.0:
             factor = per_cell / total
-            # Most values of a cell are a few small counts: a logarithm of each is enough.
+            # Most values are small counts, so their logarithms are cached per cell.
             logs[:] = 0.0
             for j in range(_met(columns, either, places)):
                 value = x[places[j]]
@@ -407,7 +404,7 @@ def _choose(start, stop, indptr, indices, values, either, variable, weighted, sc
                     chosen[n] = row
                     weights[n] = min(expression * scales[row], CLIP + zeros[row])
                     n += 1
-                # Stored each time, as in `_met`.
+                # Stored unconditionally, as in `_met`.
                 others[n_others], logs_of[n_others] = weighted[column], expression
                 n_others += weighted[column] >= 0
         else:

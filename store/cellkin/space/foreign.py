@@ -1,18 +1,18 @@
-"""Foreign samples: their cells' labels, checked and refined by the expression of paired genes.
+"""Check and refine the labels of foreign samples by the expression of paired genes.
 
-A sample of another species shares no genes with a reference, so its cells are placed by the texts
-of their genes. Placed so, cells of any tissue get some label, and often a probable one. Expression
-tells right labels from wrong ones. Every gene that the reference did not measure has a partner, the
-measured gene whose text is nearest, and within a tissue partners are high in the same cell types.
-That is too rough to place single cells by. But averaged over a label's cells, some hundred pairs of
-genes say whether these are the reference's cells of that label:
+A sample of another species shares no genes with a reference, so its cells are placed in the text
+space. There cells of any tissue get some label, often a probable one; expression separates right
+labels from wrong ones. Every gene that the reference did not measure has a partner, the measured
+gene with the nearest text, and within a tissue partners are high in the same cell types. This is
+too rough for single cells. But averaged over the cells of a label, some hundred pairs of genes show
+whether they match the reference's cells of that label:
 
-* a label is confirmed if the mean of its cells, less that of the sample, is like the reference's
-  mean of that label, less that of the reference;
-* a sample belongs if most of its cells have confirmed labels;
-* each confirmed label has a limit of novelty of its own, by how novel those of its cells are that
-  are most like it in expression;
-* how like each label a cell is in expression is a second reading beside that of its text.
+* a label is confirmed if the mean of its cells, minus that of the sample, is similar to the
+  reference's mean of that label, minus that of the reference;
+* a sample belongs to the reference if most of its cells have confirmed labels;
+* each confirmed label has its own novelty limit, set by the novelty of those of its cells that are
+  most similar to it in expression;
+* the similarity of a cell to each label in expression is combined with the prediction from text.
 """
 
 from collections.abc import Sequence
@@ -42,21 +42,21 @@ from cellkin.space.votes import vote_shares
 from cellkin.wire.terms import UnknownReason
 
 LEAST_SIMILARITY = 0.45
-"""A label is confirmed from this similarity on."""
+"""Minimum similarity of a confirmed label."""
 LEAST_OF_SAMPLE = 0.35
-"""And from this on where the sample is found to belong by those that reach the other."""
+"""The same once the sample belongs by the labels that reach `LEAST_SIMILARITY`."""
 LEAST_CELLS = 10
-"""A label is checked if the background has this many cells of it, and confirmed by as many."""
+"""Minimum cells of a label in the background to check it, and of its core to confirm it."""
 LEAST_SHARE = 0.5
-"""A sample belongs if this share of its checked cells has confirmed labels."""
+"""A sample belongs if at least this share of its checked cells has confirmed labels."""
 FOREIGN_SHARE = 0.35
-"""Below this share it does not belong; between both it is undecided."""
+"""A sample does not belong below this share; up to `LEAST_SHARE` it is undecided."""
 
-# A mean of few cells is noisy, and so less like anything; for no more noise than this is allowed.
+# Means of few cells are noisy, which lowers similarities; lower bound of the correction.
 _LEAST_RELIABILITY = 0.5
-# The core of a label are the cells with this part of the score that the best fifth has.
+# The core of a label: cells that reach _CORE times the _BEST quantile of its cells' scores.
 _CORE, _BEST = 0.5, 0.8
-# A cell's score is at least this part of the median of the core of its label.
+# Minimum score of a cell, relative to the median of the core of its label.
 _LEAST_SCORE = 0.4
 # Foreign cells of one label differ in novelty more than cells of the reference do.
 _WIDER = 1.5
@@ -69,7 +69,7 @@ Float64Vector: TypeAlias = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Reading:
-    """Cells as their space reads them.
+    """Placed cells with their neighbors and labels in a space.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ class Reading:
         The cells.
     similarities, voted
         (n_cells, n_neighbors) float32 cosines, best first, and int32 labels of the neighbors, -1
-        where there is none.
+        if missing.
     labels
-        Their labels, nothing called too far.
+        Their labels, without a novelty limit.
     """
 
     placed: Placed
@@ -90,23 +90,23 @@ class Reading:
 
 @dataclass(frozen=True)
 class PairedSample:
-    """A foreign sample that was checked; made by `check_sample`.
+    """A checked foreign sample; made by `check_sample`.
 
     Parameters
     ----------
     check
-        What was found.
+        The result of the check.
     pairs
         The paired genes.
     center
-        (n_pairs,) float32, the sample's mean of log expression, labels weighing alike.
+        (n_pairs,) float32, the sample's mean log expression, with equal weight for each label.
     contrasts
-        (n_labels, n_pairs) float32, the reference's profiles, less their mean over the labels that
-        were checked, in deviations.
+        (n_labels, n_pairs) float32, the reference's profiles minus their mean over the checked
+        labels, in deviations.
     sharpness
-        What scores are multiplied by to be logarithms of probabilities.
+        Factor that turns scores into log probabilities.
     least_scores
-        (n_labels,) float32; a cell of a lower score does not keep the label.
+        (n_labels,) float32; a cell with a lower score loses the label.
     """
 
     check: SampleCheck
@@ -117,16 +117,16 @@ class PairedSample:
     least_scores: Float32Vector
 
     def limited_to(self, limit: float) -> "PairedSample":
-        """Return the sample with one limit of novelty for all labels that are not refuted.
+        """Return the sample with one novelty limit for all labels that are not refuted.
 
-        Of an undecided sample none is: whoever gives a limit knows that it belongs.
+        In an undecided sample no label is refuted: a given limit implies that the sample belongs.
         """
         refuted = (self.check.limits == -np.inf) & (self.check.belongs is not None)
         limits = np.where(refuted, -np.inf, limit).astype(np.float32)
         return replace(self, check=replace(self.check, limits=limits))
 
     def scores(self, cells: CsrMatrix) -> Float64Matrix:
-        """Return (n_cells, n_labels) float64 in [-1, 1]: how like each label cells are.
+        """Return (n_cells, n_labels) float64 in [-1, 1], similarities of cells to labels.
 
         Parameters
         ----------
@@ -140,22 +140,22 @@ class PairedSample:
     def read(
         self, cells: CsrMatrix, text: Reading, counts: Int64Vector, readout: Readout
     ) -> Labels:
-        """Read cells again, by text and expression together.
+        """Predict labels from text and expression together.
 
-        A cell whose label is not confirmed, or whose expression is not like that label, is unknown
-        as `UnknownReason.NOT_CONFIRMED`, one beyond the limit of its label as ``TOO_FAR``. Where it
-        is not known that the sample belongs, labels are those of the text.
+        A cell is unknown as `UnknownReason.NOT_CONFIRMED` if its label is not confirmed or its
+        expression is not similar to that label, and as ``TOO_FAR`` beyond the novelty limit of its
+        label. Unless the sample is known to belong, labels are those from text.
 
         Parameters
         ----------
         cells
             (n_cells, n_columns) CSR, linear expression.
         text
-            What the text space says of them.
+            The same cells in the text space.
         counts
             (n_labels,) int64 reference cells of each label.
         readout
-            Of the text space.
+            The readout of the text space.
         """
         labels, limits = text.labels, self.check.limits
         nobody = labels.winners < 0
@@ -197,20 +197,20 @@ def check_sample(
     reference: ForeignReference,
     readout: Readout,
 ) -> PairedSample:
-    """Check whether a foreign sample's labels hold; see the module.
+    """Check the labels of a foreign sample, as described in the module docstring.
 
     Parameters
     ----------
     cells
         (n_cells, n_columns) CSR, linear expression: cells drawn evenly from the sample.
     columns
-        How their columns meet the genes of the text space.
+        Mapping from their columns to the genes of the text space.
     text
-        What the text space says of them, the sample's own mean subtracted.
+        The same cells in the text space, with the sample's own mean subtracted.
     reference
-        What the index keeps.
+        Profiles and partners of genes stored in the index.
     readout
-        Of the text space.
+        The readout of the text space.
     """
     pairs = Pairs.of(columns, reference)
     winners = text.labels.winners
@@ -226,7 +226,7 @@ def check_sample(
     logs /= pairs.deviations
     contrasts = (pairs.profiles - pairs.profiles[checked].mean(axis=0)) / pairs.deviations
     similarities, possible, n_core = _similarities(logs, contrasts, pairs, winners, checked)
-    # A label may be like its cells by the chance of a few: that neither confirms nor refutes it.
+    # A similarity from a core of few cells may be chance: it neither confirms nor refutes a label.
     told = ~(possible & (similarities >= LEAST_OF_SAMPLE)) | (n_core >= LEAST_CELLS)
     checked, similarities, possible = checked[told], similarities[told], possible[told]
     n_checked = int(n_of[checked].sum())
@@ -260,7 +260,7 @@ def check_sample(
 
 
 def _undecided(pairs: Pairs, n_of: Int64Vector) -> PairedSample:
-    """Return a sample of which nothing can be told: no label is claimed."""
+    """Return an undecided sample, in which no label is claimed."""
     limits = np.full(len(n_of), -np.inf, np.float32)
     check = SampleCheck(None, int(n_of.sum()), pairs.n, 0.0, (), limits)
     center, least = np.zeros(pairs.n, np.float32), np.full(len(n_of), -np.inf, np.float32)
@@ -276,20 +276,20 @@ def _similarities(
 ) -> tuple[Float64Vector, BoolVector, Float64Vector]:
     """Compare the sample's mean of each checked label with the reference's.
 
-    A label may be given to cells that are nothing like it as well as to those that are. So the mean
-    is that of its core, the cells most like the label. They are chosen by one half of the pairs and
-    compared by the other, and the other way round: chosen and compared by the same pairs, cells
-    that are like the label by chance alone would seem to be.
+    A label may be predicted for cells that resemble it and for cells that do not. So the mean is
+    taken over its core, the cells most similar to the label. Cells are selected with one half of
+    the pairs and compared with the other, and vice versa: with the same pairs for both, chance
+    similarity would be mistaken for real.
 
     Returns
     -------
     similarities
-        (n_checked,) float64, the mean correlation over both halves, freed of the noise of few
+        (n_checked,) float64, the mean correlation over both halves, corrected for the noise of few
         cells.
     possible
-        (n_checked,) bool: no other label is more like it.
+        (n_checked,) bool, whether no other label is more similar.
     n_core
-        (n_checked,) float64, cells of the core.
+        (n_checked,) float64, cells of the core, averaged over both halves.
     """
     halves = pairs.halves
     scores = [_correlations(standard, contrasts, pairs.weights, half) for half in halves]
@@ -329,11 +329,11 @@ def _limits(
     few: BoolVector,
     readout: Readout,
 ) -> tuple[Float32Vector, Float32Vector]:
-    """Return (n_labels,) float32 limits of novelty and least scores.
+    """Return (n_labels,) float32 novelty limits and minimum scores.
 
-    The limit moves by the median novelty of those of a label's cells that are most like it: others
-    may be of a type that the reference lacks. Labels of too few cells to be checked have the
-    medians of those that are confirmed.
+    The limit is shifted by the median novelty of the cells most similar to the label, because
+    others may be of a type missing from the reference. Labels with too few cells to be checked get
+    the medians over confirmed labels.
     """
     by_label = _together(text.labels.by_label, scores, sharpness)
     winners, far = _novelty(text, by_label, readout)
@@ -357,27 +357,27 @@ def _limits(
 
 
 def _fit_sharpness(scores: Float64Matrix, winners: Int32Vector, confirmed: BoolVector) -> float:
-    """Return the sharpness by which scores make the confirmed labels of the text most likely."""
+    """Return the sharpness that maximizes the likelihood of the confirmed labels from text."""
     names = np.flatnonzero(confirmed)
     rows = np.flatnonzero((winners >= 0) & confirmed[winners])
     among, own = scores[np.ix_(rows, names)], scores[rows, winners[rows]]
     losses = []
     for sharpness in _SHARPNESS:
-        # No score is beyond 1, so no power overflows.
+        # Scores are in [-1, 1], so the exponentials do not overflow.
         powers = np.exp(sharpness * (among - own[:, None]))
         losses.append(np.log(powers.sum(axis=1)).mean())
     return float(_SHARPNESS[int(np.argmin(losses))])
 
 
 def _together(by_text: Float64Matrix, scores: Float64Matrix, sharpness: float) -> Float64Matrix:
-    """Return (n_cells, n_labels) probabilities: the geometric mean of both readings."""
+    """Return (n_cells, n_labels) probabilities: the geometric mean of text and expression."""
     return softmax((np.log(np.maximum(by_text, FLOOR)) + sharpness * scores) / 2)
 
 
 def _novelty(
     text: Reading, by_label: Float64Matrix, readout: Readout
 ) -> tuple[Int32Vector, Float32Vector]:
-    """Return the most probable labels, and how far cells are from these."""
+    """Return the most probable label and the novelty of each cell."""
     winners = by_label.argmax(axis=1).astype(np.int32)
     found = text.voted >= 0
     close = closeness(text.placed.z, text.similarities, found, winners, readout)
@@ -385,12 +385,12 @@ def _novelty(
 
 
 def limited(labels: Labels, limits: Float32Vector) -> Labels:
-    """Call cells unknown by the limits of novelty of their labels.
+    """Mark cells as unknown by the novelty limits of their labels.
 
     Parameters
     ----------
     labels
-        Labels of cells, none of them called too far.
+        Labels of cells, without a novelty limit.
     limits
         (n_labels,) float32; minus infinity for a label that is not confirmed.
     """
@@ -403,7 +403,7 @@ def limited(labels: Labels, limits: Float32Vector) -> Labels:
 
 
 def _members(groups: Sequence[Int64Vector], n_cells: int) -> CsrMatrix:
-    """Return (n_groups, n_cells) CSR float32, 1 where a cell is in a group."""
+    """Return (n_groups, n_cells) CSR float32 indicators of membership."""
     indptr = np.cumsum([0, *(len(rows) for rows in groups)])
     indices = np.concatenate(groups)
     ones: Float32Vector = np.ones(len(indices), np.float32)
@@ -413,7 +413,7 @@ def _members(groups: Sequence[Int64Vector], n_cells: int) -> CsrMatrix:
 def _correlations(
     rows: npt.NDArray[np.floating], contrasts: Float32Matrix, weights: Float32Vector, part: slice
 ) -> Float64Matrix:
-    """Return the weighted correlations of rows with contrasts over a part of the pairs.
+    """Return (n, n_labels) weighted correlations of rows with contrasts over some of the pairs.
 
     Parameters
     ----------
@@ -422,13 +422,13 @@ def _correlations(
     contrasts, weights
         (n_labels, n_pairs) and (n_pairs,) float32.
     part
-        The pairs that count.
+        The pairs to use.
     """
     rows, contrasts, weights = rows[:, part], contrasts[:, part], weights[part]
     weights = weights / weights.sum()
     unit = contrasts - (contrasts @ weights)[:, None]
     unit /= np.sqrt(np.maximum((unit * unit) @ weights, _TINY))[:, None]
-    # The contrasts have no mean, so that of the rows takes no part.
+    # The contrasts have zero mean, so the mean of the rows cancels.
     products = all_products(rows, unit * weights).astype(np.float64)
     means = all_products(rows, weights[None])[:, 0].astype(np.float64)
     squares = np.einsum("cp,cp,p->c", rows, rows, weights, dtype=np.float64)

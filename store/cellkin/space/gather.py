@@ -1,11 +1,11 @@
-"""The second inner loop of the projection: add up the vectors of a cell's genes.
+"""The second inner loop of the projection: sum the vectors of a cell's genes.
 
-Vectors are read many times each, so what counts is where they are read from. A block's cells take
-their genes a tile of genes at a time, which stays in the cache, and a cell's sums stay in registers
-meanwhile; numba keeps no array in registers, so that one loop spells out its vector instructions.
+Vectors are read many times each, so memory locality decides the speed. The cells of a block process
+one tile of genes at a time, which stays in the cache, while the sums of a cell stay in registers.
+numba keeps no array in registers, so that one loop is written in SIMD instructions.
 """
 
-# numba infers types, and reads the parameters of an intrinsic; neither has annotations.
+# numba infers types and inspects the parameters of an intrinsic; neither has annotations.
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
 import os
@@ -19,14 +19,14 @@ from numba.extending import intrinsic
 from cellkin.space.compiled import compiled
 from cellkin.space.vector_code import HAS_AVX512, VectorCode
 
-# Floats that are summed together: an AVX-512 register, two of AVX2, four of NEON.
+# Floats summed at once: one AVX-512 register, two of AVX2, four of NEON.
 _LANES = 16
-# Vectors of _LANES that fit the registers at once, with a few left over for what is added.
+# Vectors of _LANES held in registers at once; a few registers are left for the summands.
 _WIDE = 24 if HAS_AVX512 else 6
 
 
 def _cache_bytes() -> int:
-    """Return the size of a core's second-level cache, 1 MiB where nobody says."""
+    """Return the size of a core's L2 cache from 512 KiB to 4 MiB; 1 MiB if unknown."""
     try:
         known = os.sysconf("SC_LEVEL2_CACHE_SIZE")
     except (AttributeError, ValueError, OSError):
@@ -34,8 +34,8 @@ def _cache_bytes() -> int:
     return min(max(known or 1 << 20, 1 << 19), 4 << 20)
 
 
-# A tile leaves a quarter of the second-level cache to the sums; but a cell should find a few genes
-# in a tile, for its sums are loaded and stored once a tile. No sum depends on it.
+# A tile leaves a quarter of the L2 cache to the sums. A cell should have a few genes in a tile,
+# because its sums are loaded and stored once per tile. The result does not depend on tiles.
 _TILE_BYTES = _cache_bytes() // 4 * 3
 _GENES_PER_TILE = 8
 _MOST_TILES = 4
@@ -48,7 +48,7 @@ def _row_sum(n_vectors: int) -> Any:
 
     ``add(rows, shares, begin, end, vectors, stride, first, out, at)`` adds ``shares[i] *
     vectors[rows[i] * stride + first + j]`` to ``out[at + j]`` for i from begin to end, in that
-    order, each j by itself. The sums stay in registers, which no loop over an array achieves.
+    order, separately for each j. The sums stay in registers, which numba does not do for arrays.
     """
 
     @intrinsic
@@ -86,20 +86,20 @@ _add_narrow = _row_sum(2)
 
 @compiled
 def add_vectors(begins, ends, genes, shares, vectors, n_genes, dim, sums):
-    """Add up the vectors of the chosen genes of some cells.
+    """Sum the vectors of the chosen genes of some cells.
 
     Parameters
     ----------
     begins, ends
         (n_cells,) int64: cell i has the entries from ``begins[i]`` to ``ends[i]``.
     genes, shares
-        int32 and float32, of `kernels.choose_genes`.
+        int32 and float32, from `kernels.choose_genes`.
     vectors
         (n_genes * dim,) float32.
     n_genes, dim
-        Its shape.
+        Shape of ``vectors`` as a matrix.
     sums
-        (n_cells * dim,) float32, written.
+        (n_cells * dim,) float32, output.
     """
     n_cells = len(begins)
     least = max(64, _TILE_BYTES // (4 * min(dim, _WIDE_DIMS)))
@@ -140,14 +140,14 @@ def add_vectors(begins, ends, genes, shares, vectors, n_genes, dim, sums):
 
 @compiled
 def scatter(bounds, genes, shares, dense):
-    """Write the shares of some cells into a matrix of all genes, zero elsewhere.
+    """Write the shares of some cells into a dense matrix of all genes, zero elsewhere.
 
     Parameters
     ----------
     bounds, genes, shares
-        Of `kernels.choose_genes`, of n cells.
+        From `kernels.choose_genes`, for n cells.
     dense
-        (at least n, n_genes) float32, written; rows beyond n are zero.
+        (at least n, n_genes) float32, output; rows beyond n are zero.
     """
     dense[:] = np.float32(0)
     for cell in range(len(bounds) - 1):

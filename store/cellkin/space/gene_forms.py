@@ -1,4 +1,4 @@
-"""The forms of gene names: prefixes, composites, marked ids, and the suffixes of repeated names."""
+"""Parse the forms of gene names: prefixes, composites, prefixed ids, suffixes of repeated names."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,17 +8,17 @@ from cellkin.wire.features import MISSING_WORDS, non_gene
 from cellkin.wire.species import SPECIES
 
 Parts: TypeAlias = tuple[str, str, int]
-"""Of a name: its label, its Ensembl id, and the species that it states, 0 where none."""
+"""The parts of a name: label, Ensembl id, and stated species (NCBI taxonomy id, 0 for none)."""
 Apart: TypeAlias = Callable[[str], Parts | None]
-"""`take_apart` of one corpus."""
+"""`take_apart` for one corpus."""
 
-# Short names of assemblies are read only before the numbers that they have had.
+# Short names of assemblies are recognized only with the numbers of existing releases.
 _NUMBERS = {"hg": "1[89]|38", "mm": "9|10|39", "rn": "[4-8]", "dm": "[36]", "ce": "1[01]"}
 _ASSEMBLIES = {name: species.taxon for species in SPECIES for name in species.assemblies}
 _ASSEMBLY = "|".join(
     f"{name}(?={numbers})" if (numbers := _NUMBERS.get(name)) else name for name in _ASSEMBLIES
 )
-_FORM = re.compile(  # "++" keeps it linear in the length of a name
+_FORM = re.compile(  # "++" keeps matching linear in the length of a name
     rf"""
     (?: (?P<assembly> GRC[a-z] | {_ASSEMBLY} ) [0-9]{{1,2}} [a-z]? (?: \.[0-9] )? [-_]++ )?
     (?: (?: (?P<before> .+? ) [-_|] )??
@@ -33,19 +33,19 @@ _PLAIN = re.compile(r"(ENS[A-Z]*G|FBGN|WBGENE)([0-9]+)(?:\.[0-9]+)?")
 _MARKS = (*(name.upper() for name in _ASSEMBLIES), "GRC", "GENEID:", "LOC")
 _BEGIN = frozenset(mark[:2] for mark in _MARKS)
 _KINDS = {kind.upper(): kind for kind in ("FBgn", "WBGene")}
-"""Those ids that are not written in capitals."""
+"""Spelling of id prefixes that are not in capitals."""
 _SUFFIX = re.compile(r"[-.][1-9][0-9]*(?=\n)")
 _KIND = re.compile(r"(ENS[A-Z]*G|FBgn|WBGene)[0-9]+")
 
 
 def stated_species(ensembl_ids: Mapping[int, Iterable[str]]) -> dict[str, int]:
-    """Return the species that prefixes of Ensembl ids and of assemblies state, in capitals.
+    """Map prefixes of Ensembl ids and assemblies, in capitals, to NCBI taxonomy ids.
 
     Parameters
     ----------
     ensembl_ids
-        Some Ensembl ids of each species of a corpus: a prefix that one of them alone has states
-        that species, as those of `SPECIES` do.
+        Some Ensembl ids of each species of a corpus: a prefix that only one species has is mapped
+        to it, in addition to the prefixes in `SPECIES`.
     """
     learned: dict[str, set[int]] = {}
     for taxon, ids in ensembl_ids.items():
@@ -57,19 +57,19 @@ def stated_species(ensembl_ids: Mapping[int, Iterable[str]]) -> dict[str, int]:
 
 
 def take_apart(name: str, species: Mapping[str, int]) -> Parts | None:
-    """Read prefixes, composites and marked ids; None where the name is none of these.
+    """Parse prefixes, composites and prefixed ids; return None for other names.
 
     Parameters
     ----------
     name
-        Without spaces around it.
+        Name without surrounding whitespace.
     species
-        As `stated_species` gives it.
+        From `stated_species`.
     """
     upper = name.upper()
     marked = upper[:2] in _BEGIN and upper.startswith(_MARKS)
     if not (marked or "ENS" in upper or "FBGN" in upper or "WBGENE" in upper):
-        return None  # most names: it is not worth a regular expression
+        return None  # most names end here, without a regular expression
     if plain := _PLAIN.fullmatch(upper):
         kind, number = plain.groups()
         return "", _KINDS.get(kind, kind) + number, species.get(kind, 0)
@@ -80,32 +80,33 @@ def take_apart(name: str, species: Mapping[str, int]) -> Parts | None:
     if before and non_gene(name):
         return None  # DEPRECATED_ENSG00000254647 does not measure the gene
     beside = before or after
-    label = number or rest or ("" if beside.isdigit() else beside)  # ENSG00000254647-1: no GeneID
+    # The 1 in ENSG00000254647-1 is not a GeneID.
+    label = number or rest or ("" if beside.isdigit() else beside)
     kind = kind.upper()
     ensembl = _KINDS.get(kind, kind) + ensembl[len(kind) :]
     return label.strip(), ensembl, species.get(kind or assembly.upper(), 0)
 
 
 def fold(names: Iterable[str]) -> list[str]:
-    """Spell names without what is lost on the way: letter case, and dashes in R's column names."""
+    """Normalize what is often lost: letter case, and dashes (``.`` in R's column names)."""
     return [name.replace(".", "-") for name in map(str.casefold, names)]
 
 
 def repeated_names(given: Sequence[str]) -> dict[int, list[int]]:
-    """Find the names that are another of the list with the suffix of a repeated name.
+    """Find names that are another name of the list with the suffix of a repeated name.
 
     Parameters
     ----------
     given
-        The names, without spaces around them.
+        The names, without surrounding whitespace.
 
     Returns
     -------
     dict[int, list[int]]
-        By the place of a name, the places of those that are it with what scanpy (``-1``) or R
-        (``.1``) add.
+        Position of a name -> positions of the same name with the suffix that scanpy (``-1``) or R
+        (``.1``) adds.
     """
-    # One search through all names is several times as fast as to look at each.
+    # One search through the joined names is several times faster than one per name.
     text = "\n".join(["", *given, ""])
     base_of = {}
     for suffix in _SUFFIX.finditer(text):
@@ -127,7 +128,7 @@ def repeated_names(given: Sequence[str]) -> dict[int, list[int]]:
 
 
 def missing_spellings() -> frozenset[str]:
-    """Return the words for a missing name in every letter case that data have them in."""
+    """Return the words for a missing name in every combination of letter case, and ""."""
     spelled = {""}
     for word in MISSING_WORDS:
         letters = [{sign.lower(), sign.upper()} for sign in word]

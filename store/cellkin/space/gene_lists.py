@@ -1,4 +1,4 @@
-"""What a list of gene names shows as a whole: names that are no names at all."""
+"""Check a list of gene names as a whole: refuse row numbers."""
 
 from collections.abc import Sequence
 
@@ -8,30 +8,30 @@ from cellkin.space.arrays import Int64Vector
 from cellkin.wire.errors import InvalidArgumentError
 
 LIST_NAMES = 20
-"""Fewer names than this are a choice of genes, not the columns of a matrix: they prove nothing."""
+"""Shorter lists are not checked: they are a choice of genes, not the columns of a matrix."""
 _NEARLY_ALL = 0.95
 _CONSECUTIVE = 0.9
-# Row numbers that were selected, as of highly variable genes, lie evenly between 0 and the number
-# of genes. NCBI GeneIDs do not: of human genes three in four are above 60,000, and of those below
-# most are below 12,000; of other species none is below 10,000.
+# Selected row numbers, as of highly variable genes, are spread evenly between 0 and the number of
+# genes. NCBI GeneIDs are not: three in four human GeneIDs are above 60,000 and most others below
+# 12,000; other species have none below 10,000.
 _SELECTED_NAMES = 200
 _MOST_ROWS = 60_000
 _MIDDLE = (0.3, 0.7)
 
 
 def require_names(names: Sequence[str]) -> None:
-    """Refuse row numbers in the place of gene names, which would be read as NCBI GeneIDs.
+    """Refuse row numbers instead of gene names; they would be read as NCBI GeneIDs.
 
     Parameters
     ----------
     names
-        As given. Fewer than 20 are not judged.
+        Names as given. Fewer than 20 are not checked.
 
     Raises
     ------
     InvalidArgumentError
-        If nearly all names are numbers that count up from 0 or 1, or are spread evenly as a
-        selection of such numbers is.
+        If nearly all names are numbers that count up from 0 or 1, or are evenly spread like a
+        selection of such numbers.
     """
     if len(names) < LIST_NAMES:
         return
@@ -59,7 +59,7 @@ def _is_selection(numbers: Int64Vector) -> bool:
     most = int(numbers[-1])
     if len(numbers) < _SELECTED_NAMES or most >= _MOST_ROWS:
         return False
-    # Denser lists below 12,000 may be the start of a table of human genes.
+    # Denser lists may be the first rows of a table of human genes, with GeneIDs below 12,000.
     sparse = 2 * len(numbers) <= most
     middle = float(np.median(numbers)) / most
     return sparse and 20 * int(numbers[0]) < most and _MIDDLE[0] < middle < _MIDDLE[1]

@@ -1,4 +1,4 @@
-"""Genes of a foreign sample paired with genes of a reference by their texts."""
+"""Pair the genes of a foreign sample with genes of a reference by their texts."""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
@@ -12,9 +12,9 @@ from cellkin.space.expression import PER_CELL
 from cellkin.space.projection import GeneColumns
 
 PAIRS = 1_000
-"""Pairs of genes that are compared at most: those that tell the reference's labels apart best."""
+"""Maximum number of pairs: those that separate the reference's labels best."""
 
-# Fewer pairs than this, each counted by its weight, say nothing about a sample.
+# Minimum effective number of pairs, (sum of weights)**2 / sum of squared weights.
 _LEAST_PAIRS = 40.0
 # Added to a gene's deviation between labels, in units of log expression.
 _LEAST_DEVIATION = 0.1
@@ -22,20 +22,20 @@ _LEAST_DEVIATION = 0.1
 
 @dataclass(frozen=True)
 class ForeignReference:
-    """What a reference keeps to check foreign samples by.
+    """Statistics of a reference for checking foreign samples.
 
     Parameters
     ----------
     partners
-        (n_genes,) int32, by gene of the text space: the kept gene that is its partner, -1 where
-        there is none. The partner of a measured gene is itself, if it is kept.
+        (n_genes,) int32, the kept gene that is the partner of each gene of the text space, -1 for
+        none. The partner of a measured gene is itself, if it is kept.
     cosines
-        (n_genes,) float32, the cosine of the texts' vectors of a gene and its partner.
+        (n_genes,) float32, the cosine of the embeddings of a gene and its partner.
     profiles
         (n_labels, n_kept) float32, the mean of ``ln(1 + 10,000 x / total)`` over the cells of each
         label.
     weights
-        (n_kept,) float32 above 0, how well each kept gene tells labels apart.
+        (n_kept,) float32 above 0, how well each kept gene separates labels.
     """
 
     partners: Int32Vector
@@ -45,24 +45,24 @@ class ForeignReference:
 
     @property
     def n_labels(self) -> int:
-        """Labels of the reference."""
+        """Number of labels of the reference."""
         return len(self.profiles)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Genes of a query paired with genes of a reference, and what is expected of them.
+    """Genes of a query paired with genes of a reference, and the reference's profiles.
 
     Parameters
     ----------
     positions
-        (n_columns,) int32 of the query's columns: the pair that a column belongs to, or -1.
+        (n_columns,) int32, the pair of each column of the query, or -1.
     weights
-        (n_pairs,) float32, adding up to 1.
+        (n_pairs,) float32, with sum 1.
     profiles
         (n_labels, n_pairs) float32 of the reference.
     deviations
-        (n_pairs,) float32 above 0, how much the profiles of labels differ.
+        (n_pairs,) float32 above 0, the deviation of the profiles between labels.
     """
 
     positions: Int32Vector
@@ -74,9 +74,9 @@ class Pairs:
     def of(cls, columns: GeneColumns, reference: ForeignReference) -> "Pairs":
         """Pair the genes of a query's columns.
 
-        Of several genes with one partner the nearest has it. A pair weighs as its gene of the
-        reference does, times the cosine of its texts. At most `PAIRS` are taken, those of the
-        largest weights.
+        If several genes have the same partner, the nearest gets it. The weight of a pair is that of
+        the reference gene times the cosine of its texts. The `PAIRS` pairs of the largest weights
+        are used.
         """
         genes = np.unique(columns.rows[columns.rows >= 0])
         partners = reference.partners[genes]
@@ -87,7 +87,7 @@ class Pairs:
         genes, partners = genes[order[first]], partners[order[first]]
         weights = reference.weights[partners] * np.maximum(reference.cosines[genes], 0)
         best = np.argsort(-weights, kind="stable")[:PAIRS]
-        # Every second pair makes up one half of them, the others the other half.
+        # Alternate pairs form the two halves; see `halves`.
         best = np.concatenate([best[::2], best[1::2]])
         where = np.full(columns.n_genes, -1, np.int32)
         where[genes[best]] = np.arange(len(best), dtype=np.int32)
@@ -103,18 +103,18 @@ class Pairs:
 
     @property
     def n(self) -> int:
-        """Pairs there are."""
+        """Number of pairs."""
         return len(self.weights)
 
     @property
     def halves(self) -> tuple[slice, slice]:
-        """The two halves of the pairs: what is chosen by one is judged by the other."""
+        """The two halves of the pairs: one selects cells, the other compares them."""
         half = (self.n + 1) // 2
         return slice(0, half), slice(half, self.n)
 
     @property
     def are_enough(self) -> bool:
-        """Whether they can tell anything."""
+        """Whether there are enough pairs to check a sample."""
         squares = float((self.weights**2).sum())
         return squares > 0 and 1 / squares >= _LEAST_PAIRS
 
@@ -133,7 +133,7 @@ class Pairs:
 
 @compiled
 def _log_expression(indptr, indices, values, positions, logs):
-    """Fill in the log expression of pairs, from zeros."""
+    """Write the log expression of pairs into ``logs``, which is zero."""
     for cell in range(len(logs)):
         total = 0.0
         for i in range(indptr[cell], indptr[cell + 1]):

@@ -1,4 +1,4 @@
-"""The names of the genes of one species as tables, by which lists of names are read."""
+"""Lookup tables for the gene names of one species."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +13,8 @@ from cellkin.wire.terms import GeneRoute
 
 _T = TypeVar("_T")
 
-# What a name means is kept as one integer, a code, so that tens of thousands of names are looked up
-# by one map over a dict: (row << 3) | step, or (~group << 3) | step where several genes share it.
+# The meaning of a name is one integer, its code, so that tens of thousands of names are looked up
+# by one map over a dict: (row << 3) | step, or (~group << 3) | step if several genes share it.
 ID, FORMER_ID, ENSEMBL, SYMBOL, SYNONYM, FOLDED_SYMBOL, FOLDED_SYNONYM = range(7)
 UNMET = -1  # step 7
 ROUTES = np.array(
@@ -32,7 +32,7 @@ ROUTES = np.array(
 )
 """The route of each step."""
 _LESS_THAN_REPEATED = (SYNONYM, FOLDED_SYNONYM, UNMET & 7)
-"""That a name is another with a suffix counts more than what is met by these steps."""
+"""Steps that are overruled if a name is another name of the list with a suffix."""
 _MISSING = missing_spellings()
 
 
@@ -43,21 +43,21 @@ Columns: TypeAlias = tuple[
     Sequence[Sequence[str]],
     Sequence[Sequence[int]],
 ]
-"""Of the genes of a corpus: symbols, other symbols, synonyms, Ensembl ids, former ids."""
+"""For each gene of a corpus: symbol, other symbols, synonyms, Ensembl ids, former ids."""
 
 
 @dataclass(frozen=True)
 class GivenNames:
-    """A list of names to be read, and what is the same whatever their species.
+    """A list of names to look up, with what does not depend on the species.
 
     Parameters
     ----------
     names
-        Without spaces around them.
+        Names without surrounding whitespace.
     repeated
-        As `repeated_names` gives it.
+        From `repeated_names`.
     apart
-        `take_apart` of the corpus, cached.
+        `take_apart` for the corpus, cached.
     """
 
     names: list[str]
@@ -66,24 +66,24 @@ class GivenNames:
 
     @classmethod
     def of(cls, names: Sequence[str], apart: Apart) -> "GivenNames":
-        """Return names as users write them as a list to be read."""
+        """Strip names as given by users and find the repeated ones."""
         stripped = [name.strip() for name in names]
         return cls(stripped, repeated_names(stripped), apart)
 
 
 class SpeciesNames:
-    """The names of the genes of one species.
+    """Lookup tables for the gene names of one species.
 
     Parameters
     ----------
     taxon
         NCBI taxonomy id.
     rows
-        Rows of its genes in the corpus.
+        Rows of the species' genes in the corpus.
     gene_ids
-        NCBI GeneIDs of these.
+        NCBI GeneIDs of these rows.
     columns
-        Of all genes of the corpus.
+        Names of all genes of the corpus.
     """
 
     def __init__(self, taxon: int, rows: list[int], gene_ids: list[int], columns: Columns) -> None:
@@ -123,13 +123,13 @@ class SpeciesNames:
     def _enter(
         self, table: dict[str, int], step: int, names: list[str], name_rows: list[int]
     ) -> None:
-        """Add the names of one step; they overrule those of the later steps, already there."""
+        """Add the names of one step, overruling those of later steps, which are added before."""
         rows = np.array(name_rows, np.int64)
         codes = rows << 3 | step
         meant = dict(zip(names, codes.tolist(), strict=True))
         if len(meant) < len(names):
-            # To look every name up again costs as much as to add it, but a row with as many names
-            # kept as given has lost none of them to another row.
+            # Looking up every name again is as expensive as adding it, but a row that kept all its
+            # names has lost none to another row.
             kept = np.fromiter(meant.values(), np.int64, len(meant)) >> 3
             n_lost = np.bincount(rows) - np.bincount(kept, minlength=int(rows.max()) + 1)
             shared: dict[str, set[int]] = {}
@@ -144,19 +144,19 @@ class SpeciesNames:
         table.update(meant)
 
     def rows_of(self, code: int) -> tuple[int, ...]:
-        """Return the rows that a code stands for: none, one, or a group."""
+        """Return the rows of a code: none, one, or a group."""
         if code == UNMET:
             return ()
         return (code >> 3,) if code >= 0 else self._groups[~(code >> 3)]
 
     def read(self, given: GivenNames) -> Int64Vector:
-        """Look names up letter for letter: (n_names,) int64 codes."""
+        """Return (n_names,) int64 codes of names by exact spelling."""
         names = given.names
         codes = list(map(self._met.get, names, repeat(UNMET)))
         for i, code in enumerate(codes):
             if code == UNMET and (parts := given.apart(names[i])):
                 codes[i] = self._read_parts(*parts)
-        for word in self._words:  # the fly's gene nan: several of them are missing names
+        for word in self._words:  # the fly's gene nan: if repeated, a missing name
             places = [i for i, name in enumerate(names) if name == word]
             if len(places) > 1 or not given.repeated.keys().isdisjoint(places):
                 for i in places:
@@ -177,7 +177,7 @@ class SpeciesNames:
         return by_id
 
     def fold(self, given: GivenNames, codes: Int64Vector) -> Int64Vector:
-        """Look up what `read` did not meet by its spelling, and repeated symbols as the symbol."""
+        """Look up unmatched names by folded spelling, and repeated symbols as the symbol."""
         unmet = np.flatnonzero(codes == UNMET).tolist()
         labels = []
         for i in unmet:
@@ -196,7 +196,7 @@ class SpeciesNames:
 
 
 def _flat(lists: Sequence[Sequence[_T]], rows: list[int]) -> tuple[list[_T], list[int]]:
-    """Return the entries of all rows, and beside them the row of each."""
+    """Return the entries of all rows and the row of each entry."""
     per_row = [lists[row] for row in rows]
     counts = list(map(len, per_row))
     return list(chain.from_iterable(per_row)), np.repeat(rows, counts).tolist()

@@ -1,26 +1,26 @@
-"""Which gene of a corpus a user's name means: by id, symbol, synonym, and last by spelling.
+"""Resolve gene names to genes of a corpus: by id, symbol, synonym, and last by spelling.
 
-A name is met by the first of these that knows it, within one species:
+A name is resolved by the first of these steps that matches, within one species:
 
 1. NCBI GeneID, current then discontinued: ``3630``, ``GeneID:3630``, ``LOC3630``
 2. Ensembl gene id, with or without version: ``ENSG00000254647.6``, ``FBgn0000008``
 3. current symbol, NCBI's or that of the nomenclature authority: ``COX1`` and ``MT-CO1``
-4. symbol where only letter case or R's ``.`` for ``-`` differs, if no synonym is spelled so
-5. a current symbol among the given names, where the name is that symbol with the suffix that
+4. symbol with other letter case or R's ``.`` for ``-``, if no synonym has the exact spelling
+5. a current symbol among the given names, if the name is that symbol with the suffix that
    scanpy (``-1``) or R (``.1``) adds to a repeated name
 6. synonym
-7. synonym where only letter case or R's ``.`` for ``-`` differs: ``HLA.DRA``
+7. synonym with other letter case or R's ``.`` for ``-``: ``HLA.DRA``
 
-The words for a missing name (``nan``, ``NA``, ``None``) mean no gene but one whose current symbol
-is so spelled, as the fly's ``nan``, and that one only where the list has the word once.
+The words for a missing name (``nan``, ``NA``, ``None``) match no gene, except a gene whose current
+symbol has exactly that spelling, as the fly's ``nan``, if the list has the word only once.
 
-Of ``GRCh38_INS`` only the symbol counts, and that it is human. Of ``INS_ENSG00000254647`` and
-``ENSG00000254647|INS`` the Ensembl id counts, and the symbol where the corpus does not have that id
-or has several genes of it. Seurat's ``-`` in the place of ``_`` is read alike.
+In ``GRCh38_INS`` the symbol is used, and the species is human. In ``INS_ENSG00000254647`` and
+``ENSG00000254647|INS`` the Ensembl id is used, and the symbol if the corpus lacks that id or has
+several genes with it. Seurat's ``-`` in place of ``_`` is read the same way.
 
-A name that could mean several genes at the step that knows it is ambiguous, and never guessed. So
-is a synonym of one gene that differs only in spelling from the symbol of another: a mouse list in
-capitals writes SLC7A1 for Slc7a1, but SLC7A1 is also a synonym of Slc7a3.
+A name that matches several genes at its step is ambiguous and never guessed. So is a synonym of one
+gene that differs only in spelling from the symbol of another: a mouse list in capitals writes
+SLC7A1 for Slc7a1, but SLC7A1 is also a synonym of Slc7a3.
 """
 
 import functools
@@ -39,31 +39,31 @@ from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 from cellkin.wire.species import SPECIES, taxon_name
 from cellkin.wire.terms import GeneRoute
 
-# Where a smaller share of names is met letter for letter, the species may be the wrong one.
+# If a smaller share of names matches by exact spelling, the species may be wrong.
 _HARDLY = 0.1
 _GENES_ASKED = 300
-"""Genes of a species whose Ensembl ids are looked at: nearly all have the same prefix."""
+"""About as many genes per species are sampled for prefixes of Ensembl ids; nearly all share one."""
 _USED_MOST = {species.taxon: rank for rank, species in enumerate(SPECIES)}
 
 
 @dataclass(frozen=True)
 class Resolution:
-    """What the given names mean in one species.
+    """Genes resolved from names, within one species.
 
     Attributes
     ----------
     taxon
-        NCBI taxonomy id of the species; 0 where it was to be inferred and no name meets anything.
+        NCBI taxonomy id of the species; 0 if it was to be inferred and no name matches.
     taxon_inferred
         Whether the species was inferred from the names.
     rows
-        (n_names,) int64, row of the corpus; -1 where nothing was met or the name is ambiguous.
+        (n_names,) int64, row of the corpus; -1 if the name is unmatched or ambiguous.
     routes
         (n_names,) uint8, a `GeneRoute`.
     ambiguous
-        Ambiguous name, as given -> GeneIDs it could mean, ascending.
+        Ambiguous name, as given -> possible GeneIDs, ascending.
     duplicates
-        GeneID met by more than one given name -> these names, as given and in their order.
+        GeneID matched by several names -> these names, as given and in order.
     """
 
     taxon: int
@@ -75,7 +75,7 @@ class Resolution:
 
 
 class Candidate(NamedTuple):
-    """A gene that a name could mean: row of the corpus, GeneID, NCBI taxonomy id, and by what."""
+    """A possible gene of a name: row of the corpus, GeneID, NCBI taxonomy id, and route."""
 
     row: int
     gene_id: int
@@ -85,15 +85,15 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Found:
-    """What one name could mean, over the species.
+    """Possible genes of one name, in all species.
 
     Attributes
     ----------
     name
-        As given.
+        The name as given.
     candidates
-        Best route first, then by taxon and GeneID; several of one species where the name is
-        ambiguous in it; none where nothing was met.
+        Best route first, then by taxon and GeneID; several of one species if the name is ambiguous
+        in it; empty if nothing matches.
     """
 
     name: str
@@ -101,12 +101,12 @@ class Found:
 
     @property
     def best(self) -> tuple[Candidate, ...]:
-        """The candidates on the best route; a name that means one gene has one."""
+        """The candidates on the best route: one, unless the name is ambiguous."""
         return tuple(c for c in self.candidates if c.route == self.candidates[0].route)
 
 
 class GeneResolver:
-    """Resolves users' gene names to the rows of a corpus.
+    """Resolve gene names to the rows of a corpus.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class GeneResolver:
     taxa
         (n_genes,) int32, NCBI taxonomy ids.
     symbols
-        Current symbol of each gene, "" where there is none.
+        Current symbol of each gene, "" for none.
     synonyms
         Synonyms and previous symbols of each gene.
     ensembl_ids
@@ -123,12 +123,12 @@ class GeneResolver:
     former_ids
         Discontinued GeneIDs that each gene replaced.
     other_symbols
-        Current symbols of each gene by another authority; empty where no gene has any.
+        Current symbols of each gene by another authority; empty if no gene has any.
 
     Raises
     ------
     InvalidArgumentError
-        If these are not of one length.
+        If their lengths differ.
     """
 
     def __init__(
@@ -161,19 +161,18 @@ class GeneResolver:
         Parameters
         ----------
         names
-            As users write them, in any order.
+            Names as given by users, in any order.
         taxon
-            NCBI taxonomy id; 0 to infer it: the species that most names meet letter for letter by
-            id or current symbol; of equal ones that with most by synonym, then the first of
-            `SPECIES` that any name meets.
+            NCBI taxonomy id; 0 to infer the species: the one with most exact matches by id or
+            current symbol, then by synonym, then the first of `SPECIES` with any match.
 
         Raises
         ------
         NotFoundError
             If the corpus has no gene of the species.
         InvalidArgumentError
-            If 20 names or more are row numbers, or plainly those of another species than the one
-            that was given.
+            If 20 names or more are row numbers or clearly belong to a species other than the given
+            one.
         """
         require_names(names)
         given = GivenNames.of(names, functools.cache(self._apart))
@@ -196,14 +195,14 @@ class GeneResolver:
         return Resolution(0, False, np.full(n, -1, np.int64), np.zeros(n, np.uint8), {}, {})
 
     def find(self, name: str, taxon: int = 0) -> Found:
-        """Find the genes that one name could mean.
+        """Find the possible genes of one name.
 
         Parameters
         ----------
         name
-            As users write it.
+            Name as given by a user.
         taxon
-            NCBI taxonomy id of the species to look in; 0 for all.
+            NCBI taxonomy id of the species to search; 0 for all.
 
         Raises
         ------
@@ -225,7 +224,7 @@ class GeneResolver:
 
     @functools.cached_property
     def _stated(self) -> dict[str, int]:
-        """The species that prefixes state, by what is known and by the corpus' own Ensembl ids."""
+        """Species by prefix, from `SPECIES` and from the corpus' own Ensembl ids."""
         ensembl_ids = self._columns[3]
         asked = {}
         for taxon in self._species_of:
@@ -246,7 +245,7 @@ class GeneResolver:
                 {"taxon": str(taxon)},
             )
         species = self._species_of[taxon]
-        if species is None:  # two threads may both build it: each builds a whole one, either serves
+        if species is None:  # two threads may both build it; either result is complete
             rows = np.flatnonzero(self._taxa == taxon)
             gene_ids = self._gene_ids[rows].tolist()
             species = SpeciesNames(taxon, rows.tolist(), gene_ids, self._columns)
@@ -256,10 +255,10 @@ class GeneResolver:
     def _require_species(
         self, given: GivenNames, taxon: int, read: Int64Vector, codes: Int64Vector
     ) -> None:
-        """Refuse names that are plainly of another species than the one that was given.
+        """Refuse names that clearly belong to a species other than the given one.
 
-        Human symbols are also what mouse symbols in capitals look like. So another species must
-        explain more names letter for letter than the given one does in any spelling.
+        Mouse symbols in capitals look like human symbols. So another species must match more names
+        by exact spelling than the given one does by any spelling.
         """
         names = given.names
         marks = Counter(parts[2] for parts in map(given.apart, names) if parts)
@@ -298,6 +297,6 @@ class GeneResolver:
 
 
 def _evidence(codes: Int64Vector) -> tuple[int, int]:
-    """Count the names met letter for letter: by id or symbol, and by synonym."""
+    """Count the names matched by exact spelling: by id or symbol, and by synonym."""
     steps = codes & 7
     return int(np.count_nonzero(steps <= SYMBOL)), int(np.count_nonzero(steps == SYNONYM))

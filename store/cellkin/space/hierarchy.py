@@ -1,4 +1,4 @@
-"""Labels that are paths, such as ``neuron/RGC/alpha``: their ancestors, and when to fall back."""
+"""Hierarchical labels such as ``neuron/RGC/alpha``: ancestors, and fallback to them."""
 
 from dataclasses import dataclass
 
@@ -17,9 +17,9 @@ class Hierarchy:
     Parameters
     ----------
     ancestors
-        Their paths, by depth and then by name; none where no label is a path.
+        Paths of the ancestors, by depth and then by name; empty if no label is a path.
     below
-        (n_ancestors, n_labels) bool, whether a label is an ancestor or below it.
+        (n_ancestors, n_labels) bool, whether a label is the ancestor or below it.
     """
 
     ancestors: list[str]
@@ -27,11 +27,11 @@ class Hierarchy:
 
     @classmethod
     def of(cls, labels: list[str]) -> "Hierarchy":
-        """Read the ancestors of labels from their paths."""
+        """Build the ancestors of labels from their paths."""
         found = {SEPARATOR.join(parts[:n]) for label in labels
                  for parts in [label.split(SEPARATOR)] for n in range(1, len(parts))}  # fmt: skip
         names = sorted(found, key=lambda name: (name.count(SEPARATOR), name))
-        # A label that is itself an ancestor of others counts for it.
+        # A label that is itself an ancestor of others counts as below it.
         below = [
             [(label + SEPARATOR).startswith(name + SEPARATOR) for label in labels] for name in names
         ]
@@ -42,28 +42,28 @@ class Hierarchy:
     ) -> Int32Vector:
         """Return the deepest ancestor that is probable enough.
 
-        An ancestor is as probable as the labels below it together, so a parent is never less
-        probable than its child.
+        The probability of an ancestor is the sum over the labels below it, so a parent is never
+        less probable than its child.
 
         Parameters
         ----------
         by_label
             (n_cells, n_labels) float64 probabilities.
         where
-            (n_cells,) bool, cells to look at.
+            (n_cells,) bool, cells to process.
         least
-            The least probability.
+            The minimum probability.
 
         Returns
         -------
         Int32Vector
-            (n_cells,) int32 into ``ancestors``, among equally deep ones the most probable; -1 where
-            there is none.
+            (n_cells,) int32 into ``ancestors``, among equally deep ones the most probable; -1 if
+            none.
         """
         fallen = np.full(len(by_label), -1, np.int32)
         if not self.ancestors:
             return fallen
-        # Label after label: in a product of matrices the order of a sum depends on their shapes.
+        # Label by label, because the order of summation in a matrix product depends on its shape.
         chances = np.zeros((len(by_label), len(self.ancestors)))
         for chance, below in zip(by_label.T, self.below.T, strict=True):
             chances[:, below] += chance[:, None]

@@ -1,15 +1,15 @@
 """The first inner loop of the projection: choose a cell's genes.
 
-A cell's weights go into a histogram of their leading bits, which says within which bin the
-``top_n``-th largest lies; only what is in that bin is looked at again. What is chosen is handed on
-in ascending order of genes, so that a cell's sum depends on the cell alone. Totals are of float32
-in double precision, which is exact for counts whatever the order.
+A histogram of the leading bits of a cell's weights gives the bin of the ``top_n``-th largest; only
+the weights in that bin are examined again. The chosen genes are returned in ascending order, so
+that the sums of a cell do not depend on other cells. Totals of float32 are computed in double
+precision, which is exact for counts in any order.
 
-Arrays are read-only views of fixed types, for every other combination would be compiled anew.
+Arrays are read-only views of fixed types, because every other combination is compiled again.
 """
 
 # Compiled functions are called with arrays and numbers of the types in their docstrings; numba
-# infers the rest, and has no annotations.
+# infers the rest and has no annotations.
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
 import numpy as np
@@ -18,9 +18,9 @@ from cellkin.space.compiled import compiled
 
 LINEAR, LOG1P, RANK, BINARY, SQRT = 0, 1, 2, 3, 4
 EXPRESSIONS = {"linear": LINEAR, "log1p": LOG1P, "rank": RANK, "binary": BINARY, "sqrt": SQRT}
-"""Numbers of a recipe's expressions."""
+"""Codes of the values of `Recipe.expression`."""
 
-# The leading bits of a positive float32 are 8 of exponent and, here, 3 of mantissa.
+# The leading bits of a positive float32: 8 of the exponent and 3 of the mantissa.
 _COARSE_SHIFT = np.uint32(20)
 _N_COARSE = 1 << 11
 _N_FINE = 1 << 8
@@ -44,7 +44,7 @@ def _bit_length(value):
 
 @compiled
 def _sort_by(source, target, n, shift, counts):
-    """Copy n keys in the order of the 8 bits from ``shift`` on, equals as they were."""
+    """Sort n keys stably by the 8 bits from ``shift`` on, from ``source`` into ``target``."""
     mask = np.uint64(255)
     counts[:] = 0
     for i in range(n):
@@ -62,7 +62,7 @@ def _sort_by(source, target, n, shift, counts):
 
 @compiled
 def _sort(keys, n, other, differ):
-    """Sort the first n keys, given the bits in which they differ; ``other`` is scratch."""
+    """Sort the first n keys, which differ only in the bits ``differ``; ``other`` is scratch."""
     counts = np.empty(256, np.int32)
     shift, in_other = _ZERO64, False
     while differ >> shift != _ZERO64:
@@ -76,13 +76,13 @@ def _sort(keys, n, other, differ):
         if shift == np.uint64(64):
             break
     if in_other:
-        for i in range(n):  # a slice would take seconds to compile
+        for i in range(n):  # a slice takes seconds to compile
             keys[i] = other[i]
 
 
 @compiled
 def _expressed(columns, values, rows, shared, slot, sums, kept):
-    """Keep a cell's expressed, matched columns, those of one gene added up; return how many."""
+    """Keep a cell's expressed, matched columns, summed per gene; return their number."""
     n = 0
     for i in range(len(columns)):
         column = columns[i]
@@ -107,12 +107,12 @@ def _expressed(columns, values, rows, shared, slot, sums, kept):
 
 @compiled
 def _log_expression(x, n):
-    """Replace values by the logarithm of 1 plus their parts per 10,000."""
+    """Replace values by ``log(1 + 10,000 x / total)``."""
     total = 0.0
     for i in range(n):
         total += np.float64(x[i])
     scale = _PER_CELL / total
-    # Most values are small counts, and their logarithms need computing once a cell.
+    # Most values are small counts, so their logarithms are cached per cell.
     remembered = np.zeros(_N_REMEMBERED, np.float32)
     for i in range(n):
         value = x[i]
@@ -138,16 +138,16 @@ def _rank_expression(x, n, keys, other):
     for i in range(n):
         if i == 0 or keys[i] >> _HALF != keys[i - 1] >> _HALF:
             rank = i + 1
-        # A value is not read again, so its place can take the rank.
+        # Values are not read again, so ranks can overwrite them.
         x[np.int64(keys[i] & _LOW)] = np.float32(rank)
 
 
 @compiled
 def _limit(keys, n, wanted):
-    """Return a limit that ``wanted`` of n distinct keys reach; the keys are overwritten.
+    """Return a limit that exactly ``wanted`` of n distinct keys reach; overwrites the keys.
 
-    Every round counts the keys by the 8 leading bits in which they differ, and goes on with those
-    of the bin the limit is in.
+    Each round counts the keys by the 8 leading bits in which they differ and continues with those
+    in the bin of the limit.
     """
     counts = np.empty(_N_FINE, np.int32)
     mask = np.uint64(_N_FINE - 1)
@@ -177,17 +177,17 @@ def _limit(keys, n, wanted):
 
 @compiled
 def _choose(columns, values, rows, weights, top_n, weighted, places, keys, scratch):
-    """Leave the keys of a cell's top genes in ``keys``, in the order given; return how many.
+    """Write the keys of a cell's top genes to ``keys``, in input order; return their number.
 
-    A key is the bits of the weight, then the gene's row inverted: the larger weight first, among
-    equals the lower row.
+    A key is the bits of the weight followed by the inverted gene row: larger weights are first,
+    ties go to the lower row.
     """
     n = len(columns)
     bits = weighted.view(np.uint32)
     counts = np.zeros(_N_COARSE, np.int32)
     for i in range(n):
         weight = values[i] * weights[columns[i]]
-        # What is no number at all becomes zero too, so that the bits are those of no sign.
+        # NaN and negative weights become zero, so that the sign bit is never set.
         weighted[i] = weight if weight > 0 else np.float32(0)
         counts[bits[i] >> _COARSE_SHIFT] += 1
     wanted = top_n if top_n > 0 else n
@@ -221,7 +221,7 @@ def _choose(columns, values, rows, weights, top_n, weighted, places, keys, scrat
 
 @compiled
 def _share_out(keys, n, ordered, scratch, genes, shares, at):
-    """Write a cell's genes, ascending, and their shares of the sum of the weights."""
+    """Write a cell's genes, ascending, and their weights divided by the sum of weights."""
     differ = _ZERO64
     for i in range(n):
         keys[i] = (np.uint64(~np.uint32(keys[i] & _LOW)) << _HALF) | (keys[i] >> _HALF)
@@ -248,22 +248,22 @@ def choose_genes(
     Parameters
     ----------
     indptr, indices, data
-        int64, int32 and float32: the cells; no column twice in a cell.
+        int64, int32 and float32: the cells in CSR, without duplicate columns in a cell.
     picked
-        (n,) int64, the cells to do.
+        (n,) int64, the cells to process.
     rows, shared, n_shared, ordered
-        `GeneColumns`: (n_columns,) int32 and bool, a number and a bool.
+        From `GeneColumns`: (n_columns,) int32 and bool; whether any column is shared; bool.
     weights
-        (n_columns,) float32, the weight of each column's gene, 0 where there is none.
+        (n_columns,) float32, the weight of each column's gene, 0 for no gene.
     n_genes
-        Genes of the space.
+        Number of genes of the space.
     expression, top_n
-        Of the recipe.
+        From the recipe.
     bounds
-        (n + 1,) int64: cell i has the entries from ``bounds[i]`` to ``bounds[i + 1]``; written.
+        (n + 1,) int64, output: cell i has the entries from ``bounds[i]`` to ``bounds[i + 1]``.
     genes, shares
-        int32 and float32: rows of the space, ascending in a cell, and their shares, which add up
-        to 1; written.
+        int32 and float32, output: rows of the space, ascending in a cell, and their shares, which
+        sum to 1.
     """
     most = 1
     for cell in picked:
@@ -296,7 +296,7 @@ def choose_genes(
 
 @compiled
 def count_columns(indptr, indices, data, rows, shared, n_genes, detected, mass):
-    """Add the cells that express each gene to ``detected`` and each column's sum to ``mass``."""
+    """Add the number of cells expressing each gene to ``detected``, column sums to ``mass``."""
     last = np.full(n_genes, -1, np.int64)
     for cell in range(len(indptr) - 1):
         for i in range(indptr[cell], indptr[cell + 1]):
@@ -314,9 +314,9 @@ def count_columns(indptr, indices, data, rows, shared, n_genes, detected, mass):
 
 @compiled
 def is_ascending(indptr, indices, n_columns, first, last):
-    """Return whether the columns of cells ascend, no column twice, all of them columns at all.
+    """Return whether the columns of each cell strictly ascend and are within range.
 
-    Looks at the cells from ``first`` to ``last``, and at the ends of ``indptr``.
+    Checks the cells from ``first`` to ``last`` and the ends of ``indptr``.
     """
     if indptr[0] != 0 or indptr[-1] > len(indices):
         return False
@@ -337,14 +337,14 @@ def is_ascending(indptr, indices, n_columns, first, last):
 
 @compiled
 def keep_best(scores, best, places):
-    """Keep the largest numbers of each row, in descending order; among equals the leftmost.
+    """Find the k largest numbers of each row, in descending order; ties go to the leftmost.
 
     Parameters
     ----------
     scores
-        (n, m) float32, of no NaN.
+        (n, m) float32, without NaN.
     best, places
-        (n, k) float32 and int64, k at most m: the numbers and their columns; written.
+        (n, k) float32 and int64, output, k at most m: the numbers and their columns.
     """
     n, m = scores.shape
     k = best.shape[1]
@@ -354,7 +354,7 @@ def keep_best(scores, best, places):
         places[row] = -1
         for begin in range(0, m, _STRETCH):
             stretch = line[begin : begin + _STRETCH]
-            # Nearly every stretch has nothing to keep, and a count has no branches.
+            # Most stretches have nothing to keep, and counting needs no branches.
             n_better = 0
             for value in stretch:
                 n_better += value > best[row, k - 1]

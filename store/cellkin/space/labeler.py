@@ -1,7 +1,7 @@
-"""Label cells by a reference: the one pipeline, of a server's answers and of every evaluation.
+"""Label cells by a reference: the pipeline shared by the server and all evaluations.
 
-A `Labeler` is opened with a reference and the genes of a query. It chooses the space, says whether
-it wants a background, checks a foreign sample by it, and labels cells block by block.
+A `Labeler` is created from a reference and the genes of a query. It chooses the space, reports
+whether it needs background cells, checks a foreign sample with them, and labels cells in blocks.
 """
 
 from dataclasses import dataclass, replace
@@ -34,22 +34,22 @@ from cellkin.wire.terms import BACKGROUND_CELLS, Center
 
 @dataclass(frozen=True)
 class Options:
-    """What is asked of labels.
+    """Options of labeling.
 
     Parameters
     ----------
     space
-        ``text`` or ``expression``; None chooses by the genes that are shared.
+        ``text`` or ``expression``; None chooses by the shared genes.
     center
         Which mean is subtracted in the text space.
     min_probability
-        A label less probable than this is not claimed, in (0, 1]; None for the reference's.
+        Minimum probability of a label, in (0, 1]; None for the reference's.
     novelty_limit, false_alarms
-        A cell of more novelty than the limit is unknown; or the share of known cells that may be
-        called unknown for their novelty. At most one; None of both for the reference's limit.
+        The novelty above which cells are unknown, or the share of known cells that may be called
+        unknown for their novelty. Give at most one; None for the reference's limit.
     passing
-        (n_cells,) bool, the reference cells that vote, and then nothing else counts, for all else
-        was fitted to the others too; None for all.
+        (n_cells,) bool, the reference cells that vote; votes are then the only evidence, because
+        all other evidence was fitted to the excluded cells too. None for all.
     """
 
     space: str | None = None
@@ -61,28 +61,29 @@ class Options:
 
 
 class Labeler:
-    """Labels the cells of one query.
+    """Label the cells of one query.
 
     Parameters
     ----------
     reference
-        What they are labelled by.
+        The reference.
     gene_ids
-        (n_columns,) int64 NCBI GeneIDs of the query's columns; 0 where a column has no gene.
+        (n_columns,) int64 NCBI GeneIDs of the query's columns; 0 for a column without a gene.
     options
-        What is asked.
+        Options; None for the defaults.
 
     Attributes
     ----------
     sample_check
-        Whether a foreign sample belongs to the reference; None where it was not checked.
+        Whether a foreign sample belongs to the reference; None if it was not checked.
 
     Raises
     ------
     InvalidArgumentError
-        If an option is out of range.
+        If an option is out of range, both ``novelty_limit`` and ``false_alarms`` are given, or the
+        query's mean is requested in the expression space.
     FailedPreconditionError
-        If the reference lacks the space that is asked for, or shares no gene with the query.
+        If the reference lacks the requested space, or shares no gene with the query.
     """
 
     def __init__(
@@ -118,12 +119,12 @@ class Labeler:
 
     @property
     def space(self) -> str:
-        """``text`` or ``expression``: where cells are compared."""
+        """The space in which cells are compared, ``text`` or ``expression``."""
         return "text" if self._expression is None else "expression"
 
     @property
     def foreign(self) -> bool:
-        """Whether cells are compared by text because their genes are foreign to the reference."""
+        """Whether cells are compared by text and their genes are foreign to the reference."""
         return self._expression is None and self._shared.are_foreign
 
     @property
@@ -133,45 +134,45 @@ class Labeler:
 
     @property
     def shared_expression(self) -> float:
-        """The share of the reference's expression in genes of the query, see `SharedGenes`."""
+        """The share of the reference's expression in genes of the query; see `SharedGenes`."""
         return self._shared.share
 
     @property
     def coverage(self) -> Coverage | None:
-        """What the genes of the query cover of the reference; None where it is not looked at."""
+        """Coverage of the reference by the query's genes; None if it is not used."""
         return self._coverage
 
     @property
     def center(self) -> Center:
-        """Which mean is subtracted, as it is known so far: that of the query or the reference."""
+        """Which mean is subtracted, as far as known: the query's or the reference's."""
         wants_own = self._own is not None or self._wished is Center.QUERY
         return Center.QUERY if wants_own else Center.REFERENCE
 
     @property
     def readout(self) -> Readout:
-        """What turns vectors into labels, the options applied."""
+        """The readout, with the options applied."""
         return self._readout
 
     @property
     def novelty_limit(self) -> float:
-        """The largest limit of novelty of any label; minus infinity where none is claimed."""
+        """The largest novelty limit of any label; minus infinity if no label is claimed."""
         return float(self._limits.max())
 
     @property
     def background_cells(self) -> int:
-        """Cells wanted by `set_background` before any is labelled; 0 where none are."""
+        """Number of cells wanted by `set_background` before labeling; 0 if none."""
         asked = self._wished is Center.QUERY or (self._wished is Center.AUTO and self.foreign)
         return WANTED_CELLS if asked and self._own is None and not self._declined else 0
 
     @property
     def requires_background(self) -> bool:
-        """Whether no cell can be labelled without a background, for it was asked for."""
+        """Whether a background is required before labeling: the query's mean was requested."""
         return self._wished is Center.QUERY and self._own is None
 
     def set_background(self, cells: CsrMatrix) -> None:
-        """Take the mean of some cells, to be subtracted from all, and check the sample by them.
+        """Set the mean to subtract from the mean of some cells, and check a foreign sample.
 
-        Of fewer than `BACKGROUND_CELLS` that are not empty neither is done.
+        With fewer than `BACKGROUND_CELLS` non-empty cells neither is done.
 
         Parameters
         ----------
@@ -181,7 +182,7 @@ class Labeler:
         Raises
         ------
         FailedPreconditionError
-            If there are too few, and the query's own mean was asked for.
+            If there are too few cells and the query's own mean was requested.
         """
         means, empty = self._means(cells)
         n = int((~empty).sum())
@@ -209,19 +210,19 @@ class Labeler:
         Returns
         -------
         placed
-            Where they are in the space.
+            The cells in the space.
         labels
-            What they are.
+            Their labels.
         """
         reading = self._read(cells)
-        # Profiles of labels are of all cells, those that do not vote among them.
+        # Profiles of labels include cells that do not vote.
         if self._paired is not None and self._passing is None:
             counts = self._reference.counts
             return reading.placed, self._paired.read(cells, reading, counts, self._readout)
         return reading.placed, limited(reading.labels, self._limits)
 
     def _read(self, cells: CsrMatrix) -> Reading:
-        """Read cells in their space, nothing called too far."""
+        """Place and label cells, without a novelty limit."""
         reference, readout = self._reference, self._readout
         placed = self._place(cells)
         part = self._expression or reference.require_text()
@@ -238,9 +239,9 @@ class Labeler:
         return Reading(placed, similarities, voted, labels)
 
     def _check(self, cells: CsrMatrix) -> None:
-        """Check a foreign sample by its background, and set the limits of its labels."""
+        """Check a foreign sample with its background and set the novelty limits of its labels."""
         foreign = self._reference.require_text().foreign
-        if foreign is None or self._columns is None:  # then no label is claimed, as before
+        if foreign is None or self._columns is None:  # the first limits stay
             return
         paired = check_sample(cells, self._columns, self._read(cells), foreign, self._readout)
         if self._wished_limit is not None:
@@ -249,10 +250,10 @@ class Labeler:
         self._limits = paired.check.limits
 
     def _first_limits(self) -> Float32Vector:
-        """Return the limits of all labels before there is a background.
+        """Return the novelty limits of all labels before a background is set.
 
-        Of a foreign query every cell is farther than the reference's own, and nothing tells whether
-        it is of the reference's tissue: no label is claimed unless a limit was given.
+        All cells of a foreign query are farther than the reference's own, and their tissue may not
+        be the reference's: no label is claimed unless a limit was given.
         """
         limit = self._readout.novelty_limit
         if self.foreign and self._wished_limit is None:
@@ -286,14 +287,14 @@ def runners_up(
     by_label
         (n_cells, n_labels) float64 probabilities.
     winners
-        (n_cells,) int32, the most probable label; -1 where a cell has none.
+        (n_cells,) int32, the most probable label; -1 for none.
 
     Returns
     -------
     labels
-        (n_cells,) int32, among equals the lowest; -1 where there is none.
+        (n_cells,) int32, ties go to the lowest; -1 for none.
     probabilities
-        (n_cells,) float32, 0 where there is none.
+        (n_cells,) float32; 0 for none.
     """
     if by_label.shape[1] < 2:
         return np.full(len(winners), -1, np.int32), np.zeros(len(winners), np.float32)
@@ -324,6 +325,6 @@ def _with_options(readout: Readout, options: Options) -> Readout:
     readout = replace(readout, min_probability=least, novelty_limit=limit)
     if options.min_probability is None:
         return readout
-    # Who says how probable a label has to be is not asked for more, whatever it rests on.
+    # A given min_probability replaces all other minimum probabilities.
     of_depth = np.empty((0, 0), np.float32)
     return replace(readout, least_of_few=0.0, least_of_capped=least, least_by_depth=of_depth)

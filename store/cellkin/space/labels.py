@@ -1,4 +1,4 @@
-"""From the evidence about a cell to its label, its probability, and whether it is unknown."""
+"""Labels of cells from evidence, with probabilities and reasons why cells are unknown."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -21,42 +21,42 @@ from cellkin.space.vectors import unit_rows
 from cellkin.space.votes import vote_shares
 from cellkin.wire.terms import UnknownReason
 
-# Of a label of so few cells no probability can be calibrated: hardly any is left when some are held
-# out. Where but one label has enough, nothing is measured of the others but what they take from it.
+# With fewer cells the probability of a label cannot be calibrated: holding some out leaves hardly
+# any. If only one label has enough cells, calibration measures only what others take from it.
 _FEW_CELLS, _ENOUGH_CELLS = 3, 5
 
 
 @dataclass(frozen=True)
 class CellCoverage:
-    """How much of what a reference knows some cells cover; see `cellkin.space.coverage`.
+    """Coverage of a reference by cells; see `cellkin.space.coverage`.
 
     Parameters
     ----------
     shallowness
         (n_cells,) float64; 0 for a cell of usual depth.
     lack
-        (n_labels, n_labels) float64 from 0 on, how much of what tells two labels apart is missing;
-        None where nothing is.
+        (n_labels, n_labels) float64, at least 0: how much of the difference between two labels is
+        missing; None if nothing is.
     """
 
     shallowness: npt.NDArray[np.float64]
     lack: Float64Matrix | None = None
 
     def depths(self, readout: Readout) -> npt.NDArray[np.float64]:
-        """Return (n_cells,) float64 depths, those that are usual as the least of these."""
+        """Return (n_cells,) float64 depths, with the usual depth for those above it."""
         return readout.usual_depth * np.exp(-(self.shallowness**2))
 
     def sharpness(self, readout: Readout) -> Float64Matrix:
-        """Return (n_cells, 1) float64 factors of sharpness."""
+        """Return (n_cells, 1) float64 factors for the sharpness."""
         return np.exp(-readout.softening * self.shallowness)[:, None]
 
     def weights(self, by_label: Float64Matrix) -> npt.NDArray[np.float64]:
-        """Return (n_cells,) float64 from 0 on: how far cells are from being covered by genes.
+        """Return (n_cells,) float64, at least 0: the lack of genes for each cell.
 
         Parameters
         ----------
         by_label
-            (n_cells, n_labels) probabilities; what counts is what tells the two largest apart.
+            (n_cells, n_labels) probabilities; the lack is that of the two most probable labels.
         """
         if self.lack is None or by_label.shape[1] < 2:
             return np.zeros(len(by_label))
@@ -64,7 +64,7 @@ class CellCoverage:
         return np.asarray(self.lack[two[:, 0], two[:, 1]])
 
     def least(self, by_label: Float64Matrix, readout: Readout) -> npt.NDArray[np.float64]:
-        """Return (n_cells,) float64: from which probability on a label is claimed."""
+        """Return (n_cells,) float64, the minimum probability of a label."""
         more = max(0.0, readout.least_of_few - readout.min_probability)
         least = readout.min_probability + more * self.weights(by_label)
         if not len(readout.least_by_depth):
@@ -75,7 +75,7 @@ class CellCoverage:
 
 
 def evidence(placed: Placed, shares: Float64Matrix, readout: Readout) -> list[Float64Matrix]:
-    """Return what each of `KINDS` says: (n_cells, n_labels) probabilities, or of 0 rows.
+    """Return the evidence of each of `KINDS`: (n_cells, n_labels) probabilities, or 0 rows.
 
     Parameters
     ----------
@@ -100,16 +100,16 @@ def evidence(placed: Placed, shares: Float64Matrix, readout: Readout) -> list[Fl
 def combine(
     kinds: list[Float64Matrix], mix: npt.NDArray[np.float64], sharpness: float | Float64Matrix
 ) -> Float64Matrix:
-    """Return (n_cells, n_labels) calibrated probabilities; see the module.
+    """Return (n_cells, n_labels) calibrated probabilities; see `cellkin.space.readout`.
 
     Parameters
     ----------
     kinds
-        By `KINDS`, (n_cells, n_labels) probabilities.
+        For each of `KINDS`, (n_cells, n_labels) probabilities.
     mix
-        (4,) weights; a kind of weight 0 is not looked at.
+        (4,) weights; a kind of weight 0 is not used.
     sharpness
-        Multiplies the averaged logarithms; one number, or (n_cells, 1).
+        Factor of the averaged logarithms; one number, or (n_cells, 1).
     """
     used = [(weight, kind) for weight, kind in zip(mix, kinds, strict=True) if weight > 0]
     logs = sum(weight * np.log(np.maximum(kind, FLOOR)) for weight, kind in used)
@@ -123,21 +123,23 @@ class Labels:
     Parameters
     ----------
     winners
-        (n_cells,) int32, the most probable label, among equals the lowest; -1 for an empty cell.
+        (n_cells,) int32, the predicted (most probable) label, ties go to the lowest; -1 for an
+        empty cell, or one without neighbors if only votes are used.
     probabilities
-        (n_cells,) float32, calibrated, of the winner.
+        (n_cells,) float32, calibrated probability of the predicted label; 0 if that is -1.
     supports
-        (n_cells,) float32 in [0, 1], the winner's share of the neighbors' vote. No probability.
+        (n_cells,) float32 in [0, 1], the predicted label's share of the neighbors' votes. Not a
+        probability.
     n_votes
-        (n_cells,) uint8, neighbors that carry the winning label.
+        (n_cells,) uint8, number of neighbors with the predicted label.
     novelties
         (n_cells,) float32, see `novelty`.
     reasons
-        (n_cells,) uint8, an `UnknownReason`; 0 where the winner is the label.
+        (n_cells,) uint8, an `UnknownReason`; 0 if the cell is not unknown.
     by_label
         (n_cells, n_labels) float64 probabilities of all labels.
     kinds
-        What these are combined from, see `evidence`.
+        The evidence that ``by_label`` is combined from; see `evidence`.
     """
 
     winners: Int32Vector
@@ -159,7 +161,7 @@ def read_labels(
     votes_only: bool = False,
     coverage: CellCoverage | None = None,
 ) -> Labels:
-    """Label placed cells; what is read of a cell is the same to the bit whatever the others are.
+    """Label placed cells; the results of a cell are bitwise independent of the other cells.
 
     Parameters
     ----------
@@ -167,16 +169,16 @@ def read_labels(
         The cells.
     similarities, voted
         (n_cells, n_neighbors) float32 cosines, best first, and int32 labels of the neighbors; -1
-        where there is none.
+        if missing.
     counts
         (n_labels,) int64 reference cells of each label.
     readout
         The fitted readout.
     votes_only
-        Whether only neighbors count, as where some of the reference is excluded: it took part in
-        all other evidence.
+        Whether votes are the only evidence, as when reference cells are excluded: all other
+        evidence was fitted to them too.
     coverage
-        Of these cells; None takes them for well covered.
+        Coverage of these cells; None if they are well covered.
     """
     k = readout.k
     shares, n_votes = vote_shares(
@@ -213,9 +215,9 @@ def read_labels(
 
 
 def few_cells(counts: Int64Vector) -> BoolVector:
-    """Return (n_labels,) bool: labels of too few cells to calibrate a probability by.
+    """Return (n_labels,) bool, the labels with too few cells to calibrate a probability.
 
-    Those of fewer than 3; of fewer than 5 where one label alone has more.
+    Fewer than 3 cells; fewer than 5 if only one label has 5 or more.
 
     Parameters
     ----------
@@ -227,12 +229,12 @@ def few_cells(counts: Int64Vector) -> BoolVector:
 
 
 def capped(by_label: Float64Matrix, readout: Readout) -> Float64Matrix:
-    """Keep the probabilities of labels at or below their ceilings; what is over goes to all alike.
+    """Limit the probability of each predicted label to its ceiling by mixing in uniform ones.
 
     Parameters
     ----------
     by_label
-        (n_cells, n_labels) probabilities that add up to 1.
+        (n_cells, n_labels) probabilities that sum to 1.
     readout
         The fitted readout.
     """
@@ -244,7 +246,7 @@ def capped(by_label: Float64Matrix, readout: Readout) -> Float64Matrix:
     over = np.flatnonzero(sure > np.maximum(most, 1 / n))
     if not len(over):
         return by_label
-    # Mixed with what is alike for all labels, so that their order stays.
+    # Mixing with uniform probabilities keeps the order of labels.
     kept = np.maximum(most[over] - 1 / n, 0) / (sure[over] - 1 / n)
     found = by_label.copy()
     found[over] = 1 / n + kept[:, None] * (by_label[over] - 1 / n)
@@ -252,7 +254,7 @@ def capped(by_label: Float64Matrix, readout: Readout) -> Float64Matrix:
 
 
 def softmax(logits: npt.NDArray[Any]) -> Float64Matrix:
-    """Return (n, n_labels) float64 rows that add up to 1."""
+    """Return (n, n_labels) float64 rows that sum to 1."""
     logits = np.asarray(logits, np.float64)
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     return np.asarray(powers / powers.sum(axis=1, keepdims=True))

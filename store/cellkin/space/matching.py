@@ -1,4 +1,4 @@
-"""From the names of a matrix to the genes of a cell space."""
+"""Match the names of a matrix to the genes of a cell space."""
 
 from dataclasses import replace
 
@@ -15,12 +15,12 @@ from cellkin.wire.terms import TextRung
 def match_genes(
     resolution: Resolution, gene_ids: Int64Vector, rungs: UInt8Vector, space: CellSpace
 ) -> tuple[GeneMatch, Int64Vector]:
-    """Say of each name what it met, and which row of the space it counts for.
+    """Report the gene of each name and its row in a text space.
 
     Parameters
     ----------
     resolution
-        The names as `GeneResolver.resolve` read them.
+        The names resolved by `GeneResolver.resolve`.
     gene_ids, rungs
         (n_genes,) of the corpus: int64 NCBI GeneIDs, uint8 `TextRung`.
     space
@@ -31,7 +31,7 @@ def match_genes(
     match
         The report.
     rows
-        (n_names,) int64 rows of the space, -1 where a name does not count.
+        (n_names,) int64 rows of the space, -1 for names that are not used.
     """
     match = match_texts(resolution, gene_ids, rungs)
     rows = space.rows_of(match.gene_ids)
@@ -41,9 +41,9 @@ def match_genes(
 def match_reference(
     resolution: Resolution, gene_ids: Int64Vector, rungs: UInt8Vector, reference: Reference
 ) -> GeneMatch:
-    """Say of each name what it met, and whether it counts for a reference.
+    """Report the gene of each name and whether a reference uses it.
 
-    By a reference without a text space the genes that it was measured for count.
+    A reference without a text space uses the genes measured in its cells.
 
     Parameters
     ----------
@@ -60,14 +60,14 @@ def match_reference(
 def match_measured(
     resolution: Resolution, gene_ids: Int64Vector, measured: Int64Vector | None = None
 ) -> GeneMatch:
-    """Say of each name what it met, where texts have no part: every rung is 0.
+    """Report the gene of each name without regard to texts: every rung is 0.
 
     Parameters
     ----------
     resolution, gene_ids
         As in `match_genes`.
     measured
-        (n_measured,) int64, the genes that count; None for all of the corpus.
+        (n_measured,) int64 NCBI GeneIDs of the genes that are used; None for all of the corpus.
     """
     met = resolution.rows >= 0
     ids = np.zeros(len(met), np.int64)
@@ -85,12 +85,12 @@ def match_measured(
 
 
 def match_texts(resolution: Resolution, gene_ids: Int64Vector, rungs: UInt8Vector) -> GeneMatch:
-    """Say of each name what it met, where every gene with a text counts.
+    """Report the gene of each name; every gene with a text is used.
 
     Parameters
     ----------
     resolution
-        The names as `GeneResolver.resolve` read them.
+        The names resolved by `GeneResolver.resolve`.
     gene_ids, rungs
         (n_genes,) of the corpus: int64 NCBI GeneIDs, uint8 `TextRung`.
 

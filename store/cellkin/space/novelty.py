@@ -1,4 +1,4 @@
-"""Novelty: how much farther from its label a cell is than the label's own cells."""
+"""Novelty: how much farther a cell is from its label than the label's own cells are."""
 
 import numpy as np
 
@@ -7,9 +7,9 @@ from cellkin.space.readout import RATES, BoolMatrix, Float64Matrix, Readout
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import InvalidArgumentError
 
-# Of a cell that lies where the mean of all does; its logarithm would have no end.
+# Minimum length before the logarithm, for cells at the mean of all.
 _LEAST_LENGTH = 1e-6
-# No measure of novelty says that a cell is nearer than this: one alone cannot vouch for it.
+# Lower bound of each measure, so that no single one makes up for the others.
 _LEAST_DEFICIT = -1.0
 
 
@@ -21,28 +21,28 @@ def closeness(
     readout: Readout,
     leading: Float32Matrix | None = None,
 ) -> Float64Matrix:
-    """Return in several ways how well cells fit their labels.
+    """Return several measures of how well cells fit their labels.
 
     Parameters
     ----------
     z
-        (n_cells, dim) float32, as the space places cells.
+        (n_cells, dim) float32, the placed cells.
     similarities, found
-        (n_cells, n_neighbors) float32 cosines, best first, and whether there is such a neighbor.
+        (n_cells, n_neighbors) float32 cosines, best first, and bool, whether the neighbor exists.
     winners
-        (n_cells,) int32, their labels.
+        (n_cells,) int32, the predicted labels.
     readout
         The fitted readout.
     leading
-        (n_cells, leading_dim) float32 of `Placed`; needed where the readout has prototypes there.
+        (n_cells, leading_dim) float32 of `Placed`; required if the readout has prototypes there.
 
     Returns
     -------
     Float64Matrix
-        (n_ways, n_cells). The cosine to the label's prototype; then, where there are
-        `Readout.discriminants`, the label's discriminant, both once more in the leading components
-        if there are any, and minus the logarithm of the length; else the mean cosine to the
-        `Readout.n_novelty` nearest neighbors, -1 where there are none.
+        (n_ways, n_cells). The cosine to the label's prototype; then, with `Readout.discriminants`,
+        the label's discriminant, both again in the leading components if there are any, and minus
+        the logarithm of the length; without, the mean cosine to the `Readout.n_novelty` nearest
+        neighbors, -1 if there are none.
     """
     cosines = _of_winners(unit_rows(z), readout.prototypes, winners)
     if len(readout.discriminants):
@@ -65,27 +65,27 @@ def closeness(
 def _of_winners(
     vectors: Float32Matrix, of_label: Float32Matrix, winners: Int32Vector
 ) -> Float32Vector:
-    """Return each cell's product with what its label has."""
+    """Return the product of each cell with the vector of its label."""
     return np.asarray(np.einsum("cd,cd->c", vectors, of_label[winners]))
 
 
 def novelty(close: Float64Matrix, winners: Int32Vector, readout: Readout) -> Float32Vector:
-    """Return how much farther than its label's own cells a cell is, in their deviations.
+    """Return how much farther from its label each cell is than the label's own cells.
 
     Parameters
     ----------
     close
         (n_ways, n_cells) from `closeness`.
     winners
-        (n_cells,) int32, the most probable label.
+        (n_cells,) int32, the predicted labels.
     readout
         The fitted readout.
 
     Returns
     -------
     Float32Vector
-        (n_cells,) float32; the mean over the ways. Where there are `Readout.discriminants` none of
-        them counts less than -1, so that no way makes up for what others find missing.
+        (n_cells,) float32 in deviations of the label's own cells; the mean over the measures. With
+        `Readout.discriminants` each is at least -1, so that none makes up for the others.
     """
     means, deviations = readout.novelty_means[:, winners], readout.novelty_deviations[:, winners]
     deficits = (means - close) / deviations
@@ -95,7 +95,7 @@ def novelty(close: Float64Matrix, winners: Int32Vector, readout: Readout) -> Flo
 
 
 def limit_at(readout: Readout, rate: float) -> float:
-    """Return the limit of novelty for a share of false alarms.
+    """Return the novelty limit for a rate of false alarms.
 
     Parameters
     ----------
@@ -103,17 +103,17 @@ def limit_at(readout: Readout, rate: float) -> float:
         The fitted readout.
     rate
         The share of known cells that may be beyond the limit, from the first to the last of
-        `RATES`; between two of them the limit is linear in the logarithm of the rate.
+        `RATES`; between them the limit is interpolated linearly in the logarithm of the rate.
 
     Returns
     -------
     float
-        Infinite where nothing was calibrated.
+        The limit; infinite if it was not calibrated.
 
     Raises
     ------
     InvalidArgumentError
-        If the rate is outside.
+        If the rate is out of range.
     """
     if not RATES[0] <= rate <= RATES[-1]:
         raise InvalidArgumentError(

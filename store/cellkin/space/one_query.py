@@ -1,10 +1,10 @@
-"""Products of one query with vectors: the largest of all, and the exact order of a few.
+"""Inner products of one query with vectors: search for the largest, and exact order of a few.
 
-Here the lanes of the machine's vectors lie along the dimensions, for with a single query there is
-nothing else to fill them with. Each product is summed in one fixed order, whatever the rest.
+SIMD lanes lie along the dimensions, because a single query cannot fill them otherwise. Each product
+is summed in a fixed order that does not depend on the others.
 """
 
-# numba infers types, and reads the parameters of an intrinsic; neither has annotations.
+# numba infers types and inspects the parameters of an intrinsic; neither has annotations.
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
 from typing import Any
@@ -19,11 +19,11 @@ from cellkin.space.compiled import compiled, compiled_brief
 from cellkin.space.vector_code import HAS_AVX512, VectorCode
 
 _LANES = 16 if HAS_AVX512 else 8
-# Vectors multiplied at once, so that no sum waits for the one before.
+# Vectors multiplied at once, so that no addition waits for the one before.
 _ROWS = 8
-# So many times that ahead, what is multiplied next is fetched.
+# Prefetch distance, in groups of _ROWS vectors.
 _AHEAD = 4
-# Floats that are read in some 20 microseconds.
+# Floats that are read in about 20 microseconds.
 _BRIEF = 1 << 18
 
 
@@ -86,7 +86,7 @@ _many, _one = _products(_ROWS), _products(1)
 
 @compiled
 def _nearest(vectors, queries, n_found, k):
-    """Scan for ``n_found`` rows of the first query, and return the ``k`` best in their order."""
+    """Find ``n_found`` rows for the first query, and return the ``k`` best in exact order."""
     n_vectors, dim = vectors.shape
     products = np.empty(_ROWS, np.float32)
     best, found = np.full(n_found, -np.inf, np.float32), np.full((1, n_found), -1, np.int64)
@@ -138,14 +138,14 @@ def _in_order(vectors, queries, found, k):
 
 @compiled_brief
 def _nearest_brief(vectors, queries, n_found, k):
-    # Its own function: what is kept on disk is told apart by names, and not by how it locks.
+    # A separate function because numba's on-disk cache is keyed by name, not by nogil.
     return _nearest(vectors, queries, n_found, k)
 
 
 def nearest_to_one(
     vectors: Float32Matrix, query: Float32Matrix, n_found: int, k: int
 ) -> tuple[Float32Matrix, Int64Vector]:
-    """Find the vectors of the largest products with a query.
+    """Find the vectors with the largest inner products with a query.
 
     Parameters
     ----------
@@ -154,14 +154,14 @@ def nearest_to_one(
     query
         (1, dim) float32, C-contiguous.
     n_found
-        How many to find, from 1 to n, among which `in_order` chooses.
+        Number of candidates, from 1 to n, which are then ordered as by `in_order`.
     k
-        How many of them to keep.
+        Number of candidates to keep.
 
     Returns
     -------
     products, rows
-        (1, k), as of `in_order`.
+        (1, k), as in `in_order`.
     """
     nearest = _nearest_brief if vectors.size <= _BRIEF else _nearest
     found: tuple[Float32Matrix, Int64Vector] = nearest(frozen(vectors), frozen(query), n_found, k)
@@ -171,7 +171,7 @@ def nearest_to_one(
 def in_order(
     vectors: Float32Matrix, queries: Float32Matrix, found: Int64Vector, k: int
 ) -> tuple[Float32Matrix, Int64Vector]:
-    """Put found vectors in the order of their products, summed the same way for any batch.
+    """Order candidate vectors by inner product; results do not depend on the batch of queries.
 
     Parameters
     ----------
@@ -180,16 +180,16 @@ def in_order(
     queries
         (n_queries, dim) float32, C-contiguous.
     found
-        (n_queries, n_found) int64 rows in any order, -1 where there is none.
+        (n_queries, n_found) int64 rows in any order, -1 if missing.
     k
-        How many of them to keep.
+        Number of candidates to keep.
 
     Returns
     -------
     products
-        (n_queries, k) float32, descending; -inf where too few were found.
+        (n_queries, k) float32, descending; -inf if too few were found.
     rows
-        (n_queries, k) int64; of equal products the lower row first; -1 where too few were found.
+        (n_queries, k) int64, ties in ascending order; -1 if too few were found.
     """
     ordered: tuple[Float32Matrix, Int64Vector] = _in_order(
         frozen(vectors), frozen(queries), frozen(found), k

@@ -1,15 +1,15 @@
-"""Products of queries with vectors, each summed in one order whatever the others are.
+"""Inner products of queries with vectors, each summed in an order independent of the others.
 
-BLAS adds up a product in an order that depends on the shape of the matrices and on where in them
-its row lies, so the last bits of a cell's product depend on its company. Here they do not.
+In BLAS the order of summation depends on the shape of the matrices and the position of the row, so
+the last bits of a cell's product depend on the other cells. Here they do not.
 
-What a few queries cost is the reading of the vectors. A product of matrices first copies them into
-an order of its own, which takes as long again; here some vectors are multiplied from where they
-lie, while the next are on their way. Queries lie in the lanes of the machine's vectors, so that a
-vector's products with all of them are sums in registers, and nothing is added across lanes.
+For a few queries the cost is reading the vectors. BLAS first copies them into its own layout, which
+doubles it; here vectors are multiplied in place while the next ones are prefetched. Queries lie in
+SIMD lanes, so the products of a vector with all of them are sums in registers, and nothing is added
+across lanes.
 """
 
-# numba infers types, and reads the parameters of an intrinsic; neither has annotations.
+# numba infers types and inspects the parameters of an intrinsic; neither has annotations.
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
 from typing import Any
@@ -26,14 +26,14 @@ from cellkin.space.vector_code import HAS_AVX512, VectorCode
 
 _LANES = 16 if HAS_AVX512 else 8
 _TOGETHER = 2 * _LANES
-# Vectors multiplied at once with one and with two vectors of queries, as registers allow.
+# Vectors multiplied at once with one and with two registers of queries, as registers allow.
 _ROWS_ONE, _ROWS_TWO = (16, 12) if HAS_AVX512 else (8, 5)
-# Of the cache; no fewer than the rows above.
+# Floats per cache line; at least the numbers of rows above.
 _FLOATS_A_LINE = 16
-# Vectors that all queries meet before the next: they stay in the second-level cache, and either
+# Vectors multiplied with all queries before the next block: they stay in the L2 cache, and either
 # number of rows divides them.
 _BLOCK = 240
-# Products of floats that take some 20 microseconds.
+# Float products that take about 20 microseconds.
 _BRIEF = 1 << 20
 
 
@@ -66,12 +66,12 @@ def _products(n_rows: int, n_vectors: int) -> Any:
                 for _ in range(n_rows)
             ]
             for slot in (slot for line in slots for slot in line):
-                # The zero above is stored on entry to the function, and this may be in a loop.
+                # The zero above is stored on entry to the function; this code may be in a loop.
                 builder.store(emit.zero, slot)
             first = builder.gep(data(3), [at])
             ends = emit.number(0), dim, emit.number(1), emit.index
             with cgutils.for_range_slice(builder, *ends) as (j, _):
-                # A line of the rows after these for every float of these, and so all of them.
+                # One cache line per float of a row: all following rows are prefetched by the end.
                 if n_rows > 1:
                     ahead = builder.mul(j, emit.number(_FLOATS_A_LINE))
                     emit.prefetch(builder.gep(rows[n_rows], [ahead]))
@@ -97,11 +97,11 @@ _many_by_two, _one_by_two = _products(_ROWS_TWO, 2), _products(1, 2)
 
 @compiled
 def _keep(scores, n_queries, first, begin, end, limits, best, ids):
-    """Keep the largest of the products of some vectors with the queries from ``first`` on."""
+    """Update the largest products of the queries from ``first`` on with those of some vectors."""
     k = best.shape[1]
     for row in range(begin, end):
         line = scores[(row - begin) * _TOGETHER : (row - begin + 1) * _TOGETHER]
-        # Nearly no vector has anything to keep, and a count has no branches.
+        # Most vectors have nothing to keep, and counting needs no branches.
         n_better = np.int32(0)
         for i in range(_TOGETHER):
             n_better += np.int32(line[i] > limits[first + i])
@@ -122,7 +122,7 @@ def _keep(scores, n_queries, first, begin, end, limits, best, ids):
 
 @compiled
 def _block(vectors, begin, end, dim, queries, at, n_queries, scores):
-    """Multiply the vectors from ``begin`` to ``end`` with a group of queries, from ``at`` on."""
+    """Multiply the vectors from ``begin`` to ``end`` with the group of queries at ``at``."""
     row, to = begin, 0
     if n_queries > _LANES:
         while row + _ROWS_TWO <= end:
@@ -159,14 +159,14 @@ def _scan(vectors, n_vectors, dim, queries, n_queries, best, ids):
 
 @compiled
 def _multiply(vectors, queries, products):
-    """Write all products: (n_queries, n_vectors) of (n_vectors, dim) and (n_queries, dim)."""
+    """Write all (n_queries, n_vectors) products of (n_vectors, dim) and (n_queries, dim)."""
     n_vectors, dim = vectors.shape
     n_queries = len(queries)
     flat, lanes = vectors.reshape(-1), np.zeros(dim * _TOGETHER, np.float32)
     scores = np.empty(_BLOCK * _TOGETHER, np.float32)
     for first in range(0, n_queries, _TOGETHER):
         n = min(n_queries - first, _TOGETHER)
-        # What is left in the other lanes is another query's, and nobody reads what comes of it.
+        # The other lanes keep queries of the group before; their products are not read.
         for i in range(n):
             for j in range(dim):
                 lanes[j * _TOGETHER + i] = queries[first + i, j]
@@ -180,21 +180,21 @@ def _multiply(vectors, queries, products):
 
 @compiled_brief
 def _multiply_brief(vectors, queries, products):
-    # Its own function: what is kept on disk is told apart by names, and not by how it locks.
+    # A separate function because numba's on-disk cache is keyed by name, not by nogil.
     _multiply(vectors, queries, products)
 
 
 def all_products(
     queries: npt.NDArray[np.floating], vectors: npt.NDArray[np.floating]
 ) -> Float32Matrix:
-    """Return ``queries @ vectors.T``, each product the same to the bit whatever the others are.
+    """Return ``queries @ vectors.T``, each product bitwise independent of the other rows.
 
     Parameters
     ----------
     queries
-        (n_queries, dim) float32; others are converted.
+        (n_queries, dim) float32; other types are converted.
     vectors
-        (n, dim) float32.
+        (n, dim) float32; other types are converted.
 
     Returns
     -------
@@ -214,9 +214,9 @@ def _rows(matrix: npt.NDArray[np.floating]) -> Float32Matrix:
 def largest_products(
     vectors: Float32Matrix, queries: Float32Matrix, k: int
 ) -> tuple[Float32Matrix, Int64Vector]:
-    """Find the vectors of the largest products with each query.
+    """Find the vectors with the largest inner products with each query.
 
-    A product is the same to the bit whatever the other queries are.
+    A product is bitwise independent of the other queries.
 
     Parameters
     ----------
@@ -225,12 +225,12 @@ def largest_products(
     queries
         (n_queries, dim) float32.
     k
-        How many; at most n.
+        Number of vectors to find; at most n.
 
     Returns
     -------
     products
-        (n_queries, k) float32, descending; of equal ones the lower row first.
+        (n_queries, k) float32, descending; ties by ascending row.
     rows
         (n_queries, k) int64.
     """

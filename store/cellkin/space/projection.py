@@ -1,4 +1,4 @@
-"""The projection: cells as weighted means of gene vectors, one definition for all layers."""
+"""The projection: cells as weighted means of gene embeddings, defined once for all layers."""
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,33 +29,33 @@ from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import InvalidArgumentError
 
 BLOCK_CELLS = 2048
-"""About as many cells share one pass over the vectors."""
+"""Approximate number of cells per pass over the vectors."""
 DENSE_CELLS = 256
-"""Cells of one matrix product."""
+"""Number of cells per matrix product."""
 
 Float64Vector: TypeAlias = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class CellSpace:
-    """A fitted recipe: everything needed to place a cell, as arrays.
+    """A fitted recipe: all arrays needed to place a cell.
 
     Parameters
     ----------
     recipe
-        The choices.
+        The recipe.
     gene_ids, taxa
         (n_genes,) int64 NCBI GeneIDs ascending, and int32 NCBI taxonomy ids: the genes with text.
     vectors
-        (n_genes, dim) float32, unit rows; copied once if they are not aligned.
+        (n_genes, dim) float32, unit rows; copied once if not aligned.
     weights
         (n_genes,) float32, at least 0.
     measured
-        (n_genes,) bool: weighed by the reference's own cells, not carried from nearby genes.
+        (n_genes,) bool, whether the weight is from the reference's cells, not from nearby genes.
     center
-        (dim,) float32, the mean of the reference cells before centring.
+        (dim,) float32, the mean of the reference cells before centering.
     head
-        (out_dim, dim) float32 applied after centring, or None for the identity.
+        (out_dim, dim) float32 applied after centering, or None for the identity.
     """
 
     recipe: Recipe
@@ -71,22 +71,22 @@ class CellSpace:
         object.__setattr__(self, "vectors", aligned(self.vectors))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # What is unpickled begins anywhere, and every block would be projected with a copy.
+        # Unpickled arrays may be unaligned, and would then be copied for every block.
         self.__dict__.update(state)
         self.__post_init__()
 
     @property
     def dim(self) -> int:
-        """Width of a cell vector."""
+        """Dimension of a cell vector."""
         return len(self.center) if self.head is None else len(self.head)
 
     def rows_of(self, gene_ids: Int64Vector) -> Int64Vector:
-        """Return the rows of genes by GeneID, -1 for those without text.
+        """Return the rows of GeneIDs, -1 for genes without text.
 
         Parameters
         ----------
         gene_ids
-            (n,) int64, in any order; 0 where there is no gene.
+            (n,) int64, in any order; 0 for no gene.
         """
         if not len(self.gene_ids):
             return np.full(len(gene_ids), -1, np.int64)
@@ -96,16 +96,16 @@ class CellSpace:
 
 @dataclass(frozen=True)
 class GeneColumns:
-    """How the columns of a matrix of cells meet the genes of a space; made by `gene_columns`.
+    """Mapping from the columns of a matrix of cells to the genes of a space; see `gene_columns`.
 
     Parameters
     ----------
     rows
-        (n_columns,) int32, the row of each column's gene, -1 where there is none.
+        (n_columns,) int32, the row of each column's gene, -1 for none.
     shared
-        (n_columns,) bool, whether another column has the same gene: their values add up.
+        (n_columns,) bool, whether another column has the same gene; their values are summed.
     n_genes
-        Genes of the space.
+        Number of genes of the space.
     ordered
         Whether the matched genes ascend, so that the genes of a cell need no sorting.
     """
@@ -117,21 +117,21 @@ class GeneColumns:
 
     @property
     def n_columns(self) -> int:
-        """Columns of the matrix."""
+        """Number of columns of the matrix."""
         return len(self.rows)
 
 
 def gene_columns(rows: Int64Vector, n_genes: int) -> GeneColumns:
-    """Describe which gene each column of a matrix is.
+    """Build the mapping from columns of a matrix to genes.
 
-    Columns of the same gene add up; columns of none vanish.
+    Columns of the same gene are summed; columns without a gene are ignored.
 
     Parameters
     ----------
     rows
         (n_columns,) int64, the gene of each column or -1.
     n_genes
-        Genes of the space.
+        Number of genes of the space.
     """
     rows = np.asarray(rows, np.int64)
     if len(rows) and not -1 <= rows.min() <= rows.max() < n_genes:
@@ -149,10 +149,10 @@ def gene_columns(rows: Int64Vector, n_genes: int) -> GeneColumns:
 def weighted_means(
     cells: CsrMatrix, columns: GeneColumns, space: CellSpace, threads: int = 1
 ) -> tuple[Float32Matrix, BoolVector]:
-    """Return each cell's weighted mean of the vectors of its genes, as its recipe has it.
+    """Return each cell's weighted mean of the vectors of its genes, as defined by the recipe.
 
-    A cell's mean depends on its own values alone: not on the block it is in, the number of threads
-    or the order of the columns, bit for bit.
+    A cell's mean is bitwise independent of the other cells, the block, the number of threads and
+    the order of the columns.
 
     Parameters
     ----------
@@ -163,29 +163,29 @@ def weighted_means(
     space
         The fitted recipe.
     threads
-        Threads that share the cells.
+        Number of threads.
 
     Returns
     -------
     means
-        (n_cells, dim of the vectors) float32; zero where a cell expresses no weighted gene.
+        (n_cells, dim of the vectors) float32; zero if a cell expresses no weighted gene.
     empty
-        (n_cells,) bool: those cells.
+        (n_cells,) bool, whether the cell expresses no weighted gene.
     """
-    # BLAS would be faster for cells of nearly all genes, but on some CPUs the last bits of a row
-    # of its product depend on the row's place.
+    # BLAS would be faster for cells with nearly all genes, but on some CPUs the last bits of a row
+    # of its product depend on the row's position.
     return means_with(None, cells, columns, space, threads)
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A way to multiply cells that use so many genes that a matrix product is faster.
+    """A matrix product for cells that use so many genes that it is faster.
 
     Parameters
     ----------
     least
-        Entries of a cell, as a share of the space's genes, above which it is done this way. They
-        are the cell's own, so that its mean never depends on its block.
+        Entries of a cell, as a share of the space's genes, above which the product is used. This
+        depends on the cell alone, so its mean never depends on its block.
     product
         Takes (`DENSE_CELLS`, n_genes) float32 and returns its product with the vectors, float32.
     """
@@ -197,15 +197,15 @@ class Dense:
 def means_with(
     dense: Dense | None, cells: CsrMatrix, columns: GeneColumns, space: CellSpace, threads: int
 ) -> tuple[Float32Matrix, BoolVector]:
-    """Return `weighted_means`, with a product for cells that use many genes if one is given."""
+    """Return `weighted_means`, using a matrix product, if given, for cells with many genes."""
     most = dense.least * len(space.vectors) if dense else np.inf
     with _sharing(threads) as share:
         block = _Block.of(cells, columns, threads, share)
         work = _Means(block, columns, space)
         left = list(share(lambda part: work.gather(part, most), block.parts(threads)))
     if dense:
-        # It has threads of its own. It is always of as many rows, for the last bits of one depend
-        # on their number.
+        # The product has its own threads. Its number of rows is fixed, because the last bits of a
+        # row depend on it.
         crowded = np.concatenate(left)
         for start in range(0, len(crowded), DENSE_CELLS):
             work.multiply(crowded[start : start + DENSE_CELLS], dense.product)
@@ -217,7 +217,7 @@ def project(
 ) -> tuple[Float32Matrix, BoolVector]:
     """Place cells in a cell space.
 
-    As its mean, a cell's vector depends on its own values alone, bit for bit.
+    Like its mean, a cell's vector is bitwise independent of the other cells.
 
     Parameters
     ----------
@@ -227,9 +227,9 @@ def project(
     Returns
     -------
     z
-        (n_cells, space.dim) float32, unit rows; zero where no gene of a cell has a vector.
+        (n_cells, space.dim) float32, unit rows; zero for empty cells.
     empty
-        (n_cells,) bool: those cells.
+        (n_cells,) bool, whether the cell expresses no weighted gene.
     """
     means, empty = weighted_means(cells, columns, space, threads)
     z = place_means(means, space)
@@ -238,7 +238,7 @@ def project(
 
 
 def place_means(means: Float32Matrix, space: CellSpace) -> Float32Matrix:
-    """Take the reference mean off weighted means, apply the head, and scale to unit length.
+    """Subtract the reference mean from weighted means, apply the head, and scale to unit length.
 
     Parameters
     ----------
@@ -261,7 +261,7 @@ def place_means(means: Float32Matrix, space: CellSpace) -> Float32Matrix:
 def chosen_genes(
     cells: CsrMatrix, columns: GeneColumns, space: CellSpace
 ) -> Iterator[tuple[Int64Vector, Float64Vector]]:
-    """Yield the genes that count of each cell, and their shares, which sum to one.
+    """Yield the genes used for each cell and their shares, which sum to 1.
 
     Parameters
     ----------
@@ -271,7 +271,7 @@ def chosen_genes(
     Yields
     ------
     tuple
-        (n,) int64 rows of the space, ascending, and (n,) float64; none where a cell expresses no
+        (n,) int64 rows of the space, ascending, and (n,) float64; empty if a cell expresses no
         weighted gene.
     """
     block = _Block.of(cells, columns, 1, map)
@@ -290,16 +290,16 @@ def count_detected(
     detected: Int64Vector,
     mass: Float64Vector,
 ) -> None:
-    """Add what a block of cells says about its genes.
+    """Add the gene statistics of a block of cells, in place.
 
     Parameters
     ----------
     cells, columns
         As in `weighted_means`.
     detected
-        (n_genes,) int64: grows by the cells that express each gene of the space.
+        (n_genes,) int64, increased by the number of cells that express each gene of the space.
     mass
-        (n_columns,) float64: grows by each column's sum, matched or not.
+        (n_columns,) float64, increased by each column's sum, matched or not.
     """
     block = _Block.of(cells, columns, 1, map)
     kernels.count_columns(
@@ -309,39 +309,39 @@ def count_detected(
 
 
 class Projector(Protocol):
-    """Turns blocks of cells into weighted means, on some device."""
+    """Compute weighted means of blocks of cells on some device."""
 
     def means(self, blocks: Iterable[CsrMatrix]) -> Iterator[tuple[Float32Matrix, BoolVector]]:
-        """Return the result of `weighted_means` for every block, in their order.
+        """Return the result of `weighted_means` for every block, in order.
 
-        A block may be asked for before the result of the one before it is taken.
+        A block may be requested before the result of the previous one is consumed.
         """
 
 
 @dataclass(frozen=True)
 class CpuProjector:
-    """Projects on the CPU."""
+    """Compute weighted means on the CPU."""
 
     space: CellSpace
     columns: GeneColumns
     threads: int = 1
 
     def means(self, blocks: Iterable[CsrMatrix]) -> Iterator[tuple[Float32Matrix, BoolVector]]:
-        """Return the result of `weighted_means` for every block, in their order."""
+        """Return the result of `weighted_means` for every block, in order."""
         for block in blocks:
             yield weighted_means(block, self.columns, self.space, self.threads)
 
 
 @dataclass(frozen=True)
 class _Block:
-    """A block of cells as the kernels want it: int64, int32 and float32 arrays, read-only."""
+    """A block of cells as read-only int64, int32 and float32 arrays for the kernels."""
 
     n_cells: int
     arrays: tuple[Int64Vector, Int32Vector, Float32Vector]
 
     @classmethod
     def of(cls, cells: CsrMatrix, columns: GeneColumns, threads: int, share: "_Share") -> "_Block":
-        """Convert a matrix, in order and without repeated columns; share the work of looking."""
+        """Convert a matrix, sorting and summing duplicates if needed; the check uses threads."""
         if cells.shape[1] != columns.n_columns:
             raise InvalidArgumentError(
                 f"cells of {cells.shape[1]} columns; their genes are given for {columns.n_columns}"
@@ -355,7 +355,7 @@ class _Block:
         return cls(cells.shape[0], cls._arrays(cells))
 
     def parts(self, threads: int) -> list[Int64Vector]:
-        """Cut the cells: as many parts for every thread, of about `BLOCK_CELLS`."""
+        """Split the cells into parts of about `BLOCK_CELLS`, the same number for each thread."""
         n_parts = threads * max(1, round(self.n_cells / (threads * BLOCK_CELLS)))
         return np.array_split(np.arange(self.n_cells), n_parts)
 
@@ -376,7 +376,7 @@ class _Block:
 
 
 class _Means:
-    """The weighted means of one block, part by part."""
+    """Compute the weighted means of one block, in parts."""
 
     def __init__(self, block: _Block, columns: GeneColumns, space: CellSpace) -> None:
         self.means = empty_aligned(block.n_cells, space.vectors.shape[1])
@@ -392,7 +392,7 @@ class _Means:
         self._vectors = frozen(aligned(space.vectors).reshape(-1))
 
     def n_entries(self, cells: Int64Vector) -> Int64Vector:
-        """Return the most genes that some cells can use."""
+        """Return the maximum number of genes used for each of some cells."""
         top_n, indptr = self._space.recipe.top_n, self._block.arrays[0]
         n_entries: Int64Vector = indptr[cells + 1] - indptr[cells]
         return np.minimum(n_entries, top_n) if top_n else n_entries
@@ -400,9 +400,9 @@ class _Means:
     def choose(
         self, cells: Int64Vector, ordered: bool = True
     ) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
-        """Return the bounds, genes and shares of some cells, genes in order if they need be.
+        """Return the bounds, genes and shares of some cells; genes ascend if ``ordered``.
 
-        They are good until the thread that asked asks again.
+        Genes and shares are valid until the next call from the same thread.
         """
         recipe = self._space.recipe
         bounds = np.empty(len(cells) + 1, np.int64)
@@ -416,7 +416,7 @@ class _Means:
         return bounds, genes, shares
 
     def _entries(self, n: int) -> tuple[Int32Vector, Float32Vector]:
-        """Return this thread's arrays: the system takes its time to hand out and take back new."""
+        """Return arrays reused by this thread, because allocating and freeing them is slow."""
         held: tuple[Int32Vector, Float32Vector] | None = getattr(self._held, "entries", None)
         if held is None or len(held[0]) < n:
             held = np.empty(n, np.int32), np.empty(n, np.float32)
@@ -424,9 +424,9 @@ class _Means:
         return held[0][:n], held[1][:n]
 
     def gather(self, cells: Int64Vector, most: float) -> Int64Vector:
-        """Fill in the means of neighboring cells; return those that may use more genes than most.
+        """Compute the means of consecutive cells, except those that may use more genes than most.
 
-        Those are left for `multiply`.
+        Those are returned, for `multiply`.
         """
         if not len(cells):
             return cells
@@ -445,7 +445,7 @@ class _Means:
     def multiply(
         self, cells: Int64Vector, product: Callable[[Float32Matrix], Float32Matrix]
     ) -> None:
-        """Fill in the means of at most `DENSE_CELLS` cells by a matrix product."""
+        """Compute the means of at most `DENSE_CELLS` cells by a matrix product."""
         dense = np.empty((DENSE_CELLS, len(self._space.vectors)), np.float32)
         bounds, genes, shares = self.choose(cells, ordered=False)
         gather.scatter(bounds, genes, shares, dense)
@@ -458,7 +458,7 @@ _Share: TypeAlias = Callable[..., Iterable[Any]]
 
 @contextmanager
 def _sharing(threads: int) -> Iterator[_Share]:
-    """Return ``map``, or one that has threads."""
+    """Yield ``map``, or the ``map`` of a thread pool."""
     if threads == 1:
         yield map
     else:
@@ -467,6 +467,9 @@ def _sharing(threads: int) -> Iterator[_Share]:
 
 
 def linear_expression(cells: CsrMatrix) -> CsrMatrix:
-    """Undo ``log1p``: return ``expm1`` of the values, zeros kept; what is stored twice adds up."""
-    # scipy's own would add up logarithms, in arrays that may not be the caller's to write.
+    """Undo ``log1p``: return ``expm1`` of the stored values.
+
+    Zeros stay zero; duplicate entries add up on the linear scale.
+    """
+    # scipy's expm1 would sum duplicate logarithms, in place in arrays the caller may not own.
     return sp.csr_matrix((np.expm1(cells.data), cells.indices, cells.indptr), shape=cells.shape)

@@ -1,16 +1,16 @@
-"""From a cell's place to its label: evidence, a calibrated probability, and whether it is unknown.
+"""The readout of a cell space: evidence, calibrated probabilities, and limits for unknown cells.
 
-Evidence comes in four kinds, each a probability for every label:
+There are four kinds of evidence, each a probability for every label:
 
-* ``votes``: the nearest reference cells, each with ``1 / max(1 - cosine, epsilon)``;
-* ``prototypes``: softmax of the cosines to the labels' mean vectors, over a temperature;
-* ``contrast``: the same of the refined cells, which a linear head trained by supervised contrast
-  places by the genes that tell labels apart;
+* ``votes``: the nearest reference cells, weighted by ``1 / max(1 - cosine, epsilon)``;
+* ``prototypes``: softmax of the cosines to the labels' mean vectors, divided by a temperature;
+* ``contrast``: the same for refined cells, which a linear head trained by supervised contrast
+  places by the genes that separate labels;
 * ``logistic``: a multinomial logistic regression.
 
-All but the votes are linear in the cell before the softmax, so what a gene adds to a label can be
-said exactly. Their logarithms are averaged with fixed weights, and sharpened or softened by one
-temperature fitted on cells of donors that had no part in the fit.
+All but the votes are linear in the cell before the softmax, so the contribution of a gene to a
+label is exact. The logarithms are averaged with fixed weights, and scaled by one sharpness fitted
+on cells of held-out donors.
 """
 
 from collections.abc import Mapping
@@ -31,16 +31,16 @@ from cellkin.wire.errors import FailedPreconditionError
 KINDS = ("votes", "prototypes", "contrast", "logistic")
 """The kinds of evidence, in the order of their weights."""
 TEMPERATURE = 0.1
-"""What cosines to prototypes are divided by."""
+"""Divisor of cosines to prototypes before the softmax."""
 FLOOR = 1e-3
-"""No evidence makes a label less likely than this: one kind cannot veto what the others say."""
+"""Lower bound of probabilities in each kind of evidence, so that no kind can veto the others."""
 
 
 RATES = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
-"""The shares of false alarms that limits of novelty are kept for."""
+"""Rates of false alarms with a stored novelty limit."""
 
 DEPTHS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.0)
-"""Ends of the ranges of depth that are judged apart; see `cellkin.space.coverage`."""
+"""Boundaries of the ranges of depth in `Readout.least_by_depth`."""
 
 Float64Matrix: TypeAlias = npt.NDArray[np.float64]
 BoolMatrix: TypeAlias = npt.NDArray[np.bool_]
@@ -48,66 +48,64 @@ BoolMatrix: TypeAlias = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Readout:
-    """What turns the vectors of one cell space into labels; fitted on a reference.
+    """The fitted classifier of one cell space: turns vectors into labels.
 
     Parameters
     ----------
     k, n_novelty
-        Neighbors that vote, and those whose mean cosine says how far a cell is.
+        Number of neighbors for votes, and for the mean cosine in novelty.
     vote_epsilon, class_balance
-        The least distance; a vote counts ``n_c ** -class_balance``, with ``n_c`` reference cells of
-        its label.
+        The minimum distance; a vote is weighted by ``n_c ** -class_balance``, with ``n_c``
+        reference cells of its label.
     n_components
-        Leading dimensions that neighbors are compared in.
+        Number of leading dimensions in which neighbors are searched.
     prototypes
         (n_labels, dim) float32, unit rows: the mean direction of each label's cells in all
         dimensions.
     head_prototypes
-        (n_labels, refined_dim) float32, unit rows: the same of refined cells; of 0 columns where
-        there is no head.
+        (n_labels, refined_dim) float32, unit rows: the same for refined cells; 0 columns without a
+        head.
     coefficients, intercepts
-        (n_labels, dim) and (n_labels,) float32 of the logistic regression; of 0 rows without one.
+        (n_labels, dim) and (n_labels,) float32 of the logistic regression; 0 rows without one.
     discriminants
-        (n_labels, dim) float32 of the least squares of being of a label or not, but for constants;
-        of 0 rows where there is no regression.
+        (n_labels, dim) float32, least-squares coefficients of the membership in each label, without
+        intercepts; 0 rows without a regression.
     leading_prototypes, leading_discriminants
         (n_labels, leading_dim) float32: the mean direction of each label's cells in the leading
-        components of the genes that tell labels apart, unit rows, and the discriminants of the
-        cells' directions there; of 0 columns where there are no such components.
+        components of the genes that separate labels, unit rows, and the discriminants of the
+        cells' directions there; 0 columns without such components.
     mix
-        (4,) float64 by `KINDS`, adding up to 1.
+        (4,) float64 weights of `KINDS`, with sum 1.
     sharpness, votes_sharpness
-        What the averaged logarithms are multiplied by, and those of the votes where they are asked
-        for alone; above 1 for more certain answers.
+        Factor of the averaged logarithms, and of those of votes used alone; above 1 for more
+        certain labels.
     novelty_means, novelty_deviations
-        (n_ways, n_labels) float32 of the rows of `closeness`, by label, of the reference's own
-        cells; of the length, of all its cells.
+        (n_ways, n_labels) float32 of the rows of `closeness` for the reference's own cells, by
+        label; of the length, over all its cells.
     novelty_limit
-        A cell whose novelty is above this is unknown.
+        A cell with a novelty above this is unknown.
     novelty_limits
-        (n_rates,) float32, the limits for false alarms of `RATES`; infinite where nothing was
+        (n_rates,) float32, the limits for the rates of false alarms `RATES`; infinite if not
         calibrated.
     min_probability
-        A label less probable than this is not claimed.
+        Minimum probability of a label.
     ceilings
-        (n_labels,) float32, the most that a probability of each label may be: of labels of too few
-        cells none could be calibrated. Empty for no limit.
+        (n_labels,) float32, the maximum probability of each label, because those of labels with too
+        few cells could not be calibrated. Empty for no limit.
     detection
-        (n_genes of an expression space,) float32, the share of the reference's cells that each gene
-        is detected in; empty where coverage is not looked at, see `cellkin.space.coverage`.
+        (n_genes of an expression space,) float32, the share of the reference's cells in which each
+        gene is detected; empty if coverage is not used, see `cellkin.space.coverage`.
     usual_depth
-        Nearly all of the reference's cells detect at least this part of the genes that its mean
-        cell does.
+        Nearly all reference cells detect at least this fraction of the mean number of genes.
     softening
-        How fast sharpness falls where a cell detects fewer.
+        How fast sharpness falls for cells that detect fewer.
     least_of_few
-        Where genes are missing that tell labels apart, a label less probable than this is not
-        claimed.
+        Minimum probability of a label if genes that separate labels are missing.
     least_by_depth
-        (n_ranges, n_labels) float32 by range of `DEPTHS` and label: of a cell that is shallow, a
-        label less probable than this is not claimed. Of no rows where it was not measured.
+        (n_ranges, n_labels) float32, minimum probability of a label in a shallow cell, by range of
+        `DEPTHS` and label; 0 rows if it was not measured.
     least_of_capped
-        A label that has a ceiling below 1 is not claimed where it is less probable than this.
+        Minimum probability of a label with a ceiling below 1.
     """
 
     k: int
@@ -130,7 +128,7 @@ class Readout:
     novelty_limit: float
     novelty_limits: Float32Vector
     min_probability: float
-    # What follows is missing from indexes that were made before it was measured.
+    # Missing in indexes of older formats.
     ceilings: Float32Vector = field(default_factory=lambda: np.empty(0, np.float32))
     detection: Float32Vector = field(default_factory=lambda: np.empty(0, np.float32))
     usual_depth: float = 0.0
@@ -141,25 +139,25 @@ class Readout:
 
     @property
     def n_labels(self) -> int:
-        """Labels there are."""
+        """Number of labels."""
         return len(self.prototypes)
 
     @property
     def n_neighbors(self) -> int:
-        """Neighbors to look for."""
+        """Number of neighbors to search."""
         return max(self.k, self.n_novelty)
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
-        """Return its arrays, for storage."""
+        """Return the fields that are arrays, for storage."""
         return {name: value for name, value in vars(self).items() if hasattr(value, "shape")}
 
     def numbers(self) -> dict[str, float]:
-        """Return its numbers, for storage."""
+        """Return the fields that are numbers, for storage."""
         return {name: value for name, value in vars(self).items() if not hasattr(value, "shape")}
 
 
 def neighbor_vectors(z: Float32Matrix, n_components: int) -> Float32Matrix:
-    """Return (n_cells, n_components) float32 unit rows: what an index holds of cells."""
+    """Return (n_cells, n_components) float32 unit rows, the cell vectors stored in an index."""
     return unit_rows(np.ascontiguousarray(z[:, :n_components]))
 
 
@@ -172,12 +170,12 @@ class Placed:
     z
         (n_cells, dim) float32.
     empty
-        (n_cells,) bool, cells none of whose genes has a vector.
+        (n_cells,) bool, whether the cell expresses no gene of the space.
     refined
-        (n_cells, refined_dim) float32, where a head places them; of no columns without one.
+        (n_cells, refined_dim) float32, output of the head; 0 columns without a head.
     leading
-        (n_cells, leading_dim) float32, their leading components among the genes that the head sees;
-        of no columns without one.
+        (n_cells, leading_dim) float32, leading components of the head's input genes; 0 columns
+        without a head.
     """
 
     z: Float32Matrix
@@ -187,12 +185,12 @@ class Placed:
 
 
 def read_readout(arrays: Mapping[str, npt.NDArray[Any]], numbers: Mapping[str, float]) -> Readout:
-    """Make a readout of what `Readout.arrays` and `Readout.numbers` returned.
+    """Build a readout from the results of `Readout.arrays` and `Readout.numbers`.
 
     Raises
     ------
     FailedPreconditionError
-        If parts are missing, as in an index that was made before there were such.
+        If required fields are missing, as in an index of an older format.
     """
     needed = {
         part.name

@@ -1,4 +1,4 @@
-"""Recipes: every choice that turns counts into a cell vector, as data stored with the index."""
+"""Recipes: all settings that turn counts into a cell vector, stored with the index."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -7,18 +7,18 @@ from typing import Any, Literal, TypeAlias, get_args
 from cellkin.wire.errors import InvalidArgumentError
 
 Expression: TypeAlias = Literal["linear", "log1p", "sqrt", "rank", "binary"]
-"""What a gene's expression counts as; see `Recipe`."""
+"""Transformation of a gene's expression; see `Recipe`."""
 GeneWeighting: TypeAlias = Literal["idf", "eta2", "none"]
-"""What a gene counts for, whatever the cell; see `Recipe`."""
+"""Weight of a gene, independent of the cell; see `Recipe`."""
 Head: TypeAlias = Literal["none", "supcon", "nt-xent"]
-"""What a linear head is trained by; see `Recipe`."""
+"""Loss by which a linear head is trained; see `Recipe`."""
 
 _CHOICES = {
     "expression": get_args(Expression),
     "gene_weighting": get_args(GeneWeighting),
     "head": get_args(Head),
 }
-# The least and the greatest of each setting; whitening_shrinkage may also be None.
+# Minimum and maximum of each setting; whitening_shrinkage may also be None.
 _RANGES: dict[str, tuple[float, float]] = {
     "top_n": (0, float("inf")),
     "whitening_shrinkage": (0, 1),
@@ -32,20 +32,20 @@ _RANGES: dict[str, tuple[float, float]] = {
 class Recipe:
     """How a cell's counts become a vector.
 
-    With gene vectors ``v_g``, gene weights ``weight_g``, the reference mean ``m`` and a head ``H``,
-    all stored in the cell space, a cell is ``z = H (sum_g p_g v_g - m)``. The sum runs over the
-    cell's matched genes, those that are expressed and have a vector; every other gene is absent
-    from all that follows. ``p_g`` is ``w_g = f(x_g) * weight_g``, zero outside the ``top_n``
-    largest, divided by the sum of what is left. ``f`` is computed in double precision and rounded
-    to single, the product is one of single precision, and among equal ``w_g`` the gene of the
-    lowest GeneID is first: so a CPU and an accelerator choose the same genes.
+    With gene embeddings ``v_g``, gene weights ``weight_g``, the reference mean ``m`` and a head
+    ``H``, all stored in the cell space, a cell is ``z = H (sum_g p_g v_g - m)``. The sum runs over
+    the cell's matched genes, those that are expressed and have a vector; all other genes are
+    ignored throughout. ``p_g`` is ``w_g = f(x_g) * weight_g``, set to zero outside the ``top_n``
+    largest and then divided by its sum. ``f`` is computed in double precision and rounded to
+    single, the product is in single precision, and ties of ``w_g`` go to the lowest GeneID, so that
+    a CPU and an accelerator choose the same genes.
 
     Parameters
     ----------
     name
         Name of the recipe.
     expression
-        ``f(x)``. ``linear``: ``x`` itself, counts or counts per 10,000, for the scale of a cell
+        ``f(x)``. ``linear``: ``x`` itself, counts or counts per 10,000, as the scale of a cell
         cancels. ``log1p``: ``ln(1 + 10,000 x / sum of the cell's x)``. ``sqrt``: the square root of
         ``x``. ``rank``: 1 plus the number of the cell's genes with a smaller ``x``. ``binary``: 1.
     gene_weighting
@@ -53,26 +53,27 @@ class Recipe:
         ``eta2``: ``B / (B + W + 0.001)`` of log expression, ``B`` the variance of the labels' means
         and ``W`` the mean variance within labels. ``none``: 1.
     top_n
-        Genes of a cell that count; 0 for all.
+        Number of genes used per cell; 0 for all.
     whitening_shrinkage
-        Share of the mean eigenvalue in the covariance that whitens the gene vectors, in [0, 1];
+        Share of the mean eigenvalue in the covariance that whitens the gene embeddings, in [0, 1];
         None to only subtract their mean. Either way they are then scaled to unit length.
     centered
         Whether the mean of the reference cells is subtracted.
     head
-        What the linear head is trained by. ``supcon``: supervised contrast, which draws cells of
-        one label together. ``nt-xent``: self-supervised contrast, which needs no labels and draws
-        views of one cell together, each with a part of its molecules. ``none``: there is no head.
+        Training of the linear head. ``supcon``: supervised contrast, which draws cells of the same
+        label together. ``nt-xent``: self-supervised contrast, which needs no labels and draws views
+        of the same cell together, each with a part of its molecules. ``none``: no head.
     statistics_cells
-        About this many cells, spread evenly over the reference, are counted for the IDF.
+        Approximate number of cells, spread evenly over the reference, that the IDF is computed
+        from.
     carry_k, carry_temperature
-        A gene the reference never measured takes the weight of its ``carry_k`` nearest measured
-        genes, averaged by ``softmax(cosine / carry_temperature)``.
+        A gene not measured in the reference gets the mean weight of its ``carry_k`` nearest
+        measured genes, weighted by ``softmax(cosine / carry_temperature)``.
 
     Raises
     ------
     InvalidArgumentError
-        If a choice is unknown, listing the known ones, or a number out of its range.
+        If a choice is unknown (the message lists the known ones) or a number is out of range.
     """
 
     name: str
@@ -105,24 +106,24 @@ class Recipe:
 
     @property
     def refined(self) -> bool:
-        """Whether a head is trained."""
+        """Whether there is a head."""
         return self.head != "none"
 
     def to_json(self) -> dict[str, Any]:
-        """Return the recipe as plain values."""
+        """Return the recipe as JSON values."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Recipe":
-        """Read a recipe back.
+        """Build a recipe from the result of `to_json`.
 
         Raises
         ------
         InvalidArgumentError
-            If a setting is missing or unknown: it was written by another release.
+            If a setting is missing or unknown, as in a recipe written by another release.
         """
         if "refined" in values and "head" not in values:
-            # Indexes say so that were made when supervised contrast was the only head.
+            # Older indexes, from when supervised contrast was the only head.
             values = dict(values)
             values["head"] = "supcon" if values.pop("refined") else "none"
         known = {field.name for field in fields(cls)}
@@ -146,15 +147,15 @@ TEXT_V1 = Recipe(
     carry_k=5,
     carry_temperature=0.03,
 )
-"""Unsupervised: genes weigh by how few cells express them."""
+"""Unsupervised: genes are weighted by how few cells express them."""
 
 TEXT_V1_NT_XENT = replace(TEXT_V1, name="text-v1-nt-xent", head="nt-xent")
-"""The same, refined by self-supervised contrast: still without labels."""
+"""`TEXT_V1` refined by self-supervised contrast, also without labels."""
 
 TEXT_V2 = replace(
     TEXT_V1, name="text-v2", expression="sqrt", gene_weighting="eta2", top_n=200, head="supcon"
 )
-"""Supervised: genes weigh by how well they tell labels apart, also genes of other species."""
+"""Supervised: genes, also of other species, are weighted by how well they separate labels."""
 
 PAPER = replace(
     TEXT_V1,
@@ -164,12 +165,12 @@ PAPER = replace(
     whitening_shrinkage=None,
     centered=False,
 )
-"""The expression-weighted mean of description vectors (arXiv:2509.23543), before refinement."""
+"""The expression-weighted mean of gene embeddings (arXiv:2509.23543), before refinement."""
 
 PAPER_REFINED = replace(PAPER, name="paper-refined", centered=True, head="supcon")
-"""The same, refined by supervised contrast."""
+"""`PAPER`, centered and refined by supervised contrast."""
 
 RECIPES = {
     recipe.name: recipe for recipe in (TEXT_V2, TEXT_V1, TEXT_V1_NT_XENT, PAPER, PAPER_REFINED)
 }
-"""By name; the first is the default."""
+"""Recipes by name; the first is the default."""

@@ -1,4 +1,4 @@
-"""What labels are read from: the spaces of a reference, its cells, and a search for neighbors."""
+"""A reference for labeling: its spaces, cells, and neighbor search."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ WITH_TEXT = (
     "An index with a text space is made by `cellkin genes import`, `cellkin genes embed` and "
     "`cellkin cells index`, without `--space expression`"
 )
-"""What to do where an index would need a text space."""
+"""Advice in errors about a missing text space."""
 
 
 class NeighborSearch(Protocol):
-    """Finds the nearest reference cells of vectors."""
+    """Search for nearest reference cells."""
 
     def search(
         self, queries: Float32Matrix, k: int, passing: BoolVector | None = None
@@ -33,16 +33,16 @@ class NeighborSearch(Protocol):
         queries
             (n_queries, dim) float32 unit rows.
         k
-            Neighbors a query.
+            Neighbors per query.
         passing
             (n_cells,) bool, the reference cells that may be found; None for all.
 
         Returns
         -------
         similarities
-            (n_queries, k) float32 cosines, best first; -inf where there are fewer cells.
+            (n_queries, k) float32 cosines, best first; -inf if there are fewer cells.
         rows
-            (n_queries, k) int64 rows of the reference; -1 where there are fewer.
+            (n_queries, k) int64 rows of the reference; -1 if there are fewer cells.
         """
 
 
@@ -55,14 +55,14 @@ class TextPart:
     space
         The space.
     neighbors
-        The search among the reference's cells in it.
+        Search among the reference's cells in the space.
     readout
-        What turns vectors of it into labels.
+        The classifier of the space.
     refine
-        Applied to the vectors of cells, (n_cells, dim) float32 to (n_cells, out_dim) float32 unit
-        rows; None in every index. `cells evaluate` measures by it what a linear space costs.
+        Function applied to cell vectors, (n_cells, dim) float32 to (n_cells, out_dim) float32 unit
+        rows; None in every index. `cells evaluate` uses it to measure the cost of a linear space.
     foreign
-        What foreign samples are checked by; None where they are not checked.
+        Statistics for checking foreign samples; None if they are not checked.
     """
 
     space: CellSpace
@@ -89,20 +89,20 @@ class ExpressionPart:
 
 @dataclass(frozen=True)
 class Reference:
-    """Labelled cells in one or two spaces.
+    """Labeled cells in one or two spaces.
 
     Parameters
     ----------
     name
-        What errors call it.
+        Name in error messages.
     label_names
-        The labels.
+        Names of the labels.
     labels
-        (n_cells,) int32 label of each cell, the order of what is searched.
+        (n_cells,) int32 label of each cell, in the order of the neighbor search.
     counts
         (n_labels,) int64 cells of each label.
     text, expression
-        Its spaces; at least one.
+        The spaces; at least one.
     """
 
     name: str
@@ -143,5 +143,5 @@ class Reference:
         return self.text
 
     def labels_of(self, rows: Int64Vector) -> Int32Vector:
-        """Return the labels of reference cells by row; -1 where there is no cell."""
+        """Return the labels of reference cells by row; -1 for row -1."""
         return np.where(rows >= 0, self.labels[np.maximum(rows, 0)], -1).astype(np.int32)

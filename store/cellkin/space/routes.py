@@ -1,4 +1,4 @@
-"""By which routes the expression of cells came in: `GeneMatch.route_shares`, compiled."""
+"""Shares of expression by gene route: `GeneMatch.route_shares`, compiled."""
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
@@ -10,31 +10,31 @@ from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.match import GeneMatch, row_shares
 from cellkin.wire.terms import GeneRoute
 
-# Most values are of one route, and would wait for each other in a single sum. Unsigned numbers are
-# no places counted from the end, for which numba would look.
+# Most values have the same route, and each addition to a single sum would wait for the one before.
+# Unsigned indexes spare numba the check for negative ones.
 _LANES, _N_ROUTES = np.uint32(4), np.uint32(len(GeneRoute))
 
 
 def route_shares(cells: CsrMatrix, match: GeneMatch) -> Float32Matrix:
-    """Return the share of each cell's expression that came in by each route.
+    """Return the share of each cell's expression that was matched by each route.
 
     Parameters
     ----------
     cells
         (n_cells, n_names) CSR, linear expression: finite and not negative.
     match
-        How the names of the columns met the corpus.
+        The match of the column names to the corpus.
 
     Returns
     -------
     Float32Matrix
-        (n_cells, n_routes) in [0, 1], a column a `GeneRoute`. Rows add up to 1; they are zero where
-        a cell expresses nothing.
+        (n_cells, n_routes) in [0, 1], one column per `GeneRoute`. Rows sum to 1, or are zero for
+        cells without expression.
 
     Raises
     ------
     InvalidArgumentError
-        If the cells have another number of columns.
+        If the number of columns is not the number of matched names.
     """
     if cells.shape[1] != match.n_given:
         raise InvalidArgumentError(
@@ -53,7 +53,7 @@ def route_shares(cells: CsrMatrix, match: GeneMatch) -> Float32Matrix:
 
 @compiled
 def _add(indptr, indices, values, routes, sums):
-    """Add the values of each cell to the sum of their columns' route."""
+    """Add the values of each cell to the sums of their columns' routes."""
     lanes = np.empty(_LANES * _N_ROUTES, np.float64)
     for cell in range(len(sums)):
         begin, end = indptr[cell], indptr[cell + 1]

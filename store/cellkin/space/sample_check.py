@@ -1,4 +1,4 @@
-"""How a sample of foreign genes compares with a reference as a whole."""
+"""Result of the check of a foreign sample against a reference."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from cellkin.space.arrays import Float32Vector
 
 @dataclass(frozen=True)
 class LabelCheck:
-    """How a sample's cells of one label compare with the reference's.
+    """Comparison of a sample's cells of one label with the reference's.
 
     Parameters
     ----------
     label
-        The label, a row of the reference's.
+        The label, a row of the reference's labels.
     n_cells
-        Cells of the background with it.
+        Number of background cells with the label.
     similarity
-        How alike their expression of paired genes is, in [-1, 1].
+        Correlation of the expression of paired genes, corrected for noise.
     confirmed
-        Whether that is enough.
+        Whether the label is confirmed.
     """
 
     label: int
@@ -34,18 +34,19 @@ class SampleCheck:
     Parameters
     ----------
     belongs
-        Whether it does; None where there are too few cells or genes to tell.
+        Whether it does; None if undecided: too few cells or genes, or a share of confirmed cells
+        that is neither high nor low.
     n_cells
-        Cells of the background that were looked at.
+        Number of background cells that were checked.
     n_genes
-        Genes of the sample that were paired with genes of the reference.
+        Number of genes of the sample paired with genes of the reference.
     confirmed_share
-        The share of these cells whose label was confirmed, in [0, 1].
+        The share of these cells with a confirmed label, in [0, 1].
     labels
-        The labels that were predicted, most cells first.
+        The checked labels, most cells first.
     limits
-        (n_labels,) float32, the limit of novelty of each label; minus infinity for a label that is
-        not confirmed.
+        (n_labels,) float32, the novelty limit of each label; minus infinity for a label that is not
+        confirmed.
     """
 
     belongs: bool | None

@@ -1,4 +1,4 @@
-"""Which space a query is compared in: expression where genes are shared, else text."""
+"""Choose the space to compare a query in: expression if genes are shared, else text."""
 
 from dataclasses import dataclass
 
@@ -13,17 +13,17 @@ from cellkin.wire.terms import ENOUGH_SHARED
 
 @dataclass(frozen=True)
 class SharedGenes:
-    """The genes of a query that the cells of a reference were measured for.
+    """Genes shared by a query and the cells of a reference.
 
     Parameters
     ----------
     columns
         The query's columns whose gene is in the expression space.
     share
-        The share of the reference's expression that these genes have, in [0, 1]; without an
-        expression space, the share of the genes that the text space was fitted to.
+        The share of these genes in the reference's expression, in [0, 1]; without an expression
+        space, in the genes that the text space was fitted to.
     own_share
-        The share of the query's genes that the reference was measured for, in [0, 1].
+        The share of the query's genes that were measured in the reference, in [0, 1].
     """
 
     columns: ExpressionColumns
@@ -32,9 +32,9 @@ class SharedGenes:
 
     @property
     def are_foreign(self) -> bool:
-        """Whether the query is of other genes than the reference, as another species is.
+        """Whether the query has other genes than the reference, as another species has.
 
-        A panel of a few of the reference's genes is not: it is compared by these.
+        A panel of a few of the reference's genes is not foreign: it is compared by these genes.
         """
         return self.share < ENOUGH_SHARED and self.own_share < ENOUGH_SHARED
 
@@ -47,7 +47,7 @@ class SharedGenes:
         reference
             The reference.
         gene_ids
-            (n_columns,) int64 NCBI GeneIDs of the query's columns; 0 where a column has no gene.
+            (n_columns,) int64 NCBI GeneIDs of the query's columns; 0 for a column without a gene.
         """
         genes = np.unique(gene_ids[gene_ids != 0])
         n_genes = max(len(genes), 1)
@@ -65,14 +65,14 @@ class SharedGenes:
         return cls(none, n_met / max(len(fitted), 1), n_met / n_genes)
 
     def choose(self, reference: Reference, space: str | None) -> ExpressionPart | None:
-        """Return the expression space where cells are to be compared in it, None for text.
+        """Return the expression space if cells are compared in it, None for text.
 
         Parameters
         ----------
         reference
             The reference.
         space
-            ``text`` or ``expression``; None chooses by the genes that are shared.
+            ``text`` or ``expression``; None chooses by the shared genes.
 
         Raises
         ------

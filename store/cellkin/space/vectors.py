@@ -1,4 +1,4 @@
-"""Gene vectors: centring, whitening, and weights carried to genes the reference never measured."""
+"""Gene embeddings: centering, whitening, and imputed weights of genes that were not measured."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector, froz
 from cellkin.space.compiled import compiled_brief
 from cellkin.space.kernels import keep_best
 
-# Cosines of so many genes with all others stay near the last-level cache.
+# Cosines of this many genes with all others about fit the last-level cache.
 _BLOCK_ROWS = 256
 
 
@@ -27,7 +27,7 @@ def unit_rows(matrix: Float32Matrix) -> Float32Matrix:
 
 
 def directions(matrix: Float32Matrix) -> tuple[Float32Matrix, int]:
-    """Return rows from outside scaled to unit length, as far as they can be.
+    """Scale rows of unchecked input to unit length, up to the first that is invalid.
 
     Parameters
     ----------
@@ -37,9 +37,9 @@ def directions(matrix: Float32Matrix) -> tuple[Float32Matrix, int]:
     Returns
     -------
     unit
-        (n, dim) float32 unit rows, up to the first that cannot be scaled.
+        (n, dim) float32; the first ``n_good`` rows are unit rows, the others are uninitialized.
     n_good
-        The row of that, n where there is none: it is all zero, or not finite.
+        The first row that is all zero or not finite; n if there is none.
     """
     unit = np.empty(matrix.shape, np.float32)
     return unit, int(_scale(frozen(matrix), unit))
@@ -63,18 +63,18 @@ def _scale(matrix, unit):  # type: ignore[no-untyped-def]  # numba infers them
 def centered_unit_rows(matrix: Float32Matrix) -> Float32Matrix:
     """Return the rows minus their mean, scaled to unit length.
 
-    Text vectors of a language model share a large common part; without it cosines spread out.
+    Text embeddings of a language model share a large common part; without it cosines spread out.
     """
     return unit_rows(np.asarray(matrix - matrix.mean(axis=0, dtype=np.float64), np.float32))
 
 
 def whiten(matrix: Float32Matrix, shrinkage: float) -> Float32Matrix:
-    """Return the rows centred, whitened and scaled to unit length.
+    """Return the rows centered, whitened and scaled to unit length.
 
     Parameters
     ----------
     matrix
-        (n_genes, dim) float32, one row a gene.
+        (n_genes, dim) float32, one row per gene.
     shrinkage
         The covariance is ``(1 - shrinkage) C + shrinkage * mean(eigenvalues) I``.
 
@@ -87,34 +87,33 @@ def whiten(matrix: Float32Matrix, shrinkage: float) -> Float32Matrix:
     x -= x.mean(axis=0)
     eigenvalues, axes = np.linalg.eigh(x.T @ x / len(x))
     shrunk = (1 - shrinkage) * eigenvalues + shrinkage * eigenvalues.mean()
-    # A corpus of fewer genes than dimensions, or of one repeated text, has directions of no
-    # variance at all: they stay zero.
+    # With fewer genes than dimensions, or repeated texts, some directions have zero variance: they
+    # stay zero.
     scale = np.divide(1.0, np.sqrt(np.abs(shrunk)), out=np.zeros_like(shrunk), where=shrunk > 1e-12)
     return unit_rows(np.asarray(x @ (axes * scale) @ axes.T, np.float32))
 
 
 def inverse_detection(n_cells: int | Int64Vector, n_detected: Int64Vector) -> Float32Vector:
-    """Weigh genes by how few cells express them: ``ln((1 + n) / (1 + n_detected))``.
+    """Weight genes by how few cells express them: ``ln((1 + n) / (1 + n_detected))``.
 
     Parameters
     ----------
     n_cells
-        Cells of the reference, all alike or (n_genes,) int64 by gene.
+        Number of reference cells, one for all genes or (n_genes,) int64.
     n_detected
-        (n_genes,) int64, cells with a count above zero.
+        (n_genes,) int64, number of cells with a count above zero.
     """
     return np.asarray(np.log((1.0 + n_cells) / (1.0 + n_detected)), np.float32)
 
 
 @dataclass(frozen=True)
 class NearestMeasured:
-    """For every gene that was not measured, the measured genes whose vectors are nearest.
+    """The nearest measured genes of every gene that was not measured.
 
     Parameters
     ----------
     measured, rest
-        (n_measured,) and (n_rest,) int64 rows of the genes that were measured and of the others,
-        ascending.
+        (n_measured,) and (n_rest,) int64 rows of the measured genes and of the others, ascending.
     cosines
         (n_rest, k) float32, best first.
     places
@@ -128,7 +127,7 @@ class NearestMeasured:
 
     @classmethod
     def of(cls, vectors: Float32Matrix, measured: Int64Vector, k: int) -> "NearestMeasured":
-        """Find them.
+        """Search the k nearest measured genes.
 
         Parameters
         ----------
@@ -137,7 +136,7 @@ class NearestMeasured:
         measured
             (n_measured,) int64, rows of the measured genes, ascending.
         k
-            Neighbors wanted; all measured genes where there are fewer.
+            Number of neighbors; all measured genes if there are fewer.
         """
         known = np.ascontiguousarray(vectors[measured])
         k = min(k, len(measured))
@@ -152,17 +151,17 @@ class NearestMeasured:
         return cls(measured, rest, cosines, places)
 
     def carry(self, weights: Float32Vector, temperature: float) -> Float32Vector:
-        """Give every gene a weight, from those of the genes that were measured.
+        """Impute the weights of genes that were not measured.
 
-        A gene of another species or panel has no statistics in the reference. It takes those of
-        the measured genes whose texts are nearest to its own.
+        A gene of another species or panel has no statistics in the reference. It gets those of the
+        measured genes with the nearest texts.
 
         Parameters
         ----------
         weights
             (n_measured,) float32, the weights of the measured genes.
         temperature
-            The mean is over the nearest, by ``softmax(cosine / temperature)``.
+            The mean over the nearest genes is weighted by ``softmax(cosine / temperature)``.
 
         Returns
         -------
@@ -185,7 +184,7 @@ def carry_weights(
     k: int,
     temperature: float,
 ) -> Float32Vector:
-    """Give every gene a weight, from those of the genes that were measured.
+    """Impute the weights of genes that were not measured.
 
     Parameters
     ----------

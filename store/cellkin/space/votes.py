@@ -1,4 +1,4 @@
-"""How the nearest reference cells vote."""
+"""Votes of the nearest reference cells."""
 
 import numpy as np
 import numpy.typing as npt
@@ -13,26 +13,26 @@ def vote_shares(
     epsilon: float,
     class_balance: float = 0.0,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int32]]:
-    """Let the neighbors vote.
+    """Count the votes of neighbors, weighted by distance.
 
     Parameters
     ----------
     similarities
         (n_cells, k) float32 cosine similarities, best first.
     voted
-        (n_cells, k) int32 labels of the neighbors; -1 where there is none.
+        (n_cells, k) int32 labels of the neighbors; -1 if missing.
     counts
         (n_labels,) int64 reference cells of each label.
     epsilon, class_balance
-        The least distance; a vote counts ``n_c ** -class_balance``, with ``n_c`` reference cells of
-        its label.
+        The minimum distance; a vote is also weighted by ``n_c ** -class_balance``, with ``n_c``
+        reference cells of its label.
 
     Returns
     -------
     shares
-        (n_cells, n_labels) float64; zero rows where nobody voted.
+        (n_cells, n_labels) float64 shares of the weighted votes; zero rows without neighbors.
     n_votes
-        (n_cells, n_labels) int32 votes cast.
+        (n_cells, n_labels) int32, number of votes.
     """
     found = voted >= 0
     weights = 1.0 / np.maximum(1.0 - similarities.astype(np.float64), epsilon)
@@ -41,7 +41,7 @@ def vote_shares(
     n_cells, n_labels = len(voted), len(counts)
     slot = (np.arange(n_cells)[:, None] * n_labels + safe).ravel()
     size = n_cells * n_labels
-    # Of no cells at all it would count whole numbers.
+    # bincount ignores the weights of an empty input and returns integers.
     totals = np.bincount(slot, weights.ravel(), size).astype(np.float64)
     totals = totals.reshape(n_cells, n_labels)
     n_votes = np.bincount(slot, found.ravel(), size).reshape(n_cells, n_labels)
