@@ -88,10 +88,10 @@ def annotate(
     QUERY is an .h5ad, a .zarr, a 10x .h5, a 10x folder of matrix.mtx.gz, a .loom, or a .csv or
     .tsv of genes and cells.
 
-    What weakens the labels is printed under them as WARNING lines. Where the genes of QUERY are
-    foreign to the reference, the sample is checked as a whole: a line says whether it belongs to
-    the reference, and labels that expression does not confirm are unknown. Fewer than 200 cells
-    cannot be checked: no label is claimed then, unless --max-novelty is given.
+    Warnings about the labels are printed below them as WARNING lines. If the genes of QUERY are
+    foreign to the reference, the sample is checked as a whole: a line reports whether it belongs to
+    the reference, and cells are unknown if expression does not confirm their label. Fewer than 200
+    cells cannot be checked; all of them are then unknown, unless --max-novelty is given.
     """
     try:
         from cellkin.client import annotate as labelling
@@ -110,7 +110,7 @@ def annotate(
         raise InvalidArgumentError("--force says that -o may overwrite a file; add -o FILE")
     how = ReadOptions.pop(settings)
     labelling.require_targets(outputs, query, how, overwrite=force)
-    # A run that is gone on with may be written in other ways than it was begun for.
+    # A resumed run may be written to other outputs than it was started for.
     vectors = settings["resume"] is not None or any(map(labelling.is_copy, outputs))
     with connect(server) as client, progress_bar("labelling cells") as progress:
         annotation = labelling.annotate_file(
@@ -134,7 +134,7 @@ def annotate(
 
 
 def _finite(value: Any) -> Any:
-    """Return what JSON has words for: null for a limit that is infinite."""
+    """Replace non-finite numbers, such as infinite limits, by None, as JSON lacks them."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
@@ -143,7 +143,7 @@ def _finite(value: Any) -> Any:
 
 
 def _mean_route_shares(annotation: "Annotation") -> dict[str, float]:
-    """Return the share of the expression of a cell that came in by each route, on average."""
+    """Return the mean share of a cell's expression by route."""
     shares = annotation.predictions.route_shares
     means = shares.sum(axis=0, dtype=float) / max(len(shares), 1)
     return {route.label: float(means[route]) for route in GeneRoute}
@@ -159,7 +159,7 @@ def _how(report: "QueryReport") -> str:
 
 
 def _label_rows(annotation: "Annotation") -> list[tuple[object, ...]]:
-    """Return one row a label; of unknown cells no probability, but what they were if forced."""
+    """Return one row per label; for unknown cells the forced label instead of a probability."""
     columns = annotation.label_columns()
     return [
         (
@@ -174,7 +174,7 @@ def _label_rows(annotation: "Annotation") -> list[tuple[object, ...]]:
 
 
 def _print_clusters(annotation: "Annotation") -> None:
-    """Print the label of each cluster, if any were asked about."""
+    """Print the label of each cluster, if clusters were requested."""
     from cellkin.terminal.console import print_table
 
     if annotation.clusters is None:
@@ -205,7 +205,7 @@ def _print_clusters(annotation: "Annotation") -> None:
 
 
 def _warn(annotation: "Annotation") -> None:
-    """Print what weakens the labels, a line each, or that the sample belongs to the reference."""
+    """Print one line per warning, and whether the sample belongs to the reference."""
     for said in annotation.weaknesses():
         click.secho(f"WARNING: {said}", fg="yellow")
     check = annotation.report.sample_check

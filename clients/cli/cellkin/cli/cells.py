@@ -1,4 +1,4 @@
-"""Cells of a file, as the commands that ask about them take them."""
+"""Options and reading of a file of query cells, shared by commands."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,7 +19,7 @@ Command = Callable[..., None]
 
 
 def query_options(command: Command) -> Command:
-    """Add what every command about the cells of a file takes."""
+    """Add the argument and options of every command on a file of cells."""
     for option in (
         click.argument("query", type=click.Path(path_type=Path)),
         click.option(
@@ -38,12 +38,12 @@ def query_options(command: Command) -> Command:
 
 @contextmanager
 def opened(query: Path, reading: dict[str, Any]) -> "Iterator[CellFile]":
-    """Open a file of cells, read by the values of `reading_options`.
+    """Open a file of cells with the values of `reading_options`.
 
     Raises
     ------
     MissingDependencyError
-        If what reads files of cells is not installed.
+        If a package needed to read files of cells is not installed.
     """
     try:
         from cellkin.matrices.cells import open_cells
@@ -58,12 +58,12 @@ def opened(query: Path, reading: dict[str, Any]) -> "Iterator[CellFile]":
 
 
 def named(cells: "CellFile", names: Sequence[str]) -> "sp.csr_matrix":
-    """Read the cells of these names, in this order.
+    """Read the cells with the given names, in that order.
 
     Raises
     ------
     NotFoundError
-        If the file has no cell of a name.
+        If the file has no cell with a given name.
     """
     import scipy.sparse as sp
 

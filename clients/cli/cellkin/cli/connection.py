@@ -1,4 +1,4 @@
-"""How the commands connect: by what the environment or a profile says."""
+"""Connections of the commands, from options, the environment or a profile."""
 
 import os
 from pathlib import Path
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
 
 def endpoint_of(server: str | None) -> "Endpoint":
-    """Return the server to ask and what it is shown.
+    """Return the server to connect to, with credentials.
 
-    ``CELLKIN_TOKEN`` is sent with every request. TLS is used where ``CELLKIN_TLS_CA`` names the
-    authorities that may vouch for the server, or is ``system`` for those of the system;
-    ``CELLKIN_TLS_CERT`` and ``CELLKIN_TLS_KEY`` are the client's own certificate and key.
+    ``CELLKIN_TOKEN`` is sent with every request. TLS is used if ``CELLKIN_TLS_CA`` names a file of
+    trusted certificate authorities, or is ``system`` for those of the system; ``CELLKIN_TLS_CERT``
+    and ``CELLKIN_TLS_KEY`` are the client's own certificate and key.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""``cellkin explain``: which genes make a cell, or a group of cells, look like a label."""
+"""``cellkin explain``: gene contributions to the label of a cell or a group of cells."""
 
 import json
 from dataclasses import asdict
@@ -70,12 +70,12 @@ def explain(
     as_json: bool,
     **reading: Any,
 ) -> None:
-    """Say which genes make cells of QUERY, or groups of them, look like a label.
+    """Explain labels of cells or groups of cells of QUERY by gene contributions.
 
-    The contributions add up to how far the cell lies towards the mean of the label's cells. In the
-    text space a gene weighs as much as its share of the cell; in the expression space by its
-    z-score, so that lacking a gene speaks too. Groups are explained from a file that `annotate`
-    wrote, whose columns say which labels are the most probable.
+    Contributions sum to the score: the projection of the cell on the direction of the label. The
+    weight of a gene is its share of the cell in the text space, and its z-score in the expression
+    space, so that absent genes contribute too. For groups, give a copy of QUERY written by
+    `annotate`: its columns name the most probable labels.
     """
     from cellkin.cli.connection import connect
 

@@ -1,4 +1,4 @@
-"""``cellkin indexes``: look at the cell indexes of a server."""
+"""``cellkin indexes``: show the cell indexes of a server."""
 
 import json
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ _BATCHES_SHOWN = 20
 
 @click.group(cls=SuggestingGroup)
 def indexes() -> None:
-    """Look at the cell indexes of a server."""
+    """Show the cell indexes of a server."""
 
 
 @indexes.command()
@@ -25,7 +25,7 @@ def indexes() -> None:
 @server_option
 @json_option
 def show(version: str, server: str | None, as_json: bool) -> None:
-    """Show what is certified of an index, and how well labels are found."""
+    """Show the certificate and the label quality of a cell index."""
     from cellkin.cli.connection import connect
 
     with connect(server) as client:

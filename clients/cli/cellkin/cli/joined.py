@@ -1,4 +1,4 @@
-"""Groups of commands that two distributions bring under one name."""
+"""Command groups of one name from several distributions, merged."""
 
 from collections.abc import Sequence
 from copy import copy
@@ -11,12 +11,12 @@ from cellkin.cli.suggestions import SuggestingGroup
 
 
 class JoinedGroup(SuggestingGroup):
-    """The commands of several groups; one that several of them have takes the options of all.
+    """The commands of several groups; commands of one name are joined, with all their options.
 
     Parameters
     ----------
     groups
-        The groups. The one with most commands says what they are for.
+        The groups. The help is that of the group with most commands.
     """
 
     def __init__(self, groups: Sequence[click.Group]) -> None:
@@ -29,18 +29,18 @@ class JoinedGroup(SuggestingGroup):
         return sorted({name for group in self._groups for name in group.list_commands(ctx)})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Return one command, joined where several groups have it."""
+        """Return one command, joined if several groups have it."""
         found = [command for g in self._groups if (command := g.get_command(ctx, cmd_name))]
         return JoinedCommand(found) if len(found) > 1 else next(iter(found), None)
 
 
 class JoinedCommand(click.Command):
-    """A command that is done in one of several ways: the one whose required options are given.
+    """A command with several variants, chosen by which required options are given.
 
     Parameters
     ----------
     ways
-        Commands of one name. One of them requires no option, and says what the command is for.
+        Commands of one name. One of them requires no option, and provides the help.
     """
 
     def __init__(self, ways: Sequence[click.Command]) -> None:
@@ -75,7 +75,7 @@ class JoinedCommand(click.Command):
         return context.invoke(way, **{name: values[name] for name in own})
 
     def _clash(self, way: click.Command, foreign: set[str]) -> str:
-        """Say why options that are not of the way that was chosen cannot be given."""
+        """Return the message for options that do not belong to the chosen variant."""
         if needed := _required(way):
             return f"{self._options(foreign)} cannot be given beside {self._options(needed)}"
         other = next(way for way in self._ways if foreign & {p.name for p in way.params})

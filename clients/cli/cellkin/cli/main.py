@@ -1,4 +1,4 @@
-"""The ``cellkin`` command: each distribution brings its sub-commands by entry point."""
+"""The ``cellkin`` command, with sub-commands of each distribution by entry point."""
 
 import os
 import sys
@@ -21,21 +21,21 @@ EXIT_NO_READER = 141
 
 
 class Commands(SuggestingGroup):
-    """The sub-commands of every installed distribution, loaded when used."""
+    """The sub-commands of every installed distribution, loaded on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names of the sub-commands."""
         return sorted(_commands())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Load one sub-command; groups of one name have the commands of all distributions."""
+        """Load one sub-command; groups of one name are merged."""
         found = [point.load() for point in _commands().get(cmd_name, ())]
         return JoinedGroup(found) if len(found) > 1 else next(iter(found), None)
 
 
 @cache
 def _commands() -> dict[str, list[EntryPoint]]:
-    """Return the entry points by name; finding them reads the metadata of all that is installed."""
+    """Return the entry points by name; cached, as the search reads all installed metadata."""
     points: dict[str, list[EntryPoint]] = {}
     for point in entry_points(group=_GROUP):
         points.setdefault(point.name, []).append(point)
@@ -45,18 +45,18 @@ def _commands() -> dict[str, list[EntryPoint]]:
 @click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="cellkin-client", prog_name="cellkin")
 def cellkin() -> None:
-    """Find a cell's kin and a gene's kin in what is written about genes."""
+    """Label single cells, and find similar cells and genes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code.
 
-    0 is success; 2 a request that was refused, by cellkin or by the machine, with the reason on
-    standard error; 130 an interrupt; 141 an output whose reader went away; 1 a bug.
+    0 is success; 2 a request refused by cellkin or the operating system, with the reason on
+    standard error; 130 an interrupt; 141 an output closed by its reader; 1 a bug.
     """
     try:
         cellkin.main(args=arguments, prog_name="cellkin", standalone_mode=False)
-        # Here and not when the process ends, when nothing can be said of it any more.
+        # Here, as an error at process exit could not be reported.
         sys.stdout.flush()
     except click.exceptions.Exit as stop:
         return stop.exit_code
@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _drop_output()
         return EXIT_NO_READER
-    except BaseException as error:  # a panic of what is written in Rust is no Exception
+    except BaseException as error:  # Rust panics are not Exceptions
         failure = machine_failure(error, "the command stopped")
         if failure is None:
             raise
@@ -90,14 +90,14 @@ def _refused(error: CellkinError) -> int:
 
 
 def _has_no_reader(stop: BaseException) -> bool:
-    """Tell whether an end means that the output has no reader any more."""
-    # rich and click exit with 1 then, click without a trace but the wrapper of its own.
+    """Return whether an exception means that the reader of the output is gone."""
+    # rich and click then exit with 1; of click, only its wrapper of stdout shows it.
     wrapped = type(sys.stdout).__module__.startswith("click.")
     return isinstance(stop.__context__ or stop, BrokenPipeError) or wrapped
 
 
 def _drop_output() -> None:
-    """Let what was not written be forgotten, or Python fails at it again when the process ends."""
+    """Discard unwritten output, or Python fails again when it flushes at exit."""
     try:
         sys.stdout.flush()
     except OSError:

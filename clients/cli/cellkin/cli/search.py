@@ -1,4 +1,4 @@
-"""``cellkin search``: ask a server for neighbors."""
+"""``cellkin search``: search a server for similar genes or cells."""
 
 import json
 from dataclasses import asdict
@@ -16,7 +16,7 @@ from cellkin.wire.terms import ExpressionUnits
 
 @click.group(cls=SuggestingGroup)
 def search() -> None:
-    """Ask a server for neighbors."""
+    """Search a server for similar genes or cells."""
 
 
 @search.command()
@@ -40,7 +40,7 @@ def genes(
     server: str | None,
     as_json: bool,
 ) -> None:
-    """Find the genes whose texts are nearest to that of GENE.
+    """Find the genes whose texts are most similar to that of GENE.
 
     GENE is a symbol, a synonym, an Ensembl id or an NCBI GeneID.
     """

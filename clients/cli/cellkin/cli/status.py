@@ -1,4 +1,4 @@
-"""``cellkin status``: what a server is and how it is doing."""
+"""``cellkin status``: health and content of a server."""
 
 import json
 import time
@@ -31,7 +31,7 @@ class _Health:
 def status(server: str | None, as_json: bool) -> None:
     """Show a server's health, latency, indexes and versions.
 
-    The exit code is 2 where the server does not answer or does not serve cells.
+    The exit code is 2 if the server does not respond or does not serve cells.
     """
     from cellkin.cli.connection import connect, endpoint_of
 
@@ -58,7 +58,7 @@ def status(server: str | None, as_json: bool) -> None:
 
 
 def _check(endpoint: "Endpoint") -> _Health:
-    """Ask ``grpc.health.v1.Health``, whose two messages are small enough to write by hand."""
+    """Call ``grpc.health.v1.Health``, with its two small messages coded by hand."""
     from statistics import median
 
     import grpc
@@ -71,7 +71,7 @@ def _check(endpoint: "Endpoint") -> _Health:
 
         def state(service: str) -> str:
             name = service.encode()
-            # Field 1 of the request, a string; field 1 of the answer, an enum, absent for 0.
+            # Field 1 of the request, a string; field 1 of the response, an enum, absent for 0.
             answer = ask(b"\x0a" + bytes([len(name)]) + name, timeout=_WAIT_S)
             return _STATES[answer[1]] if answer else _STATES[0]
 
@@ -156,7 +156,7 @@ def _print(
 
 
 def _print_quality(indexes: list[dict[str, Any]]) -> None:
-    """Say how well the labels of indexes were found on cells held out, and which not to trust."""
+    """Print the accuracy of the indexes on held-out cells, and their weak labels."""
     from cellkin.terminal.console import print_table
 
     rows = [

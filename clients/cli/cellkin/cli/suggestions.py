@@ -1,4 +1,4 @@
-"""What to do about a command that there is none of: its name as it is spelt, or what to install."""
+"""Suggestions for unknown commands: similar names, or the package to install."""
 
 from difflib import get_close_matches
 
@@ -18,16 +18,16 @@ _COMES_WITH = {
     "serve": _SERVER,
     **{f"indexes {verb}": _INDEXER for verb in ("list", "verify", "alias", "retract", "gc")},
 }
-"""The commands of the service, which the client alone has not; tests keep it complete."""
+"""Commands of the service, which the client alone lacks; a test checks the top-level ones."""
 
 
 class SuggestingGroup(click.Group):
-    """A group that says of a command it has not what it may be or what brings it."""
+    """A group that suggests a similar name or a package for an unknown command."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the command of the first argument, or refuse one that there is not."""
+        """Return the command of the first argument, or raise with a suggestion."""
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchOption:
