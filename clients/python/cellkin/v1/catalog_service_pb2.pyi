@@ -33,35 +33,35 @@ class _VersionKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     VERSION_KIND_CORPUS: _VersionKind.ValueType  # 1
     """Gene texts."""
     VERSION_KIND_EMBEDDING: _VersionKind.ValueType  # 2
-    """Gene vectors of one language model."""
+    """Gene embeddings of one language model."""
     VERSION_KIND_INDEX: _VersionKind.ValueType  # 3
-    """Reference cells in a cell space."""
+    """Cell index of a reference."""
 
 class VersionKind(_VersionKind, metaclass=_VersionKindEnumTypeWrapper):
-    """VersionKind says what a version is a version of."""
+    """VersionKind is the kind of artifact that has versions."""
 
 VERSION_KIND_UNSPECIFIED: VersionKind.ValueType  # 0
 """Not given: refused."""
 VERSION_KIND_CORPUS: VersionKind.ValueType  # 1
 """Gene texts."""
 VERSION_KIND_EMBEDDING: VersionKind.ValueType  # 2
-"""Gene vectors of one language model."""
+"""Gene embeddings of one language model."""
 VERSION_KIND_INDEX: VersionKind.ValueType  # 3
-"""Reference cells in a cell space."""
+"""Cell index of a reference."""
 global___VersionKind = VersionKind
 
 @typing.final
 class Retraction(google.protobuf.message.Message):
-    """Retraction says why a version was withdrawn."""
+    """Retraction describes why a version was retracted."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     REASON_FIELD_NUMBER: builtins.int
     REPLACEMENT_FIELD_NUMBER: builtins.int
     reason: builtins.str
-    """Output only. In words."""
+    """Output only. The reason, for people."""
     replacement: builtins.str
-    """Output only. The version to use instead; empty where there is none."""
+    """Output only. The version to use instead; empty if there is none."""
     def __init__(
         self,
         *,
@@ -74,7 +74,7 @@ global___Retraction = Retraction
 
 @typing.final
 class EmbeddingModel(google.protobuf.message.Message):
-    """EmbeddingModel is a language model of which gene vectors are kept."""
+    """EmbeddingModel is a language model with stored gene embeddings."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -83,13 +83,13 @@ class EmbeddingModel(google.protobuf.message.Message):
     LATEST_VERSION_FIELD_NUMBER: builtins.int
     DIM_FIELD_NUMBER: builtins.int
     name: builtins.str
-    """Output only. Its name, which its versions bear."""
+    """Output only. Its name, which is also the name of its versions."""
     n_versions: builtins.int
-    """Output only. Versions there are."""
+    """Output only. Number of versions."""
     latest_version: builtins.str
-    """Output only. What `latest` means. Empty where all were retracted."""
+    """Output only. The version `latest` points to. Empty if all were retracted."""
     dim: builtins.int
-    """Output only. Width of a vector of the newest version."""
+    """Output only. Dimension of the vectors of the newest version."""
     def __init__(
         self,
         *,
@@ -104,7 +104,7 @@ global___EmbeddingModel = EmbeddingModel
 
 @typing.final
 class EmbeddingVersion(google.protobuf.message.Message):
-    """EmbeddingVersion is one immutable table of gene vectors."""
+    """EmbeddingVersion is one immutable table of gene embeddings."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -123,15 +123,15 @@ class EmbeddingVersion(google.protobuf.message.Message):
     digest: builtins.str
     """Output only. SHA-256 of its rows, hexadecimal."""
     n_genes: builtins.int
-    """Output only. Genes with a vector."""
+    """Output only. Number of genes with a vector."""
     dim: builtins.int
-    """Output only. Width of a vector."""
+    """Output only. Dimension of the vectors."""
     corpus: builtins.str
     """Output only. The corpus whose texts were embedded. Format: `{name}@{date}.{n}`."""
     manifest_json: builtins.str
-    """Output only. Everything it was made from and by, as JSON."""
+    """Output only. Its inputs and settings, as JSON."""
     control: builtins.bool
-    """Output only. Whether its vectors are a control, which say nothing about genes: random, permuted,
+    """Output only. Whether its vectors are a control without information about genes: random, permuted,
     or of symbols only.
     """
     @property
@@ -140,11 +140,11 @@ class EmbeddingVersion(google.protobuf.message.Message):
 
     @property
     def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. Aliases that mean it now, ascending."""
+        """Output only. Aliases that point to it, ascending."""
 
     @property
     def retraction(self) -> global___Retraction:
-        """Output only. Set where it was withdrawn."""
+        """Output only. Set if it was retracted."""
 
     def __init__(
         self,
@@ -167,7 +167,7 @@ global___EmbeddingVersion = EmbeddingVersion
 
 @typing.final
 class CellIndex(google.protobuf.message.Message):
-    """CellIndex describes one version of an index over reference cells."""
+    """CellIndex is one version of an index of reference cells."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -189,26 +189,26 @@ class CellIndex(google.protobuf.message.Message):
     name: builtins.str
     """Output only. Format: `{name}@{date}.{n}`."""
     n_cells: builtins.int
-    """Output only. Reference cells."""
+    """Output only. Number of reference cells."""
     dim: builtins.int
-    """Output only. Width of a cell vector."""
+    """Output only. Dimension of the cell vectors."""
     recipe: builtins.str
     """Output only. Name of the recipe, such as `text-v1`."""
     loaded: builtins.bool
-    """Output only. Whether this server holds it in memory now."""
+    """Output only. Whether it is in memory on this server."""
     control_embedding: builtins.bool
-    """Output only. Whether its gene vectors are a control, so that labels by text mean nothing."""
+    """Output only. Whether its gene embedding is a control, so that labels by text are meaningless."""
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. The subtypes, ascending."""
+        """Output only. The labels, ascending."""
 
     @property
     def label_counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Output only. Reference cells of each subtype, parallel to labels."""
+        """Output only. Number of reference cells per label, in the order of labels."""
 
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
-        """Output only. What the index was made from."""
+        """Output only. The versions the index was made from."""
 
     @property
     def create_time(self) -> google.protobuf.timestamp_pb2.Timestamp:
@@ -216,23 +216,23 @@ class CellIndex(google.protobuf.message.Message):
 
     @property
     def aliases(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. Aliases that mean it now, ascending."""
+        """Output only. Aliases that point to it, ascending."""
 
     @property
     def retraction(self) -> global___Retraction:
-        """Output only. Set where it was withdrawn."""
+        """Output only. Set if it was retracted."""
 
     @property
     def certificate(self) -> global___Certificate:
-        """Output only. What was measured of it; unset where it was published before there were any."""
+        """Output only. Its measurements against exact search; unset if it was published without them."""
 
     @property
     def qualities(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___SpaceQuality]:
-        """Output only. How well cells that were held out were labelled, by space; empty where none could be."""
+        """Output only. Quality of labels on held-out cells, by space; empty if no cells could be held out."""
 
     @property
     def batches(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. Batches of the reference, ascending, at most 1000; empty where none were given."""
+        """Output only. Batches of the reference, ascending, at most 1000; empty if it has none."""
 
     def __init__(
         self,
@@ -260,8 +260,8 @@ global___CellIndex = CellIndex
 
 @typing.final
 class SpaceQuality(google.protobuf.message.Message):
-    """SpaceQuality is how well cells of the reference that were held out were labelled in one space by the
-    rest: everything was fitted anew without them.
+    """SpaceQuality is the quality of labels of held-out reference cells in one space; everything was
+    refitted without them.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -279,15 +279,15 @@ class SpaceQuality(google.protobuf.message.Message):
     held_out: builtins.str
     """Output only. What was held out, such as `4 batches in turn`."""
     n_cells: builtins.int
-    """Output only. Cells that were."""
+    """Output only. Number of held-out cells."""
     accuracy: builtins.float
-    """Output only. The share of right labels where every cell gets one, in [0, 1]."""
+    """Output only. Share of correct labels if every cell gets one, in [0, 1]."""
     macro_f1: builtins.float
-    """Output only. The mean F1 over labels, in [0, 1]."""
+    """Output only. Mean F1 over labels, in [0, 1]."""
     calibration_error: builtins.float
     """Output only. Expected calibration error of the probabilities."""
     novelty_limit: builtins.float
-    """Output only. A cell of more novelty than this is unknown."""
+    """Output only. A cell with higher novelty is unknown."""
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LabelQuality]:
         """Output only. The labels, ascending."""
@@ -310,7 +310,7 @@ global___SpaceQuality = SpaceQuality
 
 @typing.final
 class LabelQuality(google.protobuf.message.Message):
-    """LabelQuality is how well cells of one label are found to be unknown where the reference lacks it."""
+    """LabelQuality is how well cells of one label are detected as unknown if the reference lacks it."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -322,16 +322,16 @@ class LabelQuality(google.protobuf.message.Message):
     label: builtins.str
     """Output only. The label."""
     n_cells: builtins.int
-    """Output only. Its cells that were asked."""
+    """Output only. Number of its cells that were tested."""
     auroc: builtins.float
-    """Output only. Area under the curve of the novelty of its cells against that of known cells, in [0, 1];
-    0.5 is chance.
+    """Output only. Area under the ROC curve (AUROC) of the novelty of its cells against that of known
+    cells, in [0, 1]; 0.5 is chance.
     """
     found: builtins.float
-    """Output only. The share of its cells beyond the novelty limit, in [0, 1]."""
+    """Output only. Share of its cells above the novelty limit, in [0, 1]."""
     weak: builtins.bool
-    """Output only. Whether that is too weak to trust: were the label missing, many of its cells would be
-    given another one.
+    """Output only. Whether that is too weak to trust: if the reference lacked the label, many of its
+    cells would get another one.
     """
     def __init__(
         self,
@@ -348,7 +348,7 @@ global___LabelQuality = LabelQuality
 
 @typing.final
 class Certificate(google.protobuf.message.Message):
-    """Certificate is what was measured of an index against exact search when it was built."""
+    """Certificate holds measurements of an index against exact search, made when it was built."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -380,17 +380,17 @@ class Certificate(google.protobuf.message.Message):
     WHY_FIELD_NUMBER: builtins.int
     VECTORS_DIGEST_FIELD_NUMBER: builtins.int
     n_queries: builtins.int
-    """Output only. Queries it was measured with."""
+    """Output only. Number of queries it was measured with."""
     queries: builtins.str
-    """Output only. What these were."""
+    """Output only. Description of these queries."""
     target: builtins.float
-    """Output only. The recall at 10 neighbors that its settings were tuned to."""
+    """Output only. Target of the recall at 10 neighbors when its settings were tuned."""
     qps_batch: builtins.float
-    """Output only. Queries a second of one thread's CPU time at 10 neighbors, all in one batch."""
+    """Output only. Queries per second of CPU time of one thread at 10 neighbors, all in one batch."""
     qps_single: builtins.float
     """Output only. The same, one by one."""
     bytes_per_cell: builtins.float
-    """Output only. Bytes of the index file a cell."""
+    """Output only. Size of the index file in bytes per cell."""
     factory: builtins.str
     """Output only. FAISS factory string."""
     why: builtins.str
@@ -399,7 +399,7 @@ class Certificate(google.protobuf.message.Message):
     """Output only. SHA-256 of the vectors it was measured against, hexadecimal."""
     @property
     def recalls(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Recall]:
-        """Output only. The share of the exactly nearest cells that the index finds, by depth."""
+        """Output only. Recall of the exact nearest cells, by number of neighbors."""
 
     @property
     def parameters(self) -> google.protobuf.internal.containers.ScalarMap[builtins.str, builtins.int]:
@@ -426,16 +426,16 @@ global___Certificate = Certificate
 
 @typing.final
 class Recall(google.protobuf.message.Message):
-    """Recall is how much of the exact answer an index finds at one depth."""
+    """Recall is the recall of an index at one number of neighbors."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     K_FIELD_NUMBER: builtins.int
     RECALL_FIELD_NUMBER: builtins.int
     k: builtins.int
-    """Output only. Neighbors asked for."""
+    """Output only. Number of neighbors."""
     recall: builtins.float
-    """Output only. In [0, 1]: the mean over the queries."""
+    """Output only. Mean over the queries, in [0, 1]."""
     def __init__(
         self,
         *,
@@ -456,11 +456,11 @@ class Alias(google.protobuf.message.Message):
     NAME_FIELD_NUMBER: builtins.int
     VERSION_FIELD_NUMBER: builtins.int
     kind: global___VersionKind.ValueType
-    """Output only. What it names a version of."""
+    """Output only. Kind of the version."""
     name: builtins.str
     """Output only. Format: `{name}@{alias}`."""
     version: builtins.str
-    """Output only. What it means now. Format: `{name}@{date}.{n}`."""
+    """Output only. The version it points to. Format: `{name}@{date}.{n}`."""
     def __init__(
         self,
         *,
@@ -474,14 +474,14 @@ global___Alias = Alias
 
 @typing.final
 class ListEmbeddingModelsRequest(google.protobuf.message.Message):
-    """ListEmbeddingModelsRequest asks for a page of models."""
+    """ListEmbeddingModelsRequest requests a page of models."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Models a page, at most 1000; 0 means 100."""
+    """Models per page, at most 1000; 0 means 100."""
     page_token: builtins.str
     """The next_page_token of the previous page; empty for the first."""
     def __init__(
@@ -538,7 +538,7 @@ global___GetEmbeddingModelRequest = GetEmbeddingModelRequest
 
 @typing.final
 class ListEmbeddingVersionsRequest(google.protobuf.message.Message):
-    """ListEmbeddingVersionsRequest asks for a page of the versions of one model."""
+    """ListEmbeddingVersionsRequest requests a page of the versions of one model."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -548,7 +548,7 @@ class ListEmbeddingVersionsRequest(google.protobuf.message.Message):
     parent: builtins.str
     """Required. Name of the model."""
     page_size: builtins.int
-    """Versions a page, at most 1000; 0 means 100."""
+    """Versions per page, at most 1000; 0 means 100."""
     page_token: builtins.str
     """The next_page_token of the previous page; empty for the first."""
     def __init__(
@@ -624,7 +624,7 @@ global___GetCellIndexRequest = GetCellIndexRequest
 
 @typing.final
 class ListCellIndexesRequest(google.protobuf.message.Message):
-    """ListCellIndexesRequest asks for a page of indexes."""
+    """ListCellIndexesRequest requests a page of indexes."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -632,11 +632,11 @@ class ListCellIndexesRequest(google.protobuf.message.Message):
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     ALL_VERSIONS_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Indexes a page, at most 1000; 0 means 100."""
+    """Indexes per page, at most 1000; 0 means 100."""
     page_token: builtins.str
     """The next_page_token of the previous page; empty for the first."""
     all_versions: builtins.bool
-    """Whether to list every version and not the newest of each name alone."""
+    """Whether to list every version instead of only the newest of each name."""
     def __init__(
         self,
         *,
@@ -674,14 +674,14 @@ global___ListCellIndexesResponse = ListCellIndexesResponse
 
 @typing.final
 class ListAliasesRequest(google.protobuf.message.Message):
-    """ListAliasesRequest asks for a page of aliases."""
+    """ListAliasesRequest requests a page of aliases."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     PAGE_SIZE_FIELD_NUMBER: builtins.int
     PAGE_TOKEN_FIELD_NUMBER: builtins.int
     page_size: builtins.int
-    """Aliases a page, at most 1000; 0 means 100."""
+    """Aliases per page, at most 1000; 0 means 100."""
     page_token: builtins.str
     """The next_page_token of the previous page; empty for the first."""
     def __init__(
@@ -720,7 +720,7 @@ global___ListAliasesResponse = ListAliasesResponse
 
 @typing.final
 class SetAliasRequest(google.protobuf.message.Message):
-    """SetAliasRequest moves an alias."""
+    """SetAliasRequest points an alias to a version."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -728,9 +728,9 @@ class SetAliasRequest(google.protobuf.message.Message):
     VERSION_FIELD_NUMBER: builtins.int
     ALIAS_FIELD_NUMBER: builtins.int
     kind: global___VersionKind.ValueType
-    """Required. What it names a version of."""
+    """Required. Kind of the version."""
     version: builtins.str
-    """Required. What it is to mean. Format: `{name}[@{version or alias}]`."""
+    """Required. The version to point to. Format: `{name}[@{version or alias}]`."""
     alias: builtins.str
     """Required. Such as `stable`: up to 40 lower-case letters, digits or `-`."""
     def __init__(
@@ -746,7 +746,7 @@ global___SetAliasRequest = SetAliasRequest
 
 @typing.final
 class RetractVersionRequest(google.protobuf.message.Message):
-    """RetractVersionRequest withdraws a version."""
+    """RetractVersionRequest retracts a version."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -755,13 +755,13 @@ class RetractVersionRequest(google.protobuf.message.Message):
     REASON_FIELD_NUMBER: builtins.int
     REPLACEMENT_FIELD_NUMBER: builtins.int
     kind: global___VersionKind.ValueType
-    """Required. What it is a version of."""
+    """Required. Kind of the version."""
     version: builtins.str
     """Required. Format: `{name}@{date}.{n}`."""
     reason: builtins.str
     """Required. What is wrong with it."""
     replacement: builtins.str
-    """What to use instead. Format: `{name}@{date}.{n}`. Empty where there is nothing."""
+    """The version to use instead. Format: `{name}@{date}.{n}`. Empty if there is none."""
     def __init__(
         self,
         *,
@@ -776,7 +776,7 @@ global___RetractVersionRequest = RetractVersionRequest
 
 @typing.final
 class RetractVersionResponse(google.protobuf.message.Message):
-    """RetractVersionResponse says what was withdrawn."""
+    """RetractVersionResponse describes the retraction."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -786,7 +786,7 @@ class RetractVersionResponse(google.protobuf.message.Message):
     """Output only. Format: `{name}@{date}.{n}`."""
     @property
     def retraction(self) -> global___Retraction:
-        """Output only. Why, and what to use instead."""
+        """Output only. The reason, and the version to use instead."""
 
     def __init__(
         self,
@@ -801,7 +801,7 @@ global___RetractVersionResponse = RetractVersionResponse
 
 @typing.final
 class ReloadRequest(google.protobuf.message.Message):
-    """ReloadRequest asks for the catalog to be read."""
+    """ReloadRequest requests a read of the catalog."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -813,7 +813,7 @@ global___ReloadRequest = ReloadRequest
 
 @typing.final
 class ReloadResponse(google.protobuf.message.Message):
-    """ReloadResponse says what this server serves after it."""
+    """ReloadResponse lists the changes to the versions that this server serves."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -821,11 +821,11 @@ class ReloadResponse(google.protobuf.message.Message):
     REFUSED_VERSIONS_FIELD_NUMBER: builtins.int
     @property
     def switched_versions(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. Versions that names mean from now on and did not before, ascending."""
+        """Output only. Versions that names now refer to and did not before, ascending."""
 
     @property
     def refused_versions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RefusedVersion]:
-        """Output only. Versions that were refused, and why; what was served before still is."""
+        """Output only. Versions that were refused, with errors; the previous versions are still served."""
 
     def __init__(
         self,
@@ -839,7 +839,7 @@ global___ReloadResponse = ReloadResponse
 
 @typing.final
 class RefusedVersion(google.protobuf.message.Message):
-    """RefusedVersion is a version that a name should mean, and that failed to load or its test."""
+    """RefusedVersion is a version that failed to load or failed its test."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -848,7 +848,7 @@ class RefusedVersion(google.protobuf.message.Message):
     version: builtins.str
     """Output only. Format: `{name}@{date}.{n}`."""
     message: builtins.str
-    """Output only. What was wrong, for the operator."""
+    """Output only. The error, for the operator."""
     def __init__(
         self,
         *,

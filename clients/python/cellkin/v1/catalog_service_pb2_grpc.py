@@ -26,13 +26,13 @@ if _version_not_supported:
 
 
 class CatalogServiceStub(object):
-    """CatalogService says which versions there are, and moves what can be moved: aliases, retractions,
-    and what this server has loaded. A version itself never changes.
+    """CatalogService lists and describes versions, sets aliases, retracts versions, and reloads the
+    catalog. Versions are immutable.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role: `read`, or `admin` for SetAlias, RetractVersion and
-    Reload), RESOURCE_EXHAUSTED (too much at once: wait for the RetryInfo's delay and ask again),
-    DEADLINE_EXCEEDED and UNAVAILABLE (the server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
+    UNAVAILABLE (the server drains or cannot be reached: retry).
     """
 
     def __init__(self, channel):
@@ -94,19 +94,19 @@ class CatalogServiceStub(object):
 
 
 class CatalogServiceServicer(object):
-    """CatalogService says which versions there are, and moves what can be moved: aliases, retractions,
-    and what this server has loaded. A version itself never changes.
+    """CatalogService lists and describes versions, sets aliases, retracts versions, and reloads the
+    catalog. Versions are immutable.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role: `read`, or `admin` for SetAlias, RetractVersion and
-    Reload), RESOURCE_EXHAUSTED (too much at once: wait for the RetryInfo's delay and ask again),
-    DEADLINE_EXCEEDED and UNAVAILABLE (the server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
+    UNAVAILABLE (the server drains or cannot be reached: retry).
     """
 
     def ListEmbeddingModels(self, request, context):
         """ListEmbeddingModels lists the embedding models, by name.
 
-        INVALID_ARGUMENT: a negative page size, or a page token that no answer gave.
+        INVALID_ARGUMENT: a negative page size, or an invalid page token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -115,8 +115,8 @@ class CatalogServiceServicer(object):
     def GetEmbeddingModel(self, request, context):
         """GetEmbeddingModel describes one embedding model.
 
-        INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such model; the message lists those
-        there are.
+        INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such model; the message lists the existing
+        ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,7 +134,7 @@ class CatalogServiceServicer(object):
     def GetEmbeddingVersion(self, request, context):
         """GetEmbeddingVersion describes one version of an embedding model, retracted or not.
 
-        INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such model or version.
+        INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such model or version.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,19 +150,19 @@ class CatalogServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetCellIndex(self, request, context):
-        """GetCellIndex describes one version of a cell index with its certificate, retracted or not; of a
-        name alone the newest that was not retracted, which is the one that answers.
+        """GetCellIndex describes one version of a cell index with its certificate, retracted or not; for a
+        bare name, the newest version that is not retracted, which is the served one.
 
-        INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such index or version; the message
-        lists those there are.
+        INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such index or version; the message lists the
+        existing ones.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListAliases(self, request, context):
-        """ListAliases lists what aliases mean, by kind, name and alias; not `latest`, which is always the
-        newest version that was not retracted.
+        """ListAliases lists the aliases and their versions, by kind, name and alias; without `latest`, which
+        is always the newest version that is not retracted.
 
         INVALID_ARGUMENT: as ListEmbeddingModels.
         """
@@ -171,33 +171,33 @@ class CatalogServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def SetAlias(self, request, context):
-        """SetAlias lets an alias mean a version from now on, whatever it meant before. Servers of the
-        store follow within their refresh time.
+        """SetAlias points an alias to a version, replacing its previous version. Other servers of the store
+        follow within their refresh time.
 
-        INVALID_ARGUMENT: the kind is not given, or the alias is none or `latest`. NOT_FOUND: no such
-        version. FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; alias another.
+        INVALID_ARGUMENT: the kind is not given, or the alias is invalid or `latest`. NOT_FOUND: no such
+        version. FAILED_PRECONDITION (reason RETRACTED): the version was retracted; use another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetractVersion(self, request, context):
-        """RetractVersion withdraws a version: it is refused from now on, and kept for what was made from
-        it.
+        """RetractVersion retracts a version: requests for it are refused, but it is kept for versions made
+        from it.
 
-        INVALID_ARGUMENT: no reason is given, or the version is to replace itself. NOT_FOUND: no such
-        version or replacement. FAILED_PRECONDITION: an alias means the version, or no other version of
-        its name stands: let the alias mean another, or publish another, first.
+        INVALID_ARGUMENT: no reason is given, or the version is its own replacement. NOT_FOUND: no such
+        version or replacement. FAILED_PRECONDITION: an alias points to the version, or it is the only
+        version of its name that is not retracted: move the alias, or publish another version, first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Reload(self, request, context):
-        """Reload reads the catalog now instead of at the next refresh, and answers when what changed is
-        loaded and tested, or refused and the old kept.
+        """Reload reads the catalog now instead of at the next refresh, and returns when the new versions are
+        loaded and tested, or refused and the old ones kept.
 
-        UNAVAILABLE: the store cannot be read; what is loaded stays in use.
+        UNAVAILABLE: the store cannot be read; loaded versions stay in use.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -265,13 +265,13 @@ def add_CatalogServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CatalogService(object):
-    """CatalogService says which versions there are, and moves what can be moved: aliases, retractions,
-    and what this server has loaded. A version itself never changes.
+    """CatalogService lists and describes versions, sets aliases, retracts versions, and reloads the
+    catalog. Versions are immutable.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role: `read`, or `admin` for SetAlias, RetractVersion and
-    Reload), RESOURCE_EXHAUSTED (too much at once: wait for the RetryInfo's delay and ask again),
-    DEADLINE_EXCEEDED and UNAVAILABLE (the server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
+    UNAVAILABLE (the server drains or cannot be reached: retry).
     """
 
     @staticmethod

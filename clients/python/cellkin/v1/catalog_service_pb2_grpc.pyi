@@ -18,13 +18,13 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class CatalogServiceStub:
-    """CatalogService says which versions there are, and moves what can be moved: aliases, retractions,
-    and what this server has loaded. A version itself never changes.
+    """CatalogService lists and describes versions, sets aliases, retracts versions, and reloads the
+    catalog. Versions are immutable.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role: `read`, or `admin` for SetAlias, RetractVersion and
-    Reload), RESOURCE_EXHAUSTED (too much at once: wait for the RetryInfo's delay and ask again),
-    DEADLINE_EXCEEDED and UNAVAILABLE (the server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
+    UNAVAILABLE (the server drains or cannot be reached: retry).
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -34,7 +34,7 @@ class CatalogServiceStub:
     ]
     """ListEmbeddingModels lists the embedding models, by name.
 
-    INVALID_ARGUMENT: a negative page size, or a page token that no answer gave.
+    INVALID_ARGUMENT: a negative page size, or an invalid page token.
     """
 
     GetEmbeddingModel: grpc.UnaryUnaryMultiCallable[
@@ -43,8 +43,8 @@ class CatalogServiceStub:
     ]
     """GetEmbeddingModel describes one embedding model.
 
-    INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such model; the message lists those
-    there are.
+    INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such model; the message lists the existing
+    ones.
     """
 
     ListEmbeddingVersions: grpc.UnaryUnaryMultiCallable[
@@ -62,7 +62,7 @@ class CatalogServiceStub:
     ]
     """GetEmbeddingVersion describes one version of an embedding model, retracted or not.
 
-    INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such model or version.
+    INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such model or version.
     """
 
     ListCellIndexes: grpc.UnaryUnaryMultiCallable[
@@ -78,19 +78,19 @@ class CatalogServiceStub:
         cellkin.v1.catalog_service_pb2.GetCellIndexRequest,
         cellkin.v1.catalog_service_pb2.CellIndex,
     ]
-    """GetCellIndex describes one version of a cell index with its certificate, retracted or not; of a
-    name alone the newest that was not retracted, which is the one that answers.
+    """GetCellIndex describes one version of a cell index with its certificate, retracted or not; for a
+    bare name, the newest version that is not retracted, which is the served one.
 
-    INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such index or version; the message
-    lists those there are.
+    INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such index or version; the message lists the
+    existing ones.
     """
 
     ListAliases: grpc.UnaryUnaryMultiCallable[
         cellkin.v1.catalog_service_pb2.ListAliasesRequest,
         cellkin.v1.catalog_service_pb2.ListAliasesResponse,
     ]
-    """ListAliases lists what aliases mean, by kind, name and alias; not `latest`, which is always the
-    newest version that was not retracted.
+    """ListAliases lists the aliases and their versions, by kind, name and alias; without `latest`, which
+    is always the newest version that is not retracted.
 
     INVALID_ARGUMENT: as ListEmbeddingModels.
     """
@@ -99,43 +99,43 @@ class CatalogServiceStub:
         cellkin.v1.catalog_service_pb2.SetAliasRequest,
         cellkin.v1.catalog_service_pb2.Alias,
     ]
-    """SetAlias lets an alias mean a version from now on, whatever it meant before. Servers of the
-    store follow within their refresh time.
+    """SetAlias points an alias to a version, replacing its previous version. Other servers of the store
+    follow within their refresh time.
 
-    INVALID_ARGUMENT: the kind is not given, or the alias is none or `latest`. NOT_FOUND: no such
-    version. FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; alias another.
+    INVALID_ARGUMENT: the kind is not given, or the alias is invalid or `latest`. NOT_FOUND: no such
+    version. FAILED_PRECONDITION (reason RETRACTED): the version was retracted; use another.
     """
 
     RetractVersion: grpc.UnaryUnaryMultiCallable[
         cellkin.v1.catalog_service_pb2.RetractVersionRequest,
         cellkin.v1.catalog_service_pb2.RetractVersionResponse,
     ]
-    """RetractVersion withdraws a version: it is refused from now on, and kept for what was made from
-    it.
+    """RetractVersion retracts a version: requests for it are refused, but it is kept for versions made
+    from it.
 
-    INVALID_ARGUMENT: no reason is given, or the version is to replace itself. NOT_FOUND: no such
-    version or replacement. FAILED_PRECONDITION: an alias means the version, or no other version of
-    its name stands: let the alias mean another, or publish another, first.
+    INVALID_ARGUMENT: no reason is given, or the version is its own replacement. NOT_FOUND: no such
+    version or replacement. FAILED_PRECONDITION: an alias points to the version, or it is the only
+    version of its name that is not retracted: move the alias, or publish another version, first.
     """
 
     Reload: grpc.UnaryUnaryMultiCallable[
         cellkin.v1.catalog_service_pb2.ReloadRequest,
         cellkin.v1.catalog_service_pb2.ReloadResponse,
     ]
-    """Reload reads the catalog now instead of at the next refresh, and answers when what changed is
-    loaded and tested, or refused and the old kept.
+    """Reload reads the catalog now instead of at the next refresh, and returns when the new versions are
+    loaded and tested, or refused and the old ones kept.
 
-    UNAVAILABLE: the store cannot be read; what is loaded stays in use.
+    UNAVAILABLE: the store cannot be read; loaded versions stay in use.
     """
 
 class CatalogServiceAsyncStub:
-    """CatalogService says which versions there are, and moves what can be moved: aliases, retractions,
-    and what this server has loaded. A version itself never changes.
+    """CatalogService lists and describes versions, sets aliases, retracts versions, and reloads the
+    catalog. Versions are immutable.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role: `read`, or `admin` for SetAlias, RetractVersion and
-    Reload), RESOURCE_EXHAUSTED (too much at once: wait for the RetryInfo's delay and ask again),
-    DEADLINE_EXCEEDED and UNAVAILABLE (the server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
+    UNAVAILABLE (the server drains or cannot be reached: retry).
     """
 
     ListEmbeddingModels: grpc.aio.UnaryUnaryMultiCallable[
@@ -144,7 +144,7 @@ class CatalogServiceAsyncStub:
     ]
     """ListEmbeddingModels lists the embedding models, by name.
 
-    INVALID_ARGUMENT: a negative page size, or a page token that no answer gave.
+    INVALID_ARGUMENT: a negative page size, or an invalid page token.
     """
 
     GetEmbeddingModel: grpc.aio.UnaryUnaryMultiCallable[
@@ -153,8 +153,8 @@ class CatalogServiceAsyncStub:
     ]
     """GetEmbeddingModel describes one embedding model.
 
-    INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such model; the message lists those
-    there are.
+    INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such model; the message lists the existing
+    ones.
     """
 
     ListEmbeddingVersions: grpc.aio.UnaryUnaryMultiCallable[
@@ -172,7 +172,7 @@ class CatalogServiceAsyncStub:
     ]
     """GetEmbeddingVersion describes one version of an embedding model, retracted or not.
 
-    INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such model or version.
+    INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such model or version.
     """
 
     ListCellIndexes: grpc.aio.UnaryUnaryMultiCallable[
@@ -188,19 +188,19 @@ class CatalogServiceAsyncStub:
         cellkin.v1.catalog_service_pb2.GetCellIndexRequest,
         cellkin.v1.catalog_service_pb2.CellIndex,
     ]
-    """GetCellIndex describes one version of a cell index with its certificate, retracted or not; of a
-    name alone the newest that was not retracted, which is the one that answers.
+    """GetCellIndex describes one version of a cell index with its certificate, retracted or not; for a
+    bare name, the newest version that is not retracted, which is the served one.
 
-    INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such index or version; the message
-    lists those there are.
+    INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such index or version; the message lists the
+    existing ones.
     """
 
     ListAliases: grpc.aio.UnaryUnaryMultiCallable[
         cellkin.v1.catalog_service_pb2.ListAliasesRequest,
         cellkin.v1.catalog_service_pb2.ListAliasesResponse,
     ]
-    """ListAliases lists what aliases mean, by kind, name and alias; not `latest`, which is always the
-    newest version that was not retracted.
+    """ListAliases lists the aliases and their versions, by kind, name and alias; without `latest`, which
+    is always the newest version that is not retracted.
 
     INVALID_ARGUMENT: as ListEmbeddingModels.
     """
@@ -209,43 +209,43 @@ class CatalogServiceAsyncStub:
         cellkin.v1.catalog_service_pb2.SetAliasRequest,
         cellkin.v1.catalog_service_pb2.Alias,
     ]
-    """SetAlias lets an alias mean a version from now on, whatever it meant before. Servers of the
-    store follow within their refresh time.
+    """SetAlias points an alias to a version, replacing its previous version. Other servers of the store
+    follow within their refresh time.
 
-    INVALID_ARGUMENT: the kind is not given, or the alias is none or `latest`. NOT_FOUND: no such
-    version. FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; alias another.
+    INVALID_ARGUMENT: the kind is not given, or the alias is invalid or `latest`. NOT_FOUND: no such
+    version. FAILED_PRECONDITION (reason RETRACTED): the version was retracted; use another.
     """
 
     RetractVersion: grpc.aio.UnaryUnaryMultiCallable[
         cellkin.v1.catalog_service_pb2.RetractVersionRequest,
         cellkin.v1.catalog_service_pb2.RetractVersionResponse,
     ]
-    """RetractVersion withdraws a version: it is refused from now on, and kept for what was made from
-    it.
+    """RetractVersion retracts a version: requests for it are refused, but it is kept for versions made
+    from it.
 
-    INVALID_ARGUMENT: no reason is given, or the version is to replace itself. NOT_FOUND: no such
-    version or replacement. FAILED_PRECONDITION: an alias means the version, or no other version of
-    its name stands: let the alias mean another, or publish another, first.
+    INVALID_ARGUMENT: no reason is given, or the version is its own replacement. NOT_FOUND: no such
+    version or replacement. FAILED_PRECONDITION: an alias points to the version, or it is the only
+    version of its name that is not retracted: move the alias, or publish another version, first.
     """
 
     Reload: grpc.aio.UnaryUnaryMultiCallable[
         cellkin.v1.catalog_service_pb2.ReloadRequest,
         cellkin.v1.catalog_service_pb2.ReloadResponse,
     ]
-    """Reload reads the catalog now instead of at the next refresh, and answers when what changed is
-    loaded and tested, or refused and the old kept.
+    """Reload reads the catalog now instead of at the next refresh, and returns when the new versions are
+    loaded and tested, or refused and the old ones kept.
 
-    UNAVAILABLE: the store cannot be read; what is loaded stays in use.
+    UNAVAILABLE: the store cannot be read; loaded versions stay in use.
     """
 
 class CatalogServiceServicer(metaclass=abc.ABCMeta):
-    """CatalogService says which versions there are, and moves what can be moved: aliases, retractions,
-    and what this server has loaded. A version itself never changes.
+    """CatalogService lists and describes versions, sets aliases, retracts versions, and reloads the
+    catalog. Versions are immutable.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role: `read`, or `admin` for SetAlias, RetractVersion and
-    Reload), RESOURCE_EXHAUSTED (too much at once: wait for the RetryInfo's delay and ask again),
-    DEADLINE_EXCEEDED and UNAVAILABLE (the server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
+    UNAVAILABLE (the server drains or cannot be reached: retry).
     """
 
     @abc.abstractmethod
@@ -256,7 +256,7 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[cellkin.v1.catalog_service_pb2.ListEmbeddingModelsResponse, collections.abc.Awaitable[cellkin.v1.catalog_service_pb2.ListEmbeddingModelsResponse]]:
         """ListEmbeddingModels lists the embedding models, by name.
 
-        INVALID_ARGUMENT: a negative page size, or a page token that no answer gave.
+        INVALID_ARGUMENT: a negative page size, or an invalid page token.
         """
 
     @abc.abstractmethod
@@ -267,8 +267,8 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[cellkin.v1.catalog_service_pb2.EmbeddingModel, collections.abc.Awaitable[cellkin.v1.catalog_service_pb2.EmbeddingModel]]:
         """GetEmbeddingModel describes one embedding model.
 
-        INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such model; the message lists those
-        there are.
+        INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such model; the message lists the existing
+        ones.
         """
 
     @abc.abstractmethod
@@ -290,7 +290,7 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[cellkin.v1.catalog_service_pb2.EmbeddingVersion, collections.abc.Awaitable[cellkin.v1.catalog_service_pb2.EmbeddingVersion]]:
         """GetEmbeddingVersion describes one version of an embedding model, retracted or not.
 
-        INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such model or version.
+        INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such model or version.
         """
 
     @abc.abstractmethod
@@ -310,11 +310,11 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.catalog_service_pb2.GetCellIndexRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.catalog_service_pb2.CellIndex, collections.abc.Awaitable[cellkin.v1.catalog_service_pb2.CellIndex]]:
-        """GetCellIndex describes one version of a cell index with its certificate, retracted or not; of a
-        name alone the newest that was not retracted, which is the one that answers.
+        """GetCellIndex describes one version of a cell index with its certificate, retracted or not; for a
+        bare name, the newest version that is not retracted, which is the served one.
 
-        INVALID_ARGUMENT: what is given is no name. NOT_FOUND: no such index or version; the message
-        lists those there are.
+        INVALID_ARGUMENT: the name is invalid. NOT_FOUND: no such index or version; the message lists the
+        existing ones.
         """
 
     @abc.abstractmethod
@@ -323,8 +323,8 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.catalog_service_pb2.ListAliasesRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.catalog_service_pb2.ListAliasesResponse, collections.abc.Awaitable[cellkin.v1.catalog_service_pb2.ListAliasesResponse]]:
-        """ListAliases lists what aliases mean, by kind, name and alias; not `latest`, which is always the
-        newest version that was not retracted.
+        """ListAliases lists the aliases and their versions, by kind, name and alias; without `latest`, which
+        is always the newest version that is not retracted.
 
         INVALID_ARGUMENT: as ListEmbeddingModels.
         """
@@ -335,11 +335,11 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.catalog_service_pb2.SetAliasRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.catalog_service_pb2.Alias, collections.abc.Awaitable[cellkin.v1.catalog_service_pb2.Alias]]:
-        """SetAlias lets an alias mean a version from now on, whatever it meant before. Servers of the
-        store follow within their refresh time.
+        """SetAlias points an alias to a version, replacing its previous version. Other servers of the store
+        follow within their refresh time.
 
-        INVALID_ARGUMENT: the kind is not given, or the alias is none or `latest`. NOT_FOUND: no such
-        version. FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; alias another.
+        INVALID_ARGUMENT: the kind is not given, or the alias is invalid or `latest`. NOT_FOUND: no such
+        version. FAILED_PRECONDITION (reason RETRACTED): the version was retracted; use another.
         """
 
     @abc.abstractmethod
@@ -348,12 +348,12 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.catalog_service_pb2.RetractVersionRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.catalog_service_pb2.RetractVersionResponse, collections.abc.Awaitable[cellkin.v1.catalog_service_pb2.RetractVersionResponse]]:
-        """RetractVersion withdraws a version: it is refused from now on, and kept for what was made from
-        it.
+        """RetractVersion retracts a version: requests for it are refused, but it is kept for versions made
+        from it.
 
-        INVALID_ARGUMENT: no reason is given, or the version is to replace itself. NOT_FOUND: no such
-        version or replacement. FAILED_PRECONDITION: an alias means the version, or no other version of
-        its name stands: let the alias mean another, or publish another, first.
+        INVALID_ARGUMENT: no reason is given, or the version is its own replacement. NOT_FOUND: no such
+        version or replacement. FAILED_PRECONDITION: an alias points to the version, or it is the only
+        version of its name that is not retracted: move the alias, or publish another version, first.
         """
 
     @abc.abstractmethod
@@ -362,10 +362,10 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.catalog_service_pb2.ReloadRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.catalog_service_pb2.ReloadResponse, collections.abc.Awaitable[cellkin.v1.catalog_service_pb2.ReloadResponse]]:
-        """Reload reads the catalog now instead of at the next refresh, and answers when what changed is
-        loaded and tested, or refused and the old kept.
+        """Reload reads the catalog now instead of at the next refresh, and returns when the new versions are
+        loaded and tested, or refused and the old ones kept.
 
-        UNAVAILABLE: the store cannot be read; what is loaded stays in use.
+        UNAVAILABLE: the store cannot be read; loaded versions stay in use.
         """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

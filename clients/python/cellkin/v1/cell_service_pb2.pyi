@@ -29,19 +29,19 @@ class _ExpressionUnitsEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper
     EXPRESSION_UNITS_UNSPECIFIED: _ExpressionUnits.ValueType  # 0
     """Not given: refused."""
     EXPRESSION_UNITS_LINEAR: _ExpressionUnits.ValueType  # 1
-    """Counts, or counts scaled by one factor a cell: linear in the number of molecules."""
+    """Counts, or counts scaled by one factor per cell: linear in the number of molecules."""
     EXPRESSION_UNITS_LOG1P: _ExpressionUnits.ValueType  # 2
-    """Natural logarithm of one plus linear units, such as scanpy's normalize_total then log1p."""
+    """Natural logarithm of one plus linear units, such as scanpy's normalize_total followed by log1p."""
 
 class ExpressionUnits(_ExpressionUnits, metaclass=_ExpressionUnitsEnumTypeWrapper):
-    """ExpressionUnits says what the values of a matrix are."""
+    """ExpressionUnits is the unit of a matrix's values."""
 
 EXPRESSION_UNITS_UNSPECIFIED: ExpressionUnits.ValueType  # 0
 """Not given: refused."""
 EXPRESSION_UNITS_LINEAR: ExpressionUnits.ValueType  # 1
-"""Counts, or counts scaled by one factor a cell: linear in the number of molecules."""
+"""Counts, or counts scaled by one factor per cell: linear in the number of molecules."""
 EXPRESSION_UNITS_LOG1P: ExpressionUnits.ValueType  # 2
-"""Natural logarithm of one plus linear units, such as scanpy's normalize_total then log1p."""
+"""Natural logarithm of one plus linear units, such as scanpy's normalize_total followed by log1p."""
 global___ExpressionUnits = ExpressionUnits
 
 class _GeneRoute:
@@ -51,35 +51,35 @@ class _GeneRoute:
 class _GeneRouteEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_GeneRoute.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     GENE_ROUTE_UNSPECIFIED: _GeneRoute.ValueType  # 0
-    """The name met nothing."""
+    """No match."""
     GENE_ROUTE_GENE_ID: _GeneRoute.ValueType  # 1
     """NCBI GeneID."""
     GENE_ROUTE_ENSEMBL: _GeneRoute.ValueType  # 2
     """Ensembl gene id."""
     GENE_ROUTE_SYMBOL: _GeneRoute.ValueType  # 3
-    """Current symbol, letter for letter."""
+    """Current symbol, exactly."""
     GENE_ROUTE_SYNONYM: _GeneRoute.ValueType  # 4
     """Synonym or previous symbol of exactly one gene."""
     GENE_ROUTE_CASE_FOLDED: _GeneRoute.ValueType  # 5
-    """Current symbol but for upper and lower case."""
+    """Current symbol, ignoring case."""
     GENE_ROUTE_AMBIGUOUS: _GeneRoute.ValueType  # 6
     """Synonym of more than one gene: not used."""
 
 class GeneRoute(_GeneRoute, metaclass=_GeneRouteEnumTypeWrapper):
-    """GeneRoute says how a given gene name met the corpus."""
+    """GeneRoute is how a gene name was matched to the corpus."""
 
 GENE_ROUTE_UNSPECIFIED: GeneRoute.ValueType  # 0
-"""The name met nothing."""
+"""No match."""
 GENE_ROUTE_GENE_ID: GeneRoute.ValueType  # 1
 """NCBI GeneID."""
 GENE_ROUTE_ENSEMBL: GeneRoute.ValueType  # 2
 """Ensembl gene id."""
 GENE_ROUTE_SYMBOL: GeneRoute.ValueType  # 3
-"""Current symbol, letter for letter."""
+"""Current symbol, exactly."""
 GENE_ROUTE_SYNONYM: GeneRoute.ValueType  # 4
 """Synonym or previous symbol of exactly one gene."""
 GENE_ROUTE_CASE_FOLDED: GeneRoute.ValueType  # 5
-"""Current symbol but for upper and lower case."""
+"""Current symbol, ignoring case."""
 GENE_ROUTE_AMBIGUOUS: GeneRoute.ValueType  # 6
 """Synonym of more than one gene: not used."""
 global___GeneRoute = GeneRoute
@@ -91,25 +91,25 @@ class _SpaceKind:
 class _SpaceKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_SpaceKind.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     SPACE_KIND_UNSPECIFIED: _SpaceKind.ValueType  # 0
-    """In a query: expression where the query's genes have at least half of the reference's
-    expression, or at least half of them are the reference's; else text.
+    """In a query: expression if the query's genes have at least half of the reference's expression, or
+    at least half of them are genes of the reference; else text.
     """
     SPACE_KIND_TEXT: _SpaceKind.ValueType  # 1
-    """What is written about the genes that cells express: also without shared genes."""
+    """Texts of the genes that cells express; does not need shared genes."""
     SPACE_KIND_EXPRESSION: _SpaceKind.ValueType  # 2
-    """How much of each gene cells express: where genes are shared."""
+    """Expression of each gene; needs shared genes."""
 
 class SpaceKind(_SpaceKind, metaclass=_SpaceKindEnumTypeWrapper):
-    """SpaceKind says by what cells are compared."""
+    """SpaceKind is the space in which cells are compared."""
 
 SPACE_KIND_UNSPECIFIED: SpaceKind.ValueType  # 0
-"""In a query: expression where the query's genes have at least half of the reference's
-expression, or at least half of them are the reference's; else text.
+"""In a query: expression if the query's genes have at least half of the reference's expression, or
+at least half of them are genes of the reference; else text.
 """
 SPACE_KIND_TEXT: SpaceKind.ValueType  # 1
-"""What is written about the genes that cells express: also without shared genes."""
+"""Texts of the genes that cells express; does not need shared genes."""
 SPACE_KIND_EXPRESSION: SpaceKind.ValueType  # 2
-"""How much of each gene cells express: where genes are shared."""
+"""Expression of each gene; needs shared genes."""
 global___SpaceKind = SpaceKind
 
 class _Center:
@@ -119,28 +119,28 @@ class _Center:
 class _CenterEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_Center.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     CENTER_UNSPECIFIED: _Center.ValueType  # 0
-    """In a query: that of the query's own cells where its genes are foreign to the reference and a
-    background is sent, or a unary query has at least 200 cells; else the reference's.
+    """In a query: CENTER_QUERY if its genes are foreign to the reference and a background is sent or a
+    unary query has at least 200 cells; else CENTER_REFERENCE.
     """
     CENTER_REFERENCE: _Center.ValueType  # 1
-    """The mean of the reference cells: right for single cells."""
+    """The mean of the reference cells; suitable for single cells."""
     CENTER_QUERY: _Center.ValueType  # 2
-    """The mean of the query's own cells, for another species or technology. A stream sends them first,
-    as its background; a unary query is its own. At least 200 cells.
+    """The mean of the query's own cells, for another species or technology; at least 200 cells. A stream
+    sends them first, as its background; a unary query uses all its cells.
     """
 
 class Center(_Center, metaclass=_CenterEnumTypeWrapper):
-    """Center says which mean is subtracted from cells in the text space."""
+    """Center is the mean that is subtracted from cells in the text space."""
 
 CENTER_UNSPECIFIED: Center.ValueType  # 0
-"""In a query: that of the query's own cells where its genes are foreign to the reference and a
-background is sent, or a unary query has at least 200 cells; else the reference's.
+"""In a query: CENTER_QUERY if its genes are foreign to the reference and a background is sent or a
+unary query has at least 200 cells; else CENTER_REFERENCE.
 """
 CENTER_REFERENCE: Center.ValueType  # 1
-"""The mean of the reference cells: right for single cells."""
+"""The mean of the reference cells; suitable for single cells."""
 CENTER_QUERY: Center.ValueType  # 2
-"""The mean of the query's own cells, for another species or technology. A stream sends them first,
-as its background; a unary query is its own. At least 200 cells.
+"""The mean of the query's own cells, for another species or technology; at least 200 cells. A stream
+sends them first, as its background; a unary query uses all its cells.
 """
 global___Center = Center
 
@@ -153,25 +153,25 @@ class _SampleVerdictEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     SAMPLE_VERDICT_UNSPECIFIED: _SampleVerdict.ValueType  # 0
     """Not checked."""
     SAMPLE_VERDICT_BELONGS: _SampleVerdict.ValueType  # 1
-    """Its labels were confirmed."""
+    """The labels were confirmed."""
     SAMPLE_VERDICT_FOREIGN: _SampleVerdict.ValueType  # 2
-    """Hardly any label was confirmed: another tissue, most likely. All its cells are unknown."""
+    """Hardly any label was confirmed: most likely another tissue. All cells are unknown."""
     SAMPLE_VERDICT_UNDECIDED: _SampleVerdict.ValueType  # 3
-    """Too few cells, labels or genes to tell, or part of the labels confirmed. All its cells are
+    """Too few cells, labels or genes to decide, or only part of the labels confirmed. All cells are
     unknown.
     """
 
 class SampleVerdict(_SampleVerdict, metaclass=_SampleVerdictEnumTypeWrapper):
-    """SampleVerdict says whether a sample belongs to a reference."""
+    """SampleVerdict is whether a sample belongs to a reference."""
 
 SAMPLE_VERDICT_UNSPECIFIED: SampleVerdict.ValueType  # 0
 """Not checked."""
 SAMPLE_VERDICT_BELONGS: SampleVerdict.ValueType  # 1
-"""Its labels were confirmed."""
+"""The labels were confirmed."""
 SAMPLE_VERDICT_FOREIGN: SampleVerdict.ValueType  # 2
-"""Hardly any label was confirmed: another tissue, most likely. All its cells are unknown."""
+"""Hardly any label was confirmed: most likely another tissue. All cells are unknown."""
 SAMPLE_VERDICT_UNDECIDED: SampleVerdict.ValueType  # 3
-"""Too few cells, labels or genes to tell, or part of the labels confirmed. All its cells are
+"""Too few cells, labels or genes to decide, or only part of the labels confirmed. All cells are
 unknown.
 """
 global___SampleVerdict = SampleVerdict
@@ -183,38 +183,38 @@ class _UnknownReason:
 class _UnknownReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_UnknownReason.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     UNKNOWN_REASON_UNSPECIFIED: _UnknownReason.ValueType  # 0
-    """It has one."""
+    """The cell has a label."""
     UNKNOWN_REASON_NO_GENE_MATCHED: _UnknownReason.ValueType  # 1
-    """No gene the cell expresses has a vector."""
+    """No gene expressed in the cell has a vector."""
     UNKNOWN_REASON_LOW_SUPPORT: _UnknownReason.ValueType  # 2
-    """The vote of the winning subtype is below the floor."""
+    """The label's share of the vote is too low."""
     UNKNOWN_REASON_TOO_FAR: _UnknownReason.ValueType  # 3
-    """The cell is farther from the reference than cells of its subtype are."""
+    """The cell's novelty is above the limit."""
     UNKNOWN_REASON_LOW_PROBABILITY: _UnknownReason.ValueType  # 4
-    """No subtype is probable enough."""
+    """The label's probability is too low."""
     UNKNOWN_REASON_NOT_CONFIRMED: _UnknownReason.ValueType  # 5
-    """The check of a foreign sample did not confirm the subtype, or there was none; see SampleCheck."""
+    """The check of a foreign sample did not confirm the label, or was not done; see SampleCheck."""
 
 class UnknownReason(_UnknownReason, metaclass=_UnknownReasonEnumTypeWrapper):
-    """UnknownReason says why a cell has no label."""
+    """UnknownReason is why a cell is unknown."""
 
 UNKNOWN_REASON_UNSPECIFIED: UnknownReason.ValueType  # 0
-"""It has one."""
+"""The cell has a label."""
 UNKNOWN_REASON_NO_GENE_MATCHED: UnknownReason.ValueType  # 1
-"""No gene the cell expresses has a vector."""
+"""No gene expressed in the cell has a vector."""
 UNKNOWN_REASON_LOW_SUPPORT: UnknownReason.ValueType  # 2
-"""The vote of the winning subtype is below the floor."""
+"""The label's share of the vote is too low."""
 UNKNOWN_REASON_TOO_FAR: UnknownReason.ValueType  # 3
-"""The cell is farther from the reference than cells of its subtype are."""
+"""The cell's novelty is above the limit."""
 UNKNOWN_REASON_LOW_PROBABILITY: UnknownReason.ValueType  # 4
-"""No subtype is probable enough."""
+"""The label's probability is too low."""
 UNKNOWN_REASON_NOT_CONFIRMED: UnknownReason.ValueType  # 5
-"""The check of a foreign sample did not confirm the subtype, or there was none; see SampleCheck."""
+"""The check of a foreign sample did not confirm the label, or was not done; see SampleCheck."""
 global___UnknownReason = UnknownReason
 
 @typing.final
 class PredictSubtypesRequest(google.protobuf.message.Message):
-    """PredictSubtypesRequest is a query for labels."""
+    """PredictSubtypesRequest requests labels of cells."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -222,7 +222,7 @@ class PredictSubtypesRequest(google.protobuf.message.Message):
     CELLS_FIELD_NUMBER: builtins.int
     @property
     def header(self) -> global___QueryHeader:
-        """Required. What is asked of which index."""
+        """Required. The index, the genes and the options."""
 
     @property
     def cells(self) -> global___CellBlock:
@@ -241,7 +241,7 @@ global___PredictSubtypesRequest = PredictSubtypesRequest
 
 @typing.final
 class PredictSubtypesResponse(google.protobuf.message.Message):
-    """PredictSubtypesResponse is the answer to a query for labels."""
+    """PredictSubtypesResponse holds the labels of cells."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -249,11 +249,11 @@ class PredictSubtypesResponse(google.protobuf.message.Message):
     PREDICTIONS_FIELD_NUMBER: builtins.int
     @property
     def report(self) -> global___QueryReport:
-        """Output only. What the query met."""
+        """Output only. The report of the query."""
 
     @property
     def predictions(self) -> global___PredictionBlock:
-        """Output only. The predictions of the cells."""
+        """Output only. The predictions."""
 
     def __init__(
         self,
@@ -277,7 +277,7 @@ class StreamPredictSubtypesRequest(google.protobuf.message.Message):
     BACKGROUND_FIELD_NUMBER: builtins.int
     @property
     def header(self) -> global___QueryHeader:
-        """Required first. What is asked of which index."""
+        """Required first. The index, the genes and the options."""
 
     @property
     def cells(self) -> global___CellBlock:
@@ -285,10 +285,10 @@ class StreamPredictSubtypesRequest(google.protobuf.message.Message):
 
     @property
     def background(self) -> global___CellBlock:
-        """Before any block of cells: cells drawn evenly from all of the query, whose mean is subtracted and
-        by which the sample is checked. They are not labelled. Sent where the report asks for it (see
-        `QueryReport.background_cells`), or right after a header with CENTER_QUERY, whose report comes
-        after the background.
+        """Before any block of cells: cells drawn evenly from the whole query. Their mean is subtracted, and
+        the sample is checked with them; they are not labelled. Send it if the report requests it (see
+        `QueryReport.background_cells`), or directly after a header with CENTER_QUERY, whose report
+        follows the background.
         """
 
     def __init__(
@@ -306,7 +306,7 @@ global___StreamPredictSubtypesRequest = StreamPredictSubtypesRequest
 
 @typing.final
 class QueryHeader(google.protobuf.message.Message):
-    """QueryHeader opens a query."""
+    """QueryHeader is the start of a query."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -327,31 +327,31 @@ class QueryHeader(google.protobuf.message.Message):
     taxon: builtins.int
     """NCBI taxonomy id of the cells; 0 infers it from the names."""
     units: global___ExpressionUnits.ValueType
-    """Required. What the values are."""
+    """Required. The unit of the values."""
     min_probability: builtins.float
-    """The least probability a label may have, in (0, 1]; unset means that stored with the index."""
+    """Minimum probability of a label, in (0, 1]; unset uses the value stored with the index."""
     return_vectors: builtins.bool
-    """Whether the answer carries the cells' vectors."""
+    """Whether to return the cell vectors."""
     space: global___SpaceKind.ValueType
-    """The space to compare cells in; unset chooses by the genes that are shared."""
+    """The space to compare cells in; unset chooses by the shared genes."""
     center: global___Center.ValueType
-    """Which mean is subtracted from the cells in the text space; unset lets the server choose."""
+    """The mean that is subtracted from the cells in the text space; unset lets the server choose."""
     novelty_limit: builtins.float
-    """A cell of more novelty than this is unknown."""
+    """A cell with higher novelty is unknown."""
     false_alarms: builtins.float
-    """The share of known cells that may be called unknown for their novelty, in [0.001, 0.5]; the index
-    knows the limit for it from cells that were held out.
+    """The accepted share of known cells that are called unknown because of their novelty, in
+    [0.001, 0.5]; the index derives the limit from held-out cells.
     """
     return_probabilities: builtins.bool
-    """Whether the answer carries the probability of every label."""
+    """Whether to return the probability of every label."""
     @property
     def genes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Required. The names of the matrix's columns, in their order."""
+        """Required. The names of the matrix's columns, in order."""
 
     @property
     def exclude_batches(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Reference cells of these batches do not vote, and nothing that was fitted to them is used: then
-        neighbors alone decide. INVALID_ARGUMENT where the reference has no such batch.
+        """Batches whose reference cells do not vote. Nothing that was fitted to them is used either, so labels
+        depend on neighbors alone. INVALID_ARGUMENT if the reference has no such batch.
         """
 
     def __init__(
@@ -389,11 +389,11 @@ class CellBlock(google.protobuf.message.Message):
     COLUMNS_FIELD_NUMBER: builtins.int
     VALUES_FIELD_NUMBER: builtins.int
     indptr: builtins.bytes
-    """Required. n_cells + 1 little-endian int64, ascending from 0: where each cell's values begin."""
+    """Required. (n_cells + 1) little-endian int64, ascending from 0: the start of each cell's values."""
     columns: builtins.bytes
-    """Required. Little-endian int32: the gene, a column of the header, of each value."""
+    """Required. Little-endian int32: the gene of each value, as a position in the header's genes."""
     values: builtins.bytes
-    """Required. Little-endian float32: the values, finite and not negative."""
+    """Required. Little-endian float32: the values, finite and nonnegative."""
     def __init__(
         self,
         *,
@@ -407,7 +407,7 @@ global___CellBlock = CellBlock
 
 @typing.final
 class StreamPredictSubtypesResponse(google.protobuf.message.Message):
-    """StreamPredictSubtypesResponse is one message of an answer."""
+    """StreamPredictSubtypesResponse is one message of a response."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -415,7 +415,7 @@ class StreamPredictSubtypesResponse(google.protobuf.message.Message):
     PREDICTIONS_FIELD_NUMBER: builtins.int
     @property
     def report(self) -> global___QueryReport:
-        """First, and again after a background that it asked for. What the query met."""
+        """First, and again after a background that it requested. The report of the query."""
 
     @property
     def predictions(self) -> global___PredictionBlock:
@@ -435,7 +435,7 @@ global___StreamPredictSubtypesResponse = StreamPredictSubtypesResponse
 
 @typing.final
 class QueryReport(google.protobuf.message.Message):
-    """QueryReport says what a query met before any cell is labelled."""
+    """QueryReport describes a query before any cell is labelled."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -457,68 +457,68 @@ class QueryReport(google.protobuf.message.Message):
     SAMPLE_CHECK_FIELD_NUMBER: builtins.int
     REFERENCE_DEPTH_FIELD_NUMBER: builtins.int
     recipe: builtins.str
-    """Output only. Name of the recipe of the text space, such as `text-v2`; `expression` for the other."""
+    """Output only. Recipe of the text space, such as `text-v2`; `expression` for the expression space."""
     min_probability: builtins.float
-    """Output only. A label less probable than this is not claimed."""
+    """Output only. A cell whose label has a lower probability is unknown."""
     k: builtins.int
-    """Output only. Neighbors that vote."""
+    """Output only. Number of neighbors that vote."""
     space: global___SpaceKind.ValueType
     """Output only. The space cells are compared in."""
     shared_expression: builtins.float
-    """Output only. The share of the reference's expression that the query's genes have, in [0, 1]; of
-    an index without an expression space, the share of the genes it was fitted to.
+    """Output only. Share of the reference's expression in the query's genes, in [0, 1]; for an index
+    without an expression space, the share of the genes it was fitted to.
     """
     center: global___Center.ValueType
-    """Output only. Which mean is subtracted from cells."""
+    """Output only. The mean that is subtracted from cells."""
     novelty_limit: builtins.float
-    """Output only. A cell of more novelty than this is unknown. Of foreign genes the limit is that of
-    each label in `sample_check`; this is the largest of them, and minus infinity where no label is
-    claimed, as of a sample that was not checked.
+    """Output only. A cell with higher novelty is unknown. For foreign genes each label has its own limit
+    in `sample_check`; this is the largest of them, and minus infinity if all cells are unknown, as in
+    a sample that was not checked.
     """
     calibration_error: builtins.float
-    """Output only. The expected calibration error of the probabilities, on cells of the reference that
-    were held out and compared in the same way; 0 where it was not measured, as for foreign genes.
+    """Output only. Expected calibration error of the probabilities, on held-out cells of the reference
+    compared in the same way; 0 if it was not measured, as for foreign genes.
     """
     foreign: builtins.bool
     """Output only. Whether cells are compared by text because the query's genes are foreign to the
     reference.
     """
     background_cells: builtins.int
-    """Output only. Cells wanted as the background, drawn evenly from all of the query; 0 where none is,
-    or it was sent. A query of fewer than 200 cells sends none: then the reference's mean is
-    subtracted, the sample is not checked, and no label is claimed unless the header has a limit of
-    novelty.
+    """Output only. Number of cells requested as the background, drawn evenly from the whole query; 0 if
+    none is needed or it was sent. A query of fewer than 200 cells sends none: then the reference's
+    mean is subtracted, the sample is not checked, and all cells are unknown unless the header has a
+    novelty limit.
     """
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
-        """Output only. What the answer is made from."""
+        """Output only. Versions the response is made from."""
 
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. The subtypes that predictions refer to."""
+        """Output only. The labels that predictions refer to."""
 
     @property
     def genes(self) -> global___GeneMatch:
-        """Output only. How each gene met the corpus."""
+        """Output only. How each gene was matched."""
 
     @property
     def ancestors(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. The ancestors that fallbacks refer to, where labels are paths such as
+        """Output only. The ancestors that fallbacks refer to, if labels are paths such as
         `neuron/RGC/alpha`.
         """
 
     @property
     def warnings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Warning]:
-        """Output only. What weakens the answer; empty where nothing is known to. To be shown with the labels."""
+        """Output only. Warnings about the labels, to be shown with them."""
 
     @property
     def sample_check(self) -> global___SampleCheck:
-        """Output only. Whether a foreign sample belongs to the reference; unset where it was not checked."""
+        """Output only. Whether a foreign sample belongs to the reference; unset if it was not checked."""
 
     @property
     def reference_depth(self) -> global___ReferenceDepth:
-        """Output only. How deep the reference's cells are, and what less depth costs; unset where it was
-        not measured, as in the text space.
+        """Output only. Depth of the reference's cells, and the cost of less depth; unset if it was not
+        measured, as in the text space.
         """
 
     def __init__(
@@ -549,19 +549,19 @@ global___QueryReport = QueryReport
 
 @typing.final
 class ReferenceDepth(google.protobuf.message.Message):
-    """How many genes the cells of a reference detect, and what it costs where a query's detect fewer."""
+    """ReferenceDepth is the number of genes detected in the reference's cells, and the cost of fewer."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     EXPECTED_GENES_FIELD_NUMBER: builtins.int
     COSTS_FIELD_NUMBER: builtins.int
     expected_genes: builtins.float
-    """Output only. How many of the query's genes a cell of the reference detects on average. The depth
-    of a cell is the number of these that it detects, over this.
+    """Output only. Mean number of the query's genes that are detected in a cell of the reference. The
+    depth of a cell is the number that is detected in it, divided by this.
     """
     @property
     def costs(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___DepthCost]:
-        """Output only. What was measured, the deepest first."""
+        """Output only. The measurements, deepest first."""
 
     def __init__(
         self,
@@ -575,8 +575,8 @@ global___ReferenceDepth = ReferenceDepth
 
 @typing.final
 class DepthCost(google.protobuf.message.Message):
-    """What labels are worth at one range of depths, on held-out cells of the reference whose molecules
-    were thinned.
+    """DepthCost is the quality of labels in one range of depths, measured on held-out cells of the
+    reference whose molecules were thinned.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -587,15 +587,15 @@ class DepthCost(google.protobuf.message.Message):
     WRONG_FIELD_NUMBER: builtins.int
     UNKNOWN_FIELD_NUMBER: builtins.int
     at_least: builtins.float
-    """Output only. The range of depths, its lower end included."""
+    """Output only. Lower end of the range of depths, included."""
     below: builtins.float
-    """Output only. The upper end."""
+    """Output only. Upper end, excluded."""
     n_cells: builtins.int
-    """Output only. Cells that were asked."""
+    """Output only. Number of cells tested."""
     wrong: builtins.float
-    """Output only. The share of wrong labels among those that were claimed, in [0, 1]."""
+    """Output only. Share of wrong labels among the cells that are not unknown, in [0, 1]."""
     unknown: builtins.float
-    """Output only. The share of cells that were unknown, in [0, 1]."""
+    """Output only. Share of unknown cells, in [0, 1]."""
     def __init__(
         self,
         *,
@@ -611,7 +611,7 @@ global___DepthCost = DepthCost
 
 @typing.final
 class Warning(google.protobuf.message.Message):
-    """Warning is something that weakens an answer without preventing it."""
+    """Warning is a limitation of a response."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -619,12 +619,12 @@ class Warning(google.protobuf.message.Message):
     MESSAGE_FIELD_NUMBER: builtins.int
     LABELS_FIELD_NUMBER: builtins.int
     reason: builtins.str
-    """Output only. Which: an upper-case word that does not change, such as `WEAK_LABELS`."""
+    """Output only. A stable upper-case identifier, such as `WEAK_LABELS`."""
     message: builtins.str
-    """Output only. What was found and what it means, for people."""
+    """Output only. The finding and its consequence, for people."""
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. The labels it is about; empty where it is about all."""
+        """Output only. The labels it concerns; empty if it concerns all."""
 
     def __init__(
         self,
@@ -639,9 +639,9 @@ global___Warning = Warning
 
 @typing.final
 class SampleCheck(google.protobuf.message.Message):
-    """SampleCheck is how a sample of foreign genes compares with the reference as a whole. Genes of the
-    sample are paired with genes of the reference by their texts, and the sample's cells of each label
-    are compared by the expression of paired genes with the reference's.
+    """SampleCheck compares a sample of foreign genes with the reference as a whole. Genes of the sample are
+    paired with genes of the reference by their texts, and for each label the sample's cells are compared
+    with the reference's by the expression of paired genes.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -654,14 +654,14 @@ class SampleCheck(google.protobuf.message.Message):
     verdict: global___SampleVerdict.ValueType
     """Output only. Whether the sample belongs to the reference."""
     n_cells: builtins.int
-    """Output only. Cells of the background that were looked at."""
+    """Output only. Number of background cells that were checked."""
     n_genes: builtins.int
-    """Output only. Genes that were paired."""
+    """Output only. Number of paired genes."""
     confirmed_share: builtins.float
-    """Output only. The share of these cells whose label was confirmed, in [0, 1]."""
+    """Output only. Share of these cells whose label was confirmed, in [0, 1]."""
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___LabelCheck]:
-        """Output only. The labels that were predicted, most cells first."""
+        """Output only. The predicted labels, most cells first."""
 
     def __init__(
         self,
@@ -678,7 +678,7 @@ global___SampleCheck = SampleCheck
 
 @typing.final
 class LabelCheck(google.protobuf.message.Message):
-    """LabelCheck is how a sample's cells of one label compare with the reference's."""
+    """LabelCheck compares a sample's cells of one label with the reference's."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -690,13 +690,13 @@ class LabelCheck(google.protobuf.message.Message):
     label: builtins.str
     """Output only. The label."""
     n_cells: builtins.int
-    """Output only. Cells of the background with this label."""
+    """Output only. Number of background cells with this label."""
     similarity: builtins.float
-    """Output only. How alike their expression of paired genes is, in [-1, 1]."""
+    """Output only. Similarity of their expression of paired genes, in [-1, 1]."""
     confirmed: builtins.bool
-    """Output only. Whether that is enough. Cells of a label that is not confirmed are unknown."""
+    """Output only. Whether the label is confirmed. If not, its cells are unknown."""
     novelty_limit: builtins.float
-    """Output only. A cell of this label of more novelty is unknown."""
+    """Output only. A cell of this label with higher novelty is unknown."""
     def __init__(
         self,
         *,
@@ -712,7 +712,7 @@ global___LabelCheck = LabelCheck
 
 @typing.final
 class GeneMatch(google.protobuf.message.Message):
-    """GeneMatch says for each gene of a query, in the order given, what it met."""
+    """GeneMatch holds the match of each gene of a query, in the order given."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -723,19 +723,19 @@ class GeneMatch(google.protobuf.message.Message):
     RUNGS_FIELD_NUMBER: builtins.int
     IN_SPACE_FIELD_NUMBER: builtins.int
     taxon: builtins.int
-    """Output only. NCBI taxonomy id the names were read in."""
+    """Output only. NCBI taxonomy id used for the names."""
     taxon_inferred: builtins.bool
-    """Output only. Whether that was inferred from the names."""
+    """Output only. Whether it was inferred from the names."""
     gene_ids: builtins.bytes
-    """Output only. Little-endian int64 NCBI GeneIDs; 0 where a name met nothing. Below 0 where genes
-    are named by the reference's own files (warning OWN_NAMES): these are no genes of NCBI.
+    """Output only. Little-endian int64 NCBI GeneIDs; 0 for no match. Negative ids are not from NCBI: the
+    genes are named by the reference's own files (warning OWN_NAMES).
     """
     routes: builtins.bytes
     """Output only. One byte each: a GeneRoute."""
     rungs: builtins.bytes
-    """Output only. One byte each: a TextRung; 0 where a name met nothing."""
+    """Output only. One byte each: a TextRung; 0 for no match."""
     in_space: builtins.bytes
-    """Output only. One byte each: 1 where the gene has a vector in the cell space, so that it counts."""
+    """Output only. One byte each: 1 if the gene has a vector in the cell space and so is used."""
     def __init__(
         self,
         *,
@@ -770,48 +770,46 @@ class PredictionBlock(google.protobuf.message.Message):
     RUNNER_UP_PROBABILITIES_FIELD_NUMBER: builtins.int
     LABEL_PROBABILITIES_FIELD_NUMBER: builtins.int
     winners: builtins.bytes
-    """Output only. Little-endian int32 into the report's labels: the most probable subtype; -1 where
-    no gene of the cell counts.
+    """Output only. Little-endian int32 into the report's labels: the most probable label; -1 if no gene of
+    the cell is used.
     """
     supports: builtins.bytes
-    """Output only. Little-endian float32 in [0, 1]: the winner's share of the vote. It is not a
-    probability.
-    """
+    """Output only. Little-endian float32 in [0, 1]: the label's share of the vote, not a probability."""
     n_votes: builtins.bytes
-    """Output only. One byte each: how many of the k neighbors carry the winning label."""
+    """Output only. One byte each: number of the k neighbors that have the label."""
     unknown_reasons: builtins.bytes
-    """Output only. One byte each: an UnknownReason; 0 where the winner is the label."""
+    """Output only. One byte each: an UnknownReason; 0 if the cell is not unknown."""
     vectors: builtins.bytes
-    """Output only. Little-endian float32 (n_cells, dim), unit length in the text space, all zero where
-    no gene matched; empty unless asked for.
+    """Output only. Little-endian float32 (n_cells, dim), unit length in the text space, all zero if no
+    gene matched; empty unless requested.
     """
     dim: builtins.int
-    """Output only. Width of a vector; 0 where none were asked for."""
+    """Output only. Dimension of the vectors; 0 if not requested."""
     probabilities: builtins.bytes
-    """Output only. Little-endian float32 in [0, 1]: the winner's calibrated probability."""
+    """Output only. Little-endian float32 in [0, 1]: the label's calibrated probability."""
     novelties: builtins.bytes
-    """Output only. Little-endian float32: how much farther than its subtype's own cells the cell is, in
-    their standard deviations.
+    """Output only. Little-endian float32: novelty, the distance of the cell beyond the mean distance of its
+    label's own cells, in their standard deviations.
     """
     fallbacks: builtins.bytes
-    """Output only. Little-endian int32 into the report's ancestors: where the winner is not claimed for
-    its low probability, its deepest ancestor that is probable enough; -1 where there is none.
+    """Output only. Little-endian int32 into the report's ancestors: if the cell is unknown for its low
+    probability, the label's deepest ancestor that is probable enough; -1 if there is none.
     """
     route_shares: builtins.bytes
     """Output only. Little-endian float32 (n_cells, n_routes), in [0, 1]: the share of the cell's linear
-    expression that came in by each GeneRoute, in the order of their numbers. Genes without a vector
-    in the cell space count as GENE_ROUTE_UNSPECIFIED. A cell's shares add up to 1; all are zero
-    where it expresses nothing. Routes of later releases come last.
+    expression in genes matched by each GeneRoute, in the order of its values. Genes without a vector
+    in the cell space count as GENE_ROUTE_UNSPECIFIED. A cell's shares add up to 1, or are all zero if
+    it expresses nothing. Routes of later releases come last.
     """
     runners_up: builtins.bytes
-    """Output only. Little-endian int32 into the report's labels: the second most probable subtype; -1
-    where there is none.
+    """Output only. Little-endian int32 into the report's labels: the second most probable label; -1 if
+    there is none.
     """
     runner_up_probabilities: builtins.bytes
     """Output only. Little-endian float32 in [0, 1]: its calibrated probability."""
     label_probabilities: builtins.bytes
     """Output only. Little-endian float32 (n_cells, n_labels), in [0, 1]: the calibrated probability of
-    every subtype; empty unless asked for.
+    every label; empty unless requested.
     """
     def __init__(
         self,
@@ -836,7 +834,7 @@ global___PredictionBlock = PredictionBlock
 
 @typing.final
 class SearchHeader(google.protobuf.message.Message):
-    """SearchHeader says what is searched, and how."""
+    """SearchHeader is the start of a search."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -851,24 +849,24 @@ class SearchHeader(google.protobuf.message.Message):
     index: builtins.str
     """Required. Format: `{name}[@{version or alias}]`."""
     k: builtins.int
-    """Neighbors wanted of each query, 1 to the server's limit (1000 unless set); 0 means 10."""
+    """Number of neighbors per query, 1 to the server's limit (1000 unless set); 0 means 10."""
     exact: builtins.bool
-    """Whether to compare every cell, whatever the index; slow on a large reference."""
+    """Whether to search exactly, comparing every cell; slow for a large reference."""
     taxon: builtins.int
     """NCBI taxonomy id of the cells; 0 infers it from the names."""
     units: global___ExpressionUnits.ValueType
-    """For queries by expression: what the values are."""
+    """For queries by expression: the unit of the values."""
     space: global___SpaceKind.ValueType
-    """The space to compare cells in. Unset: for cells chosen by the genes that are shared, for vectors
-    the text space, or that of expression where the index has no other.
+    """The space to compare cells in. If unset, it is chosen by the shared genes for cells; for vectors it
+    is the text space, or the expression space if the index has no text space.
     """
     @property
     def filters(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CellFilter]:
-        """Only cells that pass all of these are hits."""
+        """Only cells that pass all filters are hits."""
 
     @property
     def genes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """For queries by expression: the names of the matrix's columns, in their order."""
+        """For queries by expression: the names of the matrix's columns, in order."""
 
     def __init__(
         self,
@@ -888,7 +886,7 @@ global___SearchHeader = SearchHeader
 
 @typing.final
 class CellFilter(google.protobuf.message.Message):
-    """CellFilter passes cells by what a column of the reference says of them."""
+    """CellFilter selects reference cells by the values of a column."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -898,7 +896,7 @@ class CellFilter(google.protobuf.message.Message):
     column: builtins.str
     """Required. A column of the reference's cells: `label`, `batch` or `id`."""
     exclude: builtins.bool
-    """Whether cells with one of the values are left out instead."""
+    """Whether to exclude cells with these values instead."""
     @property
     def values(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Required. The values that pass, at most 10,000."""
@@ -924,8 +922,8 @@ class SearchQueries(google.protobuf.message.Message):
     CELLS_FIELD_NUMBER: builtins.int
     EXCLUDE_BATCHES_FIELD_NUMBER: builtins.int
     vectors: builtins.bytes
-    """Little-endian float32 (n_queries, dim of the space): places in the cell space, such as those
-    that PredictSubtypes returns. Their length does not matter.
+    """Little-endian float32 (n_queries, dim of the space): cell vectors, such as those that
+    PredictSubtypes returns. They need not be normalized.
     """
     @property
     def cells(self) -> global___CellBlock:
@@ -933,8 +931,8 @@ class SearchQueries(google.protobuf.message.Message):
 
     @property
     def exclude_batches(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Batch (donor, dataset) of each query, whose own cells are then no hits; empty for no such rule, or
-        one a query, empty strings where there is none.
+        """Batch (donor, dataset) of each query, whose cells are excluded from its hits: one per query, with an
+        empty string to exclude none, or an empty list.
         """
 
     def __init__(
@@ -952,7 +950,7 @@ global___SearchQueries = SearchQueries
 
 @typing.final
 class SearchCellsRequest(google.protobuf.message.Message):
-    """SearchCellsRequest searches for a block of queries."""
+    """SearchCellsRequest searches for one block of queries."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -960,7 +958,7 @@ class SearchCellsRequest(google.protobuf.message.Message):
     QUERIES_FIELD_NUMBER: builtins.int
     @property
     def header(self) -> global___SearchHeader:
-        """Required. What is searched, and how."""
+        """Required. The index and the options."""
 
     @property
     def queries(self) -> global___SearchQueries:
@@ -991,7 +989,7 @@ class SearchCellsResponse(google.protobuf.message.Message):
     """Output only. The space that was searched."""
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
-        """Output only. What the answer was made from."""
+        """Output only. Versions the response was made from."""
 
     @property
     def hits(self) -> global___CellHits:
@@ -999,7 +997,7 @@ class SearchCellsResponse(google.protobuf.message.Message):
 
     @property
     def genes(self) -> global___GeneMatch:
-        """Output only. How each gene met the corpus; unset where vectors were given."""
+        """Output only. How each gene was matched; unset if the header has no genes."""
 
     def __init__(
         self,
@@ -1024,7 +1022,7 @@ class StreamSearchCellsRequest(google.protobuf.message.Message):
     QUERIES_FIELD_NUMBER: builtins.int
     @property
     def header(self) -> global___SearchHeader:
-        """Required first. What is searched, and how."""
+        """Required first. The index and the options."""
 
     @property
     def queries(self) -> global___SearchQueries:
@@ -1044,7 +1042,7 @@ global___StreamSearchCellsRequest = StreamSearchCellsRequest
 
 @typing.final
 class StreamSearchCellsResponse(google.protobuf.message.Message):
-    """StreamSearchCellsResponse is one message of an answer."""
+    """StreamSearchCellsResponse is one message of a response."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1052,7 +1050,7 @@ class StreamSearchCellsResponse(google.protobuf.message.Message):
     HITS_FIELD_NUMBER: builtins.int
     @property
     def report(self) -> global___SearchReport:
-        """First. What the search met."""
+        """First. The report of the search."""
 
     @property
     def hits(self) -> global___CellHits:
@@ -1072,7 +1070,7 @@ global___StreamSearchCellsResponse = StreamSearchCellsResponse
 
 @typing.final
 class SearchReport(google.protobuf.message.Message):
-    """SearchReport says what a search met before any query is answered."""
+    """SearchReport describes a search before any query is answered."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1083,11 +1081,11 @@ class SearchReport(google.protobuf.message.Message):
     """Output only. The space that is searched."""
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
-        """Output only. What the answer is made from."""
+        """Output only. Versions the response is made from."""
 
     @property
     def genes(self) -> global___GeneMatch:
-        """Output only. How each gene met the corpus; unset where the header has none."""
+        """Output only. How each gene was matched; unset if the header has no genes."""
 
     def __init__(
         self,
@@ -1104,7 +1102,7 @@ global___SearchReport = SearchReport
 @typing.final
 class CellHits(google.protobuf.message.Message):
     """CellHits are the nearest cells of each query of a block, one query after the other, best first,
-    ties by ascending row. Cells without any matched gene have no hits.
+    ties by ascending row. A cell without matched genes has no hits.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -1117,19 +1115,19 @@ class CellHits(google.protobuf.message.Message):
     ROWS_FIELD_NUMBER: builtins.int
     @property
     def counts(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Output only. Hits of each query: k, or fewer where fewer pass or the index finds fewer."""
+        """Output only. Number of hits of each query: k, or fewer if fewer cells pass or are found."""
 
     @property
     def cell_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. Names of the cells."""
+        """Output only. Ids of the cells."""
 
     @property
     def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. Their subtypes."""
+        """Output only. Their labels."""
 
     @property
     def batches(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. Donor or batch of each; empty where the reference has none."""
+        """Output only. Donor or batch of each; empty if the reference has none."""
 
     @property
     def similarities(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.float]:
@@ -1155,7 +1153,7 @@ global___CellHits = CellHits
 
 @typing.final
 class ExplainCellRequest(google.protobuf.message.Message):
-    """ExplainCellRequest asks why cells have their label."""
+    """ExplainCellRequest requests the contributions of genes to cells' labels."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1166,22 +1164,22 @@ class ExplainCellRequest(google.protobuf.message.Message):
     AGAINST_FIELD_NUMBER: builtins.int
     MEAN_FIELD_NUMBER: builtins.int
     label: builtins.str
-    """The subtype to explain; empty means the one whose mean is nearest to each cell."""
+    """The label to explain; empty means the one whose mean is nearest to each cell."""
     n_genes: builtins.int
-    """Genes to name of each cell, 1 to 1000, the largest contributions of either sign; 0 means 20."""
+    """Number of genes per cell, 1 to 1000, with the largest absolute contributions; 0 means 20."""
     against: builtins.str
-    """The subtype to compare with: then contributions, score and remainder are those of `label` less
-    those of this one. Empty means none.
+    """A label to compare with: contributions, score and remainder are then those of `label` minus those
+    of this one. Empty means none.
     """
     mean: builtins.bool
-    """Whether to answer with one explanation, of the mean of the cells, instead of one a cell."""
+    """Whether to return one explanation of the mean of the cells instead of one per cell."""
     @property
     def header(self) -> global___QueryHeader:
-        """Required. The index, the genes, their taxon, the units and the space; the rest does not matter."""
+        """Required. The index, the genes, their taxon, the units and the space; the rest is ignored."""
 
     @property
     def cells(self) -> global___CellBlock:
-        """Required. The cells, at most 64."""
+        """Required. The cells, at most 64, or 4096 with `mean`."""
 
     def __init__(
         self,
@@ -1200,7 +1198,7 @@ global___ExplainCellRequest = ExplainCellRequest
 
 @typing.final
 class ExplainCellResponse(google.protobuf.message.Message):
-    """ExplainCellResponse says which genes pull cells to their label."""
+    """ExplainCellResponse holds the contributions of genes to cells' labels."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1208,14 +1206,14 @@ class ExplainCellResponse(google.protobuf.message.Message):
     EXPLANATIONS_FIELD_NUMBER: builtins.int
     SPACE_FIELD_NUMBER: builtins.int
     space: global___SpaceKind.ValueType
-    """Output only. The space that is explained."""
+    """Output only. The space of the explanation."""
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
-        """Output only. What the answer is made from."""
+        """Output only. Versions the response is made from."""
 
     @property
     def explanations(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___CellExplanation]:
-        """Output only. One a cell, in order."""
+        """Output only. One per cell, in order."""
 
     def __init__(
         self,
@@ -1231,8 +1229,8 @@ global___ExplainCellResponse = ExplainCellResponse
 
 @typing.final
 class CellExplanation(google.protobuf.message.Message):
-    """CellExplanation is the sum that a cell's closeness to a label is made of: `score` is the sum of the
-    contributions of the genes named and of `remainder`, but for rounding.
+    """CellExplanation decomposes a cell's score for a label: `score` is the sum of the listed contributions
+    and `remainder`, up to rounding.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -1244,20 +1242,20 @@ class CellExplanation(google.protobuf.message.Message):
     REMAINDER_FIELD_NUMBER: builtins.int
     N_REMAINING_FIELD_NUMBER: builtins.int
     label: builtins.str
-    """Output only. The subtype explained; empty where no gene of the cell matched."""
+    """Output only. The explained label; empty if no gene of the cell matched."""
     score: builtins.float
-    """Output only. `<z, p_c>`, with `z` the cell's place: how far it lies in the direction of the class."""
+    """Output only. `<z, p_c>`, with `z` the cell vector and `p_c` the unit mean of the class."""
     similarity: builtins.float
-    """Output only. Cosine of the cell and the class mean, in [-1, 1]: the score by the cell's length."""
+    """Output only. Cosine similarity of cell and class mean, in [-1, 1]: the score over the norm of `z`."""
     remainder: builtins.float
-    """Output only. The sum of the contributions of all genes that are not named, and of what is no
-    gene's: the score less the contributions that are.
+    """Output only. The score minus the listed contributions: those of all other genes, and any part that
+    belongs to no gene.
     """
     n_remaining: builtins.int
-    """Output only. How many these are."""
+    """Output only. Number of genes that are not listed."""
     @property
     def contributions(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GeneContribution]:
-        """Output only. The genes of the largest contributions of either sign, largest first."""
+        """Output only. The genes with the largest absolute contributions, largest first."""
 
     def __init__(
         self,
@@ -1275,7 +1273,7 @@ global___CellExplanation = CellExplanation
 
 @typing.final
 class GeneContribution(google.protobuf.message.Message):
-    """GeneContribution is one gene's part of a score."""
+    """GeneContribution is the contribution of one gene to a score."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1292,7 +1290,7 @@ class GeneContribution(google.protobuf.message.Message):
     z-score.
     """
     contribution: builtins.float
-    """Output only. Its part of the score."""
+    """Output only. Its contribution to the score."""
     def __init__(
         self,
         *,
@@ -1307,7 +1305,7 @@ global___GeneContribution = GeneContribution
 
 @typing.final
 class GetCellsRequest(google.protobuf.message.Message):
-    """GetCellsRequest names reference cells."""
+    """GetCellsRequest lists reference cells."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -1317,12 +1315,12 @@ class GetCellsRequest(google.protobuf.message.Message):
     index: builtins.str
     """Required. Format: `{name}[@{version or alias}]`."""
     return_vectors: builtins.bool
-    """Whether to bring the cells' vectors, of the text space, or of the expression space where the
-    index has no other.
+    """Whether to return the cell vectors, of the text space, or of the expression space if the index has
+    no text space.
     """
     @property
     def cell_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Required. Names of cells, at most 1000."""
+        """Required. Ids of cells, at most 1000."""
 
     def __init__(
         self,
@@ -1345,11 +1343,11 @@ class GetCellsResponse(google.protobuf.message.Message):
     VERSIONS_FIELD_NUMBER: builtins.int
     @property
     def cells(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Cell]:
-        """Output only. The cells, in the order asked for."""
+        """Output only. The cells, in the order of the request."""
 
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
-        """Output only. What the answer was made from."""
+        """Output only. Versions the response was made from."""
 
     def __init__(
         self,
@@ -1374,16 +1372,16 @@ class Cell(google.protobuf.message.Message):
     ROW_FIELD_NUMBER: builtins.int
     VECTOR_FIELD_NUMBER: builtins.int
     cell_id: builtins.str
-    """Output only. Its name."""
+    """Output only. Its id."""
     label: builtins.str
-    """Output only. Its subtype."""
+    """Output only. Its label."""
     batch: builtins.str
-    """Output only. Donor or batch; empty where the reference has none."""
+    """Output only. Donor or batch; empty if the reference has none."""
     row: builtins.int
-    """Output only. Its row of the reference."""
+    """Output only. Its row in the reference."""
     vector: builtins.bytes
-    """Output only. Little-endian float32 (dim of the index), of unit length in the text space; empty
-    unless asked for.
+    """Output only. Little-endian float32 (dim of the index), unit length in the text space; empty unless
+    requested.
     """
     def __init__(
         self,

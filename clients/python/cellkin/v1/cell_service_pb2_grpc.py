@@ -26,14 +26,14 @@ if _version_not_supported:
 
 
 class CellServiceStub(object):
-    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
+    """CellService labels cells and finds their nearest reference cells.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
-    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
-    damaged: publish it again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less), UNAVAILABLE (the server drains or
+    cannot be reached: retry) and DATA_LOSS (the version's files were changed or damaged: publish it
+    again).
     """
 
     def __init__(self, channel):
@@ -75,39 +75,39 @@ class CellServiceStub(object):
 
 
 class CellServiceServicer(object):
-    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
+    """CellService labels cells and finds their nearest reference cells.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
-    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
-    damaged: publish it again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less), UNAVAILABLE (the server drains or
+    cannot be reached: retry) and DATA_LOSS (the version's files were changed or damaged: publish it
+    again).
     """
 
     def PredictSubtypes(self, request, context):
         """PredictSubtypes labels a block of cells.
 
-        NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is no CSR matrix over the header's
+        NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is not a CSR matrix over the header's
         genes, or values that are not expression. FAILED_PRECONDITION (reason GENES_UNMATCHED): too few
-        genes match the corpus for any label to mean something; the metadata carries the match report.
-        FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; the metadata names another.
+        genes match the corpus for labels to be meaningful; the metadata has the match report.
+        FAILED_PRECONDITION (reason RETRACTED): the version was retracted; the metadata names another.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamPredictSubtypes(self, request_iterator, context):
-        """StreamPredictSubtypes labels a stream of cells. The first request carries the header; the first
-        response is the report. Where its `background_cells` is not 0, the genes are foreign to the
+        """StreamPredictSubtypes labels a stream of cells. The first request is the header; the first
+        response is the report. If its `background_cells` is not 0, the genes are foreign to the
         reference: send that many cells (or all, if there are fewer) as the background, and a second report
-        follows, which says whether the sample belongs to the reference. Every other request is a block of
-        cells, every other response the predictions of one block, in order. All of a stream is answered
-        from one version. A block is read when the one before it is answered, so a client that sends
-        faster waits.
+        follows, with the check whether the sample belongs to the reference. Every other request is a block
+        of cells, every other response the predictions of one block, in order. A stream uses one version
+        throughout. A block is read after the previous one is answered, so a client that sends faster
+        waits.
 
-        As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
-        is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
+        As PredictSubtypes; also INVALID_ARGUMENT: the first request is not a header, or a later one is not
+        a block. RESOURCE_EXHAUSTED: too many open streams.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,8 +117,8 @@ class CellServiceServicer(object):
         """SearchCells finds the reference cells nearest to vectors or to cells given by their expression.
 
         NOT_FOUND: no such index. INVALID_ARGUMENT: k or the number of queries is out of range, vectors
-        are of another width or not finite, a filter names no column, or the block is no CSR matrix.
-        FAILED_PRECONDITION: as PredictSubtypes; or exact search is asked of an index whose vectors are
+        have the wrong dimension or are not finite, a filter names an unknown column, or the block is not a
+        CSR matrix. FAILED_PRECONDITION: as PredictSubtypes; or exact search of an index whose vectors are
         elsewhere.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -126,9 +126,9 @@ class CellServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamSearchCells(self, request_iterator, context):
-        """StreamSearchCells searches for a stream of queries. The first request carries the header, every
-        other one queries; every response but the first, which names the versions, has the hits of one
-        request, in order. All of a stream is answered from one version.
+        """StreamSearchCells searches for a stream of queries. The first request is the header, every other
+        one a block of queries; the first response is the report, every other one the hits of one block, in
+        order. A stream uses one version throughout.
 
         As SearchCells; also as StreamPredictSubtypes.
         """
@@ -137,22 +137,23 @@ class CellServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ExplainCell(self, request, context):
-        """ExplainCell says which genes pull a cell to a label, in the space its label was read in. In the
-        text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact and additive,
-        where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
-        is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
+        """ExplainCell returns the contributions of genes to a label, in the space in which the cell is
+        labelled. In the text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact
+        and additive, where `p_c` is the normalized mean of the class's reference cells; in the expression
+        space it is `w_g <v_g, p_c>` with the gene's z-score as `w_g`, so that an absent gene contributes
+        too.
 
-        As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64 (4096 for their mean), or a label the
-        reference lacks.
+        As PredictSubtypes; also INVALID_ARGUMENT: more than 64 cells (4096 for their mean), or a label that
+        the reference does not have.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCells(self, request, context):
-        """GetCells describes reference cells by their names.
+        """GetCells returns reference cells by id.
 
-        NOT_FOUND: no such index, or a cell it lacks. INVALID_ARGUMENT: more names than 1000.
+        NOT_FOUND: no such index or cell. INVALID_ARGUMENT: more than 1000 ids.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -200,14 +201,14 @@ def add_CellServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class CellService(object):
-    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
+    """CellService labels cells and finds their nearest reference cells.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
-    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
-    damaged: publish it again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less), UNAVAILABLE (the server drains or
+    cannot be reached: retry) and DATA_LOSS (the version's files were changed or damaged: publish it
+    again).
     """
 
     @staticmethod

@@ -18,14 +18,14 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class CellServiceStub:
-    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
+    """CellService labels cells and finds their nearest reference cells.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
-    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
-    damaged: publish it again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less), UNAVAILABLE (the server drains or
+    cannot be reached: retry) and DATA_LOSS (the version's files were changed or damaged: publish it
+    again).
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -35,26 +35,26 @@ class CellServiceStub:
     ]
     """PredictSubtypes labels a block of cells.
 
-    NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is no CSR matrix over the header's
+    NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is not a CSR matrix over the header's
     genes, or values that are not expression. FAILED_PRECONDITION (reason GENES_UNMATCHED): too few
-    genes match the corpus for any label to mean something; the metadata carries the match report.
-    FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; the metadata names another.
+    genes match the corpus for labels to be meaningful; the metadata has the match report.
+    FAILED_PRECONDITION (reason RETRACTED): the version was retracted; the metadata names another.
     """
 
     StreamPredictSubtypes: grpc.StreamStreamMultiCallable[
         cellkin.v1.cell_service_pb2.StreamPredictSubtypesRequest,
         cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse,
     ]
-    """StreamPredictSubtypes labels a stream of cells. The first request carries the header; the first
-    response is the report. Where its `background_cells` is not 0, the genes are foreign to the
+    """StreamPredictSubtypes labels a stream of cells. The first request is the header; the first
+    response is the report. If its `background_cells` is not 0, the genes are foreign to the
     reference: send that many cells (or all, if there are fewer) as the background, and a second report
-    follows, which says whether the sample belongs to the reference. Every other request is a block of
-    cells, every other response the predictions of one block, in order. All of a stream is answered
-    from one version. A block is read when the one before it is answered, so a client that sends
-    faster waits.
+    follows, with the check whether the sample belongs to the reference. Every other request is a block
+    of cells, every other response the predictions of one block, in order. A stream uses one version
+    throughout. A block is read after the previous one is answered, so a client that sends faster
+    waits.
 
-    As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
-    is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
+    As PredictSubtypes; also INVALID_ARGUMENT: the first request is not a header, or a later one is not
+    a block. RESOURCE_EXHAUSTED: too many open streams.
     """
 
     SearchCells: grpc.UnaryUnaryMultiCallable[
@@ -64,8 +64,8 @@ class CellServiceStub:
     """SearchCells finds the reference cells nearest to vectors or to cells given by their expression.
 
     NOT_FOUND: no such index. INVALID_ARGUMENT: k or the number of queries is out of range, vectors
-    are of another width or not finite, a filter names no column, or the block is no CSR matrix.
-    FAILED_PRECONDITION: as PredictSubtypes; or exact search is asked of an index whose vectors are
+    have the wrong dimension or are not finite, a filter names an unknown column, or the block is not a
+    CSR matrix. FAILED_PRECONDITION: as PredictSubtypes; or exact search of an index whose vectors are
     elsewhere.
     """
 
@@ -73,9 +73,9 @@ class CellServiceStub:
         cellkin.v1.cell_service_pb2.StreamSearchCellsRequest,
         cellkin.v1.cell_service_pb2.StreamSearchCellsResponse,
     ]
-    """StreamSearchCells searches for a stream of queries. The first request carries the header, every
-    other one queries; every response but the first, which names the versions, has the hits of one
-    request, in order. All of a stream is answered from one version.
+    """StreamSearchCells searches for a stream of queries. The first request is the header, every other
+    one a block of queries; the first response is the report, every other one the hits of one block, in
+    order. A stream uses one version throughout.
 
     As SearchCells; also as StreamPredictSubtypes.
     """
@@ -84,33 +84,34 @@ class CellServiceStub:
         cellkin.v1.cell_service_pb2.ExplainCellRequest,
         cellkin.v1.cell_service_pb2.ExplainCellResponse,
     ]
-    """ExplainCell says which genes pull a cell to a label, in the space its label was read in. In the
-    text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact and additive,
-    where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
-    is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
+    """ExplainCell returns the contributions of genes to a label, in the space in which the cell is
+    labelled. In the text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact
+    and additive, where `p_c` is the normalized mean of the class's reference cells; in the expression
+    space it is `w_g <v_g, p_c>` with the gene's z-score as `w_g`, so that an absent gene contributes
+    too.
 
-    As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64 (4096 for their mean), or a label the
-    reference lacks.
+    As PredictSubtypes; also INVALID_ARGUMENT: more than 64 cells (4096 for their mean), or a label that
+    the reference does not have.
     """
 
     GetCells: grpc.UnaryUnaryMultiCallable[
         cellkin.v1.cell_service_pb2.GetCellsRequest,
         cellkin.v1.cell_service_pb2.GetCellsResponse,
     ]
-    """GetCells describes reference cells by their names.
+    """GetCells returns reference cells by id.
 
-    NOT_FOUND: no such index, or a cell it lacks. INVALID_ARGUMENT: more names than 1000.
+    NOT_FOUND: no such index or cell. INVALID_ARGUMENT: more than 1000 ids.
     """
 
 class CellServiceAsyncStub:
-    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
+    """CellService labels cells and finds their nearest reference cells.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
-    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
-    damaged: publish it again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less), UNAVAILABLE (the server drains or
+    cannot be reached: retry) and DATA_LOSS (the version's files were changed or damaged: publish it
+    again).
     """
 
     PredictSubtypes: grpc.aio.UnaryUnaryMultiCallable[
@@ -119,26 +120,26 @@ class CellServiceAsyncStub:
     ]
     """PredictSubtypes labels a block of cells.
 
-    NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is no CSR matrix over the header's
+    NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is not a CSR matrix over the header's
     genes, or values that are not expression. FAILED_PRECONDITION (reason GENES_UNMATCHED): too few
-    genes match the corpus for any label to mean something; the metadata carries the match report.
-    FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; the metadata names another.
+    genes match the corpus for labels to be meaningful; the metadata has the match report.
+    FAILED_PRECONDITION (reason RETRACTED): the version was retracted; the metadata names another.
     """
 
     StreamPredictSubtypes: grpc.aio.StreamStreamMultiCallable[
         cellkin.v1.cell_service_pb2.StreamPredictSubtypesRequest,
         cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse,
     ]
-    """StreamPredictSubtypes labels a stream of cells. The first request carries the header; the first
-    response is the report. Where its `background_cells` is not 0, the genes are foreign to the
+    """StreamPredictSubtypes labels a stream of cells. The first request is the header; the first
+    response is the report. If its `background_cells` is not 0, the genes are foreign to the
     reference: send that many cells (or all, if there are fewer) as the background, and a second report
-    follows, which says whether the sample belongs to the reference. Every other request is a block of
-    cells, every other response the predictions of one block, in order. All of a stream is answered
-    from one version. A block is read when the one before it is answered, so a client that sends
-    faster waits.
+    follows, with the check whether the sample belongs to the reference. Every other request is a block
+    of cells, every other response the predictions of one block, in order. A stream uses one version
+    throughout. A block is read after the previous one is answered, so a client that sends faster
+    waits.
 
-    As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
-    is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
+    As PredictSubtypes; also INVALID_ARGUMENT: the first request is not a header, or a later one is not
+    a block. RESOURCE_EXHAUSTED: too many open streams.
     """
 
     SearchCells: grpc.aio.UnaryUnaryMultiCallable[
@@ -148,8 +149,8 @@ class CellServiceAsyncStub:
     """SearchCells finds the reference cells nearest to vectors or to cells given by their expression.
 
     NOT_FOUND: no such index. INVALID_ARGUMENT: k or the number of queries is out of range, vectors
-    are of another width or not finite, a filter names no column, or the block is no CSR matrix.
-    FAILED_PRECONDITION: as PredictSubtypes; or exact search is asked of an index whose vectors are
+    have the wrong dimension or are not finite, a filter names an unknown column, or the block is not a
+    CSR matrix. FAILED_PRECONDITION: as PredictSubtypes; or exact search of an index whose vectors are
     elsewhere.
     """
 
@@ -157,9 +158,9 @@ class CellServiceAsyncStub:
         cellkin.v1.cell_service_pb2.StreamSearchCellsRequest,
         cellkin.v1.cell_service_pb2.StreamSearchCellsResponse,
     ]
-    """StreamSearchCells searches for a stream of queries. The first request carries the header, every
-    other one queries; every response but the first, which names the versions, has the hits of one
-    request, in order. All of a stream is answered from one version.
+    """StreamSearchCells searches for a stream of queries. The first request is the header, every other
+    one a block of queries; the first response is the report, every other one the hits of one block, in
+    order. A stream uses one version throughout.
 
     As SearchCells; also as StreamPredictSubtypes.
     """
@@ -168,33 +169,34 @@ class CellServiceAsyncStub:
         cellkin.v1.cell_service_pb2.ExplainCellRequest,
         cellkin.v1.cell_service_pb2.ExplainCellResponse,
     ]
-    """ExplainCell says which genes pull a cell to a label, in the space its label was read in. In the
-    text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact and additive,
-    where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
-    is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
+    """ExplainCell returns the contributions of genes to a label, in the space in which the cell is
+    labelled. In the text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact
+    and additive, where `p_c` is the normalized mean of the class's reference cells; in the expression
+    space it is `w_g <v_g, p_c>` with the gene's z-score as `w_g`, so that an absent gene contributes
+    too.
 
-    As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64 (4096 for their mean), or a label the
-    reference lacks.
+    As PredictSubtypes; also INVALID_ARGUMENT: more than 64 cells (4096 for their mean), or a label that
+    the reference does not have.
     """
 
     GetCells: grpc.aio.UnaryUnaryMultiCallable[
         cellkin.v1.cell_service_pb2.GetCellsRequest,
         cellkin.v1.cell_service_pb2.GetCellsResponse,
     ]
-    """GetCells describes reference cells by their names.
+    """GetCells returns reference cells by id.
 
-    NOT_FOUND: no such index, or a cell it lacks. INVALID_ARGUMENT: more names than 1000.
+    NOT_FOUND: no such index or cell. INVALID_ARGUMENT: more than 1000 ids.
     """
 
 class CellServiceServicer(metaclass=abc.ABCMeta):
-    """CellService finds a cell's kin: the nearest reference cells, and so its subtype.
+    """CellService labels cells and finds their nearest reference cells.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less), UNAVAILABLE (the
-    server drains or cannot be reached: ask again) and DATA_LOSS (the version's files were changed or
-    damaged: publish it again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less), UNAVAILABLE (the server drains or
+    cannot be reached: retry) and DATA_LOSS (the version's files were changed or damaged: publish it
+    again).
     """
 
     @abc.abstractmethod
@@ -205,10 +207,10 @@ class CellServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[cellkin.v1.cell_service_pb2.PredictSubtypesResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.PredictSubtypesResponse]]:
         """PredictSubtypes labels a block of cells.
 
-        NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is no CSR matrix over the header's
+        NOT_FOUND: no such index. INVALID_ARGUMENT: a block that is not a CSR matrix over the header's
         genes, or values that are not expression. FAILED_PRECONDITION (reason GENES_UNMATCHED): too few
-        genes match the corpus for any label to mean something; the metadata carries the match report.
-        FAILED_PRECONDITION (reason RETRACTED): the version was withdrawn; the metadata names another.
+        genes match the corpus for labels to be meaningful; the metadata has the match report.
+        FAILED_PRECONDITION (reason RETRACTED): the version was retracted; the metadata names another.
         """
 
     @abc.abstractmethod
@@ -217,16 +219,16 @@ class CellServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[cellkin.v1.cell_service_pb2.StreamPredictSubtypesRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse], collections.abc.AsyncIterator[cellkin.v1.cell_service_pb2.StreamPredictSubtypesResponse]]:
-        """StreamPredictSubtypes labels a stream of cells. The first request carries the header; the first
-        response is the report. Where its `background_cells` is not 0, the genes are foreign to the
+        """StreamPredictSubtypes labels a stream of cells. The first request is the header; the first
+        response is the report. If its `background_cells` is not 0, the genes are foreign to the
         reference: send that many cells (or all, if there are fewer) as the background, and a second report
-        follows, which says whether the sample belongs to the reference. Every other request is a block of
-        cells, every other response the predictions of one block, in order. All of a stream is answered
-        from one version. A block is read when the one before it is answered, so a client that sends
-        faster waits.
+        follows, with the check whether the sample belongs to the reference. Every other request is a block
+        of cells, every other response the predictions of one block, in order. A stream uses one version
+        throughout. A block is read after the previous one is answered, so a client that sends faster
+        waits.
 
-        As PredictSubtypes; also INVALID_ARGUMENT: a first request that is no header, or a later one that
-        is no block. RESOURCE_EXHAUSTED: more streams than the server keeps open.
+        As PredictSubtypes; also INVALID_ARGUMENT: the first request is not a header, or a later one is not
+        a block. RESOURCE_EXHAUSTED: too many open streams.
         """
 
     @abc.abstractmethod
@@ -238,8 +240,8 @@ class CellServiceServicer(metaclass=abc.ABCMeta):
         """SearchCells finds the reference cells nearest to vectors or to cells given by their expression.
 
         NOT_FOUND: no such index. INVALID_ARGUMENT: k or the number of queries is out of range, vectors
-        are of another width or not finite, a filter names no column, or the block is no CSR matrix.
-        FAILED_PRECONDITION: as PredictSubtypes; or exact search is asked of an index whose vectors are
+        have the wrong dimension or are not finite, a filter names an unknown column, or the block is not a
+        CSR matrix. FAILED_PRECONDITION: as PredictSubtypes; or exact search of an index whose vectors are
         elsewhere.
         """
 
@@ -249,9 +251,9 @@ class CellServiceServicer(metaclass=abc.ABCMeta):
         request_iterator: _MaybeAsyncIterator[cellkin.v1.cell_service_pb2.StreamSearchCellsRequest],
         context: _ServicerContext,
     ) -> typing.Union[collections.abc.Iterator[cellkin.v1.cell_service_pb2.StreamSearchCellsResponse], collections.abc.AsyncIterator[cellkin.v1.cell_service_pb2.StreamSearchCellsResponse]]:
-        """StreamSearchCells searches for a stream of queries. The first request carries the header, every
-        other one queries; every response but the first, which names the versions, has the hits of one
-        request, in order. All of a stream is answered from one version.
+        """StreamSearchCells searches for a stream of queries. The first request is the header, every other
+        one a block of queries; the first response is the report, every other one the hits of one block, in
+        order. A stream uses one version throughout.
 
         As SearchCells; also as StreamPredictSubtypes.
         """
@@ -262,13 +264,14 @@ class CellServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.cell_service_pb2.ExplainCellRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.cell_service_pb2.ExplainCellResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.ExplainCellResponse]]:
-        """ExplainCell says which genes pull a cell to a label, in the space its label was read in. In the
-        text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact and additive,
-        where `p_c` is the mean of the class's reference cells at unit length; in the expression space it
-        is `w_g <v_g, p_c>` with the gene's z-score for `w_g`, so that lacking a gene speaks too.
+        """ExplainCell returns the contributions of genes to a label, in the space in which the cell is
+        labelled. In the text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact
+        and additive, where `p_c` is the normalized mean of the class's reference cells; in the expression
+        space it is `w_g <v_g, p_c>` with the gene's z-score as `w_g`, so that an absent gene contributes
+        too.
 
-        As PredictSubtypes; also INVALID_ARGUMENT: more cells than 64 (4096 for their mean), or a label the
-        reference lacks.
+        As PredictSubtypes; also INVALID_ARGUMENT: more than 64 cells (4096 for their mean), or a label that
+        the reference does not have.
         """
 
     @abc.abstractmethod
@@ -277,9 +280,9 @@ class CellServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.cell_service_pb2.GetCellsRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.cell_service_pb2.GetCellsResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.GetCellsResponse]]:
-        """GetCells describes reference cells by their names.
+        """GetCells returns reference cells by id.
 
-        NOT_FOUND: no such index, or a cell it lacks. INVALID_ARGUMENT: more names than 1000.
+        NOT_FOUND: no such index or cell. INVALID_ARGUMENT: more than 1000 ids.
         """
 
 def add_CellServiceServicer_to_server(servicer: CellServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

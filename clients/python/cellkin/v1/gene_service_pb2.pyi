@@ -28,38 +28,38 @@ class _TextRung:
 class _TextRungEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_TextRung.ValueType], builtins.type):
     DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
     TEXT_RUNG_UNSPECIFIED: _TextRung.ValueType  # 0
-    """The rung was not given."""
+    """Not given."""
     TEXT_RUNG_OWN_SUMMARY: _TextRung.ValueType  # 1
     """The gene's own summary (RefSeq, Alliance of Genome Resources)."""
     TEXT_RUNG_STRING_FUNCTION: _TextRung.ValueType  # 2
-    """The function text STRING holds for the gene's own protein."""
+    """The function text of the gene's own protein in STRING."""
     TEXT_RUNG_ORTHOLOG_SUMMARY: _TextRung.ValueType  # 3
-    """The summary of its one-to-one orthologue in another species: a hidden orthologue table."""
+    """The summary of its one-to-one ortholog in another species, so it relies on an ortholog table."""
     TEXT_RUNG_DESIGNATIONS: _TextRung.ValueType  # 4
-    """No more than its name and other designations."""
+    """Only its name and other designations."""
     TEXT_RUNG_NONE: _TextRung.ValueType  # 5
-    """No text at all: the gene has no vector and is absent from every cell."""
+    """No text: the gene has no vector and is ignored in every cell."""
 
 class TextRung(_TextRung, metaclass=_TextRungEnumTypeWrapper):
-    """TextRung says where the text of a gene comes from, best first."""
+    """TextRung is the source of a gene's text, best first."""
 
 TEXT_RUNG_UNSPECIFIED: TextRung.ValueType  # 0
-"""The rung was not given."""
+"""Not given."""
 TEXT_RUNG_OWN_SUMMARY: TextRung.ValueType  # 1
 """The gene's own summary (RefSeq, Alliance of Genome Resources)."""
 TEXT_RUNG_STRING_FUNCTION: TextRung.ValueType  # 2
-"""The function text STRING holds for the gene's own protein."""
+"""The function text of the gene's own protein in STRING."""
 TEXT_RUNG_ORTHOLOG_SUMMARY: TextRung.ValueType  # 3
-"""The summary of its one-to-one orthologue in another species: a hidden orthologue table."""
+"""The summary of its one-to-one ortholog in another species, so it relies on an ortholog table."""
 TEXT_RUNG_DESIGNATIONS: TextRung.ValueType  # 4
-"""No more than its name and other designations."""
+"""Only its name and other designations."""
 TEXT_RUNG_NONE: TextRung.ValueType  # 5
-"""No text at all: the gene has no vector and is absent from every cell."""
+"""No text: the gene has no vector and is ignored in every cell."""
 global___TextRung = TextRung
 
 @typing.final
 class GeneRecord(google.protobuf.message.Message):
-    """GeneRecord names one gene of a corpus."""
+    """GeneRecord identifies one gene of a corpus."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -77,7 +77,7 @@ class GeneRecord(google.protobuf.message.Message):
     name: builtins.str
     """Output only. Full name."""
     rung: global___TextRung.ValueType
-    """Output only. Where its text comes from."""
+    """Output only. Source of its text."""
     def __init__(
         self,
         *,
@@ -93,7 +93,7 @@ global___GeneRecord = GeneRecord
 
 @typing.final
 class Gene(google.protobuf.message.Message):
-    """Gene is everything a corpus knows of one gene."""
+    """Gene is the entry of one gene in a corpus."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -110,18 +110,18 @@ class Gene(google.protobuf.message.Message):
     gene_type: builtins.str
     """Output only. NCBI's type of gene, such as `protein-coding`."""
     text: builtins.str
-    """Output only. The text that is embedded; empty on the last rung."""
+    """Output only. The text that is embedded; empty for TEXT_RUNG_NONE."""
     text_source: builtins.str
-    """Output only. Where the text is from, such as `RefSeq`."""
+    """Output only. Database of the text, such as `RefSeq`."""
     text_gene_id: builtins.int
-    """Output only. GeneID of the gene whose text it is: another one's where the rung is
+    """Output only. GeneID of the gene that the text describes: the ortholog's for
     TEXT_RUNG_ORTHOLOG_SUMMARY.
     """
     text_sha256: builtins.str
     """Output only. SHA-256 of the text, hexadecimal."""
     @property
     def record(self) -> global___GeneRecord:
-        """Output only. What it is called."""
+        """Output only. Its ids and names."""
 
     @property
     def synonyms(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -137,7 +137,7 @@ class Gene(google.protobuf.message.Message):
 
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
-        """Output only. What the answer was made from."""
+        """Output only. Versions the response was made from."""
 
     def __init__(
         self,
@@ -170,8 +170,8 @@ class GetGeneRequest(google.protobuf.message.Message):
     name: builtins.str
     """Required. Symbol, synonym, Ensembl id or NCBI GeneID."""
     taxon: builtins.int
-    """NCBI taxonomy id of the gene. 0 takes the gene from whichever species has that name, and is
-    refused where more than one has.
+    """NCBI taxonomy id of the gene. 0 searches all species, and is an error if the name matches in more
+    than one.
     """
     corpus: builtins.str
     """The corpus. Format: `{name}[@{version or alias}]`. Empty means `genes`."""
@@ -188,7 +188,7 @@ global___GetGeneRequest = GetGeneRequest
 
 @typing.final
 class BatchGetGenesRequest(google.protobuf.message.Message):
-    """BatchGetGenesRequest names genes."""
+    """BatchGetGenesRequest names several genes."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -216,14 +216,14 @@ global___BatchGetGenesRequest = BatchGetGenesRequest
 
 @typing.final
 class BatchGetGenesResponse(google.protobuf.message.Message):
-    """BatchGetGenesResponse describes genes."""
+    """BatchGetGenesResponse describes several genes."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     GENES_FIELD_NUMBER: builtins.int
     @property
     def genes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___Gene]:
-        """Output only. The genes, in the order asked for."""
+        """Output only. The genes, in the order of the request."""
 
     def __init__(
         self,
@@ -236,7 +236,7 @@ global___BatchGetGenesResponse = BatchGetGenesResponse
 
 @typing.final
 class ResolveGenesRequest(google.protobuf.message.Message):
-    """ResolveGenesRequest asks what gene names mean."""
+    """ResolveGenesRequest lists gene names to match."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -249,12 +249,12 @@ class ResolveGenesRequest(google.protobuf.message.Message):
     corpus: builtins.str
     """A corpus. Format: `{name}[@{version or alias}]`. Empty means `genes`."""
     cell_index: builtins.str
-    """The corpus of a cell index, whose cell space says which genes count. Format:
+    """A cell index, whose corpus is used and whose cell space decides which genes count. Format:
     `{name}[@{version or alias}]`.
     """
     @property
     def genes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Required. The names of a matrix's columns, in their order."""
+        """Required. The names of a matrix's columns, in order."""
 
     def __init__(
         self,
@@ -282,21 +282,21 @@ class ResolveGenesResponse(google.protobuf.message.Message):
     VERSIONS_FIELD_NUMBER: builtins.int
     @property
     def genes(self) -> cellkin.v1.cell_service_pb2.GeneMatch:
-        """Output only. What each name met, in the order given. `in_space` is by the cell space where a cell
-        index was named; else it says which genes have a text.
+        """Output only. The match of each name, in the order given. `in_space` refers to the cell space if a
+        cell index was named; else it is 1 for genes with a text.
         """
 
     @property
     def ambiguous_genes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___AmbiguousGene]:
-        """Output only. The names that could mean several genes, and were not used."""
+        """Output only. Names that match several genes; they are not used."""
 
     @property
     def repeated_genes(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___RepeatedGene]:
-        """Output only. Genes met by more than one of the names: their columns add up."""
+        """Output only. Genes matched by more than one name; their columns are added."""
 
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
-        """Output only. What the answer was made from."""
+        """Output only. Versions the response was made from."""
 
     def __init__(
         self,
@@ -313,7 +313,7 @@ global___ResolveGenesResponse = ResolveGenesResponse
 
 @typing.final
 class AmbiguousGene(google.protobuf.message.Message):
-    """AmbiguousGene is a name that could mean several genes."""
+    """AmbiguousGene is a name that matches several genes."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -323,7 +323,7 @@ class AmbiguousGene(google.protobuf.message.Message):
     """Output only. As given."""
     @property
     def gene_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
-        """Output only. NCBI GeneIDs it could mean, ascending."""
+        """Output only. NCBI GeneIDs of these genes, ascending."""
 
     def __init__(
         self,
@@ -337,7 +337,7 @@ global___AmbiguousGene = AmbiguousGene
 
 @typing.final
 class RepeatedGene(google.protobuf.message.Message):
-    """RepeatedGene is a gene that several names mean."""
+    """RepeatedGene is a gene that several names match."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -347,7 +347,7 @@ class RepeatedGene(google.protobuf.message.Message):
     """Output only. NCBI GeneID."""
     @property
     def names(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. The names, as given and in their order."""
+        """Output only. The names, in the order given."""
 
     def __init__(
         self,
@@ -361,7 +361,7 @@ global___RepeatedGene = RepeatedGene
 
 @typing.final
 class GeneSet(google.protobuf.message.Message):
-    """GeneSet is a set of genes that are searched for together, by the mean of their vectors."""
+    """GeneSet is a set of genes, whose query vector is the mean of their vectors."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -381,7 +381,7 @@ global___GeneSet = GeneSet
 
 @typing.final
 class SearchGenesRequest(google.protobuf.message.Message):
-    """SearchGenesRequest asks for a gene neighbourhood."""
+    """SearchGenesRequest searches for the nearest genes of a query."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -397,29 +397,29 @@ class SearchGenesRequest(google.protobuf.message.Message):
     gene: builtins.str
     """One gene: symbol, synonym, Ensembl id or NCBI GeneID."""
     vector: builtins.bytes
-    """A vector of the embedding's width, little-endian float32: as the model gives it, before any
-    mean is taken off. Its length does not matter.
+    """A vector of the embedding's dimension, little-endian float32, as returned by the model, without
+    centering. It need not be normalized.
     """
     text: builtins.str
-    """A free text of at most 10,000 characters, where the server has the model loaded."""
+    """A free text of at most 10,000 characters; the server must have loaded the model."""
     taxon: builtins.int
-    """NCBI taxonomy id of the gene or genes. 0 takes a gene from whichever species has that name, and
-    is refused where more than one has.
+    """NCBI taxonomy id of the gene or genes. 0 searches all species, and is an error if a name matches
+    in more than one.
     """
     k: builtins.int
-    """Neighbors wanted, 1 to 1000; 0 means 10."""
+    """Number of neighbors, 1 to the server's limit (1000 unless set); 0 means 10."""
     embedding: builtins.str
     """The gene embedding. Format: `{model}[@{version or alias}]`. Empty means the default model."""
     target_taxon: builtins.int
-    """Species to search in; 0 means that of the gene or genes, and must be given for a vector or text."""
+    """Species to search; 0 means that of the gene or genes. Required for a vector or a text."""
     @property
     def gene_set(self) -> global___GeneSet:
         """A set of genes."""
 
     @property
     def compare_embeddings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Other embeddings in which to say the similarity and rank of every hit, at most 8. Format:
-        `{model}[@{version or alias}]`. Not with a vector, which belongs to one embedding.
+        """Other embeddings in which to report the similarity and rank of every hit, at most 8. Format:
+        `{model}[@{version or alias}]`. Not allowed with a vector, which belongs to one embedding.
         """
 
     def __init__(
@@ -443,7 +443,7 @@ global___SearchGenesRequest = SearchGenesRequest
 
 @typing.final
 class SearchGenesResponse(google.protobuf.message.Message):
-    """SearchGenesResponse is a gene neighbourhood, best first."""
+    """SearchGenesResponse holds the nearest genes of a query."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
@@ -454,25 +454,25 @@ class SearchGenesResponse(google.protobuf.message.Message):
     COMPARED_EMBEDDINGS_FIELD_NUMBER: builtins.int
     @property
     def gene(self) -> global___GeneRecord:
-        """Output only. The gene that was meant; unset where none was named."""
+        """Output only. The gene of the query; unset if the query is not one gene."""
 
     @property
     def hits(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GeneHit]:
-        """Output only. Its neighbors, most similar first, ties by ascending GeneID; never the genes asked
-        about.
+        """Output only. The neighbors, most similar first, ties by ascending GeneID; without the genes of
+        the query.
         """
 
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
-        """Output only. What the answer was made from."""
+        """Output only. Versions the response was made from."""
 
     @property
     def gene_set(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GeneRecord]:
-        """Output only. The genes of the set that were meant, in the order given."""
+        """Output only. The genes of the set, in the order given."""
 
     @property
     def compared_embeddings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Output only. The versions compared with, in the order given, aliases resolved."""
+        """Output only. The versions compared with, in the order given, with aliases resolved."""
 
     def __init__(
         self,
@@ -499,12 +499,12 @@ class GeneHit(google.protobuf.message.Message):
     BACKGROUND_PERCENTILE_FIELD_NUMBER: builtins.int
     COMPARED_FIELD_NUMBER: builtins.int
     similarity: builtins.float
-    """Output only. Cosine similarity of the texts' vectors, both centred at the mean of all genes, in
+    """Output only. Cosine similarity of the gene embeddings, centered at the mean of all genes, in
     [-1, 1].
     """
     background_percentile: builtins.float
-    """Output only. How surprising that is: the share, in [0, 1], of random pairs of different genes of
-    the species searched that are less similar.
+    """Output only. Share of random pairs of different genes of the searched species that are less
+    similar, in [0, 1].
     """
     @property
     def gene(self) -> global___GeneRecord:
@@ -512,7 +512,7 @@ class GeneHit(google.protobuf.message.Message):
 
     @property
     def compared(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ComparedHit]:
-        """Output only. The hit in each of the embeddings compared with, in their order."""
+        """Output only. The hit in each of the compared embeddings, in their order."""
 
     def __init__(
         self,
@@ -529,18 +529,18 @@ global___GeneHit = GeneHit
 
 @typing.final
 class ComparedHit(google.protobuf.message.Message):
-    """ComparedHit is a hit as another embedding sees it."""
+    """ComparedHit is a hit in another embedding."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 
     RANK_FIELD_NUMBER: builtins.int
     SIMILARITY_FIELD_NUMBER: builtins.int
     rank: builtins.int
-    """Output only. Its rank among the genes of the species searched, 1 for the nearest; 0 where that
+    """Output only. Its rank among the genes of the searched species, 1 for the nearest; 0 if that
     embedding has no vector of it.
     """
     similarity: builtins.float
-    """Output only. Cosine similarity there; 0 where there is no vector."""
+    """Output only. Cosine similarity in that embedding; 0 if it has no vector."""
     def __init__(
         self,
         *,

@@ -26,13 +26,13 @@ if _version_not_supported:
 
 
 class GeneServiceStub(object):
-    """GeneService answers questions about genes from what is written about them.
+    """GeneService describes genes, resolves gene names, and searches genes by their texts.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
-    server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less) and UNAVAILABLE (the server drains or
+    cannot be reached: retry).
     """
 
     def __init__(self, channel):
@@ -64,19 +64,19 @@ class GeneServiceStub(object):
 
 
 class GeneServiceServicer(object):
-    """GeneService answers questions about genes from what is written about them.
+    """GeneService describes genes, resolves gene names, and searches genes by their texts.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
-    server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less) and UNAVAILABLE (the server drains or
+    cannot be reached: retry).
     """
 
     def GetGene(self, request, context):
         """GetGene describes one gene with its text.
 
-        INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists what it could mean.
+        INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists the candidates.
         NOT_FOUND: no such gene, species or corpus.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -84,35 +84,35 @@ class GeneServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def BatchGetGenes(self, request, context):
-        """BatchGetGenes describes genes, all of them or none, in the order asked for.
+        """BatchGetGenes describes several genes, in the order of the request; one error fails all.
 
-        As GetGene; the metadata's `gene` is the name that was refused. INVALID_ARGUMENT: more names than
-        1000.
+        As GetGene; the metadata's `gene` is the name that failed. INVALID_ARGUMENT: more than 1000
+        names.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResolveGenes(self, request, context):
-        """ResolveGenes says of each gene name of a matrix what it meets: the match report that a query for
-        labels would get.
+        """ResolveGenes matches the gene names of a matrix, and returns the match report that a prediction
+        query would get.
 
-        INVALID_ARGUMENT: more names than the server takes, or an unknown species. NOT_FOUND: no such
-        corpus or cell index. A name that meets nothing is no error: its route says so.
+        INVALID_ARGUMENT: more names than the server accepts, or an unknown species. NOT_FOUND: no such
+        corpus or cell index. A name without a match is not an error: see its route.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SearchGenes(self, request, context):
-        """SearchGenes finds the genes whose texts are nearest to that of one gene, of a set of genes, to a
+        """SearchGenes finds the genes whose texts are nearest to those of a gene or a set of genes, to a
         vector, or to a free text.
 
-        INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), k
-        is out of range, nothing or a vector of another width is asked for. NOT_FOUND: no such gene,
-        species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this embedding;
-        or a free text is asked for and the server does not have the language model loaded (reason
-        MODEL_NOT_LOADED: the operator names it by --text-model).
+        INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists the candidates), k is
+        out of range, the query is missing, or its vector has the wrong dimension. NOT_FOUND: no such
+        gene, species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this
+        embedding; or the query is a free text and its language model is not loaded (reason
+        MODEL_NOT_LOADED: the operator loads it with --text-model).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -150,13 +150,13 @@ def add_GeneServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class GeneService(object):
-    """GeneService answers questions about genes from what is written about them.
+    """GeneService describes genes, resolves gene names, and searches genes by their texts.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
-    server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less) and UNAVAILABLE (the server drains or
+    cannot be reached: retry).
     """
 
     @staticmethod

@@ -18,13 +18,13 @@ class _ServicerContext(grpc.ServicerContext, grpc.aio.ServicerContext):  # type:
     ...
 
 class GeneServiceStub:
-    """GeneService answers questions about genes from what is written about them.
+    """GeneService describes genes, resolves gene names, and searches genes by their texts.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
-    server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less) and UNAVAILABLE (the server drains or
+    cannot be reached: retry).
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
@@ -34,7 +34,7 @@ class GeneServiceStub:
     ]
     """GetGene describes one gene with its text.
 
-    INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists what it could mean.
+    INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists the candidates.
     NOT_FOUND: no such gene, species or corpus.
     """
 
@@ -42,45 +42,45 @@ class GeneServiceStub:
         cellkin.v1.gene_service_pb2.BatchGetGenesRequest,
         cellkin.v1.gene_service_pb2.BatchGetGenesResponse,
     ]
-    """BatchGetGenes describes genes, all of them or none, in the order asked for.
+    """BatchGetGenes describes several genes, in the order of the request; one error fails all.
 
-    As GetGene; the metadata's `gene` is the name that was refused. INVALID_ARGUMENT: more names than
-    1000.
+    As GetGene; the metadata's `gene` is the name that failed. INVALID_ARGUMENT: more than 1000
+    names.
     """
 
     ResolveGenes: grpc.UnaryUnaryMultiCallable[
         cellkin.v1.gene_service_pb2.ResolveGenesRequest,
         cellkin.v1.gene_service_pb2.ResolveGenesResponse,
     ]
-    """ResolveGenes says of each gene name of a matrix what it meets: the match report that a query for
-    labels would get.
+    """ResolveGenes matches the gene names of a matrix, and returns the match report that a prediction
+    query would get.
 
-    INVALID_ARGUMENT: more names than the server takes, or an unknown species. NOT_FOUND: no such
-    corpus or cell index. A name that meets nothing is no error: its route says so.
+    INVALID_ARGUMENT: more names than the server accepts, or an unknown species. NOT_FOUND: no such
+    corpus or cell index. A name without a match is not an error: see its route.
     """
 
     SearchGenes: grpc.UnaryUnaryMultiCallable[
         cellkin.v1.gene_service_pb2.SearchGenesRequest,
         cellkin.v1.gene_service_pb2.SearchGenesResponse,
     ]
-    """SearchGenes finds the genes whose texts are nearest to that of one gene, of a set of genes, to a
+    """SearchGenes finds the genes whose texts are nearest to those of a gene or a set of genes, to a
     vector, or to a free text.
 
-    INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), k
-    is out of range, nothing or a vector of another width is asked for. NOT_FOUND: no such gene,
-    species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this embedding;
-    or a free text is asked for and the server does not have the language model loaded (reason
-    MODEL_NOT_LOADED: the operator names it by --text-model).
+    INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists the candidates), k is
+    out of range, the query is missing, or its vector has the wrong dimension. NOT_FOUND: no such
+    gene, species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this
+    embedding; or the query is a free text and its language model is not loaded (reason
+    MODEL_NOT_LOADED: the operator loads it with --text-model).
     """
 
 class GeneServiceAsyncStub:
-    """GeneService answers questions about genes from what is written about them.
+    """GeneService describes genes, resolves gene names, and searches genes by their texts.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
-    server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less) and UNAVAILABLE (the server drains or
+    cannot be reached: retry).
     """
 
     GetGene: grpc.aio.UnaryUnaryMultiCallable[
@@ -89,7 +89,7 @@ class GeneServiceAsyncStub:
     ]
     """GetGene describes one gene with its text.
 
-    INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists what it could mean.
+    INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists the candidates.
     NOT_FOUND: no such gene, species or corpus.
     """
 
@@ -97,45 +97,45 @@ class GeneServiceAsyncStub:
         cellkin.v1.gene_service_pb2.BatchGetGenesRequest,
         cellkin.v1.gene_service_pb2.BatchGetGenesResponse,
     ]
-    """BatchGetGenes describes genes, all of them or none, in the order asked for.
+    """BatchGetGenes describes several genes, in the order of the request; one error fails all.
 
-    As GetGene; the metadata's `gene` is the name that was refused. INVALID_ARGUMENT: more names than
-    1000.
+    As GetGene; the metadata's `gene` is the name that failed. INVALID_ARGUMENT: more than 1000
+    names.
     """
 
     ResolveGenes: grpc.aio.UnaryUnaryMultiCallable[
         cellkin.v1.gene_service_pb2.ResolveGenesRequest,
         cellkin.v1.gene_service_pb2.ResolveGenesResponse,
     ]
-    """ResolveGenes says of each gene name of a matrix what it meets: the match report that a query for
-    labels would get.
+    """ResolveGenes matches the gene names of a matrix, and returns the match report that a prediction
+    query would get.
 
-    INVALID_ARGUMENT: more names than the server takes, or an unknown species. NOT_FOUND: no such
-    corpus or cell index. A name that meets nothing is no error: its route says so.
+    INVALID_ARGUMENT: more names than the server accepts, or an unknown species. NOT_FOUND: no such
+    corpus or cell index. A name without a match is not an error: see its route.
     """
 
     SearchGenes: grpc.aio.UnaryUnaryMultiCallable[
         cellkin.v1.gene_service_pb2.SearchGenesRequest,
         cellkin.v1.gene_service_pb2.SearchGenesResponse,
     ]
-    """SearchGenes finds the genes whose texts are nearest to that of one gene, of a set of genes, to a
+    """SearchGenes finds the genes whose texts are nearest to those of a gene or a set of genes, to a
     vector, or to a free text.
 
-    INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), k
-    is out of range, nothing or a vector of another width is asked for. NOT_FOUND: no such gene,
-    species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this embedding;
-    or a free text is asked for and the server does not have the language model loaded (reason
-    MODEL_NOT_LOADED: the operator names it by --text-model).
+    INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists the candidates), k is
+    out of range, the query is missing, or its vector has the wrong dimension. NOT_FOUND: no such
+    gene, species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this
+    embedding; or the query is a free text and its language model is not loaded (reason
+    MODEL_NOT_LOADED: the operator loads it with --text-model).
     """
 
 class GeneServiceServicer(metaclass=abc.ABCMeta):
-    """GeneService answers questions about genes from what is written about them.
+    """GeneService describes genes, resolves gene names, and searches genes by their texts.
 
-    Every RPC may answer UNAUTHENTICATED (no token, or one the server does not know),
-    PERMISSION_DENIED (the token lacks the role `read`), RESOURCE_EXHAUSTED (too much at once: wait
-    for the RetryInfo's delay and ask again; or a message over the server's limit, which carries no
-    RetryInfo: send less), DEADLINE_EXCEEDED (give it longer, or ask for less) and UNAVAILABLE (the
-    server drains or cannot be reached: ask again).
+    Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
+    does not have the role `read`), RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's
+    delay; or a message larger than the server's limit, without RetryInfo: send less),
+    DEADLINE_EXCEEDED (set a longer deadline, or request less) and UNAVAILABLE (the server drains or
+    cannot be reached: retry).
     """
 
     @abc.abstractmethod
@@ -146,7 +146,7 @@ class GeneServiceServicer(metaclass=abc.ABCMeta):
     ) -> typing.Union[cellkin.v1.gene_service_pb2.Gene, collections.abc.Awaitable[cellkin.v1.gene_service_pb2.Gene]]:
         """GetGene describes one gene with its text.
 
-        INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists what it could mean.
+        INVALID_ARGUMENT: the gene name is empty or ambiguous; the message lists the candidates.
         NOT_FOUND: no such gene, species or corpus.
         """
 
@@ -156,10 +156,10 @@ class GeneServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.gene_service_pb2.BatchGetGenesRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.gene_service_pb2.BatchGetGenesResponse, collections.abc.Awaitable[cellkin.v1.gene_service_pb2.BatchGetGenesResponse]]:
-        """BatchGetGenes describes genes, all of them or none, in the order asked for.
+        """BatchGetGenes describes several genes, in the order of the request; one error fails all.
 
-        As GetGene; the metadata's `gene` is the name that was refused. INVALID_ARGUMENT: more names than
-        1000.
+        As GetGene; the metadata's `gene` is the name that failed. INVALID_ARGUMENT: more than 1000
+        names.
         """
 
     @abc.abstractmethod
@@ -168,11 +168,11 @@ class GeneServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.gene_service_pb2.ResolveGenesRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.gene_service_pb2.ResolveGenesResponse, collections.abc.Awaitable[cellkin.v1.gene_service_pb2.ResolveGenesResponse]]:
-        """ResolveGenes says of each gene name of a matrix what it meets: the match report that a query for
-        labels would get.
+        """ResolveGenes matches the gene names of a matrix, and returns the match report that a prediction
+        query would get.
 
-        INVALID_ARGUMENT: more names than the server takes, or an unknown species. NOT_FOUND: no such
-        corpus or cell index. A name that meets nothing is no error: its route says so.
+        INVALID_ARGUMENT: more names than the server accepts, or an unknown species. NOT_FOUND: no such
+        corpus or cell index. A name without a match is not an error: see its route.
         """
 
     @abc.abstractmethod
@@ -181,14 +181,14 @@ class GeneServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.gene_service_pb2.SearchGenesRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.gene_service_pb2.SearchGenesResponse, collections.abc.Awaitable[cellkin.v1.gene_service_pb2.SearchGenesResponse]]:
-        """SearchGenes finds the genes whose texts are nearest to that of one gene, of a set of genes, to a
+        """SearchGenes finds the genes whose texts are nearest to those of a gene or a set of genes, to a
         vector, or to a free text.
 
-        INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists what it could mean), k
-        is out of range, nothing or a vector of another width is asked for. NOT_FOUND: no such gene,
-        species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this embedding;
-        or a free text is asked for and the server does not have the language model loaded (reason
-        MODEL_NOT_LOADED: the operator names it by --text-model).
+        INVALID_ARGUMENT: the gene name is empty or ambiguous (the message lists the candidates), k is
+        out of range, the query is missing, or its vector has the wrong dimension. NOT_FOUND: no such
+        gene, species or embedding. FAILED_PRECONDITION: the gene is known but has no text in this
+        embedding; or the query is a free text and its language model is not loaded (reason
+        MODEL_NOT_LOADED: the operator loads it with --text-model).
         """
 
 def add_GeneServiceServicer_to_server(servicer: GeneServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

@@ -12,8 +12,8 @@ DESCRIPTOR: google.protobuf.descriptor.FileDescriptor
 
 @typing.final
 class Versions(google.protobuf.message.Message):
-    """Versions names everything an answer was made from, aliases resolved. Sending one of these names
-    back asks for exactly the same data again.
+    """Versions names everything a response was made from, with aliases resolved. A request with these
+    names uses exactly the same data again.
     """
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
@@ -24,19 +24,19 @@ class Versions(google.protobuf.message.Message):
     CORPUS_FIELD_NUMBER: builtins.int
     SERVER_FIELD_NUMBER: builtins.int
     index: builtins.str
-    """Output only. The cell index. Format: `{name}@{date}.{n}`. Empty where none was used."""
+    """Output only. The cell index. Format: `{name}@{date}.{n}`. Empty if none was used."""
     space_digest: builtins.str
-    """Output only. SHA-256 of the cell space (recipe, gene vectors, weights, centre), hexadecimal; of
-    that of expression where there is no other.
+    """Output only. SHA-256 of the text space (recipe, gene vectors, weights, center), hexadecimal; of
+    the expression space if the index has no text space.
     """
     embedding: builtins.str
-    """Output only. The gene embedding version. Format: `{model}@{date}.{n}`. Empty for an index without
-    a text space.
+    """Output only. The gene embedding version. Format: `{model}@{date}.{n}`. Empty for an index
+    without a text space.
     """
     corpus: builtins.str
     """Output only. The corpus version: the gene texts. Format: `{name}@{date}.{n}`."""
     server: builtins.str
-    """Output only. The cellkin release that answered."""
+    """Output only. The cellkin release of the server."""
     def __init__(
         self,
         *,
