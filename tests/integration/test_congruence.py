@@ -79,7 +79,10 @@ class Direct:
             return asked.read(serve(asked.request, None))
         assert isinstance(asked, Stream)
         messages = [*asked.opening, *map(asked.message, asked.blocks)]  # type: ignore[arg-type]
-        first, *rest = serve(iter(messages), None)
+        talk = serve(None, None)
+        next(talk)
+        answers = [answer for message in messages if (answer := talk.send(message)) is not None]
+        first, *rest = answers
         return asked.read_first(first), [asked.read(message) for message in rest]
 
 

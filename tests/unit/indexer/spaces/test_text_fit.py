@@ -139,7 +139,7 @@ def test_a_head_by_views_is_that_of_the_counts_behind_scaled_expression() -> Non
 
 def test_a_head_by_views_is_refused_what_is_no_count() -> None:
     smooth = replace(SAMPLE, cells=SAMPLE.cells.multiply(0.7).power(1.3).tocsr())
-    with pytest.raises(InvalidArgumentError, match="no counts of molecules"):
+    with pytest.raises(InvalidArgumentError, match="not counts of molecules"):
         fit_text(text_space(TEXT_V1_NT_XENT), smooth)
 
 
