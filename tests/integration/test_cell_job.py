@@ -170,7 +170,8 @@ def test_a_killed_ray_worker_costs_a_retry_and_no_row(
     command: list[str | Path] = [
         Path(sys.executable).with_name("cellkin"), "cells", "index", tmp_path / "many.h5ad",
         "--store", store.uri, "--name", "many", "--label", "cell_type",
-        "--embedding", "random:64:7", "--workers", "2", "--index", "Flat",
+        "--embedding", "random:64:7", "--space", "text", "--recipe", "text-v1", "--workers", "2",
+        "--index", "Flat",
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     process = subprocess.Popen([*command, "--engine", "ray"], stdout=subprocess.DEVNULL)
