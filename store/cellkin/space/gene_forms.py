@@ -18,9 +18,14 @@ _ASSEMBLIES = {name: species.taxon for species in SPECIES for name in species.as
 _ASSEMBLY = "|".join(
     f"{name}(?={numbers})" if (numbers := _NUMBERS.get(name)) else name for name in _ASSEMBLIES
 )
-_FORM = re.compile(  # "++" keeps matching linear in the length of a name
+_PREFIX = (  # "++" keeps matching linear in the length of a name
+    rf"(?: (?P<assembly> GRC[a-z] | {_ASSEMBLY} )"
+    r" [0-9]{1,2} [a-z]? (?: \.p?[0-9]{1,2} )? [-_]++ )"
+)
+_ASSEMBLY_PREFIX = re.compile(_PREFIX, re.VERBOSE | re.IGNORECASE)
+_FORM = re.compile(
     rf"""
-    (?: (?P<assembly> GRC[a-z] | {_ASSEMBLY} ) [0-9]{{1,2}} [a-z]? (?: \.[0-9] )? [-_]++ )?
+    {_PREFIX}?
     (?: (?: (?P<before> .+? ) [-_|] )??
         (?P<ensembl> (?P<kind> ENS[A-Z]*G | FBgn | WBGene ) [0-9]+ ) (?: \.[0-9]+ )?
         (?: [-_|] (?P<after> .+ ) )?
@@ -54,6 +59,20 @@ def stated_species(ensembl_ids: Mapping[int, Iterable[str]]) -> dict[str, int]:
     stated = {kind: taxon for kind, (taxon, *others) in learned.items() if not others}
     stated |= {name.upper(): taxon for name, taxon in _ASSEMBLIES.items()}
     return stated | {s.ensembl.upper(): s.taxon for s in SPECIES if s.ensembl}
+
+
+def without_assembly(name: str) -> str:
+    """Remove the prefix that states an assembly, as in ``GRCh38_INS``.
+
+    Parameters
+    ----------
+    name
+        Name without surrounding whitespace.
+    """
+    if name[:2].upper() not in _BEGIN:
+        return name
+    prefix = _ASSEMBLY_PREFIX.match(name)
+    return (prefix and name[prefix.end() :]) or name
 
 
 def take_apart(name: str, species: Mapping[str, int]) -> Parts | None:

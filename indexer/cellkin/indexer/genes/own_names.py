@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from cellkin.matrices.cells import CellFile, open_cells
 from cellkin.matrices.options import ReadOptions, X
+from cellkin.space.gene_forms import take_apart, without_assembly
 from cellkin.space.gene_lists import require_names
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.corpus import is_of_own_names
@@ -36,9 +37,8 @@ _SYMBOL_COLUMNS = (
     "feature_name", "gene_name", "gene_names", "gene_symbol", "gene_symbols", "symbol", "symbols",
     "hgnc_symbol", "mgi_symbol", "gene_short_name", "gene", "genes", "name", "names",
 )  # fmt: skip
-# With or without version; with a genome before it, or a symbol before or after it.
-_ENSEMBL = re.compile(r"(?:(.+)[_|-])?(ENS[A-Z]*G\d{6,})(?:\.\d+)?(?:[_|-](.+))?")
-_GENOME = re.compile(r"(?:GRC[a-z]\d+|hg\d+|mm\d+)_+", re.IGNORECASE)
+_PAR = re.compile("PAR[-_][XY]")
+"""Mark of an id in the pseudoautosomal region, as in ``ENSG00000182378_PAR_Y``."""
 _MOSTLY = 0.5
 # Letter case is weak evidence: it is used only if nearly all of many names agree.
 _NEARLY_ALL, _MANY, _SOME = 0.9, 200, 5
@@ -105,7 +105,7 @@ class NamedFile:
         Inferred from the prefix of Ensembl ids; without ids, human or mouse from ``MT-`` or ``mt-``
         and letter case, because nearly all data without ids are of these two species.
         """
-        prefixes = Counter(re.match(r"[A-Z]+", i)[0] for i in self.ensembl_ids if i)  # type: ignore[index]  # an id has letters
+        prefixes = Counter(re.match("[A-Za-z]+", i)[0] for i in self.ensembl_ids if i)  # type: ignore[index]  # an id has letters
         if prefixes:
             likely, n = prefixes.most_common(1)[0]
             known = {species.ensembl: species.taxon for species in SPECIES if species.ensembl}
@@ -165,6 +165,8 @@ def publish_own_names(
 ) -> Entry:
     """Publish the gene names of files as a corpus, or return the last version if it is equal.
 
+    Retracted versions are not returned.
+
     Parameters
     ----------
     store
@@ -190,7 +192,8 @@ def publish_own_names(
     taxa = taxa_of(every, taxon)
     table = own_names(files, taxa[: len(files)], linked, taxa[len(files) :])
     name = f"names-{index}"[:_LONGEST_NAME]
-    before = store.catalog.view().entries(Kind.CORPUS, name)
+    view = store.catalog.view()
+    before = [entry for entry in view.entries(Kind.CORPUS, name) if not view.retraction(entry)]
     if before and before[-1].digest == table_digest(table):
         return before[-1]
     manifest = {
@@ -230,7 +233,8 @@ def own_names(
 ) -> pa.Table:
     """Make the table of a corpus: one gene per Ensembl id, and per symbol without an id.
 
-    A symbol with several ids is shared by several genes, and so resolves to none of them.
+    A symbol with several ids is shared by several genes, and so resolves to none of them. If only
+    linked files give it several ids, none of these is used.
 
     Parameters
     ----------
@@ -256,14 +260,19 @@ def own_names(
                     known[symbol] = None
             elif symbol:
                 alone[taxon, symbol] = None
-    for file, taxon in zip(linked, linked_taxa, strict=True):
-        for symbol, ensembl_id in zip(file.symbols, file.ensembl_ids, strict=True):
-            gene = taxon, ensembl_id
-            if symbol and ensembl_id and (gene in symbols_of or (taxon, symbol) in alone):
-                symbols_of.setdefault(gene, {})[symbol] = None
-    with_id = {(taxon, symbol) for (taxon, _), known in symbols_of.items() for symbol in known}
+    named = {(taxon, symbol) for (taxon, _), known in symbols_of.items() for symbol in known}
+    alone = dict.fromkeys(key for key in alone if key not in named)
+    for (taxon, symbol), ids in _links(linked, linked_taxa).items():
+        if (taxon, symbol) in alone:
+            if len(ids) == 1:  # else it would resolve to none of them
+                symbols_of.setdefault((taxon, *ids), {})[symbol] = None
+                del alone[taxon, symbol]
+        else:
+            for gene in ((taxon, ensembl_id) for ensembl_id in ids):
+                if gene in symbols_of:
+                    symbols_of[gene][symbol] = None
     rows = [(taxon, list(known), [number]) for (taxon, number), known in symbols_of.items()]
-    rows += [(taxon, [symbol], []) for taxon, symbol in alone if (taxon, symbol) not in with_id]
+    rows += [(taxon, [symbol], []) for taxon, symbol in alone]
     rows.sort(key=lambda row: (row[0], row[1][:1], row[2]))
     n = len(rows)
     columns = {field.name: [_nothing(field.type)] * n for field in CORPUS} | {
@@ -278,6 +287,18 @@ def own_names(
     return pa.table({name: columns[name] for name in CORPUS.names}, schema=CORPUS)
 
 
+def _links(
+    files: Iterable[NamedFile], taxa: Sequence[int]
+) -> dict[tuple[int, str], dict[str, None]]:
+    """Return the Ensembl ids of each symbol, by species and symbol, in the order of the files."""
+    links: dict[tuple[int, str], dict[str, None]] = {}
+    for file, taxon in zip(files, taxa, strict=True):
+        for symbol, ensembl_id in zip(file.symbols, file.ensembl_ids, strict=True):
+            if symbol and ensembl_id:
+                links.setdefault((taxon, symbol), {})[ensembl_id] = None
+    return links
+
+
 def _nothing(kind: pa.DataType) -> Any:
     """Return the missing value of a column type."""
     if pa.types.is_list(kind):
@@ -290,13 +311,11 @@ def _take_apart(name: str) -> tuple[str, str]:
     name = name.strip()
     if non_gene(name) is NonGene.MISSING:
         return "", ""
-    name = _GENOME.sub("", name, count=1) if "_" in name else name
-    found = _ENSEMBL.fullmatch(name) if "ENS" in name else None
-    if found is None:
+    name = without_assembly(name)
+    label, ensembl_id, _ = take_apart(name, {}) or ("", "", 0)
+    if not ensembl_id:
         return name, ""
-    before, number, after = found.groups(default="")
-    beside = before or after
-    return ("" if beside.startswith("PAR") or beside.isdigit() else beside), number
+    return ("" if _PAR.fullmatch(label) else label), ensembl_id
 
 
 def _beside(cells: CellFile) -> list[str]:
@@ -326,4 +345,4 @@ def _texts(cells: CellFile, column: str) -> list[str]:
 
 
 def _share_of_ids(names: Sequence[str]) -> float:
-    return sum(_ENSEMBL.fullmatch(name) is not None for name in names) / max(len(names), 1)
+    return sum(bool(_take_apart(name)[1]) for name in names) / max(len(names), 1)

@@ -70,6 +70,39 @@ def test_missing_names_are_no_genes() -> None:
     assert table["ensembl_ids"].to_pylist() == [["ENSG00000254647"], []]
 
 
+@pytest.mark.parametrize(
+    ("name", "symbol", "number"),
+    [
+        ("TIMM10_ENSG00000134809", "TIMM10", "ENSG00000134809"),
+        ("Timm10_1", "Timm10_1", ""),
+        ("TOMM20_x", "TOMM20_x", ""),
+        ("Pmm2_ENSMUSG00000022711", "Pmm2", "ENSMUSG00000022711"),
+        ("PARK7_ENSG00000116288", "PARK7", "ENSG00000116288"),
+        ("DEPRECATED_ENSG00000254647", "DEPRECATED_ENSG00000254647", ""),
+        ("ENSG00000182378.13_PAR_Y", "", "ENSG00000182378"),
+        ("ENSG00000254647-1", "", "ENSG00000254647"),
+        ("ensg00000254647.6", "", "ENSG00000254647"),
+        ("FBgn0000008", "", "FBgn0000008"),
+        ("GRCh38_TOMM20", "TOMM20", ""),
+        ("GRCh38.p13_INS", "INS", ""),
+        ("GRCh38-INS", "INS", ""),
+        ("mm10___Ins1", "Ins1", ""),
+        ("rn6_Ins1", "Ins1", ""),
+        ("hg19_INS_ENSG00000254647", "INS", "ENSG00000254647"),
+        ("hg19_LOC3630", "LOC3630", ""),
+        ("LOC3630", "LOC3630", ""),
+        ("MM10_", "MM10_", ""),
+    ],
+)
+def test_a_name_keeps_its_symbol_and_its_id(name: str, symbol: str, number: str) -> None:
+    file = NamedFile.of("a", [name])
+    assert (file.symbols, file.ensembl_ids) == ([symbol], [number])
+
+
+def test_genes_of_the_fly_are_told_by_their_ids() -> None:
+    assert NamedFile.of("a", ["FBgn0000008", "FBgn0000014"]).taxon == 7227
+
+
 def test_ids_are_no_ncbi_geneids_and_rows_ascend() -> None:
     table = own_names([NamedFile.of("a", SYMBOLS, IDS)], [9606])
     assert table.schema.equals(CORPUS)
@@ -143,6 +176,16 @@ def test_a_linked_file_joins_names_and_brings_no_gene() -> None:
     assert not any(foreign["ensembl_ids"].to_pylist())
 
 
+def test_an_ambiguous_link_leaves_a_gene_as_it_was() -> None:
+    link = NamedFile.of("q", ["TBCE", "TBCE"], IDS[:2])
+    table = own_names([NamedFile.of("a", ["TBCE"])], [9606], [link], [9606])
+    assert table["symbol"].to_pylist() == ["TBCE"]
+    assert table["ensembl_ids"].to_pylist() == [[]]
+    with_id = NamedFile.of("b", ["TBCE"], IDS[2:3])
+    table = own_names([NamedFile.of("a", ["TBCE"]), with_id], [9606, 9606], [link], [9606])
+    assert table["ensembl_ids"].to_pylist() == [IDS[2:3]]
+
+
 def test_genes_of_two_species_are_different_genes() -> None:
     files = [NamedFile.of("a", SYMBOLS), NamedFile.of("b", SYMBOLS)]
     assert len(own_names(files, [9606, 9544])) == 2 * N
@@ -157,6 +200,16 @@ def test_the_same_names_are_one_version(tmp_path: Path) -> None:
     assert first.manifest["taxa"] == {"a.h5ad": "human"}
     more = publish_own_names(store, "ref", [file, NamedFile.of("b", ["OTHER"])])
     assert more.version != first.version
+
+
+def test_a_retracted_version_is_not_used_again(tmp_path: Path) -> None:
+    store = Store.create(str(tmp_path / "store"))
+    file = NamedFile.of("a.h5ad", SYMBOLS, IDS)
+    first = publish_own_names(store, "ref", [file])
+    store.catalog.retract(first, "test", force=True)
+    second = publish_own_names(store, "ref", [file])
+    assert second.version != first.version
+    assert publish_own_names(store, "ref", [file]) == second
 
 
 def test_own_names_are_not_taken_for_the_stores_corpus(tmp_path: Path) -> None:
