@@ -168,8 +168,7 @@ class FittedIngest:
 
         names = list(self.reference.var_names)
         query = _annotated(counts, genes)
-        there = [name for name in names if name in set(query.var_names)]
-        if not there:
+        if set(names).isdisjoint(query.var_names):
             raise GenesUnmatchedError(
                 f"none of the reference's {len(names)} variable genes is among the query's "
                 f"{len(genes)}, compared letter by letter; match them before"

@@ -1,6 +1,7 @@
 """Run an evaluation: read cells, choose methods and splits, make the report."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -33,14 +34,15 @@ from cellkin.indexer.evaluation.splits import (
     leave_type_out,
     stratified_folds,
 )
+from cellkin.indexer.genes.own_names import find_corpus
 from cellkin.indexer.spaces.mlp import TEXT_V2_MLP
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.space.hierarchy import SEPARATOR
 from cellkin.space.recipe import RECIPES, TEXT_V2, Recipe
 from cellkin.store.catalog import Entry, Kind
-from cellkin.store.corpus import GeneNames, read_gene_names
+from cellkin.store.corpus import read_gene_names
 from cellkin.store.store import Store
-from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
+from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from cellkin.wire.names import embedding_name, parse_version_name
 
 _N_DRAWS = 3
@@ -59,7 +61,8 @@ class Question:
     taxon
         NCBI taxonomy id of the reference; 0 infers it. That of the query is always inferred.
     embeddings, recipes
-        Text spaces: each recipe is evaluated with each gene embedding.
+        Text spaces: each recipe is evaluated with each gene embedding. Without embeddings only
+        methods by expression are evaluated.
     few_shot, left_out
         Whether to compute the few-shot curve, and to leave each type out.
     other_genes
@@ -98,13 +101,17 @@ def evaluate_cells(
     Raises
     ------
     NotFoundError
-        If an embedding or a column does not exist.
+        If an embedding or a column does not exist, or there is neither an embedding nor a corpus.
     InvalidArgumentError
         If a recipe is unknown, or needs counts and the values are not counts.
     FailedPreconditionError
         If the embeddings are of different corpora.
     """
-    entries, genes, vectors = _embeddings(store, question.embeddings)
+    embeddings, corpus = _embeddings(store, question.embeddings)
+    genes = read_gene_names(store, corpus)
+    vectors = {
+        name: TextGenes.of(genes, store.embedding(entry)) for name, entry in embeddings.items()
+    }
     literal, how = question.literal_labels, question.how
     cells, types, batches = read_labeled(
         question.reference, genes, question.label, question.batch, question.taxon,
@@ -129,7 +136,7 @@ def evaluate_cells(
     require_different(named, str(question.reference))
     splits, asked = _splits(question, cells, batches, query)
     _require_two_types(splits, cells, types)
-    methods = _methods(entries, vectors, question.recipes)
+    methods = _methods(vectors, question.recipes)
     paths = types if any(SEPARATOR in name for name in types) else None
     total, done = len(methods) * len(splits), 0
 
@@ -152,39 +159,42 @@ def evaluate_cells(
         query=question.query.name if question.query is not None else "",
         versions={
             "cellkin": version("cellkin"),
-            **{entry.name: entry.full_name for entry in entries},
-            "corpus": entries[0].manifest["corpus"] if entries else "",
+            **{name: entry.full_name for name, entry in embeddings.items()},
+            "corpus": corpus.full_name,
         },
         notes=tuple(dict.fromkeys([*cells.notes, *(query.notes if query is not None else ())])),
     )
 
 
-def _embeddings(
-    store: Store, names: Sequence[str]
-) -> tuple[list[Entry], GeneNames, list[TextGenes]]:
+def _embeddings(store: Store, names: Sequence[str]) -> tuple[dict[str, Entry], Entry]:
+    """Return the embeddings by name, with version if there are several, and their corpus."""
     parsed = [parse_version_name(embedding_name(name), "gene embedding") for name in names]
-    entries = [store.catalog.resolve(Kind.EMBEDDING, name) for name in parsed]
+    resolved = [store.catalog.resolve(Kind.EMBEDDING, name) for name in parsed]
+    entries = list({entry.full_name: entry for entry in resolved}.values())
+    if not entries:
+        only = find_corpus(store)
+        if only is None:
+            raise NotFoundError("the store has no gene names; make some by `cellkin genes import`")
+        return {}, only
     corpora = sorted({entry.manifest["corpus"] for entry in entries})
     if len(corpora) != 1:
         raise FailedPreconditionError(
             f"embeddings of {len(corpora)} corpora ({', '.join(corpora)}); give embeddings of one"
         )
     corpus = store.catalog.version(Kind.CORPUS, parse_version_name(corpora[0], "corpus"))
-    genes = read_gene_names(store, corpus)
-    return entries, genes, [TextGenes.of(genes, store.embedding(entry)) for entry in entries]
+    n_versions = Counter(entry.name for entry in entries)
+    return {e.name if n_versions[e.name] == 1 else e.full_name: e for e in entries}, corpus
 
 
-def _methods(
-    entries: Sequence[Entry], vectors: Sequence[TextGenes], recipes: Sequence[str]
-) -> list[Method]:
+def _methods(vectors: Mapping[str, TextGenes], recipes: Sequence[str]) -> list[Method]:
     methods = [expression_model(), *expression_controls()]
-    made = [_recipe(name) for name in recipes]
+    made = [_recipe(name) for name in dict.fromkeys(recipes)]
     # The default is as in an index, which never has an MLP.
     served = next((recipe for recipe in made if recipe != TEXT_V2_MLP), TEXT_V2)
-    for entry, texts in zip(entries, vectors, strict=True):
-        methods.append(default_model(entry.name, texts, served))
+    for name, texts in vectors.items():
+        methods.append(default_model(name, texts, served))
         for recipe in made:
-            methods += text_models(entry.name, texts, recipe)
+            methods += text_models(name, texts, recipe)
     return methods
 
 

@@ -11,7 +11,7 @@ from cellkin.indexer.evaluation.splits import label_codes
 from cellkin.matrices.cells import open_cells
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.store.corpus import GeneNames
-from cellkin.wire.errors import GenesUnmatchedError
+from cellkin.wire.errors import GenesUnmatchedError, InvalidArgumentError
 
 
 def read_labeled(
@@ -56,8 +56,12 @@ def read_labeled(
     ------
     GenesUnmatchedError
         If no gene is known.
+    InvalidArgumentError
+        If the file has no cells.
     """
     with open_cells(path, how) as file:
+        if not file.n_cells:
+            raise InvalidArgumentError(f"{path}: the file has no cells; give one with cells")
         found = file.labels(label, literal=literal_labels)
         labels = found.values
         batches = [b or "" for b in file.column(batch, "batch")] if batch else [""] * file.n_cells

@@ -1,7 +1,7 @@
 """Results of an evaluation; a report must have all controls of its models."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -51,7 +51,8 @@ class Setting:
     recipe
         Name of the recipe; empty for methods without one.
     language_model
-        The gene embedding, for controls that of their model; empty for none.
+        The gene embedding, for controls that of their model; empty for none. It has the version if
+        several versions of it are compared.
     refined
         Whether a contrastive head was trained.
     control
@@ -84,9 +85,7 @@ class Setting:
             return True
         if self.control not in _BY_VECTORS or model.space != "text":
             return False
-        same = (self.space, self.recipe, self.refined) == (model.space, model.recipe, model.refined)
-        permuted = self.control == Control.PERMUTED_VECTORS
-        return same and (not permuted or self.language_model == model.language_model)
+        return replace(self, method=model.method, control=None) == model
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from cellkin.indexer.evaluation.rows import (
     Setting,
 )
 from cellkin.indexer.evaluation.splits import Split
-from cellkin.indexer.measures import auroc, confusion
+from cellkin.indexer.measures import auroc, confusion, macro_f1
 from cellkin.indexer.spaces.mlp import TEXT_V2_MLP
 from cellkin.space.arrays import CsrMatrix, Float32Matrix, Int32Vector, Int64Vector
 from cellkin.space.recipe import Recipe
@@ -157,13 +157,15 @@ def ask(
     paths
         The types as paths, if they form a hierarchy.
     done
-        Called after each split.
+        Called once for each split, also if the method cannot be run.
     """
     parts, seconds, peak = [], 0.0, 0
-    for split in splits:
+    for at, split in enumerate(splits):
         try:
             run = measured(lambda split=split: predict(method, reference, split, query))  # type: ignore[misc]  # mypy has no lambda defaults
         except GenesUnmatchedError as error:
+            for _ in splits[at:]:
+                done()
             return Row(method.setting, None, method.seed, why_absent=error.message)
         parts.append(run.value)
         seconds += run.seconds
@@ -211,8 +213,10 @@ def few_shot_curve(
     """Return the mean and standard deviation of macro-F1 over draws, by cells per type."""
     points = []
     for n_shots, splits in zip(shots, draws, strict=True):
-        f1 = [score(predict(method, reference, s), counts).macro_f1 for s in splits]
-        points.append(FewShotPoint(n_shots, float(np.mean(f1)), float(np.std(f1))))
+        parts = [predict(method, reference, split) for split in splits]
+        f1 = [float(macro_f1(confusion(p.truth, p.predicted, len(counts)))) for p in parts]
+        sd = float(np.std(f1, ddof=1)) if len(f1) > 1 else None
+        points.append(FewShotPoint(n_shots, float(np.mean(f1)), sd))
     return tuple(points)
 
 

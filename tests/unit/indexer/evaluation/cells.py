@@ -66,8 +66,9 @@ def vector_controls(model: Setting, seeds: Sequence[int] = (0, 1, 2)) -> list[Ro
         "random gene vectors",
         model.space,
         model.recipe,
-        refined=model.refined,
-        control=Control.RANDOM_VECTORS,
+        model.language_model,
+        model.refined,
+        Control.RANDOM_VECTORS,
     )
     permuted = Setting(
         "permuted gene vectors",
