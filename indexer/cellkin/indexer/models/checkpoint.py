@@ -119,25 +119,46 @@ def _read_config(folder: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise InputFileError(f"{folder}/config.json: not JSON: {error}") from error
+    if not isinstance(config, dict):
+        raise InputFileError(f"{folder}/config.json: not a JSON object; download the model again")
     return config
 
 
 def _check_weights(folder: Path, recipe: Recipe, is_bert: bool) -> str:
     """Return the digest of the weight file, or that of the shards' digests, after checking it."""
-    if (folder / _WEIGHTS).is_file():
-        digest = _sha256(folder / _WEIGHTS)
+    weights = folder / _WEIGHTS
+    if weights.is_file():
+        digest = _sha256(weights)
     elif (folder / _SHARDS).is_file():
-        index = json.loads((folder / _SHARDS).read_bytes())
-        shards = sorted(set(index["weight_map"].values()))
-        digest = hashlib.sha256("".join(_sha256(folder / s) for s in shards).encode()).hexdigest()
+        weights = folder / _SHARDS
+        shards = _shards(weights)
+        digest = hashlib.sha256("".join(map(_sha256, shards)).encode()).hexdigest()
     else:
         raise InputFileError(_no_weights(folder, recipe, is_bert))
     if recipe.weights_sha256 not in (None, digest):
         raise IntegrityError(
-            f"{folder / _WEIGHTS}: the SHA-256 is {digest}, that of {recipe.name} is "
-            f"{recipe.weights_sha256}: the file is damaged or is another model; reinstall it"
+            f"{weights}: the SHA-256 is {digest}, that of {recipe.name} is "
+            f"{recipe.weights_sha256}: it is damaged or is another model; reinstall it"
         )
     return f"sha256:{digest}"
+
+
+def _shards(index: Path) -> list[Path]:
+    """Return the files of weights that an index names, and check that they exist."""
+    try:
+        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        shards = [index.parent / name for name in names]
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise InputFileError(
+            f"{index}: the index of the weights is damaged ({error!r}); download the model again"
+        ) from error
+    missing = [shard.name for shard in shards if not shard.is_file()]
+    if missing:
+        raise InputFileError(
+            f"{index.parent}: {len(missing)} of {len(shards)} files of weights are missing, such "
+            f"as {missing[0]}; download the model again"
+        )
+    return shards
 
 
 def _no_weights(folder: Path, recipe: Recipe, is_bert: bool) -> str:

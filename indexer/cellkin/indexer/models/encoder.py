@@ -27,6 +27,7 @@ import torch
 
 from cellkin.indexer.models.contract import ModelInfo, TokenCounts, check_texts, unit_rows
 from cellkin.space.arrays import Float32Matrix, Int64Vector
+from cellkin.wire.errors import InputFileError, InvalidArgumentError
 
 _PAD_MULTIPLE = 16
 _BATCH_TOKENS = 16_384
@@ -79,6 +80,11 @@ class TransformerModel:
         is the mean over all its tokens.
     batched
         Whether to use the batches of a GPU rather than those of a CPU; see above.
+
+    Raises
+    ------
+    InputFileError
+        If the special tokens fill the window.
     """
 
     def __init__(
@@ -97,6 +103,13 @@ class TransformerModel:
         self._pooling = pooling
         self._max_tokens = max_tokens
         self._prefix, self._suffix = _special_tokens(tokenizer)
+        n_special = len(self._prefix) + len(self._suffix)
+        self._room = max_tokens - n_special
+        if self._room < 1:
+            raise InputFileError(
+                f"model {info.name} has a window of {max_tokens} tokens and {n_special} special "
+                "tokens, so a text has no room; correct the length in the model's configuration"
+            )
         self._batched = batched
 
     @property
@@ -127,12 +140,18 @@ class TransformerModel:
         Raises
         ------
         InvalidArgumentError
-            If a text is blank.
+            If a text is blank, or the tokenizer finds no token in it.
         """
         check_texts(texts)
         windows = self._split(texts)
         pooled = np.empty((len(windows.ids), self._info.dim), np.float32)
         lengths = np.array([len(ids) for ids in windows.ids], np.int64)
+        if not lengths.all():
+            row = int(windows.rows[lengths.argmin()])
+            raise InvalidArgumentError(
+                f"text {row} of {len(texts)} is {texts[row][:50]!r}, in which the tokenizer of "
+                f"model {self._info.name} finds no token; embed only texts with words"
+            )
         if self._batched:
             for batch in _fixed_batches(lengths, self._max_tokens):
                 pooled[batch[0]] = self._pool(*_padded(windows.ids, batch))[: len(batch[0])]
@@ -145,11 +164,10 @@ class TransformerModel:
 
     def _split(self, texts: Sequence[str]) -> _Windows:
         """Split texts into windows of tokens."""
-        room = self._max_tokens - len(self._prefix) - len(self._suffix)
         ids: list[TokenIds] = []
         rows: list[int] = []
         for row, content in enumerate(_encode(self._tokenizer, texts)):
-            n_windows = max(1, -(-len(content) // room))
+            n_windows = max(1, -(-len(content) // self._room))
             bounds = [len(content) * part // n_windows for part in range(n_windows + 1)]
             for begin, end in pairwise(bounds):
                 ids.append([*self._prefix, *content[begin:end], *self._suffix])

@@ -44,11 +44,12 @@ def read_sentence_folder(folder: Path, recipe: Recipe) -> tuple[Path, Recipe]:
     Raises
     ------
     InputFileError
-        If the model needs modules, a pooling or a prompt that are not supported.
+        If the model needs modules, a pooling or a prompt that are not supported, or a file is
+        damaged.
     """
     if not (folder / "modules.json").is_file():
         return folder, recipe
-    modules = {m["type"].rpartition(".")[2]: m["path"] for m in _read(folder / "modules.json")}
+    modules = _modules(folder / "modules.json")
     unknown = sorted(modules.keys() - {"Transformer", "Pooling", "Normalize"})
     if unknown or not {"Transformer", "Pooling"} <= modules.keys():
         raise InputFileError(
@@ -71,6 +72,18 @@ def read_sentence_folder(folder: Path, recipe: Recipe) -> tuple[Path, Recipe]:
     )
 
 
+def _modules(path: Path) -> dict[str, str]:
+    """Return the folder of each module by its class."""
+    entries = _parsed(path)
+    try:
+        return {entry["type"].rpartition(".")[2]: str(entry["path"]) for entry in entries}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputFileError(
+            f"{path}: not a list of modules, each with a type and a path ({error!r}); download the "
+            "model again"
+        ) from error
+
+
 def _pooling(path: Path) -> Pooling:
     config = _read(path)
     stated = config.get("pooling_mode")
@@ -83,10 +96,15 @@ def _pooling(path: Path) -> Pooling:
     return _POOLINGS[modes[0]]
 
 
-def _read(path: Path) -> Any:
-    """Return the JSON of a file, or an empty object if there is none."""
-    if not path.is_file():
-        return {}
+def _read(path: Path) -> dict[str, Any]:
+    """Return the JSON object of a file, or an empty one if there is no file."""
+    found = _parsed(path) if path.is_file() else {}
+    if not isinstance(found, dict):
+        raise InputFileError(f"{path}: not a JSON object; download the model again")
+    return found
+
+
+def _parsed(path: Path) -> Any:
     try:
         return json.loads(path.read_bytes())
     except ValueError as error:

@@ -346,6 +346,33 @@ def test_weights_of_another_digest(checkpoint: Path) -> None:
     assert "0" * 64 in caught.value.message
 
 
+@pytest.mark.parametrize(
+    "index", ["{", "[]", "{}", '{"weight_map": []}', '{"weight_map": {"a": 1}}']
+)
+def test_a_damaged_index_of_shards(tmp_path: Path, index: str) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors.index.json").write_text(index)
+    message = _refused(tmp_path, TINY)
+    assert message.startswith(f"{tmp_path}/model.safetensors.index.json: ")
+    assert "damaged" in message
+
+
+def test_a_config_that_is_no_object(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("[]")
+    assert f"{tmp_path}/config.json: not a JSON object" in _refused(tmp_path, TINY)
+
+
+def test_a_shard_that_is_missing_or_of_another_digest(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    index = tmp_path / "model.safetensors.index.json"
+    index.write_text('{"weight_map": {"a": "1.safetensors", "b": "2.safetensors"}}')
+    (tmp_path / "1.safetensors").touch()
+    assert "1 of 2 files of weights are missing, such as 2.safetensors" in _refused(tmp_path, TINY)
+    (tmp_path / "2.safetensors").touch()
+    with pytest.raises(IntegrityError, match=r"index\.json: the SHA-256"):
+        load_folder(tmp_path, replace(TINY, weights_sha256="0" * 64), "cpu")
+
+
 def test_a_vocabulary_of_another_model(
     make_checkpoint: Callable[..., Path],
     vocabularies: dict[bool, list[str]],

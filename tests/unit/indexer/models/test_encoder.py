@@ -22,7 +22,7 @@ from cellkin.indexer.models import encoder
 from cellkin.indexer.models.checkpoint import load_folder
 from cellkin.indexer.models.contract import EmbeddingModel
 from cellkin.indexer.models.encoder import Pooling, TransformerModel, pool
-from cellkin.wire.errors import FailedPreconditionError
+from cellkin.wire.errors import FailedPreconditionError, InputFileError, InvalidArgumentError
 
 # Of every length from one word to three windows.
 MANY = [" ".join((TEXTS[i % 7] + " ") * 4).split() for i in range(7)]
@@ -147,6 +147,28 @@ def test_vectors_that_are_not_finite_are_refused(tiny: TransformerModel) -> None
         "model tiny gave 2 of 2 vectors with values that are not finite or all zero, the first in "
         "row 0; none was kept"
     )
+
+
+class _Words:
+    """A tokenizer of words that has no special tokens, and no token for other signs."""
+
+    def __call__(self, texts: list[str], **_: Any) -> dict[str, list[list[int]]]:
+        return {"input_ids": [[1] * sum(map(str.isalpha, text.split())) for text in texts]}
+
+
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_a_text_without_tokens_is_refused(tiny: TransformerModel, in_batches: bool) -> None:
+    model = TransformerModel(
+        tiny.info, _Words(), tiny._module, Pooling.MEAN, 64, batched=in_batches
+    )
+    assert model.embed(["gene one"]).shape == (1, 64)
+    with pytest.raises(InvalidArgumentError, match=r"text 1 of 2 is '\?\?', .*no token"):
+        model.embed(["gene one", "??"])
+
+
+def test_a_window_that_special_tokens_fill_is_refused(tiny: TransformerModel) -> None:
+    with pytest.raises(InputFileError, match="window of 2 tokens and 2 special"):
+        TransformerModel(tiny.info, tiny._tokenizer, tiny._module, Pooling.MEAN, 2, batched=False)
 
 
 @pytest.fixture

@@ -104,6 +104,20 @@ def test_a_file_that_is_not_json(folder: Path) -> None:
     assert _refused(folder).startswith(f"{folder}/modules.json: not JSON: ")
 
 
+@pytest.mark.parametrize(
+    "content", [1, {"0": "x"}, ["x"], [{"type": "a.Transformer"}], [{"type": 1, "path": ""}], None]
+)
+def test_modules_that_are_malformed(folder: Path, content: Any) -> None:
+    write(folder / "modules.json", content)
+    assert f"{folder}/modules.json: not a list of modules" in _refused(folder)
+
+
+@pytest.mark.parametrize("name", ["config_sentence_transformers.json", "1_Pooling/config.json"])
+def test_settings_that_are_no_object(folder: Path, name: str) -> None:
+    write(folder / name, [])
+    assert f"{folder}/{name}: not a JSON object" in _refused(folder)
+
+
 def test_an_encoder_in_a_folder_of_its_own(folder: Path) -> None:
     entries = modules("Transformer", "Pooling")
     entries[0]["path"] = "0_Transformer"
