@@ -172,7 +172,8 @@ def read_functions(
         named = names.join(zip(*columns, strict=True))
         source = string_release(path)
         for gene_id, text in named.texts.items():
-            functions.setdefault(gene_id, Summary(clean_summary(text), source))
+            if cleaned := clean_summary(text):
+                functions.setdefault(gene_id, Summary(cleaned, source))
         joins.append(_counts(path.name, proteins.num_rows, named))
     return functions, joins
 

@@ -57,7 +57,7 @@ class GeneNames:
                 if name.lower() not in MISSING_WORDS:
                     self._synonyms[taxon, name].add(gene_id)
             if gene_type == _PROTEIN_CODING:
-                for name in (symbol, *others):
+                for name in filter(None, (symbol, *others)):
                     coding[taxon, name].add(gene_id)
         # Some symbols are also those of a disease or a locus; texts on proteins refer to the only
         # protein-coding gene of the symbol.

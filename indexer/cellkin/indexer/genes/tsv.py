@@ -98,6 +98,11 @@ def _header(path: Path, what: str, expected: Collection[str]) -> list[str]:
         line = file.readline(_HEADER_BYTES)
     if not line:
         raise InputFileError(f"{what} file {path}: the file is empty; download it again")
+    if len(line) == _HEADER_BYTES and not line.endswith(b"\n"):
+        raise InputFileError(
+            f"{what} file {path}: the first line has {_HEADER_BYTES} bytes or more; expected a "
+            f"header with {', '.join(expected)}"
+        )
     if not line.endswith(b"\n"):
         raise InputFileError(
             f"{what} file {path}: there is no line after the header; download the file again"

@@ -102,7 +102,7 @@ def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, fl
     AlreadyExistsError
         If the folder exists and may not be replaced, or has other files.
     FailedPreconditionError
-        If the files are of two species, or share too few gene names.
+        If the folder is a mount point, or the files are of two species or share too few gene names.
     CellkinError
         See `cellkin.indexer.cells.job.index_by_expression`.
     SystemExit
@@ -159,6 +159,10 @@ def _require_free(question: Question) -> None:
     folder = question.folder
     if not folder.exists():
         return
+    if folder.is_mount():
+        raise FailedPreconditionError(
+            f"{folder} is a mount point, which cannot be replaced; give a folder in it by --out"
+        )
     there = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else [folder.name]
     others = [name for name in there if not folder.is_dir() or not _OURS.fullmatch(name)]
     if others:
@@ -176,7 +180,7 @@ def _require_free(question: Question) -> None:
 @contextmanager
 def _finished_or_gone(question: Question) -> Iterator[Path]:
     """Yield a temporary folder; on success it replaces the final one, on failure it is removed."""
-    final = question.folder.absolute()
+    final = question.folder.resolve()  # the folder itself, not a link to it
     final.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{final.name}-", dir=final.parent))
     try:

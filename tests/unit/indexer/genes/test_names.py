@@ -59,6 +59,7 @@ def test_a_name_counts_in_its_species_and_case_only() -> None:
     given = [(10090, "INS", "x"), (9606, "ins", "x"), (9606, "Ins2", "x"), (9606, "", "x")]
     nameless = {"gene_id": 7}
     assert names(INS, GCG, MOUSE, nameless).join(given) == NamedTexts({}, 0, 4)
+    assert names(nameless | {"gene_type": "protein-coding"}).join(given).n_unmatched == 4
     assert names(INS, MOUSE).join([(10090, "GCG", "x")]).texts == {16334: "x"}
 
 

@@ -214,6 +214,14 @@ def test_a_header_cut_short_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("compress", [False, True])
+def test_a_header_that_is_too_long_is_refused(write: Write, compress: bool) -> None:
+    path = write("f", "x" * 70_000, "y", compress=compress)
+    assert _error(path).startswith(
+        "NCBI gene_info file PATH: the first line has 65536 bytes or more; expected a header with "
+    )
+
+
 def test_missing_columns_are_named_with_those_found(write: Write) -> None:
     assert _error(write("f", ("#tax_id", "GeneID", "Symbol"))) == (
         "NCBI gene_info file PATH: the header lacks Synonyms, dbXrefs, description, type_of_gene, "

@@ -1,8 +1,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
+from cellkin.indexer.genes.inputs import read_functions
+from cellkin.indexer.genes.names import GeneNames
 from cellkin.indexer.genes.string_db import (
     PROTEIN_INFO,
     read_protein_info,
@@ -66,6 +69,17 @@ def test_the_mark_of_a_cut_text_is_taken_off(write: Write) -> None:
 )
 def test_a_protein_without_function_text_is_left_out(write: Write, annotation: str) -> None:
     assert read_protein_info(write("f", HEADER, ("9606.E", "A", 1, annotation))).num_rows == 0
+
+
+def test_a_text_of_notes_alone_gives_no_function(write: Write) -> None:
+    notes = "Name; [provided by RefSeq, Jul 2008]"
+    path = write("f", HEADER, ("9606.E", "7", 1, notes), ("9606.F", "8", 1, "Name; Binds."))
+    genes = pa.table(
+        {"gene_id": [7, 8], "taxon": [9606, 9606], "symbol": ["", ""], "gene_type": ["", ""]}
+        | {name: [[], []] for name in ("other_symbols", "synonyms", "ensembl_ids")}
+    )
+    functions, _ = read_functions([path], GeneNames(genes), [9606])
+    assert {gene: summary.text for gene, summary in functions.items()} == {8: "Binds."}
 
 
 def test_a_protein_without_a_taxon_is_refused(write: Write) -> None:
