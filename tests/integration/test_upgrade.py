@@ -15,7 +15,7 @@ from cellkin.store.catalog import Entry, Kind
 from cellkin.store.maintenance import damage
 from cellkin.store.row_digests import ROW_DIGESTS
 from cellkin.store.store import Store
-from cellkin.wire.errors import FailedPreconditionError
+from cellkin.wire.errors import ConflictError, FailedPreconditionError
 from cellkin.wire.names import VersionName
 
 pytestmark = pytest.mark.integration
@@ -64,6 +64,28 @@ def test_an_index_that_lacks_digests_of_its_rows_is_carried_over(store: Store) -
     assert damage(store, new) == ""
     assert store.catalog.resolve(Kind.INDEX, VersionName("trio", "stable")) == new
     assert upgrade(store) == []
+
+
+def test_an_alias_that_cannot_be_moved_is_told_beside_the_new_version(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = dict(newest(store).manifest["files"])
+    del files[ROW_DIGESTS]
+    old = publish(store, {"files": files})
+    for alias in ("first", "second"):
+        store.catalog.set_alias(old, alias)
+    move = store.catalog.set_alias
+
+    def refusing(entry: Entry, alias: str) -> None:
+        if alias == "first":
+            raise ConflictError("busy")
+        move(entry, alias)
+
+    monkeypatch.setattr(store.catalog, "set_alias", refusing)
+    (done,) = upgrade(store)
+    assert (done.new, done.aliases, done.left) == (newest(store).full_name, ["second"], ("first",))
+    assert not done.complete
+    assert "alias first was not moved: busy" in done.how
 
 
 def test_an_index_of_an_older_format_is_refused_with_what_to_do(store: Store) -> None:

@@ -11,6 +11,7 @@ from cellkin.wire.errors import (
     MissingDependencyError,
 )
 
+AUTO = "auto"
 DEVICES = "auto, cpu, cuda or cuda:N"
 
 
@@ -31,16 +32,15 @@ def resolve(device: str) -> str:
     MissingDependencyError
         If CUDA is requested and torch is not installed.
     """
-    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
-        raise InvalidArgumentError(f"device {device!r}; give {DEVICES}")
+    require_known(device)
     # Importing torch takes a second or two; skip it if there is no driver.
-    if device == "cpu" or (device == "auto" and not (_has_driver() and find_spec("torch"))):
+    if device == "cpu" or (device == AUTO and not (_has_driver() and find_spec("torch"))):
         return "cpu"
     require_torch(device)
     import torch
 
     n_devices = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    if device == "auto":
+    if device == AUTO:
         return "cuda:0" if n_devices else "cpu"
     number = int(device.partition(":")[2] or 0)
     if number >= n_devices:
@@ -49,6 +49,12 @@ def resolve(device: str) -> str:
             "devices; check the driver and that torch is a CUDA build, or use --device cpu"
         )
     return f"cuda:{number}"
+
+
+def require_known(device: str) -> None:
+    """Raise `InvalidArgumentError` for a name that is no device."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise InvalidArgumentError(f"device {device!r}; give {DEVICES}")
 
 
 def require_torch(device: str) -> None:

@@ -93,7 +93,7 @@ def _lines(certificate: "Certificate") -> list[tuple[str, str]]:
         ("why", certificate.why),
         ("settings", settings or "none"),
         *((f"recall@{k}", f"{recall:.4f}") for k, recall in certificate.recalls.items()),
-        ("recall@10 wanted", f"{certificate.target:g}"),
+        ("recall@10 wanted", f"{certificate.target:g}" if certificate.target else "none"),
         ("measured with", f"{certificate.n_queries} {certificate.queries}"),
         ("queries a CPU-second, batch", f"{certificate.qps_batch:.0f}"),
         ("queries a CPU-second, single", f"{certificate.qps_single:.0f}"),

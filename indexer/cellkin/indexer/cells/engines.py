@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cellkin.indexer.cells.worker import CellWorker, Shard, Work
+from cellkin.indexer.devices import AUTO, resolve
 from cellkin.indexer.threads import blas_threads, share_cores
 from cellkin.store.machine import n_cores
 from cellkin.wire.errors import FailedPreconditionError
@@ -43,6 +44,24 @@ class Engine(Protocol):
             The shards to process.
         finished
             Called for each finished shard, in any order.
+        """
+
+    def require_device(self, device: str) -> None:
+        """Raise an error for a device that the workers cannot have, as far as known here.
+
+        Parameters
+        ----------
+        device
+            ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the device is not one of these.
+        FailedPreconditionError
+            If CUDA is requested but not available.
+        MissingDependencyError
+            If CUDA is requested and torch is not installed.
         """
 
     def close(self) -> None:
@@ -92,6 +111,11 @@ class LocalEngine:
                         "the system killed them for their memory, use fewer: --workers"
                     )
         return [results[i] for i in range(len(shards))]
+
+    def require_device(self, device: str) -> None:
+        """Raise an error for a device that is unknown, or not available on this machine."""
+        if device != AUTO:  # which never fails, and may take seconds to import torch
+            resolve(device)
 
     def close(self) -> None:
         """Stop the processes."""

@@ -30,7 +30,6 @@ from cellkin.indexer.cells.report import IndexReport, described, inherited, like
 from cellkin.indexer.cells.sources import Reference, read_sources, require_unique
 from cellkin.indexer.cells.steps import Files, Place, corpus_of, counting
 from cellkin.indexer.cells.worker import Placed
-from cellkin.indexer.devices import resolve
 from cellkin.indexer.genes.own_names import NamedFile, find_corpus, publish_own_names
 from cellkin.indexer.spaces.readout import Votes
 from cellkin.space.projection import CellSpace
@@ -88,6 +87,13 @@ class Job:
             "false_alarms": self.votes.false_alarms,
         }
 
+    def require_device(self) -> None:
+        """Raise an error for a wrong device before any file is read; see `Engine.require_device`.
+
+        Jobs that place cells on the CPU alone check the device, too.
+        """
+        self.engine.require_device(self.device)
+
     def at(self, store: Store, name: str) -> Place:
         """Return the `Place` of an index."""
         return Place(store, name, self.engine, self.device, self.stages)
@@ -131,11 +137,14 @@ def index_cells(
     GenesUnmatchedError
         If too few genes of a file have text.
     InvalidArgumentError
-        If cell names repeat, values are not expression, or the labels cannot be learned; see
-        `cellkin.indexer.cells.labels.require_different`.
+        If cell names repeat, values are not expression, the device is unknown, or the labels cannot
+        be learned; see `cellkin.indexer.cells.labels.require_different`.
+    FailedPreconditionError
+        If CUDA is requested but not available.
     """
     job = job or Job()
     check_name(name, "cell index")
+    job.require_device()
     source = store.catalog.resolve(Kind.EMBEDDING, embedding)
     files, at = Files.read(reference), job.at(store, name)
     files.require_different()
@@ -204,8 +213,7 @@ def index_by_expression(
     """
     job = job or Job()
     check_name(name, "cell index")
-    if job.device not in ("auto", "cpu"):
-        resolve(job.device)  # reject a wrong device, although cells are placed on the CPU
+    job.require_device()
     named_by = find_corpus(store, corpus)
     files, at = Files.read(reference), job.at(store, name)
     files.require_different()
@@ -272,6 +280,7 @@ def place_like(
     """
     job = job or Job()
     check_name(name, "cell index")
+    job.require_device()
     model = store.catalog.resolve(Kind.INDEX, like)
     files = Files.of(reference, read_sources(reference), {})
     spaces, matched, mass, placed = _place_in(job.at(store, name), model, files)
@@ -298,10 +307,12 @@ def append_cells(
         If a cell of the reference is already in the index; also raises as `index_cells`.
     """
     job = job or Job()
+    job.require_device()
     base = store.catalog.resolve(Kind.INDEX, index)
     # Verify all rows, or damaged ones would become part of a new version.
     before = check_rows(store, base)
-    files = Files.of(reference, read_sources(reference), {})
+    taken = set(before.column("batch").unique().to_pylist())
+    files = Files.of(reference, read_sources(reference, taken), {})
     named = [(str(source.path), source.rows["id"]) for source in files.sources]
     require_unique([(base.full_name, before.column("id")), *named])
     spaces, matched, mass, placed = _place_in(job.at(store, base.name), base, files)

@@ -50,6 +50,10 @@ def build_in_milvus(
     index = fill_collection(uri, collection, vectors.dim, cells.n_cells, vectors.named(), progress)
     build_s = time.perf_counter() - started
     choice = Choice("AUTOINDEX", f"asked for by {uri}; Milvus chooses the index")
-    certificate = certify(index, vectors, choice, 0.0, build_s, cells.digest)
+    try:
+        certificate = certify(index, vectors, choice, 0.0, build_s, cells.digest)
+    except BaseException:
+        index.close()
+        raise
     versions = {**certificate.versions, "pymilvus": version("pymilvus")}
     return index, replace(certificate, versions=versions)

@@ -28,7 +28,7 @@ class Ontology:
     ids
         Id of each term, by id, former id and name; obsolete terms map to their replacement.
     considered
-        Suggested alternatives, by id of an obsolete term.
+        Suggested alternatives, by id and name of an obsolete term.
     """
 
     def __init__(
@@ -81,7 +81,10 @@ class Ontology:
             node: [up for _, up, kind in graph.out_edges(node, keys=True) if kind == "is_a"]
             for node in terms
         }
-        considered = {node: data.get("consider", []) for node, data in obsolete.items()}
+        considered: dict[str, list[str]] = {}
+        for node, data in obsolete.items():
+            replaced = [term for term in data.get("replaced_by", []) if term in terms]
+            considered[node] = considered[data["name"]] = [*replaced, *data.get("consider", [])]
         return cls({node: data["name"] for node, data in terms.items()}, parents, ids, considered)
 
     def paths(self, labels: Iterable[str]) -> dict[str, str]:

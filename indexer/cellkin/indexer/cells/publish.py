@@ -1,7 +1,7 @@
 """Publish placed cells as an index: build, certify, write, verify, commit."""
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -167,11 +167,13 @@ def publish_index(
     IntegrityError
         If a written index does not return the same results as the built one.
     """
-    built = [
-        _build(name, cells, vectors, content, choice, stages)
-        for vectors, content in spaces.searched(cells)
-    ]
-    return _publish(store, name, cells, spaces, built, made_from)
+    built: list[Built] = []
+    with ExitStack() as opened:
+        for vectors, content in spaces.searched(cells):
+            index, certificate = _build(name, cells, vectors, content, choice, stages)
+            opened.enter_context(closing(index))
+            built.append((index, certificate))
+        return _publish(store, name, cells, spaces, built, made_from)
 
 
 def extend_index(
@@ -185,20 +187,22 @@ def extend_index(
 ) -> Entry:
     """Add the rows appended to a base version to its indexes and publish a new version."""
     folder = store.index_folder(base)
-    old = [read_neighbors(folder, space) for space in spaces.names]
-    indexes = [index for index in old if isinstance(index, NeighborIndex)]
-    if choice.wanted.startswith(SCHEME) or len(indexes) < len(old):
-        return publish_index(store, base.name, cells, spaces, choice, made_from, stages)
     n_old = base.manifest["n_cells"]
     wanted, recall, memory_bytes = choice.wanted, choice.recall, choice.memory_bytes
     built: list[Built] = []
-    for index, (vectors, _) in zip(indexes, spaces.searched(cells), strict=True):
-        with stages("extending the index") as progress:
-            more = extend_neighbors(
-                index, vectors, n_old, wanted, recall, memory_bytes, progress, cells.digest
-            )
-        built.append((more.index, more.certificate))
-    return _publish(store, base.name, cells, spaces, built, made_from)
+    with ExitStack() as opened:
+        old = [opened.enter_context(closing(read_neighbors(folder, s))) for s in spaces.names]
+        indexes = [index for index in old if isinstance(index, NeighborIndex)]
+        if wanted.startswith(SCHEME) or len(indexes) < len(old):
+            return publish_index(store, base.name, cells, spaces, choice, made_from, stages)
+        for index, (vectors, _) in zip(indexes, spaces.searched(cells), strict=True):
+            with stages("extending the index") as progress:
+                more = extend_neighbors(
+                    index, vectors, n_old, wanted, recall, memory_bytes, progress, cells.digest
+                )
+            opened.enter_context(closing(more.index))
+            built.append((more.index, more.certificate))
+        return _publish(store, base.name, cells, spaces, built, made_from)
 
 
 Built: TypeAlias = tuple[NeighborIndex | MilvusNeighbors, Certificate]
@@ -242,9 +246,8 @@ def _publish(
         write_cell_index(folder, spaces.index(reference, indexes))
         cells.row_digests.save(folder)
         for space, index, probe in zip(spaces.names, indexes, probes, strict=True):
-            neighbors = read_neighbors(folder, space)
-            written = neighbors.search(probe, 1)
-            neighbors.close()
+            with closing(read_neighbors(folder, space)) as neighbors:
+                written = neighbors.search(probe, 1)
             expected = index.search(probe, 1)
             same = [np.array_equal(expected[i], written[i]) for i in range(2)]
             if not all(same):
@@ -268,11 +271,7 @@ def _publish(
         "certificate": certificates[spaces.names[0]],
         "certificates": certificates,
     }
-    try:
-        return store.publish_index(name, write, manifest)
-    finally:
-        for index in indexes:
-            index.close()
+    return store.publish_index(name, write, manifest)
 
 
 def _batch_names(batches: pa.ChunkedArray) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from cellkin.indexer.cells.engines import Finished
 from cellkin.indexer.cells.worker import CellWorker, Shard, Work
+from cellkin.indexer.devices import require_known
 from cellkin.indexer.threads import share_cores
 from cellkin.wire.errors import InternalError, MissingDependencyError, UnavailableError
 
@@ -90,6 +91,10 @@ class RayEngine:
             for each in actors:
                 ray.kill(each)
         return [results[i] for i in range(len(shards))]
+
+    def require_device(self, device: str) -> None:
+        """Raise an error for an unknown device; the workers may have GPUs that are not here."""
+        require_known(device)
 
     def close(self) -> None:
         """Disconnect from the cluster, and stop it if it was started for the job."""

@@ -48,7 +48,7 @@ class IndexReport:
     files
         The files, in the order given.
     n_unlabeled, n_empty
-        Cells without a label, and cells without a usable gene; both are left out.
+        Cells without a label, and labeled cells without a usable gene; both are left out.
     n_cells, read_s, compute_s, write_s
         Cells read for placing, and the seconds this took, summed over all workers.
     """

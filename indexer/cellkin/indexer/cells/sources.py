@@ -1,6 +1,6 @@
 """Read the cell names, labels and batches of a reference's files."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -29,7 +29,8 @@ class Reference:
     label
         The obs column of labels.
     batch
-        The obs column of donors or batches; None makes each of several files a batch.
+        The obs column of donors or batches; None makes each of several files a batch, see
+        `batch_names`.
     taxon
         NCBI taxonomy id of the cells; 0 infers it from the gene names, file by file.
     how
@@ -113,8 +114,15 @@ class SourceFile:
         return replace(self, rows=self.rows.set_column(at, "label", column))
 
 
-def read_sources(reference: Reference) -> list[SourceFile]:
+def read_sources(reference: Reference, taken: Collection[str] = ()) -> list[SourceFile]:
     """Read everything about the files of a reference but their matrices.
+
+    Parameters
+    ----------
+    reference
+        The files and how they are read.
+    taken
+        Batch names that no file may get, such as those of an index that is appended to.
 
     Raises
     ------
@@ -127,7 +135,11 @@ def read_sources(reference: Reference) -> list[SourceFile]:
     """
     if not reference.paths:
         raise InvalidArgumentError("no files to index; give one or more")
-    sources = [_read_source(reference, path) for path in reference.paths]
+    names = batch_names(reference.paths, taken) if len(reference.paths) > 1 else [""]
+    sources = [
+        _read_source(reference, path, name)
+        for path, name in zip(reference.paths, names, strict=True)
+    ]
     require_unique([(str(source.path), source.rows["id"]) for source in sources])
     if all(source.rows["label"].null_count == source.n_cells for source in sources):
         raise InvalidArgumentError(
@@ -136,6 +148,37 @@ def read_sources(reference: Reference) -> list[SourceFile]:
             + ("" if reference.literal_labels else ", or --literal-labels where it is a type")
         )
     return sources
+
+
+def batch_names(paths: Sequence[Path], taken: Collection[str] = ()) -> list[str]:
+    """Return a distinct batch name for each file: the shortest end of its path that tells it apart.
+
+    This is the file name without suffix, such as ``d1``; where others have the same, the file name,
+    or either of them after as many parent folders as needed, such as ``donor1/matrix``.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    taken
+        Names that are not used.
+    """
+    found = []
+    ends = [list(_path_ends(path)) for path in paths]
+    for own in ends:
+        others = {end for each in ends if each is not own for end in each}.union(taken)
+        found.append(next((end for end in own if end not in others), own[-1]))
+    return found
+
+
+def _path_ends(path: Path) -> Iterator[str]:
+    """Yield the ends of an absolute path, each without and with the suffix, shortest first."""
+    path = path.absolute()
+    folders = path.parent.parts
+    for n in range(len(folders) + 1):
+        above = folders[len(folders) - n :]
+        yield Path(*above, path.stem).as_posix()
+        yield Path(*above, path.name).as_posix()
 
 
 def require_unique(named: Sequence[tuple[str, pa.ChunkedArray]]) -> None:
@@ -165,7 +208,7 @@ def require_unique(named: Sequence[tuple[str, pa.ChunkedArray]]) -> None:
     )
 
 
-def _read_source(reference: Reference, path: Path) -> SourceFile:
+def _read_source(reference: Reference, path: Path, file_batch: str) -> SourceFile:
     with open_cells(path, reference.how) as cells:
         labels = cells.labels(reference.label, literal=reference.literal_labels)
         notes = [*cells.notes, *filter(None, [cells.units.caution]), *labels.notes]
@@ -173,10 +216,9 @@ def _read_source(reference: Reference, path: Path) -> SourceFile:
         if reference.batch:
             batches = [b or "" for b in cells.column(reference.batch, "batch")]
             notes += _doubts(reference, batches, labels.values)
-        elif len(reference.paths) > 1:
-            batches = [path.stem] * cells.n_cells
         else:
-            batches = [""] * cells.n_cells
+            batches = [file_batch] * cells.n_cells
+        if not reference.batch and not file_batch:
             likely_batch = find_donors(
                 cells.columns, lambda name: cells.column(name, "batch"), reference.label
             )

@@ -50,12 +50,20 @@ class Upgraded:
         ``carried over`` or ``made again``, or the reason of the failure.
     aliases
         Aliases moved from the old version to the new one.
+    left
+        Aliases that could not be moved and still point to the old version; ``how`` has the reason.
     """
 
     index: str
     new: str
     how: str
     aliases: Sequence[str] = ()
+    left: Sequence[str] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the new version was published and has all aliases."""
+        return bool(self.new) and not self.left
 
 
 def upgrade_indexes(
@@ -138,13 +146,22 @@ class _Run:
             self._require_newest(entry)
             self.wanted = entry
             new = self._carried(entry) if how == CARRIED else self._again(entry)
-            for alias in aliases:
-                self.store.catalog.set_alias(new, alias)
         except CellkinError as error:
             return Upgraded(entry.full_name, "", error.message)
         finally:
             self.wanted = None
-        return Upgraded(entry.full_name, new.full_name, how, aliases)
+        moved, left = [], []
+        for alias in aliases:
+            try:
+                self.store.catalog.set_alias(new, alias)
+                moved.append(alias)
+            except CellkinError as error:
+                left.append(alias)
+                how += (
+                    f"; alias {alias} was not moved: {error.message}; move it by "
+                    f"`cellkin indexes alias {new.full_name} {alias}`"
+                )
+        return Upgraded(entry.full_name, new.full_name, how, moved, tuple(left))
 
     def _carried(self, entry: Entry) -> Entry:
         """Publish a copy of an index with the digests of its rows."""

@@ -150,7 +150,7 @@ class Placed:
     n_cells
         Cells read.
     n_kept, n_empty
-        Cells written; cells without a usable gene.
+        Cells written; labeled cells without a usable gene.
     read_s, compute_s, write_s
         Seconds spent reading, computing and writing.
     """
@@ -228,7 +228,8 @@ class CellWorker:
         if by_expression:
             vectors.append(np.concatenate([placed.z for placed in by_expression]))
         compute_s = clock.rest_s()
-        kept = ~empty & pc.is_valid(shard.rows["label"]).to_numpy()
+        labeled = pc.is_valid(shard.rows["label"]).to_numpy()
+        kept = ~empty & labeled
         started = time.perf_counter()
         all_of = slice(None) if kept.all() else kept
         rows = shard.rows.filter(pa.array(kept))
@@ -237,7 +238,7 @@ class CellWorker:
             parts,
             len(empty),
             len(rows),
-            int(empty.sum()),
+            int((empty & labeled).sum()),
             clock.read_s,
             compute_s,
             time.perf_counter() - started,

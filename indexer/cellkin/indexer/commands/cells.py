@@ -200,8 +200,8 @@ def index(
     such as 'data/*.h5ad'. The files may have different genes.
     """
     by_expression = space == "expression"
-    _check_space(context, by_expression, corpus)
-    store, wanted = _found(uri, embedding, by_expression or like is not None)
+    _check_space(context, by_expression, corpus, like)
+    store, wanted = _found(uri, embedding, by_expression, like)
 
     from cellkin.indexer.cells.job import index_by_expression, index_cells, place_like
     from cellkin.indexer.cells.sources import Reference
@@ -209,11 +209,6 @@ def index(
     from cellkin.matrices.options import ReadOptions
     from cellkin.wire.names import parse_version_name
 
-    if like is not None and (ontology is not None or space != "both" or false_alarms is not None):
-        raise click.UsageError(
-            "--like takes the spaces and terms of its index; leave out --space, --ontology and "
-            "--false-alarms"
-        )
     reference = Reference(
         expand(files), label, batch, taxon, ReadOptions.pop(job), ontology, literal_labels
     )
@@ -231,13 +226,25 @@ def index(
     _show(report, store, as_json)
 
 
-def _check_space(context: click.Context, by_expression: bool, corpus: str | None) -> None:
+def _check_space(
+    context: click.Context, by_expression: bool, corpus: str | None, like: str | None
+) -> None:
     """Raise an error for options that do not apply to the requested spaces."""
-    given = [
-        f"--{name}"
-        for name in ("embedding", "recipe")
-        if context.get_parameter_source(name) is not ParameterSource.DEFAULT
-    ]
+
+    def given_of(*names: str) -> list[str]:
+        sources = {name: context.get_parameter_source(name) for name in names}
+        return [
+            f"--{name.replace('_', '-')}"
+            for name, source in sources.items()
+            if source is not ParameterSource.DEFAULT
+        ]
+
+    settled = given_of("space", "embedding", "recipe", "corpus", "ontology", "false_alarms")
+    if like is not None and settled:
+        raise click.UsageError(
+            f"--like takes the spaces and terms of its index; leave out {' and '.join(settled)}"
+        )
+    given = given_of("embedding", "recipe")
     if by_expression and given:
         raise click.UsageError(
             f"{' and '.join(given)}: of the text space, which --space expression leaves out"
@@ -248,8 +255,12 @@ def _check_space(context: click.Context, by_expression: bool, corpus: str | None
         )
 
 
-def _found(uri: str, embedding: str, needs_none: bool) -> "tuple[Store, VersionName]":
-    """Open the store and look up the embedding, before any file is read.
+def _found(
+    uri: str, embedding: str, by_expression: bool, like: str | None
+) -> "tuple[Store, VersionName]":
+    """Open the store and look up the embedding, if one is needed, before any file is read.
+
+    Only an index by expression is made in a store that does not exist yet.
 
     Raises
     ------
@@ -261,7 +272,9 @@ def _found(uri: str, embedding: str, needs_none: bool) -> "tuple[Store, VersionN
     from cellkin.wire.names import embedding_name, parse_version_name
 
     wanted = parse_version_name(embedding_name(embedding), "gene embedding")
-    if needs_none:
+    if like is not None:
+        return Store.open(uri), wanted
+    if by_expression:
         return Store.create(uri), wanted
     try:
         store = Store.open(uri)

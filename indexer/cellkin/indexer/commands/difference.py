@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from cellkin.store.catalog import Entry
     from cellkin.store.compare import Difference
+    from cellkin.store.corpus import GeneNames
     from cellkin.store.store import Store
 
 
@@ -60,9 +61,11 @@ def _print(store: "Store", before: "Entry", after: "Entry", found: "Difference")
     from cellkin.store.corpus import read_gene_names
     from cellkin.terminal.console import print_table
 
-    names = read_gene_names(store, _corpus_of(store, after))
+    corpora = _corpus_of(store, before), _corpus_of(store, after)
+    new = read_gene_names(store, corpora[1])
+    old = new if corpora[0] == corpora[1] else read_gene_names(store, corpora[0])
 
-    def examples(ids: "np.typing.NDArray[np.int64]") -> str:
+    def examples(ids: "np.typing.NDArray[np.int64]", names: "GeneNames" = new) -> str:
         at = np.searchsorted(names.gene_ids, ids[:5]).clip(max=len(names.gene_ids) - 1)
         met = zip(ids[:5], at, strict=True)
         return ", ".join(
@@ -75,7 +78,7 @@ def _print(store: "Store", before: "Entry", after: "Entry", found: "Difference")
     far = found.moved[np.argsort(-found.distances, kind="stable")]
     rows = [
         ("genes added", len(found.added), examples(found.added)),
-        ("genes removed", len(found.removed), examples(found.removed)),
+        ("genes removed", len(found.removed), examples(found.removed, old)),
         ("texts changed", len(found.text_changed), examples(found.text_changed)),
     ]
     if after.kind is Kind.EMBEDDING:

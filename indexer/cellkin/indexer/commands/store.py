@@ -107,7 +107,7 @@ def upgrade(uri: str, folders: tuple[Path, ...], as_json: bool) -> None:
         click.echo("the journal of the catalog was begun" if begun else "the catalog is up to date")
         rows = [(o.index, o.new or "none", o.how, ", ".join(o.aliases)) for o in found]
         print_table("Cell indexes", ("version", "now", "how", "aliases"), rows)
-    failed = [each.index for each in found if not each.new]
+    failed = [each.index for each in found if not each.complete]
     if failed:
         raise FailedPreconditionError(
             f"{len(failed)} of {len(found)} cell indexes could not be upgraded, for the reasons "

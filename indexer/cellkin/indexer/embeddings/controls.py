@@ -40,20 +40,15 @@ def random_vectors(spec: str, gene_ids: Int64Vector) -> Float32Matrix:
         If the spec has another form.
     """
     parts = spec.split(":")
-    if (
-        len(parts) != 3
-        or not all(p.isdecimal() for p in parts[1:])
-        or not 1 <= int(parts[1]) <= 4096
-    ):
+    if len(parts) != 3 or not all(map(_is_uint64, parts[1:])) or not 1 <= int(parts[1]) <= 4096:
         raise InvalidArgumentError(
             f"model {spec!r}: the random control is random:DIM:SEED, such as random:384:0, "
-            "with 1 to 4096 dimensions"
+            "with 1 to 4096 dimensions and a seed below 2**64"
         )
     dim, seed = int(parts[1]), int(parts[2])
     vectors = np.empty((len(gene_ids), dim), np.float32)
     for row, gene_id in enumerate(gene_ids):
-        draw = np.random.Generator(np.random.Philox(key=[seed, int(gene_id)]))
-        vector = draw.standard_normal(dim)
+        vector = _generator(seed, gene_id).standard_normal(dim)
         vectors[row] = vector / np.linalg.norm(vector)
     return vectors
 
@@ -86,8 +81,7 @@ class Permutation:
             If the spec has another form.
         """
         _, *parts = spec.split(":")
-        # Philox takes 64 bits.
-        if len(parts) not in (1, 2) or not all(p.isdecimal() and int(p) < 2**64 for p in parts[1:]):
+        if len(parts) not in (1, 2) or not all(map(_is_uint64, parts[1:])):
             raise InvalidArgumentError(
                 f"model {spec!r}: the permuted control is permuted:NAME[@VERSION][:SEED], such as "
                 "permuted:all-minilm-l6-v2 or permuted:random-384-0:1, NAME a gene embedding of "
@@ -114,9 +108,19 @@ class Permutation:
         order = np.arange(len(taxa), dtype=np.int64)
         for taxon in np.unique(taxa):
             own = np.flatnonzero(taxa == taxon)
-            draw = np.random.Generator(np.random.Philox(key=[self.seed, int(taxon)]))
-            order[own] = draw.permutation(own)
+            order[own] = _generator(self.seed, taxon).permutation(own)
         return order
+
+
+def _generator(seed: int, number: int) -> np.random.Generator:
+    # Of a list with a seed of 64 bits numpy makes floats, and other seeds have the same.
+    return np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
+
+
+def _is_uint64(text: str) -> bool:
+    """Return whether a text is a number of 64 bits, which is what Philox takes as a seed."""
+    # Python refuses to parse thousands of digits.
+    return text.isdecimal() and len(text) <= len(str(2**64)) and int(text) < 2**64
 
 
 def symbol_texts(genes: pa.Table) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,12 @@ from cellkin.wire.errors import DimensionMismatchError, InputFileError
 
 _GENE, _VECTOR = "gene", "vector"
 _SHOWN = 5
+# Beside those of files and formats: RuntimeError of an encrypted archive, one packed in a way that
+# zipfile does not know, or JSON nested too deeply.
+_UNREADABLE = (
+    OSError, EOFError, RuntimeError, UnicodeDecodeError, zipfile.BadZipFile, zlib.error,
+    pa.ArrowException,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def read_vectors(path: Path) -> NamedVectors:
         given = _READERS[path.suffix](path)
     except FileNotFoundError:
         raise InputFileError(f"vectors file {path}: there is no such file") from None
-    except (OSError, EOFError, zipfile.BadZipFile, pa.ArrowInvalid, UnicodeDecodeError) as error:
+    except _UNREADABLE as error:
         raise InputFileError(f"vectors file {path}: cannot be read: {error}") from error
     if not given.vectors.size:
         raise InputFileError(f"vectors file {path}: there is no vector in it")
@@ -110,6 +117,8 @@ def _read_npz(path: Path) -> NamedVectors:
                 f"vectors file {path}: holds Python objects, which can run code when they are read;"
                 " save genes as numpy.array(genes, dtype=str) and vectors as float32"
             ) from None
+    if not isinstance(genes, np.ndarray) or not isinstance(vectors, np.ndarray):
+        raise InputFileError(f"vectors file {path}: genes and vectors are no arrays of numpy")
     if genes.ndim != 1 or genes.dtype.kind not in "Uiu":
         raise InputFileError(
             f"vectors file {path}: genes is {genes.dtype} of shape {genes.shape}; expected (n,) "
@@ -132,7 +141,13 @@ def _read_parquet(path: Path) -> NamedVectors:
             f"{_GENE!r}; its columns are {', '.join(columns[:_SHOWN])}; expected {_GENE!r} and "
             f"{_VECTOR!r}, or {_GENE!r} and a column for each dimension"
         )
-    names = table[_GENE].cast(pa.string()).to_pylist()
+    try:
+        names = table[_GENE].cast(pa.string()).to_pylist()
+    except pa.ArrowNotImplementedError:
+        raise InputFileError(
+            f"vectors file {path}: column {_GENE!r} is {table[_GENE].type}; expected text or "
+            "GeneIDs"
+        ) from None
     columns.remove(_GENE)
     if columns == [_VECTOR]:
         return NamedVectors(names, _list_column(path, names, table[_VECTOR]))
@@ -169,8 +184,9 @@ def _is_number(kind: Any) -> bool:
 
 def _read_json(path: Path) -> NamedVectors:
     try:
-        # A dictionary would hide repeated genes.
-        pairs = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=list)
+        # A dictionary would hide repeated genes. As floats, integers of any length are read; those
+        # too large become infinite and are rejected later.
+        pairs = json.loads(path.read_text("utf-8-sig"), object_pairs_hook=list, parse_int=float)
     except json.JSONDecodeError as error:
         raise InputFileError(
             f"vectors file {path}: line {error.lineno} is no JSON: {error.msg}"
@@ -179,7 +195,7 @@ def _read_json(path: Path) -> NamedVectors:
         raise InputFileError(f"vectors file {path}: expected an object of gene to list of numbers")
     names = [gene for gene, _ in pairs]
     for gene, values in pairs:
-        if not isinstance(values, list) or not all(type(v) in (int, float) for v in values):
+        if not isinstance(values, list) or not all(type(v) is float for v in values):
             raise InputFileError(
                 f"vectors file {path}: the value of {gene!r} is no list of numbers"
             )

@@ -11,7 +11,7 @@ import numpy as np
 
 from cellkin.indexer.neighbors import gpu
 from cellkin.indexer.neighbors.certify import certify
-from cellkin.indexer.neighbors.choice import AUTO, Choice, choose, list_count, new_index, refused
+from cellkin.indexer.neighbors.choice import AUTO, Choice, choose, list_count, new_index, refusing
 from cellkin.indexer.neighbors.exact import choose_queries
 from cellkin.indexer.neighbors.tune import tune
 from cellkin.indexer.neighbors.vectors import Vectors, Watched, spread_rows
@@ -80,12 +80,10 @@ def build_neighbors(
     index = new_index(choice.factory, vectors.dim)
     watched = Watched(vectors, progress, _PASSES)
     started = time.perf_counter()
-    try:
-        _train(index, vectors)
-        for batch in watched.batches():
+    _train(index, vectors, choice.factory)
+    for batch in watched.batches():
+        with refusing(choice.factory, vectors.dim):
             index.add(np.ascontiguousarray(batch))
-    except RuntimeError as error:
-        raise refused(choice.factory, vectors.dim, error) from error
     build_s = time.perf_counter() - started
     return _finish(NeighborIndex(index), watched, choice, recall, build_s, digest)
 
@@ -148,7 +146,7 @@ def extend_neighbors(
     return _finish(NeighborIndex(grown), watched, choice, recall, build_s, digest)
 
 
-def _train(index: faiss.Index, vectors: Vectors) -> None:
+def _train(index: faiss.Index, vectors: Vectors, factory: str) -> None:
     """Set the build parameters and train on a sample."""
     lists = faiss.try_extract_index_ivf(index)
     if lists is not None:
@@ -159,7 +157,9 @@ def _train(index: faiss.Index, vectors: Vectors) -> None:
             layer.hnsw.efConstruction = _EF_CONSTRUCTION
     if not index.is_trained:
         wanted = max(_LEAST_SAMPLE, _SAMPLE_PER_LIST * n_lists(index))
-        gpu.train(index, vectors.take(spread_rows(vectors.n, wanted, _SEED)))
+        sample = vectors.take(spread_rows(vectors.n, wanted, _SEED))
+        with refusing(factory, vectors.dim):
+            gpu.train(index, sample)
 
 
 def _finish(

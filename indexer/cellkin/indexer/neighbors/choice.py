@@ -1,6 +1,7 @@
 """Choose the type of a neighbor index by size, memory and recall."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -118,16 +119,21 @@ def new_index(factory: str, dim: int) -> faiss.Index:
     InvalidArgumentError
         If FAISS cannot make it; the message is FAISS's own.
     """
-    try:
+    with refusing(factory, dim):
         return faiss.index_factory(dim, factory, faiss.METRIC_INNER_PRODUCT)
+
+
+@contextmanager
+def refusing(factory: str, dim: int) -> Iterator[None]:
+    """Turn the errors of calls of FAISS into `InvalidArgumentError`: it cannot make the index.
+
+    Only calls of FAISS belong inside, as its errors are plain `RuntimeError`.
+    """
+    try:
+        yield
     except RuntimeError as error:
-        raise refused(factory, dim, error) from error
-
-
-def refused(factory: str, dim: int, error: RuntimeError) -> InvalidArgumentError:
-    """Return the error for an index that FAISS cannot make for these vectors."""
-    said = str(error).rpartition(": ")[2] or str(error)
-    return InvalidArgumentError(
-        f"FAISS makes no index {factory!r} of {dim} dimensions and inner product: {said.strip()}; "
-        "give another factory string, or auto"
-    )
+        said = str(error).rpartition(": ")[2] or str(error)
+        raise InvalidArgumentError(
+            f"FAISS makes no index {factory!r} of {dim} dimensions and inner product: "
+            f"{said.strip()}; give another factory string, or auto"
+        ) from error

@@ -156,7 +156,8 @@ def test_what_replaces_an_obsolete_term_stands_for_it(ontology: Ontology) -> Non
 @pytest.mark.parametrize(
     ("term", "said"),
     [("C:9", r"C:9 \(obsolete, consider C:3 or C:6\)"), ("C:12", r"C:12 \(obsolete\)"),
-     ("C:13", r"C:13 \(obsolete")],
+     ("C:13", r"C:13 \(obsolete, consider C:3 or C:7\)"),
+     ("ghost", r"ghost \(obsolete, consider C:3 or C:6\)")],
 )  # fmt: skip
 def test_what_nothing_replaces_is_refused_with_what_to_consider(
     ontology: Ontology, term: str, said: str

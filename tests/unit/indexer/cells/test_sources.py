@@ -7,7 +7,12 @@ import anndata
 import pyarrow as pa
 import pytest
 
-from cellkin.indexer.cells.sources import Reference, read_sources, require_unique
+from cellkin.indexer.cells.sources import (
+    Reference,
+    batch_names,
+    read_sources,
+    require_unique,
+)
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
 Make = Callable[..., anndata.AnnData]
@@ -45,6 +50,39 @@ def test_each_of_several_files_is_a_batch(tmp_path: Path, make_cells: Make) -> N
     alone = read_sources(Reference(paths[:1], "cell_type"))
     assert alone[0].rows["batch"].unique().to_pylist() == [""]
     assert alone[0].n_cells == 12
+
+
+def test_files_of_one_name_in_several_folders_are_several_batches(
+    tmp_path: Path, make_cells: Make
+) -> None:
+    paths = [tmp_path / donor / "cells.h5ad" for donor in ("d1", "d2")]
+    for seed, path in enumerate(paths):
+        path.parent.mkdir()
+        make_cells(12, seed).write_h5ad(path)
+    sources = read_sources(Reference(paths, "cell_type"))
+    batches = [source.rows["batch"].unique().to_pylist() for source in sources]
+    assert batches == [["d1/cells"], ["d2/cells"]]
+    sources = read_sources(Reference(paths, "cell_type"), {"d2/cells"})
+    batches = [source.rows["batch"].unique().to_pylist() for source in sources]
+    assert batches == [["d1/cells"], ["d2/cells.h5ad"]]
+
+
+@pytest.mark.parametrize(
+    ("paths", "taken", "names"),
+    [
+        (["/a/x.h5", "/a/y.h5"], (), ["x", "y"]),
+        (["/a/x.h5", "/b/x.h5", "/b/y.h5"], (), ["a/x", "b/x", "y"]),
+        (["/a/x.h5ad", "/a/x.loom"], (), ["x.h5ad", "x.loom"]),
+        (["/a/out/raw", "/b/out/raw"], (), ["a/out/raw", "b/out/raw"]),
+        (["/a/x.h5", "/a/y.h5"], ("x",), ["x.h5", "y"]),
+        (["/a/x.h5", "/a/y.h5"], ("x", "x.h5"), ["a/x", "y"]),
+        (["/x.h5", "/x.h5.h5"], (), ["x", "x.h5.h5"]),
+    ],
+)
+def test_batch_names_are_the_shortest_ends_of_paths(
+    paths: list[str], taken: tuple[str, ...], names: list[str]
+) -> None:
+    assert batch_names([Path(path) for path in paths], taken) == names
 
 
 def test_what_is_missing_is_named(tmp_path: Path, make_cells: Make) -> None:

@@ -40,14 +40,28 @@ def test_another_seed_is_another_vector() -> None:
     assert (random_vectors("random:16:3", ids) != random_vectors("random:16:4", ids)).any()
 
 
-@pytest.mark.parametrize("spec", ["random:16", "random:0:1", "random:16:x", "random:9999:1"])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "random:16", "random:0:1", "random:16:x", "random:9999:1", f"random:16:{2**64}",
+        f"random:16:{'1' * 5000}", f"random:{'1' * 5000}:1",
+    ],
+)  # fmt: skip
 def test_specs_that_are_none(spec: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         random_vectors(spec, np.array([1]))
     assert caught.value.message == (
         f"model {spec!r}: the random control is random:DIM:SEED, such as random:384:0, "
-        "with 1 to 4096 dimensions"
+        "with 1 to 4096 dimensions and a seed below 2**64"
     )
+
+
+def test_the_largest_seeds_differ() -> None:
+    one, other = (random_vectors(f"random:16:{2**64 - n}", np.array([5])) for n in (1, 2))
+    assert (one != other).any()
+    same = np.zeros(40, np.int32)
+    first, second = (Permutation.parse(f"permuted:a:{2**64 - n}").rows(same) for n in (1, 2))
+    assert (first != second).any()
 
 
 @pytest.mark.parametrize(
@@ -69,8 +83,12 @@ def test_permutations_are_read(spec: str, want: Permutation) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["permuted:random:64:7", "permuted:a:b", "permuted:a:-1", f"permuted:a:{2**64}"]
-)
+    "spec",
+    [
+        "permuted:random:64:7", "permuted:a:b", "permuted:a:-1", f"permuted:a:{2**64}",
+        f"permuted:a:{'1' * 5000}",
+    ],
+)  # fmt: skip
 def test_permutations_that_are_none(spec: str) -> None:
     with pytest.raises(InvalidArgumentError) as caught:
         Permutation.parse(spec)

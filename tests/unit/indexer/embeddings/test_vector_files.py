@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import struct
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,43 @@ def test_files_cut_short(tmp_path: Path, name: str) -> None:
     assert message(path).startswith(want[name])
 
 
+def _patched(path: Path, *, local: tuple[int, int], central: tuple[int, int]) -> Path:
+    """Change a 16-bit field of every entry of a zip archive, in both of its headers."""
+    data = bytearray(path.read_bytes())
+    for magic, (at, value) in ((b"PK\x03\x04", local), (b"PK\x01\x02", central)):
+        start = data.find(magic)
+        while start >= 0:
+            struct.pack_into("<H", data, start + at, value)
+            start = data.find(magic, start + 1)
+    path.write_bytes(data)
+    return path
+
+
+def test_an_archive_that_is_encrypted_or_packed_in_another_way(tmp_path: Path) -> None:
+    path = npz(tmp_path, genes=np.array(NAMES), vectors=VECTORS)
+    assert "encrypted" in message(_patched(path, local=(6, 1), central=(8, 1)))
+    path = npz(tmp_path, genes=np.array(NAMES), vectors=VECTORS)
+    assert "compression method" in message(_patched(path, local=(8, 97), central=(10, 97)))
+
+
+def test_a_compressed_archive_with_damaged_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "v.npz"
+    np.savez_compressed(path, genes=np.array(NAMES), vectors=VECTORS)
+    data = bytearray(path.read_bytes())
+    (info, _) = zipfile.ZipFile(path).infolist()
+    start = info.header_offset + 30 + len(info.filename) + int.from_bytes(data[28:30], "little")
+    data[start] = 7  # a block type that deflate does not have
+    path.write_bytes(data)
+    assert message(path).startswith("cannot be read: Error -3")
+
+
+def test_an_archive_of_files_that_are_no_arrays(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "v.npz", "w") as archive:
+        archive.writestr("genes", "INS")
+        archive.writestr("vectors", "1 2")
+    assert message(tmp_path / "v.npz") == "genes and vectors are no arrays of numpy"
+
+
 def test_npz_of_other_arrays(tmp_path: Path) -> None:
     objects = np.array(NAMES, object)
     assert message(npz(tmp_path, genes=objects, vectors=VECTORS)) == (
@@ -144,6 +183,9 @@ def test_parquet_of_other_columns(tmp_path: Path) -> None:
     assert message(parquet(tmp_path, gene=NAMES, name=NAMES, d=VECTORS[:, 0])) == (
         "column 'name' is string; expected 'gene' and numbers"
     )
+    assert message(parquet(tmp_path, gene=[["INS"]], vector=[[1.0]])) == (
+        "column 'gene' is list<element: string>; expected text or GeneIDs"
+    )
     assert message(parquet(tmp_path, gene=NAMES, vector=NAMES)) == (
         "column 'vector' is string; expected lists of numbers"
     )
@@ -157,6 +199,14 @@ def test_json_of_something_else(tmp_path: Path) -> None:
     assert message(jsn(tmp_path, "[[1, 2]]")) == "expected an object of gene to list of numbers"
     assert message(jsn(tmp_path, '{"INS": "text"}')) == "the value of 'INS' is no list of numbers"
     assert message(jsn(tmp_path, '{"INS": [1, "2"]}')) == "the value of 'INS' is no list of numbers"
+    deep = "[" * 100_000 + "]" * 100_000
+    assert message(jsn(tmp_path, f'{{"INS": {deep}}}')).startswith("cannot be read: ")
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_json_of_integers_that_no_float_holds(tmp_path: Path, digits: int) -> None:
+    path = jsn(tmp_path, f'{{"INS": [1, {"9" * digits}]}}')
+    assert message(path).startswith("1 of 1 vectors have values that are not finite")
 
 
 @pytest.mark.parametrize("form", ["json", "parquet"])

@@ -14,7 +14,7 @@ from cellkin.indexer.neighbors.build import build_neighbors, extend_neighbors
 from cellkin.indexer.neighbors.certify import verify
 from cellkin.indexer.neighbors.tune import Trial, smallest
 from cellkin.indexer.neighbors.vectors import ArrayVectors
-from cellkin.space.arrays import Float32Matrix
+from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.space.vectors import unit_rows
 from cellkin.store.certificate import Certificate
 from cellkin.store.neighbors import NeighborIndex
@@ -76,6 +76,23 @@ def test_an_index_without_settings_is_measured() -> None:
 def test_what_faiss_cannot_build_is_refused(n: int, factory: str, said: str) -> None:
     with pytest.raises(InvalidArgumentError, match=said):
         build_neighbors(ArrayVectors(MATRIX[:n]), factory)
+
+
+@pytest.mark.parametrize("read", ["batches", "take"])
+def test_an_error_of_reading_vectors_is_none_of_faiss(read: str) -> None:
+    class Broken(ArrayVectors):
+        def batches(self) -> Iterator[Float32Matrix]:
+            if read == "batches":
+                raise RuntimeError("disk")
+            return super().batches()
+
+        def take(self, rows: Int64Vector) -> Float32Matrix:
+            if read == "take":
+                raise RuntimeError("disk")
+            return super().take(rows)
+
+    with pytest.raises(RuntimeError, match=r"^disk$"):
+        build_neighbors(Broken(MATRIX), "IVF64,Flat")
 
 
 def test_a_certificate() -> None:

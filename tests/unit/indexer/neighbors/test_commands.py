@@ -1,6 +1,7 @@
 """``cellkin indexes list`` and ``show``; ``verify`` needs a real index and is integrated."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,8 @@ def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
     certified = {"n_cells": 60_000, "certificate": CERTIFICATE.to_json()}
     store.publish_index("new", write, certified)
     store.publish_index("old", write, {"n_cells": 10})
+    untuned = replace(CERTIFICATE, target=0.0).to_json()
+    store.publish_index("milvus", write, {"n_cells": 60_000, "certificate": untuned})
     return str(path)
 
 
@@ -38,7 +41,7 @@ def test_list(uri: str) -> None:
     assert "0.9700" in printed
     assert "2346" in printed
     listed = json.loads(CliRunner().invoke(indexes, ["list", "--store", uri, "--json"]).output)
-    assert [e["manifest"]["n_cells"] for e in listed] == [60_000, 10]
+    assert [e["manifest"]["n_cells"] for e in listed] == [60_000, 60_000, 10]
 
 
 def test_show(uri: str) -> None:
@@ -48,6 +51,12 @@ def test_show(uri: str) -> None:
     as_json = CliRunner().invoke(indexes, ["show", "new", "--store", uri, "--json"]).output
     manifest = json.loads(as_json)["manifest"]
     assert Certificate.from_json(manifest["certificate"]) == CERTIFICATE
+
+
+def test_a_recall_that_was_not_asked_for_is_not_said_to_be_reached(uri: str) -> None:
+    shown = CliRunner().invoke(indexes, ["show", "milvus", "--store", uri], catch_exceptions=False)
+    assert "recall@10 wanted" in shown.output
+    assert "reached" not in shown.output
 
 
 def test_an_index_without_a_certificate(uri: str) -> None:
