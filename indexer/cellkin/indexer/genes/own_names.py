@@ -265,7 +265,7 @@ def own_names(
     for (taxon, symbol), ids in _links(linked, linked_taxa).items():
         if (taxon, symbol) in alone:
             if len(ids) == 1:  # else it would resolve to none of them
-                symbols_of.setdefault((taxon, *ids), {})[symbol] = None
+                symbols_of.setdefault((taxon, next(iter(ids))), {})[symbol] = None
                 del alone[taxon, symbol]
         else:
             for gene in ((taxon, ensembl_id) for ensembl_id in ids):

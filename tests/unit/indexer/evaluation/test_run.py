@@ -22,6 +22,7 @@ from tests.unit.indexer.evaluation.cells import (
 
 from cellkin.indexer.evaluation import question, run
 from cellkin.indexer.evaluation.baselines import Answer
+from cellkin.indexer.evaluation.metrics import score
 from cellkin.indexer.evaluation.models import TextGenes
 from cellkin.indexer.evaluation.reading import read_labeled
 from cellkin.indexer.evaluation.rows import Setting, lines
@@ -127,7 +128,7 @@ def test_a_curve_has_the_deviation_of_a_sample_and_draws_no_bootstrap(
     method = Method(Setting("m", "expression"), Alternating())
     draws = [[few_shot(cells.labels, 5, seed) for seed in range(3)]]
     counts = np.bincount(cells.labels)
-    f1 = [run.score(run.predict(method, cells, split), counts).macro_f1 for split in draws[0]]
+    f1 = [score(run.predict(method, cells, split), counts).macro_f1 for split in draws[0]]
     monkeypatch.setattr(run, "score", lambda *_: pytest.fail("a bootstrap"))
     (point,) = few_shot_curve(method, cells, draws, [5], counts)
     assert np.std(f1) > 0
