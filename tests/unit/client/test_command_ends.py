@@ -37,6 +37,16 @@ def test_what_the_machine_refuses_is_no_bug(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_exit_code_of_a_command_is_kept(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def ending() -> None:
+        click.get_current_context().exit(code)
+
+    monkeypatch.setattr(module, "cellkin", ending)
+    assert module.main([]) == code
+
+
 def test_a_bug_is_shown_as_one(monkeypatch: pytest.MonkeyPatch) -> None:
     @click.command()
     def failing() -> None:

@@ -1,12 +1,24 @@
-"""Every client has a connection of its own, so that processes on one port share out several."""
+"""Connections: which server and credentials, channels, and delays between attempts."""
 
+import asyncio
 import socket
 from contextlib import ExitStack
+from pathlib import Path
 
 import grpc
+import pytest
 
-from cellkin.client.connection import Channel
-from cellkin.client.profile import Endpoint
+from cellkin.cli.connection import endpoint_of
+from cellkin.client import AsyncClient
+from cellkin.client.connection import Channel, Patience, Rules
+from cellkin.client.profile import Endpoint, find_endpoint
+from cellkin.client.tls import Tls
+from cellkin.wire.errors import (
+    CellkinError,
+    InvalidArgumentError,
+    ResourceExhaustedError,
+    UnavailableError,
+)
 
 
 def test_two_clients_of_one_server_are_two_connections() -> None:
@@ -21,3 +33,70 @@ def test_two_clients_of_one_server_are_two_connections() -> None:
         # Both are kept: one that is closed would be opened again.
         for _ in range(2):
             stack.enter_context(server.accept()[0])
+
+
+@pytest.mark.parametrize(
+    ("variables", "tls"),
+    [
+        ({}, None),
+        ({"KEY": "k.pem"}, Tls(key=Path("k.pem"))),
+        ({"CA": "system"}, Tls()),
+        ({"CA": "~/ca.pem"}, Tls(Path("~/ca.pem").expanduser())),
+    ],
+)
+def test_credentials_are_the_same_for_a_named_server(
+    variables: dict[str, str], tls: Tls | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("CA", "CERT", "KEY"):
+        monkeypatch.delenv(f"CELLKIN_TLS_{name}", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(f"CELLKIN_TLS_{name}", value)
+    monkeypatch.setenv("CELLKIN_TOKEN", "t")
+    monkeypatch.setenv("CELLKIN_ADDRESS", "here:1")
+    assert endpoint_of("here:1") == find_endpoint() == Endpoint("here:1", "t", tls)
+    assert endpoint_of("there:2").address == "there:2"
+
+
+def test_a_key_without_its_certificate_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="give both"):
+        Channel(Endpoint("here:1", tls=Tls(key=Path("k.pem"))), grpc)
+
+
+def test_a_derived_client_belongs_to_the_loop_of_its_first_request() -> None:
+    # Made before a loop runs.
+    client = AsyncClient("127.0.0.1:9", attempts=1)
+    derived = client.using(timeout_s=5).using(timeout_s=3)
+
+    async def ask() -> None:
+        for each in (derived, client):
+            with pytest.raises(UnavailableError):
+                await each.get_cell_index("trio")
+        assert derived._channel is client._channel
+        await derived.close()
+
+    asyncio.run(ask())
+
+
+def busy(after_s: float | None) -> CellkinError:
+    return ResourceExhaustedError("busy", retry_after_s=after_s)
+
+
+@pytest.mark.parametrize(
+    ("error", "delays"),
+    [
+        (busy(0.25), [(0.25, 0.375), (0.5, 0.75), (1.0, 1.5)]),
+        (busy(4.0), [(4.0, 6.0), (5.0, 7.5), (5.0, 7.5)]),
+        (busy(20.0), [(20.0, 30.0)] * 3),
+        (UnavailableError("nobody"), [(0.05, 0.15), (0.1, 0.3), (0.2, 0.6)]),
+    ],
+)
+def test_the_delay_a_server_asks_for_is_the_least(
+    error: CellkinError, delays: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in range(2):
+        monkeypatch.setattr("cellkin.client.connection.random.uniform", lambda *ends: ends[at])  # noqa: B023
+        patience = Patience(Rules(Endpoint(), 1e6, 4, {}))
+        waited = [patience.delay_s(error) for _ in delays]
+        assert waited == pytest.approx([ends[at] for ends in delays])
+    with pytest.raises(ResourceExhaustedError):
+        Patience(Rules(Endpoint(), 1e6, 4, {})).delay_s(busy(None))

@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from tests.unit.client import fake
 from tests.unit.client.fake import FakeServer, awaiting_client_of, client_of
 
+from cellkin.client.calls.messages import to_message
+from cellkin.client.connection import MAX_IN_FLIGHT
 from cellkin.client.results.predictions import Predictions, QueryReport
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire.errors import (
@@ -122,6 +125,32 @@ def test_blocks_ahead_do_not_wait_for_the_report(ask: Any) -> None:
     assert (first, taken) == ([0], 6)
     with pytest.raises(InvalidArgumentError, match="leave out one of them"):
         ask(server, blocks(), n_ahead=1, background=cells)
+
+
+@BOTH
+@pytest.mark.parametrize("n_ahead", [0, 3, 4])
+def test_no_more_blocks_are_in_flight_than_allowed(
+    ask: Any, n_ahead: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_sent = n_answered = 0
+    in_flight: list[int] = []
+    made, answered = to_message, fake.predictions
+
+    def sending(block: Any) -> Any:
+        nonlocal n_sent
+        n_sent += 1
+        in_flight.append(n_sent - n_answered)
+        return made(block)
+
+    def answering(*given: Any) -> Any:
+        nonlocal n_answered
+        n_answered += 1
+        return answered(*given)
+
+    monkeypatch.setattr("cellkin.client.calls.cells.to_message", sending)
+    monkeypatch.setattr(fake, "predictions", answering)
+    _, answers = ask(FakeServer(), [cells(1)] * 9, n_ahead=n_ahead)
+    assert (len(answers), max(in_flight)) == (9, MAX_IN_FLIGHT)
 
 
 @BOTH

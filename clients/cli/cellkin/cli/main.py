@@ -55,11 +55,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     standard error; 130 an interrupt; 141 an output closed by its reader; 1 a bug.
     """
     try:
-        cellkin.main(args=arguments, prog_name="cellkin", standalone_mode=False)
+        # Commands return None; an int is the exit code given to `click.Context.exit`.
+        code = cellkin.main(args=arguments, prog_name="cellkin", standalone_mode=False)
         # Here, as an error at process exit could not be reported.
         sys.stdout.flush()
-    except click.exceptions.Exit as stop:
-        return stop.exit_code
     except click.ClickException as error:
         error.show()
         return EXIT_REFUSED
@@ -79,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         _drop_output()
         return _refused(failure)
-    return 0
+    return code if isinstance(code, int) else 0
 
 
 def _refused(error: CellkinError) -> int:

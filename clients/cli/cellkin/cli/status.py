@@ -72,7 +72,12 @@ def _check(endpoint: "Endpoint") -> _Health:
         def state(service: str) -> str:
             name = service.encode()
             # Field 1 of the request, a string; field 1 of the response, an enum, absent for 0.
-            answer = ask(b"\x0a" + bytes([len(name)]) + name, timeout=_WAIT_S)
+            try:
+                answer = ask(b"\x0a" + bytes([len(name)]) + name, timeout=_WAIT_S)
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.NOT_FOUND:
+                    return _STATES[3]
+                raise
             return _STATES[answer[1]] if answer else _STATES[0]
 
         try:

@@ -16,9 +16,13 @@ _COMES_WITH = {
     "genes": _INDEXER,
     "quickstart": _OWN,
     "serve": _SERVER,
-    **{f"indexes {verb}": _INDEXER for verb in ("list", "verify", "alias", "retract", "gc")},
+    "store": _INDEXER,
+    **{
+        f"indexes {verb}": _INDEXER
+        for verb in ("list", "verify", "alias", "retract", "unretract", "prune", "gc")
+    },
 }
-"""Commands of the service, which the client alone lacks; a test checks the top-level ones."""
+"""Commands of the service, which the client alone lacks."""
 
 
 class SuggestingGroup(click.Group):

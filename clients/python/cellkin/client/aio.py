@@ -46,6 +46,7 @@ class AsyncClient(Surface, AwaitedSender):
         pins: Mapping[str, str] | None = None,
     ) -> None:
         self._rules = rules_of(server, profile, token, tls, timeout_s, attempts, pins)
+        self._parent: Self | None = None
         self._closed = Event()
 
     async def __aenter__(self) -> Self:
@@ -74,12 +75,14 @@ class AsyncClient(Surface, AwaitedSender):
         """
         other = type(self).__new__(type(self))
         other._rules = self._rules.changed(timeout_s=timeout_s, pins=pins)
-        other._channel, other._closed = self._channel, self._closed
+        other._parent, other._closed = self, self._closed
         return other
 
     @cached_property
     def _channel(self) -> Channel:
         # Made at the first request: a channel belongs to the event loop running then.
+        if self._parent is not None:
+            return self._parent._channel
         return Channel(self._rules.endpoint, grpc.aio)
 
     async def _ask(self, call: Call[Answer]) -> Answer:
@@ -170,11 +173,11 @@ class AsyncClient(Surface, AwaitedSender):
         try:
             yield None
             async for block in blocks:
-                waiting.put_nowait(stream.message(block))
-                in_flight += 1
                 if in_flight >= MAX_IN_FLIGHT:
                     yield stream.read(await self._next(answers))
                     in_flight -= 1
+                waiting.put_nowait(stream.message(block))
+                in_flight += 1
             waiting.put_nowait(None)
             for _ in range(in_flight):
                 yield stream.read(await self._next(answers))

@@ -211,11 +211,11 @@ class Client(Surface, BlockingSender):
         try:
             yield None
             for block in blocks:
-                waiting.put(stream.message(block))
-                in_flight += 1
                 if in_flight >= MAX_IN_FLIGHT:
                     yield stream.read(self._next(answers))
                     in_flight -= 1
+                waiting.put(stream.message(block))
+                in_flight += 1
             waiting.put(None)
             for _ in range(in_flight):
                 yield stream.read(self._next(answers))

@@ -180,14 +180,17 @@ class Patience:
         return delay_s
 
     def _next_delay_s(self, error: CellkinError) -> float | None:
-        first_s: float | None = None
-        if isinstance(error, ResourceExhaustedError):
-            first_s = error.retry_after_s  # it was refused, so it was not executed
-        elif isinstance(error, UnavailableError) and self._again:
-            first_s = _FIRST_DELAY_S
-        if first_s is None:
-            return None
-        return min(first_s * float(2**self._n_tried), _MOST_DELAY_S) * random.uniform(0.5, 1.5)
+        if isinstance(error, ResourceExhaustedError) and error.retry_after_s is not None:
+            # It was refused, so it was not executed; the server asks for at least this delay.
+            return self._grown(error.retry_after_s, 1.0)
+        if isinstance(error, UnavailableError) and self._again:
+            return self._grown(_FIRST_DELAY_S, 0.5)
+        return None
+
+    def _grown(self, first_s: float, least: float) -> float:
+        """Return a delay that doubles with each attempt, times a random factor."""
+        delay_s = min(first_s * float(2**self._n_tried), max(first_s, _MOST_DELAY_S))
+        return delay_s * random.uniform(least, 1.5)
 
 
 def _is_this_machine(address: str) -> bool:

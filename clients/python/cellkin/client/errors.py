@@ -50,7 +50,7 @@ def error_from_rpc(error: grpc.RpcError, server: str) -> CellkinError:
 
 def _with_details(error: CellkinError, details: list[Any]) -> CellkinError:
     wrong = _detail(details, error_details_pb2.BadRequest())
-    if isinstance(error, InvalidArgumentError) and wrong is not None:
+    if isinstance(error, InvalidArgumentError) and wrong is not None and wrong.field_violations:
         error.field = wrong.field_violations[0].field
     retry = _detail(details, error_details_pb2.RetryInfo())
     if isinstance(error, ResourceExhaustedError) and retry is not None:
@@ -77,11 +77,7 @@ def _of_the_transport(error: grpc.RpcError, server: str) -> CellkinError:
             f"the server at {server} did not answer in time; give it longer, or ask for less"
         )
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        # gRPC refuses calls beyond the server's concurrency limit with this text and no delay; a
-        # message over the size limit never fits.
-        wait_s = 0.5 if "oncurrent" in said else None
-        return ResourceExhaustedError(f"the server at {server} refused: {said}", None,
-                                      retry_after_s=wait_s)  # fmt: skip
+        return ResourceExhaustedError(f"the server at {server} refused: {said}")
     if code is grpc.StatusCode.CANCELLED:
         return CancelledError(f"the request to {server} was given up")
     if code is grpc.StatusCode.UNIMPLEMENTED:

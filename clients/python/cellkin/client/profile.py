@@ -66,11 +66,8 @@ def find_endpoint(profile: str | None = None) -> Endpoint:
     InvalidArgumentError
         If a profile has an unknown key, or no address.
     """
-    if profile is None and os.environ.get("CELLKIN_ADDRESS"):
-        found = {
-            key: os.environ.get(f"CELLKIN_{key.upper()}", "") for key in _KEYS if "file" not in key
-        }
-        return _endpoint(found)
+    if profile is None and (address := os.environ.get("CELLKIN_ADDRESS")):
+        return environment_endpoint(address)
     wanted = profile or os.environ.get("CELLKIN_PROFILE", "")
     path = profile_file()
     profiles = _read(path) if path.is_file() else {}
@@ -89,6 +86,19 @@ def find_endpoint(profile: str | None = None) -> Endpoint:
             + ", ".join(_KEYS)
         )
     return _endpoint(given)
+
+
+def environment_endpoint(address: str) -> Endpoint:
+    """Return a server with the token and the TLS settings of the environment.
+
+    Parameters
+    ----------
+    address
+        ``host:port``, in place of ``CELLKIN_ADDRESS``.
+    """
+    keys = ("token", "tls_ca", "tls_cert", "tls_key")
+    found = {key: os.environ.get(f"CELLKIN_{key.upper()}", "") for key in keys}
+    return _endpoint({"address": address, **found})
 
 
 def profile_file() -> Path:
