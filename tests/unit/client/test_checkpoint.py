@@ -147,7 +147,7 @@ def test_other_cells_are_refused(made: Path) -> None:
         Checkpoint(made, {"dim": 2}).skip(iter([block(0, 2)]))
 
 
-@pytest.mark.parametrize("name", ["vectors", "winners"])
+@pytest.mark.parametrize("name", ["vectors", "winners", "mass"])
 def test_answers_that_were_changed_are_refused(made: Path, name: str) -> None:
     file = made / f"{name}.bin"
     data = bytearray(file.read_bytes())

@@ -3,12 +3,14 @@
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellkin.client.results.catalog import read_embedding, read_index
+from cellkin.client.annotation import _names
+from cellkin.client.results.catalog import read_alias, read_embedding, read_index
 from cellkin.client.results.cells import CellHits, Explanations, read_cells, read_hits
-from cellkin.client.results.genes import read_neighborhood
+from cellkin.client.results.genes import read_neighborhood, read_record, read_resolved
 from cellkin.client.results.predictions import (
     Predictions,
     read_prediction,
@@ -97,6 +99,33 @@ def test_what_is_not_there_is_none() -> None:
     assert found.create_time.utcoffset() is not None
     columns = Explanations(Versions(), (), "text").columns()
     assert {len(column) for column in columns.values()} == {0}
+
+
+def test_terms_of_newer_releases_are_read() -> None:
+    alias = read_alias(catalog_service_pb2.Alias(kind=9, name="a@b"))  # type: ignore[arg-type]
+    assert alias.kind == 9
+    record = read_record(gene_service_pb2.GeneRecord(rung=9))  # type: ignore[arg-type]
+    assert record.rung.label == "other (9)"
+    nine = codec.encode(np.array([9], np.uint8))
+    genes = cell_service_pb2.GeneMatch(
+        gene_ids=codec.encode(np.array([7])), routes=nine, rungs=nine, in_space=nine
+    )
+    resolved = read_resolved(("x",), gene_service_pb2.ResolveGenesResponse(genes=genes)).columns()
+    assert resolved["route"] == resolved["text"] == ["other (9)"]
+    block = cell_service_pb2.PredictionBlock(
+        winners=codec.encode(np.array([-1], np.int32)),
+        probabilities=codec.encode(np.zeros(1, np.float32)),
+        unknown_reasons=nine,
+    )
+    message = cell_service_pb2.PredictSubtypesResponse(predictions=block)
+    assert read_prediction(message).columns()["reason"] == ["other (9)"]
+
+
+@pytest.mark.parametrize(("code", "name"), [(255, "not a gene"), (9, "other (9)")])
+def test_codes_of_newer_releases_have_a_category(code: int, name: str) -> None:
+    labels = {1: "a", 255: "not a gene"}
+    found = _names(np.array([1, code], np.uint8), GeneRoute, labels)
+    assert found.tolist() == ["a", name]
 
 
 def predicted(n_cells: int, route_shares: Any) -> Predictions:

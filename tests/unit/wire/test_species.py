@@ -29,6 +29,9 @@ from cellkin.wire.species import SPECIES, taxon_id, taxon_name
         ("Saccharomyces cerevisiae", 559292),
         ("zebrafish", 7955),
         ("guinea  pig", 10141),
+        ("S. cerevisiae", 559292),
+        ("C. familiaris", 9615),
+        ("G. gorilla", 9595),
     ],
 )
 def test_a_species_is_named_in_many_ways(given: int | str, taxon: int) -> None:
@@ -44,6 +47,12 @@ def test_an_unknown_name_is_refused_with_close_ones(given: str, close: str) -> N
         taxon_id(given)
     assert close in caught.value.metadata["close"].split(",")
     assert caught.value.field == "taxon"
+
+
+@pytest.mark.parametrize("given", ["S. hamster", "Shamster", "A. clawed frog", "S. orangutan"])
+def test_common_names_have_no_short_form(given: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="no species"):
+        taxon_id(given)
 
 
 @pytest.mark.parametrize("given", ["qqqq", -1, "-9606", 1 << 31, True, 9606.5])

@@ -1,5 +1,6 @@
 """The terms here and those of the protos are the same numbers."""
 
+import pickle
 from enum import IntEnum
 
 import pytest
@@ -27,3 +28,13 @@ def test_every_term_has_a_label() -> None:
     for kind in (TextRung, GeneRoute, UnknownReason):
         labels = [member.label for member in kind]
         assert len(set(labels)) == len(labels)
+
+
+def test_a_term_of_a_newer_release_has_its_number() -> None:
+    for kind in (TextRung, GeneRoute, VersionKind, UnknownReason):
+        other = kind(99)
+        assert (other, other in set(kind), isinstance(other, kind)) == (99, False, True)
+        assert pickle.loads(pickle.dumps(other)) == other
+        with pytest.raises(ValueError, match="is not a valid"):
+            kind("99")  # type: ignore[arg-type]
+    assert {kind(99).label for kind in (TextRung, GeneRoute, UnknownReason)} == {"other (99)"}

@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute, TextRung, UnknownReason
 _MOST, _ENOUGH_CELLS = 0.5, 20
 # Route of columns that were left out.
 _NO_GENE = 255
+_Labeled: TypeAlias = type[GeneRoute] | type[TextRung] | type[UnknownReason]
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ class Annotation(Labelled, Tabular):
             "n_votes": np.array(found.n_votes),
             "novelty": np.array(found.novelties),
             "unknown": self.unknown,
-            "reason": _names(found.reasons, {int(r): r.label for r in UnknownReason}),
+            "reason": _names(found.reasons, UnknownReason, _labels(UnknownReason)),
             "matched_share": found.matched_shares,
             **({"fallback": self.fallbacks} if self.report.ancestors else {}),
             **({"cluster_label": self.clusters.of_cells(self.groups)} if self.clusters else {}),
@@ -168,14 +169,14 @@ class Annotation(Labelled, Tabular):
         They have a row for every column of the matrix; columns that are not genes have GeneID 0.
         """
         match, spread = self.report.match, self.columns_read.spread
-        routes = {int(r): r.label for r in GeneRoute}
+        routes = _labels(GeneRoute)
         if self.columns_read.kept is not None:
             routes[_NO_GENE] = "not a gene"
-        rungs = {0: "", **{int(r): r.label for r in TextRung}}
+        rungs = {0: "", **_labels(TextRung)}
         return {
             f"{prefix}gene_id": spread(match.gene_ids, 0),
-            f"{prefix}match": _names(spread(match.routes, _NO_GENE), routes),
-            f"{prefix}text": _names(spread(match.rungs, 0), rungs),
+            f"{prefix}match": _names(spread(match.routes, _NO_GENE), GeneRoute, routes),
+            f"{prefix}text": _names(spread(match.rungs, 0), TextRung, rungs),
         }
 
     def add_to(self, adata: Any, key: str) -> None:
@@ -380,7 +381,13 @@ def _plain(column: Any) -> Any:
     return names[column.codes]
 
 
-def _names(codes: npt.NDArray[np.uint8], labels: dict[int, str]) -> pd.Categorical:
-    position = np.zeros(max(labels) + 1, np.int8)
+def _labels(kind: _Labeled) -> dict[int, str]:
+    return {int(term): term.label for term in kind}
+
+
+def _names(codes: npt.NDArray[np.uint8], kind: _Labeled, labels: dict[int, str]) -> pd.Categorical:
+    # A newer server may send other codes.
+    labels = labels | {n: kind(n).label for n in np.unique(codes).tolist() if n not in labels}
+    position = np.zeros(max(labels) + 1, np.int16)
     position[list(labels)] = np.arange(len(labels))
     return pd.Categorical.from_codes(position[codes], categories=list(labels.values()))

@@ -22,7 +22,7 @@ from cellkin.wire.errors import CellkinError, CheckpointError, InputFileError
 from cellkin.wire.failures import machine_failure
 
 PART_CELLS = 16_384
-_FORMAT = 3
+_FORMAT = 4
 _MANIFEST = "manifest.json"
 _PARTIAL = ".manifest.json.partial"
 _COLUMNS = tuple(Predictions.__dataclass_fields__)
@@ -177,7 +177,7 @@ class Checkpoint:
         part = {
             "n_cells": self._n_waiting,
             "cells": cells.hexdigest(),
-            "answers": _digest_arrays([added[name] for name in _COLUMNS]),
+            "answers": _digest_arrays(list(added.values())),
         }
         try:
             self._append(added)
@@ -261,11 +261,12 @@ class Checkpoint:
         self._state = state
         if not state["parts"]:
             return
-        columns = [self._column(name) for name in _COLUMNS]
+        columns, mass = [self._column(name) for name in _COLUMNS], self._column(_MASS)
         start = 0
-        for part in state["parts"]:
+        for at, part in enumerate(state["parts"]):
             stop = start + part["n_cells"]
-            if _digest_arrays([column[start:stop] for column in columns]) != part["answers"]:
+            results = [*(column[start:stop] for column in columns), mass[at]]
+            if _digest_arrays(results) != part["answers"]:
                 raise CheckpointError(
                     f"checkpoint {self._folder}: the answers to cells {start} to {stop} are not "
                     "those that were written; remove it and begin anew"

@@ -27,6 +27,7 @@ from cellkin.client.labelling import Settings
 from cellkin.client.queries import WholeQuery, open_query, require_anndata
 from cellkin.client.results.cells import CellHits
 from cellkin.client.session import connected, shown_progress
+from cellkin.matrices.features import hinting
 from cellkin.matrices.held import held_cells
 from cellkin.matrices.matrix import MAX_CELLS
 from cellkin.matrices.options import ReadOptions
@@ -426,7 +427,11 @@ def explain(
     asked = Asked(index, taxon, space, n_genes, label, against)
     how = ReadOptions(layer, use_raw, gene_column=gene_column, units=units)
     query = WholeQuery(held_cells(target, how))
-    with connected(client) as ours, shown_progress("explaining cells") as progress:
+    with (
+        hinting(query.gene_hint),
+        connected(client) as ours,
+        shown_progress("explaining cells") as progress,
+    ):
         if by is None:
             cells = explain_cells(ours, query, asked, progress)
             names = target.obs_names.to_numpy()

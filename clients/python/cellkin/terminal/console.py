@@ -54,29 +54,42 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task, start_s = progress.add_task(what, total=None, rate=""), monotonic()
+        task, pace = progress.add_task(what, total=None, rate=""), _Pace()
         yield lambda done, total: progress.update(
-            task, completed=done, total=total, rate=_rate(done, monotonic() - start_s)
+            task, completed=done, total=total, rate=_rate(pace.per_s(done))
         )
 
 
+class _Pace:
+    """Rate since the first report; what an earlier run did, and is done by then, does not count."""
+
+    def __init__(self) -> None:
+        self._first: tuple[int, float] | None = None
+
+    def per_s(self, done: int) -> float:
+        """Return the number done per second, 0 if not known yet."""
+        now_s = monotonic()
+        self._first = self._first or (done, now_s)
+        n_before, start_s = self._first
+        return (done - n_before) / (now_s - start_s) if now_s > start_s else 0.0
+
+
 def _log_lines(what: str) -> Callable[[int, int], None]:
-    shown, start_s = -1, monotonic()
+    shown, pace = -1, _Pace()
 
     def show(done: int, total: int) -> None:
         nonlocal shown
+        per_s = pace.per_s(done)
         tenth = 10 * done // max(1, total)
         if tenth > shown:
             shown = tenth
-            taken_s = monotonic() - start_s
-            left = f", {(total - done) * taken_s / done:.0f} s left" if 0 < done < total else ""
-            rate = f", {_rate(done, taken_s)}" if done else ""
+            left = f", {(total - done) / per_s:.0f} s left" if per_s and done < total else ""
+            rate = f", {_rate(per_s)}" if per_s else ""
             sys.stderr.write(f"{what}: {done} of {total}{rate}{left}\n")
             sys.stderr.flush()
 
     return show
 
 
-def _rate(done: int, taken_s: float) -> str:
-    rate = done / taken_s if taken_s else 0.0
-    return f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s"
+def _rate(per_s: float) -> str:
+    return f"{per_s:,.0f}/s" if per_s >= 10 else f"{per_s:.1f}/s" if per_s else ""

@@ -156,8 +156,8 @@ def _taxa_by_name() -> dict[str, int]:
     taxa: dict[str, int] = {}
     for species in SPECIES:
         names = [species.name, species.scientific, *species.others]
-        for name in [name for name in names if name[0].isupper() and " " in name]:
-            genus, _, rest = name.partition(" ")
+        genus = species.scientific.split()[0]
+        for rest in [n.removeprefix(f"{genus} ") for n in names if n.startswith(f"{genus} ")]:
             names += [f"{genus[0]}. {rest}", f"{genus[0]}.{rest}", f"{genus[0]}{rest}"]
         taxa |= {_spelled(name): species.taxon for name in names}
     return taxa

@@ -1,6 +1,7 @@
 """Terms of the wire contract; enumeration values are those of the protos."""
 
 from enum import IntEnum
+from typing import Self
 
 DEFAULT_MODEL = "all-minilm-l6-v2"
 """Name of the default embedding model."""
@@ -15,7 +16,23 @@ UNKNOWN_LABEL = "unknown"
 """Label of cells to which no reference label can be assigned."""
 
 
-class TextRung(IntEnum):
+class _Term(IntEnum):
+    """A term that a newer release may extend; its other numbers become members without a name."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        if not isinstance(value, int):
+            return None
+        other = int.__new__(cls, value)
+        other._name_, other._value_ = f"OTHER_{value}", value
+        return other
+
+    @property
+    def _other(self) -> str:
+        return f"other ({self.value})"
+
+
+class TextRung(_Term):
     """Source of a gene's text, best first."""
 
     OWN_SUMMARY = 1
@@ -32,7 +49,7 @@ class TextRung(IntEnum):
     @property
     def label(self) -> str:
         """Name for tables and files."""
-        return _RUNG_LABELS[self]
+        return _RUNG_LABELS.get(self, self._other)
 
 
 _RUNG_LABELS = {
@@ -44,7 +61,7 @@ _RUNG_LABELS = {
 }
 
 
-class GeneRoute(IntEnum):
+class GeneRoute(_Term):
     """How a gene name was matched to the corpus."""
 
     UNMATCHED = 0
@@ -58,7 +75,7 @@ class GeneRoute(IntEnum):
     @property
     def label(self) -> str:
         """Name for tables and files."""
-        return _ROUTE_LABELS[self]
+        return _ROUTE_LABELS.get(self, self._other)
 
 
 _ROUTE_LABELS = {
@@ -93,7 +110,7 @@ class Center(IntEnum):
     QUERY = 2
 
 
-class VersionKind(IntEnum):
+class VersionKind(_Term):
     """Kind of a version."""
 
     CORPUS = 1
@@ -104,7 +121,7 @@ class VersionKind(IntEnum):
     """Reference cells in a cell space."""
 
 
-class UnknownReason(IntEnum):
+class UnknownReason(_Term):
     """Why a cell has no label; 0 if it has one."""
 
     KNOWN = 0
@@ -121,7 +138,7 @@ class UnknownReason(IntEnum):
     @property
     def label(self) -> str:
         """Text for tables and files."""
-        return _REASON_LABELS[self]
+        return _REASON_LABELS.get(self, self._other)
 
 
 _REASON_LABELS = {

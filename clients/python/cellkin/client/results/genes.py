@@ -157,12 +157,11 @@ class ResolvedGenes(Tabular):
     def columns(self) -> dict[str, Any]:
         """Return one row per name."""
         match = self.match
-        rungs = {0: "", **{int(rung): rung.label for rung in TextRung}}
         return {
             "name": list(self.names),
             "gene_id": match.gene_ids,
             "route": [GeneRoute(route).label for route in match.routes.tolist()],
-            "text": [rungs[rung] for rung in match.rungs.tolist()],
+            "text": [TextRung(rung).label if rung else "" for rung in match.rungs.tolist()],
             "used": match.in_space > 0,
         }
 
