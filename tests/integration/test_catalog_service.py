@@ -133,6 +133,14 @@ def test_lists_come_in_pages(own_store: Path) -> None:
                     break
             assert len(names) == len(set(names)) == expected
             assert names == sorted(names)
+        # A version published between two pages does not repeat its index.
+        first_page = live.catalog.ListCellIndexes(wire.ListCellIndexesRequest(page_size=1))
+        store.catalog.commit(Kind.INDEX, "a", entry.digest, entry.manifest)
+        live.catalog.Reload(wire.ReloadRequest())
+        later = wire.ListCellIndexesRequest(page_token=first_page.next_page_token)
+        rest = live.catalog.ListCellIndexes(later)
+        indexes = [*first_page.cell_indexes, *rest.cell_indexes]
+        assert [index.name.partition("@")[0] for index in indexes] == ["a", "b", "c", "trio"]
         first = live.catalog.ListAliases(wire.ListAliasesRequest(page_size=1))
         second = live.catalog.ListAliases(
             wire.ListAliasesRequest(page_size=1, page_token=first.next_page_token)

@@ -2,10 +2,14 @@
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from cellkin.wire.errors import CancelledError, CellkinError, DeadlineExceededError
 
+TURN_S = 0.05
+"""Seconds between a waiting request's checks for its deadline or cancellation."""
 _here = threading.local()
 
 
@@ -84,3 +88,27 @@ def work_on(call: Call | None) -> None:
 def check() -> None:
     """Raise if nobody waits for the current request; see `Call.check`."""
     current().check()
+
+
+@contextmanager
+def turn(lock: threading.Lock) -> Iterator[None]:
+    """Hold a lock in a ``with`` block, and add the wait and the work to the current request's.
+
+    Raises
+    ------
+    DeadlineExceededError
+        If the deadline passed before it was free.
+    CancelledError
+        If the client cancelled the request before that.
+    """
+    call, began = current(), time.perf_counter()
+    while not lock.acquire(timeout=TURN_S):
+        call.check()
+    started = time.perf_counter()
+    call.queue_s += started - began
+    try:
+        call.check()
+        yield
+    finally:
+        lock.release()
+        call.compute_s += time.perf_counter() - started

@@ -89,7 +89,9 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         entries = view.entries(Kind.INDEX)
         if not request.all_versions:
             entries = list({entry.name: entry for entry in entries}.values())
-        page, token = page_of(entries, _age, request.page_size, request.page_token)
+        # By name alone, a version published between two pages does not repeat its index.
+        key = _age if request.all_versions else _name
+        page, token = page_of(entries, key, request.page_size, request.page_token)
         return wire.ListCellIndexesResponse(
             cell_indexes=[self._describe_index(view, entry) for entry in page],
             next_page_token=token,
@@ -208,6 +210,10 @@ def _exact_version(text: str, kind: Kind, field: str) -> VersionName:
             f"{field} {text!r} may come to mean another version; give NAME@DATE.N", field=field
         )
     return wanted
+
+
+def _name(entry: Entry) -> tuple[str, ...]:
+    return (entry.name,)
 
 
 def _age(entry: Entry) -> tuple[str, ...]:

@@ -178,11 +178,13 @@ class Edge(grpc.GenericRpcHandler):
         return self._lanes.control if name.startswith(_CATALOG) else self._lanes.work
 
     def _admit(self, exchange: Exchange) -> None:
-        """Authenticate and authorize a request, or raise."""
+        """Refuse a request while draining, else authenticate and authorize it."""
         call, role = exchange.call, exchange.method.role
         call.client = exchange.peer
         if not role:
             return
+        if self._draining:
+            raise _drains()
         try:
             found = self._access.admit(role, call.method, exchange.peer, exchange.metadata)
         except PermissionDeniedError as error:
@@ -198,8 +200,6 @@ class Edge(grpc.GenericRpcHandler):
     async def _answer(self, method: Method, requests: Any, context: Any) -> bytes | None:
         """Handle one request; return the response if it is unary."""
         exchange = Exchange(context, method)
-        if self._draining and method.role:
-            await exchange.close(_drains())
         call = exchange.call
         code, answer, error = "OK", None, None
         try:

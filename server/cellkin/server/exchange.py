@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import grpc
+import structlog
 
 from cellkin.server.calls import Call
 from cellkin.server.methods import Method
@@ -19,6 +20,7 @@ from cellkin.wire.errors import (
     UnavailableError,
 )
 
+_log = structlog.get_logger("cellkin.server")
 _LEFT_S = 0.05
 _ENDED_S = 0.005
 """After the end of the messages, a cancellation by the client arrives within this time."""
@@ -174,9 +176,12 @@ class Vigil:
         while True:
             await asyncio.sleep(self.LOOKS_S)
             looked_s += self.LOOKS_S
-            self.look(callers=looked_s >= self.CALLERS_S)
+            try:
+                self.look(callers=looked_s >= self.CALLERS_S)
+                beside()
+            except Exception:  # noqa: BLE001  # the checks must go on
+                _log.exception("open requests not checked")
             looked_s %= self.CALLERS_S
-            beside()
 
     def look(self, callers: bool) -> None:
         """Check every open request once, with ``callers`` also its authorization."""

@@ -53,7 +53,8 @@ def serve_pages(
         If a certificate cannot be read.
     """
     host, port = parse_address(settings.metrics, "metrics")
-    port += worker or 0
+    if port:  # port 0 takes a free one for each process
+        port += worker or 0
     contexts = None
     if settings.tls_cert and settings.tls_key and not is_this_machine(host):
         contexts = tls_contexts(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
@@ -126,7 +127,11 @@ class _Server(ThreadingMixIn, WSGIServer):
         if not self._free.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        super().process_request(request, client_address)
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread could be started
+            self._free.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer one connection."""

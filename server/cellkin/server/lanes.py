@@ -11,9 +11,13 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+import structlog
+
 from cellkin.server import calls
 from cellkin.server.calls import Call
-from cellkin.wire.errors import ResourceExhaustedError
+from cellkin.wire.errors import CellkinError, InternalError, ResourceExhaustedError
+
+_log = structlog.get_logger("cellkin.server")
 
 LEAST_DELAY_S = 0.05
 _MOST_DELAY_S = 5.0
@@ -146,18 +150,23 @@ class Lane:
             call.left = True
             if job in self._waiting:
                 self._waiting.remove(job)
-            elif not job.ended:
+            elif job.future.cancelled() and not job.ended:  # running, neither refused nor done
                 job.abandoned, job.future = True, self._loop.create_future()
                 await asyncio.wait([job.future])
+            _log_dropped(job)
             raise
         finally:
             del job  # avoids a cycle: the job holds its error, whose traceback holds this frame
 
     def turn_away(self) -> None:
-        """Refuse requests that waited too long, from the oldest on."""
+        """Refuse requests that waited too long, from the oldest on; then start what can run.
+
+        Only a request for which no thread could be started is still waiting though it could run.
+        """
         now = time.perf_counter()
         while self._waiting and self._is_late(self._waiting[0], now):
             self._refuse(self._waiting.popleft(), now)
+        self._start_waiting()
 
     def _is_late(self, job: _Job, now: float) -> bool:
         if self._max_wait_s is not None and now - job.queued > self._max_wait_s:
@@ -172,6 +181,8 @@ class Lane:
     def _start_waiting(self) -> None:
         """Start waiting requests while the concurrency limit allows."""
         while self._waiting and self._n_working < self.n_at_once:
+            if self._n_working == len(self._threads) and not self._add_thread():
+                return
             job = self._waiting.popleft()
             now = time.perf_counter()
             if self._is_late(job, now):
@@ -179,18 +190,22 @@ class Lane:
                 continue
             self._n_working += 1
             job.n_beside = self._n_working
-            if self._n_working > len(self._threads):
-                self._add_thread()
             self._started.put(job)
 
-    def _add_thread(self) -> None:
+    def _add_thread(self) -> bool:
+        """Start a thread; return whether the system allowed it."""
         # A daemon thread that hangs in a search does not keep a stopped server alive.
         thread = threading.Thread(
             target=_work, args=(self._loop, self._started, self._end),
             name=f"{self.name}-{len(self._threads)}", daemon=True,
         )  # fmt: skip
+        try:
+            thread.start()
+        except RuntimeError as error:
+            _log.warning("thread not started", lane=self.name, error=str(error))
+            return False
         self._threads.append(thread)
-        thread.start()
+        return True
 
     def _end(self, job: _Job) -> None:
         """Deliver the result of a job, adapt the concurrency, and start the next job."""
@@ -232,12 +247,29 @@ def _work(
         try:
             job.result = job.work()
         except BaseException as error:  # noqa: BLE001  # passed on to the awaiting task
-            job.error = error
+            job.error = _raisable(error)
         calls.work_on(None)
         job.ended = time.perf_counter()
         loop.call_soon_threadsafe(end, job)
         # Release the request before blocking on the next one.
         del call, job
+
+
+def _raisable(error: BaseException) -> BaseException:
+    """Return an error that a future can hold and that does not end the event loop."""
+    if isinstance(error, StopIteration | SystemExit | KeyboardInterrupt):
+        unforeseen = RuntimeError(f"a service raised {type(error).__name__}")
+        unforeseen.__cause__ = error
+        return unforeseen
+    return error
+
+
+def _log_dropped(job: _Job) -> None:
+    """Log the error of a request whose client left, unless it is an expected one."""
+    error = job.error
+    expected = isinstance(error, CellkinError) and not isinstance(error, InternalError)
+    if error is not None and not expected:
+        _log.error("request failed", method=job.call.method, exc_info=error)
 
 
 class Places:

@@ -4,6 +4,7 @@ A replaced version stays in memory until the last request that uses it ends: the
 it strongly, the library only weakly.
 """
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -93,7 +94,8 @@ class Library:
         self._alive: WeakValueDictionary[tuple[Kind, str], Loaded] = WeakValueDictionary()
         self._refused: dict[tuple[Kind, str], Refused] = {}
         self._lock = threading.Lock()
-        self._turns: dict[tuple[Kind, str], threading.Lock] = {}
+        # Weak, so that a lock stays while any request that loads or waits holds it.
+        self._turns: WeakValueDictionary[tuple[Kind, str], threading.Lock] = WeakValueDictionary()
         self._refreshing = threading.Lock()
         self._view = store.catalog.view()
         self._reading = threading.Lock()
@@ -287,7 +289,8 @@ class Library:
                 return found
             refused = self._refused.get(key)
             if refused is not None and time.monotonic() < refused.until:
-                raise refused.error
+                # Raised itself, it would hold the frames of every request that it was raised for.
+                raise copy.copy(refused.error)
             began = time.perf_counter()
             try:
                 found = self._read_version(entry)
@@ -337,7 +340,7 @@ class Library:
         )  # fmt: skip
         retry_s = _RETRY_UNAVAILABLE_S if isinstance(error, UnavailableError) else _RETRY_S
         until = time.monotonic() + retry_s
-        self._refused[entry.kind, entry.full_name] = Refused(error, until)
+        self._refused[entry.kind, entry.full_name] = Refused(copy.copy(error), until)
 
     def _follow(self, wanted: Wanted, changes: Changes) -> None:
         kind, name = wanted
@@ -349,6 +352,7 @@ class Library:
             _log.warning("name withdrawn", kind=kind, name=str(name), reason=error.reason)
             with self._lock:
                 self._meant.pop(wanted, None)
+                self._used.pop(wanted, None)
             return
         if before is None or entry.full_name == before.entry.full_name:
             return
@@ -374,9 +378,6 @@ class Library:
             for wanted in oldest[: max(0, len(oldest) - self._most_loaded)]:
                 del self._meant[wanted]
                 self._used.pop(wanted, None)
-            for key in [k for k, turn in self._turns.items() if not turn.locked()]:
-                if key not in self._alive:
-                    del self._turns[key]
 
     def _watch(self, followed: Callable[[], None]) -> None:
         while not self._stopping.wait(self._refresh_s):
@@ -387,5 +388,8 @@ class Library:
                 pass  # logged when it began; loaded versions stay in use
             except Exception:  # noqa: BLE001  # the thread must keep refreshing
                 _log.exception("catalog not followed")
-            for name in self._loader.unload():
-                _log.info("version unloaded", kind=Kind.INDEX, version=name)
+            try:
+                for name in self._loader.unload():
+                    _log.info("version unloaded", kind=Kind.INDEX, version=name)
+            except Exception:  # noqa: BLE001  # as above
+                _log.exception("version not unloaded")

@@ -1,15 +1,14 @@
 """Load versions into memory: read, warm up, and test before any request uses them."""
 
 import threading
-import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -37,7 +36,6 @@ _PAIRS = 100_000
 _PART = 10_000
 # The share of cells found may be this many standard errors below the certified recall.
 _ERRORS = 4.0
-_TURN_S = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,21 +88,8 @@ class LoadedIndex:
         self, vectors: CellVectors, queries: Float32Matrix, k: int, passing: BoolVector | None
     ) -> Found:
         """Compare all passing cells with each query; see `cellkin.store.exact_search`."""
-        with self._scan():
+        with calls.turn(self.scanning):
             return search_exactly(vectors, queries, k, passing, calls.check)
-
-    @contextmanager
-    def _scan(self) -> Iterator[None]:
-        call, began = calls.current(), time.perf_counter()
-        while not self.scanning.acquire(timeout=_TURN_S):
-            call.check()
-        started = time.perf_counter()
-        call.queue_s += started - began
-        try:
-            yield
-        finally:
-            self.scanning.release()
-            call.compute_s += time.perf_counter() - started
 
 
 @dataclass(frozen=True)
@@ -207,6 +192,8 @@ class IndexLoader:
         self._store, self._metrics = store, metrics
         self._cores = Cores(cores)
         self._scanning = threading.Lock()
+        self._counting = threading.Lock()
+        self._live: WeakValueDictionary[str, LoadedIndex] = WeakValueDictionary()
         # A finalizer may run while any lock is held, so it only adds to this queue.
         self._gone: SimpleQueue[tuple[str, Any]] = SimpleQueue()
 
@@ -234,7 +221,9 @@ class IndexLoader:
         names = Strings(plain.cells.ids), Strings(plain.cells.batches)
         wrapped = CellIndex(plain.cells, text, expression)
         loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning, *names)
-        self._metrics.index_loaded(entry.full_name, n_bytes, entry.manifest["n_cells"])
+        with self._counting:
+            self._live[entry.full_name] = loaded
+            self._metrics.index_loaded(entry.full_name, n_bytes, entry.manifest["n_cells"])
         gone = (entry.full_name, [part.neighbors for part in plain.parts.values()])
         weakref.finalize(loaded, self._gone.put, gone).atexit = False
         return loaded
@@ -244,9 +233,13 @@ class IndexLoader:
         names = []
         while not self._gone.empty():
             name, neighbors = self._gone.get()
-            for index in neighbors:
-                index.close()
-            self._metrics.index_unloaded(name)
+            try:
+                for index in neighbors:
+                    index.close()
+            finally:
+                with self._counting:
+                    if name not in self._live:  # else loaded again meanwhile
+                        self._metrics.index_unloaded(name)
             names.append(name)
         return names
 

@@ -94,17 +94,19 @@ def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str
         )
         access = Access(tokens, settings.administered_by)
         make_edge = partial(_edge, settings, metrics, access, tracer)
-        door = _on_loop(_Door.opened(settings, make_edge, handlers, shared=worker is not None))
-        stack.callback(lambda: _on_loop(door.close()))
+        readiness = Readiness(_loop())
+        # Before the door, as gRPC releases the port of a server only once that was started.
         if settings.metrics:
-            ready = door.readiness.is_ready
-            stack.callback(serve_pages(settings, worker, metrics.registry, ready))
+            stack.callback(serve_pages(settings, worker, metrics.registry, readiness.is_ready))
+        shared = worker is not None
+        door = _on_loop(_Door.opened(settings, make_edge, handlers, readiness, shared))
+        stack.callback(lambda: _on_loop(door.close()))
         stack.callback(library.stop)
         _on_loop(door.start())
         stack.callback(_drain, door, metrics, settings.grace_s)
         _load(library, settings.indexes)
-        door.readiness.follow(library)
-        library.start(lambda: _follow(library, door.readiness, settings.indexes))
+        readiness.follow(library)
+        library.start(lambda: _follow(library, readiness, settings.indexes))
         yield f"{parse_address(settings.listen, 'listen')[0]}:{door.port}"
 
 
@@ -115,7 +117,7 @@ class _Door:
         self, server: "grpc.aio.Server", port: int, edge: Edge, lanes: Lanes, readiness: Readiness
     ) -> None:
         self._server, self._edge, self._lanes = server, edge, lanes
-        self.port, self.readiness = port, readiness
+        self.port, self._readiness = port, readiness
         self._watch: asyncio.Task[None] | None = None
 
     @classmethod
@@ -124,11 +126,11 @@ class _Door:
         settings: ServerSettings,
         make_edge: Callable[[], tuple[Edge, Lanes]],
         handlers: Handlers,
+        readiness: Readiness,
         shared: bool,
     ) -> "_Door":
         """Bind the address; requests are answered only after `start`."""
         edge, lanes = make_edge()
-        readiness = Readiness(asyncio.get_running_loop())
         health_pb2_grpc.add_HealthServicer_to_server(readiness, handlers)
         reflected = (CATALOG, CELLS, GENES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
@@ -160,7 +162,7 @@ class _Door:
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new requests, and finish the running ones."""
-        self.readiness.drain()
+        self._readiness.drain()
         self._edge.drain()
         await asyncio.sleep(_TURNED_AWAY_S)
         await self._server.stop(grace_s)

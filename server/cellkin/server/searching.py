@@ -24,8 +24,6 @@ MOST_TOGETHER = 1024
 """Most queries of one batch; a larger block is searched alone, in parts."""
 SMALL = 1 << 20
 """Size in floats up to which searching a flat index is faster than joining a batch."""
-_TURN_S = 0.05
-"""Seconds between a waiting request's checks for its deadline or cancellation."""
 
 
 class Meter(Protocol):
@@ -104,7 +102,7 @@ class Together:
 
     def _wait(self, mine: _Waiting) -> None:
         call = calls.current()
-        while not mine.done.wait(_TURN_S):
+        while not mine.done.wait(calls.TURN_S):
             lost = call.lost()
             if lost is None:
                 continue
@@ -211,7 +209,7 @@ class Cores:
         """
         while True:
             try:
-                return self._free.get(timeout=_TURN_S)
+                return self._free.get(timeout=calls.TURN_S)
             except Empty:
                 call.check()
 

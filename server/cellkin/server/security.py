@@ -4,7 +4,9 @@ import hashlib
 import re
 import ssl
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -300,14 +302,17 @@ def tls_credentials(cert: Path, key: Path, client_ca: Path | None) -> grpc.Serve
     paths = (cert, key) if client_ca is None else (cert, key, client_ca)
     first = _read_certificates(cert, key, client_ca)
     watched = _Watched(paths)
-    renewed: list[grpc.ServerCertificateConfiguration] = []
+    # Handshakes run on several threads; at most the newest certificate is kept.
+    renewed: deque[grpc.ServerCertificateConfiguration] = deque(maxlen=1)
 
     def read() -> None:
         renewed.append(_read_certificates(cert, key, client_ca))
 
     def at_handshake() -> grpc.ServerCertificateConfiguration | None:
         watched.when_changed(read)
-        return renewed.pop() if renewed else None
+        with suppress(IndexError):
+            return renewed.pop()
+        return None
 
     changed: Any = at_handshake  # may return None, which the package's types omit
     return grpc.dynamic_ssl_server_credentials(first, changed, client_ca is not None)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from cellkin.server import calls
 from cellkin.space.arrays import Float32Vector
 from cellkin.store.catalog import Entry
 from cellkin.wire.errors import InvalidArgumentError, ModelNotLoadedError, NotFoundError
@@ -59,6 +60,8 @@ class TextModels:
             If the version's model is not loaded, or another revision of it is.
         InvalidArgumentError
             If the text is blank or longer than 10,000 characters.
+        DeadlineExceededError, CancelledError
+            If the request ended while the model embedded other texts.
         """
         if not text.strip() or len(text) > MOST_SIGNS:
             raise InvalidArgumentError(
@@ -79,7 +82,7 @@ class TextModels:
                 f"the server has {model.info.revision}: their vectors cannot be compared",
                 {"model": entry.name},
             )
-        with self._turn:
+        with calls.turn(self._turn):
             vector: Float32Vector = np.asarray(model.embed([text])[0], np.float32)
         return vector
 

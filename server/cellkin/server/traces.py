@@ -5,7 +5,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Protocol
 
 from cellkin.server.calls import Call
-from cellkin.wire.errors import CellkinError, MissingDependencyError
+from cellkin.wire.errors import CellkinError, InternalError, MissingDependencyError
 
 
 class Tracer(Protocol):
@@ -58,8 +58,9 @@ class SpanTracer:
         ) as span:
             try:
                 yield
-            except CellkinError as error:
-                span.set_status(Status(StatusCode.ERROR, error.reason))
+            except Exception as error:
+                known = error if isinstance(error, CellkinError) else InternalError
+                span.set_status(Status(StatusCode.ERROR, known.reason))
                 raise
             finally:
                 span.set_attribute("cellkin.queue_s", call.queue_s)

@@ -7,11 +7,12 @@ the processes, restarts those that die, and stops them when it stops; they also 
 import multiprocessing
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection, wait
+from contextlib import contextmanager, suppress
+from multiprocessing.connection import Connection
 from typing import Any
 
 import structlog
@@ -21,7 +22,9 @@ from cellkin.server.settings import ServerSettings, parse_address
 from cellkin.wire.errors import AlreadyExistsError, CellkinError, InternalError, error_from_reason
 
 _log = structlog.get_logger("cellkin.server")
-_AGAIN_S = 1.0
+_LOOKS_S = 0.2
+_AGAIN_S, _MOST_AGAIN_S = 1.0, 30.0
+"""Pause before a process that died is started again; doubled while it does not become ready."""
 
 
 @contextmanager
@@ -54,6 +57,8 @@ def running_processes(settings: ServerSettings) -> Iterator[str]:
             yield listen
         finally:
             stopping.set()
+            if keeper.ident is not None:
+                keeper.join()  # else it could start a process that nobody stops
             for worker in workers:
                 worker.stop()
             for worker in workers:
@@ -68,13 +73,17 @@ class _Worker:
         self.number = number
         self.process: Any = None
         self._pipe: Connection | None = None
+        self._was_ready = False
+        self._again_s = _AGAIN_S
+        self._again_at: float | None = None
 
     def start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_work, args=(*self._given, theirs))
-        self.process.start()
-        theirs.close()
+        pipe, theirs = context.Pipe()
+        with theirs:
+            process = context.Process(target=_work, args=(*self._given, theirs))
+            process.start()
+        self._pipe, self._was_ready, self.process = pipe, False, process
 
     def wait_ready(self) -> None:
         assert self._pipe is not None
@@ -86,6 +95,35 @@ class _Worker:
             ) from error
         if failed is not None:
             raise error_from_reason(*failed)
+        self._was_ready = True
+
+    def keep(self) -> None:
+        """Start the process again if it died, after a pause."""
+        now = time.monotonic()
+        if self._again_at is None and not self.process.is_alive():
+            ready, failed = self._said()
+            self._again_s = _AGAIN_S if ready else min(2 * self._again_s, _MOST_AGAIN_S)
+            self._again_at = now + self._again_s
+            _log.error(
+                "process died", number=self.number, exit_code=self.process.exitcode,
+                again_in_s=self._again_s, **failed,
+            )  # fmt: skip
+        if self._again_at is not None and now >= self._again_at:
+            self._again_at = now + self._again_s  # if it cannot be started
+            self.start()
+            self._again_at = None
+
+    def _said(self) -> tuple[bool, dict[str, str]]:
+        """Return whether a process that died was ready, and its error as fields for the log."""
+        assert self._pipe is not None
+        ready, failed = self._was_ready, {}
+        with suppress(EOFError, OSError):
+            while self._pipe.poll():
+                said = self._pipe.recv()
+                ready = ready or said is None
+                if said is not None:
+                    failed = {"reason": said[0], "message": said[1]}
+        return ready, failed
 
     def stop(self) -> None:
         if self.process is not None and self.process.is_alive():
@@ -111,6 +149,7 @@ def _work(settings: ServerSettings, number: int, pipe: Connection) -> None:
             stop.wait()
     except CellkinError as error:
         pipe.send((error.reason, error.message, error.metadata))
+        sys.exit(1)
 
 
 def _until_orphaned(pipe: Connection, stop: threading.Event) -> None:
@@ -122,15 +161,12 @@ def _until_orphaned(pipe: Connection, stop: threading.Event) -> None:
 
 def _keep(workers: list[_Worker], stopping: threading.Event) -> None:
     """Restart processes that die."""
-    while not stopping.is_set():
-        wait([worker.process.sentinel for worker in workers], timeout=0.2)
+    while not stopping.wait(_LOOKS_S):
         for worker in workers:
-            if worker.process.is_alive() or stopping.is_set():
-                continue
-            _log.error("process died", number=worker.number, exit_code=worker.process.exitcode)
-            time.sleep(_AGAIN_S)
-            if not stopping.is_set():
-                worker.start()
+            try:
+                worker.keep()
+            except Exception:  # noqa: BLE001  # the others must be kept, and this one tried again
+                _log.exception("process not started", number=worker.number)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from typing import Any
 
 import grpc
 import pytest
+from structlog.testing import capture_logs
 
 from cellkin.server.edge import Edge, Lanes, Shares
 from cellkin.server.exchange import Patience, Vigil
@@ -243,8 +244,33 @@ def test_what_comes_while_a_server_drains_is_unavailable_and_what_runs_goes_on()
             code, details = await ended(call)
             assert code is grpc.StatusCode.UNAVAILABLE
             assert "drains" in details
+        counts = [served.counted(method, "UNAVAILABLE") for method in (UNARY, TALK)]
+        assert counts == [2, 1]
 
     serve(test)
+
+
+def test_open_requests_are_checked_on_after_a_check_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Vigil, "LOOKS_S", 0.001)
+
+    async def run() -> None:
+        n, again = 0, asyncio.Event()
+
+        def beside() -> None:
+            nonlocal n
+            n += 1
+            if n == 1:
+                raise ZeroDivisionError
+            again.set()
+
+        vigil = Vigil(Patience(1, 1, 1), lambda exchange: True)
+        keeping = asyncio.create_task(vigil.keep(beside))
+        with capture_logs() as log:
+            await asyncio.wait_for(again.wait(), 5)
+        keeping.cancel()
+        assert [line["event"] for line in log] == ["open requests not checked"]
+
+    asyncio.run(run())
 
 
 def test_a_unary_request_that_ends_without_a_message_is_wrong() -> None:

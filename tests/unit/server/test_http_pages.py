@@ -1,6 +1,7 @@
 """Metrics, life and readiness over HTTP, and nothing else."""
 
 import socket
+import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from cellkin.server import http_pages
 from cellkin.server.http_pages import serve_pages
 from cellkin.server.metrics import Metrics
 from cellkin.server.settings import ServerSettings
@@ -71,3 +73,34 @@ def test_silent_connections_do_not_keep_others_from_the_pages() -> None:
         assert get(port, "/healthz")[0] == 200
         for connection in silent:
             connection.close()
+
+
+def test_port_0_is_a_free_one_for_every_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    ports = []
+
+    def bound(host: str, port: int, contexts: Any) -> Any:
+        ports.append(port)
+        raise OSError(98, "in use")
+
+    monkeypatch.setattr(http_pages, "_Server", bound)
+    for worker in (None, 0, 1):
+        with pytest.raises(AlreadyExistsError), served(0, lambda: True, worker):
+            pass
+    assert ports == [0, 0, 0]
+
+
+def test_connections_for_which_no_thread_could_be_started_do_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http_pages, "_CONNECTIONS", 1)
+    port = free_port()
+    with served(port, lambda: True):
+        with monkeypatch.context() as patch:
+
+            def refuse(thread: threading.Thread) -> None:
+                raise RuntimeError("can't start new thread")
+
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(OSError, match=r"closed|reset"):
+                get(port, "/healthz")
+        assert get(port, "/healthz")[0] == 200

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 import pytest
+import structlog
 
 from cellkin.server import calls, lanes
 from cellkin.server.calls import Call
@@ -154,6 +155,92 @@ def test_the_place_of_who_gives_up_is_taken_until_the_work_has_ended() -> None:
         with pytest.raises(asyncio.CancelledError):
             await working
         assert lane.n_pending == 0
+        lane.close()
+
+    on_a_loop(test)
+
+
+def test_who_gives_up_just_after_being_refused_does_not_wait_for_ever() -> None:
+    async def test() -> None:
+        lane, go, call = Lane("test", 1, 100, 1.0, 1), threading.Event(), a_call()
+        first = asyncio.create_task(lane.run(a_call(), partial(go.wait, 20)))
+        late = asyncio.create_task(lane.run(call, bool))
+        await until(lambda: lane.n_pending == 2)
+        # A deadline that passes does both at once: the lane refuses, gRPC cancels.
+        call.deadline = time.perf_counter()
+        lane.turn_away()
+        late.cancel()
+        done, _ = await asyncio.wait([late], timeout=1)
+        assert done
+        assert late.cancelled()
+        go.set()
+        await first
+        assert lane.n_pending == 0
+        lane.close()
+
+    on_a_loop(test)
+
+
+@pytest.mark.parametrize("raised", [StopIteration, SystemExit, KeyboardInterrupt])
+def test_errors_that_futures_cannot_hold_are_answered_too(raised: type[BaseException]) -> None:
+    async def test() -> None:
+        lane = Lane("test", 1, 4, 1.0, 1)
+
+        def work() -> None:
+            raise raised
+
+        with pytest.raises(RuntimeError, match=raised.__name__):
+            await asyncio.wait_for(lane.run(a_call(), work), 1)
+        assert await lane.run(a_call(), partial(int, 3)) == 3
+        lane.close()
+
+    on_a_loop(test)
+
+
+def test_where_no_thread_can_be_started_requests_wait_and_results_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        start, lane, go = threading.Thread.start, Lane("test", 2, 4, 1.0, 2), threading.Event()
+
+        def refuse(thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        first = asyncio.create_task(lane.run(a_call(), partial(go.wait, 20)))
+        await asyncio.sleep(0)
+        lane.turn_away()
+        assert lane.n_pending == 1
+        monkeypatch.setattr(threading.Thread, "start", start)
+        lane.turn_away()
+        monkeypatch.setattr(threading.Thread, "start", refuse)
+        others = [asyncio.create_task(lane.run(a_call(), partial(int, n))) for n in range(2)]
+        await until(lambda: lane.n_pending == 3)
+        go.set()
+        assert await asyncio.gather(first, *others) == [True, 0, 1]
+        assert lane.n_pending == 0
+        lane.close()
+
+    on_a_loop(test)
+
+
+def test_an_unforeseen_error_is_logged_even_if_the_client_left() -> None:
+    async def test() -> None:
+        lane, go = Lane("test", 1, 4, 1.0, 1), threading.Event()
+
+        def work() -> None:
+            go.wait(20)
+            raise ZeroDivisionError
+
+        working = asyncio.create_task(lane.run(a_call(), work))
+        await until(lambda: lane.n_pending == 1)
+        working.cancel()
+        await asyncio.sleep(0)
+        go.set()
+        with structlog.testing.capture_logs() as log:
+            await asyncio.wait([working])
+        assert working.cancelled()
+        assert [(line["event"], line["method"]) for line in log] == [("request failed", "/test")]
         lane.close()
 
     on_a_loop(test)

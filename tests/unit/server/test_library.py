@@ -1,6 +1,7 @@
 """What a server has loaded stays in use until it reads a catalog that explains the difference."""
 
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from cellkin.server.library import Library
 from cellkin.server.metrics import Metrics
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.store import Store
-from cellkin.wire.errors import NotFoundError, RetractedError, UnavailableError
+from cellkin.wire.errors import IntegrityError, NotFoundError, RetractedError, UnavailableError
 from cellkin.wire.names import VersionName
 
 STABLE, NEWEST = VersionName("genes", "stable"), VersionName("genes")
@@ -166,3 +167,86 @@ def test_what_the_catalog_explains_is_followed(root: Path, library: Library) -> 
         library.corpus(VersionName("genes", made[0].version))
     with pytest.raises(NotFoundError):
         library.corpus(VersionName("unknown"))
+
+
+def test_every_request_for_a_refused_version_gets_an_error_of_its_own(
+    root: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(Store.open(str(root)), 2.0, 8, metrics, 1)
+
+    def damaged(entry: Entry) -> None:
+        raise IntegrityError("damaged", {"file": "rows"})
+
+    monkeypatch.setattr(library, "_read_version", damaged)
+    errors = []
+    for _ in range(3):
+        with pytest.raises(IntegrityError, match="damaged") as caught:
+            library.corpus(NEWEST)
+        assert caught.value.metadata == {"file": "rows"}
+        errors.append(caught.value)
+    assert len(set(map(id, errors))) == 3
+    # Else the traceback would keep what the requests refer to.
+    assert [refused.error.__traceback__ for refused in library._refused.values()] == [None]
+
+
+def test_a_turn_that_is_waited_for_is_not_replaced(
+    root: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = Library(Store.open(str(root)), 2.0, 8, metrics, 1)
+    entry = library.resolve(Kind.CORPUS, NEWEST)
+    key, read, seen = (entry.kind, entry.full_name), library._read_version, []
+
+    class Interrupted:
+        """A lock after whose first release another thread cleans up."""
+
+        def __init__(self) -> None:
+            self.lock, self.n = threading.Lock(), 0
+
+        def __enter__(self) -> None:
+            self.lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            self.lock.release()
+            self.n += 1
+            if self.n == 1:
+                library._let_go()
+
+    def reading(entry: Entry) -> object:
+        seen.append(key in library._turns)
+        return read(entry)
+
+    monkeypatch.setattr(library, "_lock", Interrupted())
+    monkeypatch.setattr(library, "_read_version", reading)
+    library.corpus(NEWEST)
+    assert seen == [True]
+    assert not library._turns
+
+
+def test_the_catalog_is_followed_though_a_version_cannot_be_closed(
+    root: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch,
+    log: list[structlog.typing.EventDict],
+) -> None:  # fmt: skip
+    library, again = Library(Store.open(str(root)), 0.01, 8, metrics, 1), threading.Event()
+    n = 0
+
+    def unload() -> list[str]:
+        nonlocal n
+        n += 1
+        if n == 1:
+            raise OSError("cannot be closed")
+        again.set()
+        return []
+
+    monkeypatch.setattr(library._loader, "unload", unload)
+    library.start(lambda: None)
+    followed = again.wait(10)
+    library.stop()
+    assert followed
+    assert [line["event"] for line in log] == ["version not unloaded"]
+
+
+def test_nothing_is_kept_of_a_name_that_was_withdrawn(root: Path, library: Library) -> None:
+    store = Store.open(str(root))
+    store.catalog.retract(store.catalog.entries(Kind.CORPUS)[0], "wrong genes", force=True)
+    library.refresh()
+    assert list(library._used) == list(library._meant) == [(Kind.CORPUS, NEWEST)]

@@ -1,9 +1,15 @@
 """Which of its cells an index is tested by before it is served."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
-from cellkin.server.loading import _probes
+from cellkin.server import loading
+from cellkin.server.loading import IndexLoader, _probes
+from cellkin.server.metrics import Metrics
 from cellkin.store.row_digests import BLOCK_ROWS
 
 
@@ -21,3 +27,30 @@ def test_another_version_is_asked_for_others_and_the_same_for_the_same() -> None
     rows = _probes(100_000, "a digest")
     assert np.array_equal(rows, _probes(100_000, "a digest"))
     assert not np.array_equal(rows, _probes(100_000, "another"))
+
+
+def test_an_index_that_was_loaded_again_keeps_its_metrics(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = SimpleNamespace(ids=[], batches=[])
+    index = SimpleNamespace(cells=cells, text=None, expression=None, parts={})
+    store: Any = SimpleNamespace(index_folder=lambda entry, again: tmp_path)
+    entry: Any = SimpleNamespace(full_name="trio@1", manifest={"files": [], "n_cells": 3})
+    for name in ("test_index", "_vectors", "cell_table", "CellIndex", "Strings"):
+        monkeypatch.setattr(loading, name, lambda *_: None)
+    monkeypatch.setattr(loading, "read_cell_index", lambda folder: index)
+    metrics = Metrics()
+    loader = IndexLoader(store, metrics, 1)
+
+    def n_cells() -> float | None:
+        labels = {"index": "trio@1"}
+        return metrics.registry.get_sample_value("cellkin_index_cells", labels)
+
+    loaded = loader.load(entry, lambda: None)  # type: ignore[arg-type, return-value]
+    del loaded
+    loaded = loader.load(entry, lambda: None)  # type: ignore[arg-type, return-value]
+    assert loader.unload() == ["trio@1"]
+    assert n_cells() == 3
+    del loaded
+    assert loader.unload() == ["trio@1"]
+    assert n_cells() is None

@@ -3,12 +3,23 @@
 import hashlib
 import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from cellkin.server.security import ADMIN, READ, Access, Principal, Tokens, require_role
+from cellkin.server import security
+from cellkin.server.security import (
+    ADMIN,
+    READ,
+    Access,
+    Principal,
+    Tokens,
+    require_role,
+    tls_credentials,
+)
 from cellkin.wire.errors import InputFileError, PermissionDeniedError, UnauthenticatedError
 
 
@@ -175,3 +186,29 @@ def test_a_file_that_is_none(tmp_path: Path, content: str) -> None:
         Tokens(path)
     with pytest.raises(InputFileError):
         Tokens(tmp_path / "none")
+
+
+def test_a_handshake_never_brings_back_an_older_certificate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Twice:
+        """Files that were renewed twice before a handshake took the certificate."""
+
+        def __init__(self, paths: tuple[Path, ...]) -> None:
+            self.n_left = 2
+
+        def when_changed(self, read: Callable[[], None]) -> None:
+            while self.n_left:
+                read()
+                self.n_left -= 1
+
+    given: list[Any] = []
+    numbers = itertools.count()
+    monkeypatch.setattr(security, "_Watched", Twice)
+    monkeypatch.setattr(security, "_read_certificates", lambda *_: next(numbers))
+    monkeypatch.setattr(
+        security.grpc, "dynamic_ssl_server_credentials", lambda *args: given.extend(args)
+    )
+    tls_credentials(Path("c"), Path("k"), None)
+    first, at_handshake, _ = given
+    assert (first, at_handshake(), at_handshake()) == (0, 2, None)
