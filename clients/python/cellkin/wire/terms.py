@@ -16,7 +16,7 @@ UNKNOWN_LABEL = "unknown"
 """Label of cells to which no reference label can be assigned."""
 
 
-class _Term(IntEnum):
+class Term(IntEnum):
     """A term that a newer release may extend; its other numbers become members without a name."""
 
     @classmethod
@@ -32,7 +32,7 @@ class _Term(IntEnum):
         return f"other ({self.value})"
 
 
-class TextRung(_Term):
+class TextRung(Term):
     """Source of a gene's text, best first."""
 
     OWN_SUMMARY = 1
@@ -61,7 +61,7 @@ _RUNG_LABELS = {
 }
 
 
-class GeneRoute(_Term):
+class GeneRoute(Term):
     """How a gene name was matched to the corpus."""
 
     UNMATCHED = 0
@@ -110,7 +110,7 @@ class Center(IntEnum):
     QUERY = 2
 
 
-class VersionKind(_Term):
+class VersionKind(Term):
     """Kind of a version."""
 
     CORPUS = 1
@@ -121,7 +121,7 @@ class VersionKind(_Term):
     """Reference cells in a cell space."""
 
 
-class UnknownReason(_Term):
+class UnknownReason(Term):
     """Why a cell has no label; 0 if it has one."""
 
     KNOWN = 0
