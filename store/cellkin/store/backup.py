@@ -17,13 +17,14 @@ from cellkin.store.catalog import Entry
 from cellkin.store.catalog_rows import CatalogRows
 from cellkin.store.catalog_view import RowReader
 from cellkin.store.cell_table import row_files
+from cellkin.store.checked_tables import what_of
 from cellkin.store.failures import reading, writing
 from cellkin.store.files import files_at
 from cellkin.store.folders import is_own_folder
 from cellkin.store.journal import Journal, record_path
 from cellkin.store.maintenance import damage
 from cellkin.store.small_files import small_files
-from cellkin.store.store import Store
+from cellkin.store.store import Store, make_folder, refuse_file
 from cellkin.store.table_files import DATA, SUFFIX, TAGS, VERSIONS, manifest_paths
 from cellkin.wire.errors import (
     ConflictError,
@@ -102,13 +103,14 @@ def copy_store(uri: str, destination: str, progress: Progress) -> Copied:
         If the destination has another store or a later state of this one, or the store has no
         journal.
     InvalidArgumentError
-        If the destination is the store itself.
+        If the destination is the store itself, or a file.
     IntegrityError
         If the catalog is damaged, or files of a version are missing or damaged.
     ConflictError
-        If something was removed while it was copied.
+        If something was removed while it was copied, or the destination was written to.
     """
     store = Store.open(uri)
+    refuse_file(destination)
     copy = Store(destination, files_at(destination))
     if copy.root == store.root:
         raise InvalidArgumentError(f"{destination} is the store itself; name another place")
@@ -126,11 +128,11 @@ def copy_store(uri: str, destination: str, progress: Progress) -> Copied:
             _require_whole(store, entry)
     with writing(f"store {destination}"):
         # Table manifests refer to data files, which must exist first.
-        manifests = [file for file in todo if f"/{VERSIONS}/" in file.path]
-        others = [file for file in todo if file not in manifests]
+        manifests = [file for file in todo if _is_manifest(file)]
+        others = [file for file in todo if not _is_manifest(file)]
         _copy(store, copy, [others, manifests], progress)
-        for number in range(n_records + 1, len(records) + 1):
-            copy.files.write(record_path(number), [records[number - 1]])
+        make_folder(destination)
+        _append(copy, records, n_records)
     copy.catalog.upgrade()
     n_bytes = sum(file.n_bytes for file in todo)
     return Copied(copy, len(entries), len(todo), n_bytes, len(files) - len(todo))
@@ -170,6 +172,21 @@ def _require_earlier(copy: Store, uri: str, records: Sequence[bytes]) -> int:
     return n
 
 
+def _append(copy: Store, records: Sequence[bytes], n_there: int) -> None:
+    """Write the records that a copy lacks; raise if another process wrote one of them."""
+    files = small_files(copy.root)
+    for number in range(n_there + 1, len(records) + 1):
+        if not files.create(record_path(number), records[number - 1]):
+            raise ConflictError(
+                f"{copy.uri} was written to while the store was copied into it, so that it is no "
+                "copy of it any more; choose a new folder, and write to copies only when done"
+            )
+
+
+def _is_manifest(file: _File) -> bool:
+    return f"/{VERSIONS}/" in file.path
+
+
 class _Files:
     """Lists the files of versions.
 
@@ -194,8 +211,8 @@ class _Files:
         IntegrityError
             If files are missing.
         """
-        manifest, what = entry.manifest, f"{entry.kind.noun} {entry.full_name}"
-        _require_own_paths(manifest, what)
+        manifest = entry.manifest
+        _require_own_paths(manifest, what_of(entry))
         if "path" in manifest:
             for name, digest in manifest["files"].items():
                 yield self._file(entry, f"{manifest['path']}/{name}", digest)
@@ -204,9 +221,7 @@ class _Files:
             there = self._sizes(f"{table}{SUFFIX}")
             both = manifest_paths(table, version)
             yield self._file(entry, both[1] if both[1] in there else both[0])
-            with reading(what):
-                rows = row_files(self._store, table, [version])
-            for name in rows:
+            for name in self._rows(entry):
                 yield self._file(entry, f"{table}{SUFFIX}/{DATA}/{name}")
             for path, tagged in self._tagged(table).items():
                 if tagged == version:  # the tag protects the version from Lance's cleanup
@@ -216,13 +231,27 @@ class _Files:
         sizes = self._sizes(path.rpartition("/")[0] if digest else path.partition("/")[0])
         if path in sizes:
             return _File(path, sizes[path], digest)
-        what = f"{entry.kind.noun} {entry.full_name}"
-        if entry not in self._store.catalog.entries():
-            raise ConflictError(f"{what} was removed while the store was copied; run it again")
+        self._require_there(entry)
         raise IntegrityError(
-            f"{what}: file {path} is missing; publish it again and remove this version, or restore "
-            "it from an earlier copy"
+            f"{what_of(entry)}: file {path} is missing; publish it again and remove this "
+            "version, or restore it from an earlier copy"
         )
+
+    def _rows(self, entry: Entry) -> set[str]:
+        table, version = entry.manifest["table"], entry.manifest["table_version"]
+        try:
+            with reading(what_of(entry)):
+                return row_files(self._store, table, [version])
+        except IntegrityError:
+            self._require_there(entry)
+            raise
+
+    def _require_there(self, entry: Entry) -> None:
+        """Raise if a version was removed meanwhile."""
+        if entry not in self._store.catalog.entries():
+            raise ConflictError(
+                f"{what_of(entry)} was removed while the store was copied; run it again"
+            )
 
     def _sizes(self, folder: str) -> dict[str, int]:
         if folder not in self._folders:
@@ -253,10 +282,10 @@ def _require_own_paths(manifest: Mapping[str, Any], what: str) -> None:
 
 
 def _tagged(store: Store, path: str) -> int:
-    """Return the version that a Lance tag points to; 0 if the tag cannot be read."""
+    """Return the version that a Lance tag points to; 0 if the tag is gone or cannot be parsed."""
     try:
         return int(json.loads(b"".join(store.files.read(path)))["version"])
-    except (ValueError, KeyError, TypeError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return 0
 
 

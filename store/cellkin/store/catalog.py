@@ -252,6 +252,8 @@ class Catalog:
         FailedPreconditionError
             If an alias points to it or all other versions of the name are retracted, without
             ``force``.
+        NotFoundError, RetractedError
+            If the version or its replacement was removed, or the replacement is retracted.
         """
         if not reason.strip():
             raise InvalidArgumentError("a retraction needs a reason; say what is wrong")
@@ -261,6 +263,9 @@ class Catalog:
 
         def decide(view: CatalogView) -> Change:
             view.version(entry.kind, VersionName(entry.name, entry.version))
+            if replacement is not None:
+                wanted = VersionName(replacement.name, replacement.version)
+                view.resolve(replacement.kind, wanted)
             if not force:
                 _check_needless(view, entry)
             return Change({MARKS: [_mark(RETRACTION, entry, entry.version, json.dumps(value))]})

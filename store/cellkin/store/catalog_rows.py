@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 
 from cellkin.store.journal import Change, Row
 
@@ -51,11 +50,6 @@ class CatalogRows:
     def was_recorded(self, table: str, row: Row) -> bool:
         """Return whether a row with exactly this content was ever recorded."""
         return _digest(row) in self._recorded[table].get(row["key"], ())
-
-    def without(self, table: str, rows: Iterable[Row]) -> str:
-        """Return the key of a current row that is not among these; empty if there is none."""
-        keys = {row["key"] for row in rows}
-        return next((key for key in self.standing[table] if key not in keys), "")
 
     def keys(self, table: str) -> set[str]:
         """Return the keys of all rows ever recorded."""

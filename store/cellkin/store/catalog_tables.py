@@ -39,7 +39,7 @@ class CatalogTables:
 
     def __init__(self, root: str, files: SmallFiles) -> None:
         self._root, self._files = root, files
-        self._read: dict[str, tuple[int, list[Row]]] = {}
+        self._read: dict[str, tuple[object, list[Row]]] = {}
 
     def read(self, table: str, again: bool = False) -> list[Row] | None:
         """Return the rows of a table as last committed; None if there is no such table.
@@ -65,10 +65,10 @@ class CatalogTables:
                 if self._files.names(f"{table}.lance/_versions"):
                     raise
                 return None
-            known = self._read.get(table)
-            if known is None or known[0] != dataset.version or again:
+            known, state = self._read.get(table), _state_of(dataset)
+            if known is None or known[0] != state or again:
                 rows = dataset.to_table(columns=_SCHEMAS[table].names).to_pylist()
-                known = dataset.version, rows
+                known = state, rows
                 self._read[table] = known
             return known[1]
 
@@ -128,6 +128,12 @@ class CatalogTables:
 
     def _uri(self, table: str) -> str:
         return f"{self._root}/{table}.lance"
+
+
+def _state_of(dataset: lance.LanceDataset) -> object:
+    """Return what identifies the rows of a table; a table made again counts its versions anew."""
+    files = (file.path for part in dataset.get_fragments() for file in part.data_files())
+    return dataset.version, list(files)
 
 
 def _quoted(text: str) -> str:

@@ -175,14 +175,7 @@ class CatalogView:
             If there is none; the message lists the available ones.
         """
         versions = self.entries(kind, wanted.name)
-        if not versions:
-            names = sorted({entry.name for entry in self.entries(kind)})
-            raise NotFoundError(
-                f"no {kind.noun} {wanted.name!r} in this store; there is: "
-                + (", ".join(names) or "none yet"),
-                {"kind": kind, "name": wanted.name},
-            )
-        if wanted.selector == LATEST:
+        if versions and wanted.selector == LATEST:
             return versions[-1]
         selector = wanted.selector
         if not wanted.is_version:
@@ -195,9 +188,16 @@ class CatalogView:
                 raise NotFoundError(
                     f"{kind.noun} {removed.entry.full_name} was removed on "
                     f"{removed.removed_at[:10]}; there is: "
-                    + ", ".join(entry.version for entry in versions),
+                    + (", ".join(entry.version for entry in versions) or "none any more"),
                     {"kind": kind, "name": wanted.name},
                 )
+        if not versions:
+            names = sorted({entry.name for entry in self.entries(kind)})
+            raise NotFoundError(
+                f"no {kind.noun} {wanted.name!r} in this store; there is: "
+                + (", ".join(names) or "none yet"),
+                {"kind": kind, "name": wanted.name},
+            )
         what = "version" if wanted.is_version else "alias"
         aliases = [a for k, n, a in self.aliases if (k, n) == (kind, wanted.name)]
         raise NotFoundError(

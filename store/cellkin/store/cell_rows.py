@@ -40,6 +40,14 @@ def write_rows(uri: str, schema: pa.Schema, batches: Iterable[pa.RecordBatch]) -
 
 
 def vector_matrix(column: pa.FixedSizeListArray) -> Float32Matrix:
-    """Return a column of vectors as a (n, dim) float32 matrix, without a copy."""
+    """Return a column of vectors as a (n, dim) float32 matrix, without a copy.
+
+    Raises
+    ------
+    ValueError
+        If the column has another type, as in a damaged table.
+    """
+    if not pa.types.is_fixed_size_list(column.type):
+        raise ValueError(f"a column of {column.type}, where vectors are expected")
     flat: Float32Matrix = column.flatten().to_numpy(zero_copy_only=False)
     return flat.reshape(-1, column.type.list_size)

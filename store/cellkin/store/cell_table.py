@@ -198,6 +198,10 @@ class CellTable:
         IntegrityError
             If a block that contains them differs from the published one.
         """
+        with self._reading():
+            return self._checked_vectors(rows, column)
+
+    def _checked_vectors(self, rows: Int64Vector, column: str) -> Float32Matrix:
         checks = self._checks
         left = np.empty(0, np.int64) if checks is None else checks.left(column, rows)
         if checks is None or not len(left):

@@ -65,7 +65,7 @@ class CheckedTables:
                 return self._all(entry, dataset)
             wanted = [name for name in columns if name in dataset.schema.names]
             if self._is_whole(entry, entry.digest, self._state(entry, entry.digest, dataset)):
-                return dataset.to_table(columns=wanted)
+                return _typed(dataset.to_table(columns=wanted))
             return self._all(entry, dataset).select(wanted)
 
     def rows(self, entry: Entry, where: str) -> pa.Table:
@@ -73,7 +73,7 @@ class CheckedTables:
         with reading(what_of(entry)):
             dataset = self.open(entry)
             self.once(entry, entry.digest, dataset, lambda: _compared(entry, dataset))
-            return dataset.to_table(filter=where)
+            return _typed(dataset.to_table(filter=where))
 
     def once(
         self, entry: Entry, digest: str, dataset: lance.LanceDataset, compare: Callable[[], object]
@@ -147,8 +147,7 @@ def what_of(entry: Entry) -> str:
 
 
 def _compared(entry: Entry, dataset: lance.LanceDataset) -> pa.Table:
-    rows = dataset.to_table()
-    rows = rows.cast(_canonical(rows.schema))
+    rows = _typed(dataset.to_table())
     if table_digest(rows) != entry.digest:
         raise IntegrityError(
             f"{what_of(entry)}: its {len(rows)} rows do not have the digest {entry.digest[:16]} of "
@@ -161,8 +160,15 @@ def _key(entry: Entry, digest: str) -> tuple[str, int, str]:
     return entry.manifest["table"], entry.manifest["table_version"], digest
 
 
+def _typed(rows: pa.Table) -> pa.Table:
+    """Return rows with the types they had when published, before LanceDB changed them."""
+    schema = _canonical(rows.schema)
+    # In a damaged table there may be other columns; the cast raises then.
+    fields = [schema.field(name) for name in rows.column_names if name in schema.names]
+    return rows.cast(pa.schema(fields))
+
+
 def _canonical(read: pa.Schema) -> pa.Schema:
-    """Return the schema the rows had when their digest was taken, before LanceDB changed it."""
     if "vector" in read.names:
         # In a damaged table the column may have any type; its digest differs then.
         return schema.embedding_schema(getattr(read.field("vector").type, "list_size", 0))

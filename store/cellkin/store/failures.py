@@ -41,12 +41,12 @@ _NETWORK = re.compile(
     r"|error performing (?:get|put|head|list|delete|post)",
     re.IGNORECASE,
 )
-_ABSENT = re.compile(r"^Dataset at path .* was not found", re.DOTALL)
-
-
-def is_absent(error: BaseException) -> bool:
-    """Return whether this is Lance's error for a missing table or table version."""
-    return isinstance(error, ValueError) and bool(_ABSENT.match(str(error)))
+# A missing bucket is not damage: its name or the keys are wrong, or it is away.
+_MISSING = re.compile(
+    r"(?:Dataset at path \S.* was|Object at location \S.*) not found"
+    r"(?!.*(?:NoSuchBucket|ContainerNotFound))",
+    re.DOTALL,
+)
 
 
 def store_failure(error: BaseException, what: str) -> CellkinError | None:
@@ -117,7 +117,8 @@ def reading(what: str, instead: str = "publish it again") -> Iterator[None]:
     except CellkinError:
         raise
     except RAISED as error:
-        failure = store_failure(error, f"{what} cannot be read")
+        is_missing = _MISSING.match(str(error)) is not None
+        failure = None if is_missing else store_failure(error, f"{what} cannot be read")
         if isinstance(failure, ResourceExhaustedError) and "errno" not in failure.metadata:
             raise failure from error
         if failure is None or isinstance(failure, InputFileError | FailedPreconditionError):

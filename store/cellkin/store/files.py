@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote
 
 from cellkin.store.folders import Found
 from cellkin.store.local_files import LocalFiles
@@ -94,5 +95,6 @@ def files_at(uri: str) -> Files:
 
 
 def local_root(uri: str) -> Path:
-    """Return the folder of a local URI."""
-    return Path(uri.removeprefix("file://")).expanduser().absolute()
+    """Return the folder of a local URI; in ``file://`` URIs, ``%20`` and the like are decoded."""
+    path = unquote(uri.removeprefix("file://")) if uri.startswith("file://") else uri
+    return Path(path).expanduser().absolute()

@@ -5,7 +5,7 @@ Each is looked up in the catalog again right before its removal.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -18,16 +18,18 @@ from cellkin.store.catalog import Kind
 from cellkin.store.cell_table import CELLS, row_files
 from cellkin.store.failures import RAISED, reading, writing
 from cellkin.store.folders import Found
+from cellkin.store.journal import FOLDER as JOURNAL
 from cellkin.store.small_files import PARTIAL
 from cellkin.store.store import STAGING, Store
-from cellkin.store.table_files import DATA, SUFFIX, VERSIONS, version_of
+from cellkin.store.table_files import DATA, SUFFIX, TAGS, VERSIONS, version_of
 from cellkin.wire.errors import ConflictError, FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.names import is_name
 
 LEAST_AGE = timedelta(hours=1)
 """Minimum age without ``force``: anything younger may belong to a run in progress."""
-FOLDER, VERSION, ROWS = "folder", "table version", "rows"
+FOLDER, VERSION, ROWS, UNFINISHED = "folder", "table version", "rows", "unfinished file"
 _DATA = re.compile(r"[0-9a-f-]{32,}\.lance|" + re.escape(PARTIAL) + ".+")
+_REMEDY = "run `cellkin store verify`"
 _KINDS = {
     f"{Kind.CORPUS}-": (Kind.CORPUS, {"gene_id", "text_sha256", "symbol"}),
     f"{Kind.EMBEDDING}-": (Kind.EMBEDDING, {"gene_id", "text_sha256", "vector"}),
@@ -45,7 +47,7 @@ class Orphan:
     Parameters
     ----------
     what
-        ``folder``, ``table version``, or ``rows`` of no version.
+        ``folder``, ``table version``, ``rows`` of no version, or ``unfinished file``.
     where
         Path relative to the store.
     n_files, n_bytes
@@ -118,14 +120,21 @@ def collect(
     search = _Search(store, older_than)
     removed = []
     for orphan in list(search.orphans(kind)):
-        if orphan.what == VERSION:
-            _supersede(store, *version_of(orphan.where))
-        found = store.files.remove(orphan.where, partial(search.is_wanted, orphan))
+        found = store.files.remove(orphan.where, partial(_stays, store, search, orphan))
         if found is not None:
             removed.append(replace(orphan, n_files=found.n_files, n_bytes=found.n_bytes))
             if orphan.what == VERSION:
                 _untag(store, orphan.where)
     return removed
+
+
+def _stays(store: Store, search: "_Search", orphan: Orphan, now: Found) -> bool:
+    """Return whether an orphan must not be removed; make way for its removal otherwise."""
+    if search.is_wanted(orphan, now):
+        return True
+    if orphan.what == VERSION:
+        _supersede(store, *version_of(orphan.where))
+    return False
 
 
 def _require_versions(store: Store) -> None:
@@ -216,17 +225,19 @@ class _Search:
             for folder in self._store.files.found("indexes"):
                 if not references.has(folder.path):
                     yield from self._old(FOLDER, folder, references)
+        if kind is None:
+            yield from self._unfinished(self._store.files.walk(JOURNAL), references)
         for name in self._store.tables():
             if kind in (None, _kind_of(name)) and _kind_of(name) is not None:
                 yield from self._of_table(name, references)
 
     def is_wanted(self, orphan: Orphan, now: Found) -> bool:
         """Return whether an orphan is now referred to or too young."""
-        if orphan.what != ROWS:
+        if orphan.what in (FOLDER, VERSION):
             references = _References.of(self._store)
             return references.modified(now) > self._limit or references.has(orphan.where)
-        if now.modified > self._limit:
-            return True
+        if now.modified > self._limit or orphan.what == UNFINISHED:
+            return now.modified > self._limit
         # Table versions keep their rows even if they are not in the catalog yet.
         folder, _, name = orphan.where.partition(f"/{DATA}/")
         manifests = self._store.files.walk(f"{folder}/{VERSIONS}")
@@ -237,6 +248,13 @@ class _Search:
         if modified <= self._limit:
             yield Orphan(what, found.path, found.n_files, found.n_bytes, modified)
 
+    def _unfinished(self, files: Iterable[Found], references: _References) -> Iterator[Orphan]:
+        """Yield the files that killed processes left among manifests, tags and records."""
+        for file in files:
+            folder, _, name = file.path.rpartition("/")
+            if name.startswith(PARTIAL) and folder.endswith((JOURNAL, VERSIONS, TAGS)):
+                yield from self._old(UNFINISHED, file, references)
+
     def _of_table(self, name: str, references: _References) -> Iterator[Orphan]:
         folder = f"{name}{SUFFIX}"
         files = list(self._store.files.walk(folder))
@@ -244,6 +262,7 @@ class _Search:
         unused = versions and not references.has(folder)
         if unused and not _is_own(self._store, name):
             return
+        yield from self._unfinished(files, references)
         newest = max(versions.values(), default=0)
         gone = set()
         for manifest, number in versions.items():
@@ -270,7 +289,7 @@ class _Search:
         """Return the names of the files that a version of a table refers to."""
         table, version = version_of(manifest)
         if version and manifest not in self._rows:
-            with reading(f"version {version} of table {table}", "run `cellkin store verify`"):
+            with reading(f"version {version} of table {table}", _REMEDY):
                 try:
                     self._rows[manifest] = row_files(self._store, table, [version])
                 except RAISED:
@@ -306,9 +325,10 @@ def _supersede(store: Store, table: str, version: int) -> None:
     The table itself is never dropped: a writer may be using it.
     """
     uri = store.table_uri(table)
+    with reading(f"table {table}", _REMEDY):
+        dataset = lance.dataset(uri)
     # If another writer is first, the version is no longer the newest.
     with suppress(ConflictError), writing(f"table {table}"):
-        dataset = lance.dataset(uri)
         if dataset.version == version:
             lance.write_dataset(dataset.schema.empty_table(), uri, mode="overwrite")
 

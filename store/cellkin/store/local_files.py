@@ -69,15 +69,8 @@ class LocalFiles:
             for path in partial.iterdir():
                 sync(path)
             sync(partial)
-            for _ in range(_ATTEMPTS):
-                if _move(partial, folder):
-                    sync(place)
-                    note_checked(folder, files)
-                    break
-                if _reused(folder, files):
-                    break
-            else:
-                raise ConflictError(f"{folder}: another process removes it; run the command again")
+            put_in_place(partial, folder, files)
+            sync(place)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
         return f"{parent}/{folder.name}", files
@@ -216,10 +209,45 @@ class LocalFiles:
         yield Found(path, n_files, n_bytes, datetime.fromtimestamp(newest, UTC))
 
 
+def put_in_place(partial: Path, folder: Path, files: Mapping[str, str]) -> None:
+    """Rename a folder of checked files, unless its new name has these files already.
+
+    Other processes may do the same, or read the folder: it is only replaced if it is damaged.
+
+    Parameters
+    ----------
+    partial
+        The folder to rename.
+    folder
+        Its new name, on the same disk.
+    files
+        SHA-256 of each file by name, hexadecimal.
+
+    Raises
+    ------
+    ConflictError
+        If another process keeps removing the folder.
+    """
+    for _ in range(_ATTEMPTS):
+        if _move(partial, folder):
+            note_checked(folder, files)
+            return
+        if _reused(folder, files):
+            return
+    raise ConflictError(f"{folder}: another process removes it; run the command again")
+
+
 def _move(source: Path, target: Path) -> bool:
-    """Rename a file or folder; return False if the target exists and is in the way."""
+    """Rename a file or folder; return False, with no effect, if the target exists.
+
+    Only an empty folder is replaced, by another folder.
+    """
     try:
-        source.rename(target)
+        if source.is_dir():
+            source.rename(target)
+        else:  # renaming would replace a file
+            os.link(source, target)
+            source.unlink()
     except OSError:
         if target.exists():
             return False

@@ -61,11 +61,19 @@ class MilvusNeighbors:
         self.dim = dim
         self._n = n
         self._client = _connect(uri, trusted)
-        if not _asked(uri, lambda: self._client.has_collection(collection)):
+        try:
+            _asked(uri, self._load)
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self) -> None:
+        if not self._client.has_collection(self.collection):
             raise UnavailableError(
-                f"{uri} has no collection {collection}; it was dropped there, index the cells again"
+                f"{self.uri} has no collection {self.collection}; it was dropped there, index the "
+                "cells again"
             )
-        _asked(uri, lambda: self._client.load_collection(collection))
+        self._client.load_collection(self.collection)
 
     @classmethod
     def load(cls, folder: Path, space: str) -> "MilvusNeighbors":

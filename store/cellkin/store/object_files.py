@@ -1,7 +1,6 @@
 """Files and folders in an object store."""
 
 import hashlib
-import shutil
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,6 +23,7 @@ from cellkin.store.folders import (
     is_own_folder,
     missing,
 )
+from cellkin.store.local_files import put_in_place
 from cellkin.store.small_files import PARTIAL
 from cellkin.wire.errors import FailedPreconditionError, IntegrityError
 
@@ -56,17 +56,25 @@ class ObjectFiles:
         """
         key = f"{_PROBE}-{uuid.uuid4().hex}"
         with writing(f"object store {self._uri}"):
-            obstore.put(self._store, key, b"1", mode="create")
+            # The first may fail too: if it is retried because its first response was lost.
+            is_honored = not self._creates(key)
             try:
-                obstore.put(self._store, key, b"2", mode="create")
-            except obstore.exceptions.AlreadyExistsError:
-                return
+                if is_honored or not self._creates(key):
+                    return
             finally:
                 obstore.delete(self._store, key)
         raise FailedPreconditionError(
             f"object store {self._uri} ignores the condition of a PUT (If-None-Match), so of two "
             "writers one would lose its commits silently; use a store that honors it"
         )
+
+    def _creates(self, key: str) -> bool:
+        """Create an object on the condition that there is none; return whether that succeeded."""
+        try:
+            obstore.put(self._store, key, b"1", mode="create")
+        except obstore.exceptions.AlreadyExistsError:
+            return False
+        return True
 
     def publish(self, parent: str, write: Callable[[Path], None]) -> tuple[str, dict[str, str]]:
         """Write a folder named by the digest of its content; see `LocalFiles.publish`.
@@ -94,7 +102,6 @@ class ObjectFiles:
             check_files(cached, files, what, again)
         except IntegrityError:
             self._download(path, files, cached, what)
-            check_files(cached, files, what)
         return cached
 
     def check(self, path: str, files: Mapping[str, str], what: str) -> None:
@@ -177,16 +184,20 @@ class ObjectFiles:
         with writing(f"cache {self._cache}"):
             self._cache.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=self._cache) as scratch:
-                for name in files:
+                partial = Path(scratch) / cached.name
+                partial.mkdir()
+                for name, digest in files.items():
+                    found = hashlib.sha256()
                     try:
-                        with (Path(scratch) / name).open("wb") as file:
+                        with (partial / name).open("wb") as file:
                             for chunk in self.read(f"{path}/{name}"):
                                 file.write(chunk)
+                                found.update(chunk)
                     except FileNotFoundError as error:
                         raise missing(what, name) from error
-                shutil.rmtree(cached, ignore_errors=True)
-                Path(scratch).rename(cached)
-                Path(scratch).mkdir()  # for the context manager to remove
+                    if found.hexdigest() != digest:
+                        raise differing(what, name, digest)
+                put_in_place(partial, cached, files)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:

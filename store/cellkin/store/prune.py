@@ -35,7 +35,7 @@ def superseded(
     kind, name
         Kind and name of the versions.
     keep
-        Number of the newest versions to keep that are not retracted, at least 1; None for all.
+        Number of the newest versions to keep that are not retracted; None for all.
     retracted
         Whether to remove retracted versions.
 
@@ -51,7 +51,7 @@ def superseded(
             f"no {kind.noun} {name!r} in this store; there is: {', '.join(names) or 'none yet'}"
         )
     standing = [entry for entry in entries if view.retraction(entry) is None]
-    older = [] if keep is None else standing[:-keep]
+    older = [] if keep is None else standing[: max(len(standing) - keep, 0)]
     if retracted:
         older = [entry for entry in entries if entry in older or view.retraction(entry)]
     return [Superseded(entry, "; ".join(_needs(view, entry))) for entry in older]

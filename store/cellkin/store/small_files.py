@@ -14,7 +14,7 @@ import obstore.exceptions
 from obstore.store import from_url
 
 from cellkin.store.failures import reading, writing
-from cellkin.wire.errors import FailedPreconditionError
+from cellkin.wire.errors import FailedPreconditionError, UnavailableError
 
 PARTIAL = ".partial-"
 _READERS = 32
@@ -50,7 +50,10 @@ class SmallFiles(Protocol):
         """
 
     def create(self, path: str, content: bytes) -> bool:
-        """Create a file atomically and durably; return False, with no effect, if it exists."""
+        """Create a file atomically and durably; return False, with no effect, if it exists.
+
+        A file that exists with the same content counts as created by this call.
+        """
 
 
 def small_files(root: str) -> SmallFiles:
@@ -90,6 +93,12 @@ class SmallLocalFiles:
 
         Linking fails if the name is taken, on network file systems too, and the content is synced
         to disk before the name exists.
+
+        Raises
+        ------
+        UnavailableError
+            If the file was created, but its name could not be synced to disk. Others may have read
+            it by then, so it stays.
         """
         final = self._root / path
         partial = final.with_name(f"{PARTIAL}{uuid.uuid4().hex}")
@@ -105,7 +114,9 @@ class SmallLocalFiles:
                 try:
                     os.link(partial, final)
                 except FileExistsError:
-                    return False
+                    # It may be this link, which NFS repeated because its first response was lost.
+                    if self._read(path) != content:
+                        return False
                 except OSError as error:
                     if error.errno in _NO_LINKS:
                         raise FailedPreconditionError(
@@ -115,7 +126,14 @@ class SmallLocalFiles:
                     raise
             finally:
                 partial.unlink(missing_ok=True)
-            sync(final.parent)
+            try:
+                sync(final.parent)
+            except OSError as error:
+                raise UnavailableError(
+                    f"{final} was written and counts, but the disk does not confirm it ({error}), "
+                    "so that a power failure may lose it; see what the store has before you run "
+                    "this again"
+                ) from error
         return True
 
 

@@ -152,7 +152,7 @@ class Store:
         UnavailableError
             If this cannot be determined now.
         """
-        _refuse_file(uri)
+        refuse_file(uri)
         store = cls(uri, files_at(uri))
         if not store.catalog.is_there():
             raise NotFoundError(
@@ -176,10 +176,8 @@ class Store:
         """
         files = files_at(uri)
         files.require_safe_writers()
-        _refuse_file(uri)
-        if _is_local(uri):
-            with writing(f"store {uri}"):
-                local_root(uri).mkdir(parents=True, exist_ok=True)
+        refuse_file(uri)
+        make_folder(uri)
         store = cls(uri, files)
         if not store.catalog.is_there():
             store.catalog.create()
@@ -415,6 +413,14 @@ def _is_local(uri: str) -> bool:
     return "://" not in uri or uri.startswith("file://")
 
 
-def _refuse_file(uri: str) -> None:
+def make_folder(uri: str) -> None:
+    """Create the folder of a store if it is a local one and missing."""
+    if _is_local(uri):
+        with writing(f"store {uri}"):
+            local_root(uri).mkdir(parents=True, exist_ok=True)
+
+
+def refuse_file(uri: str) -> None:
+    """Raise `InvalidArgumentError` if the URI of a store names a file."""
     if _is_local(uri) and local_root(uri).is_file():
         raise InvalidArgumentError(f"store {uri} is a file; give a folder")

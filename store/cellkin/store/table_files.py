@@ -4,7 +4,7 @@ import re
 
 SUFFIX = ".lance"
 """Suffix of the name of a table's folder."""
-VERSIONS, DATA, DELETIONS, TAGS = "_versions", "data", "_deletions", "_refs/tags"
+VERSIONS, DATA, TAGS = "_versions", "data", "_refs/tags"
 _MANIFEST = re.compile(r"(\d+)\.manifest")
 # Lance has two naming schemes for manifests; in the usual one, the newest sorts first.
 _COUNTED_DOWN = 2**64 - 1

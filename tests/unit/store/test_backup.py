@@ -9,12 +9,19 @@ import lance
 import numpy as np
 import pytest
 
+from cellkin.store import backup
 from cellkin.store.backup import copy_store
 from cellkin.store.catalog import Entry, Kind
+from cellkin.store.cell_table import row_files
 from cellkin.store.gc import collect, orphans
 from cellkin.store.maintenance import damage
 from cellkin.store.store import GeneEmbedding, Store
-from cellkin.wire.errors import ConflictError, FailedPreconditionError, IntegrityError
+from cellkin.wire.errors import (
+    ConflictError,
+    FailedPreconditionError,
+    IntegrityError,
+    InvalidArgumentError,
+)
 
 
 def embedding(seed: int) -> GeneEmbedding:
@@ -197,3 +204,78 @@ def test_a_store_of_an_earlier_release_is_upgraded_first(store: Store, place: st
         copy_store(store.uri, place, silent)
     Store.open(store.uri).catalog.upgrade()
     assert content(copy_store(store.uri, place, silent).store) == content(store)
+
+
+def test_a_commit_into_the_copy_meanwhile_is_not_overwritten(store: Store, place: str) -> None:
+    copy = copy_store(store.uri, place, silent).store
+    store.publish_index("more", write("more"), {})
+    theirs: list[Entry] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if not theirs:
+            theirs.append(copy.publish_index("theirs", write("theirs"), {}))
+
+    with pytest.raises(ConflictError, match="was written to while"):
+        copy_store(store.uri, place, meanwhile)
+    there = Store.open(place)
+    assert there.catalog.entries(Kind.INDEX, "theirs") == theirs
+    assert content(there)[3] == []
+
+
+def test_two_copies_to_one_place_at_once_are_one(store: Store, place: str) -> None:
+    started: list[bool] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        if not started:
+            started.append(True)
+            copy_store(store.uri, place, silent)
+
+    assert content(copy_store(store.uri, place, meanwhile).store) == content(store)
+
+
+def test_an_empty_store_is_copied(tmp_path: Path, place: str) -> None:
+    Store.create(str(tmp_path / "empty"))
+    assert copy_store(str(tmp_path / "empty"), place, silent).n_versions == 0
+    assert content(Store.open(place))[0] == []
+
+
+def test_a_file_is_no_place_for_a_copy(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidArgumentError, match="is a file"):
+        copy_store(store.uri, str(tmp_path / "file"), silent)
+
+
+def test_a_tag_that_goes_meanwhile_is_not_missed(
+    store: Store, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.database.create_table("embedding-model", embedding(7).to_table(), mode="overwrite")
+    lance.dataset(store.table_uri("embedding-model")).tags.create("left", 3)
+    read = backup._tagged
+
+    def tagged(source: Store, path: str) -> int:
+        if path.endswith("left.json"):
+            (Path(source.uri) / path).unlink()
+        return read(source, path)
+
+    monkeypatch.setattr(backup, "_tagged", tagged)
+    copied = copy_store(store.uri, place, silent).store
+    assert content(copied) == content(store)
+    assert list(Path(place).rglob("left.json")) == []
+
+
+def test_a_table_version_that_is_pruned_meanwhile_is_told(
+    store: Store, place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = store.catalog.entries(Kind.EMBEDDING)[1]
+    store.publish_embedding("model", embedding(2), {"n_genes": 9})
+    other = Store.open(store.uri)
+
+    def rows(source: Store, table: str, versions: list[int]) -> set[str]:
+        if versions == [first.manifest["table_version"]]:
+            other.catalog.remove([first])
+            collect(other, timedelta(0), force=True)
+        return row_files(source, table, versions)
+
+    monkeypatch.setattr(backup, "row_files", rows)
+    with pytest.raises(ConflictError, match=f"{first.full_name} was removed while the store was"):
+        copy_store(store.uri, place, silent)

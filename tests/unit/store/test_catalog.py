@@ -159,6 +159,27 @@ def test_versions_are_removed_and_their_numbers_are_not_given_again(
     assert catalog.problems() == []
 
 
+def test_the_last_version_that_was_removed_is_said_to_be(
+    catalog: Catalog, three: list[Entry]
+) -> None:
+    catalog.remove(three)
+    with pytest.raises(NotFoundError, match=f"{three[0].full_name} was removed on 20.*; there is"):
+        meant(catalog, three[0].version)
+    for selector in ("latest", "2026-01-01.1"):
+        with pytest.raises(NotFoundError, match="no cell index 'pancreas' in this store"):
+            meant(catalog, selector)
+
+
+def test_a_replacement_stands(catalog: Catalog, three: list[Entry]) -> None:
+    catalog.remove([three[0]])
+    with pytest.raises(NotFoundError, match=f"{three[0].full_name} was removed"):
+        catalog.retract(three[1], "wrong", three[0])
+    catalog.retract(three[1], "wrong")
+    with pytest.raises(RetractedError, match=f"{three[1].full_name} was retracted"):
+        catalog.retract(three[2], "wrong", three[1], force=True)
+    assert len(catalog.retractions()) == 1
+
+
 def test_what_others_were_made_from_is_not_removed(catalog: Catalog) -> None:
     corpus = catalog.commit(Kind.CORPUS, "genes", "d", {})
     model = catalog.commit(Kind.EMBEDDING, "model", "d", {"corpus": corpus.full_name})

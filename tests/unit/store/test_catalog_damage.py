@@ -323,3 +323,18 @@ def same(one: CatalogView, other: CatalogView) -> bool:
         other.aliases,
         other.retractions,
     )
+
+
+def test_a_table_that_was_made_again_is_read_again(root: Path) -> None:
+    catalog = fresh(root)
+    version = lance.dataset(str(root / "catalog.lance")).version
+    catalog.view()
+    other = root.with_name("other")
+    theirs = Store.create(str(other)).catalog
+    for i in range(3):
+        theirs.commit(Kind.INDEX, "other", f"d{i}", {})
+    assert lance.dataset(str(other / "catalog.lance")).version == version
+    gone(root, "catalog")
+    (other / "catalog.lance").rename(root / "catalog.lance")
+    with pytest.raises(IntegrityError, match="that no record of it put"):
+        catalog.view()

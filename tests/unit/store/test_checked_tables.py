@@ -4,11 +4,12 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import lance
 import pyarrow as pa
 import pytest
 
 from cellkin.store import checked_tables
-from cellkin.store.catalog import Entry
+from cellkin.store.catalog import Entry, Kind
 from cellkin.store.corpus import read_gene_names
 from cellkin.store.digest import table_digest
 from cellkin.store.store import Store
@@ -100,3 +101,18 @@ def test_where_nothing_can_be_noted_a_process_remembers(
     for _ in range(3):
         fresh.corpus_rows(entry, [3])
     assert len(compared) == 1
+
+
+def test_columns_have_the_types_they_were_published_with_each_time(
+    store: Store, make_corpus: Callable[[], pa.Table]
+) -> None:
+    rows = make_corpus()
+    # As earlier releases of LanceDB wrote it.
+    stored = rows.cast(pa.schema([field.with_nullable(True) for field in rows.schema]))
+    dataset = lance.write_dataset(stored, store.table_uri("corpus-old"))
+    place = {"table": "corpus-old", "table_version": dataset.version}
+    entry = store.catalog.commit(Kind.CORPUS, "old", table_digest(rows), place)
+    for _ in range(2):
+        names = store.corpus(entry, ["symbol", "synonyms"])
+        assert list(names.schema) == [rows.field("symbol"), rows.field("synonyms")]
+        assert list(store.corpus_rows(entry, [3]).schema) == list(rows.schema)

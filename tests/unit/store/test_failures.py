@@ -7,7 +7,7 @@ import obstore.exceptions
 import pyarrow as pa
 import pytest
 
-from cellkin.store.failures import is_absent, reading, store_failure, writing
+from cellkin.store.failures import reading, store_failure, writing
 from cellkin.wire.errors import (
     CellkinError,
     ConflictError,
@@ -20,6 +20,11 @@ from cellkin.wire.errors import (
 
 _HTTP = (
     "LanceError(IO): Generic S3 error: Error performing GET http://h/b - Server returned non-2xx"
+)
+
+_GONE = (
+    "Error performing HEAD http://h/b/s in 2.2ms - Server returned non-2xx status code: 404 Not "
+    "Found: "
 )
 
 
@@ -70,6 +75,10 @@ def test_a_bug_and_a_typed_error_stay_what_they_are_when_writing(error: Exceptio
         (ValueError("LanceError(IO): file size is too small"), 1),
         (FileNotFoundError(2, "No such file or directory"), 1),
         (pa.ArrowInvalid("External error: Not found: x.lance"), 1),
+        (ValueError(f"Dataset at path s/t.lance/_versions/1.manifest was not found: {_GONE}"), 1),
+        (FileNotFoundError(f"Object at location s/a not found: {_GONE}\n\nDebug"), 1),
+        (FileNotFoundError(f"Object at location s/a not found: {_GONE}NoSuchBucket"), 0),
+        (ValueError(f"{_HTTP} status code: 404 Not Found: "), 0),
     ],
 )
 def test_what_cannot_be_read_now_is_not_damage(error: Exception, kind: int) -> None:
@@ -78,22 +87,6 @@ def test_what_cannot_be_read_now_is_not_damage(error: Exception, kind: int) -> N
         reading("rows of x"),
     ):
         raise error
-
-
-def test_absent_is_told_from_damaged(tmp_path: Path) -> None:
-    uri = f"{tmp_path}/t.lance"
-    with pytest.raises(ValueError) as absent:
-        lance.dataset(uri)
-    lance.write_dataset(pa.table({"a": [1, 2]}), uri)
-    with pytest.raises(ValueError) as no_version:
-        lance.dataset(uri, version=7)
-    for manifest in Path(uri, "_versions").glob("*.manifest"):
-        manifest.write_bytes(manifest.read_bytes()[:10])
-    with pytest.raises(ValueError) as damaged:
-        lance.dataset(uri)
-    assert is_absent(absent.value)
-    assert is_absent(no_version.value)
-    assert not is_absent(damaged.value)
 
 
 def test_of_two_commits_at_once_the_second_conflicts(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from cellkin.store.cell_rows import write_rows
 from cellkin.store.cell_table import commit_rows
 from cellkin.store.folders import Found
 from cellkin.store.gc import Orphan, collect, orphans
-from cellkin.store.local_files import LocalFiles
+from cellkin.store.local_files import LocalFiles, _move
 from cellkin.store.maintenance import damage
 from cellkin.store.schema import cells_schema
 from cellkin.store.store import GeneEmbedding, Store
@@ -356,6 +356,61 @@ def test_a_table_of_no_version_is_emptied_and_can_be_written_to(store: Store) ->
     assert list((Path(store.uri) / "embedding-other.lance" / "data").iterdir()) == []
     store.publish_embedding("other", embedding(8), {"n_genes": 9})
     assert whole(store)
+
+
+def test_what_killed_processes_left_among_small_files_is_removed(store: Store) -> None:
+    root = Path(store.uri)
+    for folder in (
+        "journal",
+        "embedding-model.lance/_versions",
+        "embedding-model.lance/_refs/tags",
+    ):
+        (root / folder / ".partial-1").write_text("1")
+    assert orphans(store, older_than=DAY) == []
+    age_all(store)
+    make_old(root / "journal")
+    assert {o.what for o in orphans(store, Kind.INDEX)} == set()
+    assert [(o.what, o.n_bytes) for o in collect(store, DAY)] == [("unfinished file", 1)] * 3
+    assert list(root.rglob(".partial-*")) == []
+    assert whole(store)
+
+
+def test_a_table_that_cannot_be_read_is_named(
+    store: Store, at_removal: list[Callable[[], object]]
+) -> None:
+    store.database.create_table("embedding-other", embedding(7).to_table())
+    age_all(store)
+    (manifest,) = Path(store.uri).glob("embedding-other.lance/_versions/*.manifest")
+
+    def damaged() -> None:
+        manifest.write_bytes(b"x")
+        make_old(manifest)
+
+    at_removal.append(damaged)
+    with pytest.raises(IntegrityError, match="table embedding-other cannot be read"):
+        collect(store, DAY)
+    assert manifest.exists()
+
+
+def test_a_table_is_not_emptied_for_a_version_that_stays(
+    store: Store, at_removal: list[Callable[[], object]]
+) -> None:
+    store.database.create_table("embedding-other", embedding(7).to_table())
+    age_all(store)
+    where = {"table": "embedding-other", "table_version": 1}
+    at_removal.append(lambda: store.catalog.commit(Kind.EMBEDDING, "other", DIGEST, where))
+    assert collect(store, DAY) == []
+    assert lance.dataset(store.table_uri("embedding-other")).version == 1
+
+
+def test_what_is_put_back_replaces_nothing(tmp_path: Path) -> None:
+    aside, place = tmp_path / "aside", tmp_path / "place"
+    aside.write_text("old")
+    assert _move(aside, place)
+    assert (place.read_text(), aside.exists()) == ("old", False)
+    aside.write_text("older")
+    assert not _move(aside, place)
+    assert (place.read_text(), aside.read_text()) == ("old", "older")
 
 
 def test_publishing_what_another_has_published_is_no_conflict(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -185,3 +186,37 @@ def test_other_files_are_no_records(five: Path) -> None:
     for name in (".DS_Store", ".partial-1", "1.json", "00000006.json.bak", "000000006.json"):
         (five / "journal" / name).write_text("x")
     assert len(keys(journal(five))) == 5
+
+
+def test_a_link_that_the_network_repeats_is_the_own_one(
+    five: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, written = os.link, journal(five)
+    written.catch_up()
+
+    def repeated(*args: Path) -> None:
+        link(*args)  # the answer of which is lost
+        link(*args)
+
+    monkeypatch.setattr("os.link", repeated)
+    assert written.append(change("5")) is not None
+    assert keys(journal(five)) == ["0", "1", "2", "3", "4", "5"]
+    other = journal(five)
+    monkeypatch.undo()
+    other.catch_up()
+    assert written.append(change("6")) is not None
+    assert other.append(change("7")) is None
+
+
+def test_what_is_recorded_and_not_confirmed_by_the_disk_is_said_to_be(
+    five: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sync(path: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    written = journal(five)
+    written.catch_up()
+    monkeypatch.setattr("cellkin.store.small_files.sync", sync)
+    with pytest.raises(UnavailableError, match=r"00000006\.json was written and counts, but"):
+        written.append(change("5"))
+    assert keys(written) == ["5"]

@@ -76,6 +76,25 @@ def test_a_host_that_an_index_names_gets_the_token_where_the_operator_names_it_t
     assert sent == {"http://10.0.0.1:19530": token}
 
 
+@pytest.mark.parametrize("case", ["missing", "not loaded"])
+def test_a_collection_that_cannot_be_searched_leaves_no_connection(
+    sent: dict[str, str], monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    closed: list[Milvus] = []
+
+    def refuse(*_: object) -> None:
+        raise OSError("no memory for it")
+
+    monkeypatch.setattr(Milvus, "close", lambda self: closed.append(self))
+    if case == "missing":
+        monkeypatch.setattr(Milvus, "has_collection", lambda *_: False)
+    else:
+        monkeypatch.setattr(Milvus, "load_collection", refuse)
+    with pytest.raises(UnavailableError, match=r"has no collection|no memory"):
+        MilvusNeighbors("milvus://10.0.0.1:19530", "cells", 0, 4)
+    assert len(closed) == 1
+
+
 def test_a_host_that_the_command_names_gets_the_token(sent: dict[str, str]) -> None:
     fill_collection("milvus://10.0.0.2:19530", "cells", 4, 0, iter(()))
     assert sent == {"http://10.0.0.2:19530": "s3cret"}

@@ -27,6 +27,7 @@ def going(view: CatalogView, keep: int | None, retracted: bool = False) -> list[
 def test_the_newest_stay() -> None:
     assert going(view(), 2) == [(1, ""), (2, ""), (3, "")]
     assert going(view(), 9) == []
+    assert [number for number, _ in going(view(), 0)] == [1, 2, 3, 4, 5]
 
 
 def test_those_that_were_retracted_go_only_where_asked_for() -> None:

@@ -1,10 +1,12 @@
 """Rows of cells are compared with their digests where they are read, each block once."""
 
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import lance
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -241,3 +243,20 @@ def test_rows_that_are_fewer_than_the_catalog_says_are_refused(
     entry = replace(entry, manifest={**entry.manifest, "n_cells": N + 1})
     with pytest.raises(CellkinError, match="where the catalog says"):
         cell_table(store, entry)
+
+
+def test_vectors_of_another_type_are_damage(store: Store, cells: CellTable) -> None:
+    entry = publish(store, cells)
+    batch = rows(0, N)
+    names = pa.array([str(i) for i in range(N)])
+    other = pa.table({"id": batch["id"], "label": batch["label"], "batch": batch["batch"],
+                      "vector": names})  # fmt: skip
+    uri = Path(store.table_uri(table_name("x")))
+    shutil.rmtree(uri)
+    for _ in range(entry.manifest["table_version"]):
+        lance.write_dataset(other, str(uri), mode="overwrite")
+    damaged = cell_table(store, entry)
+    with pytest.raises(IntegrityError, match="where vectors are expected"):
+        damaged.take_vectors(np.array([5]), "vector")
+    with pytest.raises(IntegrityError, match="where vectors are expected"):
+        list(damaged.batches(["vector"]))

@@ -75,6 +75,14 @@ def test_a_store_that_is_not_there(tmp_path: Path) -> None:
         Store.open(str(tmp_path / "nothing"))
 
 
+def test_a_uri_may_have_escapes(tmp_path: Path) -> None:
+    store = Store.create(f"file://{tmp_path}/a%20b%C3%A9")
+    assert store.root == f"{tmp_path}/a bé"
+    assert (tmp_path / "a bé" / "journal").is_dir()
+    assert Store.open(f"{tmp_path}/a bé").catalog.entries() == []
+    assert Store.create(f"{tmp_path}/a%20b").root == f"{tmp_path}/a%20b"
+
+
 def test_a_file_is_no_store(tmp_path: Path) -> None:
     (tmp_path / "s").touch()
     for use in (Store.open, Store.create):
