@@ -152,8 +152,7 @@ class PredictionQuery:
         shares = route_shares(cells, self._reader.match)
         placed, labels = self._labeler.label(cells)
         unsure = labels.reasons == UnknownReason.LOW_PROBABILITY
-        least = self._labeler.readout.min_probability
-        fallbacks = self._hierarchy.fall_back(labels.by_label, unsure, least)
+        fallbacks = self._hierarchy.fall_back(labels.by_label, unsure, labels.least)
         second, second_probabilities = runners_up(labels.by_label, labels.winners)
         every = labels.by_label.astype(np.float32) if self._return_probabilities else None
         return wire.PredictionBlock(

@@ -1,4 +1,4 @@
-"""Type aliases for arrays in function signatures."""
+"""Type aliases for arrays in function signatures, and conversions for compiled code."""
 
 from typing import Any, TypeAlias, TypeVar
 
@@ -23,3 +23,24 @@ def frozen(array: Array) -> Array:
     view = array.view()
     view.flags.writeable = False
     return view
+
+
+def without_duplicates(cells: CsrMatrix) -> CsrMatrix:
+    """Return a copy with sorted indices and the duplicate entries of a cell summed.
+
+    Sums are in double precision, because those of small integers could overflow their type.
+
+    Parameters
+    ----------
+    cells
+        (n_cells, n_columns) CSR of any number type.
+
+    Returns
+    -------
+    CsrMatrix
+        The same in float64.
+    """
+    copied = cells.astype(np.float64)
+    copied.check_format(full_check=True)
+    copied.sum_duplicates()
+    return copied

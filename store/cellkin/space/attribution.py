@@ -39,7 +39,7 @@ class Attribution:
         reference mean.
     similarity
         Cosine of the cell and the label, in [-1, 1]; in a comparison, minus that of the other
-        label.
+        label, in [-2, 2].
     """
 
     class_row: int
@@ -88,7 +88,7 @@ def attribute(
     list
         One `Attribution` per cell, or a single one for the mean.
     """
-    present = np.einsum("cd,cd->c", prototypes, prototypes) > 0
+    present = _present(prototypes)
     chosen = [
         (genes, weights.astype(np.float64))
         for genes, weights in chosen_genes(cells, columns, space)
@@ -128,8 +128,8 @@ def attribute_expression(
     cells, columns, space
         As in `cellkin.space.expression.place_expression`.
     prototypes
-        (n_classes, dim) float32, unit rows; ``dim`` may cover only the leading dimensions of the
-        space.
+        (n_classes, dim) float32, unit rows; a label with a zero row is never chosen. ``dim`` may
+        cover only the leading dimensions of the space.
     class_row, against, mean
         As in `attribute`.
 
@@ -139,20 +139,22 @@ def attribute_expression(
         One `Attribution` per cell, or a single one for the mean; genes are rows of
         ``space.gene_ids``: the variable genes that were measured.
     """
+    present = _present(prototypes)
     scores, measured = z_scores(cells, columns, space)
     n = prototypes.shape[1]
     parts = space.loadings[:, :n].astype(np.float64)
     genes = space.variable[measured].astype(np.int64)
     if mean:
         some = scores.any(axis=1)
-        scores = scores[some].mean(axis=0, keepdims=True) if some.any() else scores[:1]
+        # Without cells the sum is 0, as for an empty cell.
+        scores = scores.sum(axis=0, keepdims=True) / max(int(some.sum()), 1)
     explained = []
     for cell in scores:
         if not cell.any():
             explained.append(_nothing())
             continue
         z = cell @ parts - space.center[:n]
-        row = int(np.argmax(z @ prototypes.T)) if class_row is None else class_row
+        row = _nearest(z @ prototypes.T, present) if class_row is None else class_row
         direction = _to(prototypes, row, against)
         no_gene = -float(space.center[:n] @ direction)
         contributions = (cell * (parts @ direction))[measured]
@@ -207,6 +209,11 @@ def _placed(vectors: Float32Matrix, space: CellSpace) -> Float64Vector:
     if space.recipe.centered:
         moved -= space.center
     return moved if space.head is None else moved @ space.head.T.astype(np.float64)
+
+
+def _present(prototypes: Float32Matrix) -> BoolVector:
+    """Return (n_classes,) bool, the labels that have cells."""
+    return np.asarray(np.einsum("cd,cd->c", prototypes, prototypes) > 0)
 
 
 def _nearest(scores: Float64Vector, present: BoolVector) -> int:

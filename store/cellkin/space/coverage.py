@@ -18,8 +18,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.space.arrays import BoolVector, CsrMatrix, Int64Vector
-from cellkin.space.expression import ExpressionColumns, ExpressionSpace
+from cellkin.space.arrays import BoolVector, CsrMatrix, Int64Vector, without_duplicates
+from cellkin.space.expression import ExpressionColumns, ExpressionSpace, by_gene
 from cellkin.space.labels import CellCoverage
 from cellkin.space.readout import Float64Matrix, Readout
 
@@ -37,6 +37,8 @@ class Coverage:
     ----------
     counted
         (n_columns,) bool, the columns whose gene is in the expression space; None for all.
+    shared
+        The columns if several are of the same gene, else None.
     expected
         Mean number of these genes that a reference cell detects.
     lack
@@ -47,6 +49,7 @@ class Coverage:
     """
 
     counted: BoolVector | None
+    shared: ExpressionColumns | None
     expected: float
     lack: Float64Matrix | None
     readout: Readout
@@ -78,7 +81,8 @@ class Coverage:
             counted[columns.order] = True
         lack = lack_of(capture(rows, space, readout))
         expected = float(readout.detection[rows].sum(dtype=np.float64))
-        return cls(counted, expected, lack if lack.any() else None, readout)
+        shared = columns if len(rows) < len(columns.rows) else None
+        return cls(counted, shared, expected, lack if lack.any() else None, readout)
 
     def of_cells(self, cells: CsrMatrix) -> CellCoverage:
         """Return the coverage of cells.
@@ -93,11 +97,16 @@ class Coverage:
 
     def depths(self, cells: CsrMatrix) -> npt.NDArray[np.float64]:
         """Return (n_cells,) float64: detected genes over the number expected in the reference."""
-        return detected(cells, self.counted) / max(self.expected, 1e-9)
+        counted = self.counted
+        if self.shared is not None:
+            cells, counted = by_gene(cells, self.shared)[0], None
+        return detected(cells, counted) / max(self.expected, 1e-9)
 
 
 def detected(cells: CsrMatrix, counted: BoolVector | None = None) -> Int64Vector:
-    """Return (n_cells,) int64, the number of values above 0 of each cell in counted columns."""
+    """Return (n_cells,) int64, the number of counted columns in which each cell is above 0."""
+    if not cells.has_canonical_format:
+        cells = without_duplicates(cells)
     met = cells.data > 0
     if counted is not None:
         met &= counted[cells.indices]

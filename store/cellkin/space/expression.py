@@ -28,6 +28,7 @@ from cellkin.space.arrays import (
     Float32Vector,
     Int32Vector,
     Int64Vector,
+    without_duplicates,
 )
 from cellkin.space.compiled import compiled
 from cellkin.space.gather import add_vectors
@@ -121,6 +122,8 @@ class ExpressionSpace:
         gene_ids
             (n,) int64, in any order; 0 for no gene.
         """
+        if not len(self.gene_ids):
+            return np.full(len(gene_ids), -1, np.int64)
         at = np.minimum(np.searchsorted(self.gene_ids, gene_ids), len(self.gene_ids) - 1)
         return np.where(self.gene_ids[at] == gene_ids, at, -1).astype(np.int64)
 
@@ -186,7 +189,7 @@ def place_expression(
         raise InvalidArgumentError(
             f"cells of {cells.shape[1]} columns; their genes are given for {columns.n_columns}"
         )
-    ours, rows = _in_order(cells, columns)
+    ours, rows = by_gene(cells, columns)
     plain, refined = space._maps
     offsets = plain.offset(rows), refined.offset(rows)
     variable, weighted = plain.places[rows], refined.places[rows]
@@ -304,7 +307,7 @@ def z_scores(
     measured
         (n_variable,) bool.
     """
-    ours, rows = _in_order(cells, columns)
+    ours, rows = by_gene(cells, columns)
     linear = np.zeros((cells.shape[0], len(space.gene_ids)))
     linear[:, rows] = ours.toarray()
     totals = linear.sum(axis=1, keepdims=True)
@@ -316,15 +319,25 @@ def z_scores(
     return np.where(measured & (totals > 0), scores, 0.0), measured
 
 
-def _in_order(cells: CsrMatrix, columns: ExpressionColumns) -> tuple[CsrMatrix, Int64Vector]:
-    """Return the cells by matched gene, ascending, with columns of the same gene summed."""
+def by_gene(cells: CsrMatrix, columns: ExpressionColumns) -> tuple[CsrMatrix, Int64Vector]:
+    """Return cells by matched gene, with columns of the same gene and duplicate entries summed.
+
+    Parameters
+    ----------
+    cells, columns
+        As in `place_expression`.
+
+    Returns
+    -------
+    cells
+        (n_cells, n_matched) CSR with sorted indices.
+    rows
+        (n_matched,) int64 distinct rows of the matched genes, ascending.
+    """
     unique, position = np.unique(columns.rows, return_inverse=True)
     ordered = len(unique) == len(columns.rows) and (np.diff(columns.order) > 0).all()
     if ordered and len(columns.order) == columns.n_columns:
-        if not cells.has_canonical_format:
-            cells = cells.copy()
-            cells.sum_duplicates()
-        return cells, unique
+        return cells if cells.has_canonical_format else without_duplicates(cells), unique
     gather: npt.NDArray[np.float32] = np.ones(len(columns.order), np.float32)
     chosen = sp.csr_matrix(
         (gather, (columns.order, position)), shape=(columns.n_columns, len(unique))

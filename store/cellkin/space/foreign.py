@@ -32,7 +32,7 @@ from cellkin.space.arrays import (
     Int64Vector,
 )
 from cellkin.space.gene_pairs import ForeignReference, Pairs
-from cellkin.space.labels import Labels, softmax
+from cellkin.space.labels import Labels, capped, least_of_labels, softmax
 from cellkin.space.novelty import closeness, novelty
 from cellkin.space.products import all_products
 from cellkin.space.projection import GeneColumns
@@ -162,7 +162,7 @@ class PairedSample:
         if not self.check.belongs:
             return limited(labels, limits)
         scores = self.scores(cells)
-        by_label = _together(labels.by_label, scores, self.sharpness)
+        by_label = capped(_together(labels.by_label, scores, self.sharpness), readout)
         winners, far = _novelty(text, by_label, readout)
         at = np.arange(len(winners)), winners
         probabilities = by_label[at].astype(np.float32)
@@ -170,7 +170,7 @@ class PairedSample:
             text.similarities[:, : readout.k], text.voted[:, : readout.k], counts,
             readout.vote_epsilon, readout.class_balance,
         )  # fmt: skip
-        unsure = probabilities < readout.min_probability
+        unsure = probabilities < least_of_labels(winners, labels.least, readout)
         unlike = scores[at] < self.least_scores[winners]
         again = replace(
             labels,
@@ -284,8 +284,8 @@ def _similarities(
     Returns
     -------
     similarities
-        (n_checked,) float64, the mean correlation over both halves, corrected for the noise of few
-        cells.
+        (n_checked,) float64 in [-1, 1], the mean correlation over both halves, corrected for the
+        noise of few cells.
     possible
         (n_checked,) bool, whether no other label is more similar.
     n_core
@@ -318,7 +318,8 @@ def _similarities(
         found[at, checked] = -np.inf
         rivals += found.max(axis=1) / 2
         n_core += sizes[:, 0] / 2
-    return similarities, similarities > rivals, n_core
+    # The correction may be too large, and is the same for all labels of one core.
+    return np.clip(similarities, -1, 1), similarities > rivals, n_core
 
 
 def _limits(

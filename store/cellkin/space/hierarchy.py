@@ -38,7 +38,10 @@ class Hierarchy:
         return cls(names, np.array(below, bool).reshape(len(names), len(labels)))
 
     def fall_back(
-        self, by_label: npt.NDArray[np.float64], where: BoolVector, least: float
+        self,
+        by_label: npt.NDArray[np.float64],
+        where: BoolVector,
+        least: float | npt.NDArray[np.float64],
     ) -> Int32Vector:
         """Return the deepest ancestor that is probable enough.
 
@@ -52,7 +55,7 @@ class Hierarchy:
         where
             (n_cells,) bool, cells to process.
         least
-            The minimum probability.
+            The minimum probability; one number, or (n_cells,).
 
         Returns
         -------
@@ -68,7 +71,9 @@ class Hierarchy:
         for chance, below in zip(by_label.T, self.below.T, strict=True):
             chances[:, below] += chance[:, None]
         depth = np.array([name.count(SEPARATOR) for name in self.ancestors])
-        rank = np.where(chances >= least, depth + np.minimum(chances, 1) / 2, -1.0)
+        rank = np.where(
+            chances >= np.reshape(least, (-1, 1)), depth + np.minimum(chances, 1) / 2, -1.0
+        )
         best = rank.argmax(axis=1)
         found = where & (rank[np.arange(len(rank)), best] >= 0)
         fallen[found] = best[found]

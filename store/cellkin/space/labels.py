@@ -24,6 +24,8 @@ from cellkin.wire.terms import UnknownReason
 # With fewer cells the probability of a label cannot be calibrated: holding some out leaves hardly
 # any. If only one label has enough cells, calibration measures only what others take from it.
 _FEW_CELLS, _ENOUGH_CELLS = 3, 5
+# A predicted label stays this much more probable than a guess, or it would tie with the others.
+_LEAST_ABOVE_GUESS = 1e-3
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,10 @@ class Labels:
         (n_cells,) float32, see `novelty`.
     reasons
         (n_cells,) uint8, an `UnknownReason`; 0 if the cell is not unknown.
+    least
+        (n_cells,) float64, minimum probability of a label or ancestor by the coverage of the cell.
+        A label with a ceiling may need more; an ancestor does not, because it is as probable as
+        its labels with their ceilings.
     by_label
         (n_cells, n_labels) float64 probabilities of all labels.
     kinds
@@ -148,6 +154,7 @@ class Labels:
     n_votes: UInt8Vector
     novelties: Float32Vector
     reasons: UInt8Vector
+    least: npt.NDArray[np.float64]
     by_label: Float64Matrix
     kinds: list[Float64Matrix]
 
@@ -188,21 +195,21 @@ def read_labels(
     mix = np.array([1.0, 0, 0, 0]) if votes_only else readout.mix
     sharpness: float | Float64Matrix
     sharpness = readout.votes_sharpness if votes_only else readout.sharpness
-    least: float | npt.NDArray[np.float64] = readout.min_probability
     if coverage is not None:
         sharpness = sharpness * coverage.sharpness(readout)
     by_label = capped(combine(kinds, mix, sharpness), readout)
+    least = np.full(len(by_label), float(readout.min_probability))
     if coverage is not None:
         least = coverage.least(by_label, readout)
     winners = by_label.argmax(axis=1).astype(np.int32)
-    if len(readout.ceilings):
-        least = np.where(readout.ceilings[winners] < 1, readout.least_of_capped, least)
     at = np.arange(len(winners)), winners
     probabilities = by_label[at].astype(np.float32)
     close = closeness(placed.z, similarities, voted >= 0, winners, readout, leading=placed.leading)
     far = novelty(close, winners, readout)
     reasons = np.full(len(winners), UnknownReason.KNOWN, np.uint8)
-    reasons[probabilities < least] = UnknownReason.LOW_PROBABILITY
+    reasons[probabilities < least_of_labels(winners, least, readout)] = (
+        UnknownReason.LOW_PROBABILITY
+    )
     reasons[far > readout.novelty_limit] = UnknownReason.TOO_FAR
     nobody = placed.empty if not votes_only else placed.empty | (voted[:, :k] < 0).all(axis=1)
     reasons[nobody] = UnknownReason.NO_GENE_MATCHED
@@ -210,7 +217,7 @@ def read_labels(
     probabilities[nobody] = 0
     return Labels(
         winners, probabilities, shares[at].astype(np.float32), n_votes[at].astype(np.uint8),
-        far, reasons, by_label, kinds,
+        far, reasons, least, by_label, kinds,
     )  # fmt: skip
 
 
@@ -231,6 +238,9 @@ def few_cells(counts: Int64Vector) -> BoolVector:
 def capped(by_label: Float64Matrix, readout: Readout) -> Float64Matrix:
     """Limit the probability of each predicted label to its ceiling by mixing in uniform ones.
 
+    The predicted label stays the most probable one, also if its ceiling is that of a guess, as that
+    of the only cell of one of two labels.
+
     Parameters
     ----------
     by_label
@@ -242,15 +252,35 @@ def capped(by_label: Float64Matrix, readout: Readout) -> Float64Matrix:
         return by_label
     n = by_label.shape[1]
     winners = by_label.argmax(axis=1)
-    sure, most = by_label[np.arange(len(winners)), winners], readout.ceilings[winners]
-    over = np.flatnonzero(sure > np.maximum(most, 1 / n))
+    sure = by_label[np.arange(len(winners)), winners]
+    most = np.maximum(readout.ceilings[winners], 1 / n + _LEAST_ABOVE_GUESS)
+    over = np.flatnonzero(sure > most)
     if not len(over):
         return by_label
     # Mixing with uniform probabilities keeps the order of labels.
-    kept = np.maximum(most[over] - 1 / n, 0) / (sure[over] - 1 / n)
+    kept = (most[over] - 1 / n) / (sure[over] - 1 / n)
     found = by_label.copy()
     found[over] = 1 / n + kept[:, None] * (by_label[over] - 1 / n)
     return found
+
+
+def least_of_labels(
+    winners: Int32Vector, least: npt.NDArray[np.float64], readout: Readout
+) -> npt.NDArray[np.float64]:
+    """Return (n_cells,) float64 minimum probabilities of predicted labels.
+
+    Parameters
+    ----------
+    winners
+        (n_cells,) int32, the predicted labels.
+    least
+        (n_cells,) float64, the minimum without regard to ceilings.
+    readout
+        The fitted readout; labels with a ceiling below 1 have their own minimum.
+    """
+    if not len(readout.ceilings):
+        return least
+    return np.where(readout.ceilings[winners] < 1, readout.least_of_capped, least)
 
 
 def softmax(logits: npt.NDArray[Any]) -> Float64Matrix:

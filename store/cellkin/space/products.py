@@ -200,11 +200,25 @@ def all_products(
     -------
     Float32Matrix
         (n_queries, n) float32.
+
+    Raises
+    ------
+    ValueError
+        If the dimensions differ.
     """
+    _require_same_dim(queries, vectors)
     products = np.empty((len(queries), len(vectors)), np.float32)
     multiply = _multiply_brief if len(queries) * vectors.size <= _BRIEF else _multiply
     multiply(frozen(_rows(vectors)), frozen(_rows(queries)), products)
     return products
+
+
+def _require_same_dim(queries: npt.NDArray[np.floating], vectors: npt.NDArray[np.floating]) -> None:
+    # The kernels do not check bounds.
+    if queries.shape[1] != vectors.shape[1]:
+        raise ValueError(
+            f"queries of dimension {queries.shape[1]} for vectors of dimension {vectors.shape[1]}"
+        )
 
 
 def _rows(matrix: npt.NDArray[np.floating]) -> Float32Matrix:
@@ -233,7 +247,13 @@ def largest_products(
         (n_queries, k) float32, descending; ties by ascending row.
     rows
         (n_queries, k) int64.
+
+    Raises
+    ------
+    ValueError
+        If the dimensions differ.
     """
+    _require_same_dim(queries, vectors)
     n_queries, dim = queries.shape
     n_groups = -(-n_queries // _TOGETHER)
     padded = np.zeros((n_groups * _TOGETHER, dim), np.float32)

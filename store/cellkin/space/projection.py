@@ -22,6 +22,7 @@ from cellkin.space.arrays import (
     Int32Vector,
     Int64Vector,
     frozen,
+    without_duplicates,
 )
 from cellkin.space.products import all_products
 from cellkin.space.recipe import Recipe
@@ -349,10 +350,7 @@ class _Block:
         block = cls(cells.shape[0], cls._arrays(cells))
         if all(share(lambda part: block._is_ascending(part, columns), block.parts(threads))):
             return block
-        cells = cells.copy()
-        cells.check_format(full_check=True)
-        cells.sum_duplicates()
-        return cls(cells.shape[0], cls._arrays(cells))
+        return cls(cells.shape[0], cls._arrays(without_duplicates(cells)))
 
     def parts(self, threads: int) -> list[Int64Vector]:
         """Split the cells into parts of about `BLOCK_CELLS`, the same number for each thread."""

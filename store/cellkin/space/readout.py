@@ -190,8 +190,16 @@ def read_readout(arrays: Mapping[str, npt.NDArray[Any]], numbers: Mapping[str, f
     Raises
     ------
     FailedPreconditionError
-        If required fields are missing, as in an index of an older format.
+        If required fields are missing, as in an index of an older format, or some are unknown, as
+        in one of a newer format.
     """
+    unknown = sorted((arrays.keys() | numbers.keys()) - {part.name for part in fields(Readout)})
+    if unknown:
+        raise FailedPreconditionError(
+            f"the index is of a newer format, with {' and '.join(unknown)}; read it with the "
+            "release that made it, or a newer one",
+            {"unknown": ", ".join(unknown)},
+        )
     needed = {
         part.name
         for part in fields(Readout)

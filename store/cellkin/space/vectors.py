@@ -166,11 +166,11 @@ class NearestMeasured:
         Returns
         -------
         Float32Vector
-            (n_genes,) float32; measured genes keep their own.
+            (n_genes,) float32; measured genes keep their own. All 0 if no gene was measured.
         """
-        carried = np.empty(len(self.rest) + len(self.measured), np.float32)
+        carried = np.zeros(len(self.rest) + len(self.measured), np.float32)
         carried[self.measured] = weights
-        if len(self.rest):
+        if len(self.rest) and len(self.measured):
             softmax = np.exp((self.cosines - self.cosines[:, :1]) / temperature)
             total = (softmax * weights[self.places]).sum(axis=1)
             carried[self.rest] = total / softmax.sum(axis=1)

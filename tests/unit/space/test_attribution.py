@@ -128,3 +128,36 @@ def test_z_scores_add_up_to_the_place_in_an_expression_space(seed: int, n_column
         mean_cell = -float(made.center[:n_components] @ classes[found.class_row])
         assert found.contributions.sum() + mean_cell == pytest.approx(found.score, abs=1e-4)
         assert set(found.genes) <= set(made.variable.tolist())
+
+
+def expression_space() -> ExpressionSpace:
+    rng = np.random.default_rng(4)
+    return ExpressionSpace(
+        gene_ids=np.arange(1, N_GENES + 1),
+        shares=np.full(N_GENES, 1 / N_GENES, np.float32),
+        variable=np.arange(N_GENES, dtype=np.int32),
+        means=np.ones(N_GENES, np.float32),
+        deviations=np.ones(N_GENES, np.float32),
+        loadings=np.linalg.qr(rng.standard_normal((N_GENES, 3)))[0].astype(np.float32),
+        center=np.zeros(3, np.float32),
+        weighted=np.empty(0, np.int32),
+        weighted_means=np.empty(0, np.float32),
+        weighted_loadings=np.empty((0, 0), np.float32),
+        leading_loadings=np.empty((0, 0), np.float32),
+    )
+
+
+def test_a_label_of_no_cells_is_never_chosen_by_expression() -> None:
+    made, columns = expression_space(), ExpressionColumns.of(np.arange(N_GENES))
+    counts = sp.csr_matrix(np.random.default_rng(5).poisson(1, (1, N_GENES)), dtype=np.float32)
+    z = place_expression(counts, columns, made).z
+    away = -np.repeat(unit_rows(z), 3, axis=0)
+    away[0] = 0
+    assert attribute_expression(counts, columns, made, away)[0].class_row == 1
+
+
+def test_the_mean_of_no_cells_has_nothing_to_explain() -> None:
+    made, columns = expression_space(), ExpressionColumns.of(np.arange(N_GENES))
+    none = sp.csr_matrix((0, N_GENES), dtype=np.float32)
+    (found,) = attribute_expression(none, columns, made, prototypes(3), mean=True)
+    assert (found.class_row, len(found.genes)) == (-1, 0)

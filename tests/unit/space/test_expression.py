@@ -1,7 +1,7 @@
 """The expression space beside its definition in double precision, gene by gene."""
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -230,3 +230,21 @@ def test_no_cells() -> None:
 def test_columns_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InvalidArgumentError, match=r"cells of 3 columns.*given for 4"):
         place_expression(sp.csr_matrix((1, 3)), ExpressionColumns.of(np.arange(4)), space_of())
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16])
+def test_entries_of_a_narrow_type_are_summed_without_overflow(dtype: type) -> None:
+    space = space_of()
+    n = len(space.gene_ids)
+    most = 1 if dtype is np.bool_ else np.iinfo(dtype).max
+    data, indices = np.full(4, most), np.array([0, 0, 1, 2])
+    narrow = sp.csr_matrix((data.astype(dtype), indices, [0, 4]), (1, n))
+    wide = sp.csr_matrix((data.astype(np.float64), indices, [0, 4]), (1, n))
+    columns = ExpressionColumns.of(np.arange(n))
+    found = place_expression(narrow, columns, space).z
+    assert np.array_equal(found, place_expression(wide, columns, space).z)
+
+
+def test_a_space_of_no_genes_has_no_rows() -> None:
+    none = replace(space_of(), gene_ids=np.empty(0, np.int64))
+    assert none.rows_of(np.array([0, 7])).tolist() == [-1, -1]

@@ -82,3 +82,13 @@ def test_a_cell_at_the_very_least_falls_back_alike_in_any_block() -> None:
             whole = many.fall_back(by_label, np.ones(200, bool), least)[cell]
             alone = many.fall_back(by_label[cell : cell + 1], np.ones(1, bool), least)[0]
             assert whole == alone == 0
+
+
+def test_each_cell_may_have_its_own_least_probability() -> None:
+    by_label = np.tile([0.0, 0.3, 0.3, 0.4, 0, 0], (3, 1))
+    least = np.array([0.5, 0.7, 1.1])
+    fallen = HIERARCHY.fall_back(by_label, np.ones(3, bool), least)
+    deepest, whole = (HIERARCHY.ancestors.index(name) for name in ("immune/T", "immune"))
+    together = by_label[0, HIERARCHY.below[deepest]].sum()
+    assert 0.5 < together < 1
+    assert fallen.tolist() == [deepest, deepest if together >= 0.7 else whole, -1]

@@ -72,3 +72,11 @@ def test_a_product_is_the_same_at_every_place_and_in_every_block() -> None:
             block[place] = query
             assert all_products(block, vectors)[place].tobytes() == alone.tobytes()
             block[place] = kept
+
+
+def test_vectors_of_another_dimension_are_refused() -> None:
+    queries, vectors = np.ones((2, 5), np.float32), np.ones((3, 4), np.float32)
+    with pytest.raises(ValueError, match=r"5 .* 4"):
+        all_products(queries, vectors)
+    with pytest.raises(ValueError, match=r"5 .* 4"):
+        largest_products(vectors, queries, 1)

@@ -333,3 +333,16 @@ def test_a_broken_matrix_is_refused_and_not_read() -> None:
 @pytest.mark.parametrize(("wanted", "row"), [(0, 0), (110, 11), (55, -1), (-3, -1), (999, -1)])
 def test_rows_of_genes(wanted: int, row: int) -> None:
     assert space_of(TEXT_V1).rows_of(np.array([wanted])).tolist() == [row]
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.uint8, np.int16])
+def test_entries_of_a_narrow_type_are_summed_without_overflow(dtype: type) -> None:
+    space = space_of(TEXT_V1)
+    n = len(space.gene_ids)
+    most = 1 if dtype is np.bool_ else np.iinfo(dtype).max
+    data, indices = np.full(4, most), np.array([0, 0, 1, 2])
+    narrow = sp.csr_matrix((data.astype(dtype), indices, [0, 4]), (1, n))
+    wide = sp.csr_matrix((data.astype(np.float64), indices, [0, 4]), (1, n))
+    columns = gene_columns(np.arange(n), n)
+    found, _ = project(narrow, columns, space)
+    assert np.array_equal(found, project(wide, columns, space)[0])

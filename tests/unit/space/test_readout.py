@@ -371,3 +371,36 @@ def test_what_is_read_of_a_cell_is_the_same_in_any_block() -> None:
         part = block(slice(begin, end))
         for name in ("by_label", "probabilities", "novelties", "supports", "winners"):
             assert getattr(part, name).tobytes() == getattr(whole, name)[begin:end].tobytes(), name
+
+
+def test_the_only_cell_of_one_of_two_labels_keeps_its_label() -> None:
+    # Its ceiling is the probability of a guess between two labels.
+    readout = readout_of(
+        prototypes=np.eye(2, DIM, dtype=np.float32),
+        head_prototypes=np.empty((2, 0), np.float32),
+        coefficients=NONE,
+        discriminants=NONE,
+        novelty_means=np.zeros((2, 2), np.float32),
+        novelty_deviations=np.ones((2, 2), np.float32),
+        ceilings=np.array([1, 0.5], np.float32),
+    )
+    placed = Placed(np.eye(2, DIM, dtype=np.float32), np.zeros(2, bool))
+    near, voted = np.ones((2, 1), np.float32), np.array([[0], [1]], np.int32)
+    labels = read_labels(placed, near, voted, np.array([30, 1]), readout, votes_only=True)
+    assert labels.winners.tolist() == [0, 1]
+    assert labels.by_label.astype(np.float32).argmax(axis=1).tolist() == [0, 1]
+    assert labels.probabilities[1] == pytest.approx(0.5, abs=2e-3)
+    assert labels.reasons.tolist() == [UnknownReason.KNOWN, UnknownReason.LOW_PROBABILITY]
+    # A least probability that is given replaces that of labels with a ceiling.
+    asked = replace(readout, least_of_capped=0.5)
+    labels = read_labels(placed, near, voted, np.array([30, 1]), asked, votes_only=True)
+    assert labels.winners.tolist() == [0, 1]
+    assert not labels.reasons.any()
+
+
+def test_a_readout_of_a_newer_release_is_refused() -> None:
+    readout = readout_of()
+    for arrays, numbers in (({"novel": np.ones(1)}, {}), ({}, {"novel": 1.0})):
+        with pytest.raises(FailedPreconditionError, match="novel") as refused:
+            read_readout({**readout.arrays(), **arrays}, {**readout.numbers(), **numbers})
+        assert "newer" in str(refused.value)

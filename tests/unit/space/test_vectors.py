@@ -65,3 +65,9 @@ def test_fewer_measured_genes_than_neighbors() -> None:
     vectors = unit_rows(RNG.standard_normal((4, 3)).astype(np.float32))
     got = carry_weights(vectors, np.array([2]), np.array([0.7], np.float32), 5, 0.03)
     np.testing.assert_allclose(got, 0.7, atol=1e-6)
+
+
+def test_where_no_gene_was_measured_nothing_is_carried() -> None:
+    vectors = np.eye(3, dtype=np.float32)
+    got = carry_weights(vectors, np.empty(0, np.int64), np.empty(0, np.float32), 5, 0.03)
+    assert got.tolist() == [0, 0, 0]

@@ -1164,7 +1164,10 @@ class ExplainCellRequest(google.protobuf.message.Message):
     AGAINST_FIELD_NUMBER: builtins.int
     MEAN_FIELD_NUMBER: builtins.int
     label: builtins.str
-    """The label to explain; empty means the one whose mean is nearest to each cell."""
+    """The label to explain; empty means the one whose mean is nearest to each cell. It may differ from the
+    predicted label, which takes more evidence into account and, for foreign genes, the query's own mean
+    instead of the reference's: give the predicted label to explain it.
+    """
     n_genes: builtins.int
     """Number of genes per cell, 1 to 1000, with the largest absolute contributions; 0 means 20."""
     against: builtins.str
@@ -1246,7 +1249,9 @@ class CellExplanation(google.protobuf.message.Message):
     score: builtins.float
     """Output only. `<z, p_c>`, with `z` the cell vector and `p_c` the unit mean of the class."""
     similarity: builtins.float
-    """Output only. Cosine similarity of cell and class mean, in [-1, 1]: the score over the norm of `z`."""
+    """Output only. Cosine similarity of cell and class mean, in [-1, 1]: the score over the norm of `z`. In
+    a comparison with another label, minus that of the other label, in [-2, 2].
+    """
     remainder: builtins.float
     """Output only. The score minus the listed contributions: those of all other genes, and any part that
     belongs to no gene.

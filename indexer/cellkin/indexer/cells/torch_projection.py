@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix
+from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, without_duplicates
 from cellkin.space.projection import CellSpace, Dense, GeneColumns, means_with
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -108,11 +108,7 @@ class TorchProjector:
             raise InvalidArgumentError(
                 f"a block of {n_cells} cells; give at most {self._most_cells}"
             )
-        if not cells.has_canonical_format:
-            cells = cells.copy()
-            cells.check_format(full_check=True)
-            cells.sum_duplicates()
-        return cells
+        return cells if cells.has_canonical_format else without_duplicates(cells)
 
     def _finish(self, upload: "_Upload", staged: "_Staged") -> tuple[Float32Matrix, BoolVector]:
         upload.wait(staged)

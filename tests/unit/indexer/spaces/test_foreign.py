@@ -17,7 +17,7 @@ from cellkin.indexer.spaces.novelty import nearest
 from cellkin.indexer.spaces.readout import Votes
 from cellkin.indexer.spaces.sample import Sample, log_expression
 from cellkin.indexer.spaces.text import FittedText
-from cellkin.space.foreign import PairedSample, Reading, check_sample
+from cellkin.space.foreign import PairedSample, Reading, _similarities, check_sample
 from cellkin.space.gene_pairs import ForeignReference, Pairs
 from cellkin.space.labels import Labels, read_labels
 from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
@@ -324,3 +324,40 @@ def test_cells_are_read_alike_in_any_block() -> None:
         np.testing.assert_array_equal(found.winners, whole.winners[rows])
         np.testing.assert_array_equal(found.reasons, whole.reasons[rows])
         assert found.by_label.tobytes() == whole.by_label[rows].tobytes()
+
+
+def test_a_label_with_a_ceiling_keeps_to_it_in_a_foreign_sample() -> None:
+    query = cells_of(rates_of(0), [120, 80, 60, 40, 20], 2, foreign=True)
+    paired, free = made().check(query)
+    ceilings = np.array([0.5, 1, 1, 1, 1], np.float32)
+    held = replace(made(), readout=replace(made().readout, ceilings=ceilings))
+    capped = paired.read(query.cells, made().text(query), held.sample.counts(), held.readout)
+    np.testing.assert_array_equal(capped.winners, free.winners)
+    rare = capped.winners == 0
+    assert free.probabilities[rare].max() > 0.9
+    assert capped.probabilities[rare].max() <= 0.5
+    assert (capped.reasons[rare] != UnknownReason.KNOWN).all()
+    np.testing.assert_array_equal(capped.reasons[~rare], free.reasons[~rare])
+
+
+def test_similarities_corrected_for_noise_are_at_most_one() -> None:
+    rng = np.random.default_rng(0)
+    contrasts = rng.standard_normal((2, 200)).astype(np.float32)
+    contrasts -= contrasts.mean(axis=0)
+    pairs = Pairs(
+        np.arange(200, dtype=np.int32), np.full(200, 1 / 200, np.float32), contrasts,
+        np.ones(200, np.float32),
+    )  # fmt: skip
+    # The noise of the cells cancels in their mean, so that the correction for it is too large.
+    noise = 20 * rng.standard_normal((10, 200)).astype(np.float32)
+    cells = np.concatenate([contrasts[0] + noise, contrasts[0] - noise])
+    cells = np.concatenate([cells, contrasts[1] + noise, contrasts[1] - noise])
+    winners = np.repeat([0, 1], 20).astype(np.int32)
+    patched = pytest.MonkeyPatch()
+    with patched.context() as patch:
+        patch.setattr("cellkin.space.foreign._CORE", -np.inf)
+        similarities, possible, _ = _similarities(
+            cells, contrasts, pairs, winners, np.array([0, 1])
+        )
+    assert possible.all()
+    assert similarities.tolist() == [1, 1]
