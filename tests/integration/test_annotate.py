@@ -231,7 +231,7 @@ def test_the_floor_decides_what_is_unknown(
         ),
         (("QUERY", "--index", "trio", "--taxon", "7"), "9606"),
         (("/no/such.h5ad", "--index", "trio"), "error: no file /no/such.h5ad"),
-        (("QUERY", "--index", "trio", "-o", "QUERY"), "is the query itself; give another file"),
+        (("QUERY", "--index", "trio", "-o", "QUERY"), "is the input itself; give another file"),
     ],
 )
 def test_bad_requests_are_refused(

@@ -194,8 +194,8 @@ def test_clusters_are_shown_and_told(
         (["kept.csv"], ["is there already", "--force"]),
         (["new.csv", "kept.h5ad"], ["kept.h5ad is there already"]),
         (["new.csv", "../x/new.csv"], ["is to be written twice"]),
-        (["query.h5ad"], ["is the query itself"]),
-        (["link.h5ad"], ["is the query itself"]),
+        (["query.h5ad"], ["is the input itself"]),
+        (["link.h5ad"], ["is the input itself"]),
     ],
 )
 def test_outputs_are_refused_before_anything_is_asked(

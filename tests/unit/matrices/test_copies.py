@@ -250,10 +250,10 @@ def test_what_cannot_be_written_is_found_before(
     there = tmp_path / "there.h5ad"
     there.write_text("mine")
     for target, error, said in (
-        (source, InvalidArgumentError, "is the query itself"),
+        (source, InvalidArgumentError, "is the input itself"),
         (there, AlreadyExistsError, r"there\.h5ad is there already"),
         (tmp_path / "a.h5", InvalidArgumentError, r"ends in none of \.h5ad, \.zarr"),
-        (tmp_path / "a.h5mu", InvalidArgumentError, "is no MuData"),
+        (tmp_path / "a.h5mu", InvalidArgumentError, "is not MuData"),
         (there / "b.h5ad", InputFileError, "cannot be written"),
         (tmp_path / f"{'a' * 300}.h5ad", InputFileError, "cannot be written"),
     ):

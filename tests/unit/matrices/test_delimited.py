@@ -137,6 +137,25 @@ def test_measures_of_genes_are_no_cells(measure: str, tmp_path: Path) -> None:
     assert f"left out 1 columns that are no cells: {measure}" in check(path, CELLS, SYMBOLS)
 
 
+def test_featurecounts_tables(tmp_path: Path) -> None:
+    described = [
+        ("Chr", "chr1;chr1"), ("Start", "11;31"), ("End", "20;40"), ("Strand", "+;+"),
+        ("Length", "20"), ("gene_name", "text"),
+    ]  # fmt: skip
+    lines = table(CELLS, ENSEMBL, genes_first=True, corner="Geneid", separator="\t").splitlines()
+    header, *rows = (line.split("\t") for line in lines)
+    names, values = (list(part) for part in zip(*described, strict=True))
+    made = [[header[0], *names, *header[1:]], *([row[0], *values, *row[1:]] for row in rows)]
+    path = tmp_path / "counts.txt"
+    command = '# Program:featureCounts v2.0.6; Command:"featureCounts" "-a" "genes.gtf"'
+    path.write_text("\n".join([command, *map("\t".join, made)]) + "\n")
+    notes = check(path, CELLS, ENSEMBL)
+    assert f"left out 6 columns that are no cells: {', '.join(names)}" in notes
+    path.write_text(path.read_text().replace("\t3\t", "\t3x\t"))
+    with pytest.raises(InputFileError, match=r"columns '[^']+' \('3x'\) of the row"):
+        open_cells(path).__enter__()
+
+
 def test_cells_may_be_numbers(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
     path.write_text(table(["1", "2", "3"], SYMBOLS, genes_first=True))

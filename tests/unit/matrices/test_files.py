@@ -2,6 +2,8 @@
 
 import gzip
 import shutil
+import sys
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,11 +149,40 @@ def test_expand(tmp_path: Path) -> None:
         expand([a1, tmp_path / "a*"])
 
 
-def test_a_matrix_too_large_to_turn_over_is_refused(
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["counts.csv"], r"a zip archive of other files \(counts\.csv\); unpack it"),
+        (["a.zarr/zarr.json", "a.zarr/X/zarr.json"], r"other files \(a\.zarr/zarr\.json, "),
+        (["[Content_Types].xml", "xl/workbook.xml"], r"a spreadsheet or document.+\.csv"),
+    ],
+)
+@pytest.mark.parametrize("installed", [True, False])
+def test_archives_of_other_files_are_named(
+    names: list[str], said: str, installed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "{}")
+    if not installed:
+        monkeypatch.setitem(sys.modules, "cellkin.matrices.zarr_tree", None)
+    with pytest.raises(InputFileError, match=said):
+        open_cells(path).__enter__()
+
+
+def test_a_text_file_may_begin_like_an_archive(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("PKM,INS,GCG\nAAACCTGAGAAACCAT-1,1,2,3\nAAACCTGAGAAACCGC-1,0,1,0\n")
+    with open_cells(path) as cells:
+        assert cells.gene_names == ["PKM", "INS", "GCG"]
+
+
+def test_a_matrix_too_large_to_convert_is_refused(
     data: anndata.AnnData, make_form: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = make_form("h5ad csc", data)
-    monkeypatch.setattr("cellkin.matrices.anndata_tree._MAX_TURNED_VALUES", 10)
+    monkeypatch.setattr("cellkin.matrices.anndata_tree._MAX_CONVERTED_VALUES", 10)
     with pytest.raises(InputFileError, match=r"column-major order .+ data.X.tocsr\(\)"):
         open_matrix(path).__enter__()
 

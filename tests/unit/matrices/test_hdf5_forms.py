@@ -46,6 +46,21 @@ def test_filters_of_hdf5plugin(name: str, tmp_path: Path) -> None:
     assert list(anndata.read_h5ad(tmp_path / "b.h5ad").obs["n"]) == list(range(90))
 
 
+@pytest.mark.parametrize("second", [h5py.h5z.FILTER_LZF, 32015])
+def test_gzip_is_slow_among_other_filters(second: int, tmp_path: Path) -> None:
+    created = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    created.set_chunk((8,))
+    created.set_deflate(1)
+    # A missing filter is named without being loaded.
+    created.set_filter(second, h5py.h5z.FLAG_OPTIONAL)
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        space = h5py.h5s.create_simple((8,))
+        at = h5py.h5d.create(file.id, b"x", h5py.h5t.NATIVE_FLOAT, space, created)
+        dataset = h5py.Dataset(at)
+        assert hdf5.compression(dataset).startswith("gzip and ")
+        assert hdf5.is_slow(dataset)
+
+
 @pytest.mark.parametrize("where", ["X/data", "obs/depth", "X/indptr"])
 def test_a_filter_that_is_not_there_is_named(
     where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -26,7 +26,7 @@ def test_the_source_is_no_target(source: Path, kind: str) -> None:
         target.symlink_to(source)
     else:
         target.hardlink_to(source)
-    with pytest.raises(InvalidArgumentError, match="is the query itself"):
+    with pytest.raises(InvalidArgumentError, match="is the input itself"):
         require_target(target, source, overwrite=True)
 
 
@@ -34,9 +34,9 @@ def test_nothing_is_written_within_or_around_the_source(tmp_path: Path) -> None:
     zarr = tmp_path / "results" / "query.zarr"
     zarr.mkdir(parents=True)
     (zarr / "zarr.json").touch()
-    with pytest.raises(InvalidArgumentError, match="is within the query"):
+    with pytest.raises(InvalidArgumentError, match="is within the input"):
         require_target(zarr / "labels.csv", zarr)
-    with pytest.raises(InvalidArgumentError, match="holds the query"):
+    with pytest.raises(InvalidArgumentError, match="contains the input"):
         require_target(zarr.parent, zarr, overwrite=True)
     counts = tmp_path / "sample"
     counts.mkdir()

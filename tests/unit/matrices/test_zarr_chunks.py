@@ -42,6 +42,16 @@ def files(path: Path, array: str) -> list[Path]:
     return sorted((path / "X" / array / "c").iterdir(), key=lambda at: int(at.name))
 
 
+def test_gzip_is_slow_among_other_codecs(tmp_path: Path) -> None:
+    path = made.write_zarr(made.sample(), tmp_path / "a.zarr", 3)
+    root: Any = zarr.open_group(path, use_consolidated=False)
+    codecs = [zarr.codecs.GzipCodec(), zarr.codecs.ZstdCodec()]
+    values = root["X/data"][:]
+    root["X"].create_array("data", data=values, compressors=codecs, overwrite=True)
+    with open_matrix(path) as matrix:
+        assert (matrix.format, matrix.slow) == ("zarr v3, gzip and zstd", True)
+
+
 @pytest.mark.parametrize("shard", [None, 400, 1000, 5000])
 def test_every_size_of_shards_is_read(tmp_path: Path, shard: int | None) -> None:
     x = counts()

@@ -22,7 +22,7 @@ from cellkin.matrices.table import Opened, Table
 from cellkin.wire.errors import InputFileError, InvalidArgumentError
 
 # Column-major matrices are converted in memory; this many values take about 6 GiB.
-_MAX_TURNED_VALUES = 400_000_000
+_MAX_CONVERTED_VALUES = 400_000_000
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Tree:
             indptr = starts.read(0, starts.n)
             return CompressedMatrix(storage, n_columns, indptr, indices, data)
         if kind.startswith("csc"):
-            return self._turned(node, (n_cells, n_columns), elsewhere)
+            return self._converted(node, (n_cells, n_columns), elsewhere)
         raise InputFileError(
             f"{self.path}: the matrix is of the kind {kind or 'unknown'!r}; "
             "a dense, CSR or CSC matrix is needed"
@@ -139,12 +139,12 @@ class Tree:
             raise InputFileError(f"{self.path} has no matrix X; give a file with counts in X{has}")
         return node
 
-    def _turned(self, node: Any, shape: tuple[int, int], elsewhere: list[str]) -> Matrix:
+    def _converted(self, node: Any, shape: tuple[int, int], elsewhere: list[str]) -> Matrix:
         n = int(node["data"].shape[0])
-        if n > _MAX_TURNED_VALUES:
+        if n > _MAX_CONVERTED_VALUES:
             raise InputFileError(
                 f"{self.path}: {n} values in column-major order (CSC), which cannot be read by "
-                f"cells; more than {_MAX_TURNED_VALUES} are not turned over in memory. Write it "
+                f"cells; more than {_MAX_CONVERTED_VALUES} are not converted in memory. Write it "
                 "once as CSR: data.X = data.X.tocsr()"
             )
         compression, _ = self._described(node["data"], "CSC")
@@ -162,7 +162,7 @@ class Tree:
                 *self.notes,
                 *found[0],
                 *found[1],
-                "the matrix is column-major (CSC) and was turned over in memory; CSR needs none",
+                "the matrix is column-major (CSC) and was loaded whole; CSR is read in blocks",
             ],
         )
         return CompressedMatrix(

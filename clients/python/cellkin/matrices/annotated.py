@@ -115,7 +115,7 @@ def check_writable(
         tree = open_tree(source, stack) if source.exists() else None
         if ending == ".h5mu" and (tree is None or not tree.modality_path(how)):
             raise InvalidArgumentError(
-                f"{target}: {source} is no MuData, whose copy is .h5mu; give OUT.h5ad or OUT.zarr"
+                f"{target}: {source} is not MuData, whose copy is .h5mu; give OUT.h5ad or OUT.zarr"
             )
         if tree is not None:
             found, genes = tree.annotation(how)

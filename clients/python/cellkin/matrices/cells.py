@@ -289,7 +289,9 @@ def _open_hdf5(path: Path, file: Path, how: ReadOptions, stack: ExitStack) -> Op
     """Open HDF5; `file` is a temporary file if `path` is gzipped."""
     root = open_hdf5(file, stack)
     notes = (
-        [] if file == path else [f"{path.name} is packed by gzip: it was unpacked for the while"]
+        []
+        if file == path
+        else [f"{path.name} is packed by gzip: it was decompressed to a temporary file"]
     )
     if is_loom(root):
         require_no_modality(path, "a loom file", how)

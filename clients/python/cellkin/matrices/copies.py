@@ -72,7 +72,7 @@ def copy_cells(source: Path, target: Path, ending: str, how: ReadOptions) -> Cop
         tree = open_tree(source, stack)
         where = "" if tree is None else tree.modality_path(how)
         if ending == H5MU and not where:
-            raise InvalidArgumentError(f"{source} is no MuData, so no copy of it is .h5mu")
+            raise InvalidArgumentError(f"{source} is not MuData, so no copy of it is .h5mu")
         same = tree is not None and is_same_container(tree, ending)
         if tree is not None and not tree.is_zarr and ending == H5AD and where:
             with hdf5_file(target, "w") as file:

@@ -43,20 +43,25 @@ _MEASURES = re.compile(
     r"|(louvain|leiden|seurat_clusters)([-_.].*)?|fov|cell_?id",
     re.IGNORECASE,
 )
-# Per-gene columns beside the counts; featureCounts writes Start, End and Length.
-_OF_GENES = re.compile(r"length|start|end|gc|(gene|transcript)[-_. ]?length|gc[-_. ]content", re.I)
+# Per-gene columns beside the counts; featureCounts writes Chr, Start, End, Strand and Length.
+_OF_GENES = re.compile(
+    r"chr(omosome)?|start|end|strand|length|gc([-_. ]content)?"
+    r"|(gene|transcript)[-_. ]?(length|name|symbol|(bio)?type)",
+    re.IGNORECASE,
+)
 _COMMA = re.compile(r"[-+]?\d+,\d+(e[-+]?\d+)?", re.IGNORECASE)
 _N_SHOWN = 10
 
 
 @dataclass(frozen=True)
 class _Text:
-    """A table as written in the file."""
+    """A table as written in the file; `left_out` names columns that were not read."""
 
     corner: str
     columns: list[str]
     rows: list[str]
     values: sp.csr_matrix
+    left_out: list[str]
 
 
 def is_delimited(path: Path) -> bool:
@@ -86,9 +91,10 @@ def open_delimited(path: Path, how: ReadOptions) -> Opened:
     measures = _OF_GENES if genes_first else _MEASURES
     kept = [at for at, name in enumerate(table.columns) if not measures.fullmatch(name)]
     columns, x = [table.columns[at] for at in kept], table.values
+    left_out = table.left_out + [name for name in table.columns if measures.fullmatch(name)]
     if len(kept) < len(table.columns):
-        left_out = [name for name in table.columns if measures.fullmatch(name)]
         x = x[:, kept]
+    if left_out:
         what = "cells" if genes_first else "genes"
         notes.append(f"left out {len(left_out)} columns that are no {what}: {_some(left_out)}")
     genes, cells = (table.rows, columns) if genes_first else (columns, table.rows)
@@ -121,21 +127,27 @@ def _read(path: Path) -> _Text:
             f"{path} has no line that names the columns: the first, {_some(named, 4)}, has "
             "repeated numbers; write one above it"
         )
+    n_columns, of_genes = len(columns), _GENE_WORDS.fullmatch(corner)
+    # Columns that describe genes may be text, such as chromosomes, and are not parsed.
+    left_out = [name for name in columns if of_genes and _OF_GENES.fullmatch(name)]
+    kept = [at for at, name in enumerate(columns) if name not in left_out]
+    columns = [columns[at] for at in kept]
     names: list[str] = []
     values: list[npt.NDArray[np.float32]] = []
     places: list[npt.NDArray[np.int32]] = []
     ends = [0]
     for number, line in enumerate(chain([first], lines), 1):
         name, rest = _split(line, separator)
-        try:
-            row = np.array(rest, np.float32)
-        except ValueError:
-            raise _no_numbers(path, name, columns, rest) from None
-        if len(row) != len(columns):
+        if len(rest) != n_columns:
             raise InputFileError(
-                f"{path}: row {number}, {name!r}, has {len(row)} values, but {len(columns)} "
+                f"{path}: row {number}, {name!r}, has {len(rest)} values, but {n_columns} "
                 "columns are named"
             )
+        read = [rest[at] for at in kept] if left_out else rest
+        try:
+            row = np.array(read, np.float32)
+        except ValueError:
+            raise _no_numbers(path, name, columns, read) from None
         at = np.flatnonzero(row).astype(np.int32)
         names.append(name)
         places.append(at)
@@ -150,7 +162,7 @@ def _read(path: Path) -> _Text:
         (np.concatenate(values), np.concatenate(places), np.array(ends, np.int64)),
         shape=(len(names), len(columns)),
     )
-    return _Text(corner, columns, names, x)
+    return _Text(corner, columns, names, x, left_out)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -181,7 +193,7 @@ def _no_numbers(
     """Return the error for a row with non-numeric values."""
     found = {
         column: value
-        for column, value in zip(columns, values, strict=False)
+        for column, value in zip(columns, values, strict=True)
         if not _is_number(value)
     }
     what = ", ".join(f"{column!r} ({value!r})" for column, value in list(found.items())[:_N_SHOWN])

@@ -36,7 +36,7 @@ def compression(dataset: h5py.Dataset) -> str:
 
 def is_slow(dataset: h5py.Dataset) -> bool:
     """Return whether decompression limits the reader to a few thousand cells a second."""
-    return compression(dataset) in _SLOW
+    return any(_FILTERS.get(code) in _SLOW for code in _filters(dataset))
 
 
 def hdf5_ranges(dataset: h5py.Dataset, axis: int = 0) -> RangeReader:

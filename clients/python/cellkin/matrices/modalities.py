@@ -45,7 +45,7 @@ def modality_path(path: Path, root: Any, wanted: str | None) -> str:
     if not found:
         if wanted is not None:
             raise InputFileError(
-                f"{path} has no modality {wanted!r}: it is no MuData or SpatialData; leave "
+                f"{path} has no modality {wanted!r}: it is not MuData or SpatialData; leave "
                 "--modality out"
             )
         return ""

@@ -52,11 +52,11 @@ def require_target(target: Path, source: Path | None = None, overwrite: bool = F
     if source is not None and source.exists():
         at, given = target.resolve(), source.resolve()
         if at == given or (target.exists() and target.samefile(source)):
-            raise InvalidArgumentError(f"{target} is the query itself; give another file")
+            raise InvalidArgumentError(f"{target} is the input itself; give another file")
         if given in at.parents and is_zarr(given):
-            raise InvalidArgumentError(f"{target} is within the query; give another folder")
+            raise InvalidArgumentError(f"{target} is within the input; give another folder")
         if at in given.parents:
-            raise InvalidArgumentError(f"{target} holds the query; give another name")
+            raise InvalidArgumentError(f"{target} contains the input; give another name")
     if os.path.lexists(target):
         if not overwrite:
             raise AlreadyExistsError(

@@ -1,5 +1,6 @@
 """Open AnnData on disk, in HDF5 or zarr."""
 
+import zipfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,10 +10,11 @@ from cellkin.matrices.anndata_tree import Tree
 from cellkin.matrices.hdf5 import compression, hdf5_ranges, is_slow, open_hdf5, require_filters
 from cellkin.matrices.modalities import modalities
 from cellkin.matrices.packed import unpacked_hdf5
-from cellkin.wire.errors import MissingDependencyError
+from cellkin.wire.errors import InputFileError, MissingDependencyError
 
-_ZIP_SIGNATURE = b"PK"
+_ZIP_SIGNATURE = b"PK\x03\x04"
 _ZARR_ROOTS = ("zarr.json", ".zgroup")
+_N_SHOWN = 3
 
 
 def open_tree(path: Path, stack: ExitStack) -> Tree | None:
@@ -49,16 +51,45 @@ def open_zarr(path: Path, stack: ExitStack) -> Tree:
 
     Raises
     ------
+    InputFileError
+        If it is an archive of other files, or a truncated one.
     MissingDependencyError
         If zarr is not installed.
     """
     try:
         from cellkin.matrices.zarr_tree import zarr_tree
     except ImportError as error:
+        _require_zarr_root(path)
         raise MissingDependencyError(
             f"{path} needs {error.name}, which is not installed; pip install 'zarr>=3'"
         ) from error
-    return zarr_tree(path, stack)
+    try:
+        return zarr_tree(path, stack)
+    except FileNotFoundError:
+        _require_zarr_root(path)
+        raise
+
+
+def _require_zarr_root(path: Path) -> None:
+    """Refuse an archive without zarr at its root.
+
+    Called only if zarr did not open it: listing an archive of many chunks takes seconds.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        names = archive.namelist()
+    if any(name in names for name in _ZARR_ROOTS):
+        return
+    if "[Content_Types].xml" in names:
+        raise InputFileError(
+            f"{path} is a spreadsheet or document of an office program; save the table as .csv"
+        )
+    some = ", ".join(names[:_N_SHOWN]) + (", ..." if len(names) > _N_SHOWN else "")
+    raise InputFileError(
+        f"{path} is a zip archive of other files ({some}); unpack it and give the file or folder. "
+        "An archive is read only as zarr, with zarr.json or .zgroup at its root"
+    )
 
 
 def hdf5_tree(path: Path, root: Any, notes: Sequence[str] = ()) -> Tree:
@@ -84,7 +115,7 @@ def holds_anndata(root: Any) -> bool:
 
 
 def is_zarr(path: Path) -> bool:
-    """Return whether a path is a zarr folder, or a zip archive."""
+    """Return whether a path is a zarr folder, or a zip archive, which `open_zarr` examines."""
     if path.is_dir():
         return any((path / name).is_file() for name in _ZARR_ROOTS)
     with path.open("rb") as file:

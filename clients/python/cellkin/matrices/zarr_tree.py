@@ -70,13 +70,16 @@ def _ranges(path: Path, root: Any, array: Any) -> RangeReader:
     return RangeReader(array, 0, whole_chunks=True, notes=notes_on_chunks(path, root, array))
 
 
-def _compression(array: Any) -> str:
-    names = [
+def _codecs(array: Any) -> list[str]:
+    return [
         getattr(codec, "codec_id", None) or type(codec).__name__.removesuffix("Codec").lower()
         for codec in array.compressors
     ]
-    return " and ".join(names) or "uncompressed"
+
+
+def _compression(array: Any) -> str:
+    return " and ".join(_codecs(array)) or "uncompressed"
 
 
 def _is_slow(array: Any) -> bool:
-    return _compression(array) in _SLOW
+    return any(name in _SLOW for name in _codecs(array))
