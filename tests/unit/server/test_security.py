@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 from structlog.testing import capture_logs
 
@@ -206,9 +207,7 @@ def test_a_handshake_never_brings_back_an_older_certificate(
     numbers = itertools.count()
     monkeypatch.setattr(security, "_Watched", Twice)
     monkeypatch.setattr(security, "_read_certificates", lambda *_: next(numbers))
-    monkeypatch.setattr(
-        security.grpc, "dynamic_ssl_server_credentials", lambda *args: given.extend(args)
-    )
+    monkeypatch.setattr(grpc, "dynamic_ssl_server_credentials", lambda *args: given.extend(args))
     tls_credentials(Path("c"), Path("k"), None)
     first, at_handshake, _ = given
     assert (first, at_handshake(), at_handshake()) == (0, 2, None)

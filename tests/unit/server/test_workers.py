@@ -15,7 +15,7 @@ from cellkin.server.settings import ServerSettings
 from cellkin.server.workers import _Worker, running_processes
 
 SETTINGS = ServerSettings(store="s", listen="127.0.0.1:0", processes=2)
-FAILED = ("NOT_FOUND", "no store", {})
+FAILED: tuple[str, str, dict[str, str]] = ("NOT_FOUND", "no store", {})
 
 
 class Process:
@@ -53,14 +53,14 @@ class Context:
 
     @staticmethod
     def Pipe() -> tuple[Connection, Connection]:  # the name in multiprocessing
-        return multiprocessing.Pipe()  # type: ignore[return-value]
+        return multiprocessing.Pipe()
 
 
 @pytest.fixture(autouse=True)
 def made(monkeypatch: pytest.MonkeyPatch) -> list[Process]:
     made: list[Process] = []
     monkeypatch.setattr(Process, "made", made)
-    monkeypatch.setattr(workers.multiprocessing, "get_context", lambda _: Context)
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _: Context)
     return made
 
 
