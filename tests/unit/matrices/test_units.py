@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from cellkin.matrices.linear import LinearReader
 from cellkin.matrices.scales import LINEAR, LOG1P, LOG2, LOG10, LOG_TWICE, SQUARE_ROOT, Scale
+from cellkin.matrices.unit_evidence import _rank_correlation
 from cellkin.matrices.units import UnitsFinding, check_values, find_units
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -123,6 +124,14 @@ def test_scales_are_told_apart_when_genes_were_chosen_afterwards(form: str) -> N
 )
 def test_the_evidence_is_stated(form: str, said: str) -> None:
     assert found(FORMS[form][0](counted())).why.startswith(said)
+
+
+def test_ties_have_their_mean_rank() -> None:
+    # Mean ranks (2, 2, 2, 4, 5) and (5, 2.5, 2.5, 4, 1): products sum to -4, squares to 8 and 9.5.
+    a, b = np.array([1, 1, 1, 2, 3]), np.array([0.9, 0.2, 0.2, 0.5, 0.1])
+    assert _rank_correlation(a, b) == pytest.approx(-4 / np.sqrt(8 * 9.5))
+    assert _rank_correlation(a, np.ones(5)) == 0
+    assert _rank_correlation(a[2:4], b[2:4]) == 0
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -238,8 +238,15 @@ class Evidence:
 
 
 def _rank_correlation(a: npt.NDArray[np.generic], b: npt.NDArray[np.generic]) -> float:
-    """Return a rank correlation; 0 if either is constant or has fewer than 3 values."""
-    ranks = [np.unique(x, return_inverse=True)[1].astype(np.float64) for x in (a, b)]
-    if len(a) < 3 or any(r.max() == 0 for r in ranks):
+    """Return Spearman's correlation; 0 if either is constant or has fewer than 3 values."""
+    first, second = _ranks(a), _ranks(b)
+    if len(a) < 3 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
+    return float(np.corrcoef(first, second)[0, 1])
+
+
+def _ranks(x: npt.NDArray[np.generic]) -> npt.NDArray[np.float64]:
+    """Return ranks; ties have their mean rank. scipy.stats takes a third of a second to import."""
+    _, at, n = np.unique(x, return_inverse=True, return_counts=True)
+    means: npt.NDArray[np.float64] = (np.cumsum(n) - (n - 1) / 2)[at]
+    return means
