@@ -185,7 +185,7 @@ def test_nothing_that_was_taken_is_lost_at_a_stop(
                     live.cells.PredictSubtypes(request)
                 except grpc.RpcError as error:
                     with lock:  # the server counts its refusals too
-                        n_refused += "the server drains" in error.details()
+                        n_refused += "the server drains" in (error.details() or "")
                     if not (stopping.is_set() and error.code() is grpc.StatusCode.UNAVAILABLE):
                         unforeseen.append(error)
                     return

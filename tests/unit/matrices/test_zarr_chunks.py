@@ -10,6 +10,7 @@ import pytest
 import scipy.sparse as sp
 import zarr
 from tests.unit.matrices import conftest as made
+from zarr.codecs import GzipCodec, ZstdCodec
 
 from cellkin.matrices.cells import open_cells, open_matrix
 from cellkin.matrices.options import ReadOptions
@@ -45,7 +46,7 @@ def files(path: Path, array: str) -> list[Path]:
 def test_gzip_is_slow_among_other_codecs(tmp_path: Path) -> None:
     path = made.write_zarr(made.sample(), tmp_path / "a.zarr", 3)
     root: Any = zarr.open_group(path, use_consolidated=False)
-    codecs = [zarr.codecs.GzipCodec(), zarr.codecs.ZstdCodec()]
+    codecs = [GzipCodec(), ZstdCodec()]
     values = root["X/data"][:]
     root["X"].create_array("data", data=values, compressors=codecs, overwrite=True)
     with open_matrix(path) as matrix:

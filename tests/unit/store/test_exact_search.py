@@ -69,4 +69,5 @@ def test_a_query_is_answered_the_same_whatever_the_others() -> None:
     whole = search_exactly(STORED, QUERIES, 10)
     for i in range(len(QUERIES)):
         alone = search_exactly(STORED, QUERIES[i : i + 1], 10)
-        assert all(a.tobytes() == w[i : i + 1].tobytes() for a, w in zip(alone, whole, strict=True))
+        for found, of_all in zip(alone, whole, strict=True):
+            assert np.asarray(found).tobytes() == np.asarray(of_all)[i : i + 1].tobytes()
