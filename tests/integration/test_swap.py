@@ -153,7 +153,8 @@ def test_a_stream_stays_on_its_version_and_it_is_unloaded_after_it(
 def test_a_bad_version_never_replaces_a_good_one(two: tuple[Store, list[Entry]], harm: str) -> None:
     store, contents = two
     good, other = contents[1], contents[0]
-    with live_server(Path(store.uri)) as live:
+    # Only Reload reads the catalog, so that it is what reports the switch.
+    with live_server(Path(store.uri), refresh_s=600) as live:
         if harm == "other labels":
             another(store, good, label_counts={"alpha": 90})
         elif harm == "fewer cells":

@@ -214,7 +214,7 @@ def test_indexing(
     environment: Make, store_path: Path, reference_path: Path, tmp_path: Path
 ) -> None:
     env = environment("cellkin[cells,cpu]")
-    env.lacks("torch", "transformers", "matplotlib", "scanpy", "pydantic_settings", "ray")
+    env.lacks("torch", "transformers", "matplotlib", "scanpy", "structlog", "ray")
     store = shutil.copytree(store_path, tmp_path / "store")
     env.cellkin(
         "cells", "index", reference_path, "--store", store, "--name", "own", "--label", "cell_type",

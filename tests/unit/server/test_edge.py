@@ -1,7 +1,6 @@
 """The edge, behind a server of gRPC: refusals before messages, waits that end, draining."""
 
 import asyncio
-import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -161,12 +160,9 @@ def test_idle_and_old_streams_are_ended_and_say_why() -> None:
 
     async def old(served: Served) -> None:
         call = served.open(TALK)
-        # Ended, it raises at whatever is done with it next.
-        with contextlib.suppress(grpc.aio.AioRpcError, asyncio.InvalidStateError):
-            while True:
-                await call.write(b"m")
-                assert await call.read() == b"m"
-                await asyncio.sleep(0.02)
+        # No write may meet the end: gRPC's client then reports INTERNAL for its own failed write.
+        await call.write(b"m")
+        assert await call.read() == b"m"
         code, details = await ended(call)
         assert code is grpc.StatusCode.UNAVAILABLE
         assert "a stream is open for at most 0.3 s" in details
