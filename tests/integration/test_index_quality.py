@@ -82,7 +82,7 @@ def test_false_alarms_are_a_share(
     assert "Invalid value for '--false-alarms'" in done.stderr
     done = index(run_cellkin, reference_path, store_path, "--false-alarms", "0.1", "--like", "trio")
     assert done.returncode == 2
-    assert "leave out --space, --ontology and --false-alarms" in done.stderr
+    assert "leave out --embedding and --false-alarms" in done.stderr
 
 
 def test_row_numbers_are_no_genes(
