@@ -65,6 +65,8 @@ def test_what_is_not_of_the_machine_is_left_alone() -> None:
 
 
 def test_the_text_has_one_line_and_no_places_in_sources() -> None:
-    error = RuntimeError("No space left (os error 28), /home/me/.cargo/a-13.0.0/src/b.rs:258:9\nmore")
+    error = RuntimeError(
+        "No space left (os error 28), /home/me/.cargo/a-13.0.0/src/b.rs:258:9\nmore"
+    )
     assert plain_text(error) == "No space left (os error 28)"
     assert plain_text(MemoryError()) == "MemoryError"
