@@ -33,8 +33,8 @@ from index import DIM, N_TYPES, mixture
 from report import Figure, add_options, at_least, at_most, finish, machine
 
 from cellkin.indexer.cells.publish import IndexChoice, Spaces, publish_index
+from cellkin.space.classifier import RATES, LabelClassifier
 from cellkin.space.projection import CellSpace
-from cellkin.space.readout import RATES, Readout
 from cellkin.space.recipe import TEXT_V1
 from cellkin.space.vectors import unit_rows
 from cellkin.store import schema
@@ -74,7 +74,7 @@ def make_store(place: Path, n_cells: int) -> None:
         measured=np.ones(2000, bool),
         center=np.zeros(DIM, np.float32),
     )
-    spaces = Spaces(space, _readout())
+    spaces = Spaces(space, _classifier())
     made_from = {
         "recipe": TEXT_V1.name, "corpus": corpus.full_name, "embedding": "random@2020-01-01.1",
     }  # fmt: skip
@@ -91,12 +91,12 @@ def make_store(place: Path, n_cells: int) -> None:
     np.save(place / "queries.npy", queries)
 
 
-def _readout() -> Readout:
-    """Return a readout of votes alone: no label is asked for here."""
+def _classifier() -> LabelClassifier:
+    """Return a classifier of votes alone: no label is asked for here."""
     prototypes = unit_rows(np.random.default_rng(2).standard_normal((N_TYPES, DIM)))
     nothing, none = np.zeros((N_TYPES, 0), np.float32), np.zeros((0, DIM), np.float32)
     deviations = np.ones((2, N_TYPES), np.float32)
-    return Readout(
+    return LabelClassifier(
         k=K, n_novelty=K, vote_epsilon=1e-4, class_balance=0.0, n_components=DIM,
         prototypes=prototypes.astype(np.float32), head_prototypes=nothing,
         coefficients=none, intercepts=np.zeros(0, np.float32), discriminants=none,

@@ -1,6 +1,6 @@
 """Requests of any kind against all of the server but its sockets, for the fuzzers.
 
-A request goes through the edge as it does when it comes by the network: parsed from bytes,
+A request goes through the interceptor as it does when it comes by the network: parsed from bytes,
 admitted, answered, its answer or status serialized.
 """
 
@@ -19,16 +19,16 @@ from google.rpc import error_details_pb2, status_pb2
 
 from cellkin.server.catalog import CatalogService
 from cellkin.server.cells import CellService
-from cellkin.server.edge import Edge, Lanes, Shares
-from cellkin.server.exchange import Patience
+from cellkin.server.exchange import Timeouts
+from cellkin.server.executors import BoundedExecutor, ClientLimiter
 from cellkin.server.genes import GeneService
-from cellkin.server.lanes import Lane, Places
-from cellkin.server.library import Library
+from cellkin.server.interceptor import ClientLimiters, Executors, RequestInterceptor
 from cellkin.server.methods import Handlers
 from cellkin.server.metrics import Metrics
 from cellkin.server.security import Access
 from cellkin.server.text_models import TextModels
 from cellkin.server.traces import NoTracer
+from cellkin.server.version_cache import VersionCache
 from cellkin.store.store import Store
 from cellkin.v1 import (
     catalog_service_pb2,
@@ -102,41 +102,48 @@ class Context:
 
 
 class Harness:
-    """The services of a store behind the edge."""
+    """The services of a store behind the interceptor."""
 
     def __init__(self, store: Path) -> None:
         self._metrics = Metrics()
-        self.library = Library(Store.open(str(store)), 1.0, 32, self._metrics, 2)
+        self.version_cache = VersionCache(Store.open(str(store)), 1.0, 32, self._metrics, 2)
         self._loop = asyncio.new_event_loop()
-        self._edge = self._loop.run_until_complete(self._make_edge())
+        self._interceptor = self._loop.run_until_complete(self._make_edge())
 
-    async def _make_edge(self) -> Edge:
-        lanes = Lanes(
-            *(Lane(name, 1, 1000, None, 1) for name in ("requests", "streams", "control"))
+    async def _make_edge(self) -> RequestInterceptor:
+        executors = Executors(
+            *(
+                BoundedExecutor(name, 1, 1000, None, 1)
+                for name in ("requests", "streams", "control")
+            )
         )
-        shares = Shares(*(Places(noun, None, 100) for noun in ("requests", "streams", "checks")))
-        patience = Patience(20, 20, 20)
+        limiters = ClientLimiters(
+            *(ClientLimiter(noun, None, 100) for noun in ("requests", "streams", "checks"))
+        )
+        timeouts = Timeouts(20, 20, 20)
         access = Access(None, "local")
-        edge = Edge(lanes, shares, patience, access, self._metrics, NoTracer(), log_requests=False)
+        interceptor = RequestInterceptor(
+            executors, limiters, timeouts, access, self._metrics, NoTracer(), log_requests=False
+        )
         handlers = Handlers()
         for service, add in (
             (
-                CatalogService(self.library),
+                CatalogService(self.version_cache),
                 catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server,
             ),
             (
-                CellService(self.library, 1000),
+                CellService(self.version_cache, 1000),
                 cell_service_pb2_grpc.add_CellServiceServicer_to_server,
             ),
             (
-                GeneService(self.library, TextModels(), 1000),
+                GeneService(self.version_cache, TextModels(), 1000),
                 gene_service_pb2_grpc.add_GeneServiceServicer_to_server,
             ),
         ):
             add(service, handlers)
         for name, handler in handlers.found.items():
-            edge.add(name, handler)
-        return edge
+            interceptor.add(name, handler)
+        return interceptor
 
     def send(self, method: str, messages: list[bytes]) -> Any:
         """Send messages to a method; return how it ended, None where that is success.
@@ -147,7 +154,7 @@ class Harness:
             If it ended otherwise than a request may: without a reason, or by a bug.
         """
         details: Any = type("Details", (), {"method": method})()
-        handler: Any = self._edge.service(details)
+        handler: Any = self._interceptor.service(details)
         context = Context(messages)
         answer = handler.stream_stream or handler.stream_unary
         with contextlib.suppress(Refused):

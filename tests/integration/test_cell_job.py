@@ -32,7 +32,7 @@ from cellkin.indexer.cells.job import (
 from cellkin.indexer.cells.publish import IndexChoice, Stages
 from cellkin.indexer.cells.report import cautions
 from cellkin.indexer.cells.sources import Reference
-from cellkin.indexer.spaces.readout import Votes
+from cellkin.indexer.spaces.classifier import Votes
 from cellkin.space.recipe import TEXT_V1, TEXT_V1_NT_XENT, TEXT_V2
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.cell_index import read_cell_index
@@ -281,7 +281,7 @@ def test_a_label_of_few_cells_is_taken_with_a_warning(
     assert any(f"beta ({few})" in said for said in cautions(entry.manifest, control=False))
     index = read_cell_index(store.index_folder(entry))
     for part in index.parts.values():
-        assert part.readout.ceilings.tolist() == pytest.approx([1, few / (few + 1)])
+        assert part.classifier.ceilings.tolist() == pytest.approx([1, few / (few + 1)])
     made = place_like(store, "second", reference, VersionName("few")).entry
     assert made.manifest["few_cells"] == {"beta": few}
 

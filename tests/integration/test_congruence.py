@@ -18,9 +18,9 @@ from cellkin.client.core import Call, Pages, Stream
 from cellkin.server.catalog import CatalogService
 from cellkin.server.cells import CellService
 from cellkin.server.genes import GeneService
-from cellkin.server.library import Library
 from cellkin.server.metrics import Metrics
 from cellkin.server.text_models import TextModels
+from cellkin.server.version_cache import VersionCache
 from cellkin.store.store import Store
 from cellkin.wire.terms import ExpressionUnits
 
@@ -88,7 +88,7 @@ class Direct:
 
 @pytest.fixture(scope="module")
 def direct(store_path: Path) -> Direct:
-    library = Library(Store.open(str(store_path)), 60, 32, Metrics(), 1)
+    library = VersionCache(Store.open(str(store_path)), 60, 32, Metrics(), 1)
     assert library.load({"trio"}) == {}
     return Direct(
         {

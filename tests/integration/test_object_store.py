@@ -17,8 +17,8 @@ from urllib.parse import unquote
 
 import pytest
 
-from cellkin.server.library import Library
 from cellkin.server.metrics import Metrics
+from cellkin.server.version_cache import VersionCache
 from cellkin.store.backup import copy_store
 from cellkin.store.catalog import Kind
 from cellkin.store.catalog_tables import _PATIENCE
@@ -262,7 +262,7 @@ def test_a_bucket_that_refuses_for_a_while_is_not_empty(
     catalog.set_alias(made[0], "stable")
     catalog.retract(made[1], "wrong")
     with proxy_before(port, monkeypatch):
-        library = Library(Store.open(bucket), 2.0, 8, Metrics(), 1)
+        library = VersionCache(Store.open(bucket), 2.0, 8, Metrics(), 1)
         before = library.view
         assert len(before.retractions) == 1
         Careless.refused = part, status

@@ -14,7 +14,7 @@ MODULES = (
     "cellkin.wire.match", "cellkin.wire.names", "cellkin.wire.protos", "cellkin.wire.terms",
     "cellkin.matrices.cells", "cellkin.indexer.models.contract",
     *(f"cellkin.space.{name}" for name in (
-        "attribution", "expression", "genes", "hierarchy", "matching", "projection", "readout",
+        "attribution", "expression", "genes", "hierarchy", "matching", "projection", "classifier",
         "recipe",
     )),
 )  # fmt: skip

@@ -26,7 +26,7 @@ class Call:
     deadline
         Deadline on the same clock; None if there is none.
     left
-        Whether the client cancelled the request; set by the edge.
+        Whether the client cancelled the request; set by the interceptor.
     client
         Name of the token, or address of the connection.
     queue_s, compute_s

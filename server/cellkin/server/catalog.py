@@ -8,10 +8,10 @@ import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from cellkin.server import calls
-from cellkin.server.library import Library
 from cellkin.server.messages import index_versions
 from cellkin.server.pages import page_of
 from cellkin.server.spaces import space_kind
+from cellkin.server.version_cache import VersionCache
 from cellkin.store.catalog import CatalogView, Entry, Kind, Retraction
 from cellkin.store.certificate import Certificate
 from cellkin.store.controls import is_control, of_control
@@ -38,14 +38,14 @@ _WIRE_KINDS = {kind: number for number, kind in _KINDS.items()}
 class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     """Lists and describes versions; moves aliases, retracts, reloads."""
 
-    def __init__(self, library: Library) -> None:
-        self._library = library
+    def __init__(self, version_cache: VersionCache) -> None:
+        self._version_cache = version_cache
 
     def ListEmbeddingModels(  # the name of the RPC
         self, request: wire.ListEmbeddingModelsRequest, context: grpc.ServicerContext
     ) -> wire.ListEmbeddingModelsResponse:
         """List the embedding models, by name."""
-        view = self._library.view
+        view = self._version_cache.view
         names = sorted({entry.name for entry in view.entries(Kind.EMBEDDING)})
         page, token = page_of(names, lambda n: (n,), request.page_size, request.page_token)
         models = [_describe_model(view, name) for name in page]
@@ -56,16 +56,16 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     ) -> wire.EmbeddingModel:
         """Describe one embedding model."""
         name = check_name(request.name, "gene embedding")
-        self._library.version(Kind.EMBEDDING, VersionName(name))
-        return _describe_model(self._library.view, name)
+        self._version_cache.version(Kind.EMBEDDING, VersionName(name))
+        return _describe_model(self._version_cache.view, name)
 
     def ListEmbeddingVersions(  # the name of the RPC
         self, request: wire.ListEmbeddingVersionsRequest, context: grpc.ServicerContext
     ) -> wire.ListEmbeddingVersionsResponse:
         """List the versions of one embedding model, oldest first."""
         name = check_name(request.parent, "gene embedding")
-        self._library.version(Kind.EMBEDDING, VersionName(name))
-        view = self._library.view
+        self._version_cache.version(Kind.EMBEDDING, VersionName(name))
+        view = self._version_cache.view
         entries = view.entries(Kind.EMBEDDING, name)
         page, token = page_of(entries, _age, request.page_size, request.page_token)
         return wire.ListEmbeddingVersionsResponse(
@@ -78,14 +78,14 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     ) -> wire.EmbeddingVersion:
         """Describe one version of an embedding model."""
         wanted = parse_version_name(request.name, "gene embedding")
-        entry = self._library.version(Kind.EMBEDDING, wanted)
-        return _describe_embedding(self._library.view, entry)
+        entry = self._version_cache.version(Kind.EMBEDDING, wanted)
+        return _describe_embedding(self._version_cache.view, entry)
 
     def ListCellIndexes(  # the name of the RPC
         self, request: wire.ListCellIndexesRequest, context: grpc.ServicerContext
     ) -> wire.ListCellIndexesResponse:
         """List the newest version of every cell index, or every version."""
-        view = self._library.view
+        view = self._version_cache.view
         entries = view.entries(Kind.INDEX)
         if not request.all_versions:
             entries = list({entry.name: entry for entry in entries}.values())
@@ -103,16 +103,16 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         """Describe one version of a cell index; for a bare name, the served one."""
         wanted = parse_version_name(request.name, "cell index")
         try:
-            entry = self._library.resolve(Kind.INDEX, wanted)
+            entry = self._version_cache.resolve(Kind.INDEX, wanted)
         except RetractedError:
-            entry = self._library.version(Kind.INDEX, wanted)
-        return self._describe_index(self._library.view, entry)
+            entry = self._version_cache.version(Kind.INDEX, wanted)
+        return self._describe_index(self._version_cache.view, entry)
 
     def ListAliases(  # the name of the RPC
         self, request: wire.ListAliasesRequest, context: grpc.ServicerContext
     ) -> wire.ListAliasesResponse:
         """List the aliases and their versions."""
-        items = sorted(self._library.view.aliases.items())
+        items = sorted(self._version_cache.view.aliases.items())
         page, token = page_of(
             items, lambda item: tuple(map(str, item[0])), request.page_size, request.page_token
         )
@@ -125,7 +125,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         """Point an alias to a version."""
         calls.current().audit |= {"version": request.version, "alias": request.alias}
         kind = _kind(request.kind)
-        catalog = self._library.store.catalog
+        catalog = self._version_cache.store.catalog
         entry = catalog.resolve(kind, parse_version_name(request.version, kind.noun))
         catalog.set_alias(entry, request.alias)
         self._reload()
@@ -137,7 +137,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         """Retract a version."""
         calls.current().audit |= {"version": request.version, "reason": request.reason}
         kind = _kind(request.kind)
-        catalog = self._library.store.catalog
+        catalog = self._version_cache.store.catalog
         entry = catalog.version(kind, _exact_version(request.version, kind, "version"))
         other = None
         if request.replacement:
@@ -154,7 +154,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
         self, request: wire.ReloadRequest, context: grpc.ServicerContext
     ) -> wire.ReloadResponse:
         """Read the catalog now."""
-        changes = self._library.refresh(again=True)
+        changes = self._version_cache.refresh(again=True)
         return wire.ReloadResponse(
             switched_versions=sorted(set(changes.switched)),
             refused_versions=[
@@ -166,7 +166,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
     def _reload(self) -> None:
         """Refresh this server now; other servers follow within their refresh time."""
         with suppress(UnavailableError):  # the change is written; the next refresh reads it
-            self._library.refresh()
+            self._version_cache.refresh()
 
     def _describe_index(self, view: CatalogView, entry: Entry) -> wire.CellIndex:
         counts: dict[str, int] = entry.manifest["label_counts"]
@@ -183,7 +183,7 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
             aliases=view.aliases_of(entry),
             retraction=_describe_retraction(view.retraction(entry)),
             certificate=_describe_certificate(certificate) if certificate else None,
-            loaded=self._library.is_loaded(entry),
+            loaded=self._version_cache.is_loaded(entry),
             qualities=[
                 _describe_quality(space, quality)
                 for space, quality in read_qualities(entry.manifest).items()

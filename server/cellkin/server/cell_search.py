@@ -8,14 +8,14 @@ import pyarrow.compute as pc
 
 from cellkin.server import calls
 from cellkin.server.blocks import CellReader
-from cellkin.server.library import Library
 from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names, read_vectors, wanted
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import index_versions, match_message
 from cellkin.server.spaces import space_kind, space_name
+from cellkin.server.version_cache import VersionCache
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
+from cellkin.space.classifier import neighbor_vectors
 from cellkin.space.expression import place_expression
-from cellkin.space.readout import neighbor_vectors
 from cellkin.space.shared_genes import SharedGenes
 from cellkin.store.cell_index import EXPRESSION, TEXT, ReferenceCells
 from cellkin.store.neighbors import Found, NeighborIndex
@@ -38,7 +38,7 @@ class CellSearch:
 
     Parameters
     ----------
-    library
+    version_cache
         The loaded versions.
     max_k
         Largest k allowed.
@@ -46,10 +46,10 @@ class CellSearch:
         The index and the options of the search.
     """
 
-    def __init__(self, library: Library, max_k: int, header: wire.SearchHeader) -> None:
+    def __init__(self, version_cache: VersionCache, max_k: int, header: wire.SearchHeader) -> None:
         self._k = wanted(header.k, _DEFAULT_K, max_k, "header.k")
         check_names(header.genes, MOST_GENES, "header.genes")
-        self._loaded = library.index(parse_version_name(header.index, "cell index"))
+        self._loaded = version_cache.index(parse_version_name(header.index, "cell index"))
         self._exact = header.exact
         self._passing = self._mask(header)
         space = space_name(header.space)
@@ -143,7 +143,7 @@ class CellSearch:
         """Return the vectors as the neighbor index takes them."""
         if self._expression is None:
             return z
-        return neighbor_vectors(z, self._expression.readout.n_components)
+        return neighbor_vectors(z, self._expression.classifier.n_components)
 
     def _search(self, z: Float32Matrix, passing: BoolVector | None) -> Found:
         few = passing is not None and int(passing.sum()) <= _FEW
@@ -206,7 +206,7 @@ def _message(loaded: LoadedIndex, similarities: Float32Matrix, ids: Int64Vector)
     )
 
 
-def get_cells(library: Library, request: wire.GetCellsRequest) -> wire.GetCellsResponse:
+def get_cells(version_cache: VersionCache, request: wire.GetCellsRequest) -> wire.GetCellsResponse:
     """Return reference cells by id.
 
     Raises
@@ -215,7 +215,7 @@ def get_cells(library: Library, request: wire.GetCellsRequest) -> wire.GetCellsR
         If the index does not exist, or does not have one of the cells.
     """
     check_names(request.cell_ids, MOST_NAMED, "cell_ids")
-    loaded = library.index(parse_version_name(request.index, "cell index"))
+    loaded = version_cache.index(parse_version_name(request.index, "cell index"))
     cells, given = loaded.index.cells, list(request.cell_ids)
     # The requested ids are the lookup table, so the reference's ids are scanned only once.
     met = pc.index_in(cells.ids, value_set=pa.array(sorted(set(given)), pa.string()))

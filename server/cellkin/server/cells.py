@@ -7,9 +7,9 @@ import grpc
 
 from cellkin.server.cell_search import CellSearch, get_cells
 from cellkin.server.explanation import explain
-from cellkin.server.library import Library
 from cellkin.server.limits import MOST_GENES, check_names
 from cellkin.server.prediction import PredictionQuery
+from cellkin.server.version_cache import VersionCache
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.v1 import cell_service_pb2_grpc
 from cellkin.wire.errors import InvalidArgumentError
@@ -18,8 +18,8 @@ from cellkin.wire.errors import InvalidArgumentError
 class CellService(cell_service_pb2_grpc.CellServiceServicer):
     """Labels cells, finds their nearest reference cells, and explains labels."""
 
-    def __init__(self, library: Library, max_k: int) -> None:
-        self._library, self._max_k = library, max_k
+    def __init__(self, version_cache: VersionCache, max_k: int) -> None:
+        self._version_cache, self._max_k = version_cache, max_k
 
     def PredictSubtypes(  # the name of the RPC
         self, request: wire.PredictSubtypesRequest, context: grpc.ServicerContext
@@ -37,7 +37,7 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
         self, request: wire.SearchCellsRequest, context: grpc.ServicerContext
     ) -> wire.SearchCellsResponse:
         """Find the reference cells nearest to a block of queries."""
-        search = CellSearch(self._library, self._max_k, request.header)
+        search = CellSearch(self._version_cache, self._max_k, request.header)
         return wire.SearchCellsResponse(
             versions=search.versions(),
             hits=search.hits(request.queries),
@@ -53,13 +53,13 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
         self, request: wire.ExplainCellRequest, context: grpc.ServicerContext
     ) -> wire.ExplainCellResponse:
         """Return the contributions of genes to a label."""
-        return explain(self._library, request)
+        return explain(self._version_cache, request)
 
     def GetCells(  # the name of the RPC
         self, request: wire.GetCellsRequest, context: grpc.ServicerContext
     ) -> wire.GetCellsResponse:
         """Return reference cells by id."""
-        return get_cells(self._library, request)
+        return get_cells(self._version_cache, request)
 
     def _predict_stream(
         self,
@@ -105,7 +105,7 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
         _require(
             first.WhichOneof("payload") == "header", "the first message of a search is its header"
         )
-        search = CellSearch(self._library, self._max_k, first.header)
+        search = CellSearch(self._version_cache, self._max_k, first.header)
         report = wire.SearchReport(
             versions=search.versions(), genes=search.match(), space=search.space
         )
@@ -119,7 +119,7 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
 
     def _predict(self, header: wire.QueryHeader) -> PredictionQuery:
         check_names(header.genes, MOST_GENES, "header.genes")
-        return PredictionQuery(self._library, header)
+        return PredictionQuery(self._version_cache, header)
 
 
 def _require(right: bool, what: str) -> None:

@@ -111,7 +111,7 @@ class Exchange:
         raise error
 
 
-class Patience:
+class Timeouts:
     """Timeouts of waits for clients.
 
     Parameters
@@ -150,12 +150,12 @@ class Patience:
         return None
 
 
-class Vigil:
+class TimeoutMonitor:
     """Periodically ends open requests that timed out or lost their authorization.
 
     Parameters
     ----------
-    patience
+    timeouts
         Timeouts of waits for clients.
     may_go_on
         Returns whether the client of a request is still admitted.
@@ -166,8 +166,8 @@ class Vigil:
     CALLERS_S = 1.0
     """Seconds between checks of authorization."""
 
-    def __init__(self, patience: Patience, may_go_on: Callable[[Exchange], bool]) -> None:
-        self._patience, self._may_go_on = patience, may_go_on
+    def __init__(self, timeouts: Timeouts, may_go_on: Callable[[Exchange], bool]) -> None:
+        self._timeouts, self._may_go_on = timeouts, may_go_on
         self.open: set[Exchange] = set()
 
     async def keep(self, beside: Callable[[], None]) -> None:
@@ -187,7 +187,7 @@ class Vigil:
         """Check every open request once, with ``callers`` also its authorization."""
         now = time.perf_counter()
         for exchange in list(self.open):
-            why = self._patience.over(exchange, now)
+            why = self._timeouts.over(exchange, now)
             if why is None and callers and not self._may_go_on(exchange):
                 why = UnauthenticatedError(
                     "the server does not know the token any more, or it means another role; ask "

@@ -1,11 +1,11 @@
 """Explain the label of a cell by the contributions of its genes."""
 
 from cellkin.server.blocks import CellReader
-from cellkin.server.library import Library
 from cellkin.server.limits import MOST_CELLS, MOST_GENES, check_names, wanted
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import index_versions
 from cellkin.server.spaces import space_kind, space_name
+from cellkin.server.version_cache import VersionCache
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.attribution import Attribution, attribute, attribute_expression
 from cellkin.space.shared_genes import SharedGenes
@@ -18,7 +18,9 @@ _MOST_GENES = 1000
 _MOST_CELLS = 64
 
 
-def explain(library: Library, request: wire.ExplainCellRequest) -> wire.ExplainCellResponse:
+def explain(
+    version_cache: VersionCache, request: wire.ExplainCellRequest
+) -> wire.ExplainCellResponse:
     """Return the contributions of genes to a label.
 
     Raises
@@ -31,7 +33,7 @@ def explain(library: Library, request: wire.ExplainCellRequest) -> wire.ExplainC
     header = request.header
     n_genes = wanted(request.n_genes, _DEFAULT_GENES, _MOST_GENES, "n_genes")
     check_names(header.genes, MOST_GENES, "header.genes")
-    loaded = library.index(parse_version_name(header.index, "cell index"))
+    loaded = version_cache.index(parse_version_name(header.index, "cell index"))
     space = space_name(header.space)
     label = _label_row(loaded, request.label, "label")
     against = _label_row(loaded, request.against, "against")
@@ -53,10 +55,10 @@ def explain(library: Library, request: wire.ExplainCellRequest) -> wire.ExplainC
     asked = label, against, request.mean
     if expression is None:
         text = loaded.reference.require_text()
-        prototypes, gene_ids = text.readout.prototypes, text.space.gene_ids
+        prototypes, gene_ids = text.classifier.prototypes, text.space.gene_ids
         explained = attribute(cells, reader.columns, text.space, prototypes, *asked)
     else:
-        prototypes, gene_ids = expression.readout.prototypes, expression.space.gene_ids
+        prototypes, gene_ids = expression.classifier.prototypes, expression.space.gene_ids
         explained = attribute_expression(
             cells, shared.columns, expression.space, prototypes, *asked
         )

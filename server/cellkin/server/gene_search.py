@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from cellkin.server import calls
-from cellkin.server.library import Library
 from cellkin.server.limits import MOST_NAMED, check_names, read_vectors, wanted
 from cellkin.server.loading import LoadedEmbedding
 from cellkin.server.messages import embedding_versions, gene_record
 from cellkin.server.text_models import TextModels
+from cellkin.server.version_cache import VersionCache
 from cellkin.space.arrays import Float32Vector, Int64Vector
 from cellkin.space.vectors import unit_rows
 from cellkin.store.corpus import find_gene
@@ -47,7 +47,7 @@ class GeneSearch:
 
     Parameters
     ----------
-    library, models
+    version_cache, models
         The loaded versions and language models.
     max_k
         Largest k allowed.
@@ -56,9 +56,13 @@ class GeneSearch:
     """
 
     def __init__(
-        self, library: Library, models: TextModels, max_k: int, request: wire.SearchGenesRequest
+        self,
+        version_cache: VersionCache,
+        models: TextModels,
+        max_k: int,
+        request: wire.SearchGenesRequest,
     ) -> None:
-        self._library, self._models, self._request = library, models, request
+        self._version_cache, self._models, self._request = version_cache, models, request
         self._k = wanted(request.k, _DEFAULT_K, max_k, "k")
         if request.taxon < 0 or request.target_taxon < 0:
             raise InvalidArgumentError("a taxon is negative; give 0 or more", field="taxon")
@@ -103,7 +107,7 @@ class GeneSearch:
 
     def _embedding(self, name: str) -> LoadedEmbedding:
         wanted_version = parse_version_name(embedding_name(name or DEFAULT_MODEL), "gene embedding")
-        return self._library.embedding(wanted_version)
+        return self._version_cache.embedding(wanted_version)
 
     def _query(self, loaded: LoadedEmbedding) -> _Query:
         kind = self._request.WhichOneof("query")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import grpc
 
 from cellkin.server.gene_search import GeneSearch
-from cellkin.server.library import Library
 from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names
 from cellkin.server.loading import LoadedCorpus
 from cellkin.server.messages import corpus_versions, gene_record, index_versions, match_message
 from cellkin.server.text_models import TextModels
+from cellkin.server.version_cache import VersionCache
 from cellkin.space.genes import Resolution
 from cellkin.space.matching import match_reference, match_texts
 from cellkin.store.corpus import GeneNames, find_gene
@@ -35,8 +35,8 @@ class _Looked:
 class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
     """Describes genes, resolves their names, and searches by their texts."""
 
-    def __init__(self, library: Library, models: TextModels, max_k: int) -> None:
-        self._library, self._models, self._max_k = library, models, max_k
+    def __init__(self, version_cache: VersionCache, models: TextModels, max_k: int) -> None:
+        self._version_cache, self._models, self._max_k = version_cache, models, max_k
 
     def GetGene(  # the name of the RPC
         self, request: wire.GetGeneRequest, context: grpc.ServicerContext
@@ -77,7 +77,7 @@ class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
         self, request: wire.SearchGenesRequest, context: grpc.ServicerContext
     ) -> wire.SearchGenesResponse:
         """Find the genes nearest to a gene, a set of genes, a vector or a text."""
-        return GeneSearch(self._library, self._models, self._max_k, request).answer()
+        return GeneSearch(self._version_cache, self._models, self._max_k, request).answer()
 
     def _describe(self, names: list[str], taxon: int, corpus: str) -> list[wire.Gene]:
         loaded = self._corpus(corpus)
@@ -90,7 +90,7 @@ class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
                 error.metadata["gene"] = name
                 raise
         ids = genes.gene_ids[rows].tolist() if rows else []
-        known = self._library.store.corpus_rows(loaded.entry, ids)
+        known = self._version_cache.store.corpus_rows(loaded.entry, ids)
         texts = {row["gene_id"]: row for row in known.to_pylist()}
         versions = corpus_versions(loaded.entry)
         return [
@@ -110,13 +110,13 @@ class GeneService(gene_service_pb2_grpc.GeneServiceServicer):
         ]
 
     def _corpus(self, name: str) -> LoadedCorpus:
-        return self._library.corpus(parse_version_name(name or _CORPUS, "corpus"))
+        return self._version_cache.corpus(parse_version_name(name or _CORPUS, "corpus"))
 
     def _look_up(self, request: wire.ResolveGenesRequest) -> _Looked:
         if request.taxon < 0:
             raise InvalidArgumentError(f"taxon is {request.taxon}; give 0 or more", field="taxon")
         if request.WhichOneof("place") == "cell_index":
-            loaded = self._library.index(parse_version_name(request.cell_index, "cell index"))
+            loaded = self._version_cache.index(parse_version_name(request.cell_index, "cell index"))
             genes = loaded.genes
             resolution = genes.resolver.resolve(request.genes, request.taxon)
             match = match_reference(resolution, genes.gene_ids, genes.rungs, loaded.reference)

@@ -14,7 +14,7 @@ import numpy as np
 
 from cellkin.server import calls
 from cellkin.server.metrics import Metrics
-from cellkin.server.searching import SMALL, Alone, Cores, SideBySide, Together
+from cellkin.server.searching import SMALL, BatchedSearch, ConcurrentSearch, Cores, DirectSearch
 from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64Vector
 from cellkin.space.reference import Reference
 from cellkin.space.vectors import unit_rows
@@ -246,9 +246,9 @@ class IndexLoader:
     def _shared(self, neighbors: Any, name: str) -> Any:
         if isinstance(neighbors, NeighborIndex) and neighbors.exact:
             if len(neighbors) * neighbors.dim <= SMALL:
-                return Alone(neighbors, name, self._metrics)
-            return Together(neighbors, name, self._metrics)
-        return SideBySide(neighbors, name, self._metrics, self._cores)
+                return DirectSearch(neighbors, name, self._metrics)
+            return BatchedSearch(neighbors, name, self._metrics)
+        return ConcurrentSearch(neighbors, name, self._metrics, self._cores)
 
 
 def _warm(files: Iterable[Path]) -> None:
@@ -265,7 +265,7 @@ def _vectors(index: CellIndex, cells: CellTable) -> dict[str, CellVectors]:
     if index.text is not None:
         found[TEXT] = CellVectors.of_text(cells, index.text.space)
     if index.expression is not None:
-        n_components = index.expression.readout.n_components
+        n_components = index.expression.classifier.n_components
         found[EXPRESSION] = CellVectors.of_expression(cells, n_components)
     return found
 

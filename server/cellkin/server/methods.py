@@ -1,4 +1,4 @@
-"""RPC methods as the edge calls them, from bytes to bytes.
+"""RPC methods as the interceptor calls them, from bytes to bytes.
 
 A unary method of a service is a function of one message. A streaming method returns a generator,
 which is sent each message, yields its response (None for no response), and is sent None at the end.
@@ -12,7 +12,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from cellkin.server.lanes import Lane, Places
+from cellkin.server.executors import BoundedExecutor, ClientLimiter
 from cellkin.server.metrics import Metrics
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -33,7 +33,7 @@ class Method:
         Whether requests and responses are streams.
     places
         Limits on open requests.
-    lane
+    executor
         The threads it runs on; None for the event loop.
     role
         Role that a client needs; empty for none.
@@ -47,8 +47,8 @@ class Method:
     serialize: Callable[[Any], bytes]
     takes_stream: bool
     gives_stream: bool
-    places: Places
-    lane: Lane | None
+    places: ClientLimiter
+    executor: BoundedExecutor | None
     role: str
     lasts: bool = False
 

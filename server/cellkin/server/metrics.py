@@ -98,7 +98,7 @@ class Metrics:
         )  # fmt: skip
         self._readable.set(1)
         self._pending = Gauge(
-            "cellkin_pending_requests", "Requests worked on or waiting.", ["lane"],
+            "cellkin_pending_requests", "Requests worked on or waiting.", ["executor"],
             registry=registry,
         )  # fmt: skip
 
@@ -193,6 +193,6 @@ class Metrics:
         """Set whether the catalog could be read."""
         self._readable.set(readable)
 
-    def watch_lane(self, lane: str, n_pending: Callable[[], int]) -> None:
-        """Report the pending requests of a lane at each scrape."""
-        self._pending.labels(lane).set_function(n_pending)
+    def watch_executor(self, executor: str, n_pending: Callable[[], int]) -> None:
+        """Report the pending requests of an executor at each scrape."""
+        self._pending.labels(executor).set_function(n_pending)

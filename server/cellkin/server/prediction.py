@@ -6,11 +6,11 @@ import pyarrow.compute as pc
 
 from cellkin.server.answer_warnings import index_warnings, query_warnings
 from cellkin.server.blocks import CellReader
-from cellkin.server.library import Library
 from cellkin.server.limits import MOST_NAMED, check_names
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import index_versions, match_message
 from cellkin.server.spaces import require_known, space_kind, space_name
+from cellkin.server.version_cache import VersionCache
 from cellkin.space.arrays import BoolVector
 from cellkin.space.hierarchy import Hierarchy
 from cellkin.space.labeler import Labeler, Options, runners_up
@@ -37,7 +37,7 @@ class PredictionQuery:
 
     Parameters
     ----------
-    library
+    version_cache
         The loaded versions.
     header
         The index, genes and options of the query.
@@ -54,11 +54,11 @@ class PredictionQuery:
         If the index does not have the space, or shares no gene with the query in it.
     """
 
-    def __init__(self, library: Library, header: wire.QueryHeader) -> None:
+    def __init__(self, version_cache: VersionCache, header: wire.QueryHeader) -> None:
         require_known(wire.Center, header.center, "center")
         check_names(header.exclude_batches, MOST_NAMED, "header.exclude_batches")
-        self._view = library.view
-        self._loaded = library.index(parse_version_name(header.index, "cell index"))
+        self._view = version_cache.view
+        self._loaded = version_cache.index(parse_version_name(header.index, "cell index"))
         self._reader = CellReader(self._loaded, header.genes, header.taxon, header.units, "header")
         self._labeler = Labeler(
             self._loaded.reference, self._reader.match.gene_ids, _options(self._loaded, header)
@@ -89,8 +89,8 @@ class PredictionQuery:
             recipe=text.space.recipe.name if text is not None else EXPRESSION,
             labels=loaded.index.cells.label_names,
             genes=match_message(self._reader.match),
-            min_probability=labeler.readout.min_probability,
-            k=labeler.readout.k,
+            min_probability=labeler.classifier.min_probability,
+            k=labeler.classifier.k,
             space=space_kind(labeler.space),
             shared_expression=labeler.shared_expression,
             center=wire.Center.ValueType(labeler.center),

@@ -19,12 +19,11 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from cellkin.server.catalog import CatalogService
 from cellkin.server.cells import CellService
-from cellkin.server.edge import Edge, Lanes, Shares
-from cellkin.server.exchange import Patience
+from cellkin.server.exchange import Timeouts
+from cellkin.server.executors import BoundedExecutor, ClientLimiter
 from cellkin.server.genes import GeneService
 from cellkin.server.http_pages import serve_pages
-from cellkin.server.lanes import Lane, Places
-from cellkin.server.library import Library
+from cellkin.server.interceptor import ClientLimiters, Executors, RequestInterceptor
 from cellkin.server.methods import Handlers
 from cellkin.server.metrics import Metrics
 from cellkin.server.readiness import CATALOG, CELLS, GENES, Readiness
@@ -32,6 +31,7 @@ from cellkin.server.security import Access, Tokens, tls_credentials
 from cellkin.server.settings import ServerSettings, parse_address
 from cellkin.server.text_models import TextModels
 from cellkin.server.traces import Tracer, tracer_to
+from cellkin.server.version_cache import VersionCache
 from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
 from cellkin.v1 import (
@@ -75,7 +75,7 @@ def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str
     with ExitStack() as stack:
         metrics = Metrics()
         tokens = Tokens(settings.tokens) if settings.tokens else None
-        library = Library(
+        version_cache = VersionCache(
             Store.open(settings.store), settings.refresh_s, settings.max_loaded, metrics,
             settings.cores,
         )  # fmt: skip
@@ -83,40 +83,45 @@ def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str
         tracer, end_traces = tracer_to(settings.traces)
         stack.callback(end_traces)
         cells, genes = (
-            CellService(library, settings.max_k),
-            GeneService(library, models, settings.max_k),
+            CellService(version_cache, settings.max_k),
+            GeneService(version_cache, models, settings.max_k),
         )
         handlers: Any = Handlers()  # takes the place of a server
         cell_service_pb2_grpc.add_CellServiceServicer_to_server(cells, handlers)
         gene_service_pb2_grpc.add_GeneServiceServicer_to_server(genes, handlers)
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
-            CatalogService(library), handlers
+            CatalogService(version_cache), handlers
         )
         access = Access(tokens, settings.administered_by)
-        make_edge = partial(_edge, settings, metrics, access, tracer)
+        make_interceptor = partial(_interceptor, settings, metrics, access, tracer)
         readiness = Readiness(_loop())
         # Before the door, as gRPC releases the port of a server only once that was started.
         if settings.metrics:
             stack.callback(serve_pages(settings, worker, metrics.registry, readiness.is_ready))
         shared = worker is not None
-        door = _on_loop(_Door.opened(settings, make_edge, handlers, readiness, shared))
+        door = _on_loop(_Endpoint.opened(settings, make_interceptor, handlers, readiness, shared))
         stack.callback(lambda: _on_loop(door.close()))
-        stack.callback(library.stop)
+        stack.callback(version_cache.stop)
         _on_loop(door.start())
         stack.callback(_drain, door, metrics, settings.grace_s)
-        _load(library, settings.indexes)
-        readiness.follow(library)
-        library.start(lambda: _follow(library, readiness, settings.indexes))
+        _load(version_cache, settings.indexes)
+        readiness.follow(version_cache)
+        version_cache.start(lambda: _follow(version_cache, readiness, settings.indexes))
         yield f"{parse_address(settings.listen, 'listen')[0]}:{door.port}"
 
 
-class _Door:
-    """The gRPC server and its edge, on the event loop."""
+class _Endpoint:
+    """The gRPC server and its interceptor, on the event loop."""
 
     def __init__(
-        self, server: "grpc.aio.Server", port: int, edge: Edge, lanes: Lanes, readiness: Readiness
+        self,
+        server: "grpc.aio.Server",
+        port: int,
+        interceptor: RequestInterceptor,
+        executors: Executors,
+        readiness: Readiness,
     ) -> None:
-        self._server, self._edge, self._lanes = server, edge, lanes
+        self._server, self._interceptor, self._executors = server, interceptor, executors
         self.port, self._readiness = port, readiness
         self._watch: asyncio.Task[None] | None = None
 
@@ -124,23 +129,23 @@ class _Door:
     async def opened(
         cls,
         settings: ServerSettings,
-        make_edge: Callable[[], tuple[Edge, Lanes]],
+        make_interceptor: Callable[[], tuple[RequestInterceptor, Executors]],
         handlers: Handlers,
         readiness: Readiness,
         shared: bool,
-    ) -> "_Door":
+    ) -> "_Endpoint":
         """Bind the address; requests are answered only after `start`."""
-        edge, lanes = make_edge()
+        interceptor, executors = make_interceptor()
         health_pb2_grpc.add_HealthServicer_to_server(readiness, handlers)
         reflected = (CATALOG, CELLS, GENES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
             reflection.aio.ReflectionServicer(reflected), handlers
         )
         for name, handler in handlers.found.items():
-            edge.add(name, handler)
+            interceptor.add(name, handler)
         server = grpc.aio.server(
-            handlers=[edge],
-            # No maximum_concurrent_rpcs, which also counts unauthenticated clients: the edge
+            handlers=[interceptor],
+            # No maximum_concurrent_rpcs, which also counts unauthenticated clients: the interceptor
             # limits requests per client.
             options=[
                 # Servers that share a port split its connections at random, so only workers may.
@@ -153,17 +158,17 @@ class _Door:
                 ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
             ],
         )
-        return cls(server, _bind(settings, server), edge, lanes, readiness)
+        return cls(server, _bind(settings, server), interceptor, executors, readiness)
 
     async def start(self) -> None:
         """Start answering requests."""
         await self._server.start()
-        self._watch = asyncio.create_task(self._edge.watch())
+        self._watch = asyncio.create_task(self._interceptor.watch())
 
     async def drain(self, grace_s: float) -> None:
         """Refuse new requests, and finish the running ones."""
         self._readiness.drain()
-        self._edge.drain()
+        self._interceptor.drain()
         await asyncio.sleep(_TURNED_AWAY_S)
         await self._server.stop(grace_s)
 
@@ -172,15 +177,15 @@ class _Door:
         await self._server.stop(None)
         if self._watch is not None:
             self._watch.cancel()
-        for lane in self._lanes.all():
-            lane.close()
+        for executor in self._executors.all():
+            executor.close()
 
 
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
     """Return the event loop of this process's servers."""
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="edge", daemon=True).start()
+    threading.Thread(target=loop.run_forever, name="interceptor", daemon=True).start()
     return loop
 
 
@@ -190,27 +195,31 @@ def _on_loop(work: Coroutine[Any, Any, Result]) -> Result:
     return future.result()
 
 
-def _edge(
+def _interceptor(
     settings: ServerSettings, metrics: Metrics, access: Access, tracer: Tracer
-) -> tuple[Edge, Lanes]:
+) -> tuple[RequestInterceptor, Executors]:
     n_least = 2 * settings.cores
-    lanes = Lanes(
-        Lane("requests", settings.threads, settings.queue, settings.max_wait_s, n_least),
-        Lane("streams", settings.threads, settings.streams, None, n_least),
-        Lane("control", _CONTROL_THREADS, _CONTROL_WAITING, settings.max_wait_s, _CONTROL_THREADS),
+    executors = Executors(
+        BoundedExecutor("requests", settings.threads, settings.queue, settings.max_wait_s, n_least),
+        BoundedExecutor("streams", settings.threads, settings.streams, None, n_least),
+        BoundedExecutor(
+            "control", _CONTROL_THREADS, _CONTROL_WAITING, settings.max_wait_s, _CONTROL_THREADS
+        ),
     )
     client_streams = settings.client_streams or max(1, settings.streams // 4)
-    shares = Shares(
-        Places("requests", None, settings.client_requests),
-        Places("streams", settings.streams, client_streams),
-        Places("checks", None, _CLIENT_HELPERS),
+    limiters = ClientLimiters(
+        ClientLimiter("requests", None, settings.client_requests),
+        ClientLimiter("streams", settings.streams, client_streams),
+        ClientLimiter("checks", None, _CLIENT_HELPERS),
     )
-    metrics.watch_lane("requests", lambda: lanes.work.n_pending)
-    metrics.watch_lane("streams", lambda: shares.streams.n_open)
-    metrics.watch_lane("control", lambda: lanes.control.n_pending)
-    patience = Patience(settings.message_wait_s, settings.stream_idle_s, settings.stream_age_s)
-    edge = Edge(lanes, shares, patience, access, metrics, tracer, settings.request_log)
-    return edge, lanes
+    metrics.watch_executor("requests", lambda: executors.work.n_pending)
+    metrics.watch_executor("streams", lambda: limiters.streams.n_open)
+    metrics.watch_executor("control", lambda: executors.control.n_pending)
+    timeouts = Timeouts(settings.message_wait_s, settings.stream_idle_s, settings.stream_age_s)
+    interceptor = RequestInterceptor(
+        executors, limiters, timeouts, access, metrics, tracer, settings.request_log
+    )
+    return interceptor, executors
 
 
 def _bind(settings: ServerSettings, server: "grpc.aio.Server") -> int:
@@ -226,22 +235,24 @@ def _bind(settings: ServerSettings, server: "grpc.aio.Server") -> int:
         ) from error
 
 
-def _load(library: Library, names: tuple[str, ...]) -> None:
+def _load(version_cache: VersionCache, names: tuple[str, ...]) -> None:
     """Load indexes; raises for a missing named one, but not for a damaged one."""
-    failed = library.load(names or {entry.name for entry in library.view.entries(Kind.INDEX)})
+    failed = version_cache.load(
+        names or {entry.name for entry in version_cache.view.entries(Kind.INDEX)}
+    )
     for error in failed.values():
         if names and isinstance(error, NotFoundError):
             raise error
 
 
-def _follow(library: Library, readiness: Readiness, names: tuple[str, ...]) -> None:
+def _follow(version_cache: VersionCache, readiness: Readiness, names: tuple[str, ...]) -> None:
     if not names:
-        known = {entry.name for entry in library.view.entries(Kind.INDEX)}
-        library.load(known - library.index_names())
-    readiness.follow(library)
+        known = {entry.name for entry in version_cache.view.entries(Kind.INDEX)}
+        version_cache.load(known - version_cache.index_names())
+    readiness.follow(version_cache)
 
 
-def _drain(door: _Door, metrics: Metrics, grace_s: float) -> None:
+def _drain(door: _Endpoint, metrics: Metrics, grace_s: float) -> None:
     _log.info("draining", grace_s=grace_s)
     _on_loop(door.drain(grace_s))
     _log.info("stopped", n_answered=metrics.n_answered)

@@ -6,7 +6,7 @@ from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from cellkin.server.library import Library
+from cellkin.server.version_cache import VersionCache
 from cellkin.store.catalog import Kind
 from cellkin.wire.errors import NotFoundError, UnavailableError
 
@@ -35,10 +35,10 @@ class Readiness(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the pa
         self._drains = False
         self._changed = loop.create_future()
 
-    def follow(self, library: Library) -> None:
-        """Update the status of the services from the library; callable from any thread."""
-        view = library.view
-        has_cells = library.has_index()
+    def follow(self, version_cache: VersionCache) -> None:
+        """Update the status of the services from the version cache; callable from any thread."""
+        view = version_cache.view
+        has_cells = version_cache.has_index()
         whole = has_cells or not view.entries(Kind.INDEX)
         ready = {
             CATALOG: True, GENES: bool(view.entries(Kind.CORPUS)), CELLS: has_cells, "": whole,

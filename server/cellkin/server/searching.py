@@ -46,7 +46,7 @@ class _Waiting:
     search_s: float = 0.0
 
 
-class Together:
+class BatchedSearch:
     """Searches the requests that arrived during the last search in one batch.
 
     Parameters
@@ -157,13 +157,13 @@ class Together:
                 waiting.done.set()
 
 
-class Alone:
+class DirectSearch:
     """Searches a small index directly; see `SMALL`.
 
     Parameters
     ----------
     inner, name, meter
-        As for `Together`.
+        As for `BatchedSearch`.
     """
 
     def __init__(self, inner: Searchable, name: str, meter: Meter) -> None:
@@ -175,7 +175,7 @@ class Alone:
         return len(self.inner)
 
     def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
-        """Find the nearest vectors of each query; see `Together.search`."""
+        """Find the nearest vectors of each query; see `BatchedSearch.search`."""
         began = time.perf_counter()
         found = _in_parts(self.inner, queries, k, passing)
         search_s = time.perf_counter() - began
@@ -218,13 +218,13 @@ class Cores:
         self._free.put(None)
 
 
-class SideBySide:
+class ConcurrentSearch:
     """Runs searches of an index in parallel, limited by `Cores`.
 
     Parameters
     ----------
     inner, name, meter
-        As for `Together`.
+        As for `BatchedSearch`.
     cores
         The limit.
     """
@@ -238,7 +238,7 @@ class SideBySide:
         return len(self.inner)
 
     def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
-        """Find the nearest vectors of each query; see `Together.search`."""
+        """Find the nearest vectors of each query; see `BatchedSearch.search`."""
         call, began = calls.current(), time.perf_counter()
         self._cores.take(call)
         try:

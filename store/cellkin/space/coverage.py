@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cellkin.space.arrays import BoolVector, CsrMatrix, Int64Vector, without_duplicates
+from cellkin.space.classifier import Float64Matrix, LabelClassifier
 from cellkin.space.expression import ExpressionColumns, ExpressionSpace, by_gene
 from cellkin.space.labels import CellCoverage
-from cellkin.space.readout import Float64Matrix, Readout
 
 # From the first capture on no correction is made; at the second, labels need the fitted
 # probability, and below it a higher one.
@@ -44,19 +44,19 @@ class Coverage:
     lack
         (n_labels, n_labels) float64, at least 0: how much of the difference between two labels is
         missing, see `lack_of`; None if nothing is.
-    readout
-        The fitted readout.
+    classifier
+        The fitted classifier.
     """
 
     counted: BoolVector | None
     shared: ExpressionColumns | None
     expected: float
     lack: Float64Matrix | None
-    readout: Readout
+    classifier: LabelClassifier
 
     @classmethod
     def of(
-        cls, columns: ExpressionColumns, space: ExpressionSpace, readout: Readout
+        cls, columns: ExpressionColumns, space: ExpressionSpace, classifier: LabelClassifier
     ) -> "Coverage | None":
         """Compare the genes of a query with those of a reference.
 
@@ -64,25 +64,25 @@ class Coverage:
         ----------
         columns
             The genes of the query's columns.
-        space, readout
-            The expression space and its readout.
+        space, classifier
+            The expression space and its classifier.
 
         Returns
         -------
         Coverage or None
-            None if the readout has no data on coverage, as in an index of an older format.
+            None if the classifier has no data on coverage, as in an index of an older format.
         """
-        if not len(readout.detection):
+        if not len(classifier.detection):
             return None
         rows = np.unique(columns.rows)
         counted = None
         if len(columns.order) < columns.n_columns:
             counted = np.zeros(columns.n_columns, bool)
             counted[columns.order] = True
-        lack = lack_of(capture(rows, space, readout))
-        expected = float(readout.detection[rows].sum(dtype=np.float64))
+        lack = lack_of(capture(rows, space, classifier))
+        expected = float(classifier.detection[rows].sum(dtype=np.float64))
         shared = columns if len(rows) < len(columns.rows) else None
-        return cls(counted, shared, expected, lack if lack.any() else None, readout)
+        return cls(counted, shared, expected, lack if lack.any() else None, classifier)
 
     def of_cells(self, cells: CsrMatrix) -> CellCoverage:
         """Return the coverage of cells.
@@ -92,7 +92,7 @@ class Coverage:
         cells
             (n_cells, n_columns) CSR, linear expression.
         """
-        shallow = shallowness(self.depths(cells), self.readout.usual_depth)
+        shallow = shallowness(self.depths(cells), self.classifier.usual_depth)
         return CellCoverage(shallow, self.lack)
 
     def depths(self, cells: CsrMatrix) -> npt.NDArray[np.float64]:
@@ -123,17 +123,19 @@ def shallowness(depths: npt.NDArray[np.float64], usual: float) -> npt.NDArray[np
     return np.asarray(np.sqrt(np.maximum(below, 0)))
 
 
-def capture(rows: Int64Vector, space: ExpressionSpace, readout: Readout) -> Float64Matrix:
+def capture(
+    rows: Int64Vector, space: ExpressionSpace, classifier: LabelClassifier
+) -> Float64Matrix:
     """Return (n_labels, n_labels) float64 in [0, 1], the capture of each pair of labels.
 
     Parameters
     ----------
     rows
         (n,) int64 distinct rows of the space: the measured genes.
-    space, readout
-        The expression space and its readout.
+    space, classifier
+        The expression space and its classifier.
     """
-    by_gene = space.loadings.astype(np.float64) @ readout.coefficients.T.astype(np.float64)
+    by_gene = space.loadings.astype(np.float64) @ classifier.coefficients.T.astype(np.float64)
     every, some = _squares(by_gene), _squares(by_gene[np.isin(space.variable, rows)])
     return np.divide(some, every, out=np.ones_like(every), where=every > 0)
 

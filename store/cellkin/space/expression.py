@@ -30,9 +30,9 @@ from cellkin.space.arrays import (
     Int64Vector,
     without_duplicates,
 )
+from cellkin.space.classifier import Placed
 from cellkin.space.compiled import compiled
 from cellkin.space.gather import add_vectors
-from cellkin.space.readout import Placed
 from cellkin.wire.errors import InvalidArgumentError
 
 PER_CELL = 10_000.0

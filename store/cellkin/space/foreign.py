@@ -31,12 +31,12 @@ from cellkin.space.arrays import (
     Int32Vector,
     Int64Vector,
 )
+from cellkin.space.classifier import FLOOR, LabelClassifier, Placed
 from cellkin.space.gene_pairs import ForeignReference, Pairs
 from cellkin.space.labels import Labels, capped, least_of_labels, softmax
 from cellkin.space.novelty import closeness, novelty
 from cellkin.space.products import all_products
 from cellkin.space.projection import GeneColumns
-from cellkin.space.readout import FLOOR, Placed, Readout
 from cellkin.space.sample_check import LabelCheck, SampleCheck
 from cellkin.space.votes import vote_shares
 from cellkin.wire.terms import UnknownReason
@@ -138,7 +138,7 @@ class PairedSample:
         return _correlations(standard, self.contrasts, self.pairs.weights, everything)
 
     def read(
-        self, cells: CsrMatrix, text: Reading, counts: Int64Vector, readout: Readout
+        self, cells: CsrMatrix, text: Reading, counts: Int64Vector, classifier: LabelClassifier
     ) -> Labels:
         """Predict labels from text and expression together.
 
@@ -154,23 +154,23 @@ class PairedSample:
             The same cells in the text space.
         counts
             (n_labels,) int64 reference cells of each label.
-        readout
-            The readout of the text space.
+        classifier
+            The classifier of the text space.
         """
         labels, limits = text.labels, self.check.limits
         nobody = labels.winners < 0
         if not self.check.belongs:
             return limited(labels, limits)
         scores = self.scores(cells)
-        by_label = capped(_together(labels.by_label, scores, self.sharpness), readout)
-        winners, far = _novelty(text, by_label, readout)
+        by_label = capped(_together(labels.by_label, scores, self.sharpness), classifier)
+        winners, far = _novelty(text, by_label, classifier)
         at = np.arange(len(winners)), winners
         probabilities = by_label[at].astype(np.float32)
         shares, votes = vote_shares(
-            text.similarities[:, : readout.k], text.voted[:, : readout.k], counts,
-            readout.vote_epsilon, readout.class_balance,
+            text.similarities[:, : classifier.k], text.voted[:, : classifier.k], counts,
+            classifier.vote_epsilon, classifier.class_balance,
         )  # fmt: skip
-        unsure = probabilities < least_of_labels(winners, labels.least, readout)
+        unsure = probabilities < least_of_labels(winners, labels.least, classifier)
         unlike = scores[at] < self.least_scores[winners]
         again = replace(
             labels,
@@ -195,7 +195,7 @@ def check_sample(
     columns: GeneColumns,
     text: Reading,
     reference: ForeignReference,
-    readout: Readout,
+    classifier: LabelClassifier,
 ) -> PairedSample:
     """Check the labels of a foreign sample, as described in the module docstring.
 
@@ -209,8 +209,8 @@ def check_sample(
         The same cells in the text space, with the sample's own mean subtracted.
     reference
         Profiles and partners of genes stored in the index.
-    readout
-        The readout of the text space.
+    classifier
+        The classifier of the text space.
     """
     pairs = Pairs.of(columns, reference)
     winners = text.labels.winners
@@ -246,7 +246,7 @@ def check_sample(
     if belongs:
         scores = _correlations(logs, contrasts, pairs.weights, slice(0, pairs.n))
         sharpness = _fit_sharpness(scores, winners, confirmed)
-        limits, least = _limits(scores, text, sharpness, confirmed, few, readout)
+        limits, least = _limits(scores, text, sharpness, confirmed, few, classifier)
     order = np.argsort(-n_of[checked], kind="stable")
     found = [
         LabelCheck(int(checked[i]), int(n_of[checked[i]]), float(similarities[i]),
@@ -328,7 +328,7 @@ def _limits(
     sharpness: float,
     confirmed: BoolVector,
     few: BoolVector,
-    readout: Readout,
+    classifier: LabelClassifier,
 ) -> tuple[Float32Vector, Float32Vector]:
     """Return (n_labels,) float32 novelty limits and minimum scores.
 
@@ -337,7 +337,7 @@ def _limits(
     the medians over confirmed labels.
     """
     by_label = _together(text.labels.by_label, scores, sharpness)
-    winners, far = _novelty(text, by_label, readout)
+    winners, far = _novelty(text, by_label, classifier)
     winners = np.where(text.labels.winners < 0, -1, winners)
     limits = np.full(len(confirmed), -np.inf, np.float32)
     least = np.full(len(confirmed), np.inf, np.float32)
@@ -349,7 +349,7 @@ def _limits(
         core = own[own >= _CORE * np.quantile(own, _BEST)]
         least[label] = _LEAST_SCORE * np.median(core) if len(core) else np.inf
         shift = max(0.0, float(np.median(far[rows[own >= np.median(own)]])))
-        limits[label] = shift + _WIDER * readout.novelty_limit
+        limits[label] = shift + _WIDER * classifier.novelty_limit
     known = np.isfinite(least)
     if known.any():
         few = few | (confirmed & ~known)
@@ -376,13 +376,13 @@ def _together(by_text: Float64Matrix, scores: Float64Matrix, sharpness: float) -
 
 
 def _novelty(
-    text: Reading, by_label: Float64Matrix, readout: Readout
+    text: Reading, by_label: Float64Matrix, classifier: LabelClassifier
 ) -> tuple[Int32Vector, Float32Vector]:
     """Return the most probable label and the novelty of each cell."""
     winners = by_label.argmax(axis=1).astype(np.int32)
     found = text.voted >= 0
-    close = closeness(text.placed.z, text.similarities, found, winners, readout)
-    return winners, novelty(close, winners, readout)
+    close = closeness(text.placed.z, text.similarities, found, winners, classifier)
+    return winners, novelty(close, winners, classifier)
 
 
 def limited(labels: Labels, limits: Float32Vector) -> Labels:

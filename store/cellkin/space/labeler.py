@@ -17,13 +17,13 @@ from cellkin.space.arrays import (
     Int32Vector,
     Int64Vector,
 )
+from cellkin.space.classifier import LabelClassifier, Placed, neighbor_vectors
 from cellkin.space.coverage import Coverage
 from cellkin.space.expression import place_expression
 from cellkin.space.foreign import PairedSample, Reading, check_sample, limited
 from cellkin.space.labels import Labels, read_labels
 from cellkin.space.novelty import limit_at
 from cellkin.space.projection import GeneColumns, gene_columns, place_means, weighted_means
-from cellkin.space.readout import Placed, Readout, neighbor_vectors
 from cellkin.space.reference import Reference
 from cellkin.space.sample_check import SampleCheck
 from cellkin.space.shared_genes import SharedGenes
@@ -94,7 +94,7 @@ class Labeler:
         self._shared = SharedGenes.of(reference, gene_ids)
         self._expression = self._shared.choose(reference, options.space)
         part = self._expression or reference.require_text()
-        self._readout = _with_options(part.readout, options)
+        self._classifier = _with_options(part.classifier, options)
         self._columns: GeneColumns | None = None
         self._coverage: Coverage | None = None
         if self._expression is None:
@@ -108,7 +108,7 @@ class Labeler:
             )
         if self._expression is not None:
             self._coverage = Coverage.of(
-                self._shared.columns, self._expression.space, self._readout
+                self._shared.columns, self._expression.space, self._classifier
             )
         self._wished, self._wished_limit = options.center, options.novelty_limit
         self._own: Float32Vector | None = None
@@ -149,9 +149,9 @@ class Labeler:
         return Center.QUERY if wants_own else Center.REFERENCE
 
     @property
-    def readout(self) -> Readout:
-        """The readout, with the options applied."""
-        return self._readout
+    def classifier(self) -> LabelClassifier:
+        """The classifier, with the options applied."""
+        return self._classifier
 
     @property
     def novelty_limit(self) -> float:
@@ -218,19 +218,19 @@ class Labeler:
         # Profiles of labels include cells that do not vote.
         if self._paired is not None and self._passing is None:
             counts = self._reference.counts
-            return reading.placed, self._paired.read(cells, reading, counts, self._readout)
+            return reading.placed, self._paired.read(cells, reading, counts, self._classifier)
         return reading.placed, limited(reading.labels, self._limits)
 
     def _read(self, cells: CsrMatrix) -> Reading:
         """Place and label cells, without a novelty limit."""
-        reference, readout = self._reference, self._readout
+        reference, classifier = self._reference, self._classifier
         placed = self._place(cells)
         part = self._expression or reference.require_text()
-        compared = neighbor_vectors(placed.z, readout.n_components)
-        similarities, rows = part.neighbors.search(compared, readout.n_neighbors, self._passing)
+        compared = neighbor_vectors(placed.z, classifier.n_components)
+        similarities, rows = part.neighbors.search(compared, classifier.n_neighbors, self._passing)
         voted = reference.labels_of(rows)
         voted[placed.empty] = -1
-        unlimited = replace(readout, novelty_limit=np.inf)
+        unlimited = replace(classifier, novelty_limit=np.inf)
         only_votes = self._passing is not None
         coverage = None if self._coverage is None else self._coverage.of_cells(cells)
         labels = read_labels(
@@ -243,7 +243,7 @@ class Labeler:
         foreign = self._reference.require_text().foreign
         if foreign is None or self._columns is None:  # the first limits stay
             return
-        paired = check_sample(cells, self._columns, self._read(cells), foreign, self._readout)
+        paired = check_sample(cells, self._columns, self._read(cells), foreign, self._classifier)
         if self._wished_limit is not None:
             paired = paired.limited_to(self._wished_limit)
         self._paired, self.sample_check = paired, paired.check
@@ -255,7 +255,7 @@ class Labeler:
         All cells of a foreign query are farther than the reference's own, and their tissue may not
         be the reference's: no label is claimed unless a limit was given.
         """
-        limit = self._readout.novelty_limit
+        limit = self._classifier.novelty_limit
         if self.foreign and self._wished_limit is None:
             limit = -np.inf
         return np.full(len(self._reference.label_names), limit, np.float32)
@@ -307,24 +307,26 @@ def runners_up(
     return second, probabilities
 
 
-def _with_options(readout: Readout, options: Options) -> Readout:
-    least = readout.min_probability if options.min_probability is None else options.min_probability
+def _with_options(classifier: LabelClassifier, options: Options) -> LabelClassifier:
+    least = (
+        classifier.min_probability if options.min_probability is None else options.min_probability
+    )
     if not 0 < least <= 1:
         raise InvalidArgumentError(
             f"min_probability is {least:g}; give a number in (0, 1]", field="header.min_probability"
         )
     if options.novelty_limit is not None and options.false_alarms is not None:
         raise InvalidArgumentError("novelty_limit and false_alarms are given; give one of them")
-    limit = readout.novelty_limit
+    limit = classifier.novelty_limit
     if options.false_alarms is not None:
-        limit = limit_at(readout, options.false_alarms)
+        limit = limit_at(classifier, options.false_alarms)
     elif options.novelty_limit is not None:
         limit = options.novelty_limit
         if np.isnan(limit):
             raise InvalidArgumentError("novelty_limit is no number", field="header.novelty_limit")
-    readout = replace(readout, min_probability=least, novelty_limit=limit)
+    classifier = replace(classifier, min_probability=least, novelty_limit=limit)
     if options.min_probability is None:
-        return readout
+        return classifier
     # A given min_probability replaces all other minimum probabilities.
     of_depth = np.empty((0, 0), np.float32)
-    return replace(readout, least_of_few=0.0, least_of_capped=least, least_by_depth=of_depth)
+    return replace(classifier, least_of_few=0.0, least_of_capped=least, least_by_depth=of_depth)

@@ -14,9 +14,16 @@ from cellkin.space.arrays import (
     Int64Vector,
     UInt8Vector,
 )
+from cellkin.space.classifier import (
+    DEPTHS,
+    FLOOR,
+    TEMPERATURE,
+    Float64Matrix,
+    LabelClassifier,
+    Placed,
+)
 from cellkin.space.novelty import closeness, novelty
 from cellkin.space.products import all_products
-from cellkin.space.readout import DEPTHS, FLOOR, TEMPERATURE, Float64Matrix, Placed, Readout
 from cellkin.space.vectors import unit_rows
 from cellkin.space.votes import vote_shares
 from cellkin.wire.terms import UnknownReason
@@ -44,13 +51,13 @@ class CellCoverage:
     shallowness: npt.NDArray[np.float64]
     lack: Float64Matrix | None = None
 
-    def depths(self, readout: Readout) -> npt.NDArray[np.float64]:
+    def depths(self, classifier: LabelClassifier) -> npt.NDArray[np.float64]:
         """Return (n_cells,) float64 depths, with the usual depth for those above it."""
-        return readout.usual_depth * np.exp(-(self.shallowness**2))
+        return classifier.usual_depth * np.exp(-(self.shallowness**2))
 
-    def sharpness(self, readout: Readout) -> Float64Matrix:
+    def sharpness(self, classifier: LabelClassifier) -> Float64Matrix:
         """Return (n_cells, 1) float64 factors for the sharpness."""
-        return np.exp(-readout.softening * self.shallowness)[:, None]
+        return np.exp(-classifier.softening * self.shallowness)[:, None]
 
     def weights(self, by_label: Float64Matrix) -> npt.NDArray[np.float64]:
         """Return (n_cells,) float64, at least 0: the lack of genes for each cell.
@@ -65,18 +72,22 @@ class CellCoverage:
         two = np.argpartition(-by_label, 1, axis=1)[:, :2]
         return np.asarray(self.lack[two[:, 0], two[:, 1]])
 
-    def least(self, by_label: Float64Matrix, readout: Readout) -> npt.NDArray[np.float64]:
+    def least(
+        self, by_label: Float64Matrix, classifier: LabelClassifier
+    ) -> npt.NDArray[np.float64]:
         """Return (n_cells,) float64, the minimum probability of a label."""
-        more = max(0.0, readout.least_of_few - readout.min_probability)
-        least = readout.min_probability + more * self.weights(by_label)
-        if not len(readout.least_by_depth):
+        more = max(0.0, classifier.least_of_few - classifier.min_probability)
+        least = classifier.min_probability + more * self.weights(by_label)
+        if not len(classifier.least_by_depth):
             return least
-        ranges = np.searchsorted(-np.array(DEPTHS[1:-1]), -self.depths(readout), side="left")
-        of_depth = readout.least_by_depth[ranges, by_label.argmax(axis=1)]
+        ranges = np.searchsorted(-np.array(DEPTHS[1:-1]), -self.depths(classifier), side="left")
+        of_depth = classifier.least_by_depth[ranges, by_label.argmax(axis=1)]
         return np.maximum(least, np.where(self.shallowness > 0, of_depth, 0))
 
 
-def evidence(placed: Placed, shares: Float64Matrix, readout: Readout) -> list[Float64Matrix]:
+def evidence(
+    placed: Placed, shares: Float64Matrix, classifier: LabelClassifier
+) -> list[Float64Matrix]:
     """Return the evidence of each of `KINDS`: (n_cells, n_labels) probabilities, or 0 rows.
 
     Parameters
@@ -85,24 +96,24 @@ def evidence(placed: Placed, shares: Float64Matrix, readout: Readout) -> list[Fl
         The cells.
     shares
         (n_cells, n_labels) float64, from `vote_shares`.
-    readout
-        The fitted readout.
+    classifier
+        The fitted classifier.
     """
-    none = np.empty((0, readout.n_labels))
-    cosines = all_products(unit_rows(placed.z), readout.prototypes)
+    none = np.empty((0, classifier.n_labels))
+    cosines = all_products(unit_rows(placed.z), classifier.prototypes)
     contrast = logistic = none
-    if readout.head_prototypes.shape[1]:
-        refined = all_products(unit_rows(placed.refined), readout.head_prototypes)
+    if classifier.head_prototypes.shape[1]:
+        refined = all_products(unit_rows(placed.refined), classifier.head_prototypes)
         contrast = softmax(refined / TEMPERATURE)
-    if len(readout.coefficients):
-        logistic = softmax(all_products(placed.z, readout.coefficients) + readout.intercepts)
+    if len(classifier.coefficients):
+        logistic = softmax(all_products(placed.z, classifier.coefficients) + classifier.intercepts)
     return [shares, softmax(cosines / TEMPERATURE), contrast, logistic]
 
 
 def combine(
     kinds: list[Float64Matrix], mix: npt.NDArray[np.float64], sharpness: float | Float64Matrix
 ) -> Float64Matrix:
-    """Return (n_cells, n_labels) calibrated probabilities; see `cellkin.space.readout`.
+    """Return (n_cells, n_labels) calibrated probabilities; see `cellkin.space.classifier`.
 
     Parameters
     ----------
@@ -164,7 +175,7 @@ def read_labels(
     similarities: Float32Matrix,
     voted: Int32Vector,
     counts: Int64Vector,
-    readout: Readout,
+    classifier: LabelClassifier,
     votes_only: bool = False,
     coverage: CellCoverage | None = None,
 ) -> Labels:
@@ -179,38 +190,40 @@ def read_labels(
         if missing.
     counts
         (n_labels,) int64 reference cells of each label.
-    readout
-        The fitted readout.
+    classifier
+        The fitted classifier.
     votes_only
         Whether votes are the only evidence, as when reference cells are excluded: all other
         evidence was fitted to them too.
     coverage
         Coverage of these cells; None if they are well covered.
     """
-    k = readout.k
+    k = classifier.k
     shares, n_votes = vote_shares(
-        similarities[:, :k], voted[:, :k], counts, readout.vote_epsilon, readout.class_balance
+        similarities[:, :k], voted[:, :k], counts, classifier.vote_epsilon, classifier.class_balance
     )
-    kinds = evidence(placed, shares, readout)
-    mix = np.array([1.0, 0, 0, 0]) if votes_only else readout.mix
+    kinds = evidence(placed, shares, classifier)
+    mix = np.array([1.0, 0, 0, 0]) if votes_only else classifier.mix
     sharpness: float | Float64Matrix
-    sharpness = readout.votes_sharpness if votes_only else readout.sharpness
+    sharpness = classifier.votes_sharpness if votes_only else classifier.sharpness
     if coverage is not None:
-        sharpness = sharpness * coverage.sharpness(readout)
-    by_label = capped(combine(kinds, mix, sharpness), readout)
-    least = np.full(len(by_label), float(readout.min_probability))
+        sharpness = sharpness * coverage.sharpness(classifier)
+    by_label = capped(combine(kinds, mix, sharpness), classifier)
+    least = np.full(len(by_label), float(classifier.min_probability))
     if coverage is not None:
-        least = coverage.least(by_label, readout)
+        least = coverage.least(by_label, classifier)
     winners = by_label.argmax(axis=1).astype(np.int32)
     at = np.arange(len(winners)), winners
     probabilities = by_label[at].astype(np.float32)
-    close = closeness(placed.z, similarities, voted >= 0, winners, readout, leading=placed.leading)
-    far = novelty(close, winners, readout)
+    close = closeness(
+        placed.z, similarities, voted >= 0, winners, classifier, leading=placed.leading
+    )
+    far = novelty(close, winners, classifier)
     reasons = np.full(len(winners), UnknownReason.KNOWN, np.uint8)
-    reasons[probabilities < least_of_labels(winners, least, readout)] = (
+    reasons[probabilities < least_of_labels(winners, least, classifier)] = (
         UnknownReason.LOW_PROBABILITY
     )
-    reasons[far > readout.novelty_limit] = UnknownReason.TOO_FAR
+    reasons[far > classifier.novelty_limit] = UnknownReason.TOO_FAR
     nobody = placed.empty if not votes_only else placed.empty | (voted[:, :k] < 0).all(axis=1)
     reasons[nobody] = UnknownReason.NO_GENE_MATCHED
     winners[nobody] = -1
@@ -235,7 +248,7 @@ def few_cells(counts: Int64Vector) -> BoolVector:
     return np.asarray(counts < (_ENOUGH_CELLS if alone else _FEW_CELLS))
 
 
-def capped(by_label: Float64Matrix, readout: Readout) -> Float64Matrix:
+def capped(by_label: Float64Matrix, classifier: LabelClassifier) -> Float64Matrix:
     """Limit the probability of each predicted label to its ceiling by mixing in uniform ones.
 
     The predicted label stays the most probable one, also if its ceiling is that of a guess, as that
@@ -245,15 +258,15 @@ def capped(by_label: Float64Matrix, readout: Readout) -> Float64Matrix:
     ----------
     by_label
         (n_cells, n_labels) probabilities that sum to 1.
-    readout
-        The fitted readout.
+    classifier
+        The fitted classifier.
     """
-    if not len(readout.ceilings):
+    if not len(classifier.ceilings):
         return by_label
     n = by_label.shape[1]
     winners = by_label.argmax(axis=1)
     sure = by_label[np.arange(len(winners)), winners]
-    most = np.maximum(readout.ceilings[winners], 1 / n + _LEAST_ABOVE_GUESS)
+    most = np.maximum(classifier.ceilings[winners], 1 / n + _LEAST_ABOVE_GUESS)
     over = np.flatnonzero(sure > most)
     if not len(over):
         return by_label
@@ -265,7 +278,7 @@ def capped(by_label: Float64Matrix, readout: Readout) -> Float64Matrix:
 
 
 def least_of_labels(
-    winners: Int32Vector, least: npt.NDArray[np.float64], readout: Readout
+    winners: Int32Vector, least: npt.NDArray[np.float64], classifier: LabelClassifier
 ) -> npt.NDArray[np.float64]:
     """Return (n_cells,) float64 minimum probabilities of predicted labels.
 
@@ -275,12 +288,12 @@ def least_of_labels(
         (n_cells,) int32, the predicted labels.
     least
         (n_cells,) float64, the minimum without regard to ceilings.
-    readout
-        The fitted readout; labels with a ceiling below 1 have their own minimum.
+    classifier
+        The fitted classifier; labels with a ceiling below 1 have their own minimum.
     """
-    if not len(readout.ceilings):
+    if not len(classifier.ceilings):
         return least
-    return np.where(readout.ceilings[winners] < 1, readout.least_of_capped, least)
+    return np.where(classifier.ceilings[winners] < 1, classifier.least_of_capped, least)
 
 
 def softmax(logits: npt.NDArray[Any]) -> Float64Matrix:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from cellkin.space.arrays import Float32Matrix, Float32Vector, Int32Vector
-from cellkin.space.readout import RATES, BoolMatrix, Float64Matrix, Readout
+from cellkin.space.classifier import RATES, BoolMatrix, Float64Matrix, LabelClassifier
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -18,7 +18,7 @@ def closeness(
     similarities: Float32Matrix,
     found: BoolMatrix,
     winners: Int32Vector,
-    readout: Readout,
+    classifier: LabelClassifier,
     leading: Float32Matrix | None = None,
 ) -> Float64Matrix:
     """Return several measures of how well cells fit their labels.
@@ -31,32 +31,32 @@ def closeness(
         (n_cells, n_neighbors) float32 cosines, best first, and bool, whether the neighbor exists.
     winners
         (n_cells,) int32, the predicted labels.
-    readout
-        The fitted readout.
+    classifier
+        The fitted classifier.
     leading
-        (n_cells, leading_dim) float32 of `Placed`; required if the readout has prototypes there.
+        (n_cells, leading_dim) float32 of `Placed`; required if the classifier has prototypes there.
 
     Returns
     -------
     Float64Matrix
-        (n_ways, n_cells). The cosine to the label's prototype; then, with `Readout.discriminants`,
-        the label's discriminant, both again in the leading components if there are any, and minus
-        the logarithm of the length; without, the mean cosine to the `Readout.n_novelty` nearest
-        neighbors, -1 if there are none.
+        (n_ways, n_cells). The cosine to the label's prototype; then, with
+        `LabelClassifier.discriminants`, the label's discriminant, both again in the leading
+        components if there are any, and minus the logarithm of the length; without, the mean cosine
+        to the `LabelClassifier.n_novelty` nearest neighbors, -1 if there are none.
     """
-    cosines = _of_winners(unit_rows(z), readout.prototypes, winners)
-    if len(readout.discriminants):
-        ways = [cosines, _of_winners(z, readout.discriminants, winners)]
-        if leading is not None and readout.leading_prototypes.shape[1]:
+    cosines = _of_winners(unit_rows(z), classifier.prototypes, winners)
+    if len(classifier.discriminants):
+        ways = [cosines, _of_winners(z, classifier.discriminants, winners)]
+        if leading is not None and classifier.leading_prototypes.shape[1]:
             directions = unit_rows(leading)
             ways += [
                 _of_winners(directions, of_label, winners)
-                for of_label in (readout.leading_prototypes, readout.leading_discriminants)
+                for of_label in (classifier.leading_prototypes, classifier.leading_discriminants)
             ]
         lengths = np.maximum(np.linalg.norm(z, axis=1), _LEAST_LENGTH)
         return np.stack([*ways, -np.log(lengths)]).astype(np.float64)
-    near = found[:, : readout.n_novelty]
-    total = np.where(near, similarities[:, : readout.n_novelty], 0).sum(axis=1, dtype=np.float64)
+    near = found[:, : classifier.n_novelty]
+    total = np.where(near, similarities[:, : classifier.n_novelty], 0).sum(axis=1, dtype=np.float64)
     n_found = near.sum(axis=1)
     mean = np.divide(total, n_found, out=np.full(len(winners), -1.0), where=n_found > 0)
     return np.stack([cosines.astype(np.float64), mean])
@@ -69,7 +69,9 @@ def _of_winners(
     return np.asarray(np.einsum("cd,cd->c", vectors, of_label[winners]))
 
 
-def novelty(close: Float64Matrix, winners: Int32Vector, readout: Readout) -> Float32Vector:
+def novelty(
+    close: Float64Matrix, winners: Int32Vector, classifier: LabelClassifier
+) -> Float32Vector:
     """Return how much farther from its label each cell is than the label's own cells.
 
     Parameters
@@ -78,29 +80,32 @@ def novelty(close: Float64Matrix, winners: Int32Vector, readout: Readout) -> Flo
         (n_ways, n_cells) from `closeness`.
     winners
         (n_cells,) int32, the predicted labels.
-    readout
-        The fitted readout.
+    classifier
+        The fitted classifier.
 
     Returns
     -------
     Float32Vector
         (n_cells,) float32 in deviations of the label's own cells; the mean over the measures. With
-        `Readout.discriminants` each is at least -1, so that none makes up for the others.
+        `LabelClassifier.discriminants` each is at least -1, so that none makes up for the others.
     """
-    means, deviations = readout.novelty_means[:, winners], readout.novelty_deviations[:, winners]
+    means, deviations = (
+        classifier.novelty_means[:, winners],
+        classifier.novelty_deviations[:, winners],
+    )
     deficits = (means - close) / deviations
-    if len(readout.discriminants):
+    if len(classifier.discriminants):
         deficits = np.maximum(deficits, _LEAST_DEFICIT)
     return np.asarray(deficits.mean(axis=0), np.float32)
 
 
-def limit_at(readout: Readout, rate: float) -> float:
+def limit_at(classifier: LabelClassifier, rate: float) -> float:
     """Return the novelty limit for a rate of false alarms.
 
     Parameters
     ----------
-    readout
-        The fitted readout.
+    classifier
+        The fitted classifier.
     rate
         The share of known cells that may be beyond the limit, from the first to the last of
         `RATES`; between them the limit is interpolated linearly in the logarithm of the rate.
@@ -122,7 +127,7 @@ def limit_at(readout: Readout, rate: float) -> float:
             {"rate": f"{rate:g}"},
             field="header.false_alarms",
         )
-    limits = readout.novelty_limits.astype(np.float64)
+    limits = classifier.novelty_limits.astype(np.float64)
     if not np.isfinite(limits).all():
         return float("inf")
     return float(np.interp(np.log(rate), np.log(RATES), limits))

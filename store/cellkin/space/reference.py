@@ -7,10 +7,10 @@ from typing import Protocol
 import numpy as np
 
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int32Vector, Int64Vector
+from cellkin.space.classifier import LabelClassifier
 from cellkin.space.expression import ExpressionSpace
 from cellkin.space.gene_pairs import ForeignReference
 from cellkin.space.projection import CellSpace
-from cellkin.space.readout import Readout
 from cellkin.wire.errors import FailedPreconditionError
 
 WITH_TEXT = (
@@ -56,7 +56,7 @@ class TextPart:
         The space.
     neighbors
         Search among the reference's cells in the space.
-    readout
+    classifier
         The classifier of the space.
     refine
         Function applied to cell vectors, (n_cells, dim) float32 to (n_cells, out_dim) float32 unit
@@ -67,7 +67,7 @@ class TextPart:
 
     space: CellSpace
     neighbors: NeighborSearch
-    readout: Readout
+    classifier: LabelClassifier
     refine: Callable[[Float32Matrix], Float32Matrix] | None = None
     foreign: ForeignReference | None = None
 
@@ -78,13 +78,13 @@ class ExpressionPart:
 
     Parameters
     ----------
-    space, neighbors, readout
+    space, neighbors, classifier
         As in `TextPart`.
     """
 
     space: ExpressionSpace
     neighbors: NeighborSearch
-    readout: Readout
+    classifier: LabelClassifier
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from safetensors.numpy import load_file
 
 from cellkin.space.arrays import Int32Vector, Int64Vector
+from cellkin.space.classifier import LabelClassifier
+from cellkin.space.classifier import read_classifier as make_classifier
 from cellkin.space.expression import ExpressionSpace
 from cellkin.space.gene_pairs import ForeignReference
 from cellkin.space.projection import CellSpace
-from cellkin.space.readout import Readout
-from cellkin.space.readout import read_readout as make_readout
 from cellkin.space.recipe import Recipe
 from cellkin.space.reference import ExpressionPart, Reference, TextPart
 from cellkin.store.array_files import save_arrays
@@ -82,7 +82,7 @@ class TextIndex:
 
     Parameters
     ----------
-    space, neighbors, readout
+    space, neighbors, classifier
         The space, the neighbor index of the reference cells in it, and the classifier.
     foreign
         Reference for detecting foreign samples; None if the index was made without.
@@ -90,7 +90,7 @@ class TextIndex:
 
     space: CellSpace
     neighbors: Neighbors
-    readout: Readout
+    classifier: LabelClassifier
     foreign: ForeignReference | None = None
 
 
@@ -100,7 +100,7 @@ class ExpressionIndex:
 
     space: ExpressionSpace
     neighbors: Neighbors
-    readout: Readout
+    classifier: LabelClassifier
 
 
 @dataclass(frozen=True)
@@ -146,10 +146,10 @@ class CellIndex:
             self.label_counts,
             None
             if text is None
-            else TextPart(text.space, text.neighbors, text.readout, foreign=text.foreign),
+            else TextPart(text.space, text.neighbors, text.classifier, foreign=text.foreign),
             None
             if expression is None
-            else ExpressionPart(expression.space, expression.neighbors, expression.readout),
+            else ExpressionPart(expression.space, expression.neighbors, expression.classifier),
         )
 
 
@@ -163,7 +163,7 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
         save_arrays(_arrays(index.expression.space), folder / _SPACES[EXPRESSION])
     for name, part in index.parts.items():
         _write_neighbors(folder, part.neighbors, name)
-        _write_readout(folder, part.readout, name)
+        _write_classifier(folder, part.classifier, name)
     cells = index.cells
     names = pa.array(cells.label_names, pa.string())
     table = pa.table(
@@ -203,12 +203,12 @@ def _write_neighbors(folder: Path, neighbors: Neighbors, space: str) -> None:
         neighbors.save(folder / _NEIGHBORS[space])
 
 
-def _write_readout(folder: Path, readout: Readout, space: str) -> None:
+def _write_classifier(folder: Path, classifier: LabelClassifier, space: str) -> None:
     save_arrays(
-        {name: np.ascontiguousarray(array) for name, array in readout.arrays().items()},
+        {name: np.ascontiguousarray(array) for name, array in classifier.arrays().items()},
         folder / f"{space}-readout.safetensors",
     )
-    numbers = json.dumps(readout.numbers(), indent=1, sort_keys=True)
+    numbers = json.dumps(classifier.numbers(), indent=1, sort_keys=True)
     (folder / f"{space}-readout.json").write_text(numbers)
 
 
@@ -226,8 +226,8 @@ def read_cell_index(folder: Path) -> CellIndex:
     """Load the files of a cell index; cells and neighbor indexes are memory-mapped."""
     cells = read_reference_cells(folder)
 
-    def searched(name: str) -> tuple[Neighbors, Readout]:
-        return read_neighbors(folder, name), read_readout(folder, name)
+    def searched(name: str) -> tuple[Neighbors, LabelClassifier]:
+        return read_neighbors(folder, name), read_classifier(folder, name)
 
     text_space, expression_space = read_text_space(folder), read_expression_space(folder)
     text, expression = None, None
@@ -271,10 +271,10 @@ def read_foreign(folder: Path) -> ForeignReference | None:
     return ForeignReference(**load_file(path)) if path.exists() else None
 
 
-def read_readout(folder: Path, space: str) -> Readout:
+def read_classifier(folder: Path, space: str) -> LabelClassifier:
     """Load the classifier of a space, `TEXT` or `EXPRESSION`."""
     numbers = json.loads((folder / f"{space}-readout.json").read_text())
-    return make_readout(load_file(folder / f"{space}-readout.safetensors"), numbers)
+    return make_classifier(load_file(folder / f"{space}-readout.safetensors"), numbers)
 
 
 def read_neighbors(folder: Path, space: str) -> Neighbors:

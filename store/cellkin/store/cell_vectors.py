@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from cellkin.space.arrays import Float32Matrix, Int64Vector
+from cellkin.space.classifier import neighbor_vectors
 from cellkin.space.projection import CellSpace, place_means
-from cellkin.space.readout import neighbor_vectors
 from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import (
     EXPRESSION,
     TEXT,
-    read_readout,
+    read_classifier,
     read_text_space,
     space_digests,
 )
@@ -109,7 +109,7 @@ def read_vectors(store: Store, entry: Entry, space: str = TEXT) -> CellVectors:
     if space not in space_digests(entry):
         raise FailedPreconditionError(f"{entry.full_name} has no {space} space")
     if space == EXPRESSION:
-        return CellVectors.of_expression(cells, read_readout(folder, EXPRESSION).n_components)
+        return CellVectors.of_expression(cells, read_classifier(folder, EXPRESSION).n_components)
     text = read_text_space(folder)
     assert text is not None  # its digest exists, so its file does
     return CellVectors.of_text(cells, text)

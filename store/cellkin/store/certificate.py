@@ -36,7 +36,7 @@ class Certificate:
     factory, parameters, why
         The FAISS factory string, its search settings, and why it was chosen.
     versions
-        Library versions, by name.
+        VersionCache versions, by name.
     cpu, n_threads
         The CPU it was measured on; the number of threads that built it.
     vectors_digest

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from cellkin.space.classifier import KINDS
 from cellkin.space.labels import few_cells as are_few
-from cellkin.space.readout import KINDS
 
 WEAK_AUROC = 0.85
 """Below it, cells of a missing label get another label too often for novelty to be trusted."""

@@ -7,9 +7,9 @@ import pytest
 import scipy.sparse as sp
 
 from cellkin.server import prediction
+from cellkin.space.classifier import Placed
 from cellkin.space.hierarchy import Hierarchy
 from cellkin.space.labels import Labels
-from cellkin.space.readout import Placed
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.terms import UnknownReason
@@ -37,7 +37,7 @@ def test_an_ancestor_has_to_be_as_probable_as_the_coverage_of_its_cell_asks(
         _labeler=SimpleNamespace(
             label=lambda cells: (placed, labels),
             requires_background=False,
-            readout=SimpleNamespace(min_probability=0.5),
+            classifier=SimpleNamespace(min_probability=0.5),
         ),
         _hierarchy=Hierarchy.of(["a/b", "a/c", "d"]),
         _return_vectors=False,

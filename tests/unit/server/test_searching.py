@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from cellkin.server import calls
 from cellkin.server.calls import Call
-from cellkin.server.searching import Alone, Cores, SideBySide, Together
+from cellkin.server.searching import BatchedSearch, ConcurrentSearch, Cores, DirectSearch
 from cellkin.space.arrays import BoolVector, Float32Matrix
 from cellkin.space.vectors import unit_rows
 from cellkin.store.neighbors import Found, NeighborIndex
@@ -67,7 +67,7 @@ def at_once(n: int, work: Callable[[int], object]) -> list[threading.Thread]:
 
 def test_a_small_index_is_searched_at_once_and_counted() -> None:
     index, counts = NeighborIndex.build(VECTORS), Counts()
-    alone = Alone(index, "x@1", counts)
+    alone = DirectSearch(index, "x@1", counts)
     assert len(alone) == 300
     calls.work_on(a_call())
     for part in (QUERIES[:1], QUERIES, QUERIES[:0]):
@@ -80,7 +80,7 @@ def test_a_small_index_is_searched_at_once_and_counted() -> None:
 
 def test_what_came_during_a_search_is_searched_in_one_batch() -> None:
     gate, counts = Gate(NeighborIndex.build(VECTORS)), Counts()
-    together = Together(gate, "x", counts)
+    together = BatchedSearch(gate, "x", counts)
     answers: dict[int, Found] = {}
 
     def ask(i: int) -> None:
@@ -110,7 +110,9 @@ def test_what_came_during_a_search_is_searched_in_one_batch() -> None:
 def test_every_request_gets_its_own_answer(asked: list[tuple[int, int]], flat: bool) -> None:
     index = NeighborIndex.build(VECTORS)
     search: Any = (
-        Together(index, "x", Counts()) if flat else SideBySide(index, "x", Counts(), Cores(2))
+        BatchedSearch(index, "x", Counts())
+        if flat
+        else ConcurrentSearch(index, "x", Counts(), Cores(2))
     )
     answers: dict[int, Found] = {}
 
@@ -134,7 +136,9 @@ def test_nobody_waits_in_a_queue_for_who_left(
     left_s: float | None, active: bool, error: type[Exception], flat: bool
 ) -> None:
     gate, counts = Gate(NeighborIndex.build(VECTORS)), Counts()
-    search: Any = Together(gate, "x", counts) if flat else SideBySide(gate, "x", counts, Cores(1))
+    search: Any = (
+        BatchedSearch(gate, "x", counts) if flat else ConcurrentSearch(gate, "x", counts, Cores(1))
+    )
     running = at_once(1, lambda i: search.search(QUERIES[:1], 5))
     assert gate.entered.wait(20)
     calls.work_on(a_call(left_s, active))
@@ -150,7 +154,7 @@ def test_nobody_waits_in_a_queue_for_who_left(
 
 def test_an_error_reaches_every_request_of_its_batch_and_no_later_one() -> None:
     gate = Gate(NeighborIndex.build(VECTORS))
-    together = Together(gate, "x", Counts())
+    together = BatchedSearch(gate, "x", Counts())
     errors: list[Exception] = []
 
     def ask(i: int) -> None:
@@ -171,7 +175,7 @@ def test_an_error_reaches_every_request_of_its_batch_and_no_later_one() -> None:
 
 def test_times_are_told_apart() -> None:
     gate = Gate(NeighborIndex.build(VECTORS))
-    together = Together(gate, "x", Counts())
+    together = BatchedSearch(gate, "x", Counts())
     first = at_once(1, lambda i: together.search(QUERIES[:1], 5))
     assert gate.entered.wait(20)
     threading.Timer(0.1, gate.open.set).start()
@@ -188,7 +192,7 @@ def test_times_are_told_apart() -> None:
 
 def test_a_large_block_ends_when_its_caller_leaves() -> None:
     calls.work_on(a_call(active=False))
-    together = Together(NeighborIndex.build(VECTORS), "x", Counts())
+    together = BatchedSearch(NeighborIndex.build(VECTORS), "x", Counts())
     try:
         with pytest.raises(CancelledError):
             together.search(np.repeat(QUERIES, 40, axis=0), 5)

@@ -13,12 +13,7 @@ import scipy.sparse as sp
 from cellkin.indexer.cells.engines import Engine, Finished
 from cellkin.indexer.cells.publish import Progress, Spaces, Stages
 from cellkin.indexer.cells.worker import Shard, Work
-from cellkin.indexer.spaces.coverage import CoverageProbe, depth_report
-from cellkin.indexer.spaces.expression import FittedExpression, fit_expression
-from cellkin.indexer.spaces.foreign import fit_foreign
-from cellkin.indexer.spaces.left_out import leave_labels_out
-from cellkin.indexer.spaces.novelty import with_novelty
-from cellkin.indexer.spaces.readout import (
+from cellkin.indexer.spaces.classifier import (
     FitSpace,
     FittedSpace,
     HeldOut,
@@ -28,12 +23,17 @@ from cellkin.indexer.spaces.readout import (
     hold_out,
     probability_report,
 )
+from cellkin.indexer.spaces.coverage import CoverageProbe, depth_report
+from cellkin.indexer.spaces.expression import FittedExpression, fit_expression
+from cellkin.indexer.spaces.foreign import fit_foreign
+from cellkin.indexer.spaces.left_out import leave_labels_out
+from cellkin.indexer.spaces.novelty import with_novelty
 from cellkin.indexer.spaces.sample import Sample, balanced, folds
 from cellkin.indexer.spaces.text import FittedText, fit_text
 from cellkin.indexer.threads import blas_threads
 from cellkin.space.arrays import Int32Vector, Int64Vector
+from cellkin.space.classifier import LabelClassifier
 from cellkin.space.projection import CellSpace
-from cellkin.space.readout import Readout
 from cellkin.wire.errors import InvalidArgumentError
 
 SAMPLE_CELLS = 20_000
@@ -145,7 +145,7 @@ def fit_spaces(
     text: CellSpace | None, sample: Sample, counts: Int64Vector, shared: Int64Vector, how: Votes,
     stages: Stages, judging: Judging = Judging.LEAVE_OUT,
 ) -> Fitted:  # fmt: skip
-    """Fit the spaces and their readouts.
+    """Fit the spaces and their classifiers.
 
     Parameters
     ----------
@@ -175,19 +175,19 @@ def fit_spaces(
     quality: dict[str, Any] = {}
     if text is not None:
         with stages("fitting the text space") as progress:
-            fitted_text, readout, quality["text"] = fit_text_part(
+            fitted_text, classifier, quality["text"] = fit_text_part(
                 text, sample, counts, how, judging, progress=progress
             )
             foreign = fit_foreign(fitted_text, sample)
-        spaces = Spaces(fitted_text.space, readout, foreign=foreign)
+        spaces = Spaces(fitted_text.space, classifier, foreign=foreign)
     keep = np.flatnonzero(np.isin(sample.gene_ids, shared))
     if sample.n_labels > 1 and len(keep):
         with stages("fitting the expression space") as progress:
             common = replace(sample, cells=sample.cells[:, keep], gene_ids=sample.gene_ids[keep])
-            fitted, readout, quality["expression"] = fit_expression_part(
+            fitted, classifier, quality["expression"] = fit_expression_part(
                 common, how, judging, progress
             )
-        spaces = replace(spaces, expression=fitted.space, expression_readout=readout)
+        spaces = replace(spaces, expression=fitted.space, expression_classifier=classifier)
     elif text is None:
         raise InvalidArgumentError(_nothing_to_compare(sample, len(keep)))
     fitted_to = dict(zip(sample.label_names, sample.counts().tolist(), strict=True))
@@ -210,8 +210,8 @@ def _nothing_to_compare(sample: Sample, n_shared: int) -> str:
 def fit_text_part(
     text: CellSpace, sample: Sample, counts: Int64Vector, how: Votes, judging: Judging,
     fit: FitText = fit_text, progress: Progress = lambda done, total: None,
-) -> tuple[FittedText, Readout, dict[str, Any]]:  # fmt: skip
-    """Fit a text space and its readout.
+) -> tuple[FittedText, LabelClassifier, dict[str, Any]]:  # fmt: skip
+    """Fit a text space and its classifier.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def fit_text_part(
     -------
     fitted
         The space.
-    readout
+    classifier
         Turns its vectors into labels.
     quality
         Manifest entries on its quality; empty if nothing was held out.
@@ -245,8 +245,8 @@ def fit_text_part(
 def fit_expression_part(
     sample: Sample, how: Votes, judging: Judging,
     progress: Progress = lambda done, total: None,
-) -> tuple[FittedExpression, Readout, dict[str, Any]]:  # fmt: skip
-    """Fit an expression space and its readout; see `fit_text_part`.
+) -> tuple[FittedExpression, LabelClassifier, dict[str, Any]]:  # fmt: skip
+    """Fit an expression space and its classifier; see `fit_text_part`.
 
     Parameters
     ----------
@@ -263,47 +263,47 @@ def fit_expression_part(
 def _read(
     fit: FitSpace, fitted: FittedSpace, sample: Sample, how: Votes, refine: bool,
     judging: Judging, progress: Progress,
-) -> tuple[Readout, dict[str, Any]]:  # fmt: skip
-    """Draft a readout and calibrate it on held-out cells."""
+) -> tuple[LabelClassifier, dict[str, Any]]:  # fmt: skip
+    """Draft a classifier and calibrate it on held-out cells."""
     progress(0, 3)
     placed = fitted.place(sample.cells)
-    readout, own = with_novelty(draft(fitted, sample, placed, how, refine), placed, sample)
+    classifier, own = with_novelty(draft(fitted, sample, placed, how, refine), placed, sample)
     part = sample.take(balanced(sample.labels, _HELD_OUT_CELLS))
     if part.n_labels < 2 or judging is Judging.NOTHING:
-        return readout, {}
+        return classifier, {}
     progress(1, 3)
     probe = CoverageProbe(len(folds(part))) if isinstance(fitted, FittedExpression) else None
     held = hold_out(part, fit, how, refine, probe.predict if probe else None)
     if not len(held.truth):
-        return readout, {}
-    readout, macro_f1 = calibrate(readout, held, own, part.counts(), how)
+        return classifier, {}
+    classifier, macro_f1 = calibrate(classifier, held, own, part.counts(), how)
     if probe:
-        readout = probe.fit(readout, sample)
+        classifier = probe.fit(classifier, sample)
     progress(2, 3)
     left_out: Sequence[Any] = ()
     if judging is Judging.LEAVE_OUT:
-        left_out = leave_labels_out(part, fit, readout, how)
+        left_out = leave_labels_out(part, fit, classifier, how)
     progress(3, 3)
-    quality = _quality(readout, held, macro_f1, left_out, part)
+    quality = _quality(classifier, held, macro_f1, left_out, part)
     if probe:
-        quality["depth"] = depth_report(probe, readout, sample)
-    return readout, quality
+        quality["depth"] = depth_report(probe, classifier, sample)
+    return classifier, quality
 
 
 def _quality(
-    readout: Readout, held: HeldOut, macro_f1: dict[str, float], left_out: Sequence[Any],
+    classifier: LabelClassifier, held: HeldOut, macro_f1: dict[str, float], left_out: Sequence[Any],
     sample: Sample,
 ) -> dict[str, Any]:  # fmt: skip
     n_batches = int(sample.batches.max()) + 1
-    report = probability_report(held, readout)
+    report = probability_report(held, classifier)
     if sample.n_labels == 2:
         report["novelty_note"] = report["novelty_note"] or _TWO_LABELS
     return {
         "held_out": f"{n_batches} batches in turn" if n_batches > 1 else "fifths of the cells",
         "n_held_out": len(held.truth),
         "macro_f1": macro_f1,
-        "mix": readout.mix.tolist(),
+        "mix": classifier.mix.tolist(),
         **report,
-        "novelty_limit": readout.novelty_limit,
+        "novelty_limit": classifier.novelty_limit,
         "left_out": [vars(x) for x in left_out],
     }

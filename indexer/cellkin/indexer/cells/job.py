@@ -31,7 +31,7 @@ from cellkin.indexer.cells.sources import Reference, read_sources, require_uniqu
 from cellkin.indexer.cells.steps import Files, Place, corpus_of, counting
 from cellkin.indexer.cells.worker import Placed
 from cellkin.indexer.genes.own_names import NamedFile, find_corpus, publish_own_names
-from cellkin.indexer.spaces.readout import Votes
+from cellkin.indexer.spaces.classifier import Votes
 from cellkin.space.projection import CellSpace
 from cellkin.space.recipe import Recipe
 from cellkin.store.catalog import Entry, Kind
@@ -53,7 +53,7 @@ def _silent(what: str) -> Any:
 
 @dataclass(frozen=True)
 class Job:
-    """Settings of a job: engine, neighbor index and readout; none of them changes a cell vector.
+    """Settings of a job: engine, neighbor index and classifier; none of them changes a cell vector.
 
     Parameters
     ----------

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from cellkin.indexer.cells.milvus import build_in_milvus
 from cellkin.indexer.neighbors.build import build_neighbors, extend_neighbors
+from cellkin.space.classifier import LabelClassifier
 from cellkin.space.expression import ExpressionSpace
 from cellkin.space.gene_pairs import ForeignReference
 from cellkin.space.projection import CellSpace
-from cellkin.space.readout import Readout
 from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import (
     EXPRESSION,
@@ -24,10 +24,10 @@ from cellkin.store.cell_index import (
     Neighbors,
     ReferenceCells,
     TextIndex,
+    read_classifier,
     read_expression_space,
     read_foreign,
     read_neighbors,
-    read_readout,
     read_text_space,
     write_cell_index,
 )
@@ -69,22 +69,22 @@ class IndexChoice:
 
 @dataclass(frozen=True)
 class Spaces:
-    """Spaces and readouts of a cell index, without its neighbor indexes.
+    """Spaces and classifiers of a cell index, without its neighbor indexes.
 
     Parameters
     ----------
-    text, text_readout
-        Text space and its readout; both None if there is none.
-    expression, expression_readout
-        Expression space and its readout; both None if there is none.
+    text, text_classifier
+        Text space and its classifier; both None if there is none.
+    expression, expression_classifier
+        Expression space and its classifier; both None if there is none.
     foreign
         Reference for checking samples with foreign genes, or None.
     """
 
     text: CellSpace | None = None
-    text_readout: Readout | None = None
+    text_classifier: LabelClassifier | None = None
     expression: ExpressionSpace | None = None
-    expression_readout: Readout | None = None
+    expression_classifier: LabelClassifier | None = None
     foreign: ForeignReference | None = None
 
     @property
@@ -119,9 +119,9 @@ class Spaces:
         text, expression = read_text_space(folder), read_expression_space(folder)
         return cls(
             text,
-            None if text is None else read_readout(folder, TEXT),
+            None if text is None else read_classifier(folder, TEXT),
             expression,
-            None if expression is None else read_readout(folder, EXPRESSION),
+            None if expression is None else read_classifier(folder, EXPRESSION),
             read_foreign(folder),
         )
 
@@ -131,8 +131,8 @@ class Spaces:
         if (text := self.text) is not None:
             head = b"" if text.head is None else text.head.tobytes()
             found.append((CellVectors.of_text(cells, text), text.center.tobytes() + head))
-        if self.expression_readout is not None:
-            n = self.expression_readout.n_components
+        if self.expression_classifier is not None:
+            n = self.expression_classifier.n_components
             found.append((CellVectors.of_expression(cells, n), f"{EXPRESSION} {n}".encode()))
         return found
 
@@ -140,11 +140,11 @@ class Spaces:
         """Assemble the `CellIndex`; ``neighbors`` are in the order of `names`."""
         found = dict(zip(self.names, neighbors, strict=True))
         text, expression = None, None
-        if self.text is not None and self.text_readout is not None:
-            text = TextIndex(self.text, found[TEXT], self.text_readout, self.foreign)
-        if self.expression is not None and self.expression_readout is not None:
+        if self.text is not None and self.text_classifier is not None:
+            text = TextIndex(self.text, found[TEXT], self.text_classifier, self.foreign)
+        if self.expression is not None and self.expression_classifier is not None:
             expression = ExpressionIndex(
-                self.expression, found[EXPRESSION], self.expression_readout
+                self.expression, found[EXPRESSION], self.expression_classifier
             )
         return CellIndex(cells, text, expression)
 

@@ -20,7 +20,7 @@ from cellkin.indexer.cells.job import (
 )
 from cellkin.indexer.cells.publish import IndexChoice, Stages
 from cellkin.indexer.cells.sources import Reference, read_sources
-from cellkin.indexer.spaces.readout import Votes
+from cellkin.indexer.spaces.classifier import Votes
 from cellkin.matrices.options import ReadOptions
 from cellkin.space.recipe import RECIPES
 from cellkin.store.catalog import CatalogView, Entry, Kind

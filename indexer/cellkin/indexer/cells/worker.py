@@ -20,13 +20,13 @@ from cellkin.matrices.matrix import Matrix
 from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.units import UnitsFinding
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, Int64Vector
+from cellkin.space.classifier import Placed as PlacedCells
 from cellkin.space.expression import ExpressionColumns, ExpressionSpace, place_expression
 from cellkin.space.projection import (
     CellSpace,
     GeneColumns,
     count_detected,
 )
-from cellkin.space.readout import Placed as PlacedCells
 from cellkin.store.cell_rows import write_rows
 from cellkin.wire.errors import InvalidArgumentError
 

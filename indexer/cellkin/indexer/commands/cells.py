@@ -377,7 +377,7 @@ def _job(
     from cellkin.indexer.cells.engines import LocalEngine
     from cellkin.indexer.cells.job import Job
     from cellkin.indexer.cells.ray_engine import RayEngine
-    from cellkin.indexer.spaces.readout import Votes
+    from cellkin.indexer.spaces.classifier import Votes
     from cellkin.terminal.console import progress_bar
 
     if engine != "ray" and (address or gpus):

@@ -12,15 +12,15 @@ import scipy.sparse as sp
 from cellkin.indexer.cells.fit import GeneStatistics, unfitted_space
 from cellkin.indexer.cells.fitting import Judging, fit_expression_part, fit_text_part
 from cellkin.indexer.evaluation.baselines import Answer, check_reference
+from cellkin.indexer.spaces.classifier import FittedSpace, Votes
 from cellkin.indexer.spaces.foreign import fit_foreign
 from cellkin.indexer.spaces.mlp import FittedMlpText, fit_mlp_text
-from cellkin.indexer.spaces.readout import FittedSpace, Votes
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.indexer.spaces.text import fit_text
 from cellkin.space.arrays import CsrMatrix, Int32Vector, UInt8Vector
+from cellkin.space.classifier import LabelClassifier, neighbor_vectors
 from cellkin.space.labeler import Labeler
 from cellkin.space.projection import CellSpace
-from cellkin.space.readout import Readout, neighbor_vectors
 from cellkin.space.recipe import Recipe
 from cellkin.space.reference import ExpressionPart, Reference, TextPart
 from cellkin.store.corpus import GeneNames
@@ -119,20 +119,20 @@ class SpaceMethod:
     def _expression(self, sample: Sample) -> ExpressionPart | None:
         if sample.n_labels < 2 and self.genes is not None:
             return None
-        fitted, readout, _ = fit_expression_part(sample, Votes(), self._judging)
-        return ExpressionPart(fitted.space, _searched(fitted, sample, readout), readout)
+        fitted, classifier, _ = fit_expression_part(sample, Votes(), self._judging)
+        return ExpressionPart(fitted.space, _searched(fitted, sample, classifier), classifier)
 
     def _text(self, sample: Sample) -> TextPart | None:
         if self.genes is None:
             return None
         space = unfitted_text(self.genes, self.recipe, sample)
         fit = fit_mlp_text if self.mlp else fit_text
-        fitted, readout, _ = fit_text_part(
+        fitted, classifier, _ = fit_text_part(
             space, sample, sample.counts(), Votes(), self._judging, fit
         )
         refine = fitted.mlp if isinstance(fitted, FittedMlpText) else None
-        searched, foreign = _searched(fitted, sample, readout), fit_foreign(fitted, sample)
-        return TextPart(fitted.space, searched, readout, refine, foreign)
+        searched, foreign = _searched(fitted, sample, classifier), fit_foreign(fitted, sample)
+        return TextPart(fitted.space, searched, classifier, refine, foreign)
 
 
 def unfitted_text(genes: TextGenes, recipe: Recipe | None, sample: Sample) -> CellSpace:
@@ -154,8 +154,8 @@ def unfitted_text(genes: TextGenes, recipe: Recipe | None, sample: Sample) -> Ce
     return unfitted_space(recipe, genes.embedding, genes.rungs, statistics)
 
 
-def _searched(fitted: FittedSpace, sample: Sample, readout: Readout) -> NeighborIndex:
-    vectors = neighbor_vectors(fitted.place(sample.cells).z, readout.n_components)
+def _searched(fitted: FittedSpace, sample: Sample, classifier: LabelClassifier) -> NeighborIndex:
+    vectors = neighbor_vectors(fitted.place(sample.cells).z, classifier.n_components)
     return NeighborIndex.build(vectors)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 from scipy.linalg import eigh
 
 from cellkin.space.arrays import Float32Matrix
+from cellkin.space.classifier import Float64Matrix
 from cellkin.space.projection import Float64Vector
-from cellkin.space.readout import Float64Matrix
 
 
 def principal_axes(centered: Float32Matrix, n: int) -> tuple[Float64Vector, Float64Matrix]:

@@ -10,8 +10,8 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from scipy.optimize import minimize_scalar
 
+from cellkin.indexer.spaces.classifier import Trained
 from cellkin.indexer.spaces.expression import FittedExpression
-from cellkin.indexer.spaces.readout import Trained
 from cellkin.indexer.spaces.sample import Sample, log_expression
 from cellkin.indexer.spaces.text import label_dispersion
 from cellkin.indexer.spaces.thinning import molecules, thin
@@ -23,10 +23,10 @@ from cellkin.space.arrays import (
     Int32Vector,
     Int64Vector,
 )
+from cellkin.space.classifier import DEPTHS, Float64Matrix, LabelClassifier
 from cellkin.space.coverage import capture, detected, lack_of, shallowness
 from cellkin.space.expression import ExpressionColumns, place_expression
 from cellkin.space.labels import CellCoverage, combine
-from cellkin.space.readout import DEPTHS, Float64Matrix, Readout
 from cellkin.wire.errors import InvalidArgumentError
 
 _CELLS = 600
@@ -75,7 +75,7 @@ class _Draw:
     truth
         (n_cells,) int32 label codes of the fold's fit.
     kinds
-        For each of `cellkin.space.readout.KINDS`, (n_cells, n_labels) float64.
+        For each of `cellkin.space.classifier.KINDS`, (n_cells, n_labels) float64.
     novelty
         (n_cells,) float64.
     coverage
@@ -87,10 +87,10 @@ class _Draw:
     novelty: npt.NDArray[np.float64]
     coverage: CellCoverage
 
-    def by_label(self, readout: Readout) -> Float64Matrix:
+    def by_label(self, classifier: LabelClassifier) -> Float64Matrix:
         """Return (n_cells, n_labels) probabilities, softened by coverage."""
-        sharpness = readout.sharpness * self.coverage.sharpness(readout)
-        return combine(self.kinds, readout.mix, sharpness)
+        sharpness = classifier.sharpness * self.coverage.sharpness(classifier)
+        return combine(self.kinds, classifier.mix, sharpness)
 
 
 @dataclass
@@ -132,34 +132,38 @@ class CoverageProbe:
         """Predictions for thinned cells, by fold."""
         return self._thinned
 
-    def fit(self, readout: Readout, sample: Sample) -> Readout:
-        """Return the readout with parameters for low coverage.
+    def fit(self, classifier: LabelClassifier, sample: Sample) -> LabelClassifier:
+        """Return the classifier with parameters for low coverage.
 
         Parameters
         ----------
-        readout
-            The calibrated readout.
+        classifier
+            The calibrated classifier.
         sample
             The cells of the reference.
         """
         detection, usual = detection_of(sample.cells)
-        readout = replace(readout, detection=detection, usual_depth=usual)
+        classifier = replace(classifier, detection=detection, usual_depth=usual)
         thinned = list(chain.from_iterable(self._thinned))
         if thinned:
-            readout = replace(readout, softening=_softening(thinned, readout))
-        readout = replace(readout, least_by_depth=_least_by_depth(thinned, readout, _WRONG))
-        return replace(readout, least_of_few=_least(self._panels, readout, _WRONG))
+            classifier = replace(classifier, softening=_softening(thinned, classifier))
+        classifier = replace(
+            classifier, least_by_depth=_least_by_depth(thinned, classifier, _WRONG)
+        )
+        return replace(classifier, least_of_few=_least(self._panels, classifier, _WRONG))
 
 
-def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict[str, Any]:
+def depth_report(
+    probe: CoverageProbe, classifier: LabelClassifier, sample: Sample
+) -> dict[str, Any]:
     """Return the depth of the reference's cells, and the cost of lower depth.
 
     Parameters
     ----------
     probe
         The probe with the predictions of all folds.
-    readout
-        The calibrated readout, from `CoverageProbe.fit`.
+    classifier
+        The calibrated classifier, from `CoverageProbe.fit`.
     sample
         The cells of the reference.
 
@@ -176,20 +180,20 @@ def depth_report(probe: CoverageProbe, readout: Readout, sample: Sample) -> dict
     return {
         "genes": np.quantile(detected(sample.cells), _QUANTILES).tolist(),
         "counts": np.quantile(totals, _QUANTILES).tolist() if whole else None,
-        "costs": _costs(probe.thinned, readout),
+        "costs": _costs(probe.thinned, classifier),
     }
 
 
-def _least_by_depth(draws: list[_Draw], readout: Readout, most: float) -> Float32Matrix:
+def _least_by_depth(draws: list[_Draw], classifier: LabelClassifier, most: float) -> Float32Matrix:
     """Return the least probability by range of depths and label from which few labels are wrong.
 
     Cells without molecules of the markers look like the label with the fewest markers, so this
     label is hardly ever correct at depths at which others still are.
     """
-    n_labels = readout.n_labels
+    n_labels = classifier.n_labels
     if not draws:
         return np.empty((0, n_labels), np.float32)
-    asked = _Predictions.of(draws, readout)
+    asked = _Predictions.of(draws, classifier)
     leasts, own = np.zeros((len(DEPTHS) - 1, n_labels)), np.full(n_labels, -1.0)
     for row, (below, at_least) in enumerate(pairwise(DEPTHS)):
         some = (asked.depths >= at_least) & (asked.depths < below) & asked.claimed
@@ -224,16 +228,16 @@ class _Predictions:
     claimed: BoolVector
 
     @classmethod
-    def of(cls, draws: Sequence[_Draw], readout: Readout) -> "_Predictions":
+    def of(cls, draws: Sequence[_Draw], classifier: LabelClassifier) -> "_Predictions":
         parts = []
         for draw in draws:
-            table = draw.by_label(readout)
+            table = draw.by_label(classifier)
             sure = table.max(axis=1)
-            least = draw.coverage.least(table, readout)
-            claimed = (sure >= least) & (draw.novelty <= readout.novelty_limit)
+            least = draw.coverage.least(table, classifier)
+            claimed = (sure >= least) & (draw.novelty <= classifier.novelty_limit)
             predicted = table.argmax(axis=1)
             wrong = predicted != draw.truth
-            parts.append((draw.coverage.depths(readout), predicted, sure, wrong, claimed))
+            parts.append((draw.coverage.depths(classifier), predicted, sure, wrong, claimed))
         return cls(*(np.concatenate(part) for part in zip(*parts, strict=True)))
 
     @classmethod
@@ -242,14 +246,14 @@ class _Predictions:
         return cls(*map(np.concatenate, columns))
 
 
-def _costs(parts: list[list[_Draw]], readout: Readout) -> list[dict[str, float]]:
+def _costs(parts: list[list[_Draw]], classifier: LabelClassifier) -> list[dict[str, float]]:
     """Return the cost of lower depth, each fold with thresholds fitted to the others.
 
     With thresholds fitted to all folds the share of wrong labels would equal the target.
     """
     if not parts:
         return []
-    plain = replace(readout, least_by_depth=np.empty((0, readout.n_labels), np.float32))
+    plain = replace(classifier, least_by_depth=np.empty((0, classifier.n_labels), np.float32))
     asked_parts = []
     for number, part in enumerate(parts):
         others = list(chain.from_iterable(parts[:number] + parts[number + 1 :]))
@@ -275,12 +279,12 @@ def _draw(trained: Trained, cells: CsrMatrix, truth: Int32Vector, genes: Int64Ve
     """Predict cells from some of their genes."""
     fitted = trained.fitted
     assert isinstance(fitted, FittedExpression)
-    space, readout = fitted.space, trained.readout
+    space, classifier = fitted.space, trained.classifier
     every = len(genes) == cells.shape[1]
     cells = cells if every else cells[:, genes]
     detection, usual = detection_of(trained.sample.cells)
     depths = detected(cells) / max(float(detection[genes].sum()), 1e-9)
-    lack = None if every else lack_of(capture(genes, space, readout))
+    lack = None if every else lack_of(capture(genes, space, classifier))
     coverage = CellCoverage(shallowness(depths, usual), lack)
     labels = trained.read(place_expression(cells, ExpressionColumns.of(genes), space))
     some = labels.winners >= 0
@@ -311,26 +315,28 @@ def _panels(sample: Sample) -> Iterator[Int64Vector]:
         yield np.sort(best[: min(_DISPERSED, n_genes // 3)])
 
 
-def _softening(draws: list[_Draw], readout: Readout) -> float:
+def _softening(draws: list[_Draw], classifier: LabelClassifier) -> float:
     """Return the maximum likelihood estimate of the softening."""
 
     def loss(softening: float) -> float:
-        soft = replace(readout, softening=float(softening))
+        soft = replace(classifier, softening=float(softening))
         chances = [d.by_label(soft)[np.arange(len(d.truth)), d.truth] for d in draws]
         return float(-np.log(np.maximum(np.concatenate(chances), 1e-12)).mean())
 
     return float(minimize_scalar(loss, bounds=(0, _SOFTEST), method="bounded").x)
 
 
-def _least(draws: list[_Draw], readout: Readout, most: float) -> float:
+def _least(draws: list[_Draw], classifier: LabelClassifier, most: float) -> float:
     """Return the least probability from which at most a given share of panels' labels is wrong."""
-    asked = [_Predictions.of([draw], readout) for draw in draws]
-    weights = [d.coverage.weights(d.by_label(readout)) for d in draws]
+    asked = [_Predictions.of([draw], classifier) for draw in draws]
+    weights = [d.coverage.weights(d.by_label(classifier)) for d in draws]
     for least in _STEPS:
         claimed = wrong = 0
         for a, weight in zip(asked, weights, strict=True):
             some = a.claimed & (weight > 0)
-            some &= a.sure >= readout.min_probability + (least - readout.min_probability) * weight
+            some &= (
+                a.sure >= classifier.min_probability + (least - classifier.min_probability) * weight
+            )
             claimed, wrong = claimed + int(some.sum()), wrong + int((some & a.wrong).sum())
         if wrong <= most * claimed:
             return float(least)

@@ -30,13 +30,13 @@ from cellkin.space.arrays import (
     Int32Vector,
     Int64Vector,
 )
+from cellkin.space.classifier import Float64Matrix, Placed
 from cellkin.space.expression import (
     CLIP,
     ExpressionColumns,
     ExpressionSpace,
     place_expression,
 )
-from cellkin.space.readout import Float64Matrix, Placed
 
 N_COMPONENTS = 50
 """Principal components in which neighbors are searched."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from cellkin.indexer.measures import auroc
-from cellkin.indexer.spaces.readout import FitSpace, Trained, Votes
+from cellkin.indexer.spaces.classifier import FitSpace, Trained, Votes
 from cellkin.indexer.spaces.sample import Sample, balanced, folds
-from cellkin.space.readout import Readout
+from cellkin.space.classifier import LabelClassifier
 
 _NOVELTY_CELLS = 2000
 
@@ -34,7 +34,9 @@ class LeftOut:
     found: float
 
 
-def leave_labels_out(sample: Sample, fit: FitSpace, readout: Readout, how: Votes) -> list[LeftOut]:
+def leave_labels_out(
+    sample: Sample, fit: FitSpace, classifier: LabelClassifier, how: Votes
+) -> list[LeftOut]:
     """Leave each label out of the reference in turn, and measure the novelty of its cells.
 
     Each is tested on the fold with most of its cells.
@@ -56,6 +58,6 @@ def leave_labels_out(sample: Sample, fit: FitSpace, readout: Readout, how: Votes
         far = trained.read(trained.fitted.place(small.cells[asked])).novelties.astype(np.float64)
         area = auroc(left, far)
         assert area is not None  # there are cells of this label and of others
-        share = float((far[left] > readout.novelty_limit).mean())
+        share = float((far[left] > classifier.novelty_limit).mean())
         found.append(LeftOut(name, int(left.sum()), area, share))
     return found

@@ -23,8 +23,8 @@ from cellkin.indexer.spaces.contrast import (
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.indexer.spaces.text import FittedText, fit_text
 from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int32Vector, Int64Vector
+from cellkin.space.classifier import Placed
 from cellkin.space.projection import CellSpace
-from cellkin.space.readout import Placed
 from cellkin.space.recipe import TEXT_V2
 from cellkin.space.vectors import unit_rows
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector
+from cellkin.space.classifier import LabelClassifier, Placed, neighbor_vectors
 from cellkin.space.kernels import keep_best
 from cellkin.space.novelty import closeness, novelty
-from cellkin.space.readout import Placed, Readout, neighbor_vectors
 from cellkin.space.vectors import unit_rows
 
 # The discriminant is shrunk by this times the mean variance of a dimension.
@@ -20,7 +20,9 @@ _LEAST_LENGTH_DEVIATION = 0.1
 _BLOCK = 1024
 
 
-def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> tuple[Readout, Float32Vector]:
+def with_novelty(
+    classifier: LabelClassifier, placed: Placed, sample: Sample
+) -> tuple[LabelClassifier, Float32Vector]:
     """Estimate the means and deviations of novelty from the sample's own cells.
 
     These cells took part in the fit of their label, and the fewer they are the better they fit.
@@ -29,8 +31,8 @@ def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> tuple[Read
 
     Parameters
     ----------
-    readout
-        A readout before calibration.
+    classifier
+        A classifier before calibration.
     placed
         The placed sample.
     sample
@@ -38,19 +40,19 @@ def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> tuple[Read
 
     Returns
     -------
-    readout
-        The readout with means and deviations.
+    classifier
+        The classifier with means and deviations.
     own
         (n_cells,) float32, novelty of the sample's cells.
     """
-    by_fit = len(readout.discriminants) > 0
+    by_fit = len(classifier.discriminants) > 0
     # The nearest neighbor of a cell of the sample is the cell itself.
     others = np.empty((sample.n_cells, 0), np.float32)
     if not by_fit:
-        compared = neighbor_vectors(placed.z, readout.n_components)
-        others = nearest(compared, compared, readout.n_novelty + 1)[0][:, 1:]
+        compared = neighbor_vectors(placed.z, classifier.n_components)
+        others = nearest(compared, compared, classifier.n_novelty + 1)[0][:, 1:]
     near = np.ones(others.shape, bool)
-    close = closeness(placed.z, others, near, sample.labels, readout, leading=placed.leading)
+    close = closeness(placed.z, others, near, sample.labels, classifier, leading=placed.leading)
     counts = sample.counts()
     means = np.stack([np.bincount(sample.labels, row, sample.n_labels) for row in close]) / counts
     off = (close - means[:, sample.labels]) ** 2
@@ -61,7 +63,7 @@ def with_novelty(readout: Readout, placed: Placed, sample: Sample) -> tuple[Read
         # Lengths standardized within labels separate unknown cells less well (ADR 19).
         means[-1], deviations[-1] = close[-1].mean(), max(close[-1].std(), _LEAST_LENGTH_DEVIATION)
     learned = replace(
-        readout,
+        classifier,
         novelty_means=means.astype(np.float32),
         novelty_deviations=np.maximum(deviations, _LEAST_DEVIATION).astype(np.float32),
     )

@@ -11,8 +11,8 @@ from cellkin.indexer.spaces.sample import Sample, log_expression
 from cellkin.indexer.spaces.thinning import KEEP, molecules, thin
 from cellkin.indexer.threads import threads_for
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, Float32Vector, Int64Vector
+from cellkin.space.classifier import Placed
 from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
-from cellkin.space.readout import Placed
 from cellkin.space.vectors import NearestMeasured
 
 _LEAST_CELLS = 3

@@ -8,12 +8,12 @@ import scipy.sparse as sp
 from tests.unit.indexer.spaces.made import sample_of
 
 from cellkin.indexer.cells.fitting import Judging, fit_expression_part
+from cellkin.indexer.spaces.classifier import Votes, ceilings, hold_out
 from cellkin.indexer.spaces.coverage import CoverageProbe, _costs, _Draw, detection_of
 from cellkin.indexer.spaces.expression import fit_expression
-from cellkin.indexer.spaces.readout import Votes, ceilings, hold_out
 from cellkin.indexer.spaces.sample import Sample
+from cellkin.space.classifier import DEPTHS
 from cellkin.space.labels import CellCoverage
-from cellkin.space.readout import DEPTHS
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,12 @@ def test_detection_is_a_share_of_cells() -> None:
     assert usual == pytest.approx(np.quantile([2 / 1.5, 1 / 1.5], 0.05))
 
 
-def test_a_calibrated_readout_knows_what_coverage_costs(sample: Sample) -> None:
-    _, readout, _ = fit_expression_part(sample, Votes(), Judging.CELLS)
-    assert len(readout.detection) == len(sample.gene_ids)
-    assert 0 < readout.usual_depth < 1
-    assert readout.softening >= 0
-    assert 0.6 <= readout.least_of_few <= 1
+def test_a_calibrated_classifier_knows_what_coverage_costs(sample: Sample) -> None:
+    _, classifier, _ = fit_expression_part(sample, Votes(), Judging.CELLS)
+    assert len(classifier.detection) == len(sample.gene_ids)
+    assert 0 < classifier.usual_depth < 1
+    assert classifier.softening >= 0
+    assert 0.6 <= classifier.least_of_few <= 1
 
 
 def test_values_that_are_no_counts_are_asked_of_panels_alone(sample: Sample) -> None:
@@ -43,15 +43,15 @@ def test_values_that_are_no_counts_are_asked_of_panels_alone(sample: Sample) -> 
     odd = replace(sample, cells=values)
     probe = CoverageProbe(3)
     hold_out(odd, fit_expression, Votes(), on_fold=probe.predict)
-    _, readout, _ = fit_expression_part(odd, Votes(), Judging.NOTHING)
-    found = probe.fit(readout, odd)
+    _, classifier, _ = fit_expression_part(odd, Votes(), Judging.NOTHING)
+    found = probe.fit(classifier, odd)
     assert found.softening == 0
     assert found.least_of_few >= 0.6
 
 
 def test_what_depth_costs_is_kept(sample: Sample) -> None:
-    _, readout, quality = fit_expression_part(sample, Votes(), Judging.CELLS)
-    assert readout.least_by_depth.shape == (len(DEPTHS) - 1, 3)
+    _, classifier, quality = fit_expression_part(sample, Votes(), Judging.CELLS)
+    assert classifier.least_by_depth.shape == (len(DEPTHS) - 1, 3)
     depth = quality["depth"]
     assert depth["genes"] == sorted(depth["genes"])
     assert depth["counts"] == sorted(depth["counts"])
@@ -64,7 +64,7 @@ def test_what_depth_costs_is_kept(sample: Sample) -> None:
 
 
 def test_a_part_is_not_judged_by_probabilities_that_it_was_asked_for(sample: Sample) -> None:
-    _, readout, _ = fit_expression_part(sample, Votes(), Judging.NOTHING)
+    _, classifier, _ = fit_expression_part(sample, Votes(), Judging.NOTHING)
     sure = np.tile([0.902, 0.049, 0.049], (30, 1))
     shallow = CellCoverage(np.full(30, 1.0))
 
@@ -72,8 +72,8 @@ def test_a_part_is_not_judged_by_probabilities_that_it_was_asked_for(sample: Sam
         truths = np.full(30, truth, np.int32)
         return [_Draw(truths, [sure] * 4, np.full(30, -9.0), shallow)]
 
-    readout = replace(readout, usual_depth=1.0, softening=0.0, sharpness=1.0)
-    costs = _costs([part(0), part(0), part(1)], readout)
+    classifier = replace(classifier, usual_depth=1.0, softening=0.0, sharpness=1.0)
+    costs = _costs([part(0), part(0), part(1)], classifier)
     assert sum(cost["n_cells"] for cost in costs) == 90
     # The third part, wrong as a whole, keeps the others from claiming; these let it claim all.
     assert max(cost["wrong"] for cost in costs) == 1

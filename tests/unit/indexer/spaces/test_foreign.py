@@ -12,16 +12,16 @@ import pytest
 import scipy.sparse as sp
 
 from cellkin.indexer.cells.fitting import Judging, fit_text_part
+from cellkin.indexer.spaces.classifier import Votes
 from cellkin.indexer.spaces.foreign import fit_foreign
 from cellkin.indexer.spaces.novelty import nearest
-from cellkin.indexer.spaces.readout import Votes
 from cellkin.indexer.spaces.sample import Sample, log_expression
 from cellkin.indexer.spaces.text import FittedText
+from cellkin.space.classifier import LabelClassifier, Placed, neighbor_vectors
 from cellkin.space.foreign import PairedSample, Reading, _similarities, check_sample
 from cellkin.space.gene_pairs import ForeignReference, Pairs
 from cellkin.space.labels import Labels, read_labels
 from cellkin.space.projection import CellSpace, gene_columns, place_means, weighted_means
-from cellkin.space.readout import Placed, Readout, neighbor_vectors
 from cellkin.space.recipe import TEXT_V2
 from cellkin.space.vectors import NearestMeasured, carry_weights, unit_rows
 from cellkin.store.cell_index import (
@@ -83,7 +83,7 @@ class Made:
 
     sample: Sample
     space: CellSpace
-    readout: Readout
+    classifier: LabelClassifier
     vectors: npt.NDArray[np.float32]
     foreign: ForeignReference
 
@@ -94,11 +94,11 @@ class Made:
         own = means[~empty].mean(axis=0, dtype=np.float64).astype(np.float32)
         z = place_means(means, replace(self.space, center=own))
         z[empty] = 0
-        compared = neighbor_vectors(z, self.readout.n_components)
-        similarities, rows = nearest(compared, self.vectors, self.readout.n_neighbors)
+        compared = neighbor_vectors(z, self.classifier.n_components)
+        similarities, rows = nearest(compared, self.vectors, self.classifier.n_neighbors)
         voted = self.sample.labels[rows]
         voted[empty] = -1
-        unlimited = replace(self.readout, novelty_limit=np.inf)
+        unlimited = replace(self.classifier, novelty_limit=np.inf)
         counts = self.sample.counts()
         labels = read_labels(Placed(z, empty), similarities, voted, counts, unlimited)
         return Reading(Placed(z, empty), similarities, voted, labels)
@@ -107,19 +107,19 @@ class Made:
         """Check a sample by all of its cells, and read them again."""
         text = self.text(query)
         columns = gene_columns(self.space.rows_of(query.gene_ids), len(self.space.gene_ids))
-        paired = check_sample(query.cells, columns, text, self.foreign, self.readout)
-        return paired, paired.read(query.cells, text, self.sample.counts(), self.readout)
+        paired = check_sample(query.cells, columns, text, self.foreign, self.classifier)
+        return paired, paired.read(query.cells, text, self.sample.counts(), self.classifier)
 
 
 @cache
 def made(n_labels: int = len(NAMES)) -> Made:
     """Fit to the first labels."""
     sample = cells_of(rates_of(0)[:n_labels], [60] * n_labels, 1)
-    fitted, readout, _ = fit_text_part(
+    fitted, classifier, _ = fit_text_part(
         text_space(), sample, sample.counts(), Votes(), Judging.CELLS
     )
-    vectors = neighbor_vectors(fitted.place(sample.cells).z, readout.n_components)
-    return Made(sample, fitted.space, readout, vectors, fit_foreign(fitted, sample))
+    vectors = neighbor_vectors(fitted.place(sample.cells).z, classifier.n_components)
+    return Made(sample, fitted.space, classifier, vectors, fit_foreign(fitted, sample))
 
 
 def test_partners_are_the_measured_genes_that_are_nearest() -> None:
@@ -147,7 +147,7 @@ def test_an_index_keeps_it(tmp_path: Path) -> None:
     for kept in (made().foreign, None):
         folder = tmp_path / str(kept is None)
         folder.mkdir()
-        text = TextIndex(made().space, neighbors, made().readout, kept)
+        text = TextIndex(made().space, neighbors, made().classifier, kept)
         write_cell_index(folder, CellIndex(cells, text, None))
         read = read_cell_index(folder)
         found = read.text
@@ -320,7 +320,7 @@ def test_cells_are_read_alike_in_any_block() -> None:
         labels = replace(text.labels, **arrays)
         placed = Placed(text.placed.z[rows], text.placed.empty[rows])
         part = Reading(placed, text.similarities[rows], text.voted[rows], labels)
-        found = paired.read(query.cells[rows], part, made().sample.counts(), made().readout)
+        found = paired.read(query.cells[rows], part, made().sample.counts(), made().classifier)
         np.testing.assert_array_equal(found.winners, whole.winners[rows])
         np.testing.assert_array_equal(found.reasons, whole.reasons[rows])
         assert found.by_label.tobytes() == whole.by_label[rows].tobytes()
@@ -330,8 +330,8 @@ def test_a_label_with_a_ceiling_keeps_to_it_in_a_foreign_sample() -> None:
     query = cells_of(rates_of(0), [120, 80, 60, 40, 20], 2, foreign=True)
     paired, free = made().check(query)
     ceilings = np.array([0.5, 1, 1, 1, 1], np.float32)
-    held = replace(made(), readout=replace(made().readout, ceilings=ceilings))
-    capped = paired.read(query.cells, made().text(query), held.sample.counts(), held.readout)
+    held = replace(made(), classifier=replace(made().classifier, ceilings=ceilings))
+    capped = paired.read(query.cells, made().text(query), held.sample.counts(), held.classifier)
     np.testing.assert_array_equal(capped.winners, free.winners)
     rare = capped.winners == 0
     assert free.probabilities[rare].max() > 0.9

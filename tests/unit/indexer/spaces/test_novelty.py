@@ -7,6 +7,7 @@ import pytest
 from sklearn.linear_model import Ridge
 from tests.unit.indexer.spaces.made import sample_of
 
+from cellkin.indexer.spaces.classifier import FittedSpace, Votes, draft
 from cellkin.indexer.spaces.expression import fit_expression
 from cellkin.indexer.spaces.novelty import (
     discriminants,
@@ -14,17 +15,16 @@ from cellkin.indexer.spaces.novelty import (
     nearest,
     with_novelty,
 )
-from cellkin.indexer.spaces.readout import FittedSpace, Votes, draft
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.space.arrays import Float32Matrix, Float32Vector
+from cellkin.space.classifier import LabelClassifier, Placed, neighbor_vectors
 from cellkin.space.novelty import closeness, novelty
-from cellkin.space.readout import Placed, Readout, neighbor_vectors
 from cellkin.space.vectors import unit_rows
 
 SAMPLE = sample_of([80, 70, 60, 50], seed=4, n_batches=2)
 
 
-def learned(sample: Sample, fitted: FittedSpace) -> tuple[Readout, Placed]:
+def learned(sample: Sample, fitted: FittedSpace) -> tuple[LabelClassifier, Placed]:
     placed = fitted.place(sample.cells)
     return with_novelty(draft(fitted, sample, placed, Votes(), False), placed, sample)[0], placed
 
@@ -77,33 +77,34 @@ def deviations_of(close: np.ndarray, labels: np.ndarray, label: int) -> np.ndarr
 
 
 def test_novelty_is_in_the_deviations_of_the_labels_own_cells_but_for_the_length() -> None:
-    readout, placed = learned(SAMPLE, fit_expression(SAMPLE))
+    classifier, placed = learned(SAMPLE, fit_expression(SAMPLE))
     none = np.empty((SAMPLE.n_cells, 0), np.float32)
-    close = closeness(placed.z, none, none > 0, SAMPLE.labels, readout, leading=placed.leading)
+    close = closeness(placed.z, none, none > 0, SAMPLE.labels, classifier, leading=placed.leading)
     assert len(close) == 5
     for label in range(4):
         own = close[:4, SAMPLE.labels == label]
-        np.testing.assert_allclose(readout.novelty_means[:4, label], own.mean(axis=1), atol=1e-4)
+        np.testing.assert_allclose(classifier.novelty_means[:4, label], own.mean(axis=1), atol=1e-4)
         want = deviations_of(close[:4], SAMPLE.labels, label)
-        np.testing.assert_allclose(readout.novelty_deviations[:4, label], want, rtol=1e-3)
-        assert readout.novelty_means[4, label] == pytest.approx(close[4].mean(), abs=1e-5)
-        assert readout.novelty_deviations[4, label] == pytest.approx(
+        np.testing.assert_allclose(classifier.novelty_deviations[:4, label], want, rtol=1e-3)
+        assert classifier.novelty_means[4, label] == pytest.approx(close[4].mean(), abs=1e-5)
+        assert classifier.novelty_deviations[4, label] == pytest.approx(
             max(close[4].std(), 0.1), rel=1e-3
         )
     means, deviations = (
-        parts[:, SAMPLE.labels] for parts in (readout.novelty_means, readout.novelty_deviations)
+        parts[:, SAMPLE.labels]
+        for parts in (classifier.novelty_means, classifier.novelty_deviations)
     )
     want = np.maximum((means - close) / deviations, -1).mean(axis=0)
-    np.testing.assert_allclose(novelty(close, SAMPLE.labels, readout), want, atol=1e-4)
+    np.testing.assert_allclose(novelty(close, SAMPLE.labels, classifier), want, atol=1e-4)
 
 
 def test_a_space_without_a_head_has_three_measures() -> None:
     fitted = fit_expression(SAMPLE)
     placed = replace(fitted.place(SAMPLE.cells), leading=np.empty((SAMPLE.n_cells, 0), np.float32))
-    readout = draft(fitted, SAMPLE, placed, Votes(), False)
-    readout, own = with_novelty(readout, placed, SAMPLE)
-    assert readout.leading_prototypes.shape == readout.leading_discriminants.shape == (4, 0)
-    assert readout.novelty_means.shape == (3, 4)
+    classifier = draft(fitted, SAMPLE, placed, Votes(), False)
+    classifier, own = with_novelty(classifier, placed, SAMPLE)
+    assert classifier.leading_prototypes.shape == classifier.leading_discriminants.shape == (4, 0)
+    assert classifier.novelty_means.shape == (3, 4)
     assert np.isfinite(own).all()
 
 
@@ -111,41 +112,41 @@ def test_where_neighbors_count_cells_are_as_near_as_others_of_the_reference() ->
     fitted, placed = learned(SAMPLE, fit_expression(SAMPLE))
     none = np.empty((0, placed.z.shape[1]), np.float32)
     bare = replace(fitted, discriminants=none)
-    readout, own_novelty = with_novelty(bare, placed, SAMPLE)
-    compared = neighbor_vectors(placed.z, readout.n_components)
+    classifier, own_novelty = with_novelty(bare, placed, SAMPLE)
+    compared = neighbor_vectors(placed.z, classifier.n_components)
     cosines = compared @ compared.T
     np.fill_diagonal(cosines, -2)
     near = -np.sort(-cosines, axis=1)[:, :10]
-    close = closeness(placed.z, near, np.ones(near.shape, bool), SAMPLE.labels, readout)
+    close = closeness(placed.z, near, np.ones(near.shape, bool), SAMPLE.labels, classifier)
     for label in range(4):
         own = close[:, SAMPLE.labels == label]
-        np.testing.assert_allclose(readout.novelty_means[:, label], own.mean(axis=1), atol=1e-4)
+        np.testing.assert_allclose(classifier.novelty_means[:, label], own.mean(axis=1), atol=1e-4)
         want = deviations_of(close, SAMPLE.labels, label)
-        np.testing.assert_allclose(readout.novelty_deviations[:, label], want, rtol=1e-3)
-    np.testing.assert_allclose(own_novelty, novelty(close, SAMPLE.labels, readout), atol=1e-3)
+        np.testing.assert_allclose(classifier.novelty_deviations[:, label], want, rtol=1e-3)
+    np.testing.assert_allclose(own_novelty, novelty(close, SAMPLE.labels, classifier), atol=1e-3)
 
 
 def test_a_label_of_one_cell_takes_its_deviation_from_the_others() -> None:
     sample = sample_of([40, 40, 1])
-    readout, _ = learned(sample, fit_expression(sample))
-    assert (readout.novelty_deviations >= 0.02).all()
+    classifier, _ = learned(sample, fit_expression(sample))
+    assert (classifier.novelty_deviations >= 0.02).all()
 
 
 def test_cells_between_labels_and_cells_of_much_that_no_label_explains_are_novel() -> None:
-    readout, placed = learned(SAMPLE, fit_expression(SAMPLE))
+    classifier, placed = learned(SAMPLE, fit_expression(SAMPLE))
     own, other = (placed.z[SAMPLE.labels == label][:50] for label in range(2))
     own_leading, other_leading = (placed.leading[SAMPLE.labels == x][:50] for x in range(2))
     lengths = np.linalg.norm(own, axis=1, keepdims=True)
 
     def far(z: Float32Matrix, leading: Float32Matrix = own_leading) -> Float32Vector:
         none, winners = np.empty((len(z), 0), np.float32), np.zeros(len(z), np.int32)
-        close = closeness(z, none, none > 0, winners, readout, leading=leading)
-        return novelty(close, winners, readout)
+        close = closeness(z, none, none > 0, winners, classifier, leading=leading)
+        return novelty(close, winners, classifier)
 
     between = lengths * unit_rows(own + other), own_leading + other_leading
     assert (far(*between) > far(own) + 1).all()
     # Of what neither discriminants nor directions see, as much as there is of the rest.
-    seen, _ = np.linalg.qr(np.concatenate([readout.discriminants, readout.prototypes]).T)
+    seen, _ = np.linalg.qr(np.concatenate([classifier.discriminants, classifier.prototypes]).T)
     aside = np.random.default_rng(0).standard_normal(own.shape).astype(np.float32)
     aside = unit_rows(aside - aside @ seen @ seen.T)
     assert (far(own + lengths * aside) > far(own) + 0.5).all()

@@ -1,9 +1,9 @@
-"""The edge: admits requests, runs their services, and sends responses and statuses.
+"""The interceptor: admits requests, runs their services, and sends responses and statuses.
 
 It runs on an event loop, so no thread is held while waiting for a message or for a slow reader.
 The checks of a request, in order, are the token and its role, the client's share, and the expected
-wait for a thread. Only then is its message read and passed to a thread of its lane. At the end come
-the status, metrics, trace, and for requests that change the catalog a line in the audit log.
+wait for a thread. Only then is its message read and passed to a thread of its executor. At the end
+come the status, metrics, trace, and for requests that change the catalog a line in the audit log.
 """
 
 import asyncio
@@ -18,8 +18,8 @@ import grpc
 import structlog
 
 from cellkin.server.calls import Call
-from cellkin.server.exchange import Exchange, Patience, Vigil
-from cellkin.server.lanes import Lane, Places
+from cellkin.server.exchange import Exchange, TimeoutMonitor, Timeouts
+from cellkin.server.executors import BoundedExecutor, ClientLimiter
 from cellkin.server.logs import log_request
 from cellkin.server.methods import Method
 from cellkin.server.metrics import Metrics
@@ -46,7 +46,7 @@ _REFLECTION = "/grpc.reflection."
 
 
 @dataclass(frozen=True)
-class Lanes:
+class Executors:
     """The threads of a server.
 
     Parameters
@@ -59,17 +59,17 @@ class Lanes:
         For the catalog service, which must answer under any load.
     """
 
-    work: Lane
-    streams: Lane
-    control: Lane
+    work: BoundedExecutor
+    streams: BoundedExecutor
+    control: BoundedExecutor
 
-    def all(self) -> tuple[Lane, ...]:
-        """Return every lane."""
+    def all(self) -> tuple[BoundedExecutor, ...]:
+        """Return every executor."""
         return self.work, self.streams, self.control
 
 
 @dataclass(frozen=True)
-class Shares:
+class ClientLimiters:
     """Limits on open requests and streams.
 
     Parameters
@@ -80,23 +80,23 @@ class Shares:
         Requests of health and reflection, counted separately.
     """
 
-    requests: Places
-    streams: Places
-    helpers: Places
+    requests: ClientLimiter
+    streams: ClientLimiter
+    helpers: ClientLimiter
 
 
-class Edge(grpc.GenericRpcHandler):
+class RequestInterceptor(grpc.GenericRpcHandler):
     """Handles every request, and turns results and errors of services into responses.
 
     Create and use it on an event loop.
 
     Parameters
     ----------
-    lanes
+    executors
         The threads.
-    shares
+    limiters
         Limits on open requests and streams.
-    patience
+    timeouts
         Timeouts of waits for clients.
     access
         Authentication and authorization.
@@ -108,18 +108,18 @@ class Edge(grpc.GenericRpcHandler):
 
     def __init__(
         self,
-        lanes: Lanes,
-        shares: Shares,
-        patience: Patience,
+        executors: Executors,
+        limiters: ClientLimiters,
+        timeouts: Timeouts,
         access: Access,
         metrics: Metrics,
         tracer: Tracer,
         log_requests: bool,
     ) -> None:
-        self._lanes, self._shares, self._access = lanes, shares, access
+        self._executors, self._limiters, self._access = executors, limiters, access
         self._metrics, self._tracer, self._log_requests = metrics, tracer, log_requests
         self._handlers: dict[str, Handler] = {}
-        self._vigil = Vigil(patience, self._may_go_on)
+        self._monitor = TimeoutMonitor(timeouts, self._may_go_on)
         self._draining = False
 
     def add(self, name: str, handler: Handler) -> None:
@@ -135,7 +135,7 @@ class Edge(grpc.GenericRpcHandler):
         )
         method = Method(
             name, kinds[takes][gives], handler.request_deserializer, handler.response_serializer,
-            takes, gives, self._places(name, takes), self._lane(name, takes), _role(name),
+            takes, gives, self._places(name, takes), self._executor(name, takes), _role(name),
             lasts=name.startswith(_HEALTH),
         )  # fmt: skip
         make: Any = (
@@ -149,7 +149,7 @@ class Edge(grpc.GenericRpcHandler):
 
     async def watch(self) -> None:
         """End requests that wait too long for a thread or their client; runs until cancelled."""
-        await self._vigil.keep(self._turn_away)
+        await self._monitor.keep(self._turn_away)
 
     def drain(self) -> None:
         """Refuse new requests with UNAVAILABLE, so that clients retry.
@@ -157,25 +157,25 @@ class Edge(grpc.GenericRpcHandler):
         Without this, gRPC cancels requests that it received but did not start when it stops.
         """
         self._draining = True
-        for exchange in self._vigil.open:
+        for exchange in self._monitor.open:
             if not exchange.n_read:
                 exchange.end(_drains())
 
     def _turn_away(self) -> None:
-        for lane in self._lanes.all():
-            lane.turn_away()
+        for executor in self._executors.all():
+            executor.turn_away()
 
-    def _places(self, name: str, takes_stream: bool) -> Places:
+    def _places(self, name: str, takes_stream: bool) -> ClientLimiter:
         if name.startswith((_HEALTH, _REFLECTION)):
-            return self._shares.helpers
-        return self._shares.streams if takes_stream else self._shares.requests
+            return self._limiters.helpers
+        return self._limiters.streams if takes_stream else self._limiters.requests
 
-    def _lane(self, name: str, takes_stream: bool) -> Lane | None:
+    def _executor(self, name: str, takes_stream: bool) -> BoundedExecutor | None:
         if name.startswith((_HEALTH, _REFLECTION)):
             return None
         if takes_stream:
-            return self._lanes.streams
-        return self._lanes.control if name.startswith(_CATALOG) else self._lanes.work
+            return self._executors.streams
+        return self._executors.control if name.startswith(_CATALOG) else self._executors.work
 
     def _admit(self, exchange: Exchange) -> None:
         """Refuse a request while draining, else authenticate and authorize it."""
@@ -210,7 +210,7 @@ class Edge(grpc.GenericRpcHandler):
             lost = call.lost() or CancelledError("the caller gave the request up")
             code = lost.code
             raise
-        except Exception as raised:  # noqa: BLE001  # the edge of the process
+        except Exception as raised:  # noqa: BLE001  # answered as INTERNAL, and logged
             error = _known(raised, call)
             code = error.code
         finally:
@@ -228,35 +228,35 @@ class Edge(grpc.GenericRpcHandler):
         method.places.enter(call.client)
         # An unread response takes memory, so the request counts until it is sent.
         exchange.when_over(partial(method.places.leave, call.client))
-        self._vigil.open.add(exchange)
+        self._monitor.open.add(exchange)
         try:
-            if method.lane is None:
+            if method.executor is None:
                 return await self._serve_here(exchange)
             if not method.takes_stream:
-                return await self._reply(exchange, method.lane)
-            await self._talk(exchange, method.lane)
+                return await self._reply(exchange, method.executor)
+            await self._talk(exchange, method.executor)
             return None
         finally:
-            self._vigil.open.discard(exchange)
+            self._monitor.open.discard(exchange)
 
-    async def _reply(self, exchange: Exchange, lane: Lane) -> bytes:
-        """Answer a unary request on a lane."""
+    async def _reply(self, exchange: Exchange, executor: BoundedExecutor) -> bytes:
+        """Answer a unary request on an executor."""
         call = exchange.call
-        lane.require_room(call)
+        executor.require_room(call)
         message = await self._only(exchange)
         call.check()
-        answer: bytes = await lane.run(call, partial(exchange.method.reply, message))
+        answer: bytes = await executor.run(call, partial(exchange.method.reply, message))
         return answer
 
-    async def _talk(self, exchange: Exchange, lane: Lane) -> None:
-        """Answer a stream on a lane, message by message."""
+    async def _talk(self, exchange: Exchange, executor: BoundedExecutor) -> None:
+        """Answer a stream on an executor, message by message."""
         call, method = exchange.call, exchange.method
         talk = method.begin()
         try:
             while (message := await exchange.read()) is not None:
                 call.check()
                 say = partial(method.say, talk, message, self._metrics)
-                answer = await lane.run(call, say)
+                answer = await executor.run(call, say)
                 if answer is not None:
                     await exchange.write(answer)
             method.end(talk)

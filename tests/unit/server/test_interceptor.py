@@ -1,4 +1,4 @@
-"""The edge, behind a server of gRPC: refusals before messages, waits that end, draining."""
+"""The interceptor, behind a server of gRPC: refusals before messages, waits that end, draining."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -9,9 +9,9 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
-from cellkin.server.edge import Edge, Lanes, Shares
-from cellkin.server.exchange import Patience, Vigil
-from cellkin.server.lanes import Lane, Places
+from cellkin.server.exchange import TimeoutMonitor, Timeouts
+from cellkin.server.executors import BoundedExecutor, ClientLimiter
+from cellkin.server.interceptor import ClientLimiters, Executors, RequestInterceptor
 from cellkin.server.metrics import Metrics
 from cellkin.server.security import READ, Access, Principal
 from cellkin.server.traces import NoTracer
@@ -40,15 +40,15 @@ class FewTokens:
 class Served:
     """A server of two methods that give back what they are given."""
 
-    edge: Edge
+    interceptor: RequestInterceptor
     channel: grpc.aio.Channel
     tokens: FewTokens
     metrics: Metrics
-    shares: Shares
+    limiters: ClientLimiters
 
     async def until_open(self, n: int) -> None:
         """Wait until the server has looked at so many requests."""
-        while self.shares.requests.n_open != n:
+        while self.limiters.requests.n_open != n:
             await asyncio.sleep(0.005)
 
     def open(self, method: str, name: str = "a") -> Any:
@@ -74,35 +74,45 @@ def serve(test: Callable[[Served], Awaitable[None]], **waits_s: float) -> None:
         def same(message: bytes) -> bytes:
             return message
 
-        lanes = Lanes(*(Lane(name, 2, 4, 1.0, 2) for name in ("requests", "streams", "control")))
-        shares = Shares(Places("requests", None, 3), Places("streams", 4, 2), Places("c", None, 2))
-        patience = Patience(**{"message_s": 20, "idle_s": 20, "age_s": 20} | waits_s)
+        executors = Executors(
+            *(BoundedExecutor(name, 2, 4, 1.0, 2) for name in ("requests", "streams", "control"))
+        )
+        limiters = ClientLimiters(
+            ClientLimiter("requests", None, 3),
+            ClientLimiter("streams", 4, 2),
+            ClientLimiter("c", None, 2),
+        )
+        timeouts = Timeouts(**{"message_s": 20, "idle_s": 20, "age_s": 20} | waits_s)
         tokens, metrics = FewTokens("a", "b"), Metrics()
         access = Access(tokens, "token")  # type: ignore[arg-type]
-        edge = Edge(lanes, shares, patience, access, metrics, NoTracer(), log_requests=False)
+        interceptor = RequestInterceptor(
+            executors, limiters, timeouts, access, metrics, NoTracer(), log_requests=False
+        )
         unary = grpc.unary_unary_rpc_method_handler(lambda message, _: message, same, same)
-        edge.add(UNARY, unary)
-        edge.add(TALK, grpc.stream_stream_rpc_method_handler(talk, same, same))
-        server = grpc.aio.server(handlers=[edge])
+        interceptor.add(UNARY, unary)
+        interceptor.add(TALK, grpc.stream_stream_rpc_method_handler(talk, same, same))
+        server = grpc.aio.server(handlers=[interceptor])
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
-        watching = asyncio.create_task(edge.watch())
+        watching = asyncio.create_task(interceptor.watch())
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                await asyncio.wait_for(test(Served(edge, channel, tokens, metrics, shares)), 20)
+                await asyncio.wait_for(
+                    test(Served(interceptor, channel, tokens, metrics, limiters)), 20
+                )
         finally:
             watching.cancel()
             await server.stop(None)
-            for lane in lanes.all():
-                lane.close()
+            for executor in executors.all():
+                executor.close()
         # gRPC may tell the end of a request a moment after the stop.
         async with asyncio.timeout(5):
-            while shares.requests.n_open or shares.streams.n_open:
+            while limiters.requests.n_open or limiters.streams.n_open:
                 await asyncio.sleep(0.005)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Vigil, "LOOKS_S", 0.02)
-        patch.setattr(Vigil, "CALLERS_S", 0.04)
+        patch.setattr(TimeoutMonitor, "LOOKS_S", 0.02)
+        patch.setattr(TimeoutMonitor, "CALLERS_S", 0.04)
         asyncio.run(run())
 
 
@@ -234,7 +244,7 @@ def test_what_comes_while_a_server_drains_is_unavailable_and_what_runs_goes_on()
         await running.write(b"before")
         assert await running.read() == b"before"
         await served.until_open(1)
-        served.edge.drain()
+        served.interceptor.drain()
         await running.write(b"after")
         assert await running.read() == b"after"
         await running.done_writing()
@@ -250,7 +260,7 @@ def test_what_comes_while_a_server_drains_is_unavailable_and_what_runs_goes_on()
 
 
 def test_open_requests_are_checked_on_after_a_check_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Vigil, "LOOKS_S", 0.001)
+    monkeypatch.setattr(TimeoutMonitor, "LOOKS_S", 0.001)
 
     async def run() -> None:
         n, again = 0, asyncio.Event()
@@ -262,8 +272,8 @@ def test_open_requests_are_checked_on_after_a_check_failed(monkeypatch: pytest.M
                 raise ZeroDivisionError
             again.set()
 
-        vigil = Vigil(Patience(1, 1, 1), lambda exchange: True)
-        keeping = asyncio.create_task(vigil.keep(beside))
+        monitor = TimeoutMonitor(Timeouts(1, 1, 1), lambda exchange: True)
+        keeping = asyncio.create_task(monitor.keep(beside))
         with capture_logs() as log:
             await asyncio.wait_for(again.wait(), 5)
         keeping.cancel()

@@ -9,10 +9,7 @@ import pytest
 from scipy.stats import norm
 from tests.unit.indexer.spaces.made import held_out, sample_of
 
-from cellkin.indexer.spaces.expression import fit_expression
-from cellkin.indexer.spaces.left_out import leave_labels_out
-from cellkin.indexer.spaces.novelty import nearest, with_novelty
-from cellkin.indexer.spaces.readout import (
+from cellkin.indexer.spaces.classifier import (
     MIXES,
     HeldOut,
     Votes,
@@ -22,9 +19,12 @@ from cellkin.indexer.spaces.readout import (
     novelty_note,
     probability_report,
 )
+from cellkin.indexer.spaces.expression import fit_expression
+from cellkin.indexer.spaces.left_out import leave_labels_out
+from cellkin.indexer.spaces.novelty import nearest, with_novelty
+from cellkin.space.classifier import KINDS, RATES, LabelClassifier, neighbor_vectors
 from cellkin.space.labels import combine, read_labels
 from cellkin.space.novelty import closeness, limit_at, novelty
-from cellkin.space.readout import KINDS, RATES, Readout, neighbor_vectors
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.terms import UnknownReason
 
@@ -56,7 +56,7 @@ def told(accuracy: dict[str, float], n: int = 2000, sure: float = 0.7, **changed
     return HeldOut(**{**fields, **changed})
 
 
-def plain() -> Readout:
+def plain() -> LabelClassifier:
     sample = sample_of([20] * N_LABELS)
     fitted = fit_expression(sample)
     return draft(fitted, sample, fitted.place(sample.cells), HOW, refine=False)
@@ -69,12 +69,12 @@ OWN = np.zeros(3, np.float32)
 
 def test_the_usual_mix_is_taken_unless_another_is_clearly_better() -> None:
     alike = told({"votes": 0.9, "prototypes": 0.9, "contrast": 0.9, "logistic": 0.915})
-    readout, macro_f1 = calibrate(PLAIN, alike, OWN, COUNTS, HOW)
-    assert readout.mix.tolist() == list(MIXES["combined"])
+    classifier, macro_f1 = calibrate(PLAIN, alike, OWN, COUNTS, HOW)
+    assert classifier.mix.tolist() == list(MIXES["combined"])
     assert set(macro_f1) == set(MIXES)
     worse = told({"votes": 0.99, "prototypes": 0.3, "contrast": 0.3, "logistic": 0.3})
-    readout, macro_f1 = calibrate(PLAIN, worse, OWN, COUNTS, HOW)
-    assert readout.mix.tolist() == [1, 0, 0, 0]
+    classifier, macro_f1 = calibrate(PLAIN, worse, OWN, COUNTS, HOW)
+    assert classifier.mix.tolist() == [1, 0, 0, 0]
     assert macro_f1["votes"] == max(macro_f1.values())
 
 
@@ -85,9 +85,9 @@ def test_a_mix_that_is_better_for_rare_labels_alone_is_not_taken() -> None:
     votes = np.eye(N_LABELS)[said]
     others = np.eye(N_LABELS)[np.where(truth == 1, 0, truth)]
     held = replace(told(dict.fromkeys(KINDS, 0.9)), truth=truth, kinds=[votes, *[others] * 3])
-    readout, macro_f1 = calibrate(PLAIN, held, OWN, np.bincount(truth), HOW)
+    classifier, macro_f1 = calibrate(PLAIN, held, OWN, np.bincount(truth), HOW)
     assert macro_f1["votes"] > macro_f1["combined"] + 0.03
-    assert readout.mix.tolist() == list(MIXES["combined"])
+    assert classifier.mix.tolist() == list(MIXES["combined"])
 
 
 def test_a_mix_that_is_better_by_chance_is_not_taken() -> None:
@@ -96,26 +96,26 @@ def test_a_mix_that_is_better_by_chance_is_not_taken() -> None:
     votes = np.eye(N_LABELS)[np.where(np.arange(40) < 4, (truth + 1) % N_LABELS, truth)]
     others = np.eye(N_LABELS)[np.where(np.arange(40) < 7, (truth + 1) % N_LABELS, truth)]
     few = replace(told(dict.fromkeys(KINDS, 0.9), n=40), truth=truth, kinds=[votes, *[others] * 3])
-    readout, macro_f1 = calibrate(PLAIN, few, OWN, np.bincount(truth), HOW)
+    classifier, macro_f1 = calibrate(PLAIN, few, OWN, np.bincount(truth), HOW)
     assert macro_f1["votes"] > macro_f1["combined"] + 0.03
-    assert readout.mix.tolist() == list(MIXES["combined"])
+    assert classifier.mix.tolist() == list(MIXES["combined"])
     many = replace(
         told(dict.fromkeys(KINDS, 0.9), n=400), truth=np.tile(truth, 10),
         kinds=[np.tile(kind, (10, 1)) for kind in few.kinds],
     )  # fmt: skip
-    readout, _ = calibrate(PLAIN, many, OWN, np.bincount(many.truth), HOW)
-    assert readout.mix.tolist() == list(MIXES["votes"])
+    classifier, _ = calibrate(PLAIN, many, OWN, np.bincount(many.truth), HOW)
+    assert classifier.mix.tolist() == list(MIXES["votes"])
 
 
 def test_a_kind_that_was_not_fitted_takes_no_part() -> None:
     held = told(dict.fromkeys(KINDS, 0.9))
     none = np.empty((0, N_LABELS))
     held = replace(held, kinds=[held.kinds[0], held.kinds[1], none, none])
-    readout, macro_f1 = calibrate(
+    classifier, macro_f1 = calibrate(
         replace(PLAIN, mix=np.array([0.5, 0.5, 0, 0])), held, OWN, COUNTS, HOW
     )
     assert set(macro_f1) == {"combined", "votes", "prototypes"}
-    assert readout.mix.tolist() == [0.5, 0.5, 0, 0]
+    assert classifier.mix.tolist() == [0.5, 0.5, 0, 0]
 
 
 @pytest.mark.parametrize(("sure", "softer"), [(0.97, True), (0.45, False)])
@@ -125,10 +125,10 @@ def test_probabilities_become_shares_of_right_answers(sure: float, softer: bool)
     one = chances(held.truth, 0.8, sure, 5)
     held = replace(held, kinds=[one] * 4)
     before = probability_report(held, PLAIN)
-    readout, _ = calibrate(PLAIN, held, OWN, COUNTS, HOW)
-    assert (readout.sharpness < 1) == softer
-    assert (readout.votes_sharpness < 1) == softer
-    after = probability_report(held, readout)
+    classifier, _ = calibrate(PLAIN, held, OWN, COUNTS, HOW)
+    assert (classifier.sharpness < 1) == softer
+    assert (classifier.votes_sharpness < 1) == softer
+    after = probability_report(held, classifier)
     assert before["ece"] > 0.1
     assert after["ece"] < 0.02
     assert after["accuracy"] == before["accuracy"] == pytest.approx(0.8, abs=0.03)
@@ -137,7 +137,7 @@ def test_probabilities_become_shares_of_right_answers(sure: float, softer: bool)
         sum(n / 2000 * abs(mean - share) for n, mean, share in after["reliability"])
     )
     fresh = replace(held, kinds=[chances(held.truth, 0.8, sure, 6)] * 4)
-    assert probability_report(fresh, readout)["ece"] < 0.05
+    assert probability_report(fresh, classifier)["ece"] < 0.05
 
 
 @pytest.mark.parametrize("false_alarms", [0.05, 0.2])
@@ -151,9 +151,9 @@ def test_the_limit_keeps_false_alarms_at_what_was_asked(
     """Donors are read by fewer donors than a query is; parts of one by that very donor."""
     held = told(dict.fromkeys(KINDS, 1.0), n=n, batches=np.arange(n, dtype=np.int32) % n_batches)
     held = replace(held, novelty=norm.ppf((np.arange(n) + 0.5) / n))
-    readout, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=false_alarms))
+    classifier, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=false_alarms))
     fresh = np.random.default_rng(9).normal(0, 1, 4000)
-    share = (fresh > readout.novelty_limit).mean()
+    share = (fresh > classifier.novelty_limit).mean()
     assert share == pytest.approx(of_them * false_alarms, abs=0.015)
 
 
@@ -170,16 +170,16 @@ def test_fewer_cells_of_several_donors_make_a_higher_limit() -> None:
 def test_the_limit_is_not_below_what_the_own_cells_of_the_reference_ask_for() -> None:
     held = told(dict.fromkeys(KINDS, 1.0))
     own = np.linspace(2, 3, 1001, dtype=np.float32)
-    readout, _ = calibrate(PLAIN, held, own, COUNTS, replace(HOW, false_alarms=0.1))
-    assert readout.novelty_limit == pytest.approx(2.93, abs=1e-3)
+    classifier, _ = calibrate(PLAIN, held, own, COUNTS, replace(HOW, false_alarms=0.1))
+    assert classifier.novelty_limit == pytest.approx(2.93, abs=1e-3)
 
 
 def test_a_limit_of_few_cells_lets_fewer_be_beyond_than_asked_for() -> None:
     held = told(dict.fromkeys(KINDS, 1.0), n=40)
-    readout, _ = calibrate(PLAIN, held, OWN, COUNTS, HOW)
-    assert readout.novelty_limit == held.novelty.max(), "0.25 x 0.07 x 40 is less than one cell"
-    readout, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=0.3))
-    assert (held.novelty > readout.novelty_limit).sum() <= 0.25 * 0.3 * 40
+    classifier, _ = calibrate(PLAIN, held, OWN, COUNTS, HOW)
+    assert classifier.novelty_limit == held.novelty.max(), "0.25 x 0.07 x 40 is less than one cell"
+    classifier, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=0.3))
+    assert (held.novelty > classifier.novelty_limit).sum() <= 0.25 * 0.3 * 40
 
 
 def test_it_is_said_where_a_limit_finds_few_unknown_cells() -> None:
@@ -194,10 +194,10 @@ def test_it_is_said_where_a_limit_finds_few_unknown_cells() -> None:
 def test_a_limit_is_kept_for_every_rate_of_false_alarms() -> None:
     held = told(dict.fromkeys(KINDS, 1.0), n=4000)
     for rate in (0.01, 0.07, 0.5):
-        readout, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=rate))
-        assert limit_at(readout, rate) == pytest.approx(readout.novelty_limit, rel=1e-6)
-    assert len(readout.novelty_limits) == len(RATES)
-    assert (np.diff(readout.novelty_limits) <= 0).all()
+        classifier, _ = calibrate(PLAIN, held, OWN, COUNTS, replace(HOW, false_alarms=rate))
+        assert limit_at(classifier, rate) == pytest.approx(classifier.novelty_limit, rel=1e-6)
+    assert len(classifier.novelty_limits) == len(RATES)
+    assert (np.diff(classifier.novelty_limits) <= 0).all()
 
 
 SAMPLE = sample_of([80, 70, 60, 50], seed=4, n_batches=2)
@@ -244,10 +244,10 @@ def test_known_cells_are_seldom_and_labels_left_out_are_mostly_called_unknown(
 ) -> None:
     fitted = fit_expression(SAMPLE)
     placed = fitted.place(SAMPLE.cells)
-    readout = draft(fitted, SAMPLE, placed, HOW, refine=True)
-    readout, own = with_novelty(readout, placed, SAMPLE)
-    readout, _ = calibrate(readout, held, own, SAMPLE.counts(), HOW)
-    found = leave_labels_out(SAMPLE, fit_expression, readout, HOW)
+    classifier = draft(fitted, SAMPLE, placed, HOW, refine=True)
+    classifier, own = with_novelty(classifier, placed, SAMPLE)
+    classifier, _ = calibrate(classifier, held, own, SAMPLE.counts(), HOW)
+    found = leave_labels_out(SAMPLE, fit_expression, classifier, HOW)
     assert [left.label for left in found] == SAMPLE.label_names
     for left in found:
         assert left.n_cells >= 20
@@ -256,9 +256,11 @@ def test_known_cells_are_seldom_and_labels_left_out_are_mostly_called_unknown(
     # Cells that nothing has seen.
     fresh = sample_of([80, 70, 60, 50], seed=5, n_batches=2)
     asked = fitted.place(fresh.cells)
-    compared, reference = (neighbor_vectors(z, readout.n_components) for z in (asked.z, placed.z))
+    compared, reference = (
+        neighbor_vectors(z, classifier.n_components) for z in (asked.z, placed.z)
+    )
     similarities, rows = nearest(compared, reference, 10)
-    labels = read_labels(asked, similarities, SAMPLE.labels[rows], SAMPLE.counts(), readout)
+    labels = read_labels(asked, similarities, SAMPLE.labels[rows], SAMPLE.counts(), classifier)
     assert (labels.winners == fresh.labels).mean() > 0.95
     assert (labels.reasons == UnknownReason.TOO_FAR).mean() < 0.12
 
@@ -266,23 +268,23 @@ def test_known_cells_are_seldom_and_labels_left_out_are_mostly_called_unknown(
 def test_of_two_labels_none_can_be_left_out() -> None:
     two = sample_of([40, 40], n_batches=2)
     fitted = fit_expression(two)
-    readout = draft(fitted, two, fitted.place(two.cells), HOW, refine=False)
-    assert leave_labels_out(two, fit_expression, readout, HOW) == []
+    classifier = draft(fitted, two, fitted.place(two.cells), HOW, refine=False)
+    assert leave_labels_out(two, fit_expression, classifier, HOW) == []
 
 
 def test_a_draft_has_all_it_reads_labels_by() -> None:
     train, asked = held_out(SAMPLE)
     fitted = fit_expression(train)
-    readout = draft(fitted, train, fitted.place(train.cells), HOW, refine=True)
-    assert readout.mix.tolist() == list(MIXES["combined"])
+    classifier = draft(fitted, train, fitted.place(train.cells), HOW, refine=True)
+    assert classifier.mix.tolist() == list(MIXES["combined"])
     placed = fitted.place(asked.cells)
     refined = unit_rows(placed.refined)
-    said = (refined @ readout.head_prototypes.T).argmax(axis=1)
+    said = (refined @ classifier.head_prototypes.T).argmax(axis=1)
     assert (said == asked.labels).mean() > 0.9
-    assert readout.novelty_limit == np.inf
-    assert (readout.novelty_limits == np.inf).all()
+    assert classifier.novelty_limit == np.inf
+    assert (classifier.novelty_limits == np.inf).all()
     near = np.ones((asked.n_cells, 10), np.float32)
-    close = closeness(placed.z, near, near > 0, asked.labels, readout, leading=placed.leading)
-    assert not (novelty(close, asked.labels, readout) > readout.novelty_limit).any()
-    shares = combine([np.eye(4)[asked.labels]] * 4, readout.mix, readout.sharpness)
+    close = closeness(placed.z, near, near > 0, asked.labels, classifier, leading=placed.leading)
+    assert not (novelty(close, asked.labels, classifier) > classifier.novelty_limit).any()
+    shares = combine([np.eye(4)[asked.labels]] * 4, classifier.mix, classifier.sharpness)
     assert (shares.argmax(axis=1) == asked.labels).all()

@@ -1,7 +1,7 @@
 """Cache of loaded versions: a name switches to a new version only once that is loaded and tested.
 
 A replaced version stays in memory until the last request that uses it ends: the request refers to
-it strongly, the library only weakly.
+it strongly, the version cache only weakly.
 """
 
 import copy
@@ -66,7 +66,7 @@ class Changes:
     refused: dict[str, str] = field(default_factory=dict)
 
 
-class Library:
+class VersionCache:
     """The versions of a store, loaded at first use and updated with the catalog.
 
     Parameters
@@ -114,7 +114,7 @@ class Library:
             Called after each successful refresh.
         """
         self._watcher = threading.Thread(
-            target=self._watch, args=(followed,), name="library", daemon=True
+            target=self._watch, args=(followed,), name="version_cache", daemon=True
         )
         self._watcher.start()
 

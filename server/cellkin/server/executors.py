@@ -1,6 +1,6 @@
 """Bounded thread pools that refuse requests early, and limits per client.
 
-A lane belongs to one event loop. Everything except the work runs there, so no locks are needed.
+An executor belongs to one event loop. All but the work runs there, so no locks are needed.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ _BUSY = 0.75
 
 
 class _Job:
-    """A function call queued or running in a lane."""
+    """A function call queued or running in an executor."""
 
     __slots__ = ("abandoned", "began", "call", "ended", "error", "future", "n_beside", "queued",
                  "result", "work")  # fmt: skip
@@ -48,7 +48,7 @@ class _Job:
         self.error: BaseException | None = None
 
 
-class Lane:
+class BoundedExecutor:
     """A thread pool for requests of one kind, with a bounded wait and adaptive concurrency.
 
     The number of concurrent requests adapts, between ``n_least`` and ``n_threads``, so that each
@@ -128,7 +128,7 @@ class Lane:
         )
 
     async def run(self, call: Call, work: Callable[[], Any]) -> Any:
-        """Run a function on a thread of the lane, and return its result.
+        """Run a function on a thread of the executor, and return its result.
 
         If the awaiting task is cancelled, ``call.left`` is set and the function is still awaited,
         so that a client cannot run more requests than its share by cancelling them.
@@ -202,7 +202,7 @@ class Lane:
         try:
             thread.start()
         except RuntimeError as error:
-            _log.warning("thread not started", lane=self.name, error=str(error))
+            _log.warning("thread not started", executor=self.name, error=str(error))
             return False
         self._threads.append(thread)
         return True
@@ -239,7 +239,7 @@ def _work(
     started: "SimpleQueue[_Job | None]",
     end: Callable[[_Job], None],
 ) -> None:
-    """Run jobs on one thread of a lane."""
+    """Run jobs on one thread of an executor."""
     while (job := started.get()) is not None:
         call, job.began = job.call, time.perf_counter()
         call.queue_s += job.began - job.queued
@@ -272,7 +272,7 @@ def _log_dropped(job: _Job) -> None:
         _log.error("request failed", method=job.call.method, exc_info=error)
 
 
-class Places:
+class ClientLimiter:
     """Counts open requests or streams per client, and enforces limits.
 
     Parameters
@@ -304,7 +304,7 @@ class Places:
         now = time.perf_counter()
         n = self._counts.get(client, 0)
         if n >= self._client_limit:
-            delay_s = _patience(now - self._moved[client])
+            delay_s = _retry_delay_s(now - self._moved[client])
             raise ResourceExhaustedError(
                 f"{client} has {n} {self._noun} at once, the most the server takes of one client; "
                 f"end some before asking more, or ask again in {delay_s:.2g} s",
@@ -312,7 +312,7 @@ class Places:
                 retry_after_s=delay_s,
             )
         if self._limit is not None and self.n_open >= self._limit:
-            delay_s = _patience(now - self._all_moved)
+            delay_s = _retry_delay_s(now - self._all_moved)
             raise ResourceExhaustedError(
                 f"the server has {self.n_open} {self._noun} at once, the most it takes; "
                 f"ask again in {delay_s:.2g} s",
@@ -334,5 +334,5 @@ class Places:
             del self._counts[client], self._moved[client]
 
 
-def _patience(unchanged_s: float) -> float:
+def _retry_delay_s(unchanged_s: float) -> float:
     return min(max(unchanged_s, LEAST_DELAY_S), 6 * _MOST_DELAY_S)

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 import structlog
 
-from cellkin.server.library import Library
 from cellkin.server.metrics import Metrics
+from cellkin.server.version_cache import VersionCache
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.store import Store
 from cellkin.wire.errors import IntegrityError, NotFoundError, RetractedError, UnavailableError
@@ -40,12 +40,12 @@ def metrics() -> Metrics:
 
 
 @pytest.fixture
-def library(root: Path, metrics: Metrics) -> Library:
+def version_cache(root: Path, metrics: Metrics) -> VersionCache:
     """Both names asked for once."""
-    library = Library(Store.open(str(root)), 2.0, 8, metrics, 1)
-    library.corpus(STABLE)
-    library.corpus(NEWEST)
-    return library
+    version_cache = VersionCache(Store.open(str(root)), 2.0, 8, metrics, 1)
+    version_cache.corpus(STABLE)
+    version_cache.corpus(NEWEST)
+    return version_cache
 
 
 @pytest.fixture
@@ -54,8 +54,8 @@ def log() -> Iterator[list[structlog.typing.EventDict]]:
         yield log
 
 
-def versions(library: Library) -> list[str]:
-    return [library.corpus(name).entry.version for name in (STABLE, NEWEST)]
+def versions(version_cache: VersionCache) -> list[str]:
+    return [version_cache.corpus(name).entry.version for name in (STABLE, NEWEST)]
 
 
 def readable(metrics: Metrics) -> float | None:
@@ -110,23 +110,23 @@ def record_unreadable(root: Path) -> None:
 )
 def test_what_is_loaded_stays_while_the_catalog_cannot_be_read(
     root: Path,
-    library: Library,
+    version_cache: VersionCache,
     metrics: Metrics,
     log: list[structlog.typing.EventDict],
     damage: Callable[[Path], None],
 ) -> None:
-    before, view = versions(library), library.view
+    before, view = versions(version_cache), version_cache.view
     kept = shutil.copytree(root, root.with_name("kept"))
     damage(root)
     for _ in range(3):
         with pytest.raises(UnavailableError, match="the store cannot be read"):
-            library.refresh()
-    assert versions(library) == before
-    assert library.view is view
+            version_cache.refresh()
+    assert versions(version_cache) == before
+    assert version_cache.view is view
     with pytest.raises(UnavailableError, match="what is loaded stays in use, ask again"):
-        library.corpus(VersionName("unknown"))
+        version_cache.corpus(VersionName("unknown"))
     with pytest.raises(RetractedError, match="wrong genes"):
-        library.corpus(VersionName("genes", view.entries(Kind.CORPUS)[2].version))
+        version_cache.corpus(VersionName("genes", view.entries(Kind.CORPUS)[2].version))
     assert [line["event"] for line in log] == ["catalog unreadable"]
     assert readable(metrics) == 0
     shutil.rmtree(root, ignore_errors=True)
@@ -134,8 +134,8 @@ def test_what_is_loaded_stays_while_the_catalog_cannot_be_read(
     store = Store.open(str(root))
     first, second, _ = store.catalog.entries(Kind.CORPUS)
     store.catalog.set_alias(second, "stable")
-    library.refresh()
-    assert versions(library) == [second.version, second.version] != before == [
+    version_cache.refresh()
+    assert versions(version_cache) == [second.version, second.version] != before == [
         first.version, second.version,
     ]  # fmt: skip
     assert [line["event"] for line in log if line["event"] != "version switched"] == [
@@ -144,57 +144,59 @@ def test_what_is_loaded_stays_while_the_catalog_cannot_be_read(
     assert readable(metrics) == 1
 
 
-def test_a_version_is_not_blamed_for_a_store_that_is_away(root: Path, library: Library) -> None:
-    (_, _, third) = library.view.entries(Kind.CORPUS)
+def test_a_version_is_not_blamed_for_a_store_that_is_away(
+    root: Path, version_cache: VersionCache
+) -> None:
+    (_, _, third) = version_cache.view.entries(Kind.CORPUS)
     Store.open(str(root)).catalog.unretract(third)
-    library._read(float("inf"))
+    version_cache._read(float("inf"))
     away(root)
     with pytest.raises(UnavailableError, match="the store cannot be read"):
-        library.corpus(VersionName("genes", third.version))
+        version_cache.corpus(VersionName("genes", third.version))
     root.with_name("away").rename(root)
-    library.refresh(again=True)
-    assert library.corpus(VersionName("genes", third.version)).entry == third
+    version_cache.refresh(again=True)
+    assert version_cache.corpus(VersionName("genes", third.version)).entry == third
 
 
-def test_what_the_catalog_explains_is_followed(root: Path, library: Library) -> None:
+def test_what_the_catalog_explains_is_followed(root: Path, version_cache: VersionCache) -> None:
     store = Store.open(str(root))
     made: list[Entry] = store.catalog.entries(Kind.CORPUS)
     store.catalog.set_alias(made[1], "stable")
     store.catalog.remove([made[0]])
-    library.refresh()
-    assert versions(library) == [made[1].version] * 2
+    version_cache.refresh()
+    assert versions(version_cache) == [made[1].version] * 2
     with pytest.raises(NotFoundError, match="was removed on"):
-        library.corpus(VersionName("genes", made[0].version))
+        version_cache.corpus(VersionName("genes", made[0].version))
     with pytest.raises(NotFoundError):
-        library.corpus(VersionName("unknown"))
+        version_cache.corpus(VersionName("unknown"))
 
 
 def test_every_request_for_a_refused_version_gets_an_error_of_its_own(
     root: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = Library(Store.open(str(root)), 2.0, 8, metrics, 1)
+    version_cache = VersionCache(Store.open(str(root)), 2.0, 8, metrics, 1)
 
     def damaged(entry: Entry) -> None:
         raise IntegrityError("damaged", {"file": "rows"})
 
-    monkeypatch.setattr(library, "_read_version", damaged)
+    monkeypatch.setattr(version_cache, "_read_version", damaged)
     errors = []
     for _ in range(3):
         with pytest.raises(IntegrityError, match="damaged") as caught:
-            library.corpus(NEWEST)
+            version_cache.corpus(NEWEST)
         assert caught.value.metadata == {"file": "rows"}
         errors.append(caught.value)
     assert len(set(map(id, errors))) == 3
     # Else the traceback would keep what the requests refer to.
-    assert [refused.error.__traceback__ for refused in library._refused.values()] == [None]
+    assert [refused.error.__traceback__ for refused in version_cache._refused.values()] == [None]
 
 
 def test_a_turn_that_is_waited_for_is_not_replaced(
     root: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library = Library(Store.open(str(root)), 2.0, 8, metrics, 1)
-    entry = library.resolve(Kind.CORPUS, NEWEST)
-    key, read, seen = (entry.kind, entry.full_name), library._read_version, []
+    version_cache = VersionCache(Store.open(str(root)), 2.0, 8, metrics, 1)
+    entry = version_cache.resolve(Kind.CORPUS, NEWEST)
+    key, read, seen = (entry.kind, entry.full_name), version_cache._read_version, []
 
     class Interrupted:
         """A lock after whose first release another thread cleans up."""
@@ -209,24 +211,27 @@ def test_a_turn_that_is_waited_for_is_not_replaced(
             self.lock.release()
             self.n += 1
             if self.n == 1:
-                library._let_go()
+                version_cache._let_go()
 
     def reading(entry: Entry) -> object:
-        seen.append(key in library._turns)
+        seen.append(key in version_cache._turns)
         return read(entry)
 
-    monkeypatch.setattr(library, "_lock", Interrupted())
-    monkeypatch.setattr(library, "_read_version", reading)
-    library.corpus(NEWEST)
+    monkeypatch.setattr(version_cache, "_lock", Interrupted())
+    monkeypatch.setattr(version_cache, "_read_version", reading)
+    version_cache.corpus(NEWEST)
     assert seen == [True]
-    assert not library._turns
+    assert not version_cache._turns
 
 
 def test_the_catalog_is_followed_though_a_version_cannot_be_closed(
     root: Path, metrics: Metrics, monkeypatch: pytest.MonkeyPatch,
     log: list[structlog.typing.EventDict],
 ) -> None:  # fmt: skip
-    library, again = Library(Store.open(str(root)), 0.01, 8, metrics, 1), threading.Event()
+    version_cache, again = (
+        VersionCache(Store.open(str(root)), 0.01, 8, metrics, 1),
+        threading.Event(),
+    )
     n = 0
 
     def unload() -> list[str]:
@@ -237,16 +242,18 @@ def test_the_catalog_is_followed_though_a_version_cannot_be_closed(
         again.set()
         return []
 
-    monkeypatch.setattr(library._loader, "unload", unload)
-    library.start(lambda: None)
+    monkeypatch.setattr(version_cache._loader, "unload", unload)
+    version_cache.start(lambda: None)
     followed = again.wait(10)
-    library.stop()
+    version_cache.stop()
     assert followed
     assert [line["event"] for line in log] == ["version not unloaded"]
 
 
-def test_nothing_is_kept_of_a_name_that_was_withdrawn(root: Path, library: Library) -> None:
+def test_nothing_is_kept_of_a_name_that_was_withdrawn(
+    root: Path, version_cache: VersionCache
+) -> None:
     store = Store.open(str(root))
     store.catalog.retract(store.catalog.entries(Kind.CORPUS)[0], "wrong genes", force=True)
-    library.refresh()
-    assert list(library._used) == list(library._meant) == [(Kind.CORPUS, NEWEST)]
+    version_cache.refresh()
+    assert list(version_cache._used) == list(version_cache._meant) == [(Kind.CORPUS, NEWEST)]

@@ -1,4 +1,4 @@
-"""The readout of a cell space: evidence, calibrated probabilities, and limits for unknown cells.
+"""The classifier of a cell space: evidence, calibrated probabilities, and limits for unknown cells.
 
 There are four kinds of evidence, each a probability for every label:
 
@@ -40,14 +40,14 @@ RATES = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 """Rates of false alarms with a stored novelty limit."""
 
 DEPTHS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.0)
-"""Boundaries of the ranges of depth in `Readout.least_by_depth`."""
+"""Boundaries of the ranges of depth in `LabelClassifier.least_by_depth`."""
 
 Float64Matrix: TypeAlias = npt.NDArray[np.float64]
 BoolMatrix: TypeAlias = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Readout:
+class LabelClassifier:
     """The fitted classifier of one cell space: turns vectors into labels.
 
     Parameters
@@ -184,8 +184,10 @@ class Placed:
     leading: Float32Matrix = field(default_factory=lambda: np.empty((0, 0), np.float32))
 
 
-def read_readout(arrays: Mapping[str, npt.NDArray[Any]], numbers: Mapping[str, float]) -> Readout:
-    """Build a readout from the results of `Readout.arrays` and `Readout.numbers`.
+def read_classifier(
+    arrays: Mapping[str, npt.NDArray[Any]], numbers: Mapping[str, float]
+) -> LabelClassifier:
+    """Build a classifier from what `LabelClassifier.arrays` and `LabelClassifier.numbers` return.
 
     Raises
     ------
@@ -193,7 +195,9 @@ def read_readout(arrays: Mapping[str, npt.NDArray[Any]], numbers: Mapping[str, f
         If required fields are missing, as in an index of an older format, or some are unknown, as
         in one of a newer format.
     """
-    unknown = sorted((arrays.keys() | numbers.keys()) - {part.name for part in fields(Readout)})
+    unknown = sorted(
+        (arrays.keys() | numbers.keys()) - {part.name for part in fields(LabelClassifier)}
+    )
     if unknown:
         raise FailedPreconditionError(
             f"the index is of a newer format, with {' and '.join(unknown)}; read it with the "
@@ -202,7 +206,7 @@ def read_readout(arrays: Mapping[str, npt.NDArray[Any]], numbers: Mapping[str, f
         )
     needed = {
         part.name
-        for part in fields(Readout)
+        for part in fields(LabelClassifier)
         if part.default is MISSING and part.default_factory is MISSING
     }
     missing = sorted(needed - arrays.keys() - numbers.keys())
@@ -212,4 +216,4 @@ def read_readout(arrays: Mapping[str, npt.NDArray[Any]], numbers: Mapping[str, f
             "cellkin cells index",
             {"missing": ", ".join(missing)},
         )
-    return Readout(**arrays, **numbers)  # type: ignore[arg-type]  # the fields say their types
+    return LabelClassifier(**arrays, **numbers)  # type: ignore[arg-type]  # the fields say their types

@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellkin.space.labels import combine, evidence, read_labels, softmax
-from cellkin.space.novelty import closeness, limit_at, novelty
-from cellkin.space.readout import (
+from cellkin.space.classifier import (
     FLOOR,
     KINDS,
     RATES,
+    LabelClassifier,
     Placed,
-    Readout,
     neighbor_vectors,
-    read_readout,
+    read_classifier,
 )
+from cellkin.space.labels import combine, evidence, read_labels, softmax
+from cellkin.space.novelty import closeness, limit_at, novelty
 from cellkin.space.vectors import unit_rows
 from cellkin.space.votes import vote_shares
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
@@ -30,7 +30,7 @@ N_LABELS, DIM = 3, 5
 NONE = np.zeros((0, DIM), np.float32)
 
 
-def readout_of(**given: Any) -> Readout:
+def classifier_of(**given: Any) -> LabelClassifier:
     rng = np.random.default_rng(0)
     fields: dict[str, Any] = {
         "k": 4,
@@ -54,7 +54,7 @@ def readout_of(**given: Any) -> Readout:
         "novelty_limits": np.linspace(6, 1, len(RATES)).astype(np.float32),
         "min_probability": 0.5,
     }
-    return Readout(**{**fields, **given})
+    return LabelClassifier(**{**fields, **given})
 
 
 @given(
@@ -139,23 +139,25 @@ def cells(n: int = 6, seed: int = 0) -> npt.NDArray[np.float32]:
 
 
 def test_evidence_is_linear_in_the_cell_before_the_softmax() -> None:
-    readout, z = readout_of(n_components=2), cells()
+    classifier, z = classifier_of(n_components=2), cells()
     refined = np.random.default_rng(7).standard_normal((6, 2)).astype(np.float32)
     shares = probabilities(6, 1)
     placed = Placed(z, np.zeros(6, bool), refined)
-    votes, prototypes, contrast, logistic = evidence(placed, shares, readout)
+    votes, prototypes, contrast, logistic = evidence(placed, shares, classifier)
     assert votes is shares
     # In all dimensions: only neighbors are compared in the leading ones.
-    cosines = (z / np.linalg.norm(z, axis=1, keepdims=True)) @ readout.prototypes.T
+    cosines = (z / np.linalg.norm(z, axis=1, keepdims=True)) @ classifier.prototypes.T
     np.testing.assert_allclose(prototypes, softmax(cosines / 0.1), atol=1e-5)
     refined /= np.linalg.norm(refined, axis=1, keepdims=True)
-    np.testing.assert_allclose(contrast, softmax(refined @ readout.head_prototypes.T / 0.1), 1e-4)
-    logits = z @ readout.coefficients.T + readout.intercepts
+    np.testing.assert_allclose(
+        contrast, softmax(refined @ classifier.head_prototypes.T / 0.1), 1e-4
+    )
+    logits = z @ classifier.coefficients.T + classifier.intercepts
     np.testing.assert_allclose(logistic, softmax(logits), atol=1e-6)
 
 
-def test_a_readout_without_head_and_regression_says_nothing_of_them() -> None:
-    bare = readout_of(
+def test_a_classifier_without_head_and_regression_says_nothing_of_them() -> None:
+    bare = classifier_of(
         head_prototypes=np.zeros((N_LABELS, 0), np.float32), coefficients=NONE,
         intercepts=np.zeros(0, np.float32),
     )  # fmt: skip
@@ -166,20 +168,20 @@ def test_a_readout_without_head_and_regression_says_nothing_of_them() -> None:
 
 def test_what_the_head_says_of_a_cell_without_place_is_nothing() -> None:
     placed = Placed(cells(), np.zeros(6, bool), np.zeros((6, 2), np.float32))
-    contrast = evidence(placed, probabilities(6, 1), readout_of())[2]
+    contrast = evidence(placed, probabilities(6, 1), classifier_of())[2]
     np.testing.assert_allclose(contrast, 1 / N_LABELS)
 
 
 def test_limits_are_linear_in_the_logarithm_of_the_rate() -> None:
-    readout = readout_of()
-    for rate, limit in zip(RATES, readout.novelty_limits, strict=True):
-        assert limit_at(readout, rate) == pytest.approx(float(limit))
-    between = limit_at(readout, float(np.sqrt(RATES[3] * RATES[4])))
-    assert between == pytest.approx(float(readout.novelty_limits[3:5].mean()))
+    classifier = classifier_of()
+    for rate, limit in zip(RATES, classifier.novelty_limits, strict=True):
+        assert limit_at(classifier, rate) == pytest.approx(float(limit))
+    between = limit_at(classifier, float(np.sqrt(RATES[3] * RATES[4])))
+    assert between == pytest.approx(float(classifier.novelty_limits[3:5].mean()))
     for rate in (0.0, RATES[0] / 2, 0.51, 1.0, float("nan")):
         with pytest.raises(InvalidArgumentError, match=r"from 0.001 to 0.5"):
-            limit_at(readout, rate)
-    uncalibrated = readout_of(novelty_limits=np.full(len(RATES), np.inf, np.float32))
+            limit_at(classifier, rate)
+    uncalibrated = classifier_of(novelty_limits=np.full(len(RATES), np.inf, np.float32))
     assert limit_at(uncalibrated, 0.04) == np.inf
 
 
@@ -191,13 +193,13 @@ def test_neighbors_are_compared_in_leading_dimensions() -> None:
 
 
 def test_novelty_counts_the_deviations_from_ones_own() -> None:
-    readout = readout_of()
+    classifier = classifier_of()
     close = np.array([[0.9, 0.4, 0.7], [0.6, 0.1, 0.9]])
-    found = novelty(close, np.array([0, 1, 2], np.int32), readout)
+    found = novelty(close, np.array([0, 1, 2], np.int32), classifier)
     # Label 1: (0.8 - 0.4) / 0.2 = 2 and (0.5 - 0.1) / 0.2 = 2.  Label 2: 0 and -5, which is -1.
     np.testing.assert_allclose(found, [0, 2, -0.5], atol=1e-5)
     by_neighbors = novelty(
-        close, np.array([0, 1, 2], np.int32), replace(readout, discriminants=NONE)
+        close, np.array([0, 1, 2], np.int32), replace(classifier, discriminants=NONE)
     )
     np.testing.assert_allclose(by_neighbors, [0, 2, -2.5], atol=1e-5)
 
@@ -206,15 +208,15 @@ def test_novelty_counts_the_deviations_from_ones_own() -> None:
 def test_no_measure_vouches_for_a_cell_and_more_fit_is_never_more_novel(
     first: float, more: float
 ) -> None:
-    readout, winners = readout_of(), np.zeros(2, np.int32)
+    classifier, winners = classifier_of(), np.zeros(2, np.int32)
     close = np.array([[first, first + more], [0.6, 0.6]])
-    less_fit, more_fit = novelty(close, winners, readout).tolist()
+    less_fit, more_fit = novelty(close, winners, classifier).tolist()
     assert more_fit <= less_fit
     assert more_fit >= -0.5
 
 
 def test_closeness_is_by_discriminants_where_there_are_any_else_by_neighbors() -> None:
-    readout = readout_of()
+    classifier = classifier_of()
     similarities = np.array([[0.9, 0.6, 0.3, 0.1], [0.9, 0.6, 0.3, 0.1]], np.float32)
     found = np.array([[True] * 4, [True, False, False, True]])
     winners = np.array([1, 0], np.int32)
@@ -222,24 +224,24 @@ def test_closeness_is_by_discriminants_where_there_are_any_else_by_neighbors() -
     leading = np.random.default_rng(5).standard_normal((2, 4)).astype(np.float32)
     lengths = np.linalg.norm(z, axis=1)
     of_label = ((0, 1), (1, 0))
-    cosines = [(z / lengths[:, None] @ readout.prototypes.T)[at] for at in of_label]
-    scores = [(z @ readout.discriminants.T)[at] for at in of_label]
+    cosines = [(z / lengths[:, None] @ classifier.prototypes.T)[at] for at in of_label]
+    scores = [(z @ classifier.discriminants.T)[at] for at in of_label]
     ahead = [
         [(unit_rows(leading) @ of_each.T)[at] for at in of_label]
-        for of_each in (readout.leading_prototypes, readout.leading_discriminants)
+        for of_each in (classifier.leading_prototypes, classifier.leading_discriminants)
     ]
     expected = np.array([cosines, scores, *ahead, -np.log(lengths)])
-    close = closeness(z, similarities, found, winners, readout, leading=leading)
+    close = closeness(z, similarities, found, winners, classifier, leading=leading)
     np.testing.assert_allclose(close, expected, atol=1e-5)
     headless = replace(
-        readout, leading_prototypes=np.zeros((N_LABELS, 0), np.float32),
+        classifier, leading_prototypes=np.zeros((N_LABELS, 0), np.float32),
         leading_discriminants=np.zeros((N_LABELS, 0), np.float32),
     )  # fmt: skip
     three = closeness(z, similarities, found, winners, headless, leading=leading[:, :0])
     np.testing.assert_allclose(three, expected[[0, 1, 4]], atol=1e-5)
-    bare = replace(readout, discriminants=NONE)
+    bare = replace(classifier, discriminants=NONE)
     near = closeness(z, similarities, found, winners, bare)
-    own = [(z / lengths[:, None] @ readout.prototypes.T)[at] for at in of_label]
+    own = [(z / lengths[:, None] @ classifier.prototypes.T)[at] for at in of_label]
     np.testing.assert_allclose(near, np.array([own, [0.6, 0.9]]), atol=1e-6)
     none = closeness(z, similarities, np.zeros((2, 4), bool), winners, bare)
     assert none[1].tolist() == [-1, -1]
@@ -249,11 +251,11 @@ def test_a_cell_without_length_is_no_error() -> None:
     nothing, leading = np.zeros((2, DIM), np.float32), np.zeros((2, 4), np.float32)
     winners = np.array([1, 0], np.int32)
     none = np.empty((2, 0), np.float32)
-    close = closeness(nothing, none, none > 0, winners, readout_of(), leading=leading)
+    close = closeness(nothing, none, none > 0, winners, classifier_of(), leading=leading)
     assert np.isfinite(close).all()
 
 
-def read(readout: Readout, votes_only: bool = False, **changed: Any) -> Any:
+def read(classifier: LabelClassifier, votes_only: bool = False, **changed: Any) -> Any:
     z = np.array([[5, 0, 0, 0, 0], [0, 5, 0, 0, 0], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0]], np.float32)
     given: dict[str, Any] = {
         "placed": Placed(z, np.array([False, False, False, True])),
@@ -261,10 +263,12 @@ def read(readout: Readout, votes_only: bool = False, **changed: Any) -> Any:
         "voted": np.array([[0] * 4, [1] * 4, [0, 1, 2, 2], [-1] * 4], np.int32),
         **changed,
     }
-    return read_labels(**given, counts=np.array([5, 5, 5]), readout=readout, votes_only=votes_only)
+    return read_labels(
+        **given, counts=np.array([5, 5, 5]), classifier=classifier, votes_only=votes_only
+    )
 
 
-PLAIN = readout_of(
+PLAIN = classifier_of(
     mix=np.array([0.5, 0.5, 0, 0]), sharpness=1.0, votes_sharpness=1.0,
     coefficients=NONE, intercepts=np.zeros(0, np.float32), discriminants=NONE,
     head_prototypes=np.zeros((N_LABELS, 0), np.float32),
@@ -324,11 +328,11 @@ def test_no_cells() -> None:
 
 
 def test_what_is_stored_is_what_was_fitted() -> None:
-    readout = readout_of(novelty_limit=np.inf)
-    numbers = json.loads(json.dumps(readout.numbers()))
-    again = read_readout(readout.arrays(), numbers)
-    assert set(readout.arrays()) | set(readout.numbers()) == set(vars(readout))
-    for name, value in vars(readout).items():
+    classifier = classifier_of(novelty_limit=np.inf)
+    numbers = json.loads(json.dumps(classifier.numbers()))
+    again = read_classifier(classifier.arrays(), numbers)
+    assert set(classifier.arrays()) | set(classifier.numbers()) == set(vars(classifier))
+    for name, value in vars(classifier).items():
         stored = getattr(again, name)
         assert np.array_equal(stored, value), name
         assert type(stored) is type(value), name
@@ -336,11 +340,11 @@ def test_what_is_stored_is_what_was_fitted() -> None:
 
 
 def test_an_index_without_what_is_read_now_is_to_be_made_again() -> None:
-    readout = readout_of()
-    arrays = readout.arrays()
+    classifier = classifier_of()
+    arrays = classifier.arrays()
     del arrays["novelty_limits"], arrays["discriminants"]
     with pytest.raises(FailedPreconditionError, match="discriminants and novelty_limits; make it"):
-        read_readout(arrays, readout.numbers())
+        read_classifier(arrays, classifier.numbers())
 
 
 def test_what_is_read_of_a_cell_is_the_same_in_any_block() -> None:
@@ -350,7 +354,7 @@ def test_what_is_read_of_a_cell_is_the_same_in_any_block() -> None:
     def drawn(*shape: int) -> npt.NDArray[np.float32]:
         return rng.standard_normal(shape).astype(np.float32)
 
-    readout = readout_of(
+    classifier = classifier_of(
         prototypes=unit_rows(drawn(n_labels, dim)), coefficients=drawn(n_labels, dim) / 8,
         head_prototypes=unit_rows(drawn(n_labels, 31)), intercepts=drawn(n_labels),
         discriminants=drawn(n_labels, dim), leading_prototypes=unit_rows(drawn(n_labels, 23)),
@@ -364,7 +368,7 @@ def test_what_is_read_of_a_cell_is_the_same_in_any_block() -> None:
     def block(rows: slice) -> Any:
         z, refined, leading = (part[rows] for part in every)
         placed = Placed(z, np.zeros(len(z), bool), refined, leading)
-        return read_labels(placed, near[rows], voted[rows], np.full(n_labels, 9), readout)
+        return read_labels(placed, near[rows], voted[rows], np.full(n_labels, 9), classifier)
 
     whole = block(slice(None))
     for begin, end in ((0, 1), (199, 200), (3, 5), (64, 80), (50, 83), (0, 130)):
@@ -375,7 +379,7 @@ def test_what_is_read_of_a_cell_is_the_same_in_any_block() -> None:
 
 def test_the_only_cell_of_one_of_two_labels_keeps_its_label() -> None:
     # Its ceiling is the probability of a guess between two labels.
-    readout = readout_of(
+    classifier = classifier_of(
         prototypes=np.eye(2, DIM, dtype=np.float32),
         head_prototypes=np.empty((2, 0), np.float32),
         coefficients=NONE,
@@ -386,21 +390,21 @@ def test_the_only_cell_of_one_of_two_labels_keeps_its_label() -> None:
     )
     placed = Placed(np.eye(2, DIM, dtype=np.float32), np.zeros(2, bool))
     near, voted = np.ones((2, 1), np.float32), np.array([[0], [1]], np.int32)
-    labels = read_labels(placed, near, voted, np.array([30, 1]), readout, votes_only=True)
+    labels = read_labels(placed, near, voted, np.array([30, 1]), classifier, votes_only=True)
     assert labels.winners.tolist() == [0, 1]
     assert labels.by_label.astype(np.float32).argmax(axis=1).tolist() == [0, 1]
     assert labels.probabilities[1] == pytest.approx(0.5, abs=2e-3)
     assert labels.reasons.tolist() == [UnknownReason.KNOWN, UnknownReason.LOW_PROBABILITY]
     # A least probability that is given replaces that of labels with a ceiling.
-    asked = replace(readout, least_of_capped=0.5)
+    asked = replace(classifier, least_of_capped=0.5)
     labels = read_labels(placed, near, voted, np.array([30, 1]), asked, votes_only=True)
     assert labels.winners.tolist() == [0, 1]
     assert not labels.reasons.any()
 
 
-def test_a_readout_of_a_newer_release_is_refused() -> None:
-    readout = readout_of()
+def test_a_classifier_of_a_newer_release_is_refused() -> None:
+    classifier = classifier_of()
     for arrays, numbers in (({"novel": np.ones(1)}, {}), ({}, {"novel": 1.0})):
         with pytest.raises(FailedPreconditionError, match="novel") as refused:
-            read_readout({**readout.arrays(), **arrays}, {**readout.numbers(), **numbers})
+            read_classifier({**classifier.arrays(), **arrays}, {**classifier.numbers(), **numbers})
         assert "newer" in str(refused.value)

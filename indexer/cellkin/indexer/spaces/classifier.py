@@ -28,8 +28,15 @@ from cellkin.space.arrays import (
     Int32Vector,
     Int64Vector,
 )
+from cellkin.space.classifier import (
+    KINDS,
+    RATES,
+    Float64Matrix,
+    LabelClassifier,
+    Placed,
+    neighbor_vectors,
+)
 from cellkin.space.labels import Labels, combine, few_cells, read_labels
-from cellkin.space.readout import KINDS, RATES, Float64Matrix, Placed, Readout, neighbor_vectors
 from cellkin.space.vectors import unit_rows
 
 MIXES = {
@@ -93,7 +100,7 @@ class Votes:
     k, n_novelty
         Number of neighbors for votes and for novelty.
     epsilon, class_balance
-        See `cellkin.space.readout.Readout`.
+        See `cellkin.space.classifier.LabelClassifier`.
     false_alarms
         Accepted share of known cells beyond the limit of novelty.
     min_probability
@@ -150,8 +157,10 @@ def ceilings(counts: Int64Vector) -> Float32Vector:
     return np.where(few, counts / (counts + 1), 1).astype(np.float32)
 
 
-def draft(fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refine: bool) -> Readout:
-    """Return a readout before calibration.
+def draft(
+    fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refine: bool
+) -> LabelClassifier:
+    """Return a classifier before calibration.
 
     Parameters
     ----------
@@ -181,7 +190,7 @@ def draft(fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refin
     mix = np.array(MIXES["combined"])
     mix[2] *= head_prototypes.shape[1] > 0
     mix[3] *= len(fitted.coefficients) > 0
-    return Readout(
+    return LabelClassifier(
         how.k, how.n_novelty, how.epsilon, how.class_balance, fitted.n_components,
         mean_directions(unit_rows(z), sample), head_prototypes, fitted.coefficients,
         fitted.intercepts, judged, *leading, mix / mix.sum(), 1.0, 1.0,
@@ -192,21 +201,21 @@ def draft(fitted: FittedSpace, sample: Sample, placed: Placed, how: Votes, refin
 
 @dataclass(frozen=True)
 class Trained:
-    """A space and a readout fitted to a part of a sample.
+    """A space and a classifier fitted to a part of a sample.
 
     Parameters
     ----------
     sample
         The part.
-    fitted, readout
-        The space, and the uncalibrated readout with statistics of novelty.
+    fitted, classifier
+        The space, and the uncalibrated classifier with statistics of novelty.
     vectors
         (n_cells, n_components) float32, its cells as neighbors.
     """
 
     sample: Sample
     fitted: FittedSpace
-    readout: Readout
+    classifier: LabelClassifier
     vectors: Float32Matrix
 
     @classmethod
@@ -214,15 +223,15 @@ class Trained:
         """Fit to a part of a sample."""
         fitted = fit(train)
         placed = fitted.place(train.cells)
-        readout, _ = with_novelty(draft(fitted, train, placed, how, refine), placed, train)
-        return cls(train, fitted, readout, neighbor_vectors(placed.z, readout.n_components))
+        classifier, _ = with_novelty(draft(fitted, train, placed, how, refine), placed, train)
+        return cls(train, fitted, classifier, neighbor_vectors(placed.z, classifier.n_components))
 
     def read(self, asked: Placed) -> Labels:
         """Predict the labels of placed cells."""
-        compared = neighbor_vectors(asked.z, self.readout.n_components)
-        similarities, neighbors = nearest(compared, self.vectors, self.readout.n_neighbors)
+        compared = neighbor_vectors(asked.z, self.classifier.n_components)
+        similarities, neighbors = nearest(compared, self.vectors, self.classifier.n_neighbors)
         voted, counts = self.sample.labels[neighbors], self.sample.counts()
-        return read_labels(asked, similarities, voted, counts, self.readout)
+        return read_labels(asked, similarities, voted, counts, self.classifier)
 
 
 OnFold: TypeAlias = Callable[[Trained, Sample, Int64Vector], None]
@@ -269,13 +278,13 @@ def hold_out(
 
 
 def calibrate(
-    readout: Readout, held: HeldOut, own: Float32Vector, counts: Int64Vector, how: Votes
-) -> tuple[Readout, dict[str, float]]:
+    classifier: LabelClassifier, held: HeldOut, own: Float32Vector, counts: Int64Vector, how: Votes
+) -> tuple[LabelClassifier, dict[str, float]]:
     """Choose weights of the evidence, sharpness, and the limit of novelty.
 
     Parameters
     ----------
-    readout
+    classifier
         From `draft`.
     held
         From `hold_out`, of the same sample.
@@ -288,8 +297,8 @@ def calibrate(
 
     Returns
     -------
-    readout
-        The calibrated readout.
+    classifier
+        The calibrated classifier.
     macro_f1
         Macro-F1 on the held-out cells, by name of the mix.
     """
@@ -309,16 +318,16 @@ def calibrate(
     }
     if clear:
         best = max(clear, key=lambda name: clear[name])
-        readout = replace(readout, mix=np.array(MIXES[best]))
+        classifier = replace(classifier, mix=np.array(MIXES[best]))
     only_votes = np.array(MIXES["votes"])
-    readout = replace(
-        readout,
-        sharpness=_sharpness(held, readout.mix),
+    classifier = replace(
+        classifier,
+        sharpness=_sharpness(held, classifier.mix),
         votes_sharpness=_sharpness(held, only_votes),
     )
     limit = _limit(held, own, how.false_alarms)
     limits = np.array([_limit(held, own, rate) for rate in RATES], np.float32)
-    return replace(readout, novelty_limit=limit, novelty_limits=limits), f1
+    return replace(classifier, novelty_limit=limit, novelty_limits=limits), f1
 
 
 def _surely_better(right: BoolVector, usual: BoolVector) -> bool:
@@ -359,7 +368,7 @@ def _sharpness(held: HeldOut, mix: npt.NDArray[np.float64]) -> float:
     return float(np.exp(found.x))
 
 
-def probability_report(held: HeldOut, readout: Readout) -> dict[str, Any]:
+def probability_report(held: HeldOut, classifier: LabelClassifier) -> dict[str, Any]:
     """Return the reliability of calibrated probabilities on held-out cells.
 
     Returns
@@ -368,7 +377,7 @@ def probability_report(held: HeldOut, readout: Readout) -> dict[str, Any]:
         ``ece``, the expected calibration error; ``accuracy``; ``reliability``, number of cells,
         mean probability and accuracy of each nonempty bin; ``novelty_note``, see `novelty_note`.
     """
-    chances = combine(held.kinds, readout.mix, readout.sharpness)
+    chances = combine(held.kinds, classifier.mix, classifier.sharpness)
     right = chances.argmax(axis=1) == held.truth
     bins = reliability(right, chances.max(axis=1))
     return {
