@@ -36,6 +36,8 @@ class _VersionKindEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._En
     """Gene embeddings of one language model."""
     VERSION_KIND_INDEX: _VersionKind.ValueType  # 3
     """Cell index of a reference."""
+    VERSION_KIND_GENE_SETS: _VersionKind.ValueType  # 4
+    """A collection of gene sets."""
 
 class VersionKind(_VersionKind, metaclass=_VersionKindEnumTypeWrapper):
     """VersionKind is the kind of artifact that has versions."""
@@ -48,6 +50,8 @@ VERSION_KIND_EMBEDDING: VersionKind.ValueType  # 2
 """Gene embeddings of one language model."""
 VERSION_KIND_INDEX: VersionKind.ValueType  # 3
 """Cell index of a reference."""
+VERSION_KIND_GENE_SETS: VersionKind.ValueType  # 4
+"""A collection of gene sets."""
 global___VersionKind = VersionKind
 
 @typing.final

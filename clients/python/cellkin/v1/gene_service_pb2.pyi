@@ -57,6 +57,38 @@ TEXT_RUNG_NONE: TextRung.ValueType  # 5
 """No text: the gene has no vector and is ignored in every cell."""
 global___TextRung = TextRung
 
+class _GeneScore:
+    ValueType = typing.NewType("ValueType", builtins.int)
+    V: typing_extensions.TypeAlias = ValueType
+
+class _GeneScoreEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._EnumTypeWrapper[_GeneScore.ValueType], builtins.type):
+    DESCRIPTOR: google.protobuf.descriptor.EnumDescriptor
+    GENE_SCORE_UNSPECIFIED: _GeneScore.ValueType  # 0
+    """Not given: the default."""
+    GENE_SCORE_COSINE: _GeneScore.ValueType  # 1
+    """Cosine similarity."""
+    GENE_SCORE_CSLS: _GeneScore.ValueType  # 2
+    """Cosine similarity corrected for hubs (CSLS): twice the cosine minus the mean cosine of each gene to
+    its 10 nearest genes.
+    """
+    GENE_SCORE_FUSED: _GeneScore.ValueType  # 3
+    """Fused rank over the embedding and the compared embeddings (reciprocal rank fusion)."""
+
+class GeneScore(_GeneScore, metaclass=_GeneScoreEnumTypeWrapper):
+    """GeneScore is the order of hits."""
+
+GENE_SCORE_UNSPECIFIED: GeneScore.ValueType  # 0
+"""Not given: the default."""
+GENE_SCORE_COSINE: GeneScore.ValueType  # 1
+"""Cosine similarity."""
+GENE_SCORE_CSLS: GeneScore.ValueType  # 2
+"""Cosine similarity corrected for hubs (CSLS): twice the cosine minus the mean cosine of each gene to
+its 10 nearest genes.
+"""
+GENE_SCORE_FUSED: GeneScore.ValueType  # 3
+"""Fused rank over the embedding and the compared embeddings (reciprocal rank fusion)."""
+global___GeneScore = GeneScore
+
 @typing.final
 class GeneRecord(google.protobuf.message.Message):
     """GeneRecord identifies one gene of a corpus."""
@@ -394,6 +426,9 @@ class SearchGenesRequest(google.protobuf.message.Message):
     EMBEDDING_FIELD_NUMBER: builtins.int
     TARGET_TAXON_FIELD_NUMBER: builtins.int
     COMPARE_EMBEDDINGS_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    CONTROLS_FIELD_NUMBER: builtins.int
     gene: builtins.str
     """One gene: symbol, synonym, Ensembl id or NCBI GeneID."""
     vector: builtins.bytes
@@ -412,6 +447,8 @@ class SearchGenesRequest(google.protobuf.message.Message):
     """The gene embedding. Format: `{model}[@{version or alias}]`. Empty means the default model."""
     target_taxon: builtins.int
     """Species to search; 0 means that of the gene or genes. Required for a vector or a text."""
+    score: global___GeneScore.ValueType
+    """The order of hits; unset means the default score."""
     @property
     def gene_set(self) -> global___GeneSet:
         """A set of genes."""
@@ -420,6 +457,18 @@ class SearchGenesRequest(google.protobuf.message.Message):
     def compare_embeddings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Other embeddings in which to report the similarity and rank of every hit, at most 8. Format:
         `{model}[@{version or alias}]`. Not allowed with a vector, which belongs to one embedding.
+        """
+
+    @property
+    def filter(self) -> global___GeneFilter:
+        """Which genes to search; unset searches protein-coding genes, and genes of any type in a corpus without
+        gene types.
+        """
+
+    @property
+    def controls(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Controls to report for every hit, at most 2: `permuted` (vectors permuted over genes) and
+        `symbol-only` (texts without anything but the symbol).
         """
 
     def __init__(
@@ -434,12 +483,49 @@ class SearchGenesRequest(google.protobuf.message.Message):
         embedding: builtins.str = ...,
         target_taxon: builtins.int = ...,
         compare_embeddings: collections.abc.Iterable[builtins.str] | None = ...,
+        filter: global___GeneFilter | None = ...,
+        score: global___GeneScore.ValueType = ...,
+        controls: collections.abc.Iterable[builtins.str] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["gene", b"gene", "gene_set", b"gene_set", "query", b"query", "text", b"text", "vector", b"vector"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["compare_embeddings", b"compare_embeddings", "embedding", b"embedding", "gene", b"gene", "gene_set", b"gene_set", "k", b"k", "query", b"query", "target_taxon", b"target_taxon", "taxon", b"taxon", "text", b"text", "vector", b"vector"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter", "gene", b"gene", "gene_set", b"gene_set", "query", b"query", "text", b"text", "vector", b"vector"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["compare_embeddings", b"compare_embeddings", "controls", b"controls", "embedding", b"embedding", "filter", b"filter", "gene", b"gene", "gene_set", b"gene_set", "k", b"k", "query", b"query", "score", b"score", "target_taxon", b"target_taxon", "taxon", b"taxon", "text", b"text", "vector", b"vector"]) -> None: ...
     def WhichOneof(self, oneof_group: typing.Literal["query", b"query"]) -> typing.Literal["gene", "gene_set", "vector", "text"] | None: ...
 
 global___SearchGenesRequest = SearchGenesRequest
+
+@typing.final
+class GeneFilter(google.protobuf.message.Message):
+    """GeneFilter selects genes to search; conditions are combined by AND."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    TAXA_FIELD_NUMBER: builtins.int
+    GENE_TYPES_FIELD_NUMBER: builtins.int
+    EXPRESSED_IN_FIELD_NUMBER: builtins.int
+    GENE_SET_FIELD_NUMBER: builtins.int
+    expressed_in: builtins.str
+    """Only genes expressed in the reference of this cell index. Format: `{name}[@{version or alias}]`."""
+    gene_set: builtins.str
+    """Only genes of a set. Format: `{collection}[@{version or alias}]/{set}`."""
+    @property
+    def taxa(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Species to search, by NCBI taxonomy id, instead of `target_taxon`; hits of all are ranked together."""
+
+    @property
+    def gene_types(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """NCBI gene types; `*` means any type. Empty means `protein-coding`."""
+
+    def __init__(
+        self,
+        *,
+        taxa: collections.abc.Iterable[builtins.int] | None = ...,
+        gene_types: collections.abc.Iterable[builtins.str] | None = ...,
+        expressed_in: builtins.str = ...,
+        gene_set: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["expressed_in", b"expressed_in", "gene_set", b"gene_set", "gene_types", b"gene_types", "taxa", b"taxa"]) -> None: ...
+
+global___GeneFilter = GeneFilter
 
 @typing.final
 class SearchGenesResponse(google.protobuf.message.Message):
@@ -452,6 +538,14 @@ class SearchGenesResponse(google.protobuf.message.Message):
     VERSIONS_FIELD_NUMBER: builtins.int
     GENE_SET_FIELD_NUMBER: builtins.int
     COMPARED_EMBEDDINGS_FIELD_NUMBER: builtins.int
+    UNMATCHED_FIELD_NUMBER: builtins.int
+    FILTER_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    N_SEARCHED_FIELD_NUMBER: builtins.int
+    score: global___GeneScore.ValueType
+    """Output only. The score that orders the hits."""
+    n_searched: builtins.int
+    """Output only. Number of genes searched."""
     @property
     def gene(self) -> global___GeneRecord:
         """Output only. The gene of the query; unset if the query is not one gene."""
@@ -474,6 +568,16 @@ class SearchGenesResponse(google.protobuf.message.Message):
     def compared_embeddings(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Output only. The versions compared with, in the order given, with aliases resolved."""
 
+    @property
+    def unmatched(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. Names of the set that match no gene, several genes, or a gene without text; they are not
+        used.
+        """
+
+    @property
+    def filter(self) -> global___GeneFilter:
+        """Output only. The filter, with defaults filled in."""
+
     def __init__(
         self,
         *,
@@ -482,9 +586,13 @@ class SearchGenesResponse(google.protobuf.message.Message):
         versions: cellkin.v1.versions_pb2.Versions | None = ...,
         gene_set: collections.abc.Iterable[global___GeneRecord] | None = ...,
         compared_embeddings: collections.abc.Iterable[builtins.str] | None = ...,
+        unmatched: collections.abc.Iterable[builtins.str] | None = ...,
+        filter: global___GeneFilter | None = ...,
+        score: global___GeneScore.ValueType = ...,
+        n_searched: builtins.int = ...,
     ) -> None: ...
-    def HasField(self, field_name: typing.Literal["gene", b"gene", "versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["compared_embeddings", b"compared_embeddings", "gene", b"gene", "gene_set", b"gene_set", "hits", b"hits", "versions", b"versions"]) -> None: ...
+    def HasField(self, field_name: typing.Literal["filter", b"filter", "gene", b"gene", "versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["compared_embeddings", b"compared_embeddings", "filter", b"filter", "gene", b"gene", "gene_set", b"gene_set", "hits", b"hits", "n_searched", b"n_searched", "score", b"score", "unmatched", b"unmatched", "versions", b"versions"]) -> None: ...
 
 global___SearchGenesResponse = SearchGenesResponse
 
@@ -498,6 +606,10 @@ class GeneHit(google.protobuf.message.Message):
     SIMILARITY_FIELD_NUMBER: builtins.int
     BACKGROUND_PERCENTILE_FIELD_NUMBER: builtins.int
     COMPARED_FIELD_NUMBER: builtins.int
+    SCORE_FIELD_NUMBER: builtins.int
+    COSINE_RANK_FIELD_NUMBER: builtins.int
+    CONTROLS_FIELD_NUMBER: builtins.int
+    GENE_TYPE_FIELD_NUMBER: builtins.int
     similarity: builtins.float
     """Output only. Cosine similarity of the gene embeddings, centered at the mean of all genes, in
     [-1, 1].
@@ -506,6 +618,12 @@ class GeneHit(google.protobuf.message.Message):
     """Output only. Share of random pairs of different genes of the searched species that are less
     similar, in [0, 1].
     """
+    score: builtins.float
+    """Output only. The score that orders the hits."""
+    cosine_rank: builtins.int
+    """Output only. Its rank by cosine similarity, 1 for the nearest."""
+    gene_type: builtins.str
+    """Output only. NCBI's type of the gene, such as `protein-coding`."""
     @property
     def gene(self) -> global___GeneRecord:
         """Output only. The neighbor."""
@@ -514,6 +632,10 @@ class GeneHit(google.protobuf.message.Message):
     def compared(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ComparedHit]:
         """Output only. The hit in each of the compared embeddings, in their order."""
 
+    @property
+    def controls(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___ComparedHit]:
+        """Output only. The hit in each of the requested controls, in their order."""
+
     def __init__(
         self,
         *,
@@ -521,9 +643,13 @@ class GeneHit(google.protobuf.message.Message):
         similarity: builtins.float = ...,
         background_percentile: builtins.float = ...,
         compared: collections.abc.Iterable[global___ComparedHit] | None = ...,
+        score: builtins.float = ...,
+        cosine_rank: builtins.int = ...,
+        controls: collections.abc.Iterable[global___ComparedHit] | None = ...,
+        gene_type: builtins.str = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["gene", b"gene"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["background_percentile", b"background_percentile", "compared", b"compared", "gene", b"gene", "similarity", b"similarity"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["background_percentile", b"background_percentile", "compared", b"compared", "controls", b"controls", "cosine_rank", b"cosine_rank", "gene", b"gene", "gene_type", b"gene_type", "score", b"score", "similarity", b"similarity"]) -> None: ...
 
 global___GeneHit = GeneHit
 
