@@ -127,8 +127,8 @@ def reading(what: str, instead: str = "publish it again") -> Iterator[None]:
             ) from error
         raise UnavailableError(failure.message, failure.metadata) from error
     except BaseException as error:
-        # Lance panics on data it cannot interpret; the exception class cannot be imported.
-        if type(error).__name__ != "PanicException":
+        # Lance panics on data it cannot interpret.
+        if not _is_panic(error):
             raise
         raise IntegrityError(f"{what} cannot be read ({plain_text(error)}); {instead}") from error
 
@@ -167,3 +167,16 @@ def writing(what: str) -> Iterator[None]:
         if failure is None:
             raise
         raise failure from error
+    except BaseException as error:
+        # LanceDB panics if a table is removed between its own look for it and its creation.
+        if not _is_panic(error):
+            raise
+        raise ConflictError(
+            f"{what} cannot be written: another process created or removed it at the same time "
+            f"({plain_text(error)}); run it again"
+        ) from error
+
+
+def _is_panic(error: BaseException) -> bool:
+    """Return whether an error is a panic of Rust code, whose classes cannot be imported."""
+    return type(error).__name__ in ("PanicException", "RustPanic")

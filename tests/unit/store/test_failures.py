@@ -59,6 +59,23 @@ def test_what_a_clean_up_removed_meanwhile_is_a_conflict() -> None:
         raise error
 
 
+@pytest.mark.parametrize(
+    ("name", "base"), [("RustPanic", Exception), ("PanicException", BaseException)]
+)
+def test_a_panic_of_the_store_library_is_a_conflict_when_writing(
+    name: str, base: type[BaseException]
+) -> None:
+    panic = type(name, (base,), {})
+    with pytest.raises(ConflictError, match="run it again"), writing("corpus x"):
+        raise panic("rust future panicked: unknown error")
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(1)])
+def test_an_interrupt_is_not_translated_when_writing(error: BaseException) -> None:
+    with pytest.raises(type(error)), writing("corpus x"):
+        raise error
+
+
 @pytest.mark.parametrize("error", [ValueError("a wrong value"), InvalidArgumentError("typed")])
 def test_a_bug_and_a_typed_error_stay_what_they_are_when_writing(error: Exception) -> None:
     with pytest.raises(type(error)) as raised, writing("store s"):
