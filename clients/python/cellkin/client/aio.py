@@ -169,17 +169,17 @@ class AsyncClient(Surface, AwaitedSender):
         call: Any,
         answers: Any,
     ) -> AsyncGenerator[Any]:
-        """Yield None, then the response to each block, in order."""
+        """Yield None, then the responses to the blocks, in order."""
         try:
             yield None
             async for block in blocks:
-                if in_flight >= MAX_IN_FLIGHT:
+                if stream.answered and in_flight >= MAX_IN_FLIGHT:
                     yield stream.read(await self._next(answers))
                     in_flight -= 1
                 waiting.put_nowait(stream.message(block))
                 in_flight += 1
             waiting.put_nowait(None)
-            for _ in range(in_flight):
+            for _ in range(in_flight if stream.answered else 1):
                 yield stream.read(await self._next(answers))
             # The server counts a call as canceled unless it is read to its status.
             with self._rules.told():

@@ -207,17 +207,17 @@ class Client(Surface, BlockingSender):
         waiting: Any,
         answers: Any,
     ) -> Generator[Any, None, None]:
-        """Yield None, then the response to each block, in order."""
+        """Yield None, then the responses to the blocks, in order."""
         try:
             yield None
             for block in blocks:
-                if in_flight >= MAX_IN_FLIGHT:
+                if stream.answered and in_flight >= MAX_IN_FLIGHT:
                     yield stream.read(self._next(answers))
                     in_flight -= 1
                 waiting.put(stream.message(block))
                 in_flight += 1
             waiting.put(None)
-            for _ in range(in_flight):
+            for _ in range(in_flight if stream.answered else 1):
                 yield stream.read(self._next(answers))
             # The server counts a call as canceled unless it is read to its status.
             with self._rules.told():

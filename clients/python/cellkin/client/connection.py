@@ -17,6 +17,7 @@ from cellkin.v1 import (
     catalog_service_pb2_grpc,
     cell_service_pb2_grpc,
     gene_service_pb2_grpc,
+    gene_set_service_pb2_grpc,
 )
 from cellkin.wire.errors import (
     CellkinError,
@@ -43,6 +44,7 @@ _STUBS = {
     "CatalogService": catalog_service_pb2_grpc.CatalogServiceStub,
     "CellService": cell_service_pb2_grpc.CellServiceStub,
     "GeneService": gene_service_pb2_grpc.GeneServiceStub,
+    "GeneSetService": gene_set_service_pb2_grpc.GeneSetServiceStub,
 }
 _FIRST_DELAY_S = 0.1
 _MOST_DELAY_S = 5.0

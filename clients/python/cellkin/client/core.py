@@ -1,7 +1,7 @@
 """Requests as data, and descriptors that turn them into methods of a client.
 
-A function of `cellkin.client.calls` returns a `Call`, `Pages` or `Stream`: messages, how to read
-the responses, and the versions they must be from. Clients implement `BlockingSender` or
+A function of `cellkin.client.calls` returns a `Call`, `Pages`, `Stream` or `Exchange`: messages,
+how to read the responses, and the versions they must be from. Clients implement `BlockingSender` or
 `AwaitedSender`. The descriptors turn such a function into a method of either client, with the
 function's own parameters and documentation.
 """
@@ -116,6 +116,8 @@ class Stream(Generic[First, Item]):
         Blocks sent with the opening, without waiting for the first response; up to
         `cellkin.client.connection.MAX_IN_FLIGHT`. They are read once, also if the stream is
         retried.
+    answered
+        Whether each block has a response; otherwise one response follows the last block.
     """
 
     method: str
@@ -128,6 +130,23 @@ class Stream(Generic[First, Item]):
     pins: Mapping[str, str] = field(default_factory=dict)
     then: Callable[[First], Any | None] = nothing_then
     n_ahead: int = 0
+    answered: bool = True
+
+
+@dataclass(frozen=True)
+class Exchange(Generic[First, Item, Answer]):
+    """A stream whose blocks have one response in all.
+
+    Parameters
+    ----------
+    stream
+        The stream.
+    join
+        Returns the result for the first response and the last.
+    """
+
+    stream: Stream[First, Item]
+    join: Callable[[First, Item], Answer]
 
 
 class BlockingSender(ABC):
@@ -142,6 +161,11 @@ class BlockingSender(ABC):
     @abstractmethod
     def _open(self, stream: Stream[First, Item]) -> tuple[First, Generator[Item, None, None]]: ...
 
+    def _finish(self, exchange: Exchange[First, Item, Answer]) -> Answer:
+        first, answers = self._open(exchange.stream)
+        (last,) = answers
+        return exchange.join(first, last)
+
 
 class AwaitedSender(ABC):
     """Sends requests asynchronously."""
@@ -154,6 +178,11 @@ class AwaitedSender(ABC):
 
     @abstractmethod
     async def _open(self, stream: Stream[First, Item]) -> tuple[First, AsyncGenerator[Item]]: ...
+
+    async def _finish(self, exchange: Exchange[First, Item, Answer]) -> Answer:
+        first, answers = await self._open(exchange.stream)
+        (last,) = [answer async for answer in answers]
+        return exchange.join(first, last)
 
 
 class _Method(ABC, Generic[Given]):
@@ -230,3 +259,19 @@ class streams(_Method[Given], Generic[Given, First, Item]):
     ) -> Callable[Given, Awaitable[tuple[First, AsyncGenerator[Item]]]]: ...
     def __get__(self, client: Any, owner: type) -> Any:
         return self if client is None else self._bound(client._open)
+
+
+class exchanges(_Method[Given], Generic[Given, Answer]):
+    """Method made of a function that returns an `Exchange`."""
+
+    def __init__(self, make: Callable[Given, Exchange[Any, Any, Answer]]) -> None:
+        super().__init__(make)
+
+    @overload
+    def __get__(self, client: None, owner: type) -> Self: ...
+    @overload
+    def __get__(self, client: BlockingSender, owner: type) -> Callable[Given, Answer]: ...
+    @overload
+    def __get__(self, client: AwaitedSender, owner: type) -> Callable[Given, Awaitable[Answer]]: ...
+    def __get__(self, client: Any, owner: type) -> Any:
+        return self if client is None else self._bound(client._finish)
