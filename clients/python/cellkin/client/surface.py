@@ -1,7 +1,7 @@
 """Methods of both clients, one for each RPC of the services."""
 
-from cellkin.client.calls import catalog, cells, genes
-from cellkin.client.core import asks, lists, streams
+from cellkin.client.calls import catalog, cells, contrasts, genes
+from cellkin.client.core import asks, exchanges, lists, streams
 
 
 class Surface:
@@ -18,6 +18,9 @@ class Surface:
     stream_search_cells = streams(cells.stream_search_cells)
     explain_cell = asks(cells.explain_cell)
     get_cells = asks(cells.get_cells)
+
+    contrast_subtypes = exchanges(contrasts.contrast_subtypes)
+    enrich_genes = asks(contrasts.enrich_genes)
 
     list_embedding_models = lists(catalog.list_embedding_models)
     get_embedding_model = asks(catalog.get_embedding_model)

@@ -1,8 +1,13 @@
 """Results as tables, by optional libraries."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from html import escape
 from importlib import import_module
+from itertools import islice
 from typing import Any
+
+import numpy as np
 
 from cellkin.wire.errors import MissingDependencyError
 
@@ -57,3 +62,43 @@ class Tabular(ABC):
             If pyarrow is not installed (extra ``arrow``).
         """
         return needed("pyarrow", "arrow").table(self.columns())
+
+
+def html_page_part(title: str, notes: Iterable[str], table: Tabular, n_shown: int) -> str:
+    """Return a result as HTML for a notebook.
+
+    Parameters
+    ----------
+    title
+        What the result is.
+    notes
+        Sentences below the title.
+    table
+        The rows.
+    n_shown
+        Maximum number of rows to show.
+    """
+    columns = table.columns()
+    n_rows = len(next(iter(columns.values())))
+    heads = "".join(f"<th>{escape(name)}</th>" for name in columns)
+    rows = "".join(
+        "<tr>" + "".join(f"<td>{escape(shown(value))}</td>" for value in row) + "</tr>"
+        for row in islice(zip(*columns.values(), strict=True), n_shown)
+    )
+    said = "".join(f"<p>{escape(note)}</p>" for note in notes)
+    more = f"<p>{n_rows - n_shown:,} more rows in to_pandas()</p>" if n_rows > n_shown else ""
+    return (
+        f"<p><b>{escape(title)}</b></p>{said}<table><thead><tr>{heads}</tr></thead>"
+        f"<tbody>{rows}</tbody></table>{more}"
+    )
+
+
+def shown(value: Any) -> str:
+    """Return a value as text: numbers by three digits, empty if missing."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else ""
+    if isinstance(value, float | np.floating):
+        return f"{float(value):.3g}"
+    return str(value)
