@@ -1,6 +1,5 @@
 """Drawings of a report page, as SVG with selectable text."""
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from matplotlib.patches import Rectangle
 
 from cellkin.indexer.evaluation.rows import LeftOutType, Line
 from cellkin.indexer.measures import Counts, ReliabilityBin
-from cellkin.indexer.pages.theme import LIGHT
+from cellkin.pages.drawing import SETTINGS, svg
+from cellkin.pages.theme import LIGHT
 from cellkin.store.quality import WEAK_AUROC
 
 _MODELS = ("s1", "s2", "s3", "s4", "s5")
@@ -22,28 +22,6 @@ _CONTROLS = ("c1", "c2", "c3", "c4", "c5", "c6")
 _DASHES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)), (0, (1, 1)))
 # In confusion matrices of more types the numbers would overlap.
 _MOST_NUMBERED = 20
-_SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "font.size": 10.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": LIGHT["soft"],
-    "axes.labelcolor": LIGHT["ink"],
-    "text.color": LIGHT["ink"],
-    "xtick.color": LIGHT["soft"],
-    "ytick.color": LIGHT["soft"],
-    "xtick.labelcolor": LIGHT["ink"],
-    "ytick.labelcolor": LIGHT["ink"],
-    "axes.grid": True,
-    "grid.color": LIGHT["grid"],
-    "grid.linewidth": 0.8,
-    "axes.axisbelow": True,
-    "axes.linewidth": 0.8,
-    "figure.facecolor": "none",
-    "axes.facecolor": "none",
-    "savefig.facecolor": "none",
-    "legend.frameon": False,
-}
 
 
 @dataclass(frozen=True)
@@ -99,8 +77,8 @@ def draw_confusion(counts: Counts, types: Sequence[str], key: str) -> str:
     str
         An ``<svg>`` element.
     """
-    with mpl.rc_context(_SETTINGS):
-        return _svg(_confusions({"": counts}, types), key)
+    with mpl.rc_context(SETTINGS):
+        return svg(_confusions({"": counts}, types), key)
 
 
 def save_confusions(counts: Mapping[str, Counts], types: Sequence[str], path: Path) -> None:
@@ -115,7 +93,7 @@ def save_confusions(counts: Mapping[str, Counts], types: Sequence[str], path: Pa
     path
         The file, in any format of matplotlib, such as ``.png``.
     """
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         _confusions(counts, types).savefig(path, dpi=150, facecolor="white")
 
 
@@ -182,7 +160,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], ece: float, key: str) -> st
     """
     filled = [b for b in bins if b.accuracy is not None and b.probability is not None]
     most = max(b.n_cells for b in filled)
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(4.6, 4.4), layout="constrained")
         axes, below = figure.subplots(2, 1, sharex=True, height_ratios=[4, 1])
         axes.plot([0, 1], [0, 1], color=LIGHT["soft"], linestyle="--", linewidth=1)
@@ -215,7 +193,7 @@ def draw_reliability(bins: Sequence[ReliabilityBin], ece: float, key: str) -> st
         below.set_yticks([0, most], ["0", f"{most:,}"])
         below.set_xlabel("stated probability")
         figure.align_ylabels()
-        return _svg(figure, key)
+        return svg(figure, key)
 
 
 _WHISKER: dict[str, Any] = {"color": LIGHT["warn"], "linewidth": 1.6, "alpha": 0.8}
@@ -232,7 +210,7 @@ def draw_risk_coverage(ordered: Sequence[Line], key: str) -> str:
     key
         As in `draw_confusion`.
     """
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(5.4, 3.9), layout="constrained")
         axes = figure.subplots()
         top = 0.0
@@ -247,7 +225,7 @@ def draw_risk_coverage(ordered: Sequence[Line], key: str) -> str:
         axes.set_ylim(0, min(1.0, top * 1.15 + 0.005))
         axes.set_xlabel("share of cells labeled, most probable first")
         axes.set_ylabel("share of these labels that is wrong")
-        return _svg(figure, key)
+        return svg(figure, key)
 
 
 def draw_few_shot(ordered: Sequence[Line], key: str) -> str:
@@ -260,7 +238,7 @@ def draw_few_shot(ordered: Sequence[Line], key: str) -> str:
     key
         As in `draw_confusion`.
     """
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(5.4, 3.9), layout="constrained")
         axes = figure.subplots()
         shots: set[int] = set()
@@ -281,7 +259,7 @@ def draw_few_shot(ordered: Sequence[Line], key: str) -> str:
         axes.minorticks_off()
         axes.set_xlabel("known cells of each type")
         axes.set_ylabel("macro-F1")
-        return _svg(figure, key)
+        return svg(figure, key)
 
 
 def draw_unknown(left_out: Sequence[LeftOutType], key: str) -> str:
@@ -296,7 +274,7 @@ def draw_unknown(left_out: Sequence[LeftOutType], key: str) -> str:
     """
     ranked = sorted(left_out, key=lambda t: t.auroc)
     low = min(0.5, *(t.auroc for t in ranked))
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(4.6, 0.9 + 0.27 * len(ranked)), layout="constrained")
         axes = figure.subplots()
         axes.grid(visible=False, axis="y")
@@ -312,25 +290,10 @@ def draw_unknown(left_out: Sequence[LeftOutType], key: str) -> str:
         axes.spines["left"].set_visible(False)
         axes.tick_params(axis="y", length=0)
         axes.set_xlabel("AUROC of unknown when the type is left out")
-        return _svg(figure, key)
+        return svg(figure, key)
 
 
 def _curve(axes: Axes, x: Sequence[float], y: Sequence[float], stroke: Stroke) -> None:
     axes.plot(
         x, y, color=LIGHT[stroke.role], linestyle=stroke.dashes, linewidth=stroke.width, zorder=3
     )
-
-
-def _svg(figure: Figure, key: str) -> str:
-    """Return the figure as an ``<svg>`` element whose identifiers are unique on a page.
-
-    Colors and font are replaced by those of the page in ``page.css.j2``.
-    """
-    for number, artist in enumerate(figure.findobj()):
-        artist.set_gid(f"{key}-{number}")
-    buffer = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": key}):
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing)
-    text = buffer.getvalue()
-    return text[text.index("<svg") :]

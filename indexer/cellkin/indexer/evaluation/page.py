@@ -15,6 +15,7 @@ from cellkin.indexer.evaluation.words import (
     unknown_of,
     verdict,
 )
+from cellkin.indexer.pages import PAGES
 from cellkin.store.quality import WEAK_AUROC
 from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 
@@ -65,10 +66,10 @@ def page(reports: Sequence[Report]) -> str:
     if not reports:
         raise InvalidArgumentError("a page of no reports; give at least one")
     require_page_libraries()
-    from cellkin.indexer.pages.render import render
+    from cellkin.pages.render import render
 
     return render(
-        "evaluation.html.j2",
+        PAGES / "evaluation.html.j2",
         to_json(reports),
         title=reports[0].title,
         sections=[_section(report, f"q{at}") for at, report in enumerate(reports)],

@@ -1,1 +1,5 @@
-"""Templates and styles of the HTML pages, which are self-contained and without scripts."""
+"""Templates of pages; they extend those of `cellkin.pages`."""
+
+from pathlib import Path
+
+PAGES = Path(__file__).parent

@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 
-from cellkin.indexer.pages.render import render
+from cellkin.indexer.pages import PAGES
 from cellkin.indexer.quickstart.result import NOT_LEFT_OUT, Result
+from cellkin.pages.render import render
 from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import UNKNOWN_LABEL
 
@@ -22,7 +23,7 @@ def page(result: Result, commands: Sequence[str]) -> str:
         Commands shown as next steps.
     """
     return render(
-        "quickstart.html.j2",
+        PAGES / "quickstart.html.j2",
         result.to_json(),
         result=result,
         labels=[

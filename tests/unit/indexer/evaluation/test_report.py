@@ -21,7 +21,7 @@ from cellkin.indexer.evaluation.page import page, write_page
 from cellkin.indexer.evaluation.report import summary_table, to_json
 from cellkin.indexer.evaluation.rows import Control, Row, Setting, best_control, lines
 from cellkin.indexer.evaluation.words import verdict
-from cellkin.indexer.pages.theme import DARK, LIGHT
+from cellkin.pages.theme import DARK, LIGHT
 from cellkin.wire.errors import (
     DimensionMismatchError,
     FailedPreconditionError,

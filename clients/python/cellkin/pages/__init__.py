@@ -1,0 +1,1 @@
+"""HTML pages: templates and styles; pages are self-contained and without scripts."""
