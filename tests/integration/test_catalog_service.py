@@ -9,7 +9,7 @@ import pytest
 from tests.integration.live import Live, live_server
 
 from cellkin.client import Client
-from cellkin.client.errors import error_from_rpc
+from cellkin.client.transport.errors import error_from_rpc
 from cellkin.store.catalog import Kind
 from cellkin.store.quality import read_qualities
 from cellkin.store.store import Store

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from tests.integration.live import GENES, Live, block
 
-from cellkin.client.errors import error_from_rpc
 from cellkin.client.results.predictions import read_predictions
+from cellkin.client.transport.errors import error_from_rpc
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import (

@@ -15,10 +15,10 @@ import scipy.sparse as sp
 from tests.integration.live import GENES, Live, live_server
 
 from cellkin.client import AsyncClient, CellFilter, Client
-from cellkin.client.core import _Method
-from cellkin.client.profile import Endpoint, find_endpoint
 from cellkin.client.surface import Surface
-from cellkin.client.tls import Tls
+from cellkin.client.transport.core import _Method
+from cellkin.client.transport.profile import Endpoint, find_endpoint
+from cellkin.client.transport.tls import Tls
 from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
 from cellkin.v1 import catalog_service_pb2, cell_service_pb2, gene_service_pb2

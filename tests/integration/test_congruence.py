@@ -14,7 +14,7 @@ from tests.integration.live import GENES
 
 from cellkin.client import AsyncClient, CellFilter, Client
 from cellkin.client.calls import catalog, cells, genes
-from cellkin.client.core import Call, Pages, Stream
+from cellkin.client.transport.core import Call, Pages, Stream
 from cellkin.server.catalog import CatalogService
 from cellkin.server.cells import CellService
 from cellkin.server.genes import GeneService

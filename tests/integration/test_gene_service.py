@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.integration.live import GENES, Live, live_server
 
-from cellkin.client.errors import error_from_rpc
+from cellkin.client.transport.errors import error_from_rpc
 from cellkin.indexer.embeddings.job import embed_genes
 from cellkin.server import text_models
 from cellkin.server.text_models import TextModels

@@ -15,13 +15,13 @@ from tests.integration.live import GENES, Live, block, live_server
 
 from cellkin.client import Client
 from cellkin.client.annotate import annotate_file, write_annotation
-from cellkin.client.errors import error_from_rpc
 from cellkin.client.results.predictions import (
     Predictions,
     QueryReport,
     read_predictions,
     read_report,
 )
+from cellkin.client.transport.errors import error_from_rpc
 from cellkin.indexer.cells.job import index_cells
 from cellkin.indexer.cells.sources import Reference
 from cellkin.space.recipe import TEXT_V2

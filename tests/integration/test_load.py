@@ -18,7 +18,7 @@ from tests.integration.conftest import CELLKIN
 from tests.integration.live import GENES, Live, block, connected, live_server
 
 from cellkin.client import Client
-from cellkin.client.errors import error_from_rpc
+from cellkin.client.transport.errors import error_from_rpc
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.v1 import cell_service_pb2_grpc
 from cellkin.wire.errors import (

@@ -18,7 +18,7 @@ import pytest
 from tests.integration.conftest import running_server
 
 import cellkin.client as ck
-from cellkin.client.errors import AnswerWarning
+from cellkin.client.transport.errors import AnswerWarning
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.protos import descriptor_set_path
 

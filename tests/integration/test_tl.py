@@ -14,10 +14,10 @@ import scipy.sparse as sp
 from tests.integration.live import Live
 
 import cellkin.client as ck
-from cellkin.client import checkpoint, labelling
 from cellkin.client.annotate import annotate_file, write_annotation
-from cellkin.client.annotation import Annotation
-from cellkin.client.errors import AnswerWarning
+from cellkin.client.labels import checkpoint, labelling
+from cellkin.client.labels.annotation import Annotation
+from cellkin.client.transport.errors import AnswerWarning
 from cellkin.matrices.cells import open_cells
 from cellkin.wire.errors import (
     CheckpointError,

@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from cellkin.client import AsyncClient, Client, Tls
-from cellkin.client.errors import error_from_rpc
+from cellkin.client.transport.errors import error_from_rpc
 from cellkin.server.http_pages import serve_pages
 from cellkin.server.process import running
 from cellkin.server.settings import ServerSettings

@@ -11,7 +11,7 @@ import pytest
 from cellkin.client import CellFilter
 from cellkin.client.arguments import require_types, typed
 from cellkin.client.calls import catalog, cells, genes
-from cellkin.client.core import asks
+from cellkin.client.transport.core import asks
 from cellkin.wire.errors import InvalidArgumentError
 
 

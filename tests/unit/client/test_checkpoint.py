@@ -12,9 +12,9 @@ import scipy.sparse as sp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellkin.client import checkpoint
 from cellkin.client.calls.messages import to_message
-from cellkin.client.checkpoint import Checkpoint, Memory
+from cellkin.client.labels import checkpoint
+from cellkin.client.labels.checkpoint import Checkpoint, Memory
 from cellkin.client.queries import Block
 from cellkin.client.results.predictions import Predictions, read_predictions
 from cellkin.v1 import cell_service_pb2 as wire

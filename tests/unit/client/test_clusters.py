@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cellkin.client.clusters import vote
+from cellkin.client.labels.clusters import vote
 
 
 def test_the_votes_of_a_cluster_add_up() -> None:

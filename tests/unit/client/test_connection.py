@@ -10,9 +10,9 @@ import pytest
 
 from cellkin.cli.connection import endpoint_of
 from cellkin.client import AsyncClient
-from cellkin.client.connection import Channel, Patience, Rules
-from cellkin.client.profile import Endpoint, find_endpoint
-from cellkin.client.tls import Tls
+from cellkin.client.transport.connection import Channel, Patience, Rules
+from cellkin.client.transport.profile import Endpoint, find_endpoint
+from cellkin.client.transport.tls import Tls
 from cellkin.wire.errors import (
     CellkinError,
     InvalidArgumentError,
@@ -94,7 +94,7 @@ def test_the_delay_a_server_asks_for_is_the_least(
     error: CellkinError, delays: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for at in range(2):
-        monkeypatch.setattr("cellkin.client.connection.random.uniform", lambda *ends: ends[at])  # noqa: B023
+        monkeypatch.setattr("random.uniform", lambda *ends: ends[at])  # noqa: B023
         patience = Patience(Rules(Endpoint(), 1e6, 4, {}))
         waited = [patience.delay_s(error) for _ in delays]
         assert waited == pytest.approx([ends[at] for ends in delays])

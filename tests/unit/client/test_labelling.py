@@ -10,11 +10,12 @@ import pytest
 import scipy.sparse as sp
 from tests.unit.client.fake import FakeServer, client_of
 
-from cellkin.client import labelling, tl
-from cellkin.client.annotation import Annotation
-from cellkin.client.errors import AnswerWarning
-from cellkin.client.labelling import Settings, label
+from cellkin.client import tl
+from cellkin.client.labels import labelling
+from cellkin.client.labels.annotation import Annotation
+from cellkin.client.labels.labelling import Settings, label
 from cellkin.client.queries import BlockwiseQuery, Query, WholeQuery
+from cellkin.client.transport.errors import AnswerWarning
 from cellkin.matrices.held import held_cells
 from cellkin.matrices.options import X
 from cellkin.v1 import cell_service_pb2 as wire

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellkin.client.annotation import _names
+from cellkin.client.labels.annotation import _names
 from cellkin.client.results.catalog import read_alias, read_embedding, read_index
 from cellkin.client.results.cells import CellHits, Explanations, read_cells, read_hits
 from cellkin.client.results.genes import read_neighborhood, read_record, read_resolved

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.any_pb2 import Any as Packed
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
-from cellkin.client.errors import error_from_rpc
+from cellkin.client.transport.errors import error_from_rpc
 from cellkin.wire.errors import ERROR_DOMAIN, InvalidArgumentError, ResourceExhaustedError
 
 

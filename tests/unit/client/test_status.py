@@ -7,8 +7,8 @@ import pytest
 from tests.unit.client.test_rpc_errors import Failed
 
 from cellkin.cli import status
-from cellkin.client import connection
-from cellkin.client.profile import Endpoint
+from cellkin.client.transport import connection
+from cellkin.client.transport.profile import Endpoint
 from cellkin.wire.errors import InternalError
 
 

@@ -11,8 +11,8 @@ from tests.unit.client import fake
 from tests.unit.client.fake import FakeServer, awaiting_client_of, client_of
 
 from cellkin.client.calls.messages import to_message
-from cellkin.client.connection import MAX_IN_FLIGHT
 from cellkin.client.results.predictions import Predictions, QueryReport
+from cellkin.client.transport.connection import MAX_IN_FLIGHT
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire.errors import (
     FailedPreconditionError,

@@ -12,7 +12,7 @@ from tests.unit.client.test_labelling import FOREIGN, labelled
 
 from cellkin.client import annotate
 from cellkin.client.annotate import TABLES, require_targets, write_labels
-from cellkin.client.annotation import Annotation
+from cellkin.client.labels.annotation import Annotation
 from cellkin.wire.errors import AlreadyExistsError, InvalidArgumentError, MissingDependencyError
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import grpc
 import pytest
 
-from cellkin.client.errors import error_from_rpc
+from cellkin.client.transport.errors import error_from_rpc
 from cellkin.server.status import status_of
 from cellkin.wire import errors
 from cellkin.wire.errors import CellkinError, InvalidArgumentError, ResourceExhaustedError

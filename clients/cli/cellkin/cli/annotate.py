@@ -14,7 +14,7 @@ from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
 from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute
 
 if TYPE_CHECKING:
-    from cellkin.client.annotation import Annotation
+    from cellkin.client.labels.annotation import Annotation
     from cellkin.client.results.predictions import QueryReport
 
 

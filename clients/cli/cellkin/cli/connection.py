@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from cellkin.client import Client
-    from cellkin.client.profile import Endpoint
+    from cellkin.client.transport.profile import Endpoint
 
 
 def endpoint_of(server: str | None) -> "Endpoint":
@@ -13,9 +13,10 @@ def endpoint_of(server: str | None) -> "Endpoint":
     Parameters
     ----------
     server
-        ``host:port``; None for ``CELLKIN_ADDRESS``, or a profile of `cellkin.client.profile`.
+        ``host:port``; None for ``CELLKIN_ADDRESS``, or a profile; see
+        `cellkin.client.transport.profile`.
     """
-    from cellkin.client.profile import environment_endpoint, find_endpoint
+    from cellkin.client.transport.profile import environment_endpoint, find_endpoint
 
     return find_endpoint() if server is None else environment_endpoint(server)
 

@@ -12,7 +12,7 @@ from cellkin.wire.errors import UnavailableError
 
 if TYPE_CHECKING:
     from cellkin.client import Client
-    from cellkin.client.profile import Endpoint
+    from cellkin.client.transport.profile import Endpoint
 
 _SERVICES = ("", *(f"cellkin.v1.{name}Service" for name in ("Cell", "Gene", "Catalog")))
 _STATES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
@@ -63,8 +63,8 @@ def _check(endpoint: "Endpoint") -> _Health:
 
     import grpc
 
-    from cellkin.client.connection import Channel
-    from cellkin.client.errors import error_from_rpc
+    from cellkin.client.transport.connection import Channel
+    from cellkin.client.transport.errors import error_from_rpc
 
     with Channel(endpoint, grpc).channel as channel:
         ask = channel.unary_unary("/grpc.health.v1.Health/Check")

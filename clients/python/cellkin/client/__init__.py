@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from cellkin.client.aio import AsyncClient
 from cellkin.client.calls.messages import CellFilter
 from cellkin.client.client import Client
-from cellkin.client.errors import AnswerWarning
 from cellkin.client.results.catalog import (
     Alias,
     CellIndex,
@@ -39,12 +38,13 @@ from cellkin.client.results.genes import Gene, GeneNeighborhood, GeneRecord, Res
 from cellkin.client.results.predictions import Prediction, Predictions, QueryReport
 from cellkin.client.results.sample import LabelCheck, ReportWarning, SampleCheck
 from cellkin.client.results.versions import Versions
-from cellkin.client.tls import Tls
+from cellkin.client.transport.errors import AnswerWarning
+from cellkin.client.transport.tls import Tls
 from cellkin.wire.errors import MissingDependencyError
 
 if TYPE_CHECKING:
     from cellkin.client import pl, tl
-    from cellkin.client.reproduction import Reproduction, reproduce
+    from cellkin.client.labels.reproduction import Reproduction, reproduce
 
 __all__ = [
     "Alias",
@@ -103,8 +103,8 @@ def __getattr__(name: str) -> Any:
 
 
 _NEEDS_ANNDATA = {
-    "Reproduction": "reproduction",
+    "Reproduction": "labels.reproduction",
     "pl": "pl",
-    "reproduce": "reproduction",
+    "reproduce": "labels.reproduction",
     "tl": "tl",
 }

@@ -10,10 +10,10 @@ import grpc.aio
 
 from cellkin.client.arguments import typed
 from cellkin.client.client import require_open, rules_of
-from cellkin.client.connection import MAX_IN_FLIGHT, Channel, Patience
-from cellkin.client.core import Answer, AwaitedSender, Call, First, Item, Pages, Stream
 from cellkin.client.surface import Surface
-from cellkin.client.tls import Tls
+from cellkin.client.transport.connection import MAX_IN_FLIGHT, Channel, Patience
+from cellkin.client.transport.core import Answer, AwaitedSender, Call, First, Item, Pages, Stream
+from cellkin.client.transport.tls import Tls
 from cellkin.wire.errors import CellkinError
 
 

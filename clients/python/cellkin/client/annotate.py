@@ -6,10 +6,10 @@ from gzip import GzipFile
 from pathlib import Path
 from typing import Any
 
-from cellkin.client.annotation import Annotation
 from cellkin.client.arguments import typed
 from cellkin.client.client import Client
-from cellkin.client.labelling import Progress, Settings, label
+from cellkin.client.labels.annotation import Annotation
+from cellkin.client.labels.labelling import Progress, Settings, label
 from cellkin.client.queries import Query, open_query
 from cellkin.client.results.tables import needed
 from cellkin.matrices.annotated import check_writable, write_annotated

@@ -11,11 +11,20 @@ from typing import Any, Self
 import grpc
 
 from cellkin.client.arguments import typed
-from cellkin.client.connection import MAX_IN_FLIGHT, Channel, Patience, Rules
-from cellkin.client.core import Answer, BlockingSender, Blocks, Call, First, Item, Pages, Stream
-from cellkin.client.profile import Endpoint, find_endpoint
 from cellkin.client.surface import Surface
-from cellkin.client.tls import Tls
+from cellkin.client.transport.connection import MAX_IN_FLIGHT, Channel, Patience, Rules
+from cellkin.client.transport.core import (
+    Answer,
+    BlockingSender,
+    Blocks,
+    Call,
+    First,
+    Item,
+    Pages,
+    Stream,
+)
+from cellkin.client.transport.profile import Endpoint, find_endpoint
+from cellkin.client.transport.tls import Tls
 from cellkin.wire.errors import CellkinError, FailedPreconditionError, InvalidArgumentError
 
 
@@ -56,7 +65,8 @@ class Client(Surface, BlockingSender):
     ----------
     server
         ``host:port``; None to take it from the environment or a profile, see
-        `cellkin.client.profile`. Their token and TLS settings apply to their own server only.
+        `cellkin.client.transport.profile`. Their token and TLS settings apply to their own server
+        only.
     profile
         Name of a profile in the user's file, instead of a server.
     token

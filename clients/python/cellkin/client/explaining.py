@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cellkin.client.client import Client
-from cellkin.client.labelling import Progress
+from cellkin.client.labels.labelling import Progress
 from cellkin.client.queries import WholeQuery
 from cellkin.client.results.cells import CellExplanation, Explanations
 from cellkin.client.results.tables import Tabular

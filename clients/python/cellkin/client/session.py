@@ -7,7 +7,7 @@ from types import NoneType
 
 from cellkin.client.arguments import require
 from cellkin.client.client import Client
-from cellkin.client.labelling import Progress
+from cellkin.client.labels.labelling import Progress
 
 
 @contextmanager

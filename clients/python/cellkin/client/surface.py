@@ -1,7 +1,7 @@
 """Methods of both clients, one for each RPC of the services."""
 
 from cellkin.client.calls import catalog, cells, contrasts, genes
-from cellkin.client.core import asks, exchanges, lists, streams
+from cellkin.client.transport.core import asks, exchanges, lists, streams
 
 
 class Surface:

@@ -2,7 +2,7 @@
 
 Settings and versions are stored with every result. Cells may be AnnData in memory or backed by a
 file; `annotate` also takes a path or an iterable of blocks. Without a client, one is made from the
-environment: see `cellkin.client.profile`.
+environment: see `cellkin.client.transport.profile`.
 """
 
 import warnings
@@ -16,17 +16,17 @@ import numpy as np
 import pandas as pd
 
 from cellkin.client.annotate import annotate_query
-from cellkin.client.annotation import Annotation, storable
 from cellkin.client.arguments import typed
 from cellkin.client.calls.messages import CellFilter
 from cellkin.client.client import Client
-from cellkin.client.errors import AnswerWarning
 from cellkin.client.explaining import Asked, Predicted, explain_cells, explain_groups
 from cellkin.client.hits import joined, rectangles
-from cellkin.client.labelling import Settings
+from cellkin.client.labels.annotation import Annotation, storable
+from cellkin.client.labels.labelling import Settings
 from cellkin.client.queries import WholeQuery, open_query, require_anndata
 from cellkin.client.results.cells import CellHits
 from cellkin.client.session import connected, shown_progress
+from cellkin.client.transport.errors import AnswerWarning
 from cellkin.matrices.features import hinting
 from cellkin.matrices.held import held_cells
 from cellkin.matrices.matrix import MAX_CELLS
@@ -138,8 +138,8 @@ def annotate(
         ``obs['cellkin_cluster_label']``, ``uns['cellkin']['clusters']``
             with ``clusters``: the label of each cell's cluster; and a table of each cluster's
             label, confidence in [0, 1], most probable label if one is forced, cells and split, see
-            `cellkin.client.clusters.Clusters`. ``uns['cellkin']['cluster_split']`` has one row per
-            cluster and label.
+            `cellkin.client.labels.clusters.Clusters`. ``uns['cellkin']['cluster_split']`` has one
+            row per cluster and label.
         ``obsm['cellkin_route_shares']``
             (n_cells, n_routes) float32 in [0, 1], share of the expression by route, in the order of
             ``uns['cellkin']['routes']``.

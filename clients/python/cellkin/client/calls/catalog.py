@@ -4,8 +4,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
-from cellkin.client.core import Call, Pages
 from cellkin.client.results import catalog as results
+from cellkin.client.transport.core import Call, Pages
 from cellkin.v1 import catalog_service_pb2 as wire
 from cellkin.wire.terms import VersionKind
 

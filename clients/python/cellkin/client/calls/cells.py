@@ -11,10 +11,10 @@ from cellkin.client.calls.messages import (
     some,
     to_message,
 )
-from cellkin.client.core import Blocks, Call, Stream, of_answer
 from cellkin.client.results import cells as results
 from cellkin.client.results import predictions
 from cellkin.client.results.versions import exactly
+from cellkin.client.transport.core import Blocks, Call, Stream, of_answer
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import ExpressionUnits

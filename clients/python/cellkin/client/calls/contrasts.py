@@ -10,10 +10,10 @@ import numpy.typing as npt
 
 from cellkin.client.calls.genes import search_genes
 from cellkin.client.calls.messages import some, to_message
-from cellkin.client.core import Blocks, Call, Exchange, Stream, of_answer
 from cellkin.client.results import contrasts as results
 from cellkin.client.results.enrichment import Enrichment, read_enrichment
 from cellkin.client.results.versions import exactly
+from cellkin.client.transport.core import Blocks, Call, Exchange, Stream, of_answer
 from cellkin.v1 import gene_set_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import InvalidArgumentError

@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cellkin.client.calls.messages import some
-from cellkin.client.core import Call, of_answer
 from cellkin.client.results import genes as results
 from cellkin.client.results.versions import Versions, exactly
+from cellkin.client.transport.core import Call, of_answer
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import InvalidArgumentError

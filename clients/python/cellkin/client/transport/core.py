@@ -114,8 +114,7 @@ class Stream(Generic[First, Item]):
         response follows and replaces the first.
     n_ahead
         Blocks sent with the opening, without waiting for the first response; up to
-        `cellkin.client.connection.MAX_IN_FLIGHT`. They are read once, also if the stream is
-        retried.
+        `cellkin.client.transport.connection.MAX_IN_FLIGHT`.
     answered
         Whether each block has a response; otherwise one response follows the last block.
     """

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from cellkin.client.clusters import Clusters, vote
-from cellkin.client.labelling import Labelled
+from cellkin.client.labels.clusters import Clusters, vote
+from cellkin.client.labels.labelling import Labelled
 from cellkin.client.results.sample import BELONGS, ReportWarning, SampleCheck
 from cellkin.client.results.tables import Tabular
 from cellkin.matrices.options import ReadOptions, X

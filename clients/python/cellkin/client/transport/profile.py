@@ -23,7 +23,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellkin.client.tls import Tls
+from cellkin.client.transport.tls import Tls
 from cellkin.wire.errors import InputFileError, InvalidArgumentError, NotFoundError
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"

@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 
-from cellkin.client.checkpoint import Checkpoint, Kept, Memory
 from cellkin.client.client import Client
-from cellkin.client.connection import MAX_IN_FLIGHT
+from cellkin.client.labels.checkpoint import Checkpoint, Kept, Memory
 from cellkin.client.queries import Block, Query
 from cellkin.client.results.predictions import Predictions, QueryReport
+from cellkin.client.transport.connection import MAX_IN_FLIGHT
 from cellkin.matrices.features import ColumnsRead
 from cellkin.matrices.matrix import MAX_CELLS
 from cellkin.matrices.units import UnitsFinding

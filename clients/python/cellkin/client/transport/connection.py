@@ -10,9 +10,9 @@ from typing import Any
 
 import grpc
 
-from cellkin.client.errors import error_from_rpc
-from cellkin.client.profile import Endpoint
 from cellkin.client.results.versions import check_pins
+from cellkin.client.transport.errors import error_from_rpc
+from cellkin.client.transport.profile import Endpoint
 from cellkin.v1 import (
     catalog_service_pb2_grpc,
     cell_service_pb2_grpc,

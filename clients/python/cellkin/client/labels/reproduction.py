@@ -8,9 +8,9 @@ import anndata
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.client.annotation import Annotation
 from cellkin.client.client import Client
-from cellkin.client.labelling import Settings, label
+from cellkin.client.labels.annotation import Annotation
+from cellkin.client.labels.labelling import Settings, label
 from cellkin.client.queries import open_query, require_anndata
 from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import PINNED, Versions
