@@ -31,8 +31,8 @@ from report import Figure, add_options, at_least, at_most, finish, machine
 from serve import serving
 
 from cellkin.client.calls.cells import stream_predict_subtypes
-from cellkin.client.connection import MAX_IN_FLIGHT
 from cellkin.client.queries import WholeQuery
+from cellkin.client.transport.connection import MAX_IN_FLIGHT
 from cellkin.indexer.cells.job import index_cells
 from cellkin.indexer.cells.sources import Reference
 from cellkin.indexer.embeddings.job import embed_genes
