@@ -24,7 +24,6 @@ _MEAN_CELLS = 4096
 """Cells per request for the explanation of their mean."""
 _MEAN_VALUES = 4_000_000
 """Values per such request, about 32 MB: half of the message limit."""
-_LOOKED_AT = 64
 
 
 @dataclass(frozen=True)
@@ -278,7 +277,7 @@ def explain_groups(
             nothing = CellExplanation("", 0.0, 0.0, none.astype(np.int64), (), none, none, 0.0, 0)
             done.append(Group(name, len(rows), 0, chosen, "", nothing))
             continue
-        cells = query.chosen(_drawn(query, rows))
+        cells = query.chosen(query.drawn(rows, _MEAN_CELLS, _MEAN_VALUES))
         answer = client.explain_cell(
             held.name, query.gene_names, cells, units=ExpressionUnits.LINEAR, taxon=asked.taxon,
             label=label, against=against, mean=True, n_genes=asked.n_genes, space=asked.space,
@@ -316,18 +315,6 @@ def _against(
         return asked.against if asked.against != label else ""
     others = [] if predicted is None else [n for n in predicted.shares(rows) if n != label]
     return others[0] if others else ""
-
-
-def _drawn(query: WholeQuery, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Return evenly spaced rows of a group, as many as fit into one message."""
-    looked_at = query.chosen(_evenly(rows, _LOOKED_AT))
-    values = max(1.0, looked_at.nnz / looked_at.shape[0])
-    return _evenly(rows, max(1, min(_MEAN_CELLS, int(_MEAN_VALUES / values))))
-
-
-def _evenly(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
-    n = min(n, len(rows))
-    return rows[np.linspace(0, len(rows) - 1, n).round().astype(np.int64)]
 
 
 def _names(column: Any) -> Sequence[str | None]:

@@ -20,6 +20,8 @@ from cellkin.matrices.units import UnitsFinding
 from cellkin.wire.background import background_runs
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
+_LOOKED_AT = 64
+
 
 @dataclass(frozen=True)
 class Block:
@@ -141,6 +143,28 @@ class WholeQuery:
         parts = [self._cells.rows(int(run[0]), int(run[-1]) + 1) for run in runs]
         empty = sp.csr_matrix((0, len(self.gene_names)), dtype=np.float32)
         return sp.vstack(parts or [empty], format="csr")
+
+    def drawn(
+        self, rows: npt.NDArray[np.int64], most_cells: int, most_values: int
+    ) -> npt.NDArray[np.int64]:
+        """Return evenly spaced rows of the given ones, as many as the limits allow.
+
+        Parameters
+        ----------
+        rows
+            (n_rows,) int64, ascending and distinct, at least one.
+        most_cells, most_values
+            Limits; the number of values is estimated from a few of the cells.
+        """
+        looked_at = self.chosen(evenly(rows, _LOOKED_AT))
+        values = max(1.0, looked_at.nnz / looked_at.shape[0])
+        return evenly(rows, max(1, min(most_cells, int(most_values / values))))
+
+
+def evenly(rows: npt.NDArray[np.int64], n: int) -> npt.NDArray[np.int64]:
+    """Return up to n evenly spaced rows."""
+    n = min(n, len(rows))
+    return rows[np.linspace(0, len(rows) - 1, n).round().astype(np.int64)]
 
 
 class BlockwiseQuery:

@@ -117,7 +117,7 @@ class Annotation(Labelled, Tabular):
         return {
             "cell_id": self.cell_ids,
             **{name: _plain(column) for name, column in self.obs("").items()},
-            **({} if self.groups is None else {"cluster": _texts(self.groups)}),
+            **({} if self.groups is None else {"cluster": label_names(self.groups)}),
             **{f"probability:{label}": np.array(column) for label, column in chances},
         }
 
@@ -365,8 +365,14 @@ def _records(columns: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
-def _texts(groups: Any) -> npt.NDArray[np.object_]:
-    """Return the names of clusters as strings, None for missing ones."""
+def label_names(groups: Any) -> npt.NDArray[np.object_]:
+    """Return labels as strings, None for missing ones.
+
+    Parameters
+    ----------
+    groups
+        (n_cells,) values, such as a column of ``obs``.
+    """
     grouped = pd.Categorical(groups)
     names: npt.NDArray[np.object_] = np.array([*map(str, grouped.categories), None], object)
     found: npt.NDArray[np.object_] = names[grouped.codes]
