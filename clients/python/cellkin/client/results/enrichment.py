@@ -132,9 +132,8 @@ class Enrichment(EnrichedSets):
             f"{n:,} sets of {name}" for name, n in zip(self.collections, self.n_tested, strict=True)
         )
         universe = f" of a universe of {self.n_universe:,}" if self.n_universe else ""
-        return (
-            f"{self.n_genes:,} genes{universe} tested in {tested}; {len(self.called)} sets called"
-        )
+        called = f"{len(self.called)} sets are called"
+        return f"{self.n_genes:,} genes{universe} tested in {tested}; {called}"
 
     def _repr_html_(self) -> str:
         return html_page_part(self.title, map(str, self.warnings), self, _SHOWN)
