@@ -167,6 +167,9 @@ class Catalog:
     def commit(self, kind: Kind, name: str, digest: str, manifest: Mapping[str, Any]) -> Entry:
         """Record a new version under the next unused number of the day.
 
+        The day is that of the newest version if the clock is behind it, as ``latest`` means the
+        newest day and number.
+
         Raises
         ------
         FailedPreconditionError
@@ -175,7 +178,7 @@ class Catalog:
             If other writers committed first in every attempt.
         """
         now = datetime.now(UTC)
-        day, made = now.strftime("%Y-%m-%d"), list[Entry]()
+        today, made = now.strftime("%Y-%m-%d"), list[Entry]()
 
         def decide(view: CatalogView) -> Change:
             for source, of in sources(kind, manifest):
@@ -185,10 +188,9 @@ class Catalog:
                         "meanwhile; nothing was published"
                     )
             given = [*view.entries(kind, name), *(r.entry for r in view.removed)]
-            numbers = [
-                e.order[1] for e in given if (e.kind, e.name, e.order[0]) == (kind, name, day)
-            ]
-            version = f"{day}.{max(numbers, default=0) + 1}"
+            orders = [e.order for e in given if (e.kind, e.name) == (kind, name)]
+            day, number = max([*orders, (today, 0)])
+            version = f"{day}.{number + 1}"
             created_at = now.isoformat(timespec="seconds")
             made[:] = [Entry(kind, name, version, created_at, digest, dict(manifest))]
             row = {

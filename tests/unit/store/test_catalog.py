@@ -1,7 +1,9 @@
 """What names mean: versions, aliases, retractions."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -203,3 +205,21 @@ def test_writers_at_one_time_each_get_a_number(catalog: Catalog, tmp_path: Path)
     assert sorted(versions) == sorted(entry.version for entry in catalog.entries())
     assert len(set(versions)) == 9
     assert catalog.problems() == []
+
+
+def test_a_clock_that_was_set_back_dates_no_version_before_an_earlier_one(
+    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = catalog.commit(Kind.INDEX, "x", "d", {})
+    day, number = first.order
+
+    class Back(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return datetime.now(tz) - timedelta(days=2)
+
+    monkeypatch.setattr("cellkin.store.catalog.datetime", Back)
+    second = catalog.commit(Kind.INDEX, "x", "d", {})
+    assert second.order == (day, number + 1)
+    assert catalog.resolve(Kind.INDEX, VersionName("x")) == second
+    assert catalog.commit(Kind.INDEX, "y", "d", {}).order < first.order
