@@ -10,6 +10,7 @@ acknowledged before the copy began and not pruned since.
 
 import argparse
 import random
+import sys
 import tempfile
 import threading
 import time
@@ -17,6 +18,7 @@ from collections import Counter
 from datetime import timedelta
 from pathlib import Path
 
+from chaos_report import report
 from chaos_world import corpus_table
 
 from cellkin.store.backup import copy_store
@@ -31,6 +33,11 @@ _NAMES = "xyz"
 _PAUSE_S = 0.05
 _AGE = timedelta(seconds=3)
 """So short that copies meet removals."""
+
+
+_FAULTS = (
+    "versions damaged", "versions missing", "catalogs with problems", "aliases of nothing",
+)  # fmt: skip
 
 
 class Writers:
@@ -85,8 +92,8 @@ class Writers:
         self.counts["collected"] += len(collect(store, _AGE, force=True))
 
 
-def main() -> None:
-    """Run the trials and print what came of them."""
+def main() -> int:
+    """Run the trials and return 1 where something went wrong."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--copies", type=int, default=30)
     parser.add_argument("--writers", type=int, default=3)
@@ -103,10 +110,8 @@ def main() -> None:
                 _copy(store, place, writers, counts)
         finally:
             writers.join()
-        print("| what | number |\n| --- | --- |")
-        for what, n in sorted({**writers.counts, **counts}.items()):
-            print(f"| {what} | {n} |")
         print(f"{time.monotonic() - start_s:.0f} s")
+        return report(writers.counts + counts, _FAULTS, arguments.copies)
 
 
 def _copy(store: Store, place: Path, writers: Writers, counts: Counter[str]) -> None:
@@ -131,4 +136,4 @@ def _copy(store: Store, place: Path, writers: Writers, counts: Counter[str]) -> 
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -330,6 +330,7 @@ def main() -> int:
     parser.add_argument("--world", type=Path, help="where the store is made, or was")
     parser.add_argument("--keep", type=Path, metavar="FILE", help="what was seen, JSON lines")
     arguments = parser.parse_args()
+    from chaos_report import closing_line
     from chaos_world import STAGES, World
 
     began, rows = time.monotonic(), []
@@ -354,7 +355,9 @@ def main() -> int:
         worker.end()
     print("\n".join(table(rows)))
     print(f"{len(rows)} trials in {time.monotonic() - began:.0f} s; the first is no damage")
-    return int(any(verdict[c] for _, verdict in rows for c in _FAULTS))
+    n_wrong = sum(any(verdict[c] for c in _FAULTS) for _, verdict in rows)
+    print(closing_line(len(rows) - 1, n_wrong))
+    return int(n_wrong > 0)
 
 
 if __name__ == "__main__":

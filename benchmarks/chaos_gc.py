@@ -25,6 +25,7 @@ from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
+from chaos_report import report
 from chaos_world import STAGES, World, answers, corpus_table
 
 from cellkin.client import Client
@@ -303,12 +304,8 @@ def main() -> int:
             shutil.rmtree(place)
         if n_served:
             Served(Path(name)).run(n_served, rng, tally)
-    print("| what | number |\n| --- | --- |")
-    done = [what for what in tally.counts if what not in _FAULTS]
-    for what in ["trials", *sorted(set(done) - {"trials"}), *_FAULTS]:
-        print(f"| {what} | {tally.counts[what]} |")
     print(f"{time.monotonic() - began:.0f} s")
-    return int(any(tally.counts[what] for what in _FAULTS))
+    return report(tally.counts, _FAULTS, tally.counts["trials"])
 
 
 if __name__ == "__main__":

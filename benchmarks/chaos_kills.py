@@ -23,8 +23,8 @@ from pathlib import Path
 import anndata
 import numpy as np
 from chaos_gc import content
+from chaos_report import report
 from chaos_world import cells, corpus_table
-from chaos_writers import report
 
 from cellkin.store.catalog import Kind
 from cellkin.store.maintenance import damage
@@ -141,7 +141,7 @@ def main() -> int:
         store = Store.open(str(place / "store"))
         counts["versions damaged"] = sum(bool(damage(store, e)) for e in store.catalog.entries())
         counts["partial outputs left"] = len(list(place.glob("*.partial")))
-    return report(counts, _FAULTS)
+    return report(counts, _FAULTS, arguments.trials)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Ten minutes of mixed load on one server, while what names mean changes under it.
+"""Mixed load on one server, while what names mean changes under it.
 
     python benchmarks/chaos_mixed.py [--seconds 600] [--clients 6]
 
 Clients label cells by request and by stream, search cells and genes, and fetch cells, through an
 alias that moves between two versions every few seconds, and `latest`, of which new versions come
-and are retracted. Each answer has to be the first one given of its version. Memory and descriptors
-of the server are read every minute; memory has to be level after the first minutes.
+and are retracted. Each answer has to be the first one given of its version. Memory,
+descriptors and threads of the server are read ten times; they have to be level after four tenths.
 """
 
 import argparse
@@ -26,8 +26,8 @@ from pathlib import Path
 from typing import Any
 
 from chaos_gc import prune
+from chaos_report import report
 from chaos_world import STAGES, World, cells, plain, publish
-from chaos_writers import report
 
 from cellkin.client import Client
 from cellkin.store.catalog import Kind
@@ -40,11 +40,12 @@ _ALIAS = "moving"
 _SWAP_S = 8.0
 _SWAPS_A_VERSION = 5
 """Each time so often the alias has moved a new version is published."""
-_MOST_GROWTH = 1.15
-"""Of memory, from a third of the time to the end."""
+_MOST_GROWTH = {"memory": 1.15, "descriptors": 2, "threads": 2}
+"""From four tenths of the time to the end."""
+_ASKED = ("labels", "stream", "search", "genes", "cells")
 _FAULTS = (
     "answers that differ", "errors", "tracebacks in the log", "memory not level",
-    "descriptors not level", "server that ended", "untyped errors",
+    "descriptors not level", "threads not level", "server that ended", "untyped errors",
 )  # fmt: skip
 
 
@@ -72,7 +73,7 @@ class Load:
 
     def _once(self, client: Client, rng: random.Random) -> None:
         index = rng.choice(("trio", f"trio@{_ALIAS}"))
-        what = rng.choice(("labels", "stream", "search", "genes", "cells"))
+        what = rng.choice(_ASKED)
         try:
             version, answer = self._ask(client, what, index)
         except CellkinError as error:
@@ -162,11 +163,15 @@ def serving(root: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[str]]
             rest.join()
 
 
-def held(pid: int) -> tuple[int, int]:
-    """Return MiB of memory and descriptors of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    kib = next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))
-    return int(kib) >> 10, len(list(Path(f"/proc/{pid}/fd").iterdir()))
+def held(pid: int) -> dict[str, int]:
+    """Return what a process holds: MiB of memory, descriptors and threads."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    status = dict(line.split(":", 1) for line in lines)
+    return {
+        "memory": int(status["VmRSS"].split()[0]) >> 10,
+        "descriptors": len(list(Path(f"/proc/{pid}/fd").iterdir())),
+        "threads": int(status["Threads"]),
+    }
 
 
 def main() -> int:
@@ -192,11 +197,11 @@ def main() -> int:
             threads.append(threading.Thread(target=swap, args=(root, load)))
             for thread in threads:
                 thread.start()
-            seen: list[tuple[int, int]] = []
+            seen: list[dict[str, int]] = []
             for _ in range(10):
                 time.sleep(arguments.seconds / 10)
                 seen.append(held(process.pid))
-                print(f"memory {seen[-1][0]} MiB, {seen[-1][1]} descriptors", flush=True)
+                print(", ".join(f"{what} {n}" for what, n in seen[-1].items()), flush=True)
             load.stopping.set()
             for thread in threads:
                 thread.join()
@@ -204,11 +209,11 @@ def main() -> int:
         told = log.read_text() + log.with_suffix(".out").read_text()
         counts = load.counts
         counts["tracebacks in the log"] = told.count("Traceback (most recent call last)")
-        counts["memory not level"] = int(seen[-1][0] > _MOST_GROWTH * seen[3][0])
-        counts["descriptors not level"] = int(seen[-1][1] > 2 * seen[3][1])
+        for what, most in _MOST_GROWTH.items():
+            counts[f"{what} not level"] = int(seen[-1][what] > most * seen[3][what])
         if counts["tracebacks in the log"]:
             print(told[-3000:])
-    return report(counts, _FAULTS)
+    return report(counts, _FAULTS, sum(counts[what] for what in _ASKED))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from chaos_gc import content
+from chaos_report import report
 from chaos_world import corpus_table
 
 from cellkin.store.catalog import Entry, Kind
@@ -123,14 +124,6 @@ def check(store: Store, told: list[dict[str, Any]]) -> collections.Counter[str]:
     return counts
 
 
-def report(counts: collections.Counter[str], faults: tuple[str, ...]) -> int:
-    """Print a table and return 1 where there are faults."""
-    print("| what | number |\n| --- | --- |")
-    for what in [*sorted(set(counts) - set(faults)), *faults]:
-        print(f"| {what} | {counts[what]} |")
-    return int(any(counts[what] for what in faults))
-
-
 def main() -> int:
     """Run the writers, check what they leave and return 1 where something went wrong."""
     parser = argparse.ArgumentParser(
@@ -159,7 +152,7 @@ def main() -> int:
         refused = collections.Counter(line["code"] for line in told if "code" in line)
         counts.update({f"refused {code}": n for code, n in refused.items()})
         counts["files of the store"] = sum(path.is_file() for path in Path(uri).rglob("*"))
-    return report(counts, _FAULTS)
+    return report(counts, _FAULTS, len(told))
 
 
 if __name__ == "__main__":
