@@ -30,6 +30,7 @@ _KINDS = {
     wire.VERSION_KIND_CORPUS: Kind.CORPUS,
     wire.VERSION_KIND_EMBEDDING: Kind.EMBEDDING,
     wire.VERSION_KIND_INDEX: Kind.INDEX,
+    wire.VERSION_KIND_GENE_SETS: Kind.GENE_SETS,
 }
 _MOST_BATCHES = 1000
 _WIRE_KINDS = {kind: number for number, kind in _KINDS.items()}
@@ -196,8 +197,8 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
 def _kind(number: int) -> Kind:
     if number not in _KINDS:
         raise InvalidArgumentError(
-            f"kind {number} is none; give VERSION_KIND_CORPUS, VERSION_KIND_EMBEDDING or "
-            "VERSION_KIND_INDEX",
+            f"kind {number} is none; give VERSION_KIND_CORPUS, VERSION_KIND_EMBEDDING, "
+            "VERSION_KIND_INDEX or VERSION_KIND_GENE_SETS",
             field="kind",
         )
     return _KINDS[wire.VersionKind.ValueType(number)]

@@ -15,6 +15,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from cellkin.server import calls
+from cellkin.server.loaded_sets import LoadedGeneSets
 from cellkin.server.loading import (
     IndexLoader,
     LoadedCorpus,
@@ -47,7 +48,7 @@ _RETRY_UNAVAILABLE_S = 1.0
 """The same for a version that could not be read because the store was unavailable."""
 
 
-Loaded: TypeAlias = LoadedIndex | LoadedEmbedding | LoadedCorpus
+Loaded: TypeAlias = LoadedIndex | LoadedEmbedding | LoadedCorpus | LoadedGeneSets
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,12 @@ class VersionCache:
         """Return the loaded version of a corpus; see `index`."""
         loaded = self._get(Kind.CORPUS, wanted)
         assert isinstance(loaded, LoadedCorpus)
+        return loaded
+
+    def gene_sets(self, wanted: VersionName) -> LoadedGeneSets:
+        """Return the loaded version of a gene set collection; see `index`."""
+        loaded = self._get(Kind.GENE_SETS, wanted)
+        assert isinstance(loaded, LoadedGeneSets)
         return loaded
 
     def is_loaded(self, entry: Entry) -> bool:
@@ -316,6 +323,8 @@ class VersionCache:
             return LoadedCorpus(entry, read_gene_names(self._store, entry))
         if entry.kind is Kind.EMBEDDING:
             return load_embedding(self._store, entry, self._corpus_of(entry))
+        if entry.kind is Kind.GENE_SETS:
+            return LoadedGeneSets(entry, self._store.gene_sets(entry), self._corpus_of(entry))
         return self._loader.load(entry, lambda: self._corpus_of(entry))
 
     def _corpus_of(self, made_from: Entry) -> LoadedCorpus:

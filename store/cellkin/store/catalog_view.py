@@ -21,11 +21,19 @@ class Kind(StrEnum):
     CORPUS = "corpus"
     EMBEDDING = "embedding"
     INDEX = "index"
+    GENE_SETS = "gene-sets"
 
     @property
     def noun(self) -> str:
         """The kind as shown in errors and tables."""
-        return {"corpus": "corpus", "embedding": "gene embedding", "index": "cell index"}[self]
+        return _NOUNS.get(self, str(self))
+
+
+_NOUNS = {
+    Kind.EMBEDDING: "gene embedding",
+    Kind.INDEX: "cell index",
+    Kind.GENE_SETS: "gene set collection",
+}
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ class CheckedTables:
         return lance.dataset(uri, version=entry.manifest["table_version"])
 
     def read(self, entry: Entry, columns: list[str] | None = None) -> pa.Table:
-        """Read a version of a corpus or gene embedding.
+        """Read a version of a corpus, gene embedding or gene set collection.
 
         Parameters
         ----------
@@ -172,4 +172,6 @@ def _canonical(read: pa.Schema) -> pa.Schema:
     if "vector" in read.names:
         # In a damaged table the column may have any type; its digest differs then.
         return schema.embedding_schema(getattr(read.field("vector").type, "list_size", 0))
+    if "set" in read.names:
+        return schema.GENE_SETS
     return schema.corpus_schema(read.names)

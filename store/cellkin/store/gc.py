@@ -33,6 +33,7 @@ _REMEDY = "run `cellkin store verify`"
 _KINDS = {
     f"{Kind.CORPUS}-": (Kind.CORPUS, {"gene_id", "text_sha256", "symbol"}),
     f"{Kind.EMBEDDING}-": (Kind.EMBEDDING, {"gene_id", "text_sha256", "vector"}),
+    f"{Kind.GENE_SETS}-": (Kind.GENE_SETS, {"set", "gene_ids", "weights"}),
     CELLS: (Kind.INDEX, {"id", "label", "batch"}),
     # Staged vectors of an unfinished embedding run.
     STAGING: (Kind.EMBEDDING, {"text_sha256", "vector"}),

@@ -27,6 +27,8 @@ def damage(store: Store, entry: Entry) -> str:
                 check_rows(store, entry)
         elif entry.kind is Kind.CORPUS:
             store.corpus(entry)
+        elif entry.kind is Kind.GENE_SETS:
+            store.gene_sets(entry)
         else:
             _check_vectors(store, entry)
     except CellkinError as error:

@@ -66,6 +66,17 @@ def cells_schema(dim: int, expression_dim: int) -> pa.Schema:
     return pa.schema(columns)
 
 
+GENE_SETS = pa.schema(
+    [
+        pa.field("set", pa.string(), nullable=False),  # unique
+        pa.field("description", pa.string(), nullable=False),  # may be ""
+        pa.field("gene_ids", pa.list_(pa.int64()), nullable=False),  # NCBI GeneIDs, ascending
+        pa.field("weights", pa.list_(pa.float32()), nullable=False),  # 1 without weights
+        pa.field("unmatched", pa.list_(pa.string()), nullable=False),  # names without a gene
+    ]
+)
+"""A collection of gene sets: one row per set, in the order of the source."""
+
 INDEX_FORMAT = 5
 """The format of the files of a cell index; increased when older files become unreadable."""
 
@@ -78,7 +89,7 @@ CATALOG = pa.schema(
             nullable=False,
             metadata={"lance-schema:unenforced-primary-key": "true"},
         ),
-        pa.field("kind", pa.string(), nullable=False),  # corpus, embedding, index
+        pa.field("kind", pa.string(), nullable=False),  # value of Kind
         pa.field("name", pa.string(), nullable=False),
         pa.field("version", pa.string(), nullable=False),  # date.n
         pa.field("created_at", pa.string(), nullable=False),  # ISO 8601, UTC

@@ -18,6 +18,7 @@ from cellkin.store.checked_tables import CheckedTables
 from cellkin.store.digest import table_digest
 from cellkin.store.failures import reading, writing
 from cellkin.store.files import Files, files_at, local_root
+from cellkin.store.gene_sets import GeneSets
 from cellkin.store.table_files import manifest_paths
 from cellkin.wire.errors import (
     ConflictError,
@@ -242,6 +243,32 @@ class Store:
     def embedding(self, entry: Entry) -> GeneEmbedding:
         """Read a gene embedding version."""
         return GeneEmbedding.from_table(self.checked.read(entry))
+
+    def publish_gene_sets(self, name: str, sets: GeneSets, manifest: Mapping[str, Any]) -> Entry:
+        """Write a version of a gene set collection.
+
+        Parameters
+        ----------
+        name
+            Name of the collection.
+        sets
+            The sets.
+        manifest
+            ``set_kind``, ``taxon``, ``n_sets``, ``n_genes``, ``corpus``, ``corpus_digest`` and
+            sources; the location of the table is added.
+
+        Raises
+        ------
+        InvalidArgumentError
+            If the sets are inconsistent; see `GeneSets.check`.
+        """
+        check_name(name, Kind.GENE_SETS.noun)
+        sets.check()
+        return self._publish_table(Kind.GENE_SETS, name, sets.to_table(), manifest)
+
+    def gene_sets(self, entry: Entry) -> GeneSets:
+        """Read a version of a gene set collection."""
+        return GeneSets.from_table(self.checked.read(entry))
 
     def publish_index(
         self, name: str, write: Callable[[Path], None], manifest: Mapping[str, Any]

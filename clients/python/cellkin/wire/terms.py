@@ -119,6 +119,8 @@ class VersionKind(Term):
     """Gene embedding of one language model."""
     INDEX = 3
     """Reference cells in a cell space."""
+    GENE_SETS = 4
+    """A collection of gene sets."""
 
 
 class UnknownReason(Term):
