@@ -1,4 +1,4 @@
-"""One core, two clients: every request, what they retry, what they refuse, where they connect."""
+"""One core, two clients: every request, what they refuse, where they connect."""
 
 import asyncio
 import inspect
@@ -28,7 +28,6 @@ from cellkin.wire.errors import (
     InvalidArgumentError,
     MissingDependencyError,
     NotFoundError,
-    UnavailableError,
     VersionMismatchError,
 )
 from cellkin.wire.names import VersionName
@@ -101,18 +100,6 @@ def test_a_call_has_a_deadline_of_its_own() -> None:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with Client(address, attempts=1) as client, pytest.raises(DeadlineExceededError):
             client.using(timeout_s=0.2).get_gene("INS")
-
-
-def test_nothing_that_may_be_done_twice_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr("cellkin.client.client.time.sleep", slept.append)
-    with Client("127.0.0.1:9", attempts=3) as client:
-        with pytest.raises(UnavailableError):
-            client.set_alias(VersionKind.INDEX, "trio", "stable")
-        assert slept == []
-        with pytest.raises(UnavailableError):
-            client.get_cell_index("trio")
-    assert len(slept) == 2
 
 
 def test_lists_run_over_pages(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,26 +227,6 @@ def test_errors_of_a_stream_come_awaited_too(live: Live) -> None:
             assert len(alone.to_pandas()) == 1
 
     asyncio.run(awaited())
-
-
-def test_who_awaits_is_as_patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-
-    async def quickly(delay_s: float) -> None:
-        slept.append(delay_s)
-
-    async def awaited() -> None:
-        async with AsyncClient("127.0.0.1:9", attempts=3) as client:
-            with pytest.raises(UnavailableError):
-                await client.get_cell_index("trio")
-            with pytest.raises(UnavailableError):
-                await client.stream_search_cells("trio", [])
-            with pytest.raises(UnavailableError):
-                await client.set_alias(VersionKind.INDEX, "trio", "stable")
-
-    monkeypatch.setattr("cellkin.client.aio.asyncio.sleep", quickly)
-    asyncio.run(awaited())
-    assert len(slept) == 4
 
 
 @pytest.mark.parametrize(

@@ -79,6 +79,8 @@ def test_a_client_has_its_share(store_path: Path, heavy: wire.PredictSubtypesReq
         errors = [error_from_rpc(c.exception(), "") for c in calls if c.exception() is not None]
         assert 0 < len(errors) < 8
         assert "has 1 requests at once, the most the server takes of one" in errors[0].message
+        refused = next(call for call in calls if call.exception() is not None)
+        assert int(dict(refused.trailing_metadata())["grpc-retry-pushback-ms"]) >= 50
 
 
 def test_streams_are_bounded(store_path: Path, heavy: wire.PredictSubtypesRequest) -> None:

@@ -11,7 +11,7 @@ import structlog
 from cellkin.server.calls import Call
 from cellkin.server.methods import Method
 from cellkin.server.security import Principal
-from cellkin.server.status import status_of
+from cellkin.server.status import pushback, status_of
 from cellkin.wire.errors import (
     CancelledError,
     CellkinError,
@@ -107,7 +107,9 @@ class Exchange:
     async def close(self, error: CellkinError) -> NoReturn:
         """Abort the RPC with the status of an error; always raises."""
         status = status_of(error)
-        await self._context.abort(status.code, status.details, status.trailing_metadata)
+        sent_before = str(self.metadata.get("grpc-previous-rpc-attempts", ""))
+        trailing = status.trailing_metadata + pushback(error, sent_before, self.call.time_left_s())
+        await self._context.abort(status.code, status.details, trailing)
         raise error
 
 

@@ -10,7 +10,6 @@ from cellkin.client import AsyncClient, Client
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.v1 import versions_pb2
 from cellkin.wire import codec
-from cellkin.wire.errors import UnavailableError
 
 LABELS = ("alpha", "beta", "delta")
 INDEX = "trio@2026-01-01.1"
@@ -45,13 +44,10 @@ class FakeServer:
         Cells of a background that its report asks for.
     report
         Fields of the report after the background, or of the only one.
-    busy
-        How many requests fail first because nobody answers.
     """
 
     wanted: int = 0
     report: dict[str, Any] = field(default_factory=dict)
-    busy: int = 0
     opened: int = 0
     closed: int = 0
     sent: list[list[Any]] = field(default_factory=list)
@@ -61,9 +57,6 @@ class FakeServer:
         seen: list[Any] = []
         self.sent.append(seen)
         seen.append(next(requests))
-        if self.busy:
-            self.busy -= 1
-            raise UnavailableError("nobody is here")
         header = seen[0].header
         if header.center == wire.CENTER_QUERY:
             seen.append(next(requests))
@@ -145,7 +138,7 @@ class _Channel:
 
 def client_of(server: FakeServer) -> Client:
     """Return a client of the server; it opens no connection."""
-    client = Client("127.0.0.1:9", attempts=3)
+    client = Client("127.0.0.1:9")
     client.close()
     client._closed.clear()
     client._channel = _Channel(  # type: ignore[assignment]
@@ -156,7 +149,7 @@ def client_of(server: FakeServer) -> Client:
 
 def awaiting_client_of(server: FakeServer) -> AsyncClient:
     """Return a client of the server that is awaited."""
-    client = AsyncClient("127.0.0.1:9", attempts=3)
+    client = AsyncClient("127.0.0.1:9")
     client._channel = _Channel(  # type: ignore[assignment]
         lambda requests, metadata: _AwaitedCall(server, _awaited(server, requests))
     )

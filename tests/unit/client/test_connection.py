@@ -1,4 +1,4 @@
-"""Connections: which server and credentials, channels, and delays between attempts."""
+"""Connections: which server and credentials, and channels."""
 
 import asyncio
 import socket
@@ -10,15 +10,10 @@ import pytest
 
 from cellkin.cli.connection import endpoint_of
 from cellkin.client import AsyncClient
-from cellkin.client.transport.connection import Channel, Patience, Rules
+from cellkin.client.transport.connection import Channel
 from cellkin.client.transport.profile import Endpoint, find_endpoint
 from cellkin.client.transport.tls import Tls
-from cellkin.wire.errors import (
-    CellkinError,
-    InvalidArgumentError,
-    ResourceExhaustedError,
-    UnavailableError,
-)
+from cellkin.wire.errors import InvalidArgumentError, UnavailableError
 
 
 def test_two_clients_of_one_server_are_two_connections() -> None:
@@ -75,28 +70,3 @@ def test_a_derived_client_belongs_to_the_loop_of_its_first_request() -> None:
         await derived.close()
 
     asyncio.run(ask())
-
-
-def busy(after_s: float | None) -> CellkinError:
-    return ResourceExhaustedError("busy", retry_after_s=after_s)
-
-
-@pytest.mark.parametrize(
-    ("error", "delays"),
-    [
-        (busy(0.25), [(0.25, 0.375), (0.5, 0.75), (1.0, 1.5)]),
-        (busy(4.0), [(4.0, 6.0), (5.0, 7.5), (5.0, 7.5)]),
-        (busy(20.0), [(20.0, 30.0)] * 3),
-        (UnavailableError("nobody"), [(0.05, 0.15), (0.1, 0.3), (0.2, 0.6)]),
-    ],
-)
-def test_the_delay_a_server_asks_for_is_the_least(
-    error: CellkinError, delays: list[tuple[float, float]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for at in range(2):
-        monkeypatch.setattr("random.uniform", lambda *ends: ends[at])  # noqa: B023
-        patience = Patience(Rules(Endpoint(), 1e6, 4, {}))
-        waited = [patience.delay_s(error) for _ in delays]
-        assert waited == pytest.approx([ends[at] for ends in delays])
-    with pytest.raises(ResourceExhaustedError):
-        Patience(Rules(Endpoint(), 1e6, 4, {})).delay_s(busy(None))

@@ -17,24 +17,12 @@ from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire.errors import (
     FailedPreconditionError,
     InvalidArgumentError,
-    UnavailableError,
     VersionMismatchError,
 )
 from cellkin.wire.terms import ExpressionUnits
 
 GENES = ["A", "B", "C"]
 Answer = tuple[QueryReport, list[Predictions]]
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits before asking again."""
-
-    async def slept(delay_s: float) -> None:
-        pass
-
-    monkeypatch.setattr("cellkin.client.client.time.sleep", lambda delay_s: None)
-    monkeypatch.setattr("cellkin.client.aio.asyncio.sleep", slept)
 
 
 def cells(n: int) -> sp.csr_matrix:
@@ -151,21 +139,6 @@ def test_no_more_blocks_are_in_flight_than_allowed(
     monkeypatch.setattr(fake, "predictions", answering)
     _, answers = ask(FakeServer(), [cells(1)] * 9, n_ahead=n_ahead)
     assert (len(answers), max(in_flight)) == (9, MAX_IN_FLIGHT)
-
-
-@BOTH
-def test_what_was_read_ahead_is_sent_again(ask: Any) -> None:
-    server = FakeServer(busy=2)
-    blocks = iter([cells(1), cells(2), cells(3)])
-    _, answers = ask(server, blocks, n_ahead=2)
-    assert [len(answer.winners) for answer in answers] == [1, 2, 3]
-    assert [server.names(at) for at in range(3)] == [
-        ["header"],
-        ["header"],
-        ["header", *["cells"] * 3],
-    ]
-    with pytest.raises(UnavailableError):
-        ask(FakeServer(busy=3), [cells(1)])
 
 
 def test_a_report_of_another_version_ends_the_stream() -> None:

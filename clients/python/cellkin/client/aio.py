@@ -11,10 +11,9 @@ import grpc.aio
 from cellkin.client.arguments import typed
 from cellkin.client.client import require_open, rules_of
 from cellkin.client.surface import Surface
-from cellkin.client.transport.connection import MAX_IN_FLIGHT, Channel, Patience
+from cellkin.client.transport.connection import MAX_IN_FLIGHT, Channel
 from cellkin.client.transport.core import Answer, AwaitedSender, Call, First, Item, Pages, Stream
 from cellkin.client.transport.tls import Tls
-from cellkin.wire.errors import CellkinError
 
 
 class AsyncClient(Surface, AwaitedSender):
@@ -83,21 +82,13 @@ class AsyncClient(Surface, AwaitedSender):
         # Made at the first request: a channel belongs to the event loop running then.
         if self._parent is not None:
             return self._parent._channel
-        return Channel(self._rules.endpoint, grpc.aio)
+        return Channel(self._rules.endpoint, grpc.aio, self._rules.attempts)
 
     async def _ask(self, call: Call[Answer]) -> Answer:
         require_open(self._closed)
         rules, method = self._rules, self._channel.method(call.method)
-        patience = Patience(rules, again=call.again)
-        while True:
-            try:
-                with rules.told():
-                    message = await method(
-                        call.request, timeout=patience.left_s, metadata=rules.metadata
-                    )
-                break
-            except CellkinError as error:
-                await asyncio.sleep(patience.delay_s(error))
+        with rules.told():
+            message = await method(call.request, timeout=rules.timeout_s, metadata=rules.metadata)
         answer = call.read(message)
         call.versions(answer).require({**rules.pins, **call.pins})
         return answer
@@ -117,27 +108,22 @@ class AsyncClient(Surface, AwaitedSender):
         ahead: list[Any] = []
         while len(ahead) < stream.n_ahead and (block := await anext(blocks, None)) is not None:
             ahead.append(stream.message(block))
-        rules, method = self._rules, self._channel.method(stream.method)
-        patience = Patience(rules)
-        while True:
-            waiting: asyncio.Queue[Any] = asyncio.Queue()
-            for message in (*stream.opening, *ahead):
-                waiting.put_nowait(message)
-            call = method(_messages(waiting), metadata=rules.metadata)
-            answers = aiter(call)
-            try:
-                first = await self._first(stream, waiting, answers)
-            except BaseException as error:
-                waiting.put_nowait(None)
-                call.cancel()
-                if not isinstance(error, CellkinError):
-                    raise
-                await asyncio.sleep(patience.delay_s(error))
-            else:
-                exchange = self._exchange(stream, blocks, len(ahead), waiting, call, answers)
-                # Once started, its `finally` ends the call even if no response is ever consumed.
-                await anext(exchange)
-                return first, exchange
+        waiting: asyncio.Queue[Any] = asyncio.Queue()
+        for message in (*stream.opening, *ahead):
+            waiting.put_nowait(message)
+        method = self._channel.method(stream.method)
+        call = method(_messages(waiting), metadata=self._rules.metadata)
+        answers = aiter(call)
+        try:
+            first = await self._first(stream, waiting, answers)
+        except BaseException:
+            waiting.put_nowait(None)
+            call.cancel()
+            raise
+        exchange = self._exchange(stream, blocks, len(ahead), waiting, call, answers)
+        # Once started, its `finally` ends the call even if no response is ever consumed.
+        await anext(exchange)
+        return first, exchange
 
     async def _first(self, stream: Stream[First, Any], waiting: Any, answers: Any) -> First:
         """Return the first response, or the second if the first one asks for a message."""

@@ -1,6 +1,5 @@
 """The blocking client."""
 
-import time
 from collections.abc import AsyncIterable, Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
@@ -12,7 +11,7 @@ import grpc
 
 from cellkin.client.arguments import typed
 from cellkin.client.surface import Surface
-from cellkin.client.transport.connection import MAX_IN_FLIGHT, Channel, Patience, Rules
+from cellkin.client.transport.connection import MAX_IN_FLIGHT, Channel, Rules
 from cellkin.client.transport.core import (
     Answer,
     BlockingSender,
@@ -25,7 +24,7 @@ from cellkin.client.transport.core import (
 )
 from cellkin.client.transport.profile import Endpoint, find_endpoint
 from cellkin.client.transport.tls import Tls
-from cellkin.wire.errors import CellkinError, FailedPreconditionError, InvalidArgumentError
+from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 
 
 def rules_of(
@@ -77,8 +76,9 @@ class Client(Surface, BlockingSender):
         Timeout of a single request in seconds, including waits for a busy server; streams of cells
         may take longer. `using` sets another for some requests.
     attempts
-        Maximum number of times a request is sent if the server is busy or does not respond. A busy
-        server states how long to wait.
+        Maximum number of times a request is sent if the server is busy or does not respond, 1 to 5.
+        A busy server states how long to wait. A stream is not sent again after its first response,
+        nor a change of the catalog if it is unknown whether it was made.
     pins
         Required versions of every response: any of ``index``, ``embedding``, ``corpus`` by full
         name ``NAME@DATE.N``, and ``space_digest``. A response from another version is refused.
@@ -104,7 +104,7 @@ class Client(Surface, BlockingSender):
         pins: Mapping[str, str] | None = None,
     ) -> None:
         self._rules = rules_of(server, profile, token, tls, timeout_s, attempts, pins)
-        self._channel = Channel(self._rules.endpoint, grpc)
+        self._channel = Channel(self._rules.endpoint, grpc, attempts)
         self._closed = Event()
 
     def __enter__(self) -> Self:
@@ -139,14 +139,8 @@ class Client(Surface, BlockingSender):
     def _ask(self, call: Call[Answer]) -> Answer:
         require_open(self._closed)
         rules, method = self._rules, self._channel.method(call.method)
-        patience = Patience(rules, again=call.again)
-        while True:
-            try:
-                with rules.told():
-                    message = method(call.request, timeout=patience.left_s, metadata=rules.metadata)
-                break
-            except CellkinError as error:
-                time.sleep(patience.delay_s(error))
+        with rules.told():
+            message = method(call.request, timeout=rules.timeout_s, metadata=rules.metadata)
         answer = call.read(message)
         call.versions(answer).require({**rules.pins, **call.pins})
         return answer
@@ -162,31 +156,25 @@ class Client(Surface, BlockingSender):
     def _open(self, stream: Stream[First, Item]) -> tuple[First, Generator[Item, None, None]]:
         blocks = iter(_blocking(stream.blocks))
         require_open(self._closed)
-        # Read once: a retry sends the same messages.
         ahead = [stream.message(block) for block in islice(blocks, stream.n_ahead)]
-        rules, method = self._rules, self._channel.method(stream.method)
-        patience = Patience(rules)
-        while True:
-            # gRPC takes messages from its own thread, which outlives a failed call. Blocks are read
-            # in the caller's thread: a file library whose lock is held by a dying thread would hang
-            # the process at exit.
-            waiting: SimpleQueue[Any] = SimpleQueue()
-            for message in (*stream.opening, *ahead):
-                waiting.put(message)
-            answers = method(iter(waiting.get, None), metadata=rules.metadata)
-            try:
-                first = self._first(stream, waiting, answers)
-            except BaseException as error:
-                waiting.put(None)
-                answers.cancel()
-                if not isinstance(error, CellkinError):
-                    raise
-                time.sleep(patience.delay_s(error))
-            else:
-                exchange = self._exchange(stream, blocks, len(ahead), waiting, answers)
-                # Once started, its `finally` ends the call even if no response is ever consumed.
-                next(exchange)
-                return first, exchange
+        # gRPC takes messages from its own thread, which outlives a failed call. Blocks are read in
+        # the caller's thread: a file library whose lock is held by a dying thread would hang the
+        # process at exit.
+        waiting: SimpleQueue[Any] = SimpleQueue()
+        for message in (*stream.opening, *ahead):
+            waiting.put(message)
+        method = self._channel.method(stream.method)
+        answers = method(iter(waiting.get, None), metadata=self._rules.metadata)
+        try:
+            first = self._first(stream, waiting, answers)
+        except BaseException:
+            waiting.put(None)
+            answers.cancel()
+            raise
+        exchange = self._exchange(stream, blocks, len(ahead), waiting, answers)
+        # Once started, its `finally` ends the call even if no response is ever consumed.
+        next(exchange)
+        return first, exchange
 
     def _first(self, stream: Stream[First, Any], waiting: Any, answers: Any) -> First:
         """Return the first response, or the second if the first one asks for a message."""

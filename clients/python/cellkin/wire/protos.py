@@ -1,4 +1,4 @@
-"""The wire contract as data, from which other languages generate stubs."""
+"""The wire contract as data: for stubs and channels of other languages."""
 
 from importlib.resources import files
 from pathlib import Path
@@ -21,3 +21,23 @@ def descriptor_set_path() -> Path:
     'descriptor_set.binpb'
     """
     return Path(str(files("cellkin.v1") / "descriptor_set.binpb"))
+
+
+def service_config_path() -> Path:
+    """Return the path of the gRPC service config: which requests are sent again, and when.
+
+    Any gRPC library takes its text for a channel. ``UNAVAILABLE`` and ``RESOURCE_EXHAUSTED`` are
+    retried, after the delay of the server's ``grpc-retry-pushback-ms`` if there is one. Methods
+    that change the catalog are retried only if the server refused them.
+
+    Returns
+    -------
+    Path
+        A JSON file.
+
+    Examples
+    --------
+    >>> service_config_path().name
+    'service_config.json'
+    """
+    return Path(str(files("cellkin.v1") / "service_config.json"))

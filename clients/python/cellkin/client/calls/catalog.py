@@ -206,7 +206,7 @@ def set_alias(kind: VersionKind, version: str, alias: str) -> Call[results.Alias
         version=version,
         alias=alias,
     )
-    return Call("CatalogService/SetAlias", request, results.read_alias, again=False)
+    return Call("CatalogService/SetAlias", request, results.read_alias)
 
 
 def retract_version(
@@ -249,7 +249,7 @@ def retract_version(
         reason=reason,
         replacement=replacement,
     )
-    return Call("CatalogService/RetractVersion", request, results.read_retracted, again=False)
+    return Call("CatalogService/RetractVersion", request, results.read_retracted)
 
 
 def reload() -> Call[results.Reloaded]:

@@ -1,8 +1,7 @@
 """Parts of a connection shared by both clients: channel, deadlines, retries, pins."""
 
 import ipaddress
-import random
-import time
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -20,12 +19,10 @@ from cellkin.v1 import (
     gene_set_service_pb2_grpc,
 )
 from cellkin.wire.errors import (
-    CellkinError,
     InternalError,
     InvalidArgumentError,
-    ResourceExhaustedError,
-    UnavailableError,
 )
+from cellkin.wire.protos import service_config_path
 
 MAX_MESSAGE_BYTES = 64 << 20
 MAX_IN_FLIGHT = 4
@@ -39,6 +36,8 @@ _OPTIONS = [
     # Otherwise a stream to a dead machine waits for the timeout of the operating system.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # A stream whose first messages exceed this would not be retried.
+    ("grpc.per_rpc_retry_buffer_size", MAX_IN_FLIGHT * MAX_MESSAGE_BYTES),
 ]
 _STUBS = {
     "CatalogService": catalog_service_pb2_grpc.CatalogServiceStub,
@@ -46,8 +45,8 @@ _STUBS = {
     "GeneService": gene_service_pb2_grpc.GeneServiceStub,
     "GeneSetService": gene_set_service_pb2_grpc.GeneSetServiceStub,
 }
-_FIRST_DELAY_S = 0.1
-_MOST_DELAY_S = 5.0
+_MOST_ATTEMPTS = 5
+"""gRPC makes no more."""
 
 
 class Channel:
@@ -59,6 +58,8 @@ class Channel:
         The server.
     library
         ``grpc``, or ``grpc.aio`` within a running event loop.
+    attempts
+        Maximum number of times a request of cellkin's services is sent.
 
     Raises
     ------
@@ -66,12 +67,14 @@ class Channel:
         If a file of ``endpoint.tls`` cannot be read.
     """
 
-    def __init__(self, endpoint: Endpoint, library: Any) -> None:
+    def __init__(self, endpoint: Endpoint, library: Any, attempts: int = 1) -> None:
+        retries = ("grpc.service_config", _service_config(attempts))
+        options = [*_OPTIONS, retries if attempts > 1 else ("grpc.enable_retries", 0)]
         if endpoint.tls is None:
-            self.channel = library.insecure_channel(endpoint.address, options=_OPTIONS)
+            self.channel = library.insecure_channel(endpoint.address, options=options)
         else:
             credentials = endpoint.tls.credentials()
-            self.channel = library.secure_channel(endpoint.address, credentials, options=_OPTIONS)
+            self.channel = library.secure_channel(endpoint.address, credentials, options=options)
         self._stubs = {name: stub(self.channel) for name, stub in _STUBS.items()}
 
     def method(self, name: str) -> Any:
@@ -92,7 +95,7 @@ class Rules:
         Timeout of a single request in seconds, including waits for a busy server; streams may take
         longer.
     attempts
-        Maximum number of times a request is sent if the server is busy or does not respond.
+        Maximum number of times a request is sent if the server is busy or does not respond, 1 to 5.
     pins
         Required versions of responses; see `Versions.require`.
 
@@ -108,10 +111,10 @@ class Rules:
     pins: Mapping[str, str]
 
     def __post_init__(self) -> None:
-        if self.timeout_s <= 0 or self.attempts < 1:
+        if self.timeout_s <= 0 or not 1 <= self.attempts <= _MOST_ATTEMPTS:
             raise InvalidArgumentError(
                 f"timeout_s {self.timeout_s:g}, attempts {self.attempts}; "
-                "give more than 0 s, and at least 1"
+                f"give more than 0 s, and 1 to {_MOST_ATTEMPTS}"
             )
         at = self.endpoint
         if at.token and at.tls is None and not _is_this_machine(at.address):
@@ -143,56 +146,12 @@ class Rules:
         return InternalError(f"the server at {self.endpoint.address} ended its answer too early")
 
 
-class Patience:
-    """Retry state of one request.
-
-    Parameters
-    ----------
-    rules
-        Timeout and number of attempts.
-    again
-        Whether to retry when it is unknown whether the request was executed.
-    """
-
-    def __init__(self, rules: Rules, *, again: bool = True) -> None:
-        self._deadline = time.monotonic() + rules.timeout_s
-        self._attempts, self._again = rules.attempts, again
-        self._n_tried = 0
-
-    @property
-    def left_s(self) -> float:
-        """Seconds left until the deadline, always positive."""
-        return max(self._deadline - time.monotonic(), 0.001)
-
-    def delay_s(self, error: CellkinError) -> float:
-        """Return how many seconds to wait before the next attempt.
-
-        The delay is randomized, so that clients refused together do not retry together.
-
-        Raises
-        ------
-        CellkinError
-            The given error, if a retry is unsafe, pointless or too late.
-        """
-        delay_s = self._next_delay_s(error)
-        self._n_tried += 1
-        late = delay_s is None or time.monotonic() + delay_s >= self._deadline
-        if delay_s is None or late or self._n_tried >= self._attempts:
-            raise error
-        return delay_s
-
-    def _next_delay_s(self, error: CellkinError) -> float | None:
-        if isinstance(error, ResourceExhaustedError) and error.retry_after_s is not None:
-            # It was refused, so it was not executed; the server asks for at least this delay.
-            return self._grown(error.retry_after_s, 1.0)
-        if isinstance(error, UnavailableError) and self._again:
-            return self._grown(_FIRST_DELAY_S, 0.5)
-        return None
-
-    def _grown(self, first_s: float, least: float) -> float:
-        """Return a delay that doubles with each attempt, times a random factor."""
-        delay_s = min(first_s * float(2**self._n_tried), max(first_s, _MOST_DELAY_S))
-        return delay_s * random.uniform(least, 1.5)
+def _service_config(attempts: int) -> str:
+    """Return the published service config with another number of attempts."""
+    config = json.loads(service_config_path().read_text())
+    for method in config["methodConfig"]:
+        method["retryPolicy"]["maxAttempts"] = attempts
+    return json.dumps(config)
 
 
 def _is_this_machine(address: str) -> bool:

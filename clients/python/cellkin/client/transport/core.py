@@ -63,8 +63,6 @@ class Call(Generic[Answer]):
         Returns the versions of the response.
     pins
         Required versions; see `Versions.require`.
-    again
-        Whether to retry when it is unknown whether the request was executed.
     """
 
     method: str
@@ -72,7 +70,6 @@ class Call(Generic[Answer]):
     read: Callable[[Any], Answer]
     versions: Callable[[Answer], Versions] = no_versions
     pins: Mapping[str, str] = field(default_factory=dict)
-    again: bool = True
 
 
 @dataclass(frozen=True)
