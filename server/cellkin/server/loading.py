@@ -11,11 +11,13 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
+import numpy.typing as npt
 
 from cellkin.server import calls
 from cellkin.server.metrics import Metrics
 from cellkin.server.searching import SMALL, BatchedSearch, ConcurrentSearch, Cores, DirectSearch
 from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64Vector
+from cellkin.space.neighborhoods import nearest_means, permutation
 from cellkin.space.reference import Reference
 from cellkin.space.vectors import unit_rows
 from cellkin.store.catalog import Entry
@@ -34,6 +36,9 @@ from cellkin.wire.errors import IntegrityError
 _PROBES, _PROBED_BLOCKS = 64, 8
 _PAIRS = 100_000
 _PART = 10_000
+_SEED = 0
+PROTEIN_CODING = "protein-coding"
+"""NCBI's type of genes with a protein: those that are searched unless others are asked for."""
 # The share of cells found may be this many standard errors below the certified recall.
 _ERRORS = 4.0
 
@@ -92,7 +97,7 @@ class LoadedIndex:
             return search_exactly(vectors, queries, k, passing, calls.check)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SpeciesGenes:
     """The genes of one species in an embedding.
 
@@ -102,10 +107,72 @@ class SpeciesGenes:
         (n,) int64 NCBI GeneIDs, ascending.
     vectors
         (n, dim) float32, centered at the mean of all genes, unit length.
+    types
+        (n,) NCBI gene types, such as ``protein-coding``.
     """
 
     gene_ids: Int64Vector
     vectors: Float32Matrix
+    types: npt.NDArray[np.object_]
+    _measuring: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    @cached_property
+    def coding(self) -> "SpeciesGenes":
+        """The protein-coding genes; all genes if none is known to be one."""
+        coding = self.types == PROTEIN_CODING
+        if coding.all() or not coding.any():
+            return self
+        return SpeciesGenes(self.gene_ids[coding], self.vectors[coding], self.types[coding])
+
+    def rows_of(self, gene_ids: Int64Vector) -> Int64Vector:
+        """Return the (n_wanted,) int64 rows of GeneIDs; -1 for genes that are not here."""
+        if not len(self.gene_ids):
+            return np.full(len(gene_ids), -1, np.int64)
+        at = np.minimum(np.searchsorted(self.gene_ids, gene_ids), len(self.gene_ids) - 1)
+        return np.where(self.gene_ids[at] == gene_ids, at, -1).astype(np.int64)
+
+    @cached_property
+    def background(self) -> Float32Vector:
+        """The similarities of random pairs of different genes.
+
+        (n_pairs,) float32, ascending; a single -1 if there are fewer than two genes.
+        """
+        n = len(self.vectors)
+        n_pairs = _PAIRS if n > 1 else 1
+        rng = np.random.default_rng(n)
+        similarities = np.full(n_pairs, -1, np.float32)
+        for at in range(0, n_pairs if n > 1 else 0, _PART):
+            first = rng.integers(0, n, _PART)
+            second = (first + rng.integers(1, n, _PART)) % n
+            pairs = self.vectors[first], self.vectors[second]
+            similarities[at : at + _PART] = np.einsum("nd,nd->n", *pairs)
+        similarities.sort()
+        return similarities
+
+    def nearest_means(self) -> Float32Vector:
+        """Return (n,) float32 mean cosines of each gene to its 10 nearest protein-coding genes.
+
+        The first call takes seconds for 20,000 genes. A call that ends at its deadline leaves what
+        it has computed to the next.
+
+        Raises
+        ------
+        DeadlineExceededError, CancelledError
+            If the request ended before.
+        """
+        with calls.turn(self._measuring):
+            among = self.coding
+            own = among.rows_of(self.gene_ids)
+            return nearest_means(self.vectors, among.vectors, own, self._means, calls.check)
+
+    @cached_property
+    def _means(self) -> Float32Vector:
+        return np.full(len(self.gene_ids), np.nan, np.float32)
+
+    @cached_property
+    def permuted(self) -> Int64Vector:
+        """(n,) int64, the row whose vector each gene is given by the control `permuted`."""
+        return permutation(len(self.gene_ids), _SEED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +195,6 @@ class LoadedEmbedding:
     mean: Float32Vector
     corpus: LoadedCorpus
     by_taxon: Mapping[int, SpeciesGenes]
-    _backgrounds: dict[int, Float32Vector] = field(default_factory=dict, repr=False)
 
     @property
     def genes(self) -> GeneNames:
@@ -137,41 +203,26 @@ class LoadedEmbedding:
 
     def species(self, taxon: int) -> SpeciesGenes:
         """Return the genes of a species; empty if the embedding has none."""
-        nothing = SpeciesGenes(np.empty(0, np.int64), np.empty((0, len(self.mean)), np.float32))
-        return self.by_taxon.get(taxon, nothing)
-
-    def background(self, taxon: int) -> Float32Vector:
-        """Return the similarities of random pairs of different genes of a species.
-
-        Returns
-        -------
-        Float32Vector
-            (n_pairs,) float32, ascending; a single -1 if the species has fewer than two genes.
-        """
-        known = self._backgrounds.get(taxon)
-        if known is None:
-            vectors = self.species(taxon).vectors
-            n = len(vectors)
-            rng = np.random.default_rng(taxon)
-            known = np.full(_PAIRS if n > 1 else 1, -1, np.float32)
-            for at in range(0, _PAIRS if n > 1 else 0, _PART):
-                first = rng.integers(0, n, _PART)
-                second = (first + rng.integers(1, n, _PART)) % n
-                known[at : at + _PART] = np.einsum("nd,nd->n", vectors[first], vectors[second])
-            known.sort()
-            self._backgrounds[taxon] = known
-        return known
+        known = self.by_taxon.get(taxon)
+        if known is not None:
+            return known
+        vectors = np.empty((0, len(self.mean)), np.float32)
+        return SpeciesGenes(np.empty(0, np.int64), vectors, np.empty(0, object))
 
 
 def load_embedding(store: Store, entry: Entry, corpus: LoadedCorpus) -> LoadedEmbedding:
     """Read a gene embedding, and check its digest."""
     raw = store.embedding(entry)
     mean = raw.vectors.mean(axis=0, dtype=np.float64)
+    at = np.searchsorted(corpus.genes.gene_ids, raw.gene_ids)
+    # Equal types share one string.
+    types = corpus.genes.table["gene_type"].combine_chunks().dictionary_encode().take(at)
+    names = np.array(types.dictionary.to_pylist(), object)[types.indices.to_numpy()]
     by_taxon = {}
     for taxon in np.unique(raw.taxa).tolist():
         rows = raw.taxa == taxon
         centered = unit_rows(np.asarray(raw.vectors[rows] - mean, np.float32))
-        by_taxon[taxon] = SpeciesGenes(raw.gene_ids[rows], centered)
+        by_taxon[taxon] = SpeciesGenes(raw.gene_ids[rows], centered, names[rows])
     return LoadedEmbedding(entry, mean.astype(np.float32), corpus, by_taxon)
 
 

@@ -2,6 +2,9 @@
 
 from importlib.metadata import version
 
+import numpy as np
+
+from cellkin.space.arrays import Int64Vector
 from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import space_digests
 from cellkin.store.corpus import GeneNames
@@ -37,11 +40,27 @@ def corpus_versions(entry: Entry) -> versions_pb2.Versions:
 
 def gene_record(genes: GeneNames, row: int) -> gene_service_pb2.GeneRecord:
     """Return the record of a corpus row."""
-    (record,) = genes.table.slice(row, 1).select(_RECORD).to_pylist()
-    return gene_service_pb2.GeneRecord(**record)
+    return gene_records(genes, np.array([row]))[0][0]
 
 
-_RECORD = ["gene_id", "taxon", "symbol", "name", "rung"]
+def gene_records(
+    genes: GeneNames, rows: Int64Vector
+) -> tuple[list[gene_service_pb2.GeneRecord], list[str]]:
+    """Return the records of corpus rows, and their NCBI gene types.
+
+    Parameters
+    ----------
+    genes
+        The names of a corpus.
+    rows
+        (n,) int64.
+    """
+    found = genes.table.select(_RECORD).take(rows).to_pylist()
+    types = [row.pop("gene_type") for row in found]
+    return [gene_service_pb2.GeneRecord(**row) for row in found], types
+
+
+_RECORD = ["gene_id", "taxon", "symbol", "name", "rung", "gene_type"]
 
 
 def match_message(match: GeneMatch) -> cell_service_pb2.GeneMatch:
