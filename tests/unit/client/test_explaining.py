@@ -11,10 +11,11 @@ import scipy.sparse as sp
 from cellkin.client import explaining
 from cellkin.client.explaining import Asked, Predicted, explain_groups
 from cellkin.client.queries import WholeQuery
-from cellkin.client.results.cells import CellExplanation, Explanations
+from cellkin.client.results.cells import CellExplanation, CellHits, Explanations
 from cellkin.client.results.versions import Versions
 from cellkin.matrices.held import held_cells
 from cellkin.wire.errors import NotFoundError
+from cellkin.wire.match import GeneMatch
 
 N_CELLS = 12
 COLUMNS = pd.DataFrame(
@@ -33,6 +34,8 @@ class Told:
 
     def __init__(self) -> None:
         self.asked: list[dict[str, Any]] = []
+        self.resolved: dict[str, Any] = {}
+        self.searched: list[int] = []
 
     def get_cell_index(self, name: str) -> Any:
         versions = Versions(index="trio@2026-01-01.1")
@@ -47,6 +50,27 @@ class Told:
             given["label"], 3.0, 0.5, np.array([1, 2]), ("A", "B"), ones, ones, 1.0, 7
         )
         return Explanations(Versions(index=index), (found,), "text")
+
+    def resolve_genes(self, names: list[str], **given: Any) -> Any:
+        self.resolved = {"names": names, **given}
+        # The third column means the gene of the second one, too.
+        match = GeneMatch(
+            9606, False, np.array([1, 2, 2]), np.full(3, 3, np.uint8),
+            np.array([1, 2, 2], np.uint8), np.ones(3, np.uint8),
+        )  # fmt: skip
+        return type("Resolved", (), {"match": match})
+
+    def search_cells(self, index: str, cells: Any, **given: Any) -> Any:
+        self.searched.append(cells.shape[0])
+        n = cells.shape[0]
+        # Each cell is nearest to c9, every second one to c3 as well.
+        rows = [row for at in range(n) for row in ([9, 3] if at % 2 else [9])]
+        similarities = np.linspace(0.9, 0.5, len(rows)).astype(np.float32)
+        hits = CellHits(
+            np.array([1 + at % 2 for at in range(n)], np.int32), tuple(f"c{r}" for r in rows),
+            ("alpha",) * len(rows), ("d1",) * len(rows), similarities, np.array(rows),
+        )  # fmt: skip
+        return type("Found", (), {"hits": hits})
 
 
 def explained(predicted: Predicted | None, groups: Any = GROUPS, **asked: Any) -> tuple[Any, Told]:
@@ -83,6 +107,45 @@ def test_the_label_of_a_group_and_its_rival() -> None:
     assert list(genes["group"]) == ["alpha"] * 2 + ["beta"] * 2 + ["unknown"] * 2
     assert list(genes["gene"]) == ["A", "B"] * 3
     assert list(genes["n_cells"]) == [5, 5, 3, 3, 3, 3]
+
+
+def test_expression_in_and_out_of_a_group() -> None:
+    found, client = explained(Predicted.of(COLUMNS, "ck"))
+    counts = np.arange(N_CELLS * 3, dtype=np.float64).reshape(N_CELLS, 3)
+    genes = np.column_stack([counts[:, 0], counts[:, 1] + counts[:, 2]])
+    values = np.log1p(1e4 * genes / counts.sum(axis=1, keepdims=True))
+    table = pd.DataFrame(found.columns()).set_index(["group", "gene"])
+    names = np.array(GROUPS)
+    for group in ("alpha", "beta", "unknown"):
+        own = names == group
+        for at, gene in enumerate("AB"):
+            row = table.loc[(group, gene)]
+            np.testing.assert_allclose(row["mean_in"], values[own, at].mean(), rtol=1e-6)
+            np.testing.assert_allclose(row["mean_out"], values[~own, at].mean(), rtol=1e-6)
+            assert row["detected_in"] == np.float32((genes[own, at] > 0).mean())
+            assert row["detected_out"] == np.float32((genes[~own, at] > 0).mean())
+    assert list(table["text"][:2]) == ["own summary", "own STRING function"]
+    assert client.resolved["index"] == "trio@2026-01-01.1"
+
+
+def test_all_cells_of_one_group_have_none_outside() -> None:
+    found, _ = explained(None, ["alpha"] * N_CELLS)
+    table = pd.DataFrame(found.columns())
+    assert table["mean_out"].isna().all()
+    assert table["detected_out"].isna().all()
+    assert table["mean_in"].notna().all()
+
+
+def test_the_nearest_reference_cells_of_a_group() -> None:
+    found, client = explained(Predicted.of(COLUMNS, "ck"))
+    assert client.searched == [5, 3, 3]
+    table = pd.DataFrame(found.nearest_columns())
+    first = table[table["group"] == "alpha"]
+    assert first["cell_id"].tolist() == ["c9", "c3"]
+    assert first["n_cells"].tolist() == [5, 2]
+    assert first["n_drawn"].tolist() == [5, 5]
+    np.testing.assert_allclose(first["similarity"], [3.5667 / 5, 1.3333 / 2], atol=1e-4)
+    assert "none" not in set(table["group"])
 
 
 def test_columns_of_a_file_are_strings() -> None:

@@ -9,6 +9,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from cellkin.client.client import Client
+from cellkin.client.evidence import (
+    GeneColumns,
+    GroupExpression,
+    NearestCell,
+    expression_of_groups,
+    nearest_cells,
+)
 from cellkin.client.labels.labelling import Progress
 from cellkin.client.queries import WholeQuery
 from cellkin.client.results.cells import CellExplanation, Explanations
@@ -24,6 +31,9 @@ _MEAN_CELLS = 4096
 """Cells per request for the explanation of their mean."""
 _MEAN_VALUES = 4_000_000
 """Values per such request, about 32 MB: half of the message limit."""
+_FLOATS = np.empty(0, np.float32)
+_NONE = GroupExpression(_FLOATS, _FLOATS, _FLOATS, _FLOATS)
+_NOTHING = CellExplanation("", 0.0, 0.0, np.empty(0, np.int64), (), _FLOATS, _FLOATS, 0.0, 0)
 
 
 @dataclass(frozen=True)
@@ -136,6 +146,12 @@ class Group:
         The label compared with; empty for none.
     found
         The explanation.
+    expression
+        Expression of its genes in and out of the group.
+    texts
+        Text source of its genes; empty for genes that the query lacks.
+    nearest
+        The reference cells that are nearest to most of the group's cells.
     """
 
     name: str
@@ -144,6 +160,9 @@ class Group:
     chosen: str
     against: str
     found: CellExplanation
+    expression: GroupExpression
+    texts: tuple[str, ...]
+    nearest: tuple[NearestCell, ...]
 
 
 @dataclass(frozen=True)
@@ -167,19 +186,24 @@ class Groups(Tabular):
     def columns(self) -> dict[str, Any]:
         """Return one row per group and gene, largest contributions first."""
         of = [group for group in self.groups for _ in group.found.symbols]
-        empty = np.empty(0, np.float32)
         parts = [group.found for group in self.groups]
+        expressed = [group.expression for group in self.groups]
         return {
             "group": [group.name for group in of],
             "label": [group.found.label for group in of],
             "against": [group.against for group in of],
             "n_cells": np.array([group.n_cells for group in of], np.int64),
             "gene": [symbol for part in parts for symbol in part.symbols],
-            "contribution": np.concatenate([empty, *(part.contributions for part in parts)]),
-            "weight": np.concatenate([empty, *(part.weights for part in parts)]),
+            "contribution": np.concatenate([_FLOATS, *(part.contributions for part in parts)]),
+            "weight": np.concatenate([_FLOATS, *(part.weights for part in parts)]),
             "gene_id": np.concatenate(
                 [np.empty(0, np.int64), *(part.gene_ids for part in parts)], dtype=np.int64
             ),
+            "mean_in": np.concatenate([_FLOATS, *(each.means_in for each in expressed)]),
+            "mean_out": np.concatenate([_FLOATS, *(each.means_out for each in expressed)]),
+            "detected_in": np.concatenate([_FLOATS, *(each.detected_in for each in expressed)]),
+            "detected_out": np.concatenate([_FLOATS, *(each.detected_out for each in expressed)]),
+            "text": [text for group in self.groups for text in group.texts],
         }
 
     def group_columns(self) -> dict[str, Any]:
@@ -196,6 +220,19 @@ class Groups(Tabular):
             "similarity": np.array([each.similarity for each in found], np.float64),
             "remainder": np.array([each.remainder for each in found], np.float64),
             "n_remaining": np.array([each.n_remaining for each in found], np.int64),
+        }
+
+    def nearest_columns(self) -> dict[str, Any]:
+        """Return one row per group and reference cell that is nearest to most of its cells."""
+        of = [(group.name, cell) for group in self.groups for cell in group.nearest]
+        return {
+            "group": [name for name, _ in of],
+            "cell_id": [cell.cell_id for _, cell in of],
+            "label": [cell.label for _, cell in of],
+            "batch": [cell.batch for _, cell in of],
+            "n_cells": np.array([cell.n_cells for _, cell in of], np.int64),
+            "n_drawn": np.array([cell.n_drawn for _, cell in of], np.int64),
+            "similarity": np.array([cell.similarity for _, cell in of], np.float64),
         }
 
 
@@ -263,7 +300,7 @@ def explain_groups(
     grouped = pd.Categorical(groups)
     held = client.get_cell_index(asked.index)
     labels = set(held.labels)
-    done: list[Group] = []
+    done: list[tuple[npt.NDArray[np.int64], Group]] = []
     answer = Explanations(held.versions, (), "")
     for code, name in enumerate(map(str, grouped.categories)):
         rows = np.flatnonzero(grouped.codes == code)
@@ -273,18 +310,45 @@ def explain_groups(
         label, chosen = _label_of(name, rows, labels, predicted, asked)
         against = _against(label, rows, predicted, asked)
         if not label:
-            none = np.empty(0, np.float32)
-            nothing = CellExplanation("", 0.0, 0.0, none.astype(np.int64), (), none, none, 0.0, 0)
-            done.append(Group(name, len(rows), 0, chosen, "", nothing))
+            done.append((rows, Group(name, len(rows), 0, chosen, "", _NOTHING, _NONE, (), ())))
             continue
         cells = query.chosen(query.drawn(rows, _MEAN_CELLS, _MEAN_VALUES))
         answer = client.explain_cell(
             held.name, query.gene_names, cells, units=ExpressionUnits.LINEAR, taxon=asked.taxon,
             label=label, against=against, mean=True, n_genes=asked.n_genes, space=asked.space,
         )  # fmt: skip
-        done.append(Group(name, len(rows), cells.shape[0], chosen, against, answer.cells[0]))
+        near = nearest_cells(client, query, rows, held.name, asked.taxon, answer.space)
+        (found,) = answer.cells
+        done.append(
+            (rows, Group(name, len(rows), cells.shape[0], chosen, against, found, _NONE, (), near))
+        )
     progress(len(grouped.categories), len(grouped.categories))
-    return Groups(answer.versions, tuple(done), answer.space)
+    return Groups(
+        answer.versions, _with_expression(client, query, done, asked, held.name), answer.space
+    )
+
+
+def _with_expression(
+    client: Client,
+    query: WholeQuery,
+    done: list[tuple[npt.NDArray[np.int64], Group]],
+    asked: Asked,
+    index: str,
+) -> tuple[Group, ...]:
+    """Return groups with the expression and text sources of their genes."""
+    genes = [group.found.gene_ids for _, group in done]
+    if not any(map(len, genes)):
+        return tuple(group for _, group in done)
+    match = client.resolve_genes(query.gene_names, taxon=asked.taxon, index=index).match
+    columns = GeneColumns(match)
+    codes = np.full(len(query.cell_ids), -1)
+    for code, (rows, _) in enumerate(done):
+        codes[rows] = code
+    expressed = expression_of_groups(query, codes, columns, genes)
+    return tuple(
+        replace(group, expression=values, texts=columns.texts(group.found.gene_ids))
+        for (_, group), values in zip(done, expressed, strict=True)
+    )
 
 
 def _label_of(

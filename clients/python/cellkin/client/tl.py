@@ -1,8 +1,9 @@
 """Tools for AnnData, in scanpy's style: they write their results into the given object.
 
-Settings and versions are stored with every result. Cells may be AnnData in memory or backed by a
-file; `annotate` also takes a path or an iterable of blocks. Without a client, one is made from the
-environment: see `cellkin.client.transport.profile`.
+`contrast` and `enrich` return their result instead, which is about genes. Settings and versions are
+stored with every result. Cells may be AnnData in memory or backed by a file; `annotate` also takes
+a path or an iterable of blocks. Without a client, one is made from the environment: see
+`cellkin.client.transport.profile`.
 """
 
 import warnings
@@ -20,6 +21,7 @@ from cellkin.client.arguments import typed
 from cellkin.client.calls.messages import CellFilter
 from cellkin.client.client import Client
 from cellkin.client.explaining import Asked, Predicted, explain_cells, explain_groups
+from cellkin.client.gene_tools import contrast, enrich
 from cellkin.client.hits import joined, rectangles
 from cellkin.client.labels.annotation import Annotation, storable
 from cellkin.client.labels.labelling import Settings
@@ -34,6 +36,7 @@ from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 from cellkin.wire.terms import ExpressionUnits
 
+__all__ = ["annotate", "contrast", "embed", "enrich", "explain", "hits_table", "search_cells"]
 _MOST_HITS = 400_000
 """Maximum number of hits per message."""
 
@@ -407,9 +410,12 @@ def explain(
         the sum of all contributions (``score``), the cosine similarity to the label's mean
         (``similarity``) and the sum of the contributions of genes not listed (``remainder``). With
         ``by`` they are ``genes``, one row per group and gene (``group``, ``label``, ``against``,
-        ``n_cells``, ``gene``, ``contribution``, ``weight``, ``gene_id``), and ``groups``, one row
-        per group with the same sums, ``chosen``, why that label is explained, and ``n_explained``,
-        the number of cells in the mean.
+        ``n_cells``, ``gene``, ``contribution``, ``weight``, ``gene_id``; ``mean_in``, ``mean_out``,
+        mean log1p of counts per 10,000 in the group and in all other cells; ``detected_in``,
+        ``detected_out``, share of these cells; ``text``, the gene's text source), ``groups``, one
+        row per group with the same sums, ``chosen``, why that label is explained, and
+        ``n_explained``, the number of cells in the mean, and ``nearest``, the reference cells
+        nearest to most of up to 64 cells of each group.
 
     Raises
     ------
@@ -442,7 +448,10 @@ def explain(
         else:
             predicted = Predicted.of(target.obs, key)
             found = explain_groups(ours, query, target.obs[by], predicted, asked, progress)
-            told = {"genes": storable(found.columns()), "groups": storable(found.group_columns())}
+            told = {
+                "genes": storable(found.columns()), "groups": storable(found.group_columns()),
+                "nearest": storable(found.nearest_columns()),
+            }  # fmt: skip
     target.uns[key_added] = {
         "versions": asdict(found.versions), "space": found.space, "by": by or "", **told
     }  # fmt: skip
