@@ -154,6 +154,52 @@ class GeneSetMember(google.protobuf.message.Message):
 global___GeneSetMember = GeneSetMember
 
 @typing.final
+class ListGeneSetCollectionsRequest(google.protobuf.message.Message):
+    """ListGeneSetCollectionsRequest lists collections."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    page_size: builtins.int
+    """Collections per page, at most 1000; 0 means 100."""
+    page_token: builtins.str
+    """The next_page_token of the previous page; empty for the first."""
+    def __init__(
+        self,
+        *,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___ListGeneSetCollectionsRequest = ListGeneSetCollectionsRequest
+
+@typing.final
+class ListGeneSetCollectionsResponse(google.protobuf.message.Message):
+    """ListGeneSetCollectionsResponse lists collections."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    COLLECTIONS_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    next_page_token: builtins.str
+    """Output only. For the next page; empty at the end."""
+    @property
+    def collections(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[global___GeneSetCollection]:
+        """Output only. The newest version of each that is not retracted."""
+
+    def __init__(
+        self,
+        *,
+        collections: collections.abc.Iterable[global___GeneSetCollection] | None = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["collections", b"collections", "next_page_token", b"next_page_token"]) -> None: ...
+
+global___ListGeneSetCollectionsResponse = ListGeneSetCollectionsResponse
+
+@typing.final
 class ListGeneSetsRequest(google.protobuf.message.Message):
     """ListGeneSetsRequest lists sets of a collection."""
 

@@ -42,6 +42,11 @@ class GeneSetServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
+        self.ListGeneSetCollections = channel.unary_unary(
+                '/cellkin.v1.GeneSetService/ListGeneSetCollections',
+                request_serializer=cellkin_dot_v1_dot_gene__set__service__pb2.ListGeneSetCollectionsRequest.SerializeToString,
+                response_deserializer=cellkin_dot_v1_dot_gene__set__service__pb2.ListGeneSetCollectionsResponse.FromString,
+                _registered_method=True)
         self.ListGeneSets = channel.unary_unary(
                 '/cellkin.v1.GeneSetService/ListGeneSets',
                 request_serializer=cellkin_dot_v1_dot_gene__set__service__pb2.ListGeneSetsRequest.SerializeToString,
@@ -74,6 +79,15 @@ class GeneSetServiceServicer(object):
     DEADLINE_EXCEEDED (set a longer deadline, or request less) and UNAVAILABLE (the server drains or
     cannot be reached: retry). NOT_FOUND: no such collection, index, corpus, embedding or set.
     """
+
+    def ListGeneSetCollections(self, request, context):
+        """ListGeneSetCollections lists the newest version of every collection, by name.
+
+        INVALID_ARGUMENT: the page size is negative, or the page token is of another request.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
 
     def ListGeneSets(self, request, context):
         """ListGeneSets lists sets of a collection, in the collection's order.
@@ -118,6 +132,11 @@ class GeneSetServiceServicer(object):
 
 def add_GeneSetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
+            'ListGeneSetCollections': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListGeneSetCollections,
+                    request_deserializer=cellkin_dot_v1_dot_gene__set__service__pb2.ListGeneSetCollectionsRequest.FromString,
+                    response_serializer=cellkin_dot_v1_dot_gene__set__service__pb2.ListGeneSetCollectionsResponse.SerializeToString,
+            ),
             'ListGeneSets': grpc.unary_unary_rpc_method_handler(
                     servicer.ListGeneSets,
                     request_deserializer=cellkin_dot_v1_dot_gene__set__service__pb2.ListGeneSetsRequest.FromString,
@@ -156,6 +175,33 @@ class GeneSetService(object):
     DEADLINE_EXCEEDED (set a longer deadline, or request less) and UNAVAILABLE (the server drains or
     cannot be reached: retry). NOT_FOUND: no such collection, index, corpus, embedding or set.
     """
+
+    @staticmethod
+    def ListGeneSetCollections(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cellkin.v1.GeneSetService/ListGeneSetCollections',
+            cellkin_dot_v1_dot_gene__set__service__pb2.ListGeneSetCollectionsRequest.SerializeToString,
+            cellkin_dot_v1_dot_gene__set__service__pb2.ListGeneSetCollectionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
 
     @staticmethod
     def ListGeneSets(request,

@@ -29,6 +29,15 @@ class GeneSetServiceStub:
     """
 
     def __init__(self, channel: typing.Union[grpc.Channel, grpc.aio.Channel]) -> None: ...
+    ListGeneSetCollections: grpc.UnaryUnaryMultiCallable[
+        cellkin.v1.gene_set_service_pb2.ListGeneSetCollectionsRequest,
+        cellkin.v1.gene_set_service_pb2.ListGeneSetCollectionsResponse,
+    ]
+    """ListGeneSetCollections lists the newest version of every collection, by name.
+
+    INVALID_ARGUMENT: the page size is negative, or the page token is of another request.
+    """
+
     ListGeneSets: grpc.UnaryUnaryMultiCallable[
         cellkin.v1.gene_set_service_pb2.ListGeneSetsRequest,
         cellkin.v1.gene_set_service_pb2.ListGeneSetsResponse,
@@ -77,6 +86,15 @@ class GeneSetServiceAsyncStub:
     delay; or a message larger than the server's limit, without RetryInfo: send less),
     DEADLINE_EXCEEDED (set a longer deadline, or request less) and UNAVAILABLE (the server drains or
     cannot be reached: retry). NOT_FOUND: no such collection, index, corpus, embedding or set.
+    """
+
+    ListGeneSetCollections: grpc.aio.UnaryUnaryMultiCallable[
+        cellkin.v1.gene_set_service_pb2.ListGeneSetCollectionsRequest,
+        cellkin.v1.gene_set_service_pb2.ListGeneSetCollectionsResponse,
+    ]
+    """ListGeneSetCollections lists the newest version of every collection, by name.
+
+    INVALID_ARGUMENT: the page size is negative, or the page token is of another request.
     """
 
     ListGeneSets: grpc.aio.UnaryUnaryMultiCallable[
@@ -128,6 +146,17 @@ class GeneSetServiceServicer(metaclass=abc.ABCMeta):
     DEADLINE_EXCEEDED (set a longer deadline, or request less) and UNAVAILABLE (the server drains or
     cannot be reached: retry). NOT_FOUND: no such collection, index, corpus, embedding or set.
     """
+
+    @abc.abstractmethod
+    def ListGeneSetCollections(
+        self,
+        request: cellkin.v1.gene_set_service_pb2.ListGeneSetCollectionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[cellkin.v1.gene_set_service_pb2.ListGeneSetCollectionsResponse, collections.abc.Awaitable[cellkin.v1.gene_set_service_pb2.ListGeneSetCollectionsResponse]]:
+        """ListGeneSetCollections lists the newest version of every collection, by name.
+
+        INVALID_ARGUMENT: the page size is negative, or the page token is of another request.
+        """
 
     @abc.abstractmethod
     def ListGeneSets(
