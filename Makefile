@@ -81,6 +81,21 @@ test-client: dev  ## Build the client's wheel, and label a sample with it in a f
 test-installs: dev  ## Install by each line of README in a fresh environment, and do what it says.
 	$(BIN)/pytest -m slow tests/packaging/test_installs.py
 
+bench: dev  ## Run every benchmark in a short form, beside its alternatives; under ten minutes.
+	$(BIN)/python benchmarks/bench.py
+
+bench-full: dev  ## Run every benchmark whole; hours.
+	$(BIN)/python benchmarks/bench.py --full
+
+bench-compare: dev  ## Measure another commit and this one in turn: make bench-compare BASE=main~5.
+	$(BIN)/python benchmarks/bench.py --base $(or $(BASE),$(error name a commit: make bench-compare BASE=...))
+
+chaos: dev  ## Try every promise against kills, full disks, damage, clocks, networks and stores.
+	$(BIN)/python benchmarks/chaos.py
+
+soak: dev  ## Ten minutes of mixed load on one server, or MINUTES=N.
+	$(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),10)
+
 bench-%: dev  ## Run benchmarks/%.py, which writes its part of docs/benchmarks.md.
 	$(BIN)/python benchmarks/$*.py
 
@@ -98,6 +113,6 @@ wheels: dev  ## Build both distributions into dist/.
 	$(UV) build --all-packages -o dist
 
 clean:  ## Remove what the targets made.
-	rm -rf $(VENV) .venv-* .demo dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-* .demo .bench dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: help dev lock protos fmt check test test-newest test-gpu test-client test-installs demo wheels clean
+.PHONY: bench bench-full bench-compare chaos soak help dev lock protos fmt check test test-newest test-gpu test-client test-installs demo wheels clean

@@ -140,12 +140,14 @@ def swap(root: Path, load: Load) -> None:
 
 
 @contextmanager
-def serving(root: Path, log: Path) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run a server in a process of its own."""
+def serving(
+    root: Path, log: Path, listen: str = "127.0.0.1:0"
+) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run a server in a process of its own; yields its address and the process."""
     command = [str(Path(sys.executable).with_name("cellkin")), "serve", "--store", str(root)]
     with log.open("w") as errors:
         process = subprocess.Popen(
-            [*command, "--listen", "127.0.0.1:0"],
+            [*command, "--listen", listen],
             stdout=subprocess.PIPE, stderr=errors, text=True,
             env={**os.environ, "CELLKIN_SERVER__REFRESH_S": "0.5"},
         )  # fmt: skip

@@ -1,0 +1,152 @@
+"""Run the benchmarks beside what else one would use, in a short form or whole, and keep them.
+
+    python benchmarks/bench.py [--full] [--suite NAME ...]
+    python benchmarks/bench.py --base COMMIT [--suite NAME ...]
+
+Each suite is a script beside this one, which measures cellkin and its alternatives in one run. The
+short form takes less than ten minutes on two quiet cores. With ``--base`` the scripts and packages
+of another commit are measured too, suite by suite in turn. A suite that does not end is an error; a
+target that is missed in the short form is not.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runs import KEPT, ROOT, about, commit_of, heading, keep, run_shown
+
+_PACKAGES = ("store", "indexer", "server", "clients/python", "clients/cli")
+_LIMIT_S = 300.0
+_FULL_LIMIT_S = 6 * 3600.0
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A script, what it is set beside, and the words of its short form."""
+
+    beside: str
+    short: tuple[str, ...]
+
+    def words(self, name: str, full: bool) -> list[str]:
+        """Return the words of the short or the whole form."""
+        if full:
+            return []
+        kept = ["--store", str(KEPT / "serve")] if name == "serve" else []
+        return [*self.short, *kept]
+
+
+SUITES = {
+    "project": Suite("numpy, scipy", ("--cells", "4096", "--rounds", "3", "--read-gib", "0.25")),
+    "index": Suite("bare FAISS, hnswlib", ("--n", "50000")),
+    "embed": Suite("sentence-transformers", ("--texts", "64", "--rounds", "2")),
+    "job": Suite("anndata's own reading", ("--cells", "16384", "--rounds", "1")),
+    "annotate": Suite("PCA-kNN, prototypes, logistic regression, CellTypist, scanpy",
+                      ("--sets", "PBMC 3k", "--no-foreign", "--no-unknown", "--no-draws")),
+    "serve": Suite("bare gRPC, Milvus Lite",
+                   ("--cells", "50000", "--seconds", "1", "--overload-s", "5")),
+}  # fmt: skip
+Figures = dict[str, dict[str, Any]]
+
+
+def measure(name: str, tree: Path, full: bool) -> tuple[Figures, float, str]:
+    """Run a suite of a tree; return its figures by name, its seconds, and why there are none."""
+    began = time.monotonic()
+    paths = [str(tree / package) for package in _PACKAGES]
+    with tempfile.TemporaryDirectory() as scratch:
+        found = Path(scratch) / "figures.json"
+        words = [*SUITES[name].words(name, full), "--no-docs", "--json", str(found)]
+        code, output = run_shown(
+            [sys.executable, "-u", str(tree / "benchmarks" / f"{name}.py"), *words],
+            _FULL_LIMIT_S if full else _LIMIT_S,
+            {**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        )
+        figures = json.loads(found.read_text()) if found.exists() else []
+    last = output.strip().splitlines()[-1] if output.strip() else "nothing was said"
+    why = "" if figures and code == 0 else last if code == 0 else f"exit {code}: {last}"
+    return {each["name"]: each for each in figures}, time.monotonic() - began, why
+
+
+def tree_of(commit: str) -> Path:
+    """Check a commit out beside the results, and return its folder."""
+    command = ["git", "-C", str(ROOT), "rev-parse", "--short", f"{commit}^{{commit}}"]
+    short = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+    tree = KEPT / "trees" / short
+    if not tree.exists():
+        command = ["git", "-C", str(ROOT), "worktree", "add", "--detach", str(tree), short]
+        subprocess.run(command, check=True)
+    return tree
+
+
+def _text(figure: dict[str, Any] | None) -> str:
+    return f"{figure['value']:.4g} {figure['unit']}".rstrip() if figure else ""
+
+
+def table(suites: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the table of one run."""
+    lines = ["| suite | figure | value | target | |", "| --- | --- | --- | --- | --- |"]
+    verdicts = {True: "met", False: "MISSED", None: ""}
+    for name, suite in suites.items():
+        if suite["why"]:
+            lines.append(f"| {name} | {suite['why']} | | | |")
+        for figure in suite["figures"].values():
+            target, met = figure["target"] or "", verdicts[figure["met"]]
+            lines.append(f"| {name} | {figure['name']} | {_text(figure)} | {target} | {met} |")
+    return lines
+
+
+def compared(suites: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the table of two commits."""
+    lines = ["| suite | figure | base | now | now / base |", "| --- | --- | --- | --- | --- |"]
+    for name, suite in suites.items():
+        was, now = suite["base"], suite["figures"]
+        for figure in dict.fromkeys([*was, *now]):
+            a, b = was.get(figure), now.get(figure)
+            ratio = f"{b['value'] / a['value']:.3f}" if a and b and a["value"] else ""
+            lines.append(f"| {name} | {figure} | {_text(a)} | {_text(b)} | {ratio} |")
+    return lines
+
+
+def main() -> int:
+    """Run the suites, print the table and return 1 where a suite did not end."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--suite", action="append", choices=list(SUITES), help="these alone")
+    parser.add_argument("--full", action="store_true", help="the whole form, of hours")
+    parser.add_argument("--base", metavar="COMMIT", help="measure this commit too, in turn")
+    arguments = parser.parse_args()
+    KEPT.mkdir(exist_ok=True)
+    base = tree_of(arguments.base) if arguments.base else None
+    kept, suites = about(), dict[str, dict[str, Any]]()
+    for number, name in enumerate(arguments.suite or SUITES):
+        print(f"{name}, beside {SUITES[name].beside}", flush=True)
+        # Each other suite the other way round, so that what else the machine does meets both.
+        trees = [tree for tree in (base, ROOT) if tree is not None][:: -1 if number % 2 else 1]
+        runs = {tree: measure(name, tree, arguments.full) for tree in trees}
+        figures, seconds, why = runs[ROOT]
+        suites[name] = {"figures": figures, "seconds": round(seconds, 1), "why": why}
+        if base is not None:
+            suites[name] |= {"base": runs[base][0], "why": why or runs[base][2]}
+    kept["suites"] = suites
+    if base is not None:
+        kept["base"] = commit_of(base)
+    path = keep("compare" if base is not None else "bench", kept)
+    lines = compared(suites) if base is not None else table(suites)
+    print(f"\n{heading(kept)}\n" + (f"base {kept['base']}\n" if base is not None else ""))
+    print("\n".join(lines))
+    seconds_of = ", ".join(f"{name} {suite['seconds']:.0f}" for name, suite in suites.items())
+    print(f"seconds: {seconds_of}\nkept as {path}")
+    failed = [name for name, s in suites.items() if s["why"] and not s["why"].startswith("skipped")]
+    print(f"{len(suites) - len(failed)} suites ended, {len(failed)} did not: {', '.join(failed)}")
+    return int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
