@@ -17,7 +17,7 @@ from tests.integration.conftest import running_server
 from tests.tutorials.practice_store import make_practice
 from tests.tutorials.runner import ROOT
 
-from cellkin.wire.protos import descriptor_set_path
+from cellkin.wire.protos import descriptor_set_path, service_config_path
 
 pytestmark = [pytest.mark.slow, pytest.mark.integration]
 PAGE = (ROOT / "docs" / "other-languages.md").read_text()
@@ -31,6 +31,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]
     folder = tmp_path_factory.mktemp("languages") / "practice"
     make_practice(folder)
     shutil.copy(descriptor_set_path(), folder / "cellkin.binpb")
+    shutil.copy(service_config_path(), folder)
     (folder / "protos").symlink_to(ROOT / "protos")
     with running_server(folder / "store") as (address, _):
         yield folder, address
