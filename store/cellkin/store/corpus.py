@@ -6,10 +6,11 @@ import pyarrow as pa
 
 from cellkin.space.arrays import Int64Vector, UInt8Vector
 from cellkin.space.genes import GeneResolver
-from cellkin.store.catalog import Entry
+from cellkin.store.catalog import Entry, Kind
 from cellkin.store.schema import OTHER_SYMBOLS
 from cellkin.store.store import Store
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
+from cellkin.wire.names import parse_version_name
 from cellkin.wire.species import taxon_name
 
 
@@ -31,6 +32,15 @@ class GeneNames:
     gene_ids: Int64Vector
     rungs: UInt8Vector
     resolver: GeneResolver
+
+
+def corpus_of(store: Store, entry: Entry) -> Entry:
+    """Return the corpus that a version was made from, or the version if it is a corpus."""
+    if entry.kind is Kind.CORPUS:
+        return entry
+    return store.catalog.version(
+        Kind.CORPUS, parse_version_name(entry.manifest["corpus"], "corpus")
+    )
 
 
 OWN_NAMES_CAUTION = (

@@ -1,6 +1,6 @@
 """Collections of gene sets."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -11,10 +11,6 @@ import pyarrow as pa
 from cellkin.space.arrays import Float32Vector, Int64Vector
 from cellkin.store import schema
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
-
-PATHWAYS, MARKERS, REGULONS, DISEASE = "pathways", "markers", "regulons", "disease"
-KINDS = (PATHWAYS, MARKERS, REGULONS, DISEASE)
-"""What the sets of a collection are; ``set_kind`` in its manifest."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,11 +72,12 @@ class GeneSets:
         """
         row = self._rows.get(name)
         if row is None:
-            similar = get_close_matches(name, self.names, 3) if len(name) < 100 else []
-            hint = f"; similar: {', '.join(similar)}" if similar else ""
+            near = [self.names[each] for each in self.containing(name.replace("_", " "))[:3]]
+            near = near or get_close_matches(name[:100], self.names, 3)
+            hint = f"; similar: {', '.join(near)}" if near else ""
             raise NotFoundError(
                 f"gene set collection {collection} has no set {name!r}{hint}; "
-                f"`cellkin genesets show {collection}` lists its sets",
+                f"`cellkin genesets list {collection}` lists its sets",
                 {"kind": "gene set", "name": name},
             )
         return row
@@ -92,6 +89,24 @@ class GeneSets:
     def member_weights(self, row: int) -> Float32Vector:
         """Return the (n,) float32 weights of a set's genes, in the order of `members`."""
         return self.weights[self.indptr[row] : self.indptr[row + 1]]
+
+    def containing(self, query: str, gene_id: int | None = None) -> list[int]:
+        """Return the rows of the sets with all words, and with a gene if one is given, ascending.
+
+        Parameters
+        ----------
+        query
+            Words that name or description must contain, ignoring case; empty for all sets.
+        gene_id
+            NCBI GeneID; None for any.
+        """
+        words = query.casefold().split()
+        rows: Iterable[int] = range(len(self))
+        if gene_id is not None:
+            at = np.flatnonzero(self.gene_ids == gene_id)
+            rows = (np.searchsorted(self.indptr, at, "right") - 1).tolist()
+        texts = ((row, f"{self.names[row]}\n{self.descriptions[row]}".casefold()) for row in rows)
+        return [row for row, text in texts if all(word in text for word in words)]
 
     def check(self) -> None:
         """Check that names are unique, members ascend, and weights are finite and not zero.

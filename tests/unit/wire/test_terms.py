@@ -5,8 +5,20 @@ from enum import IntEnum
 
 import pytest
 
-from cellkin.v1 import catalog_service_pb2, cell_service_pb2, gene_service_pb2
-from cellkin.wire.terms import ExpressionUnits, GeneRoute, TextRung, UnknownReason, VersionKind
+from cellkin.v1 import (
+    catalog_service_pb2,
+    cell_service_pb2,
+    gene_service_pb2,
+    gene_set_service_pb2,
+)
+from cellkin.wire.terms import (
+    ExpressionUnits,
+    GeneRoute,
+    GeneSetKind,
+    TextRung,
+    UnknownReason,
+    VersionKind,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +28,7 @@ from cellkin.wire.terms import ExpressionUnits, GeneRoute, TextRung, UnknownReas
         (GeneRoute, cell_service_pb2.GeneRoute, "GENE_ROUTE_"),
         (ExpressionUnits, cell_service_pb2.ExpressionUnits, "EXPRESSION_UNITS_"),
         (VersionKind, catalog_service_pb2.VersionKind, "VERSION_KIND_"),
+        (GeneSetKind, gene_set_service_pb2.GeneSetKind, "GENE_SET_KIND_"),
         (UnknownReason, cell_service_pb2.UnknownReason, "UNKNOWN_REASON_"),
     ],
 )
@@ -25,7 +38,7 @@ def test_numbers_agree(ours: type[IntEnum], theirs: object, prefix: str) -> None
 
 
 def test_every_term_has_a_label() -> None:
-    for kind in (TextRung, GeneRoute, UnknownReason):
+    for kind in (TextRung, GeneRoute, GeneSetKind, UnknownReason):
         labels = [member.label for member in kind]
         assert len(set(labels)) == len(labels)
 
@@ -37,4 +50,6 @@ def test_a_term_of_a_newer_release_has_its_number() -> None:
         assert pickle.loads(pickle.dumps(other)) == other
         with pytest.raises(ValueError, match="is not a valid"):
             kind("99")  # type: ignore[arg-type]
-    assert {kind(99).label for kind in (TextRung, GeneRoute, UnknownReason)} == {"other (99)"}
+    assert {kind(99).label for kind in (TextRung, GeneRoute, GeneSetKind, UnknownReason)} == {
+        "other (99)"
+    }

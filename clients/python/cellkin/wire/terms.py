@@ -92,6 +92,29 @@ MATCHED_ROUTES = tuple(r for r in GeneRoute if r not in (GeneRoute.UNMATCHED, Ge
 """Routes that match a name to exactly one gene."""
 
 
+class GeneScore(Term):
+    """The order of the hits of a search for genes."""
+
+    COSINE = 1
+    """Cosine similarity."""
+    CSLS = 2
+    """Corrected for hubs: twice the cosine minus the gene's mean cosine to its 10 nearest."""
+    FUSED = 3
+    """Reciprocal rank fusion over the embedding and the embeddings compared with."""
+
+    @property
+    def label(self) -> str:
+        """Name for tables, files and options."""
+        return _SCORE_LABELS.get(self, self._other)
+
+
+_SCORE_LABELS = {
+    GeneScore.COSINE: "cosine",
+    GeneScore.CSLS: "csls",
+    GeneScore.FUSED: "fused",
+}
+
+
 class ExpressionUnits(IntEnum):
     """Units of the values of a cells-by-genes matrix."""
 
@@ -121,6 +144,24 @@ class VersionKind(Term):
     """Reference cells in a cell space."""
     GENE_SETS = 4
     """A collection of gene sets."""
+
+
+class GeneSetKind(Term):
+    """What the sets of a collection are."""
+
+    PATHWAYS = 1
+    """Pathways, processes and functions."""
+    MARKERS = 2
+    """Marker genes of cell types."""
+    REGULONS = 3
+    """Target genes of a regulator, with signs."""
+    DISEASE = 4
+    """Genes of a disease."""
+
+    @property
+    def label(self) -> str:
+        """Name for tables, files and options."""
+        return self.name.lower() if self in set(GeneSetKind) else self._other
 
 
 class UnknownReason(Term):

@@ -28,7 +28,7 @@ from cellkin.indexer.cells.publish import (
 )
 from cellkin.indexer.cells.report import IndexReport, described, inherited, likely_batch
 from cellkin.indexer.cells.sources import Reference, read_sources, require_unique
-from cellkin.indexer.cells.steps import Files, Place, corpus_of, counting
+from cellkin.indexer.cells.steps import Files, Place, counting
 from cellkin.indexer.cells.worker import Placed
 from cellkin.indexer.genes.own_names import NamedFile, find_corpus, publish_own_names
 from cellkin.indexer.spaces.classifier import Votes
@@ -39,7 +39,7 @@ from cellkin.store.cell_index import EXPRESSION, space_digests
 from cellkin.store.cell_rows import write_rows
 from cellkin.store.cell_table import check_rows, commit_rows, table_name
 from cellkin.store.controls import is_control
-from cellkin.store.corpus import is_of_own_names, read_gene_names
+from cellkin.store.corpus import corpus_of, is_of_own_names, read_gene_names
 from cellkin.store.quality import few_cells
 from cellkin.store.store import GeneEmbedding, Store
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError

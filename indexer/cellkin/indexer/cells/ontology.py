@@ -17,7 +17,7 @@ _NAMED = 10
 
 
 class Ontology:
-    """Terms of an OBO file and their ``is_a`` relations.
+    """Terms of an OBO file and their relations.
 
     Parameters
     ----------
@@ -29,6 +29,8 @@ class Ontology:
         Id of each term, by id, former id and name; obsolete terms map to their replacement.
     considered
         Suggested alternatives, by id and name of an obsolete term.
+    namespaces
+        Namespace of each term that has one, by id.
     """
 
     def __init__(
@@ -37,13 +39,22 @@ class Ontology:
         parents: Mapping[str, list[str]],
         ids: Mapping[str, str],
         considered: Mapping[str, list[str]],
+        namespaces: Mapping[str, str],
     ) -> None:
-        self._names, self._parents, self._ids = names, parents, ids
-        self._considered = considered
+        self.names, self.ids, self.namespaces = names, ids, namespaces
+        self._parents, self._considered = parents, considered
+        self._lines: dict[str, frozenset[str]] = {}
 
     @classmethod
-    def read(cls, path: Path) -> "Ontology":
+    def read(cls, path: Path, relations: Iterable[str] = ("is_a",)) -> "Ontology":
         """Read an OBO file, which may be compressed.
+
+        Parameters
+        ----------
+        path
+            The file.
+        relations
+            Relations from a term to its parents.
 
         Raises
         ------
@@ -77,15 +88,20 @@ class Ontology:
             if (replacement := _replacement(node, obsolete)) in terms:
                 ids[node] = replacement
                 ids.setdefault(data["name"], replacement)
+        followed = set(relations)
         parents = {
-            node: [up for _, up, kind in graph.out_edges(node, keys=True) if kind == "is_a"]
+            node: [up for _, up, kind in graph.out_edges(node, keys=True) if kind in followed]
             for node in terms
         }
         considered: dict[str, list[str]] = {}
         for node, data in obsolete.items():
             replaced = [term for term in data.get("replaced_by", []) if term in terms]
             considered[node] = considered[data["name"]] = [*replaced, *data.get("consider", [])]
-        return cls({node: data["name"] for node, data in terms.items()}, parents, ids, considered)
+        names, namespaces = (
+            {node: data[what] for node, data in terms.items() if what in data}
+            for what in ("name", "namespace")
+        )
+        return cls(names, parents, ids, considered, namespaces)
 
     def paths(self, labels: Iterable[str]) -> dict[str, str]:
         """Return a path of names for each label, from its broadest ancestor to the label itself.
@@ -107,19 +123,19 @@ class Ontology:
             If labels are not terms of the ontology; the message lists them.
         """
         labels = sorted({label for label in labels if not is_missing(label)})
-        if lost := [label for label in labels if label not in self._ids]:
+        if lost := [label for label in labels if label not in self.ids]:
             more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
             shown = ", ".join(map(self._shown, lost[:_NAMED]))
             raise InvalidArgumentError(
                 f"{len(lost)} labels are no terms of the ontology: {shown}"
                 f"{more}; give ids such as CL:0000740 or names of terms, or a newer ontology"
             )
-        lines = {term: self._line(term) for term in {self._ids[label] for label in labels}}
+        lines = {term: self.line(term) for term in {self.ids[label] for label in labels}}
         path_of = {}
         for term, above in self._arranged(lines).items():
-            names = [self._names[t].replace(SEPARATOR, "-") for t in (*above, term)]
+            names = [self.names[t].replace(SEPARATOR, "-") for t in (*above, term)]
             path_of[term] = SEPARATOR.join(names)
-        return {label: path_of[self._ids[label]] for label in labels}
+        return {label: path_of[self.ids[label]] for label in labels}
 
     def _shown(self, lost: str) -> str:
         """Format a label that is not a term for the error, with what the ontology suggests."""
@@ -128,15 +144,17 @@ class Ontology:
         suggested = " or ".join(self._considered[lost])
         return f"{lost} (obsolete{f', consider {suggested}' if suggested else ''})"
 
-    def _line(self, term: str) -> frozenset[str]:
-        """Return a term and all its ancestors."""
-        found, todo = {term}, [term]
-        while todo:
-            for up in self._parents.get(todo.pop(), []):
-                if up in self._names and up not in found:
-                    found.add(up)
-                    todo.append(up)
-        return frozenset(found)
+    def line(self, term: str) -> frozenset[str]:
+        """Return the ids of a term and all its ancestors."""
+        if term not in self._lines:
+            found, todo = {term}, [term]
+            while todo:
+                for up in self._parents.get(todo.pop(), []):
+                    if up in self.names and up not in found:
+                        found.add(up)
+                        todo.append(up)
+            self._lines[term] = frozenset(found)
+        return self._lines[term]
 
     def _arranged(self, lines: Mapping[str, frozenset[str]]) -> dict[str, list[str]]:
         """Return the ancestors above each term: recursively the one that covers most terms."""
@@ -156,7 +174,7 @@ class Ontology:
                 above |= dict.fromkeys(terms, path)
                 continue
             # Among those that cover equally many, the narrowest: the one with most ancestors.
-            best = max(telling, key=lambda a: (len(covers[a]), len(self._line(a)), a))
+            best = max(telling, key=lambda a: (len(covers[a]), len(self.line(a)), a))
             inside = set(covers[best])
             groups.append(([*path, best], sorted(inside)))
             groups.append((path, [term for term in terms if term not in inside]))

@@ -18,12 +18,11 @@ from cellkin.indexer.cells.worker import Placed, Shard, Work
 from cellkin.matrices.features import hinting
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.genes import Resolution
-from cellkin.store.catalog import Entry, Kind
+from cellkin.store.catalog import Entry
 from cellkin.store.cell_table import table_name
 from cellkin.store.corpus import GeneNames
 from cellkin.store.store import Store
 from cellkin.wire.errors import InvalidArgumentError
-from cellkin.wire.names import parse_version_name
 
 _REPORT_CELLS = 2_000
 
@@ -167,12 +166,6 @@ def counting(shards: Sequence[Shard], progress: Progress) -> Callable[[Shard], N
         progress(done, total)
 
     return finished
-
-
-def corpus_of(store: Store, made_from_it: Entry) -> Entry:
-    """Return the corpus that an embedding or an index was made from."""
-    name = parse_version_name(made_from_it.manifest["corpus"], "corpus")
-    return store.catalog.version(Kind.CORPUS, name)
 
 
 def _terms(reference: Reference, sources: Sequence[SourceFile]) -> dict[str, str]:

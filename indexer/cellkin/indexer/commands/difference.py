@@ -58,10 +58,10 @@ def _print(store: "Store", before: "Entry", after: "Entry", found: "Difference")
     import numpy as np
 
     from cellkin.store.catalog import Kind
-    from cellkin.store.corpus import read_gene_names
+    from cellkin.store.corpus import corpus_of, read_gene_names
     from cellkin.terminal.console import print_table
 
-    corpora = _corpus_of(store, before), _corpus_of(store, after)
+    corpora = corpus_of(store, before), corpus_of(store, after)
     new = read_gene_names(store, corpora[1])
     old = new if corpora[0] == corpora[1] else read_gene_names(store, corpora[0])
 
@@ -91,13 +91,3 @@ def _print(store: "Store", before: "Entry", after: "Entry", found: "Difference")
             f"moved by (1 - cosine): median {np.median(found.distances):.2g}, "
             f"at most {found.distances.max():.2g}"
         )
-
-
-def _corpus_of(store: "Store", entry: "Entry") -> "Entry":
-    from cellkin.store.catalog import Kind
-    from cellkin.wire.names import parse_version_name
-
-    if entry.kind is Kind.CORPUS:
-        return entry
-    name = parse_version_name(entry.manifest["corpus"], "corpus")
-    return store.catalog.version(Kind.CORPUS, name)

@@ -1,0 +1,1 @@
+"""Import gene sets: read files, match gene names, publish collections."""
