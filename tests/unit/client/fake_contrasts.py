@@ -41,7 +41,7 @@ def gene(gene_id: int, symbol: str, statistic: float, **given: Any) -> wire.Gene
 
 def enriched(name: str, effect: float, called: bool, *genes: str) -> wire.SetEnrichment:
     """Return the enrichment of a set."""
-    p_value = 1e-6 if called else 0.4
+    p_value = 1e-6 if called else 0.3
     return wire.SetEnrichment(
         collection=SETS, set=name, n_genes=40, effect=effect, p_value=p_value, fdr=2 * p_value,
         permuted_p_value=2 * p_value, permuted_fdr=3 * p_value, called=called, leading_genes=genes,

@@ -11,9 +11,10 @@ import scipy.sparse as sp
 from tests.unit.client.fake import INDEX, client_of
 from tests.unit.client.fake_contrasts import SETS, FakeContrasts, awaiting_client_of, result
 
+from cellkin.cli.subtypes import split_labels
 from cellkin.client import contrast as contrasting
 from cellkin.client.calls.contrasts import GroupedCells, contrast_subtypes, enrich_genes
-from cellkin.client.contrast import Comparison, contrast_cells, contrast_reference, split_labels
+from cellkin.client.contrast import Comparison, contrast_cells, contrast_reference
 from cellkin.client.queries import WholeQuery
 from cellkin.client.results.contrasts import Contrast, read_contrast, read_contrast_report
 from cellkin.client.results.enrichment import read_enrichment

@@ -1,9 +1,8 @@
 """Contrasts of two groups of cells, of a query or of the reference."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -107,6 +106,7 @@ def contrast_cells(
     asked: Comparison,
     *,
     batches: Any = None,
+    within: str = "",
     progress: Progress = lambda done, total: None,
 ) -> Contrast:
     """Compare two groups of the cells of a query.
@@ -124,6 +124,8 @@ def contrast_cells(
         The settings.
     batches
         (n_cells,) donor or batch of each cell, for pseudobulk; None for none.
+    within
+        The label of all compared cells, whose conditions are compared; to name the groups.
     progress
         Called with the number of cells read and the total.
 
@@ -143,8 +145,8 @@ def contrast_cells(
     found = client.contrast_subtypes(
         asked.index,
         _blocks(query, groups, rows, donors, progress),
-        a=asked.a,
-        b=asked.b or _others(names, asked),
+        a=_named(asked.a, within),
+        b=_named(asked.b or _others(names, asked), within),
         genes=query.gene_names,
         units=ExpressionUnits.LINEAR,
         taxon=asked.taxon,
@@ -155,45 +157,34 @@ def contrast_cells(
     return replace(found, warnings=(*warnings, *found.warnings))
 
 
-def split_labels(given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
-    """Split labels that are given as one string, separated by commas.
+def require_label(label: str, labels: Iterable[str | None], what: str) -> None:
+    """Raise if no cell has a label.
 
     Parameters
     ----------
-    given
-        Labels, or labels joined by commas; what is a known label itself is not split.
-    known
-        The known labels.
+    label
+        The label.
+    labels
+        Labels of the cells, None for missing ones.
+    what
+        What the label was given for, for the message.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If no cell has it; the message names similar labels.
     """
-    held = set(known)
-    parts = [[text] if text in held else text.split(",") for text in given]
-    return tuple(part.strip() for each in parts for part in each if part.strip())
+    known = sorted({each for each in labels if each is not None})
+    if label in known:
+        return
+    near = get_close_matches(label, known, 3)
+    listed = ", ".join(known[:_LISTED]) + (", ..." if len(known) > _LISTED else "")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"there is: {listed or 'none'}"
+    raise InvalidArgumentError(f"{what}: no cell has the label {label!r}; {hint}", {"label": label})
 
 
-def write_tables(found: Contrast, folder: Path) -> list[Path]:
-    """Write the tables of a contrast as CSV files.
-
-    Parameters
-    ----------
-    found
-        The contrast.
-    folder
-        The folder for ``genes.csv`` and, if there are any, ``sets.csv`` and ``regulators.csv``.
-
-    Returns
-    -------
-    list of Path
-        The files.
-    """
-    tables = {"genes": found, "sets": found.sets, "regulators": found.regulators}
-    written = []
-    for name, table in tables.items():
-        frame = table.to_pandas()
-        if len(frame) or name == "genes":
-            path = folder / f"{name}.csv"
-            frame.to_csv(path, index=False, lineterminator="\n")
-            written.append(path)
-    return written
+def _named(labels: Sequence[str], within: str) -> list[str]:
+    return [f"{within}: {label}" if within else label for label in labels]
 
 
 def _groups(names: npt.NDArray[np.object_], asked: Comparison) -> npt.NDArray[np.int8]:
@@ -201,8 +192,7 @@ def _groups(names: npt.NDArray[np.object_], asked: Comparison) -> npt.NDArray[np
     known = sorted({name for name in names if name is not None})
     for group, labels in (("a", asked.a), ("b", asked.b)):
         for label in labels:
-            if label not in known:
-                raise _unknown(label, known, group)
+            require_label(label, known, f"group {group}")
     of = dict.fromkeys(asked.b or _others(names, asked), 1) | dict.fromkeys(asked.a, 0)
     groups = np.array([of.get(name, -1) for name in names], np.int8)
     if not (groups == 1).any():
@@ -216,15 +206,6 @@ def _groups(names: npt.NDArray[np.object_], asked: Comparison) -> npt.NDArray[np
 
 def _others(names: npt.NDArray[np.object_], asked: Comparison) -> list[str]:
     return sorted({name for name in names if name is not None} - set(asked.a))
-
-
-def _unknown(label: str, known: Sequence[str], group: str) -> InvalidArgumentError:
-    near = get_close_matches(label, known, 3)
-    listed = ", ".join(known[:_LISTED]) + (", ..." if len(known) > _LISTED else "")
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there is: {listed or 'none'}"
-    return InvalidArgumentError(
-        f"group {group}: no cell has the label {label!r}; {hint}", {"label": label}, field=group
-    )
 
 
 def _donors(batches: Any, groups: npt.NDArray[np.int8]) -> npt.NDArray[np.object_]:

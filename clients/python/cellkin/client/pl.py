@@ -1,6 +1,6 @@
 """Plots of results, in scanpy's style: each function draws on axes and returns them.
 
-They need matplotlib (extra ``plot``), which is imported on first use.
+They need matplotlib, and `gene_network` networkx (extra ``plot``), imported on first use.
 """
 
 from typing import Any
@@ -8,13 +8,22 @@ from typing import Any
 import anndata
 import numpy as np
 
+from cellkin.client.gene_plots import axes_of, contrast, dotplot, enrichment, gene_network
 from cellkin.client.queries import require_anndata
 from cellkin.client.results.genes import GeneNeighborhood
-from cellkin.client.results.tables import needed
 from cellkin.wire.errors import NotFoundError
 from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import UNKNOWN_LABEL
 
+__all__ = [
+    "confidence",
+    "contrast",
+    "dotplot",
+    "enrichment",
+    "gene_neighborhood",
+    "gene_network",
+    "labels",
+]
 _BINS = 40
 _BASES = ("X_umap", "X_tsne", "X_pca", "X_cellkin")
 _UNKNOWN_COLOR = "lightgray"
@@ -47,7 +56,7 @@ def confidence(adata: anndata.AnnData, *, key: str = "cellkin", ax: Any = None) 
     """
     chances = _column(adata, f"{key}_winner_probability").to_numpy()
     unknown = _column(adata, f"{key}_unknown").to_numpy(bool)
-    ax = _axes(ax)
+    ax = axes_of(ax)
     ax.hist(
         [chances[~unknown], chances[unknown]], bins=_BINS, range=(0, 1), stacked=True,
         label=[f"known ({(~unknown).sum()})", f"unknown ({unknown.sum()})"],
@@ -81,7 +90,7 @@ def gene_neighborhood(found: GeneNeighborhood, *, ax: Any = None) -> Any:
     MissingDependencyError
         If matplotlib is not installed.
     """
-    ax = _axes(ax)
+    ax = axes_of(ax)
     places = np.arange(len(found.hits))
     ax.barh(places, found.similarities)
     ax.set_yticks(places, [hit.symbol or str(hit.gene_id) for hit in found.hits])
@@ -123,7 +132,7 @@ def labels(
     called = _column(adata, f"{key}_label").astype(str).to_numpy()
     name = _basis(adata, basis)
     at = np.asarray(adata.obsm[name])[:, :2]
-    ax = _axes(ax)
+    ax = axes_of(ax)
     known = sorted(set(called) - {UNKNOWN_LABEL})
     size = np.clip(120_000 / max(1, len(at)), 0.5, 20)
     for place, label in enumerate([UNKNOWN_LABEL, *known]):
@@ -156,9 +165,3 @@ def _basis(adata: Any, basis: str | None) -> str:
         f"no coordinates {' or '.join(wanted)} in obsm; compute some, such as by scanpy.tl.umap. "
         f"There is: {', '.join(adata.obsm) or 'none'}"
     )
-
-
-def _axes(ax: Any) -> Any:
-    if ax is not None:
-        return ax
-    return needed("matplotlib.pyplot", "plot").subplots()[1]

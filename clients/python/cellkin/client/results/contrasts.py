@@ -1,6 +1,6 @@
 """Contrasts of two groups of cells."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -181,6 +181,25 @@ class Contrast(Tabular):
             f"{len(self.sets.called)} sets are called; with permuted group labels "
             f"{self.called_by_chance:.2g} are, on average of {self.n_permutations:,} permutations"
         )
+
+    def manifest(self) -> dict[str, Any]:
+        """Return what was compared, by which versions, and the limits of the result, for JSON."""
+        match = self.report.match
+        return {
+            "a": list(self.report.a),
+            "b": list(self.report.b),
+            "n_a": self.n_a,
+            "n_b": self.n_b,
+            "gene_test": self.gene_test,
+            "n_genes": self.n_genes,
+            "n_sets_called": len(self.sets.called),
+            "called_by_chance": self.called_by_chance,
+            "n_permutations": self.n_permutations,
+            "versions": asdict(self.versions),
+            "collections": list(self.collections),
+            "gene_match": match.to_metadata() if match else {},
+            "warnings": [asdict(warning) for warning in self.warnings],
+        }
 
     def columns(self) -> dict[str, Any]:
         """Return one row per gene."""

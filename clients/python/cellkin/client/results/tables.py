@@ -1,10 +1,12 @@
 """Results as tables, by optional libraries."""
 
+import csv
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from html import escape
 from importlib import import_module
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,6 +45,26 @@ class Tabular(ABC):
     def columns(self) -> dict[str, Any]:
         """Return the columns by name: arrays or lists of equal length."""
 
+    def records(self) -> list[dict[str, Any]]:
+        """Return one dictionary per row for JSON: Python numbers, None for missing ones."""
+        columns = self.columns()
+        rows = zip(*map(_plain, columns.values()), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def write_csv(self, path: Path) -> None:
+        """Write the `columns` as CSV, UTF-8; missing values are empty.
+
+        Parameters
+        ----------
+        path
+            The file, which is replaced.
+        """
+        columns = self.columns()
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(columns)
+            writer.writerows(zip(*map(_plain, columns.values()), strict=True))
+
     def to_pandas(self) -> Any:
         """Return a ``pandas.DataFrame`` of the `columns`.
 
@@ -62,6 +84,15 @@ class Tabular(ABC):
             If pyarrow is not installed (extra ``arrow``).
         """
         return needed("pyarrow", "arrow").table(self.columns())
+
+
+def _plain(column: Any) -> list[Any]:
+    """Return the values of a column as Python values, None for NaN."""
+    values = np.asarray(column)
+    if values.dtype == np.float32:
+        values = values.astype(str).astype(float)  # 0.9, not 0.8999999761581421
+    plain = values.tolist() if values.dtype.kind in "biuf" else list(column)
+    return [None if value != value else value for value in plain]
 
 
 def html_page_part(title: str, notes: Iterable[str], table: Tabular, n_shown: int) -> str:

@@ -1,0 +1,298 @@
+"""``cellkin subtypes``: compare subtypes by genes, gene sets and regulators."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from cellkin.cli.cells import opened
+from cellkin.cli.suggestions import SuggestingGroup
+from cellkin.terminal.options import json_option, reading_options, server_option, taxon_option
+from cellkin.wire.errors import AlreadyExistsError, InvalidArgumentError
+
+if TYPE_CHECKING:
+    from cellkin.client import Client
+    from cellkin.client.results.contrasts import Contrast
+    from cellkin.client.results.tables import Tabular
+
+_SHOWN = 10
+_LABELS = "cellkin_label"
+Rows = list[tuple[object, ...]]
+
+
+@click.group(cls=SuggestingGroup)
+def subtypes() -> None:
+    """Compare subtypes by genes, gene sets and regulators."""
+
+
+@subtypes.command()
+@click.argument("index", metavar="INDEX")
+@click.option(
+    "--a",
+    required=True,
+    multiple=True,
+    metavar="LABEL[,LABEL...]",
+    help="Labels of group a, or with --condition its conditions; may be repeated.",
+)
+@click.option(
+    "--b",
+    multiple=True,
+    metavar="LABEL[,LABEL...]",
+    help="Those of group b; may be repeated.  [default: all others]",
+)
+@click.option(
+    "--query",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Compare the cells of this file instead of labels of the reference.",
+)
+@click.option(
+    "--groups",
+    metavar="COLUMN",
+    help=f"With --query: the obs column of labels.  [default: {_LABELS}]",
+)
+@click.option(
+    "--condition",
+    metavar="COLUMN",
+    help="With --query: compare conditions, of this obs column, instead of labels.",
+)
+@click.option("--label", metavar="LABEL", help="With --condition: only cells of this label.")
+@click.option(
+    "--batch",
+    metavar="COLUMN",
+    help="With --query: the obs column of donors, for pseudobulk with three a side.",
+)
+@click.option(
+    "--sets",
+    "collections",
+    multiple=True,
+    metavar="NAME[@VERSION]",
+    help="A collection of gene sets to test; may be repeated.",
+)
+@click.option(
+    "--regulons",
+    multiple=True,
+    metavar="NAME[@VERSION]",
+    help="A collection of regulons to estimate activities by; may be repeated.",
+)
+@click.option(
+    "--permutations",
+    "n_permutations",
+    type=int,
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="Permutations of group labels, 100 to 10,000.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="FOLDER",
+    help="Write genes.csv, sets.csv, regulators.csv and contrast.json here; it is made.",
+)
+@click.option(
+    "--page",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE.html",
+    help="Write a static page with pictures.",
+)
+@click.option("--force", is_flag=True, help="Overwrite what -o and --page name.")
+@reading_options
+@taxon_option
+@server_option
+@json_option
+def contrast(
+    index: str,
+    a: tuple[str, ...],
+    b: tuple[str, ...],
+    query: Path | None,
+    groups: str | None,
+    condition: str | None,
+    label: str | None,
+    batch: str | None,
+    collections: tuple[str, ...],
+    regulons: tuple[str, ...],
+    n_permutations: int,
+    output: Path | None,
+    page: Path | None,
+    force: bool,
+    taxon: int,
+    server: str | None,
+    as_json: bool,
+    **reading: Any,
+) -> None:
+    """Compare two groups of labels of INDEX, or two groups of cells of a file.
+
+    A label that has commas is given alone, by an --a or --b of its own. With few cells most sets
+    are noise: the result says how many are called when group labels are permuted.
+    """  # fmt: skip
+    from cellkin.cli.connection import connect
+
+    given = {"--groups": groups, "--condition": condition, "--batch": batch, "--label": label}
+    _check(query, given)
+    _require_free(output, page, force=force)
+    tests: dict[str, Any] = {
+        "collections": collections,
+        "regulons": regulons,
+        "n_permutations": n_permutations,
+    }
+    with connect(server) as client:
+        if query is None:
+            known = client.get_cell_index(index).labels
+            found = client.contrast_subtypes(
+                index, a=split_labels(a, known), b=split_labels(b, known), **tests
+            )
+        else:
+            columns = (groups or _LABELS, condition, label, batch)
+            found = _of_cells(client, query, index, (a, b), columns, taxon, tests, reading)
+    written = _write(found, output, page)
+    if as_json:
+        click.echo(json.dumps(_record(found), indent=1))
+        return
+    _print(found)
+    for path in written:
+        click.echo(f"written: {path}")
+
+
+def split_labels(given: Sequence[str], known: Sequence[str]) -> tuple[str, ...]:
+    """Split labels that are given as one string, separated by commas.
+
+    Parameters
+    ----------
+    given
+        Labels, or labels joined by commas; what is a known label itself is not split.
+    known
+        The known labels.
+    """
+    held = set(known)
+    parts = [[text] if text in held else text.split(",") for text in given]
+    return tuple(part.strip() for each in parts for part in each if part.strip())
+
+
+def _check(query: Path | None, given: dict[str, str | None]) -> None:
+    named = [option for option, value in given.items() if value is not None]
+    if query is None and named:
+        raise InvalidArgumentError(f"{named[0]} is of cells; add --query FILE, or leave it out")
+    if given["--label"] is not None and given["--condition"] is None:
+        raise InvalidArgumentError(
+            "--label picks the cells whose conditions are compared; add --condition COLUMN"
+        )
+
+
+def _of_cells(
+    client: "Client",
+    query: Path,
+    index: str,
+    groups: tuple[tuple[str, ...], tuple[str, ...]],
+    columns: tuple[str, str | None, str | None, str | None],
+    taxon: int,
+    tests: dict[str, Any],
+    reading: dict[str, Any],
+) -> "Contrast":
+    """Compare cells of a file: by labels, or by the conditions of the cells of one label."""
+    from cellkin.terminal.console import progress_bar
+
+    of_labels, condition, label, batch = columns
+    with opened(query, reading) as cells, progress_bar("comparing cells") as progress:
+        from cellkin.client.contrast import Comparison, contrast_cells, require_label
+        from cellkin.client.queries import WholeQuery
+
+        values = cells.column(condition or of_labels, "groups")
+        if label is not None:
+            labels = cells.column(of_labels, "labels")
+            require_label(label, labels, "--label")
+            values = [v if of == label else None for v, of in zip(values, labels, strict=True)]
+        known = sorted({value for value in values if value is not None})
+        a, b = (split_labels(group, known) for group in groups)
+        return contrast_cells(
+            client,
+            WholeQuery(cells),
+            values,
+            Comparison(index, a, b, taxon=taxon, **tests),
+            batches=None if batch is None else cells.column(batch, "batches"),
+            within=label or "",
+            progress=progress,
+        )
+
+
+def _require_free(output: Path | None, page: Path | None, *, force: bool) -> None:
+    """Check before the comparison that its results can be written."""
+    if page is not None:
+        from cellkin.client.contrast_page import require_page_libraries
+
+        require_page_libraries()
+    taken = [path for path in (output, page) if path is not None and path.exists()]
+    if taken and not force and not (taken == [output] and not any(taken[0].iterdir())):
+        raise AlreadyExistsError(
+            f"{taken[-1]} is there already; give another name, or overwrite it (--force)"
+        )
+
+
+def _write(found: "Contrast", output: Path | None, page: Path | None) -> list[Path]:
+    written = []
+    if output is not None:
+        output.mkdir(parents=True, exist_ok=True)
+        for name, table in _tables(found).items():
+            written.append(output / f"{name}.csv")
+            table.write_csv(written[-1])
+        written.append(output / "contrast.json")
+        written[-1].write_text(json.dumps(_record(found), indent=1) + "\n", encoding="utf-8")
+    if page is not None:
+        from cellkin.client.contrast_page import contrast_page
+
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text(contrast_page(found), encoding="utf-8")
+        written.append(page)
+    return written
+
+
+def _tables(found: "Contrast") -> "dict[str, Tabular]":
+    return {"genes": found, "sets": found.sets, "regulators": found.regulators}
+
+
+def _record(found: "Contrast") -> dict[str, Any]:
+    rows = {name: table.records() for name, table in _tables(found).items()}
+    return {**found.manifest(), **rows}
+
+
+def _print(found: "Contrast") -> None:
+    from cellkin.cli.enrich import print_sets
+    from cellkin.terminal.console import print_table
+
+    click.echo(found.title)
+    rows = found.records()
+    chosen = found.strongest(_SHOWN)
+    for name, sign in ((found.name_a, 1), (found.name_b, -1)):
+        at = [int(i) for i in chosen[::sign] if sign * found.statistics[i] > 0]
+        print_table(
+            f"Genes of {name}",
+            ("gene", "statistic", "FDR", "log2 fold", "contribution", "detected in a", "in b"),
+            [_gene_row(rows[i]) for i in at],
+        )
+    if found.sets.sets:
+        print_sets("Gene sets", found.sets)
+    if found.regulators.regulators:
+        print_table(
+            "Regulators",
+            ("regulator", "targets", "score", "FDR", "collection"),
+            [
+                (r["regulator"], r["n_targets"], f"{r['score']:+.2f}", f"{r['fdr']:.2g}",
+                 r["collection"])
+                for r in found.regulators.records()[:_SHOWN]
+            ],
+        )  # fmt: skip
+    for warning in found.warnings:
+        click.secho(f"WARNING: {warning}", fg="yellow")
+    click.echo(found.chance)
+    click.echo(f"by index {found.versions.index}")
+
+
+def _gene_row(gene: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        gene["gene"], f"{gene['statistic']:+.2f}", f"{gene['fdr']:.2g}",
+        f"{gene['log2_fold_change']:+.2f}", f"{gene['contribution']:+.4f}",
+        f"{gene['detected_a']:.0%}", f"{gene['detected_b']:.0%}",
+    )  # fmt: skip
