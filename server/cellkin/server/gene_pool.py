@@ -11,12 +11,14 @@ from cellkin.server.loading import PROTEIN_CODING, LoadedEmbedding, LoadedIndex,
 from cellkin.server.version_cache import VersionCache
 from cellkin.space.arrays import BoolVector, Float32Vector, Int32Vector, Int64Vector
 from cellkin.space.neighborhoods import csls, members, ranks
+from cellkin.store.catalog import Kind
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.names import parse_version_name
 from cellkin.wire.species import taxon_name
 
 _ANY = "*"
+_CODING = frozenset({PROTEIN_CODING})
 _MOST_TAXA = 100
 
 
@@ -93,11 +95,12 @@ class GeneFilter:
                     "hallmark/HALLMARK_APOPTOSIS",
                     field="filter.gene_set",
                 )
-            sets = version_cache.gene_sets(
-                parse_version_name(collection, "collection of gene sets")
+            loaded_sets = version_cache.gene_sets(
+                parse_version_name(collection, Kind.GENE_SETS.noun)
             )
-            chosen.append(np.unique(sets.members(name)))
-            message.gene_set = f"{sets.entry.full_name}/{name}"
+            sets, version = loaded_sets.sets, loaded_sets.entry.full_name
+            chosen.append(sets.members(sets.row(name, version)))
+            message.gene_set = f"{version}/{name}"
         return cls(searched, types, tuple(chosen), message)
 
     def pool(self, loaded: LoadedEmbedding, without: Int64Vector) -> "GenePool":
@@ -124,21 +127,21 @@ class GeneFilter:
         return GenePool(parts, gene_ids, passing)
 
     def _part(self, species: SpeciesGenes) -> SpeciesGenes:
-        return species.coding if self.types == {PROTEIN_CODING} else species
+        return species.coding if self.types == _CODING else species
 
     def _is_coding(self, part: SpeciesGenes) -> bool:
         """Return whether only protein-coding genes are searched, and the part has no others."""
         is_coding = part.coding is part and part.types[:1].tolist() == [PROTEIN_CODING]
-        return is_coding and self.types == {PROTEIN_CODING}
+        return is_coding and self.types == _CODING
 
     def stated(self) -> str:
         """Return the filter in words, for an error that no gene passes it."""
         species = " and ".join(map(taxon_name, self.taxa))
         types = "any type" if self.types is None else " or ".join(sorted(self.types))
         message = self.message
-        others = [f" expressed in {message.expressed_in}"] if message.expressed_in else []
-        others += [f" of gene set {message.gene_set}"] if message.gene_set else []
-        return f"{species}, {types}" + ",".join(others)
+        others = [f"expressed in {message.expressed_in}"] if message.expressed_in else []
+        others += [f"in gene set {message.gene_set}"] if message.gene_set else []
+        return ", ".join([species, types, *others])
 
 
 @dataclass(frozen=True)
@@ -241,7 +244,7 @@ def _types(
 ) -> frozenset[str] | None:
     there = {gene_type for taxon in taxa for gene_type in set(loaded.species(taxon).types)}
     if not given:
-        return frozenset({PROTEIN_CODING}) if PROTEIN_CODING in there else None
+        return _CODING if PROTEIN_CODING in there else None
     if _ANY in given:
         return None
     unknown = sorted(set(given) - there)

@@ -77,8 +77,8 @@ class GeneQuery:
         Raises
         ------
         InvalidArgumentError
-            If a gene name is empty or ambiguous, the query is missing, or its genes' vectors have no
-            mean direction.
+            If a gene name is empty or ambiguous, the query is missing, or its genes' vectors have
+            no mean direction.
         NotFoundError
             If no gene has the name, or none of a set is known.
         FailedPreconditionError
@@ -157,8 +157,8 @@ def permuted(
     loaded
         The embedding.
     searched
-        The genes searched, by species. A gene of the query that is not among them gets the vector of
-        any gene of its species.
+        The genes searched, by species. A gene of the query that is not among them gets the vector
+        of any gene of its species.
     """
     vectors = []
     for gene_id, taxon in zip(query.gene_ids.tolist(), query.taxa, strict=True):

@@ -1,8 +1,8 @@
 """Scores that order the neighbors of a gene: cosine, corrected for hubs, or fused over embeddings.
 
-A hub is near to everything: a gene with a text of common words is among the nearest genes of many.
-CSLS (cross-domain similarity local scaling) subtracts from each gene's cosine the mean cosine to its
-own nearest genes. Reciprocal rank fusion adds ``1 / (60 + rank)`` over several embeddings.
+A hub is near to everything: a gene with a text of common words is among the nearest genes of
+many. CSLS (cross-domain similarity local scaling) subtracts from each gene's cosine the mean cosine
+to its own nearest genes. Reciprocal rank fusion adds ``1 / (60 + rank)`` over several embeddings.
 """
 
 from collections.abc import Callable, Iterable
@@ -130,7 +130,7 @@ def largest(scores: Float32Vector, k: int, tie: Int64Vector) -> Int64Vector:
 
 
 def permutation(n: int, seed: int) -> Int64Vector:
-    """Return the permutation of n genes that is the control `permuted`, the same in every process."""
+    """Return the permutation of n genes of the control `permuted`, the same in every process."""
     generator = np.random.Generator(np.random.Philox(key=np.array([0, seed], np.uint64)))
     return generator.permutation(n).astype(np.int64)
 

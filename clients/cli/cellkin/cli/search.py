@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from cellkin.cli.cells import named, opened, query_options
+from cellkin.cli.search_genes import genes
 from cellkin.cli.suggestions import SuggestingGroup
-from cellkin.terminal.options import TAXON, json_option, server_option, taxon_option
-from cellkin.wire.species import taxon_name
+from cellkin.terminal.options import json_option, server_option, taxon_option
 from cellkin.wire.terms import ExpressionUnits
 
 
@@ -19,56 +19,7 @@ def search() -> None:
     """Search a server for similar genes or cells."""
 
 
-@search.command()
-@click.argument("gene")
-@taxon_option
-@click.option("-k", type=int, default=10, show_default=True, help="Neighbors, 1 to 1000.")
-@click.option(
-    "--embedding", default="", metavar="MODEL[@VERSION]", help="The gene embedding to ask."
-)
-@click.option(
-    "--target-taxon", type=TAXON, default=0, metavar="SPECIES", help="Search another species."
-)
-@server_option
-@json_option
-def genes(
-    gene: str,
-    taxon: int,
-    k: int,
-    embedding: str,
-    target_taxon: int,
-    server: str | None,
-    as_json: bool,
-) -> None:
-    """Find the genes whose texts are most similar to that of GENE.
-
-    GENE is a symbol, a synonym, an Ensembl id or an NCBI GeneID.
-    """
-    from cellkin.cli.connection import connect
-
-    with connect(server) as client:
-        found = client.search_genes(
-            gene, taxon=taxon, k=k, embedding=embedding, target_taxon=target_taxon
-        )
-    if as_json:
-        answer = {
-            "gene": asdict(found.gene),
-            "neighbors": [(asdict(hit), similarity) for hit, similarity in found.neighbors],
-            "versions": asdict(found.versions),
-        }
-        click.echo(json.dumps(answer, indent=1))
-        return
-    from cellkin.terminal.console import print_table
-
-    print_table(
-        f"Genes nearest to {found.gene.symbol} ({taxon_name(found.gene.taxon)}, GeneID "
-        f"{found.gene.gene_id}) in {found.versions.embedding}",
-        ("symbol", "GeneID", "cosine", "name", "text"),
-        [
-            (hit.symbol, hit.gene_id, f"{similarity:.3f}", hit.name, hit.rung.label)
-            for hit, similarity in found.neighbors
-        ],
-    )
+search.add_command(genes)
 
 
 @search.command()

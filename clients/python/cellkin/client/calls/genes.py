@@ -1,6 +1,7 @@
 """The requests of GeneService."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.species import taxon_id
+from cellkin.wire.terms import GeneScore
 
 
 def search_genes(
@@ -26,6 +28,12 @@ def search_genes(
     embedding: str = "",
     target_taxon: int | str = 0,
     compare_embeddings: Sequence[str] = (),
+    score: str = "",
+    controls: Sequence[str] = (),
+    taxa: Sequence[int | str] = (),
+    gene_types: Sequence[str] = (),
+    expressed_in: str = "",
+    gene_set: str = "",
 ) -> Call[results.GeneNeighborhood]:
     """Find the genes whose texts are most similar to those of genes, a vector or a free text.
 
@@ -35,7 +43,7 @@ def search_genes(
     ----------
     name
         Symbol, synonym, Ensembl id or NCBI GeneID; or up to 1000 of them, to search by the mean of
-        their vectors.
+        their vectors. Names of several that are no gene are left out and reported.
     vector
         (dim,) float32 instead of a name, as returned by the language model.
     text
@@ -52,21 +60,39 @@ def search_genes(
         Species to search in; 0 for that of the genes. Required for a vector or a text.
     compare_embeddings
         Up to 8 other embeddings in which to report the rank and similarity of every hit.
+    score
+        What orders the hits: ``cosine`` similarity, ``csls``, corrected for genes that are near to
+        everything, or ``fused``, the rank over ``embedding`` and ``compare_embeddings``. Empty for
+        the default.
+    controls
+        Controls in which to report the rank and similarity of every hit: ``permuted`` (vectors
+        permuted over genes), ``symbol-only`` (texts of nothing but the symbol).
+    taxa
+        Species to search together, instead of ``target_taxon``.
+    gene_types
+        NCBI gene types to search, ``*`` for any; empty for ``protein-coding``.
+    expressed_in
+        Search only genes expressed in the reference of this cell index,
+        ``NAME[@VERSION_OR_ALIAS]``.
+    gene_set
+        Search only genes of this set, ``COLLECTION[@VERSION_OR_ALIAS]/SET``.
 
     Returns
     -------
     GeneNeighborhood
-        k hits with (k,) float32 cosine similarities in [-1, 1], best first.
+        k hits with (k,) float32 cosine similarities in [-1, 1], best first. It is likeness of
+        description, no evidence of interaction.
 
     Raises
     ------
     NotFoundError
-        If the gene or embedding does not exist.
+        If the gene or embedding does not exist, no name of several is a gene, or no gene passes
+        the filter.
     InvalidArgumentError
         If the name is ambiguous, k is out of range, or not exactly one of name, vector and text is
         given.
     FailedPreconditionError
-        If the gene has no text.
+        If the gene has no text, or the store has no ``symbol-only`` embedding.
     ModelNotLoadedError
         If the server has not loaded the language model for a free text.
     """
@@ -95,12 +121,30 @@ def search_genes(
         embedding=embedding,
         target_taxon=taxon_id(target_taxon),
         compare_embeddings=compare_embeddings,
+        score=_score(score),  # type: ignore[arg-type]  # the enum's values are the proto's
+        controls=controls,
+        filter=wire.GeneFilter(
+            taxa=[taxon_id(species) for species in taxa],
+            gene_types=gene_types,
+            expressed_in=expressed_in,
+            gene_set=gene_set,
+        ),
         **given,
     )
     return Call(
-        "GeneService/SearchGenes", request, results.read_neighborhood, of_answer,
+        "GeneService/SearchGenes",
+        request,
+        partial(results.read_neighborhood, tuple(controls)),
+        of_answer,
         exactly(embedding=embedding),
-    )  # fmt: skip
+    )
+
+
+def _score(name: str) -> int:
+    known = {score.label: int(score) for score in GeneScore}
+    if name and name not in known:
+        raise InvalidArgumentError(f"score {name!r}; there are {', '.join(known)}", field="score")
+    return known.get(name, 0)
 
 
 def get_gene(name: str, *, taxon: int | str = 0, corpus: str = "") -> Call[results.Gene]:

@@ -11,7 +11,8 @@ from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.wire.match import GeneMatch
-from cellkin.wire.terms import GeneRoute, TextRung
+from cellkin.wire.species import taxon_name
+from cellkin.wire.terms import GeneRoute, GeneScore, TextRung
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class GeneRecord:
     symbol: str
     name: str
     rung: TextRung
+
+    @property
+    def link(self) -> str:
+        """Page of the gene at NCBI; empty for a gene that is only named in cell files."""
+        return f"https://www.ncbi.nlm.nih.gov/gene/{self.gene_id}" if self.gene_id > 0 else ""
 
 
 @dataclass(frozen=True)
@@ -74,9 +80,49 @@ class Gene(GeneRecord):
     versions: Versions
 
 
+NEIGHBORHOOD_CAUTION = (
+    "a neighborhood is likeness of description; it is no evidence that genes interact, are "
+    "expressed together or share a pathway"
+)
+"""What a gene neighborhood does not tell."""
+
+
+@dataclass(frozen=True)
+class GeneFilter:
+    """Which genes a search went through, with defaults filled in.
+
+    Parameters
+    ----------
+    taxa
+        NCBI taxonomy ids of the species.
+    gene_types
+        NCBI gene types; ``*`` for any.
+    expressed_in
+        Only genes expressed in the reference of this cell index version; empty for no such limit.
+    gene_set
+        Only genes of this set, ``COLLECTION@VERSION/SET``; empty for no such limit.
+    """
+
+    taxa: tuple[int, ...]
+    gene_types: tuple[str, ...]
+    expressed_in: str = ""
+    gene_set: str = ""
+
+    def __str__(self) -> str:
+        """The filter in words."""
+        species = " and ".join(map(taxon_name, self.taxa))
+        types = "any type" if self.gene_types == ("*",) else " or ".join(self.gene_types)
+        parts = [f"{types} of {species}"]
+        parts += [f"expressed in {self.expressed_in}"] if self.expressed_in else []
+        parts += [f"in {self.gene_set}"] if self.gene_set else []
+        return ", ".join(parts)
+
+
 @dataclass(frozen=True)
 class GeneNeighborhood(Tabular):
     """The genes nearest to a query by their texts, best first.
+
+    It is likeness of description, and no evidence that genes interact: see ``caution``.
 
     Parameters
     ----------
@@ -96,6 +142,19 @@ class GeneNeighborhood(Tabular):
         (k, m) float32 cosine similarities in those versions; 0 if there is no vector.
     versions
         Versions of the response.
+    scores, score
+        (k,) float32 that order the hits, and what they are.
+    cosine_ranks
+        (k,) int32 ranks by cosine similarity among the genes searched, 1 for the nearest.
+    gene_types
+        NCBI gene types of the hits, such as ``protein-coding``.
+    controls
+        By name: (k,) int32 ranks and (k,) float32 cosine similarities of the hits in the controls
+        asked for; a rank is 0 if the control has no vector.
+    unmatched
+        Names of a set that were not used: no gene, several genes, or a gene without text.
+    searched, n_searched
+        Which genes were searched, and how many.
     """
 
     genes: tuple[GeneRecord, ...]
@@ -106,6 +165,19 @@ class GeneNeighborhood(Tabular):
     compared_ranks: npt.NDArray[np.int32]
     compared_similarities: npt.NDArray[np.float32]
     versions: Versions
+    scores: npt.NDArray[np.float32]
+    score: GeneScore
+    cosine_ranks: npt.NDArray[np.int32]
+    gene_types: tuple[str, ...]
+    controls: dict[str, tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]]
+    unmatched: tuple[str, ...]
+    searched: GeneFilter
+    n_searched: int
+
+    @property
+    def caution(self) -> str:
+        """What the neighborhood does not tell."""
+        return NEIGHBORHOOD_CAUTION
 
     @property
     def gene(self) -> GeneRecord:
@@ -118,14 +190,21 @@ class GeneNeighborhood(Tabular):
         return list(zip(self.hits, self.similarities.tolist(), strict=True))
 
     def columns(self) -> dict[str, Any]:
-        """Return one row per hit, with two columns for each version compared with."""
+        """Return one row per hit, with two columns for each version and control compared with."""
         columns = _record_columns(self.hits) | {
+            "gene_type": list(self.gene_types),
+            "score": self.scores,
             "similarity": self.similarities,
             "background_percentile": self.background_percentiles,
+            "cosine_rank": self.cosine_ranks,
         }
         for at, name in enumerate(self.compared_embeddings):
             columns[f"rank in {name}"] = self.compared_ranks[:, at]
             columns[f"similarity in {name}"] = self.compared_similarities[:, at]
+        for name, (ranks, similarities) in self.controls.items():
+            columns[f"rank in {name}"] = ranks
+            columns[f"similarity in {name}"] = similarities
+        columns["link"] = [hit.link for hit in self.hits]
         return columns
 
 
@@ -187,8 +266,10 @@ def read_gene(message: wire.Gene) -> Gene:
     )
 
 
-def read_neighborhood(message: wire.SearchGenesResponse) -> GeneNeighborhood:
-    """Read a gene neighborhood."""
+def read_neighborhood(
+    controls: tuple[str, ...], message: wire.SearchGenesResponse
+) -> GeneNeighborhood:
+    """Read a gene neighborhood, with the controls that were asked for."""
     named = [message.gene] if message.HasField("gene") else message.gene_set
     shape = (len(message.hits), len(message.compared_embeddings))
     compared = [there for hit in message.hits for there in hit.compared]
@@ -201,7 +282,29 @@ def read_neighborhood(message: wire.SearchGenesResponse) -> GeneNeighborhood:
         np.array([there.rank for there in compared], np.int32).reshape(shape),
         np.array([there.similarity for there in compared], np.float32).reshape(shape),
         Versions.from_message(message.versions),
+        np.array([hit.score for hit in message.hits], np.float32),
+        GeneScore(message.score),
+        np.array([hit.cosine_rank for hit in message.hits], np.int32),
+        tuple(hit.gene_type for hit in message.hits),
+        {name: _control(message, at) for at, name in enumerate(controls)},
+        tuple(message.unmatched),
+        GeneFilter(
+            tuple(message.filter.taxa),
+            tuple(message.filter.gene_types),
+            message.filter.expressed_in,
+            message.filter.gene_set,
+        ),
+        message.n_searched,
     )
+
+
+def _control(
+    message: wire.SearchGenesResponse, at: int
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    # A server of an earlier release has no controls: nothing is ranked.
+    there = [hit.controls[at] if at < len(hit.controls) else None for hit in message.hits]
+    ranks = np.array([found.rank if found else 0 for found in there], np.int32)
+    return ranks, np.array([found.similarity if found else 0 for found in there], np.float32)
 
 
 def read_resolved(names: tuple[str, ...], message: wire.ResolveGenesResponse) -> ResolvedGenes:
