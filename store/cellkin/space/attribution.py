@@ -100,7 +100,7 @@ def attribute(
         if not len(genes):
             explained.append(_nothing())
             continue
-        parts = _placed(space.vectors[genes], space)
+        parts = placed(space.vectors[genes], space)
         z = weights @ parts
         row = _nearest(z @ prototypes.T, present) if class_row is None else class_row
         explained.append(
@@ -203,7 +203,7 @@ def _mean_weights(
     return genes, total[genes] / max(n_cells, 1)
 
 
-def _placed(vectors: Float32Matrix, space: CellSpace) -> Float64Vector:
+def placed(vectors: Float32Matrix, space: CellSpace) -> Float64Vector:
     """Return ``H (v_g - m)`` of genes in float64, so that sums are exact to float32."""
     moved = vectors.astype(np.float64)
     if space.recipe.centered:

@@ -472,8 +472,9 @@ class SetEnrichment(google.protobuf.message.Message):
     n_overlap: builtins.int
     """Output only. For a list: how many of them are listed."""
     effect: builtins.float
-    """Output only. Effect: for a list the odds ratio; for a ranking or contrast the normalized enrichment
-    score, positive at the top of the ranking (group a).
+    """Output only. Effect: for a list the odds ratio; for a ranking or contrast the mean normal score of
+    the set's genes less that of all genes, in standard deviations over random sets of its size:
+    positive at the top of the ranking (group a).
     """
     p_value: builtins.float
     """Output only. p-value under the first null, under which genes are exchangeable."""
@@ -488,8 +489,8 @@ class SetEnrichment(google.protobuf.message.Message):
     called: builtins.bool
     """Output only. Whether the set is called: every FDR given is at most 0.05."""
     masked_p_value: builtins.float
-    """Output only. p-value without the genes whose name or text shares a word with the set's name. Unset if
-    not computed.
+    """Output only. p-value without the genes whose name shares a word with the set's name. Unset for a
+    contrast.
     """
     @property
     def leading_genes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
@@ -607,7 +608,9 @@ class ContrastHeader(google.protobuf.message.Message):
     units: cellkin.v1.cell_service_pb2.ExpressionUnits.ValueType
     """If cells are sent: the unit of the values."""
     n_permutations: builtins.int
-    """Permutations of group labels, 100 to 10,000; 0 means 1000."""
+    """Permutations of group labels that `called_by_chance` is averaged over, 100 to 10,000; 0 means 100.
+    The p-values of sets are those of all permutations, whose moments are known in closed form.
+    """
     n_genes: builtins.int
     """Genes to return, the strongest of each direction; 0 means all."""
     n_sets: builtins.int

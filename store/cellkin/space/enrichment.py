@@ -1,0 +1,325 @@
+"""Which gene sets a list, a ranking or a contrast is enriched in.
+
+The statistic of a set is the mean of its genes' statistics minus that of all genes. It is bilinear
+in the membership of genes and the membership of cells, so its moments under permutations of either
+are known in closed form: no permutation is drawn, and p-values are as small as the data say. The
+tail is Pearson's type III with the exact mean, variance and skewness.
+"""
+
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.special import gammainc, gammaincc, ndtr, ndtri, stdtr
+
+from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector, Int64Vector
+from cellkin.space.compiled import compiled
+from cellkin.space.contrasts import Float64Matrix, GeneRanks
+from cellkin.space.projection import Float64Vector
+
+CALLED_FDR = 0.05
+"""A set is called if all its false discovery rates are at most this."""
+_SYMMETRIC = 1e-3
+
+
+def members_of(
+    indptr: Int64Vector, gene_ids: Int64Vector, weights: Float32Vector, genes: Int64Vector
+) -> CsrMatrix:
+    """Return the weights of sets over the genes tested.
+
+    Parameters
+    ----------
+    indptr
+        (n_sets + 1,) int64, start of each set in ``gene_ids``.
+    gene_ids, weights
+        (n_members,) int64 NCBI GeneIDs and float32 weights.
+    genes
+        (n_genes,) int64 NCBI GeneIDs of the genes tested, ascending.
+
+    Returns
+    -------
+    CsrMatrix
+        (n_sets, n_genes) float64.
+    """
+    at = np.searchsorted(genes, gene_ids)
+    met = at < len(genes)
+    met[met] = genes[at[met]] == gene_ids[met]
+    rows = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))[met]
+    entries = weights[met].astype(np.float64), (rows, at[met])
+    return sp.csr_matrix(entries, shape=(len(indptr) - 1, len(genes)))
+
+
+@dataclass(frozen=True)
+class Overlaps:
+    """The over-representation of sets in a list of genes, each (n_sets,).
+
+    Parameters
+    ----------
+    n_listed
+        Genes of the set in the list.
+    odds_ratios
+        Odds of being in the set, of the listed genes to the others; 1/2 added to each count.
+    p_values
+        Probability of at least as many genes if the list was drawn from the universe.
+    """
+
+    n_listed: Int64Vector
+    odds_ratios: Float64Vector
+    p_values: Float64Vector
+
+
+def over_representation(sizes: Int64Vector, n_listed: Int64Vector, n: int, n_all: int) -> Overlaps:
+    """Test whether a list of genes has more genes of a set than chance would give.
+
+    Parameters
+    ----------
+    sizes
+        (n_sets,) int64 genes of each set in the universe.
+    n_listed
+        (n_sets,) int64 genes of each set in the list.
+    n, n_all
+        Number of genes in the list and in the universe, which contains the list.
+    """
+    from scipy.stats import hypergeom  # half a second, and only this needs it
+
+    p_values = hypergeom.sf(n_listed - 1, n_all, sizes, n)
+    both, only_set = n_listed + 0.5, sizes - n_listed + 0.5
+    only_list, neither = n - n_listed + 0.5, n_all - sizes - n + n_listed + 0.5
+    odds = both * neither / (only_set * only_list)
+    return Overlaps(n_listed, odds, np.clip(p_values, 0.0, 1.0))
+
+
+@dataclass(frozen=True)
+class SetTests:
+    """Test statistics of sets, each (n_sets,) or (n_sets, n_groups).
+
+    Parameters
+    ----------
+    scores
+        The difference of means, in standard deviations of its null distribution.
+    p_values
+        Two-sided.
+    """
+
+    scores: Float64Matrix
+    p_values: Float64Matrix
+
+
+@dataclass(frozen=True)
+class CellMoments:
+    """Moments over cells of the statistics of sets.
+
+    Parameters
+    ----------
+    n_cells
+        Number of cells.
+    squares, cubes
+        (n_sets,) float64 sums over cells of the square and the cube of the cell's part.
+    """
+
+    n_cells: int
+    squares: Float64Vector
+    cubes: Float64Vector
+
+
+@dataclass(frozen=True)
+class SetTester:
+    """Tests sets by the statistics of their genes.
+
+    Parameters
+    ----------
+    members
+        (n_sets, n_genes) CSR of ones; no set is empty or has all genes.
+    """
+
+    members: CsrMatrix
+
+    @property
+    def sizes(self) -> Int64Vector:
+        """(n_sets,) int64 genes of each set."""
+        return np.diff(self.members.indptr).astype(np.int64)
+
+    def differences(self, values: Float64Matrix) -> Float64Matrix:
+        """Return the mean of each set's genes minus that of all genes.
+
+        Parameters
+        ----------
+        values
+            (n_genes,) or (n_genes, n_groups) float64.
+        """
+        return np.asarray((self.members @ values).T / self.sizes).T - values.mean(axis=0)
+
+    def against_genes(self, values: Float64Matrix) -> SetTests:
+        """Test sets against random sets of as many genes: the null of exchangeable genes.
+
+        Values count by their normal scores, the normal quantiles of their ranks. So no gene decides
+        alone, the extremes count most, and the null distribution of a sum is close to normal for a
+        set of any size.
+
+        Parameters
+        ----------
+        values
+            As in `differences`.
+        """
+        scores = normal_scores(values)
+        n, sizes = len(values), _column(self.sizes, values)
+        squares, cubes = (scores**2).sum(axis=0), (scores**3).sum(axis=0)
+        return _tests(self.differences(scores) * sizes, *_moments(sizes, n, squares, cubes))
+
+    def against_labels(
+        self, moments: CellMoments, values: Float64Matrix, n_members: int
+    ) -> SetTests:
+        """Test sets against permuted group labels of cells, which keep the genes' correlation.
+
+        Parameters
+        ----------
+        moments
+            Of the cells whose statistics are given; see `cell_moments`.
+        values
+            Statistics of the genes, `GeneRanks.statistics`.
+        n_members
+            Number of cells of the group, or of each group.
+        """
+        n = moments.n_cells
+        scale = np.sqrt(n_members * (n - n_members) / (n - 1))
+        squares, cubes = _column(moments.squares, values), _column(moments.cubes, values)
+        return _tests(self.differences(values) * scale, *_moments(n_members, n, squares, cubes))
+
+    def cell_moments(self, ranks: GeneRanks) -> CellMoments:
+        """Return the moments over cells of each set's mean rank, less that of all genes."""
+        sizes = self.sizes.astype(np.float64)
+        by_gene = sp.csr_matrix(self.members.T)
+        cells = sp.csr_matrix(ranks.scores.T)
+        of_zeros = (self.members @ ranks.zeros) / sizes
+        n_sets = len(sizes)
+        squares, cubes = np.zeros(n_sets), np.zeros(n_sets)
+        _sum_moments(
+            cells.indptr, cells.indices, cells.data, by_gene.indptr, by_gene.indices,
+            1.0 / sizes, of_zeros, float(ranks.zeros.sum()), squares, cubes,
+        )  # fmt: skip
+        return CellMoments(ranks.n_cells, squares, cubes)
+
+
+@compiled
+def _sum_moments(indptr, genes, scores, starts, sets, shares, of_zeros, all_zeros, squares, cubes):
+    """Add the squares and cubes of each cell's set statistics."""
+    n_genes = len(starts) - 1
+    sums = np.empty(len(shares), np.float64)
+    for cell in range(len(indptr) - 1):
+        sums[:] = 0.0
+        total = all_zeros
+        for at in range(indptr[cell], indptr[cell + 1]):
+            gene, score = genes[at], np.float64(scores[at])
+            total += score
+            for other in range(starts[gene], starts[gene + 1]):
+                sums[sets[other]] += score
+        mean = total / n_genes
+        for s in range(len(shares)):
+            value = sums[s] * shares[s] + of_zeros[s] - mean
+            squares[s] += value * value
+            cubes[s] += value * value * value
+
+
+def _moments(n, n_all, squares, cubes):
+    """Return the variance and third moment of the sum of ``n`` values drawn of ``n_all``.
+
+    ``squares`` and ``cubes`` are the sums of all values' squares and cubes; their mean is 0.
+    """
+    one = n / n_all
+    two = one * (n - 1) / (n_all - 1)
+    three = two * (n - 2) / max(n_all - 2, 1)
+    return squares * (one - two), cubes * (one - 3 * two + 2 * three)
+
+
+def _tests(sums: Float64Matrix, variance: Float64Matrix, third: Float64Matrix) -> SetTests:
+    """Test sums against a type III distribution of mean 0."""
+    some = variance > 1e-12
+    deviation = np.sqrt(np.where(some, variance, 1.0))
+    scores = np.where(some, sums / deviation, 0.0)
+    p_values = type_three_p_values(scores, third / deviation**3)
+    return SetTests(scores, np.where(some, p_values, 1.0))
+
+
+def type_three_p_values(scores: Float64Matrix, skewness: Float64Matrix) -> Float64Matrix:
+    """Return two-sided p-values of standardized scores of a skewed distribution.
+
+    Parameters
+    ----------
+    scores, skewness
+        Arrays of one shape.
+
+    Returns
+    -------
+    Float64Matrix
+        Twice the smaller tail of Pearson's type III distribution, at most 1.
+    """
+    scores, skewness = np.broadcast_arrays(scores, skewness)
+    size = np.abs(skewness)
+    shape = 4 / np.maximum(size, _SYMMETRIC) ** 2
+    at = np.maximum(shape + np.sign(skewness) * scores * np.sqrt(shape), 0.0)
+    tail = np.minimum(gammaincc(shape, at), gammainc(shape, at))
+    normal = ndtr(-np.abs(scores))
+    return np.minimum(1.0, 2 * np.where(size > _SYMMETRIC, tail, normal))
+
+
+def normal_scores(values: Float64Matrix) -> Float64Matrix:
+    """Return the normal quantiles of the ranks of values along the first axis.
+
+    Ties have the quantile of their mean rank; the result has mean 0.
+    """
+    from scipy.stats import rankdata  # half a second, and only this needs it
+
+    ranks = rankdata(np.ascontiguousarray(values.T), axis=-1).T
+    scores = ndtri((ranks - 0.5) / len(values))
+    return np.asarray(scores - scores.mean(axis=0))
+
+
+def _column(of_sets: Any, values: Float64Matrix) -> Float64Matrix:
+    """Return (n_sets,) float64 as a column if there is a column of values for each group."""
+    vector = np.asarray(of_sets, np.float64)
+    return vector if values.ndim == 1 else vector[:, None]
+
+
+def false_discovery_rates(p_values: Float64Matrix) -> Float64Matrix:
+    """Return Benjamini-Hochberg's false discovery rates along the first axis."""
+    from scipy.stats import false_discovery_control  # half a second, and only this needs it
+
+    if not len(p_values):
+        return p_values
+    return np.asarray(false_discovery_control(p_values, axis=0))
+
+
+def called(*rates: Float64Matrix) -> BoolVector:
+    """Return whether every false discovery rate is at most `CALLED_FDR`."""
+    return np.logical_and.reduce([rate <= CALLED_FDR for rate in rates])
+
+
+def activities(weights: CsrMatrix, values: Float64Vector) -> tuple[Float64Vector, Float64Vector]:
+    """Estimate the activities of regulators by univariate linear models (ULM).
+
+    The genes' values are regressed on the weights of one regulator's targets, 0 for other genes.
+
+    Parameters
+    ----------
+    weights
+        (n_regulators, n_genes) CSR float64, signed.
+    values
+        (n_genes,) float64 statistics of the genes.
+
+    Returns
+    -------
+    tuple
+        (n_regulators,) t statistics of the slopes, 0 without variance; and two-sided p-values.
+    """
+    n = len(values)
+    centered = values - values.mean()
+    means = np.asarray(weights.mean(axis=1)).ravel()
+    squares = np.asarray(weights.multiply(weights).sum(axis=1)).ravel() - n * means**2
+    below = np.sqrt(squares * (centered @ centered))
+    some = below > 1e-12
+    r = np.where(some, (weights @ centered) / np.where(some, below, 1.0), 0.0)
+    t = r * np.sqrt((n - 2) / np.maximum(1 - r**2, 1e-300))
+    return t, np.minimum(1.0, 2 * stdtr(n - 2, -np.abs(t)))
