@@ -73,7 +73,8 @@ def reflected(server: str) -> Iterator[Reflected]:
 def test_the_services_are_listed(reflected: Reflected) -> None:
     assert set(reflected.services()) == {
         "cellkin.v1.CatalogService", "cellkin.v1.CellService", "cellkin.v1.GeneService",
-        "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection",
+        "cellkin.v1.GeneSetService", "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
     }  # fmt: skip
 
 

@@ -14,7 +14,11 @@ MOST = 1000
 
 
 def page_of(
-    items: Sequence[Item], key: Callable[[Item], tuple[str, ...]], size: int, token: str
+    items: Sequence[Item],
+    key: Callable[[Item], tuple[str, ...]],
+    size: int,
+    token: str,
+    of: str = "",
 ) -> tuple[list[Item], str]:
     """Return one page of a list, and the token of the next page, empty on the last.
 
@@ -30,26 +34,28 @@ def page_of(
         Page size; 0 means 100, and more than 1000 means 1000.
     token
         Token returned with the previous page; empty for the first page.
+    of
+        Identifies the list, if there are several.
 
     Raises
     ------
     InvalidArgumentError
-        If the size is negative or the token is invalid.
+        If the size is negative, or the token is invalid or of another list.
     """
     if size < 0:
         raise InvalidArgumentError(f"page_size is {size}; give 0 or more", field="page_size")
     wanted = min(size or DEFAULT_SIZE, MOST)
-    after = _read(token) if token else None
+    after = _read(token, of) if token else None
     left = [item for item in items if after is None or key(item) > after]
     page = left[:wanted]
-    return page, _token(key(page[-1])) if len(left) > wanted else ""
+    return page, _token((*([of] if of else []), *key(page[-1]))) if len(left) > wanted else ""
 
 
 def _token(key: tuple[str, ...]) -> str:
     return base64.urlsafe_b64encode("\0".join(key).encode()).decode()
 
 
-def _read(token: str) -> tuple[str, ...]:
+def _read(token: str, of: str) -> tuple[str, ...]:
     try:
         text = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError) as error:
@@ -58,4 +64,11 @@ def _read(token: str) -> tuple[str, ...]:
             "send back next_page_token, or nothing for the first page",
             field="page_token",
         ) from error
-    return tuple(text.split("\0"))
+    key = text.split("\0")
+    if of and key.pop(0) != of:
+        raise InvalidArgumentError(
+            "page_token is of another request, or of another version by now; begin with the first "
+            "page",
+            field="page_token",
+        )
+    return tuple(key)

@@ -21,12 +21,13 @@ from cellkin.server.catalog import CatalogService
 from cellkin.server.cells import CellService
 from cellkin.server.exchange import Timeouts
 from cellkin.server.executors import BoundedExecutor, ClientLimiter
+from cellkin.server.gene_sets import GeneSetService
 from cellkin.server.genes import GeneService
 from cellkin.server.http_pages import serve_pages
 from cellkin.server.interceptor import ClientLimiters, Executors, RequestInterceptor
 from cellkin.server.methods import Handlers
 from cellkin.server.metrics import Metrics
-from cellkin.server.readiness import CATALOG, CELLS, GENES, Readiness
+from cellkin.server.readiness import SERVICES, Readiness
 from cellkin.server.security import Access, Tokens, tls_credentials
 from cellkin.server.settings import ServerSettings, parse_address
 from cellkin.server.text_models import TextModels
@@ -38,6 +39,7 @@ from cellkin.v1 import (
     catalog_service_pb2_grpc,
     cell_service_pb2_grpc,
     gene_service_pb2_grpc,
+    gene_set_service_pb2_grpc,
 )
 from cellkin.wire.errors import AlreadyExistsError, NotFoundError
 
@@ -89,6 +91,9 @@ def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str
         handlers: Any = Handlers()  # takes the place of a server
         cell_service_pb2_grpc.add_CellServiceServicer_to_server(cells, handlers)
         gene_service_pb2_grpc.add_GeneServiceServicer_to_server(genes, handlers)
+        gene_set_service_pb2_grpc.add_GeneSetServiceServicer_to_server(
+            GeneSetService(version_cache, models, settings.max_k), handlers
+        )
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
             CatalogService(version_cache), handlers
         )
@@ -137,7 +142,7 @@ class _Endpoint:
         """Bind the address; requests are answered only after `start`."""
         interceptor, executors = make_interceptor()
         health_pb2_grpc.add_HealthServicer_to_server(readiness, handlers)
-        reflected = (CATALOG, CELLS, GENES, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflected = (*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
             reflection.aio.ReflectionServicer(reflected), handlers
         )

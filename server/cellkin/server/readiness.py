@@ -13,9 +13,10 @@ from cellkin.wire.errors import NotFoundError, UnavailableError
 _SERVING = health_pb2.HealthCheckResponse.SERVING
 _NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 _UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
-CATALOG, CELLS, GENES = (
-    f"cellkin.v1.{name}" for name in ("CatalogService", "CellService", "GeneService")
-)
+CATALOG, CELLS, GENES, GENE_SETS = SERVICES = [
+    f"cellkin.v1.{name}"
+    for name in ("CatalogService", "CellService", "GeneService", "GeneSetService")
+]
 
 
 class Readiness(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the package has no types
@@ -31,7 +32,7 @@ class Readiness(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the pa
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._said = dict.fromkeys(("", CATALOG, CELLS, GENES), False)
+        self._said = dict.fromkeys(("", *SERVICES), False)
         self._drains = False
         self._changed = loop.create_future()
 
@@ -40,8 +41,9 @@ class Readiness(health_pb2_grpc.HealthServicer):  # type: ignore[misc]  # the pa
         view = version_cache.view
         has_cells = version_cache.has_index()
         whole = has_cells or not view.entries(Kind.INDEX)
+        has_genes = bool(view.entries(Kind.CORPUS))
         ready = {
-            CATALOG: True, GENES: bool(view.entries(Kind.CORPUS)), CELLS: has_cells, "": whole,
+            CATALOG: True, GENES: has_genes, GENE_SETS: has_genes, CELLS: has_cells, "": whole,
         }  # fmt: skip
         if ready != self._said:
             self._loop.call_soon_threadsafe(self._say, ready)

@@ -57,3 +57,11 @@ def test_a_negative_size() -> None:
     with pytest.raises(InvalidArgumentError, match="page_size is -1") as caught:
         page_of([], lambda n: (n,), -1, "")
     assert caught.value.field == "page_size"
+
+
+def test_a_token_of_another_list() -> None:
+    _, token = page_of(["a", "b"], lambda n: (n,), 1, "", of="one")
+    assert page_of(["a", "b"], lambda n: (n,), 1, token, of="one") == (["b"], "")
+    with pytest.raises(InvalidArgumentError, match="of another request") as caught:
+        page_of(["a", "b"], lambda n: (n,), 1, token, of="two")
+    assert caught.value.field == "page_token"
