@@ -1,8 +1,8 @@
 """Metrics of labels, probabilities and novelty scores; each a pure function of arrays.
 
-The confusion matrix and AUROC are scikit-learn's. Accuracy and F1 are computed from counts,
-because a bootstrap needs them for a thousand confusion matrices at once; tests compare them with
-scikit-learn.
+Tests compare them with scikit-learn, which takes longer to import than a small reference to fit.
+Accuracy and F1 are computed from counts, because a bootstrap needs them for a thousand confusion
+matrices at once.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import confusion_matrix, roc_auc_score
 
 from cellkin.space.arrays import BoolVector, Int32Vector, Int64Vector
 
@@ -38,9 +37,9 @@ def confusion(truth: Int32Vector, predicted: Int32Vector, n_types: int) -> Count
         (n_types, n_types + 1) int64; rows are true types, columns labels, the last one no label.
     """
     known = truth >= 0
-    labels = np.where(predicted < 0, n_types, predicted)
-    counts: Counts = confusion_matrix(truth[known], labels[known], labels=np.arange(n_types + 1))
-    return counts[:-1]
+    labels = np.where(predicted < 0, n_types, predicted).astype(np.int64)
+    cells = truth[known].astype(np.int64) * (n_types + 1) + labels[known]
+    return np.bincount(cells, minlength=n_types * (n_types + 1)).reshape(n_types, n_types + 1)
 
 
 def accuracy(counts: Counts) -> Figures:
@@ -248,7 +247,11 @@ def auroc(positive: BoolVector, score: FloatVector) -> float | None:
     """
     if positive.all() or not positive.any():
         return None
-    return float(roc_auc_score(positive, score))
+    _, level, sizes = np.unique(score, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(sizes) - (sizes - 1) / 2)[level]
+    n = int(positive.sum())
+    above = float(ranks[positive].sum()) - n * (n + 1) / 2
+    return above / (n * (len(score) - n))
 
 
 @dataclass(frozen=True)

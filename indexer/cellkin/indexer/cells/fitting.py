@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
 from itertools import pairwise
 from typing import Any, TypeAlias
 
@@ -257,7 +258,8 @@ def fit_expression_part(
     """
     with blas_threads(1):  # as in `fit_text_part`
         fitted = fit_expression(sample)
-        return fitted, *_read(fit_expression, fitted, sample, how, True, judging, progress)
+        refit = partial(fit_expression, approximate=True)
+        return fitted, *_read(refit, fitted, sample, how, True, judging, progress)
 
 
 def _read(

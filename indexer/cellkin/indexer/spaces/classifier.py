@@ -84,6 +84,10 @@ class FittedSpace(Protocol):
     def intercepts(self) -> Float32Vector:
         """(n_labels,) intercepts of the regression."""
 
+    @property
+    def own(self) -> Placed:
+        """The cells that it was fitted to, placed."""
+
     def place(self, cells: CsrMatrix) -> Placed:
         """Place cells; columns are the genes of the sample."""
 
@@ -222,7 +226,7 @@ class Trained:
     def of(cls, train: Sample, fit: FitSpace, how: Votes, refine: bool) -> "Trained":
         """Fit to a part of a sample."""
         fitted = fit(train)
-        placed = fitted.place(train.cells)
+        placed = fitted.own
         classifier, _ = with_novelty(draft(fitted, train, placed, how, refine), placed, train)
         return cls(train, fitted, classifier, neighbor_vectors(placed.z, classifier.n_components))
 

@@ -77,7 +77,7 @@ def contrastive_loss(
     z
         (n, dim) float; rows need not be of unit length.
     groups
-        (n,) int64; a row without others in its group has no loss.
+        (n,) int64, numbers from 0; a row without others in its group has no loss.
     temperature
         Above 0.
 
@@ -88,25 +88,29 @@ def contrastive_loss(
     gradient
         (n, dim) derivative of the loss with respect to ``z``.
     """
-    lengths = np.maximum(np.linalg.norm(z, axis=1, keepdims=True), _LEAST_LENGTH)
-    unit = z / lengths
-    logits = unit @ unit.T / temperature
-    np.fill_diagonal(logits, -np.inf)
-    logits -= logits.max(axis=1, keepdims=True)
-    chances = np.exp(logits)
-    totals = chances.sum(axis=1, keepdims=True)
-    chances /= totals
-    alike = groups[:, None] == groups[None]
-    np.fill_diagonal(alike, False)
-    n_alike = alike.sum(axis=1, keepdims=True)
+    lengths = np.maximum(np.sqrt(np.einsum("id,id->i", z, z)), _LEAST_LENGTH)[:, None]
+    unit = (z / lengths).astype(z.dtype)
+    # Less than the largest possible, so that the matrix stays symmetric.
+    powers = unit @ unit.T.copy()
+    powers -= 1
+    powers /= temperature
+    np.exp(powers, out=powers)
+    np.fill_diagonal(powers, 0)
+    totals = np.maximum(powers.sum(axis=1), np.finfo(z.dtype).tiny)
+    sizes = np.bincount(groups)
+    member = np.zeros((len(sizes), len(z)), z.dtype)
+    member[groups, np.arange(len(z))] = 1
+    n_alike = sizes[groups] - 1
     paired = n_alike > 0
     n = max(int(paired.sum()), 1)
-    wanted = alike / np.maximum(n_alike, 1).astype(z.dtype)
-    np.fill_diagonal(logits, 0)
-    own = (wanted * logits).sum(axis=1, keepdims=True) - np.log(totals)
-    by_logits = np.where(paired, chances - wanted, 0) / (n * temperature)
-    by_unit = (by_logits + by_logits.T) @ unit
-    by_z = (by_unit - unit * (unit * by_unit).sum(axis=1, keepdims=True)) / lengths
+    each = (paired / np.maximum(n_alike, 1)).astype(z.dtype)[:, None]
+    alike = each * ((member @ unit)[groups] - unit)
+    own = (np.einsum("id,id->i", unit, alike) - 1) / temperature - np.log(totals)
+    # The mean of the chances in both directions, which a symmetric matrix has in one product.
+    per_row = (paired / totals).astype(z.dtype)
+    powers *= per_row[:, None] + per_row
+    by_unit = (powers @ unit - 2 * alike) / (n * temperature)
+    by_z = (by_unit - unit * np.einsum("id,id->i", unit, by_unit)[:, None]) / lengths
     return float(-own[paired].sum() / n), by_z
 
 
@@ -308,7 +312,7 @@ def fit_view_head(
         other = (one + rng.integers(1, n_views, size=n)) % n_views
         pairs = np.concatenate([x[one, cells], x[other, cells]])
         inputs = drop(pairs, how.dropout, rng)
-        return [_gradient(inputs, weight, np.concatenate([cells, cells]), how.temperature)]
+        return [_gradient(inputs, weight, np.tile(np.arange(n), 2), how.temperature)]
 
     descend([weight], step, how, progress)
     return weight / scale

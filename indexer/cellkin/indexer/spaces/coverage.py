@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 from scipy.optimize import minimize_scalar
 
 from cellkin.indexer.spaces.classifier import Trained
 from cellkin.indexer.spaces.expression import FittedExpression
-from cellkin.indexer.spaces.sample import Sample, log_expression
+from cellkin.indexer.spaces.sample import Sample
 from cellkin.indexer.spaces.text import label_dispersion
 from cellkin.indexer.spaces.thinning import molecules, thin
 from cellkin.space.arrays import (
@@ -45,13 +44,13 @@ _ENOUGH_CLAIMED = 8
 _OF_SHALLOW = np.linspace(0, 0.995, 200)
 
 
-def detection_of(cells: CsrMatrix) -> tuple[Float32Vector, float]:
+def detection_of(sample: Sample) -> tuple[Float32Vector, float]:
     """Return the detection rates of genes, and the depth that nearly all cells exceed.
 
     Parameters
     ----------
-    cells
-        (n_cells, n_genes) CSR, linear expression.
+    sample
+        The cells.
 
     Returns
     -------
@@ -60,9 +59,8 @@ def detection_of(cells: CsrMatrix) -> tuple[Float32Vector, float]:
     usual
         5 % quantile of the number of detected genes, relative to the mean.
     """
-    n_genes = cells.shape[1]
-    found = np.bincount(cells.indices[cells.data > 0], minlength=n_genes) / cells.shape[0]
-    depths = detected(cells) / max(float(found.sum()), 1e-9)
+    found = sample.moments.n_detected / sample.n_cells
+    depths = sample.logs.n_detected / max(float(found.sum()), 1e-9)
     return found.astype(np.float32), float(np.quantile(depths, _USUAL))
 
 
@@ -142,7 +140,7 @@ class CoverageProbe:
         sample
             The cells of the reference.
         """
-        detection, usual = detection_of(sample.cells)
+        detection, usual = detection_of(sample)
         classifier = replace(classifier, detection=detection, usual_depth=usual)
         thinned = list(chain.from_iterable(self._thinned))
         if thinned:
@@ -282,7 +280,7 @@ def _draw(trained: Trained, cells: CsrMatrix, truth: Int32Vector, genes: Int64Ve
     space, classifier = fitted.space, trained.classifier
     every = len(genes) == cells.shape[1]
     cells = cells if every else cells[:, genes]
-    detection, usual = detection_of(trained.sample.cells)
+    detection, usual = detection_of(trained.sample)
     depths = detected(cells) / max(float(detection[genes].sum()), 1e-9)
     lack = None if every else lack_of(capture(genes, space, classifier))
     coverage = CellCoverage(shallowness(depths, usual), lack)
@@ -298,12 +296,7 @@ def _draw(trained: Trained, cells: CsrMatrix, truth: Int32Vector, genes: Int64Ve
 def _panels(sample: Sample) -> Iterator[Int64Vector]:
     """Yield gene panels as columns: markers of each label, or the genes of highest dispersion."""
     n_genes = len(sample.gene_ids)
-    logs, counts = log_expression(sample.cells), sample.counts()
-    one_hot = sp.csr_matrix(
-        (1.0 / counts[sample.labels], (sample.labels, np.arange(sample.n_cells))),
-        shape=(sample.n_labels, sample.n_cells),
-    )
-    means = (one_hot @ logs).toarray()
+    means = sample.moments.sums / sample.counts()[:, None]
     above = means - np.sort(means, axis=0)[-2]
     order = np.argsort(-above, axis=1, kind="stable")
     for n in _MARKERS:

@@ -10,18 +10,17 @@ separates the labels: z-scores, in which all genes have equal weight, are mostly
 The leading components of the weighted expression are also used for novelty (ADR 21).
 """
 
-import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
+from scipy.linalg import qr
 
 from cellkin.indexer.spaces.components import principal_axes
 from cellkin.indexer.spaces.contrast import fit_head
-from cellkin.indexer.spaces.sample import Sample, log_expression
+from cellkin.indexer.spaces.logistic import fit_logistic
+from cellkin.indexer.spaces.sample import Sample, label_sums
 from cellkin.indexer.spaces.text import label_dispersion
-from cellkin.indexer.spaces.variable_genes import highly_variable
+from cellkin.indexer.spaces.variable_genes import most_variable
 from cellkin.indexer.threads import threads_for
 from cellkin.space.arrays import (
     CsrMatrix,
@@ -37,6 +36,7 @@ from cellkin.space.expression import (
     ExpressionSpace,
     place_expression,
 )
+from cellkin.space.projection import Float64Vector
 
 N_COMPONENTS = 50
 """Principal components in which neighbors are searched."""
@@ -45,8 +45,6 @@ N_WEIGHTED = 1000
 _MORE_COMPONENTS = 100
 _HEAD_COMPONENTS = 100
 _LEADING_COMPONENTS = 20
-_PENALTY = 0.1
-_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -61,12 +59,15 @@ class FittedExpression:
         Number of leading dimensions in which neighbors are searched, at most `N_COMPONENTS`.
     coefficients, intercepts
         (n_labels, dim) and (n_labels,) float32.
+    own
+        The cells that it was fitted to, as `place` places them.
     """
 
     space: ExpressionSpace
     n_components: int
     coefficients: Float32Matrix
     intercepts: Float32Vector
+    own: Placed
 
     def place(self, cells: CsrMatrix) -> Placed:
         """Place cells; columns are all genes of the space, in its order."""
@@ -74,102 +75,122 @@ class FittedExpression:
         return place_expression(cells, columns, self.space)
 
 
-def fit_expression(sample: Sample) -> FittedExpression:
+def fit_expression(sample: Sample, approximate: bool = False) -> FittedExpression:
     """Fit an expression space to labeled cells.
 
     Parameters
     ----------
     sample
         The cells. Their labels shape the space, so they must not be used to evaluate it.
+    approximate
+        Whether the principal axes are approximate, as for the parts of a sample that are fitted
+        only to evaluate the whole; see `principal_axes`.
     """
-    logs = log_expression(sample.cells)
-    variable = highly_variable(logs)
+    variable = most_variable(sample.moments.mean, sample.moments.variance)
     with threads_for(sample.n_cells * len(variable)):
-        return _fit(sample, logs, variable)
+        return _fit(sample, variable, approximate)
 
 
-def _fit(sample: Sample, logs: CsrMatrix, variable: Int64Vector) -> FittedExpression:
-    values = logs[:, variable].toarray()
-    means = values.mean(axis=0)
-    deviations = values.std(axis=0, ddof=1)
-    deviations[deviations == 0] = 1.0
-    z = np.minimum((values - means) / deviations, CLIP).astype(np.float32)
+def _fit(sample: Sample, variable: Int64Vector, approximate: bool) -> FittedExpression:
+    means, deviations = _log_moments(sample, variable)
+    z = sample.logs.dense(variable, means, 1 / deviations, CLIP)
     coefficients, intercepts = _regression(z, sample)
     center = z.mean(axis=0, dtype=np.float64)
     z -= center.astype(np.float32)
-    _, components = principal_axes(z, min(_MORE_COMPONENTS, len(z) - 1, z.shape[1]))
-    mean_of = np.stack([z[sample.labels == i].mean(axis=0) for i in range(sample.n_labels)])
+    n = min(_MORE_COMPONENTS, len(z) - 1, z.shape[1])
+    _, components = principal_axes(z, n, approximate)
+    mean_of = label_sums(z, sample) / sample.counts()[:, None]
     basis = _orthonormal(np.concatenate([components, mean_of, coefficients]))
+    loadings = np.ascontiguousarray(basis.T, np.float32)
     totals = np.asarray(sample.cells.sum(axis=1)).ravel().astype(np.float64)
     shares = sample.cells.T @ (1.0 / np.where(totals > 0, totals, 1.0))
-    head = _head(logs, sample)
+    head, second = _head(sample, approximate)
     space = ExpressionSpace(
         sample.gene_ids,
         (shares / shares.sum()).astype(np.float32),
         variable.astype(np.int32),
         means.astype(np.float32),
         deviations.astype(np.float32),
-        np.ascontiguousarray(basis.T, np.float32),
+        loadings,
         np.asarray(basis @ center, np.float32),
         *head,
     )
+    empty = sample.logs.n_detected == 0
+    own = Placed(z @ loadings, empty, *second)
+    for vectors in (own.z, own.refined, own.leading):
+        vectors[empty] = 0
     return FittedExpression(
         space,
         min(N_COMPONENTS, len(components)),
         np.asarray(coefficients @ basis.T, np.float32),
         np.asarray(intercepts + coefficients @ center, np.float32),
+        own,
     )
 
 
+def _log_moments(sample: Sample, genes: Int64Vector) -> tuple[Float64Vector, Float64Vector]:
+    """Return the means and deviations of the log expression of some genes; no deviation is 0."""
+    n = sample.n_cells
+    means = sample.moments.sums[:, genes].sum(axis=0) / n
+    squares = sample.moments.squares[:, genes].sum(axis=0)
+    deviations = np.sqrt(np.maximum(squares - n * means**2, 0) / max(n - 1, 1))
+    # The same value in all cells leaves rounding noise.
+    deviations[deviations <= 1e-6 * means] = 1.0
+    return means, deviations
+
+
 def _head(
-    logs: CsrMatrix, sample: Sample
-) -> tuple[Int32Vector, Float32Vector, Float32Matrix, Float32Matrix]:
-    """Fit the contrastive head; return genes, means and both loadings of an `ExpressionSpace`.
+    sample: Sample, approximate: bool
+) -> tuple[
+    tuple[Int32Vector, Float32Vector, Float32Matrix, Float32Matrix],
+    tuple[Float32Matrix, Float32Matrix],
+]:
+    """Fit the contrastive head.
 
     Parameters
     ----------
-    logs
-        (n_cells, n_genes) CSR of log expression.
     sample
         The labeled cells.
+    approximate
+        As in `fit_expression`.
+
+    Returns
+    -------
+    head
+        Genes, means and both loadings of an `ExpressionSpace`.
+    placed
+        ``refined`` and ``leading`` of the cells.
     """
     weights = label_dispersion(sample)
     best = np.argsort(-weights, kind="stable")[:N_WEIGHTED]
     genes = np.sort(best[weights[best] > 0])
     if sample.n_labels < 2 or sample.n_cells < 3 or not len(genes):  # nothing to separate
-        none = np.empty((0, 0), np.float32)
-        return np.empty(0, np.int32), np.empty(0, np.float32), none, none
-    values = logs[:, genes].toarray()
-    means = values.mean(axis=0)
-    weighted = ((values - means) * weights[genes]).astype(np.float32)
-    _, axes = principal_axes(weighted, min(_HEAD_COMPONENTS, len(weighted) - 1, len(genes)))
-    head = fit_head((weighted @ axes.T).astype(np.float32), sample.labels)
+        none, nothing = np.empty((0, 0), np.float32), np.empty((sample.n_cells, 0), np.float32)
+        return (np.empty(0, np.int32), np.empty(0, np.float32), none, none), (nothing, nothing)
+    means, _ = _log_moments(sample, genes)
+    weighted = sample.logs.dense(genes, means, weights[genes])
+    n = min(_HEAD_COMPONENTS, len(weighted) - 1, len(genes))
+    _, axes = principal_axes(weighted, n, approximate)
+    components = weighted @ axes.T.astype(np.float32)
+    head = fit_head(components, sample.labels)
     return (
         genes.astype(np.int32),
         means.astype(np.float32),
         np.ascontiguousarray((head @ axes * weights[genes]).T, np.float32),
         np.ascontiguousarray((axes[:_LEADING_COMPONENTS] * weights[genes]).T, np.float32),
-    )
+    ), (components @ head.T, components[:, :_LEADING_COMPONENTS].copy())
 
 
-def _regression(z: Float32Matrix, sample: Sample) -> tuple[Float64Matrix, Float64Matrix]:
+def _regression(z: Float32Matrix, sample: Sample) -> tuple[Float64Matrix, Float64Vector]:
     if sample.n_labels < 2:
         return np.zeros((sample.n_labels, z.shape[1])), np.zeros(sample.n_labels)
-    with warnings.catch_warnings():
-        # Early stopping regularizes a little more, which does no harm here.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model = LogisticRegression(C=_PENALTY, max_iter=_STEPS, tol=1e-3).fit(z, sample.labels)
-    coefficients, intercepts = model.coef_.astype(np.float64), model.intercept_.astype(np.float64)
-    if sample.n_labels == 2:  # scikit-learn returns one row for two labels
-        half = coefficients / 2
-        return np.concatenate([-half, half]), np.concatenate([-intercepts / 2, intercepts / 2])
-    return coefficients, intercepts
+    return fit_logistic(z, sample.labels, sample.n_labels)
 
 
 def _orthonormal(rows: Float64Matrix) -> Float64Matrix:
     """Return orthonormal rows, the first n with the same span as the first n given, for all n."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    q, r = np.linalg.qr((rows / np.maximum(lengths, 1e-12)).T)
+    q, r = qr((rows / np.maximum(lengths, 1e-12)).T, mode="economic", check_finite=False)
     kept = np.abs(np.diag(r)) > 1e-6
     signs = np.where(np.diag(r) < 0, -1.0, 1.0)
     return np.asarray((q * signs)[:, kept].T)

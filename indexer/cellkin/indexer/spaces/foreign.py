@@ -1,9 +1,8 @@
 """Fit the data that foreign samples are checked with: gene pairs and label profiles."""
 
 import numpy as np
-import scipy.sparse as sp
 
-from cellkin.indexer.spaces.sample import Sample, log_expression
+from cellkin.indexer.spaces.sample import Sample
 from cellkin.indexer.spaces.text import FittedText, label_dispersion
 from cellkin.space.gene_pairs import ForeignReference
 from cellkin.space.vectors import NearestMeasured
@@ -38,12 +37,7 @@ def fit_foreign(fitted: FittedText, sample: Sample) -> ForeignReference:
         partners[measured] = place
         partners[found.rest] = place[found.places[:, 0]]
         cosines[found.rest] = found.cosines[:, 0]
-    counts = sample.counts()
-    means = sp.csr_matrix(
-        (1.0 / counts[sample.labels], (sample.labels, np.arange(sample.n_cells))),
-        shape=(sample.n_labels, sample.n_cells),
-    )
-    profiles = (means @ log_expression(sample.cells)[:, met[kept]]).toarray()
+    profiles = sample.moments.sums[:, met[kept]] / sample.counts()[:, None]
     return ForeignReference(
         partners, cosines, np.asarray(profiles, np.float32), weights[kept].astype(np.float32)
     )

@@ -121,8 +121,8 @@ def fit_mlp_text(
         As in `fit_text`.
     """
     fitted = fit_text(space, sample, counts, carry)
-    placed = fitted.place(sample.cells)
+    placed = fitted.own
     if sample.n_labels < 2 or placed.empty.all():
         return fitted
     mlp = fit_mlp(placed.z[~placed.empty], sample.labels[~placed.empty])
-    return FittedMlpText(fitted.space, fitted.gene_ids, fitted.nearest, mlp=mlp)
+    return FittedMlpText(**vars(fitted), mlp=mlp)

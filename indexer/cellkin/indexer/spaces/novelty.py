@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from cellkin.indexer.spaces.sample import Sample
+from cellkin.indexer.spaces.sample import Sample, label_sums
 from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector
 from cellkin.space.classifier import LabelClassifier, Placed, neighbor_vectors
 from cellkin.space.kernels import keep_best
@@ -87,9 +87,7 @@ def discriminants(z: Float32Matrix, sample: Sample) -> Float32Matrix:
         compared with those of the label's own cells.
     """
     counts, n = sample.counts(), sample.n_labels
-    means = np.zeros((n, z.shape[1]))
-    np.add.at(means, sample.labels, z)
-    means /= counts[:, None]
+    means = label_sums(z, sample) / counts[:, None]
     center = means.mean(axis=0)
     off = (z - center) / np.sqrt(n * counts[sample.labels])[:, None]
     spread = off.T @ off
@@ -100,8 +98,7 @@ def discriminants(z: Float32Matrix, sample: Sample) -> Float32Matrix:
 
 def mean_directions(vectors: Float32Matrix, sample: Sample) -> Float32Matrix:
     """Return (n_labels, dim) float32 unit rows: mean directions of (n_cells, dim) vectors."""
-    sums = np.zeros((sample.n_labels, vectors.shape[1]))
-    np.add.at(sums, sample.labels, vectors)
+    sums = label_sums(vectors, sample)
     return unit_rows((sums / sample.counts()[:, None]).astype(np.float32))
 
 

@@ -1,11 +1,14 @@
 """Samples of labeled cells that spaces are fitted to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
+from cellkin.indexer.spaces.logs import Float64Matrix, GeneMoments, LogExpression
 from cellkin.space.arrays import CsrMatrix, Int32Vector, Int64Vector
 
 
@@ -32,6 +35,17 @@ class Sample:
     labels: Int32Vector
     label_names: list[str]
     batches: Int32Vector
+    _logs: LogExpression | None = field(default=None, init=False, repr=False, compare=False)
+
+    @cached_property
+    def logs(self) -> LogExpression:
+        """Log expression of the cells; a part of a sample shares that of the whole."""
+        return self._logs or LogExpression.of(self.cells)
+
+    @cached_property
+    def moments(self) -> GeneMoments:
+        """Statistics of the genes."""
+        return self.logs.moments(self.labels, self.n_labels)
 
     @property
     def n_cells(self) -> int:
@@ -52,10 +66,12 @@ class Sample:
         kept, labels = np.unique(self.labels[rows], return_inverse=True)
         names = [self.label_names[i] for i in kept]
         _, batches = np.unique(self.batches[rows], return_inverse=True)
-        return Sample(
+        taken = Sample(
             self.cells[rows], self.gene_ids, labels.astype(np.int32), names,
             batches.astype(np.int32),
         )  # fmt: skip
+        object.__setattr__(taken, "_logs", self.logs.take(rows))
+        return taken
 
 
 def balanced(labels: Int32Vector, n_cells: int, seed: int = 0) -> Int64Vector:
@@ -124,6 +140,13 @@ def folds(sample: Sample, at_most: int = 5, seed: int = 0) -> list[Int64Vector]:
             parts[rows] = (np.arange(len(rows)) + label) % at_most
     found: Sequence[int] = np.unique(parts).tolist()
     return [np.flatnonzero(parts == part) for part in found]
+
+
+def label_sums(values: Any, sample: Sample) -> Float64Matrix:
+    """Return (n_labels, dim) float64 sums of (n_cells, dim) values of the cells of each label."""
+    n = sample.n_cells
+    one_hot = sp.csr_matrix((np.ones(n), (sample.labels, np.arange(n))), shape=(sample.n_labels, n))
+    return np.asarray(one_hot @ values)
 
 
 def log_expression(cells: CsrMatrix) -> CsrMatrix:

@@ -4,10 +4,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-import scipy.sparse as sp
 
 from cellkin.indexer.spaces.contrast import fit_head, fit_view_head
-from cellkin.indexer.spaces.sample import Sample, log_expression
+from cellkin.indexer.spaces.sample import Sample
 from cellkin.indexer.spaces.thinning import KEEP, molecules, thin
 from cellkin.indexer.threads import threads_for
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, Float32Vector, Int64Vector
@@ -34,16 +33,10 @@ def label_dispersion(sample: Sample) -> Float32Vector:
     Float32Vector
         (n_genes,) float32 in [0, 1).
     """
-    logs = log_expression(sample.cells)
-    counts = sample.counts()
+    moments, counts = sample.moments, sample.counts()
     # With a single label there is no variance between means: all weights would be 0.
     enough = np.flatnonzero(counts >= min(_LEAST_CELLS, np.sort(counts)[-2:][0]))
-    one_hot = sp.csr_matrix(
-        (1.0 / counts[sample.labels], (sample.labels, np.arange(sample.n_cells))),
-        shape=(sample.n_labels, sample.n_cells),
-    )
-    means = (one_hot @ logs).toarray()[enough]
-    squares = (one_hot @ logs.multiply(logs)).toarray()[enough]
+    means, squares = (x[enough] / counts[enough, None] for x in (moments.sums, moments.squares))
     between, within = means.var(axis=0), (squares - means**2).mean(axis=0)
     return np.asarray(between / (between + np.maximum(within, 0) + _NOISE), np.float32)
 
@@ -58,12 +51,16 @@ class FittedText:
         The space; its center is the estimated mean of the reference.
     gene_ids
         (n_genes,) int64 NCBI GeneIDs of the columns of `place`.
+    own_means, own_empty
+        The `means` of the cells that it was fitted to.
     nearest
         Nearest measured genes of all others, if weights were imputed from them.
     """
 
     space: CellSpace
     gene_ids: Int64Vector
+    own_means: Float32Matrix
+    own_empty: BoolVector
     nearest: NearestMeasured | None = None
 
     @property
@@ -81,6 +78,11 @@ class FittedText:
         """Empty, as there is no logistic regression."""
         return np.empty(0, np.float32)
 
+    @property
+    def own(self) -> Placed:
+        """The cells that it was fitted to, placed."""
+        return self.finish(place_means(self.own_means, self.space), self.own_empty)
+
     def place(self, cells: CsrMatrix) -> Placed:
         """Place cells; columns are the genes of the sample."""
         means, empty = self.means(cells)
@@ -93,8 +95,14 @@ class FittedText:
 
     def means(self, cells: CsrMatrix) -> tuple[Float32Matrix, BoolVector]:
         """Return the `weighted_means` of cells over the genes of the sample."""
-        columns = gene_columns(self.space.rows_of(self.gene_ids), len(self.space.gene_ids))
-        return weighted_means(cells, columns, self.space)
+        return _means(cells, self.gene_ids, self.space)
+
+
+def _means(
+    cells: CsrMatrix, gene_ids: Int64Vector, space: CellSpace
+) -> tuple[Float32Matrix, BoolVector]:
+    columns = gene_columns(space.rows_of(gene_ids), len(space.gene_ids))
+    return weighted_means(cells, columns, space)
 
 
 def fit_text(
@@ -134,15 +142,15 @@ def fit_text(
             weights = np.zeros(len(space.vectors), np.float32)
             weights[rows[met]] = own
         space = replace(space, weights=weights)
-    fitted = FittedText(space, sample.gene_ids, nearest)
-    means, empty = fitted.means(sample.cells)
+    means, empty = _means(sample.cells, sample.gene_ids, space)
+    fitted = FittedText(space, sample.gene_ids, means, empty, nearest)
     if not recipe.centered or empty.all():
         return fitted
     share = np.ones(sample.n_cells) if counts is None else (counts / sample.counts())[sample.labels]
     share = np.where(empty, 0, share)
     center = (share / share.sum()) @ means
     space = replace(space, center=np.asarray(center, np.float32))
-    fitted = FittedText(space, sample.gene_ids, nearest)
+    fitted = replace(fitted, space=space)
     if recipe.head == "supcon" and sample.n_labels > 1:
         head = fit_head((means - space.center)[~empty], sample.labels[~empty])
     elif recipe.head == "nt-xent" and (views := _views(fitted, sample.cells)).shape[1] > 1:

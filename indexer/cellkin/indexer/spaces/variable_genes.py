@@ -33,7 +33,19 @@ def highly_variable(logs: CsrMatrix, n: int = N_VARIABLE) -> Int64Vector:
     Int64Vector
         (at most n,) int64 columns, ascending; genes without variance are never among them.
     """
-    mean, variance = moments(logs, np.expm1(logs.data))
+    return most_variable(*moments(logs, np.expm1(logs.data)), n)
+
+
+def most_variable(mean: Float64Vector, variance: Float64Vector, n: int = N_VARIABLE) -> Int64Vector:
+    """Choose genes as `highly_variable`, from the moments of their linear expression.
+
+    Parameters
+    ----------
+    mean, variance
+        (n_genes,) float64.
+    n
+        Number of genes.
+    """
     varies = np.flatnonzero((mean > 0) & (variance > 0))
     dispersion = np.log(variance[varies] / mean[varies])
     bins = _equal_width_bins(np.log1p(mean))[varies]

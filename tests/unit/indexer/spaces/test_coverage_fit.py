@@ -22,8 +22,9 @@ def sample() -> Sample:
 
 
 def test_detection_is_a_share_of_cells() -> None:
-    cells = sp.csr_matrix(np.array([[1.0, 0, 2], [1, 0, 0]]))
-    found, usual = detection_of(cells)
+    cells = sp.csr_matrix(np.array([[1.0, 0, 2], [1, 0, 0]], np.float32))
+    one = np.zeros(2, np.int32)
+    found, usual = detection_of(Sample(cells, np.arange(3), one, ["a"], one))
     assert found.tolist() == [1, 0, 0.5]
     assert usual == pytest.approx(np.quantile([2 / 1.5, 1 / 1.5], 0.05))
 

@@ -161,9 +161,15 @@ def test_an_index_keeps_it(tmp_path: Path) -> None:
             np.testing.assert_array_equal(vars(found.foreign)[name], value, strict=True)
 
 
+def unfitted(space: CellSpace, sample: Sample) -> FittedText:
+    """Return a space as if it was fitted to the sample."""
+    none = np.zeros((sample.n_cells, space.vectors.shape[1]), np.float32)
+    return FittedText(space, sample.gene_ids, none, np.ones(sample.n_cells, bool))
+
+
 def test_without_a_gene_that_has_a_text_there_are_no_partners() -> None:
     other = replace(made().sample, gene_ids=made().sample.gene_ids + 10 * FOREIGN)
-    found = fit_foreign(FittedText(made().space, other.gene_ids), other)
+    found = fit_foreign(unfitted(made().space, other), other)
     assert (found.partners == -1).all()
     assert found.profiles.shape == (len(NAMES), 0)
     pairs = Pairs.of(gene_columns(np.arange(N_GENES), 2 * N_GENES), found)
@@ -172,7 +178,7 @@ def test_without_a_gene_that_has_a_text_there_are_no_partners() -> None:
 
 def test_only_genes_that_tell_labels_apart_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cellkin.indexer.spaces.foreign.KEPT", 20)
-    found = fit_foreign(FittedText(made().space, made().sample.gene_ids), made().sample)
+    found = fit_foreign(unfitted(made().space, made().sample), made().sample)
     assert found.profiles.shape == (len(NAMES), 20)
     kept = np.flatnonzero(found.partners[:N_GENES] >= 0)
     np.testing.assert_array_equal(found.partners[kept], np.arange(20))
