@@ -1,6 +1,7 @@
 """``cellkin explain``: gene contributions to the label of a cell or a group of cells."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from cellkin.wire.terms import ExpressionUnits
 
 if TYPE_CHECKING:
     from cellkin.client import CellExplanation, Client, Explanations
-    from cellkin.client.explaining import Groups
+    from cellkin.client.explaining import Group, Groups
     from cellkin.matrices.cells import CellFile
 
 
@@ -133,7 +134,8 @@ def _explain_groups(
                 "n_cells": group.n_cells,
                 "n_explained": group.n_explained,
                 "chosen": group.chosen,
-                **_record(group.found, group.against),
+                **_record(group.found, group.against, _expressed(group)),
+                "nearest": [asdict(cell) for cell in group.nearest],
             }
             for group in found.groups
         ]
@@ -141,7 +143,10 @@ def _explain_groups(
         return
     for group in found.groups:
         of = f"{group.name} ({group.n_cells} cells; {group.chosen})"
-        _print(of, group.found, group.against, found.space)
+        _print(of, group.found, group.against, found.space, _expressed(group))
+        near = [f"{c.cell_id} ({c.label}; {c.n_cells} of {c.n_drawn})" for c in group.nearest]
+        if near:
+            click.echo(f"reference cells near most of its cells: {', '.join(near)}")
     click.echo(f"by {found.space} in index {found.versions.index}")
 
 
@@ -162,41 +167,74 @@ def _echo(found: "Explanations | Groups", what: str, records: list[dict[str, Any
     click.echo(json.dumps(told, indent=1))
 
 
-def _record(cell: "CellExplanation", against: str) -> dict[str, Any]:
+def _record(
+    cell: "CellExplanation", against: str, more: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
     return {
         "label": cell.label,
         "against": against,
         "score": cell.score,
         "similarity": cell.similarity,
-        "genes": _genes(cell),
+        "genes": _genes(cell, more),
         "remainder": cell.remainder,
         "n_remaining": cell.n_remaining,
     }
 
 
-def _print(name: str, cell: "CellExplanation", against: str, space: str) -> None:
+def _expressed(group: "Group") -> list[dict[str, Any]]:
+    """Return expression in and out of a group, and the text source, of its genes."""
+    of = group.expression
+    values = zip(of.means_in, of.means_out, of.detected_in, of.detected_out, strict=True)
+    return [
+        {
+            "mean_in": _number(mean_in),
+            "mean_out": _number(mean_out),
+            "detected_in": _number(found_in),
+            "detected_out": _number(found_out),
+            "text": text,
+        }
+        for (mean_in, mean_out, found_in, found_out), text in zip(values, group.texts, strict=True)
+    ]
+
+
+def _number(value: Any) -> float | None:
+    """Return a number for JSON, None for NaN."""
+    return None if value != value else float(value)
+
+
+def _print(
+    name: str,
+    cell: "CellExplanation",
+    against: str,
+    space: str,
+    more: Sequence[dict[str, Any]] = (),
+) -> None:
+    from cellkin.client.results.tables import shown
     from cellkin.terminal.console import print_table
 
     in_text = space == "text"
     weight, weighs = ("share of the cell", "{:.1%}") if in_text else ("z-score", "{:+.2f}")
     rows = [
-        (g["symbol"], g["gene_id"], weighs.format(g["weight"]), f"{g['contribution']:+.4f}")
-        for g in _genes(cell)
-    ]
+        (g["symbol"], g["gene_id"], weighs.format(g["weight"]), f"{g['contribution']:+.4f}",
+         *map(shown, list(g.values())[4:]))
+        for g in _genes(cell, more)
+    ]  # fmt: skip
+    heads = ("mean in", "mean out", "detected in", "detected out", "text") if more else ()
     label = cell.label or "no gene matched"
     versus = f" against {against}" if against else ""
     print_table(
         f"{name}: {label}{versus}, cosine {cell.similarity:.3f}; score {cell.score:.4f} = "
         f"genes below {cell.remainder:+.4f} of {cell.n_remaining} others",
-        ("symbol", "GeneID", weight, "contribution"),
+        ("symbol", "GeneID", weight, "contribution", *heads),
         rows,
     )
 
 
-def _genes(cell: "CellExplanation") -> list[dict[str, Any]]:
+def _genes(cell: "CellExplanation", more: Sequence[dict[str, Any]] = ()) -> list[dict[str, Any]]:
     columns = cell.columns()
     rows = zip(*(list(column) for column in columns.values()), strict=True)
     return [
         {"gene_id": int(gene_id), "symbol": symbol, "weight": float(w), "contribution": float(part)}
-        for gene_id, symbol, w, part in rows
+        | (more[at] if more else {})
+        for at, (gene_id, symbol, w, part) in enumerate(rows)
     ]

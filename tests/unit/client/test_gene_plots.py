@@ -1,0 +1,73 @@
+"""Pictures of contrasts and gene sets show what is in the result."""
+
+from dataclasses import replace
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from tests.unit.client.test_contrasts import A_CONTRAST
+
+from cellkin.client import pl
+from cellkin.client.results.enrichment import EnrichedSets
+from cellkin.wire.errors import InvalidArgumentError
+
+mpl.use("agg")
+UNCALLED = EnrichedSets(A_CONTRAST.sets.sets[2:])
+
+
+@pytest.fixture
+def axes() -> Axes:
+    return Figure().add_subplot()
+
+
+def texts(axes: Any) -> set[str]:
+    return {text.get_text() for text in axes.texts}
+
+
+def test_a_volcano_has_the_measured_genes(axes: Axes) -> None:
+    assert pl.contrast(A_CONTRAST, ax=axes) is axes
+    assert texts(axes) == {"RHO", "PDE6B", "GAPDH", "ARR3"}
+    legend = axes.get_legend()
+    assert legend is not None
+    assert [text.get_text() for text in legend.get_texts()] == [
+        "FDR above 0.05 (1)", "rod (2)", "others (1)",
+    ]  # fmt: skip
+    # A rate of 0 has a finite height.
+    none = replace(A_CONTRAST, fdrs=np.zeros(5))
+    pl.contrast(none, ax=Figure().add_subplot())
+
+
+def test_bars_point_to_their_group(axes: Axes) -> None:
+    pl.enrichment(A_CONTRAST, ax=axes)
+    widths = [bar.get_width() for bar in axes.patches]  # type: ignore[attr-defined]
+    np.testing.assert_allclose(widths, [5.5229, -5.5229, 0.0458], atol=1e-3)
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["phototransduction", "cone <development>", "glycolysis"]
+    colors = [bar.get_facecolor() for bar in axes.patches]
+    assert len(set(colors)) == 3
+    alone = Figure().add_subplot()
+    pl.enrichment(A_CONTRAST.sets, ax=alone)
+    assert min(bar.get_width() for bar in alone.patches) > 0  # type: ignore[attr-defined]
+    with pytest.raises(InvalidArgumentError, match="no gene set was tested"):
+        pl.enrichment(EnrichedSets(()))
+
+
+def test_dots_are_as_large_as_detection(axes: Axes) -> None:
+    pl.dotplot(A_CONTRAST, n_genes=1, ax=axes)
+    dots: Any = axes.collections[0]
+    np.testing.assert_allclose(dots.get_sizes(), 10 + 190 * np.array([0.9, 0.9, 0.4, 0.4]), 1e-6)
+    np.testing.assert_allclose(dots.get_array(), [2, 2, 1, 1])
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["RHO", "ARR3"]
+
+
+def test_a_network_links_called_sets_and_their_genes(axes: Axes) -> None:
+    pl.gene_network(A_CONTRAST, ax=axes)
+    assert texts(axes) == {"RHO", "PDE6B", "ARR3", "phototransduction", "cone <development>"}
+    edges: Any = axes.collections[0]
+    assert len(edges.get_segments()) == 3
+    pl.gene_network(A_CONTRAST.sets, ax=Figure().add_subplot())
+    with pytest.raises(InvalidArgumentError, match="no gene set is called"):
+        pl.gene_network(UNCALLED)
