@@ -81,10 +81,10 @@ def subtypes() -> None:
     "--permutations",
     "n_permutations",
     type=int,
-    default=1000,
+    default=100,
     show_default=True,
     metavar="N",
-    help="Permutations of group labels, 100 to 10,000.",
+    help="Permutations of group labels that sets called by chance are counted in, 100 to 10,000.",
 )
 @click.option(
     "-o",

@@ -45,7 +45,8 @@ class Comparison:
         Species of the cells, by NCBI taxonomy id or name (``"mouse"``); 0 infers it from the gene
         names.
     n_permutations
-        Permutations of group labels, 100 to 10,000.
+        Permutations of group labels that ``called_by_chance`` is averaged over, 100 to 10,000. The
+        p-values of sets do not depend on it.
     n_sets
         Sets to return per collection.
 
@@ -61,7 +62,7 @@ class Comparison:
     collections: tuple[str, ...] = ()
     regulons: tuple[str, ...] = ()
     taxon: int | str = 0
-    n_permutations: int = 1000
+    n_permutations: int = 100
     n_sets: int = 100
 
     def __post_init__(self) -> None:

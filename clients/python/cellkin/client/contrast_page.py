@@ -16,8 +16,9 @@ _GENE_COLUMNS = (
 )  # fmt: skip
 _TEXT_COLUMNS = ("gene", "statistic", "text", "name")
 _SET_COLUMNS = (
-    "collection", "set", "n_genes", "effect", "fdr", "permuted_fdr", "called", "masked_p_value",
-    "leading_genes",
+    "collection", "set", "n_genes", "effect", "fdr", "permuted_fdr", "called", "leading_genes",
+
+
 )  # fmt: skip
 
 
@@ -131,8 +132,7 @@ def _parts(found: Contrast) -> Iterator[Part]:
     if found.sets.sets:
         note = (
             "A set is called if its FDR is at most 0.05 under both nulls: genes exchangeable, and "
-            "group labels permuted. The masked p-value leaves out genes whose name or text shares "
-            "a word with the set's name."
+            "group labels permuted over cells."
         )
         first = range(min(_SETS, len(found.sets.sets)))
         yield _part("Gene sets", note, found.sets, _SET_COLUMNS, first)

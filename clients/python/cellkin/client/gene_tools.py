@@ -34,7 +34,7 @@ def contrast(
     collections: Sequence[str] = (),
     regulons: Sequence[str] = (),
     batch: str | None = None,
-    n_permutations: int = 1000,
+    n_permutations: int = 100,
     n_sets: int = 100,
     client: Client | None = None,
     layer: str | None = None,
@@ -66,7 +66,8 @@ def contrast(
         A column of ``obs`` with the donor or batch of each cell: with at least three a side,
         ``pseudobulk_p_values`` compare the means of batches.
     n_permutations
-        Permutations of group labels, 100 to 10,000.
+        Permutations of group labels that ``called_by_chance`` is averaged over, 100 to 10,000. The
+        p-values of sets do not depend on it.
     n_sets
         Sets to return per collection, the most significant.
     client

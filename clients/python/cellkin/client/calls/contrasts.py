@@ -51,7 +51,7 @@ def contrast_subtypes(
     genes: Sequence[str] = (),
     units: ExpressionUnits | None = None,
     taxon: int | str = 0,
-    n_permutations: int = 1000,
+    n_permutations: int = 100,
     n_genes: int | None = None,
     n_sets: int = 100,
 ) -> Exchange[results.ContrastReport, wire.ContrastResult, results.Contrast]:
@@ -76,7 +76,8 @@ def contrast_subtypes(
     genes, units, taxon
         For cells: names of the columns, units of the values, and the species (0 infers it).
     n_permutations
-        Permutations of group labels, 100 to 10,000.
+        Permutations of group labels that ``called_by_chance`` is averaged over, 100 to 10,000. The
+        p-values of sets do not depend on it.
     n_genes
         Genes to return, the strongest of each direction; None for all.
     n_sets

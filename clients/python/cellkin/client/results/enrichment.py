@@ -29,8 +29,9 @@ class SetEnrichment:
     n_overlap
         For a list of genes, number of them in the list; else 0.
     effect
-        For a list the odds ratio; for a ranking or contrast the normalized enrichment score,
-        positive at the top of the ranking (group a).
+        For a list the odds ratio; for a ranking or contrast the mean normal score of the set's
+        genes less that of all genes, in standard deviations over random sets of its size: positive
+        at the top of the ranking (group a).
     p_value, fdr
         If genes are exchangeable: the p-value, and its false discovery rate in the collection.
     permuted_p_value, permuted_fdr
@@ -39,8 +40,8 @@ class SetEnrichment:
     called
         Whether every false discovery rate is at most 0.05.
     masked_p_value
-        The p-value without the genes whose name or text shares a word with the set's name; NaN if
-        not computed.
+        The p-value without the genes whose name shares a word with the set's name; NaN for a
+        contrast.
     leading_genes
         Up to 20 genes that the effect rests on, strongest first.
     """
