@@ -100,6 +100,13 @@ class GeneSearch:
             n_searched=len(pool),
         )
 
+    def searched(self) -> Int64Vector:
+        """Return the (n,) int64 GeneIDs of the genes that the search goes through."""
+        loaded = self._embedding(self._request.embedding)
+        query = self._query.within(loaded)
+        pool = self._filter(loaded, query).pool(loaded, query.gene_ids)
+        return pool.gene_ids[pool.passing]
+
     def _embedding(self, name: str) -> LoadedEmbedding:
         wanted_version = parse_version_name(embedding_name(name or DEFAULT_MODEL), "gene embedding")
         return self._version_cache.embedding(wanted_version)

@@ -90,13 +90,13 @@ class GeneSetService(gene_set_service_pb2_grpc.GeneSetServiceServicer):
         self, request: wire.EnrichGenesRequest, context: grpc.ServicerContext
     ) -> wire.EnrichGenesResponse:
         """Test which sets genes are enriched in."""
-        from cellkin.server.enriching import enrich  # type: ignore[import-untyped]
+        from cellkin.server.enriching import enrich
 
-        return enrich(self._version_cache, request)  # type: ignore[no-any-return]
+        return enrich(self._version_cache, self._models, self._max_k, request)
 
     def ContrastSubtypes(self, request_iterator: Any, context: Any) -> Any:
         """Return a generator that compares groups of cells; see `cellkin.server.methods`."""
-        from cellkin.server.contrasting import contrast  # type: ignore[import-untyped]
+        from cellkin.server.contrasting import contrast
 
         return contrast(self._version_cache)
 

@@ -71,7 +71,9 @@ class Overlaps:
     p_values: Float64Vector
 
 
-def over_representation(sizes: Int64Vector, n_listed: Int64Vector, n: int, n_all: int) -> Overlaps:
+def over_representation(
+    sizes: Int64Vector, n_listed: Int64Vector, n: int | Int64Vector, n_all: int | Int64Vector
+) -> Overlaps:
     """Test whether a list of genes has more genes of a set than chance would give.
 
     Parameters
@@ -81,7 +83,8 @@ def over_representation(sizes: Int64Vector, n_listed: Int64Vector, n: int, n_all
     n_listed
         (n_sets,) int64 genes of each set in the list.
     n, n_all
-        Number of genes in the list and in the universe, which contains the list.
+        Number of genes in the list and in the universe, which contains the list; one number, or
+        (n_sets,) int64.
     """
     from scipy.stats import hypergeom  # half a second, and only this needs it
 
@@ -140,7 +143,8 @@ class SetTester:
     @property
     def sizes(self) -> Int64Vector:
         """(n_sets,) int64 genes of each set."""
-        return np.diff(self.members.indptr).astype(np.int64)
+        sizes: Int64Vector = np.diff(self.members.indptr).astype(np.int64)
+        return sizes
 
     def differences(self, values: Float64Matrix) -> Float64Matrix:
         """Return the mean of each set's genes minus that of all genes.
@@ -150,7 +154,8 @@ class SetTester:
         values
             (n_genes,) or (n_genes, n_groups) float64.
         """
-        return np.asarray((self.members @ values).T / self.sizes).T - values.mean(axis=0)
+        means = np.asarray((self.members @ values).T / self.sizes).T
+        return np.asarray(means - values.mean(axis=0))
 
     def against_genes(self, values: Float64Matrix) -> SetTests:
         """Test sets against random sets of as many genes: the null of exchangeable genes.
@@ -262,7 +267,7 @@ def type_three_p_values(scores: Float64Matrix, skewness: Float64Matrix) -> Float
     at = np.maximum(shape + np.sign(skewness) * scores * np.sqrt(shape), 0.0)
     tail = np.minimum(gammaincc(shape, at), gammainc(shape, at))
     normal = ndtr(-np.abs(scores))
-    return np.minimum(1.0, 2 * np.where(size > _SYMMETRIC, tail, normal))
+    return np.asarray(np.minimum(1.0, 2 * np.where(size > _SYMMETRIC, tail, normal)))
 
 
 def normal_scores(values: Float64Matrix) -> Float64Matrix:
@@ -294,7 +299,7 @@ def false_discovery_rates(p_values: Float64Matrix) -> Float64Matrix:
 
 def called(*rates: Float64Matrix) -> BoolVector:
     """Return whether every false discovery rate is at most `CALLED_FDR`."""
-    return np.logical_and.reduce([rate <= CALLED_FDR for rate in rates])
+    return np.asarray(np.logical_and.reduce([rate <= CALLED_FDR for rate in rates]))
 
 
 def activities(weights: CsrMatrix, values: Float64Vector) -> tuple[Float64Vector, Float64Vector]:

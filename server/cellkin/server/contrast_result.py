@@ -1,0 +1,407 @@
+"""The result of a contrast: statistics of genes, sets and regulators, and what weakens them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cellkin.server import calls
+from cellkin.server.loaded_sets import LoadedGeneSets
+from cellkin.server.loading import LoadedIndex
+from cellkin.server.messages import gene_records, index_versions
+from cellkin.server.tested_sets import (
+    MAX_SIZE,
+    MIN_SIZE,
+    Results,
+    TestedSets,
+    collections_of,
+    few_sets_warnings,
+    messages,
+)
+from cellkin.space.arrays import BoolVector, CsrMatrix, Int64Vector
+from cellkin.space.contrasts import (
+    MIN_BATCHES,
+    GeneRanks,
+    GroupMeans,
+    log2_fold_changes,
+    normal_p_values,
+    per_ten_thousand,
+    pseudobulk_p_values,
+)
+from cellkin.space.enrichment import (
+    CellMoments,
+    activities,
+    called,
+    false_discovery_rates,
+)
+from cellkin.space.expression import ExpressionColumns, by_gene
+from cellkin.space.projection import Float64Vector, gene_columns
+from cellkin.space.separation import (
+    mean_shares,
+    mean_z_scores,
+    separate_expression,
+    separate_text,
+)
+from cellkin.space.text_prior import TextPrior, predict_from_text
+from cellkin.v1 import cell_service_pb2
+from cellkin.v1 import gene_set_service_pb2 as wire
+from cellkin.wire.match import GeneMatch
+from cellkin.wire.terms import GeneSetKind
+
+WILCOXON = "wilcoxon"
+_MIN_DETECTED = 3
+"""Genes detected in fewer cells of both groups are not tested."""
+_FEW_CELLS = 20
+_AT_ONCE = 50
+"""Permutations at once, which bounds the memory."""
+_PREDICTED = 50
+"""Genes predicted from text to return, the strongest of each direction."""
+_MIN_TEXTS = 200
+_CODING = "protein-coding"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What to compare groups by.
+
+    Parameters
+    ----------
+    loaded
+        The index.
+    match
+        The genes of the columns of cells.
+    sets, regulons
+        Collections to test, and to estimate activities by.
+    n_permutations
+        Permutations to count the sets called by chance.
+    n_genes, n_sets
+        Genes to return of each direction, and sets of each collection.
+    """
+
+    loaded: LoadedIndex
+    match: GeneMatch
+    sets: Sequence[LoadedGeneSets]
+    regulons: Sequence[LoadedGeneSets]
+    n_permutations: int
+    n_genes: int
+    n_sets: int
+
+
+@dataclass(frozen=True)
+class GroupedCells:
+    """Cells of two groups.
+
+    Parameters
+    ----------
+    cells
+        (n_cells, n_columns) CSR float32 linear expression.
+    in_a
+        (n_cells,) bool; other cells are in group b.
+    batches
+        (n_cells,) int64 codes of donors or batches, -1 for none.
+    """
+
+    cells: CsrMatrix
+    in_a: BoolVector
+    batches: Int64Vector
+
+
+@dataclass(frozen=True)
+class _Genes:
+    """The genes tested, each (n_genes,).
+
+    Parameters
+    ----------
+    gene_ids
+        int64 NCBI GeneIDs, ascending.
+    statistics, p_values, pseudobulk
+        float64; no pseudobulk with too few batches.
+    contributions
+        float64.
+    a, b
+        Means of the groups.
+    """
+
+    gene_ids: Int64Vector
+    statistics: Float64Vector
+    p_values: Float64Vector
+    pseudobulk: Float64Vector | None
+    contributions: Float64Vector
+    a: GroupMeans
+    b: GroupMeans
+
+
+def compare(comparison: Comparison, grouped: GroupedCells) -> wire.ContrastResult:
+    """Compare two groups of cells.
+
+    Parameters
+    ----------
+    comparison
+        What to compare them by.
+    grouped
+        The cells.
+    """
+    match, in_a = comparison.match, grouped.in_a
+    gene_ids = np.unique(match.gene_ids[match.gene_ids != 0])
+    columns = np.where(match.gene_ids != 0, np.searchsorted(gene_ids, match.gene_ids), -1)
+    cells, rows = by_gene(grouped.cells, ExpressionColumns.of(columns))
+    scaled = per_ten_thousand(cells)
+    detected = np.bincount(scaled.indices, minlength=scaled.shape[1]) >= _MIN_DETECTED
+    tested = np.flatnonzero(detected)
+    calls.check()
+    ranks = GeneRanks.of(scaled[:, tested])
+    statistics = ranks.statistics(in_a[:, None])[:, 0]
+    calls.check()
+    pseudobulk = pseudobulk_p_values(cells, grouped.batches, in_a)
+    contributions, notes = _contributions(comparison, grouped, gene_ids[rows[tested]])
+    genes = _Genes(
+        gene_ids[rows[tested]],
+        statistics,
+        normal_p_values(statistics),
+        None if pseudobulk is None else pseudobulk[tested],
+        contributions,
+        GroupMeans.of(scaled[:, tested], in_a),
+        GroupMeans.of(scaled[:, tested], ~in_a),
+    )
+    sets = [_tested(part, genes.gene_ids) for part in comparison.sets]
+    regulons = [TestedSets.of(r, genes.gene_ids, MIN_SIZE, 10**9) for r in comparison.regulons]
+    moments = []
+    for part in sets:
+        calls.check()
+        moments.append(part.tester.cell_moments(ranks))
+    results = [
+        _results(part, seen, statistics, genes.a.n_cells)
+        for part, seen in zip(sets, moments, strict=True)
+    ]
+    by_chance = _called_by_chance(sets, moments, ranks, in_a, comparison.n_permutations)
+    prior, predicted_ids = _predict(comparison, gene_ids, genes)
+    names = comparison.loaded.genes
+    leading = statistics, -statistics
+    return wire.ContrastResult(
+        versions=index_versions(comparison.loaded.entry),
+        n_a=genes.a.n_cells,
+        n_b=genes.b.n_cells,
+        gene_test=WILCOXON,
+        genes=_gene_messages(comparison, genes, prior, predicted_ids),
+        sets=[
+            message
+            for part, found in zip(sets, results, strict=True)
+            for message in messages(part, found, comparison.n_sets, leading, names)
+        ],
+        regulators=[m for part in regulons for m in _regulators(part, statistics)],
+        collections=collections_of([*comparison.sets, *comparison.regulons]),
+        n_permutations=comparison.n_permutations if sets else 0,
+        called_by_chance=by_chance,
+        warnings=[
+            *notes,
+            *_warnings(genes, results, by_chance),
+            *few_sets_warnings([*sets, *regulons]),
+            *_prior_warnings(prior),
+        ],
+        n_genes=len(genes.gene_ids),
+    )
+
+
+def _tested(loaded: LoadedGeneSets, gene_ids: Int64Vector) -> TestedSets:
+    # Marker sets of common cell types have thousands of genes.
+    is_markers = loaded.entry.manifest["set_kind"] == GeneSetKind.MARKERS.label
+    return TestedSets.of(loaded, gene_ids, MIN_SIZE, 10**9 if is_markers else MAX_SIZE)
+
+
+def _results(
+    part: TestedSets, moments: CellMoments, statistics: Float64Vector, n_a: int
+) -> Results:
+    tests = part.tester.against_genes(statistics)
+    permuted = part.tester.against_labels(moments, statistics, n_a)
+    rates, permuted_rates = (false_discovery_rates(t.p_values) for t in (tests, permuted))
+    return Results(tests.scores, tests.p_values, rates, permuted.p_values, permuted_rates)
+
+
+def _called_by_chance(
+    sets: Sequence[TestedSets],
+    moments: Sequence[CellMoments],
+    ranks: GeneRanks,
+    in_a: BoolVector,
+    n_permutations: int,
+) -> float:
+    """Return the mean number of sets that are called when group labels are permuted."""
+    rng = np.random.default_rng(0)
+    n_called, n_a = 0, int(in_a.sum())
+    if not any(map(len, sets)):
+        return 0.0
+    for start in range(0, n_permutations, _AT_ONCE):
+        calls.check()
+        n = min(_AT_ONCE, n_permutations - start)
+        groups = np.stack([rng.permutation(in_a) for _ in range(n)], axis=1)
+        values = ranks.statistics(groups)
+        for part, seen in zip(sets, moments, strict=True):
+            tests = part.tester.against_genes(values), part.tester.against_labels(seen, values, n_a)
+            rates = [false_discovery_rates(test.p_values) for test in tests]
+            n_called += int(np.count_nonzero(called(*rates)))
+    return n_called / n_permutations
+
+
+def _contributions(
+    comparison: Comparison, grouped: GroupedCells, gene_ids: Int64Vector
+) -> tuple[Float64Vector, list[cell_service_pb2.Warning]]:
+    """Return the contributions of genes to the direction that separates the groups."""
+    reference, match = comparison.loaded.reference, comparison.match
+    cells, in_a = grouped.cells, grouped.in_a
+    notes = []
+    expression, text = reference.expression, reference.text
+    if expression is not None:
+        space = expression.space
+        columns = ExpressionColumns.of(space.rows_of(match.gene_ids))
+        means = [mean_z_scores(cells, columns, space, group) for group in (in_a, ~in_a)]
+        found, _ = separate_expression(means[0], means[1], space)
+        owners = space.gene_ids[space.variable]
+    else:
+        assert text is not None
+        rows = gene_columns(text.space.rows_of(match.gene_ids), len(text.space.gene_ids))
+        means = [mean_shares(cells, rows, text.space, group) for group in (in_a, ~in_a)]
+        found, _ = separate_text(means[0], means[1], text.space)
+        owners = text.space.gene_ids
+        notes.append(
+            _warning(
+                "CONTRIBUTIONS_BY_TEXT",
+                "the index has no expression space: contributions are to the direction that "
+                "separates the groups in its text space",
+            )
+        )
+    contributions = np.zeros(len(gene_ids))
+    at = np.searchsorted(gene_ids, owners)
+    known = at < len(gene_ids)
+    known[known] = gene_ids[at[known]] == owners[known]
+    contributions[at[known]] = found[known]
+    return contributions, notes
+
+
+def _predict(
+    comparison: Comparison, measured: Int64Vector, genes: _Genes
+) -> tuple[TextPrior | None, Int64Vector]:
+    """Return statistics predicted for protein-coding genes that no column measures."""
+    text = comparison.loaded.index.text
+    if text is None:
+        return None, np.empty(0, np.int64)
+    space, names = text.space, comparison.loaded.genes
+    at = np.minimum(np.searchsorted(names.gene_ids, space.gene_ids), len(names.gene_ids) - 1)
+    coding = np.asarray(names.table["gene_type"].take(at).to_numpy() == _CODING)
+    own = (space.taxa == comparison.match.taxon) & (coding | ~coding.any())
+    others = np.flatnonzero(own & ~np.isin(space.gene_ids, measured))
+    rows = space.rows_of(genes.gene_ids)
+    some = rows >= 0
+    if not len(others) or np.count_nonzero(some) < _MIN_TEXTS:
+        return None, np.empty(0, np.int64)
+    prior = predict_from_text(
+        space.vectors[rows[some]], genes.statistics[some], space.vectors[others]
+    )
+    return prior, space.gene_ids[others]
+
+
+def _gene_messages(
+    comparison: Comparison, genes: _Genes, prior: TextPrior | None, predicted_ids: Int64Vector
+) -> list[wire.GeneContrast]:
+    names = comparison.loaded.genes
+    order = _strongest(genes.statistics, comparison.n_genes)
+    records, _ = gene_records(names, np.searchsorted(names.gene_ids, genes.gene_ids[order]))
+    fdr, changes = false_discovery_rates(genes.p_values), log2_fold_changes(genes.a, genes.b)
+    found = [
+        wire.GeneContrast(
+            gene=record,
+            contribution=genes.contributions[at],
+            mean_a=genes.a.log[at],
+            mean_b=genes.b.log[at],
+            detected_a=genes.a.detected[at],
+            detected_b=genes.b.detected[at],
+            log2_fold_change=changes[at],
+            statistic=genes.statistics[at],
+            p_value=genes.p_values[at],
+            fdr=fdr[at],
+            pseudobulk_p_value=None if genes.pseudobulk is None else genes.pseudobulk[at],
+        )
+        for record, at in zip(records, order.tolist(), strict=True)
+    ]
+    if prior is None or prior.explained <= 0:
+        return found
+    order = _strongest(prior.values, min(_PREDICTED, comparison.n_genes))
+    records, _ = gene_records(names, np.searchsorted(names.gene_ids, predicted_ids[order]))
+    return found + [
+        wire.GeneContrast(gene=record, statistic=prior.values[at], predicted_from_text=True)
+        for record, at in zip(records, order.tolist(), strict=True)
+    ]
+
+
+def _strongest(statistics: Float64Vector, n: int) -> Int64Vector:
+    """Return the order by descending statistic, of at most ``n`` at each end."""
+    order: Int64Vector = np.argsort(-statistics, kind="stable")
+    return order if len(order) <= 2 * n else np.concatenate([order[:n], order[-n:]])
+
+
+def _regulators(part: TestedSets, statistics: Float64Vector) -> list[wire.RegulatorActivity]:
+    scores, p_values = activities(part.weights, statistics)
+    fdr, names = false_discovery_rates(p_values), part.names()
+    sizes: npt.NDArray[np.int64] = part.tester.sizes
+    return [
+        wire.RegulatorActivity(
+            collection=part.loaded.entry.full_name,
+            regulator=names[at],
+            n_targets=sizes[at],
+            score=scores[at],
+            p_value=p_values[at],
+            fdr=fdr[at],
+        )
+        for at in np.lexsort((-np.abs(scores), p_values)).tolist()
+    ]
+
+
+def _warnings(
+    genes: _Genes, results: Sequence[Results], by_chance: float
+) -> list[cell_service_pb2.Warning]:
+    found = []
+    n = min(genes.a.n_cells, genes.b.n_cells)
+    n_called = sum(int(np.count_nonzero(result.called)) for result in results)
+    if n < _FEW_CELLS:
+        found.append(
+            _warning(
+                "SMALL_GROUPS",
+                f"the smaller group has {n} cells: most differences cannot be told from noise at "
+                f"this size; of the sets {n_called} are called, and {by_chance:.2g} on average if "
+                "the group labels are permuted",
+            )
+        )
+    elif n_called and by_chance > 0.2 * n_called:
+        found.append(
+            _warning(
+                "CALLED_BY_CHANCE",
+                f"of the sets {n_called} are called, and {by_chance:.2g} on average if the group "
+                "labels are permuted: believe none of them alone",
+            )
+        )
+    if genes.pseudobulk is None:
+        found.append(
+            _warning(
+                "CELLS_AS_REPLICATES",
+                "cells count as independent, though those of a donor are alike: p-values hold for "
+                f"these donors alone. With batches of at least {MIN_BATCHES} donors in each group, "
+                "genes are also tested between donors",
+            )
+        )
+    return found
+
+
+def _prior_warnings(prior: TextPrior | None) -> list[cell_service_pb2.Warning]:
+    if prior is None or prior.explained <= 0:
+        return []
+    return [
+        _warning(
+            "PREDICTED_FROM_TEXT",
+            "statistics of genes that were not measured are predicted from genes of similar text, "
+            f"which explains {prior.explained:.1%} of the variance of measured genes: leads to "
+            "measure, no results",
+        )
+    ]
+
+
+def _warning(reason: str, message: str) -> cell_service_pb2.Warning:
+    return cell_service_pb2.Warning(reason=reason, message=message)
