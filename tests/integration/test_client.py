@@ -16,7 +16,7 @@ from tests.integration.live import GENES, Live, live_server
 
 from cellkin.client import AsyncClient, CellFilter, Client
 from cellkin.client.surface import Surface
-from cellkin.client.transport.core import _Method
+from cellkin.client.transport.core import Method
 from cellkin.client.transport.profile import Endpoint, find_endpoint
 from cellkin.client.transport.tls import Tls
 from cellkin.store.catalog import Kind
@@ -45,7 +45,7 @@ def test_every_request_of_every_service_is_a_method_of_both_clients() -> None:
         for descriptor in service.DESCRIPTOR.services_by_name.values()
         for method in descriptor.methods
     }
-    methods = {name for name, value in vars(Surface).items() if isinstance(value, _Method)}
+    methods = {name for name, value in vars(Surface).items() if isinstance(value, Method)}
     assert methods == names
     for name in methods:
         assert inspect.signature(getattr(Client, name)).parameters is not None

@@ -31,6 +31,8 @@ Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
 First = TypeVar("First")
+Blocking = TypeVar("Blocking")
+Awaited = TypeVar("Awaited")
 Blocks: TypeAlias = Iterable[Any] | AsyncIterable[Any]
 
 
@@ -181,93 +183,67 @@ class AwaitedSender(ABC):
         return exchange.join(first, last)
 
 
-class _Method(ABC, Generic[Given]):
-    """Base of the descriptors, with the parameters and documentation of a function."""
+class Method(Generic[Given, Blocking, Awaited]):
+    """A function that makes a request, as a method of both clients.
 
-    def __init__(self, make: Callable[Given, Any]) -> None:
-        self._make = make
+    Use `asks`, `lists`, `streams` or `exchanges` to make one.
+
+    Parameters
+    ----------
+    make
+        The function; the method has its parameters and documentation.
+    sender
+        Name of the method of `BlockingSender` and `AwaitedSender` that sends what it returns.
+    """
+
+    def __init__(self, make: Callable[Given, Any], sender: str) -> None:
+        self._make, self._sender = make, sender
         update_wrapper(self, make)
-
-    def _bound(self, send: Callable[[Any], Any]) -> Any:
-        def method(*given: Given.args, **named: Given.kwargs) -> Any:
-            require_types(self._make, given, named)
-            return send(self._make(*given, **named))
-
-        return update_wrapper(method, self._make)
 
     def __call__(self, client: Any, *given: Given.args, **named: Given.kwargs) -> Any:
         """Call as an unbound method, with the client as first argument."""
-        return self.__get__(client, type(client))(*given, **named)
-
-    @abstractmethod
-    def __get__(self, client: Any, owner: type) -> Any: ...
-
-
-class asks(_Method[Given], Generic[Given, Answer]):
-    """Method made of a function that returns a `Call`."""
-
-    def __init__(self, make: Callable[Given, Call[Answer]]) -> None:
-        super().__init__(make)
+        require_types(self._make, given, named)
+        return getattr(client, self._sender)(self._make(*given, **named))
 
     @overload
     def __get__(self, client: None, owner: type) -> Self: ...
     @overload
-    def __get__(self, client: BlockingSender, owner: type) -> Callable[Given, Answer]: ...
+    def __get__(self, client: BlockingSender, owner: type) -> Callable[Given, Blocking]: ...
     @overload
-    def __get__(self, client: AwaitedSender, owner: type) -> Callable[Given, Awaitable[Answer]]: ...
+    def __get__(self, client: AwaitedSender, owner: type) -> Callable[Given, Awaited]: ...
     def __get__(self, client: Any, owner: type) -> Any:
-        return self if client is None else self._bound(client._ask)
+        if client is None:
+            return self
+
+        def method(*given: Given.args, **named: Given.kwargs) -> Any:
+            return self(client, *given, **named)
+
+        return update_wrapper(method, self._make)
 
 
-class lists(_Method[Given], Generic[Given, Item]):
-    """Method made of a function that returns `Pages`."""
-
-    def __init__(self, make: Callable[Given, Pages[Item]]) -> None:
-        super().__init__(make)
-
-    @overload
-    def __get__(self, client: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, client: BlockingSender, owner: type) -> Callable[Given, Iterator[Item]]: ...
-    @overload
-    def __get__(
-        self, client: AwaitedSender, owner: type
-    ) -> Callable[Given, AsyncIterator[Item]]: ...
-    def __get__(self, client: Any, owner: type) -> Any:
-        return self if client is None else self._bound(client._list)
+def asks(make: Callable[Given, Call[Answer]]) -> Method[Given, Answer, Awaitable[Answer]]:
+    """Make a method of a function that returns a `Call`."""
+    return Method(make, "_ask")
 
 
-class streams(_Method[Given], Generic[Given, First, Item]):
-    """Method made of a function that returns a `Stream`."""
-
-    def __init__(self, make: Callable[Given, Stream[First, Item]]) -> None:
-        super().__init__(make)
-
-    @overload
-    def __get__(self, client: None, owner: type) -> Self: ...
-    @overload
-    def __get__(
-        self, client: BlockingSender, owner: type
-    ) -> Callable[Given, tuple[First, Generator[Item, None, None]]]: ...
-    @overload
-    def __get__(
-        self, client: AwaitedSender, owner: type
-    ) -> Callable[Given, Awaitable[tuple[First, AsyncGenerator[Item]]]]: ...
-    def __get__(self, client: Any, owner: type) -> Any:
-        return self if client is None else self._bound(client._open)
+def lists(make: Callable[Given, Pages[Item]]) -> Method[Given, Iterator[Item], AsyncIterator[Item]]:
+    """Make a method of a function that returns `Pages`."""
+    return Method(make, "_list")
 
 
-class exchanges(_Method[Given], Generic[Given, Answer]):
-    """Method made of a function that returns an `Exchange`."""
+def streams(
+    make: Callable[Given, Stream[First, Item]],
+) -> Method[
+    Given,
+    tuple[First, Generator[Item, None, None]],
+    Awaitable[tuple[First, AsyncGenerator[Item]]],
+]:
+    """Make a method of a function that returns a `Stream`."""
+    return Method(make, "_open")
 
-    def __init__(self, make: Callable[Given, Exchange[Any, Any, Answer]]) -> None:
-        super().__init__(make)
 
-    @overload
-    def __get__(self, client: None, owner: type) -> Self: ...
-    @overload
-    def __get__(self, client: BlockingSender, owner: type) -> Callable[Given, Answer]: ...
-    @overload
-    def __get__(self, client: AwaitedSender, owner: type) -> Callable[Given, Awaitable[Answer]]: ...
-    def __get__(self, client: Any, owner: type) -> Any:
-        return self if client is None else self._bound(client._finish)
+def exchanges(
+    make: Callable[Given, Exchange[Any, Any, Answer]],
+) -> Method[Given, Answer, Awaitable[Answer]]:
+    """Make a method of a function that returns an `Exchange`."""
+    return Method(make, "_finish")
