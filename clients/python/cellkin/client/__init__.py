@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from cellkin.client.aio import AsyncClient
+from cellkin.client.calls.contrasts import GroupedCells
 from cellkin.client.calls.messages import CellFilter
 from cellkin.client.client import Client
 from cellkin.client.results.catalog import (
@@ -34,6 +35,14 @@ from cellkin.client.results.cells import (
     FoundCells,
     SearchReport,
 )
+from cellkin.client.results.gene_sets import (
+    GeneSet,
+    GeneSetCollection,
+    GeneSetMember,
+    GeneSetRecord,
+)
+from cellkin.client.results.contrasts import Contrast, ContrastReport, RegulatorActivities
+from cellkin.client.results.enrichment import EnrichedSets, Enrichment, SetEnrichment
 from cellkin.client.results.genes import Gene, GeneNeighborhood, GeneRecord, ResolvedGenes
 from cellkin.client.results.predictions import Prediction, Predictions, QueryReport
 from cellkin.client.results.sample import LabelCheck, ReportWarning, SampleCheck
@@ -57,18 +66,28 @@ __all__ = [
     "Cells",
     "Certificate",
     "Client",
+    "Contrast",
+    "ContrastReport",
     "EmbeddingModel",
     "EmbeddingVersion",
+    "EnrichedSets",
+    "Enrichment",
     "Explanations",
     "FoundCells",
     "Gene",
     "GeneNeighborhood",
     "GeneRecord",
+    "GeneSet",
+    "GeneSetCollection",
+    "GeneSetMember",
+    "GeneSetRecord",
+    "GroupedCells",
     "LabelCheck",
     "LabelQuality",
     "Prediction",
     "Predictions",
     "QueryReport",
+    "RegulatorActivities",
     "Reloaded",
     "ReportWarning",
     "Reproduction",
@@ -77,6 +96,7 @@ __all__ = [
     "Retraction",
     "SampleCheck",
     "SearchReport",
+    "SetEnrichment",
     "SpaceQuality",
     "Tls",
     "Versions",

@@ -1,6 +1,6 @@
 """Methods of both clients, one for each RPC of the services."""
 
-from cellkin.client.calls import catalog, cells, contrasts, genes
+from cellkin.client.calls import catalog, cells, contrasts, gene_sets, genes
 from cellkin.client.transport.core import asks, exchanges, lists, streams
 
 
@@ -21,6 +21,10 @@ class Surface:
 
     contrast_subtypes = exchanges(contrasts.contrast_subtypes)
     enrich_genes = asks(contrasts.enrich_genes)
+
+    list_gene_set_collections = lists(gene_sets.list_gene_set_collections)
+    list_gene_sets = lists(gene_sets.list_gene_sets)
+    get_gene_set = asks(gene_sets.get_gene_set)
 
     list_embedding_models = lists(catalog.list_embedding_models)
     get_embedding_model = asks(catalog.get_embedding_model)

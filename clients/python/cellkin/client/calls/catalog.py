@@ -1,16 +1,12 @@
 """The requests of CatalogService."""
 
-from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
 
+from cellkin.client.calls.messages import pages
 from cellkin.client.results import catalog as results
 from cellkin.client.transport.core import Call, Pages
 from cellkin.v1 import catalog_service_pb2 as wire
 from cellkin.wire.terms import VersionKind
-
-_PAGE = 1000
-Item = TypeVar("Item")
 
 
 def list_embedding_models() -> Pages[results.EmbeddingModel]:
@@ -23,10 +19,11 @@ def list_embedding_models() -> Pages[results.EmbeddingModel]:
     iterator of EmbeddingModel
         Pages are requested as they are needed.
     """
-    return _pages(
-        "ListEmbeddingModels", wire.ListEmbeddingModelsRequest, "embedding_models",
-        results.read_model,
-    )  # fmt: skip
+    return pages(
+        "CatalogService/ListEmbeddingModels",
+        wire.ListEmbeddingModelsRequest,
+        lambda answer: map(results.read_model, answer.embedding_models),
+    )
 
 
 def get_embedding_model(name: str) -> Call[results.EmbeddingModel]:
@@ -76,7 +73,11 @@ def list_embedding_versions(model: str) -> Pages[results.EmbeddingVersion]:
         If the model does not exist; raised when the first item is requested.
     """
     make = partial(wire.ListEmbeddingVersionsRequest, parent=model)
-    return _pages("ListEmbeddingVersions", make, "embedding_versions", results.read_embedding)
+    return pages(
+        "CatalogService/ListEmbeddingVersions",
+        make,
+        lambda answer: map(results.read_embedding, answer.embedding_versions),
+    )
 
 
 def get_embedding_version(name: str) -> Call[results.EmbeddingVersion]:
@@ -126,7 +127,11 @@ def list_cell_indexes(*, all_versions: bool = False) -> Pages[results.CellIndex]
         If the server does not respond; raised when a page is requested.
     """
     make = partial(wire.ListCellIndexesRequest, all_versions=all_versions)
-    return _pages("ListCellIndexes", make, "cell_indexes", results.read_index)
+    return pages(
+        "CatalogService/ListCellIndexes",
+        make,
+        lambda answer: map(results.read_index, answer.cell_indexes),
+    )
 
 
 def get_cell_index(name: str) -> Call[results.CellIndex]:
@@ -166,7 +171,11 @@ def list_aliases() -> Pages[results.Alias]:
     iterator of Alias
         Pages are requested as they are needed.
     """
-    return _pages("ListAliases", wire.ListAliasesRequest, "aliases", results.read_alias)
+    return pages(
+        "CatalogService/ListAliases",
+        wire.ListAliasesRequest,
+        lambda answer: map(results.read_alias, answer.aliases),
+    )
 
 
 def set_alias(kind: VersionKind, version: str, alias: str) -> Call[results.Alias]:
@@ -270,16 +279,3 @@ def reload() -> Call[results.Reloaded]:
         If the token lacks the role ``admin``.
     """
     return Call("CatalogService/Reload", wire.ReloadRequest(), results.read_reloaded)
-
-
-def _pages(
-    method: str, make: Callable[..., Any], items: str, read: Callable[[Any], Item]
-) -> Pages[Item]:
-    def page(token: str) -> Call[tuple[list[Item], str]]:
-        return Call(
-            f"CatalogService/{method}",
-            make(page_size=_PAGE, page_token=token),
-            lambda answer: ([*map(read, getattr(answer, items))], answer.next_page_token),
-        )
-
-    return Pages(page)

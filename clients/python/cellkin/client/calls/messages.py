@@ -1,18 +1,21 @@
-"""Parts of the messages of CellService."""
+"""Parts of the messages of several services, and lists in pages."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from cellkin.client.arguments import require
+from cellkin.client.transport.core import Call, Pages
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.species import taxon_id
 from cellkin.wire.terms import ExpressionUnits
 
+_PAGE = 1000
+Item = TypeVar("Item")
 _SPACES = {
     None: wire.SPACE_KIND_UNSPECIFIED,
     "text": wire.SPACE_KIND_TEXT,
@@ -166,3 +169,28 @@ def queries_message(block: Any) -> wire.SearchQueries:
         return wire.SearchQueries(cells=to_message(queries), exclude_batches=batches)
     vectors = codec.encode(np.asarray(queries, np.float32))
     return wire.SearchQueries(vectors=vectors, exclude_batches=batches)
+
+
+def pages(
+    method: str, make: Callable[..., Any], read: Callable[[Any], Iterable[Item]]
+) -> Pages[Item]:
+    """Return a paginated list.
+
+    Parameters
+    ----------
+    method
+        ``Service/Method``.
+    make
+        Makes the request of a page from ``page_size`` and ``page_token``.
+    read
+        Returns the items of a response.
+    """
+
+    def page(token: str) -> Call[tuple[list[Item], str]]:
+        return Call(
+            method,
+            make(page_size=_PAGE, page_token=token),
+            lambda answer: (list(read(answer)), answer.next_page_token),
+        )
+
+    return Pages(page)
