@@ -17,8 +17,6 @@ _GENE_COLUMNS = (
 _TEXT_COLUMNS = ("gene", "statistic", "text", "name")
 _SET_COLUMNS = (
     "collection", "set", "n_genes", "effect", "fdr", "permuted_fdr", "called", "leading_genes",
-
-
 )  # fmt: skip
 
 
