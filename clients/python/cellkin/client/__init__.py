@@ -35,14 +35,14 @@ from cellkin.client.results.cells import (
     FoundCells,
     SearchReport,
 )
+from cellkin.client.results.contrasts import Contrast, ContrastReport, RegulatorActivities
+from cellkin.client.results.enrichment import EnrichedSets, Enrichment, SetEnrichment
 from cellkin.client.results.gene_sets import (
     GeneSet,
     GeneSetCollection,
     GeneSetMember,
     GeneSetRecord,
 )
-from cellkin.client.results.contrasts import Contrast, ContrastReport, RegulatorActivities
-from cellkin.client.results.enrichment import EnrichedSets, Enrichment, SetEnrichment
 from cellkin.client.results.genes import Gene, GeneNeighborhood, GeneRecord, ResolvedGenes
 from cellkin.client.results.predictions import Prediction, Predictions, QueryReport
 from cellkin.client.results.sample import LabelCheck, ReportWarning, SampleCheck
