@@ -191,7 +191,8 @@ def test_versions_like_those_of_any_kind(own: Path) -> None:
     store = Store.open(str(own / "store"))
     with live_server(own / "store") as live, Client(live.address) as client:
         assert len(list(client.list_gene_sets("process"))) == 3
-        (own / "process.gmt").write_text(GMT.partition("\n")[0])
+        first = next(client.list_gene_sets("process")).collection
+        (own / "process.gmt").write_text("APOPTOSIS\t\tGENE1")
         second = json.loads(said(own, "process.gmt", "--name", "process", "--json"))["collection"]
         client.reload()
         assert len(list(client.list_gene_sets("process"))) == 1
@@ -202,6 +203,11 @@ def test_versions_like_those_of_any_kind(own: Path) -> None:
         assert next(client.list_gene_set_collections()).n_sets == 3
         with pytest.raises(RetractedError, match=f"collection {second} was retracted: cut"):
             list(client.list_gene_sets("process@stable"))
+    changes = run(from_store, "diff", first, second, "--store", store.uri, "--json")
+    assert json.loads(changes) == {
+        "added": [], "removed": ["SYNAPSE", "NEURON DEATH"], "changed": ["APOPTOSIS"],
+        "n_common": 1,
+    }  # fmt: skip
     entries = store.catalog.entries(Kind.GENE_SETS)
     assert [damage(store, entry) for entry in entries] == [""] * 3
     assert not collect(store, timedelta(0), force=True)

@@ -153,3 +153,42 @@ class GeneSets:
             table["weights"].combine_chunks().flatten().to_numpy(),
             table["unmatched"].to_pylist(),
         )
+
+
+@dataclass(frozen=True)
+class SetDifference:
+    """Differences between two versions of a collection, by names of sets.
+
+    Parameters
+    ----------
+    added, removed
+        Sets that only the second or only the first version has, in its order.
+    changed
+        Sets of both whose genes or weights differ, in the order of the second.
+    n_common
+        Number of sets of both.
+    """
+
+    added: list[str]
+    removed: list[str]
+    changed: list[str]
+    n_common: int
+
+
+def compare_sets(before: GeneSets, after: GeneSets) -> SetDifference:
+    """Compare two versions of a collection."""
+    common = {name: before._rows[name] for name in after.names if name in before._rows}
+
+    def differs(name: str, old: int) -> bool:
+        new = after._rows[name]
+        return not (
+            np.array_equal(before.members(old), after.members(new))
+            and np.array_equal(before.member_weights(old), after.member_weights(new))
+        )
+
+    return SetDifference(
+        [name for name in after.names if name not in common],
+        [name for name in before.names if name not in common],
+        [name for name, old in common.items() if differs(name, old)],
+        len(common),
+    )

@@ -183,6 +183,30 @@ def show(name: str, uri: str, as_json: bool) -> None:
     print_set(entry.full_name, _described(sets, row), members, unmatched, as_json)
 
 
+@genesets.command()
+@click.argument("first", metavar="NAME@VERSION")
+@click.argument("second", metavar="NAME@VERSION")
+@store_option
+@json_option
+def diff(first: str, second: str, uri: str, as_json: bool) -> None:
+    """Compare two versions: sets added and removed, and sets with other genes or weights."""
+    from cellkin.store.gene_sets import compare_sets
+    from cellkin.terminal.console import print_table
+
+    store, before = resolve(uri, _KIND, first)
+    _, after = resolve(uri, _KIND, second)
+    found = compare_sets(store.gene_sets(before), store.gene_sets(after))
+    if as_json:
+        click.echo(json.dumps(vars(found)))
+        return
+    parts = {
+        "sets added": found.added, "sets removed": found.removed, "sets changed": found.changed,
+    }  # fmt: skip
+    rows = [(what, len(names), ", ".join(names[:5])) for what, names in parts.items()]
+    title = f"From {before.full_name} to {after.full_name}, {found.n_common:,} sets in both"
+    print_table(title, ("what", "n", "such as"), rows)
+
+
 add_verify(genesets, _KIND)
 add_version_commands(genesets, _KIND)
 
