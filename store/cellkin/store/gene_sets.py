@@ -52,6 +52,11 @@ class GeneSets:
         return np.diff(self.indptr)
 
     @cached_property
+    def _texts(self) -> list[str]:
+        texts = zip(self.names, self.descriptions, strict=True)
+        return [f"{name}\n{description}".casefold() for name, description in texts]
+
+    @cached_property
     def _rows(self) -> dict[str, int]:
         return {name: row for row, name in enumerate(self.names)}
 
@@ -105,8 +110,7 @@ class GeneSets:
         if gene_id is not None:
             at = np.flatnonzero(self.gene_ids == gene_id)
             rows = (np.searchsorted(self.indptr, at, "right") - 1).tolist()
-        texts = ((row, f"{self.names[row]}\n{self.descriptions[row]}".casefold()) for row in rows)
-        return [row for row, text in texts if all(word in text for word in words)]
+        return [row for row in rows if all(word in self._texts[row] for word in words)]
 
     def check(self) -> None:
         """Check that names are unique, members ascend, and weights are finite and not zero.

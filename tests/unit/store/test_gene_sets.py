@@ -9,8 +9,9 @@ import pyarrow as pa
 import pytest
 
 from cellkin.store.catalog import Kind
-from cellkin.store.gene_sets import GeneSets
+from cellkin.store.gene_sets import GeneSets, compare_sets
 from cellkin.store.maintenance import damage
+from cellkin.store.prune import superseded
 from cellkin.store.store import Store
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
@@ -39,9 +40,27 @@ def test_what_is_published_is_read_back(
         assert getattr(read, name).dtype == getattr(SETS, name).dtype
     assert store.catalog.entries(Kind.GENE_SETS) == [entry]
     assert damage(store, entry) == ""
+    (needed,) = superseded(store.catalog.view(), Kind.CORPUS, "genes", keep=0, retracted=False)
+    assert needed.why_kept == f"kept: gene set collection {entry.full_name} was made from it"
     other = store.publish_gene_sets("hallmark", replace(SETS, descriptions=["", "", ""]), made_from)
     assert (entry.version.rpartition(".")[2], other.version.rpartition(".")[2]) == ("1", "2")
     assert store.gene_sets(entry).descriptions == SETS.descriptions
+
+
+def test_containing() -> None:
+    assert SETS.containing("") == [0, 1, 2]
+    assert SETS.containing("DIE apop") == [0]
+    assert SETS.containing("die rods") == []
+    assert SETS.containing("", 4) == [0, 2]
+    assert SETS.containing("rods", 4) == [2]
+    assert SETS.containing("", 5) == []
+
+
+def test_differences() -> None:
+    other = replace(SETS, names=["APOPTOSIS", "NEW", "RODS"], weights=np.ones(5, np.float32))
+    found = compare_sets(SETS, other)
+    assert (found.added, found.removed, found.changed) == (["NEW"], ["EMPTY"], ["RODS"])
+    assert found.n_common == 2
 
 
 def test_members() -> None:
