@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 import scipy.sparse as sp
 
+from cellkin.server import calls
 from cellkin.server.limits import MOST_CELLS
 from cellkin.server.loading import LoadedIndex
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix
@@ -175,6 +176,7 @@ def read_block(block: wire.CellBlock, n_genes: int) -> CsrMatrix:
             {"limit": str(MOST_CELLS)},
             field="cells.indptr",
         )
+    calls.current().n_cells += n_cells
     if indptr[0] != 0 or indptr[-1] != len(values) or (np.diff(indptr) < 0).any():
         raise InvalidArgumentError(
             f"indptr must ascend from 0 to the number of values, {len(values)}",

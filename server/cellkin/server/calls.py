@@ -27,8 +27,12 @@ class Call:
         Deadline on the same clock; None if there is none.
     left
         Whether the client cancelled the request; set by the interceptor.
+    id
+        The client's ``x-request-id``, or a random one.
     client
         Name of the token, or address of the connection.
+    n_cells
+        Cells that were read.
     queue_s, compute_s
         Seconds spent waiting for a thread or for a turn to search, and seconds spent searching.
     versions
@@ -41,7 +45,9 @@ class Call:
     arrived: float
     deadline: float | None = None
     left: bool = False
+    id: str = ""
     client: str = ""
+    n_cells: int = 0
     queue_s: float = 0.0
     compute_s: float = 0.0
     versions: list[str] = field(default_factory=list)

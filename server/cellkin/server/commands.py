@@ -64,7 +64,7 @@ def serve(print_config: bool, as_json: bool, **given: Any) -> None:
         return
     from cellkin.server.logs import configure_logs, log_start
 
-    configure_logs(settings.json_logs)
+    configure_logs(settings.json_logs, settings.audit_log)
     log_start(settings)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

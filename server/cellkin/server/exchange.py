@@ -1,8 +1,10 @@
 """The transport of one request: reading and writing messages, and their timeouts."""
 
 import asyncio
+import re
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 import grpc
@@ -21,6 +23,8 @@ from cellkin.wire.errors import (
 )
 
 _log = structlog.get_logger("cellkin.server")
+_ID = "x-request-id"
+_IDS = re.compile(r"[\x21-\x7e]{1,128}")
 _LEFT_S = 0.05
 _ENDED_S = 0.005
 """After the end of the messages, a cancellation by the client arrives within this time."""
@@ -48,6 +52,7 @@ class Exchange:
         self._task: Any = asyncio.current_task()
         self.call = Call(method.name, now, None if left_s is None else now + left_s)
         self.metadata: dict[str, str | bytes] = dict(context.invocation_metadata())
+        self.call.id = _request_id(self.metadata)
         self.peer: str = context.peer()
         self.principal: Principal | None = None
         self.n_read = 0
@@ -109,8 +114,15 @@ class Exchange:
         status = status_of(error)
         sent_before = str(self.metadata.get("grpc-previous-rpc-attempts", ""))
         trailing = status.trailing_metadata + pushback(error, sent_before, self.call.time_left_s())
+        trailing += ((_ID, self.call.id),)
         await self._context.abort(status.code, status.details, trailing)
         raise error
+
+
+def _request_id(metadata: Mapping[str, str | bytes]) -> str:
+    """Return the id that the client gave a request, else a random one."""
+    given = metadata.get(_ID)
+    return given if isinstance(given, str) and _IDS.fullmatch(given) else uuid.uuid4().hex
 
 
 class Timeouts:

@@ -1,9 +1,10 @@
 """The interceptor: admits requests, runs their services, and sends responses and statuses.
 
 It runs on an event loop, so no thread is held while waiting for a message or for a slow reader.
-The checks of a request, in order, are the token and its role, the client's share, and the expected
-wait for a thread. Only then is its message read and passed to a thread of its executor. At the end
-come the status, metrics, trace, and for requests that change the catalog a line in the audit log.
+The checks of a request, in order, are the token, its role and its limits, the client's share, and
+the expected wait for a thread. Only then is its message read and passed to a thread of its
+executor. At the end come the status, metrics, trace, and for requests that change the catalog a
+line in the audit log.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from cellkin.server.executors import BoundedExecutor, ClientLimiter
 from cellkin.server.logs import log_request
 from cellkin.server.methods import Method
 from cellkin.server.metrics import Metrics
+from cellkin.server.quotas import Quotas
 from cellkin.server.security import ADMIN, READ, Access
 from cellkin.server.traces import Tracer
 from cellkin.wire.errors import (
@@ -40,6 +42,7 @@ Handler: TypeAlias = Any
 _log = structlog.get_logger("cellkin.server")
 _audit = structlog.get_logger("cellkin.audit")
 _CATALOG = "/cellkin.v1.CatalogService/"
+_CELLS = "/cellkin.v1.CellService/"
 _ADMIN_METHODS = frozenset(f"{_CATALOG}{n}" for n in ("SetAlias", "RetractVersion", "Reload"))
 _HEALTH = "/grpc.health."
 _REFLECTION = "/grpc.reflection."
@@ -118,6 +121,7 @@ class RequestInterceptor(grpc.GenericRpcHandler):
     ) -> None:
         self._executors, self._limiters, self._access = executors, limiters, access
         self._metrics, self._tracer, self._log_requests = metrics, tracer, log_requests
+        self._quotas = Quotas(metrics)
         self._handlers: dict[str, Handler] = {}
         self._monitor = TimeoutMonitor(timeouts, self._may_go_on)
         self._draining = False
@@ -192,6 +196,8 @@ class RequestInterceptor(grpc.GenericRpcHandler):
             raise
         if found is not None:
             exchange.principal, call.client = found, found.name
+            takes_stream = exchange.method.takes_stream
+            self._quotas.admit(found, takes_stream, call.method.startswith(_CELLS))
 
     def _may_go_on(self, exchange: Exchange) -> bool:
         """Return whether an admitted client would still be admitted."""
@@ -245,7 +251,11 @@ class RequestInterceptor(grpc.GenericRpcHandler):
         executor.require_room(call)
         message = await self._only(exchange)
         call.check()
-        answer: bytes = await executor.run(call, partial(exchange.method.reply, message))
+        try:
+            answer: bytes = await executor.run(call, partial(exchange.method.reply, message))
+        finally:
+            if exchange.principal is not None:
+                self._quotas.charge(exchange.principal, call.n_cells)
         return answer
 
     async def _talk(self, exchange: Exchange, executor: BoundedExecutor) -> None:
@@ -254,9 +264,14 @@ class RequestInterceptor(grpc.GenericRpcHandler):
         talk = method.begin()
         try:
             while (message := await exchange.read()) is not None:
+                if exchange.principal is not None:
+                    await self._quotas.wait(exchange.principal)
                 call.check()
+                n_before = call.n_cells
                 say = partial(method.say, talk, message, self._metrics)
                 answer = await executor.run(call, say)
+                if exchange.principal is not None:
+                    self._quotas.charge(exchange.principal, call.n_cells - n_before)
                 if answer is not None:
                     await exchange.write(answer)
             method.end(talk)
@@ -293,8 +308,8 @@ class RequestInterceptor(grpc.GenericRpcHandler):
             log_request(call, code, whole_s)
         if call.method in _ADMIN_METHODS:
             _audit.info(
-                "admin request", method=call.method, client=call.client, peer=exchange.peer,
-                code=code, **call.audit,
+                "admin request", id=call.id, method=call.method, client=call.client,
+                peer=exchange.peer, code=code, **call.audit,
             )  # fmt: skip
 
 

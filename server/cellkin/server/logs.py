@@ -7,6 +7,8 @@ import logging
 import os
 import sys
 from importlib.metadata import version
+from logging.handlers import WatchedFileHandler
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
@@ -15,15 +17,29 @@ from structlog.typing import EventDict, Processor
 
 from cellkin.server.calls import Call
 from cellkin.server.settings import ServerSettings
+from cellkin.wire.errors import InputFileError
 
 _log = structlog.get_logger("cellkin.server")
 _requests = structlog.get_logger("cellkin.requests")
 
 
-def configure_logs(as_json: bool) -> None:
+def configure_logs(as_json: bool, audit: Path | None = None) -> None:
     """Configure logging, as one JSON object per line or as readable text.
 
     Libraries log from WARNING, cellkin from INFO.
+
+    Parameters
+    ----------
+    as_json
+        Whether lines are JSON.
+    audit
+        File to which the lines of ``cellkin.audit`` are appended as JSON, besides. It is opened
+        again when it was moved.
+
+    Raises
+    ------
+    InputFileError
+        If the file cannot be written.
     """
     last: list[Processor] = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
     if as_json:
@@ -48,7 +64,32 @@ def configure_logs(as_json: bool) -> None:
     )
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("cellkin").setLevel(logging.INFO)
+    logging.getLogger("cellkin.audit").handlers = [audit_handler(audit, first)] if audit else []
     logging.captureWarnings(True)
+
+
+def audit_handler(path: Path, first: list[Processor]) -> logging.Handler:
+    """Return what appends JSON to a file, which is opened again when it was moved.
+
+    Raises
+    ------
+    InputFileError
+        If the file cannot be written.
+    """
+    try:
+        handler = WatchedFileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise InputFileError(f"audit log {path} cannot be written: {error.strerror}") from error
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=first,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    return handler
 
 
 def _add_process(_logger: Any, _name: str, event: EventDict) -> EventDict:
@@ -84,8 +125,8 @@ def log_request(call: Call, code: str, seconds: float) -> None:
         Seconds from its arrival to its end.
     """
     _requests.info(
-        "request", method=call.method, client=call.client, code=code, seconds=round(seconds, 6),
-        versions=call.versions,
+        "request", id=call.id, method=call.method, client=call.client, code=code,
+        seconds=round(seconds, 6), n_cells=call.n_cells, versions=call.versions,
     )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -48,7 +48,7 @@ class Metrics:
         self._of_index: dict[str, tuple[Counter, Counter, Counter, Histogram]] = {}
         self._of_method: dict[str, tuple[Histogram, Histogram, Histogram]] = {}
         self._lock = threading.Lock()
-        self.registry = registry = _Registry(self._count)
+        self.registry = registry = _Registry(self._before_scrape)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         self._requests = Counter(
@@ -97,6 +97,22 @@ class Metrics:
             registry=registry,
         )  # fmt: skip
         self._readable.set(1)
+        self._token_uses = {
+            what: Counter(
+                f"cellkin_token_{what}", f"{what.capitalize()} of a token.", ["token"],
+                registry=registry,
+            )
+            for what in ("requests", "cells", "streams")
+        }  # fmt: skip
+        self._token_refused = Counter(
+            "cellkin_token_refused", "Requests and streams refused by the limits of a token.",
+            ["token", "quota"], registry=registry,
+        )  # fmt: skip
+        self._token_expires = Gauge(
+            "cellkin_token_expires_timestamp_seconds", "When a token expires.", ["token"],
+            registry=registry,
+        )  # fmt: skip
+        self._expiries: Callable[[], Mapping[str, float]] = dict
         self._pending = Gauge(
             "cellkin_pending_requests", "Requests worked on or waiting.", ["executor"],
             registry=registry,
@@ -129,6 +145,12 @@ class Metrics:
         self._uncounted.append((count, what))
         if len(self._uncounted) >= _MOST_UNCOUNTED:
             self._count()
+
+    def _before_scrape(self) -> None:
+        self._count()
+        self._token_expires.clear()
+        for token, when in self._expiries().items():
+            self._token_expires.labels(token).set(when)
 
     def _count(self) -> None:
         """Count the queued samples."""
@@ -192,6 +214,18 @@ class Metrics:
     def catalog_read(self, readable: bool) -> None:
         """Set whether the catalog could be read."""
         self._readable.set(readable)
+
+    def token_used(self, token: str, what: str, n: int) -> None:
+        """Count ``requests``, ``cells`` or ``streams`` of a token."""
+        self._later(lambda: self._token_uses[what].labels(token).inc(n))
+
+    def token_refused(self, token: str, quota: str) -> None:
+        """Count a request refused by a limit of its token."""
+        self._later(lambda: self._token_refused.labels(token, quota).inc())
+
+    def watch_tokens(self, expiries: Callable[[], Mapping[str, float]]) -> None:
+        """Report when tokens expire at each scrape."""
+        self._expiries = expiries
 
     def watch_executor(self, executor: str, n_pending: Callable[[], int]) -> None:
         """Report the pending requests of an executor at each scrape."""

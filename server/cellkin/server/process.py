@@ -77,6 +77,8 @@ def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str
     with ExitStack() as stack:
         metrics = Metrics()
         tokens = Tokens(settings.tokens) if settings.tokens else None
+        if tokens is not None:
+            metrics.watch_tokens(tokens.expiries)
         version_cache = VersionCache(
             Store.open(settings.store), settings.refresh_s, settings.max_loaded, metrics,
             settings.cores,

@@ -4,10 +4,12 @@ import hashlib
 import re
 import ssl
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,11 @@ from cellkin.wire.errors import (
 _log = structlog.get_logger("cellkin.server")
 READ, ADMIN = "read", "admin"
 _ROLES = frozenset({READ, ADMIN})
-_LINE = re.compile(r"(?P<name>\S+)\s+(?P<roles>\S+)\s+sha256:(?P<digest>[0-9a-fA-F]{64})")
+_LINE = re.compile(
+    r"(?P<name>\S+)\s+(?P<roles>\S+)\s+sha256:(?P<digest>[0-9a-fA-F]{64})(?P<terms>(\s+\S+=\S+)*)"
+)
+LIMITS = ("requests", "cells", "streams")
+"""What a token can be limited to, each a minute."""
 _BEARER = "Bearer "
 # Headers that proxies add to forwarded requests.
 _FORWARDED = frozenset({"forwarded", "via", "x-real-ip", "x-client-ip", "true-client-ip"})
@@ -42,11 +48,21 @@ class Principal:
         ``read``, ``admin`` or both.
     digest
         SHA-256 of the token.
+    expires
+        When the token ends; None for never.
+    limits
+        Most a minute of each of `LIMITS`; without limit if absent.
     """
 
     name: str
     roles: frozenset[str]
     digest: str = field(default="", repr=False, compare=False)
+    expires: datetime | None = field(default=None, compare=False)
+    limits: Mapping[str, int] = field(default_factory=dict, compare=False)
+
+    def is_expired(self, now_s: float) -> bool:
+        """Return whether the token has ended, at seconds since the epoch."""
+        return self.expires is not None and self.expires.timestamp() <= now_s
 
 
 class _Watched:
@@ -90,7 +106,9 @@ class Tokens:
     """The bearer tokens of a server, stored as SHA-256 so that the file does not reveal them.
 
     A line is ``NAME ROLES sha256:DIGEST``, with roles separated by commas; ``#`` starts a comment.
-    Tokens are looked up by digest, so response times reveal nothing about them.
+    ``expires=2027-01-31``, a day or a time in UTC from which the token is not accepted, and
+    ``requests=N``, ``cells=N`` and ``streams=N``, limits a minute, may follow. Tokens are looked up
+    by digest, so response times reveal nothing about them.
 
     The file is checked at every use of a token, and reloaded if it changed. When reloading, invalid
     lines are ignored and the valid ones used, so a token whose line was removed is never accepted.
@@ -100,6 +118,8 @@ class Tokens:
     ----------
     path
         The file.
+    now
+        Returns the seconds since the epoch.
 
     Raises
     ------
@@ -107,8 +127,8 @@ class Tokens:
         If it cannot be read or has an invalid line.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
+        self._path, self._now = path, now
         self._lock = threading.Lock()
         self._known: Mapping[str, Principal] = {}
         self._state: object = None
@@ -122,7 +142,7 @@ class Tokens:
         Raises
         ------
         UnauthenticatedError
-            If no token is given, or it is not in the file.
+            If no token is given, it is not in the file, or it has expired.
         """
         self._follow()
         given = metadata.get("authorization", "")
@@ -136,15 +156,27 @@ class Tokens:
             raise UnauthenticatedError(
                 "the server does not know the token; ask its operator for one"
             )
+        if found.is_expired(self._now()):
+            raise UnauthenticatedError(
+                f"the token of {found.name} expired at {found.expires:%Y-%m-%d %H:%M} UTC; ask the "
+                "server's operator for another"
+            )
         return found
 
     def still_known(self, principal: Principal) -> bool:
-        """Return whether a token is still valid, with the same name and roles.
+        """Return whether a token is still valid and has the same name and roles.
 
         Costs one ``stat`` of the file, unless it changed.
         """
         self._follow()
-        return self._known.get(principal.digest) == principal
+        known = self._known.get(principal.digest)
+        return known == principal and not principal.is_expired(self._now())
+
+    def expiries(self) -> dict[str, float]:
+        """Return when tokens expire, seconds since the epoch, by name; the first of each name."""
+        known = [p for p in self._known.values() if p.expires is not None]
+        last = sorted(known, key=lambda p: p.expires, reverse=True)  # type: ignore[arg-type, return-value]
+        return {p.name: p.expires.timestamp() for p in last if p.expires is not None}
 
     def __len__(self) -> int:
         """Return the number of tokens."""
@@ -184,18 +216,38 @@ class Tokens:
                 continue
             found = _LINE.fullmatch(content)
             roles = frozenset(found["roles"].split(",")) if found else frozenset()
-            if found is None or not roles <= _ROLES or "\ufffd" in content:
+            terms = _terms(found["terms"]) if found else None
+            if found is None or terms is None or not roles <= _ROLES or "\ufffd" in content:
                 wrong.append(str(number))
                 continue
             digest = found["digest"].lower()
-            known[digest] = Principal(found["name"], roles, digest)
+            known[digest] = Principal(found["name"], roles, digest, *terms)
         self._known = known
         if not wrong:
             return ""
         return (
             f"token file {self._path}, line {', '.join(wrong)}: give NAME ROLES sha256:DIGEST, "
-            f"where roles are {' and '.join(sorted(_ROLES))}, separated by a comma"
+            f"where roles are {' and '.join(sorted(_ROLES))}, separated by a comma; "
+            f"expires=YYYY-MM-DD and {', '.join(f'{what}=N' for what in LIMITS)} may follow"
         )
+
+
+def _terms(text: str) -> tuple[datetime | None, dict[str, int]] | None:
+    """Return expiry and limits of a line of the token file; None if they are malformed."""
+    given = [term.partition("=")[::2] for term in text.split()]
+    terms = dict(given)
+    expires = terms.pop("expires", None)
+    if len(terms) + (expires is not None) < len(given) or not terms.keys() <= set(LIMITS):
+        return None
+    try:
+        limits = {what: int(n) for what, n in terms.items()}
+        when = datetime.fromisoformat(expires) if expires else None
+    except ValueError:
+        return None
+    if any(n < 1 for n in limits.values()):
+        return None
+    # Without a zone a time is of UTC, whatever the zone of the machine.
+    return when and (when if when.tzinfo else when.replace(tzinfo=UTC)), limits
 
 
 class Access:

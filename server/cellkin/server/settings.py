@@ -56,6 +56,8 @@ class ServerSettings(BaseSettings):
     """Whether log lines are JSON."""
     request_log: bool = False
     """Whether every request is logged."""
+    audit_log: Path | None = None
+    """File to which requests that change something are appended as JSON, besides the log."""
 
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     """Maximum number of concurrent requests, including those that wait for a shared search."""

@@ -138,7 +138,7 @@ def _work(settings: ServerSettings, number: int, pipe: Connection) -> None:
     """Run one worker process."""
     from cellkin.server.process import running
 
-    configure_logs(settings.json_logs)
+    configure_logs(settings.json_logs, settings.audit_log)
     stop = threading.Event()
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, lambda *_: stop.set())

@@ -3,13 +3,16 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
 from structlog.testing import capture_logs
 
 from cellkin.server.calls import Call
-from cellkin.server.logs import log_request, log_start
+from cellkin.server.logs import audit_handler, log_request, log_start
 from cellkin.server.settings import ServerSettings
 from cellkin.store.machine import n_cores
+from cellkin.wire.errors import InputFileError
 
 LOGGED = """
 import logging, warnings
@@ -74,12 +77,48 @@ def test_the_start_says_what_differs_from_the_defaults_and_no_password() -> None
 
 def test_a_request() -> None:
     call = Call("/cellkin.v1.GeneService/SearchGenes", 0.0, client="ana", versions=["genes@1"])
+    call.id, call.n_cells = "7", 40
     with capture_logs() as logs:
         log_request(call, "OK", 0.01234567)
     assert logs == [
         {
-            "event": "request", "log_level": "info", "client": "ana", "code": "OK",
+            "event": "request", "log_level": "info", "id": "7", "client": "ana", "code": "OK",
+            "n_cells": 40,
             "method": "/cellkin.v1.GeneService/SearchGenes", "seconds": 0.012346,
             "versions": ["genes@1"],
         }
     ]  # fmt: skip
+
+
+AUDITED = """
+import sys
+from pathlib import Path
+import structlog
+from cellkin.server.logs import configure_logs
+
+path = Path(sys.argv[1])
+configure_logs(as_json=False, audit=path)
+audit, other = structlog.get_logger("cellkin.audit"), structlog.get_logger("cellkin.server")
+audit.info("admin request", client="ops", id="1")
+other.info("ready")
+path.rename(path.with_suffix(".old"))
+audit.info("admin request", client="ops", id="2")
+"""
+
+
+def test_the_audit_is_a_file_of_its_own_that_may_be_moved(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    done = subprocess.run(
+        [sys.executable, "-c", AUDITED, path], capture_output=True, text=True, check=True
+    )
+    (old,) = map(json.loads, path.with_suffix(".old").read_text().splitlines())
+    (new,) = map(json.loads, path.read_text().splitlines())
+    assert (old["id"], new["id"], new["client"]) == ("1", "2", "ops")
+    assert new["event"] == "admin request"
+    assert new["timestamp"]
+    assert done.stderr.count("admin request") == 2
+
+
+def test_an_audit_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputFileError, match=r"audit log .* cannot be written"):
+        audit_handler(tmp_path / "none" / "audit.jsonl", [])

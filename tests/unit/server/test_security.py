@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import os
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -211,3 +212,37 @@ def test_a_handshake_never_brings_back_an_older_certificate(
     tls_credentials(Path("c"), Path("k"), None)
     first, at_handshake, _ = given
     assert (first, at_handshake(), at_handshake()) == (0, 2, None)
+
+
+def test_a_token_expires_at_its_time_and_its_streams_end(path: Path) -> None:
+    noon = datetime(2027, 1, 31, 12, tzinfo=UTC).timestamp()
+    now = [noon - 1]
+    written(
+        path, line("ana", "read", "a").strip() + " expires=2027-01-31T12:00 requests=60\n",
+        line("bo", "read", "b").strip() + " cells=7 streams=2 expires=2027-02-01\n",
+    )  # fmt: skip
+    tokens = Tokens(path, lambda: now[0])
+    ana = tokens.principal(bearing("a"))
+    assert ana.limits == {"requests": 60}
+    assert tokens.principal(bearing("b")).limits == {"cells": 7, "streams": 2}
+    assert tokens.still_known(ana)
+    assert tokens.expiries() == {"ana": noon, "bo": noon + 12 * 3600}
+    now[0] = noon
+    assert not tokens.still_known(ana)
+    with pytest.raises(UnauthenticatedError, match="of ana expired at 2027-01-31 12:00 UTC"):
+        tokens.principal(bearing("a"))
+    assert tokens.principal(bearing("b")).name == "bo"
+    now[0] += 12 * 3600
+    with pytest.raises(UnauthenticatedError, match="of bo expired"):
+        tokens.principal(bearing("b"))
+
+
+@pytest.mark.parametrize(
+    "terms",
+    ["expires=soon", "requests=0", "cells=many", "calls=5", "requests=1 requests=2", "expires=",
+     "requests=-1", "rest"],
+)  # fmt: skip
+def test_terms_that_are_none_let_nobody_in(path: Path, terms: str) -> None:
+    path.write_text(line("ana", "read", "a").strip() + f" {terms}\n")
+    with pytest.raises(InputFileError, match=r"expires=YYYY-MM-DD and requests=N, cells=N"):
+        Tokens(path)
