@@ -6,6 +6,8 @@ EXTRAS := cpu,cells,embed,milvus,openai,ray,server,traces
 BIN := $(VENV)/bin
 TORCH := 2.13.0
 PROTOC_VENV := .venv-protos
+DEPLOY_VENV := .venv-deploy
+if_there = @if command -v $(1) > /dev/null; then $(2); else echo "NOT run, there is no $(1) here: $(1)"; fi
 # Tests of one file stay in one process, for they share servers and stores.
 TESTS := -m "not gpu and not slow" -n 2 --dist loadfile
 NEWER := 3.14 3.13 3.12
@@ -99,6 +101,25 @@ soak: dev  ## Ten minutes of mixed load on one server, or MINUTES=N.
 bench-%: dev  ## Run benchmarks/%.py, which writes its part of docs/benchmarks.md.
 	$(BIN)/python benchmarks/$*.py
 
+$(DEPLOY_VENV)/.ready: pyproject.toml .ci/constraints.txt $(VENV)/.ready
+	$(PYTHON) -m venv $(DEPLOY_VENV)
+	$(UV) pip install -p $(DEPLOY_VENV)/bin/python --group deploy
+	@touch $@
+
+check-deploy: $(DEPLOY_VENV)/.ready  ## Lint the files of deploy/, each by its own tool.
+	$(DEPLOY_VENV)/bin/hadolint deploy/Containerfile
+	$(DEPLOY_VENV)/bin/yamllint --strict -c deploy/.yamllint.yaml deploy/compose.yaml deploy/prometheus deploy/grafana deploy/helm/cellkin/values.yaml deploy/helm/cellkin/Chart.yaml
+	for values in "" "secrets__tokens=t secrets__tls=t indexer__job__enabled=true"; do \
+	  $(BIN)/python -m tests.packaging.helm_subset $$values > .rendered.yaml && \
+	  $(DEPLOY_VENV)/bin/kubernetes-validate --strict .rendered.yaml || exit 1; done; rm -f .rendered.yaml
+	$(call if_there,promtool,promtool check rules deploy/prometheus/alerts.yml)
+	$(call if_there,promtool,promtool check config --syntax-only deploy/prometheus/prometheus.yml)
+	$(call if_there,systemd-analyze,sed 's#/opt/cellkin/bin/cellkin#$(CURDIR)/$(BIN)/cellkin#' deploy/systemd/cellkin.service > cellkin.service && systemd-analyze verify ./cellkin.service; status=$$?; rm -f cellkin.service; test $$status = 0)
+	$(call if_there,helm,helm lint deploy/helm/cellkin)
+
+licenses: dev  ## Compare the licenses of all that is installed with the list of those accepted.
+	$(BIN)/python tests/packaging/licenses.py
+
 demo: dev  ## Label mouse cells from a human reference by gene text alone.
 	$(BIN)/cellkin demo
 
@@ -115,4 +136,4 @@ wheels: dev  ## Build both distributions into dist/.
 clean:  ## Remove what the targets made.
 	rm -rf $(VENV) .venv-* .demo .bench dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: bench bench-full bench-compare chaos soak help dev lock protos fmt check test test-newest test-gpu test-client test-installs demo wheels clean
+.PHONY: check-deploy licenses bench bench-full bench-compare chaos soak help dev lock protos fmt check test test-newest test-gpu test-client test-installs demo wheels clean
