@@ -24,7 +24,7 @@ def test_two_clients_of_one_server_are_two_connections() -> None:
         for _ in range(2):
             channel = Channel(Endpoint(address), grpc).channel
             stack.callback(channel.close)
-            channel.subscribe(lambda _: None, try_to_connect=True)
+            stack.callback(channel.unary_unary("/a/b").future(b"", wait_for_ready=True).cancel)
         # Both are kept: one that is closed would be opened again.
         for _ in range(2):
             stack.enter_context(server.accept()[0])
