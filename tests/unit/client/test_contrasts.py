@@ -199,7 +199,7 @@ def test_sets_are_escaped_in_notebooks() -> None:
 def test_what_is_tested() -> None:
     asked = enrich_genes(["go-bp"], genes=["RHO"], universe=["RHO", "ARR3"], taxon="human").request
     assert (list(asked.genes.names), list(asked.universe.names)) == (["RHO"], ["RHO", "ARR3"])
-    assert (asked.taxon, asked.min_size, asked.max_size) == (9606, 5, 500)
+    assert (asked.taxon, asked.min_size, asked.max_size, asked.n_sets) == (9606, 5, 500, 100_000)
     asked = enrich_genes(["go-bp"], ranking={"RHO": 2.0, "ARR3": -1.0}).request
     assert list(asked.ranking.values) == [2.0, -1.0]
     assert not asked.HasField("universe")

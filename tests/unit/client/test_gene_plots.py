@@ -43,9 +43,9 @@ def test_a_volcano_has_the_measured_genes(axes: Axes) -> None:
 def test_bars_point_to_their_group(axes: Axes) -> None:
     pl.enrichment(A_CONTRAST, ax=axes)
     widths = [bar.get_width() for bar in axes.patches]  # type: ignore[attr-defined]
-    np.testing.assert_allclose(widths, [5.5229, -5.5229, 0.0458], atol=1e-3)
+    np.testing.assert_allclose(widths, [5.5229, 0.0458, -5.5229], atol=1e-3)
     names = [label.get_text() for label in axes.get_yticklabels()]
-    assert names == ["phototransduction", "cone <development>", "glycolysis"]
+    assert names == ["phototransduction", "glycolysis", "cone <development>"]
     colors = [bar.get_facecolor() for bar in axes.patches]
     assert len(set(colors)) == 3
     alone = Figure().add_subplot()

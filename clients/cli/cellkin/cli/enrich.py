@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,8 @@ from cellkin.wire.errors import AlreadyExistsError, InputFileError, InvalidArgum
 if TYPE_CHECKING:
     from cellkin.client.results.enrichment import EnrichedSets
 
-_SHOWN = 20
+_SET = 44
+_LEADING = 3
 
 
 @click.command()
@@ -104,7 +106,7 @@ def enrich(
         click.echo(f"written: {output}")
 
 
-def print_sets(title: str, found: "EnrichedSets") -> None:
+def print_sets(title: str, found: "EnrichedSets", n_shown: int = 20) -> None:
     """Print the most significant sets of each collection.
 
     Parameters
@@ -113,17 +115,27 @@ def print_sets(title: str, found: "EnrichedSets") -> None:
         What was tested.
     found
         The sets.
+    n_shown
+        Sets of each collection.
     """
     from cellkin.client.results.tables import shown
     from cellkin.terminal.console import print_table
 
-    columns = ("set", "n_genes", "effect", "fdr", "permuted_fdr", "called", "masked_p_value",
-               "leading_genes")  # fmt: skip
-    heads = ("set", "genes", "effect", "FDR", "permuted FDR", "called", "masked p", "leading genes")
+    # Only a neighborhood or a contrast has a second null, only a list or a ranking masked genes.
+    columns = {
+        "n_genes": "genes", "effect": "effect", "fdr": "FDR", "permuted_fdr": "permuted FDR",
+        "masked_p_value": "masked p", "called": "called",
+    }  # fmt: skip
     rows = found.records()
+    given = [name for name in columns if any(row[name] is not None for row in rows)]
     for collection in dict.fromkeys(each.collection for each in found.sets):
-        of_one = [row for row in rows if row["collection"] == collection][:_SHOWN]
-        said = [[shown(row[name]) for name in columns] for row in of_one]
+        of_one = [row for row in rows if row["collection"] == collection][:n_shown]
+        said = [
+            (shorten(row["set"], _SET, placeholder="…"), *(shown(row[name]) for name in given),
+             ", ".join(row["leading_genes"].split(", ")[:_LEADING]))
+            for row in of_one
+        ]  # fmt: skip
+        heads = ("set", *(columns[name] for name in given), "leading genes")
         print_table(f"{title}, {collection}", heads, said)
     if not found.sets:
         click.echo(title)

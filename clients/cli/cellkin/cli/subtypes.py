@@ -272,8 +272,9 @@ def _print(found: "Contrast") -> None:
             ("gene", "statistic", "FDR", "log2 fold", "contribution", "detected in a", "in b"),
             [_gene_row(rows[i]) for i in at],
         )
-    if found.sets.sets:
-        print_sets("Gene sets", found.sets)
+    for name, positive in ((found.name_a, True), (found.name_b, False)):
+        if (sets := found.sets.directed(positive)).sets:
+            print_sets(f"Gene sets of {name}", sets, _SHOWN)
     if found.regulators.regulators:
         print_table(
             "Regulators",

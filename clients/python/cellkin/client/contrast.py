@@ -48,7 +48,7 @@ class Comparison:
         Permutations of group labels that ``called_by_chance`` is averaged over, 100 to 10,000. The
         p-values of sets do not depend on it.
     n_sets
-        Sets to return per collection.
+        Sets to return per collection, the most significant; None for all.
 
     Raises
     ------
@@ -63,7 +63,7 @@ class Comparison:
     regulons: tuple[str, ...] = ()
     taxon: int | str = 0
     n_permutations: int = 100
-    n_sets: int = 100
+    n_sets: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "taxon", taxon_id(self.taxon))

@@ -1,7 +1,7 @@
 """A contrast as a static, self-contained page with pictures."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from cellkin.client.results.contrasts import Contrast
 from cellkin.client.results.tables import Tabular, needed, shown
 
 _TEMPLATE = Path(__file__).parent / "contrast.html.j2"
-_GENES, _SETS, _REGULATORS = 25, 30, 20
+_GENES, _SETS, _REGULATORS = 25, 20, 20
 _GENE_COLUMNS = (
     "gene", "statistic", "fdr", "log2_fold_change", "contribution", "mean_a", "mean_b",
     "detected_a", "detected_b", "pseudobulk_p_value", "text", "name",
@@ -50,7 +50,7 @@ def contrast_page(found: Contrast) -> str:
     -------
     str
         HTML with the strongest genes of each group, the most significant sets and regulators,
-        pictures, all versions, and the whole result as JSON.
+        pictures, all versions, and the same tables as JSON.
 
     Raises
     ------
@@ -60,18 +60,14 @@ def contrast_page(found: Contrast) -> str:
     require_page_libraries()
     from cellkin.pages.render import render
 
-    data = found.manifest() | {
-        "genes": found.records(),
-        "sets": found.sets.records(),
-        "regulators": found.regulators.records(),
-    }
+    parts = list(_parts(found))
     versions = {name: value for name, value in found.manifest()["versions"].items() if value}
     return render(
         _TEMPLATE,
-        data,
+        found.manifest() | {"tables": [asdict(part) for part in parts]},
         found=found,
         drawings=list(_drawings(found)),
-        parts=list(_parts(found)),
+        parts=parts,
         versions=versions | {"gene sets and regulons": ", ".join(found.collections) or "none"},
     )
 
@@ -127,13 +123,15 @@ def _parts(found: Contrast) -> Iterator[Part]:
     unit = "Means are of log1p of counts per 10,000; statistics are positive in group a."
     for name, rows in ((found.name_a, up), (found.name_b, down)):
         yield _part(f"Genes of {name}", unit, found, _GENE_COLUMNS, rows)
-    if found.sets.sets:
-        note = (
-            "A set is called if its FDR is at most 0.05 under both nulls: genes exchangeable, and "
-            "group labels permuted over cells."
-        )
-        first = range(min(_SETS, len(found.sets.sets)))
-        yield _part("Gene sets", note, found.sets, _SET_COLUMNS, first)
+    note = (
+        "A set is called if its FDR is at most 0.05 under both nulls: genes exchangeable, and "
+        "group labels permuted over cells."
+    )
+    for name, positive in ((found.name_a, True), (found.name_b, False)):
+        sets = found.sets.directed(positive)
+        if sets.sets:
+            first = range(min(_SETS, len(sets.sets)))
+            yield _part(f"Gene sets of {name}", note, sets, _SET_COLUMNS, first)
     if found.regulators.regulators:
         note = "Activity by a univariate linear model (ULM) of the statistics; positive in group a."
         first = range(min(_REGULATORS, len(found.regulators.regulators)))

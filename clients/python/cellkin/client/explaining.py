@@ -324,7 +324,7 @@ def explain_groups(
         )
     progress(len(grouped.categories), len(grouped.categories))
     return Groups(
-        answer.versions, _with_expression(client, query, done, asked, held.name), answer.space
+        answer.versions, _with_expression(client, query, done, asked, answer.versions), answer.space
     )
 
 
@@ -333,13 +333,15 @@ def _with_expression(
     query: WholeQuery,
     done: list[tuple[npt.NDArray[np.int64], Group]],
     asked: Asked,
-    index: str,
+    versions: Versions,
 ) -> tuple[Group, ...]:
     """Return groups with the expression and text sources of their genes."""
     genes = [group.found.gene_ids for _, group in done]
     if not any(map(len, genes)):
         return tuple(group for _, group in done)
-    match = client.resolve_genes(query.gene_names, taxon=asked.taxon, index=index).match
+    # In the corpus, as an index by expression alone does not tell text sources.
+    place = {"corpus": versions.corpus} if versions.corpus else {"index": versions.index}
+    match = client.resolve_genes(query.gene_names, taxon=asked.taxon, **place).match
     columns = GeneColumns(match)
     codes = np.full(len(query.cell_ids), -1)
     for code, (rows, _) in enumerate(done):

@@ -14,6 +14,7 @@ FDR = 0.05
 _LEAST_FDR = 1e-300
 """Smaller ones, such as 0, are drawn here."""
 _NAMED = 40
+_LINKED = 8
 _UP, _DOWN, _OTHER = "#c2570c", "#1e5ebe", "#9aa6b5"
 
 
@@ -61,7 +62,8 @@ def contrast(found: Contrast, *, n_named: int = 10, ax: Any = None) -> Any:
         )
     ax.axhline(_heights(FDR), color=_OTHER, linewidth=0.8, linestyle=":")
     ax.set(xlabel="log2 fold change", ylabel="-log10 FDR", title=_versus(found))
-    ax.legend(fontsize=8, frameon=False)
+    # Not where there is most room: finding it takes long among many points.
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=8, frameon=False)
     return ax
 
 
@@ -73,7 +75,7 @@ def enrichment(found: EnrichedSets | Contrast, *, n_sets: int = 20, ax: Any = No
     found
         Result of `cellkin.client.tl.enrich` or `cellkin.client.tl.contrast`.
     n_sets
-        Sets to draw.
+        Sets to draw; of a contrast half of them for each group.
     ax
         matplotlib axes to draw on; None for new ones.
 
@@ -161,15 +163,16 @@ def gene_network(found: EnrichedSets | Contrast, *, n_sets: int = 8, ax: Any = N
     found
         Result of `cellkin.client.tl.enrich` or `cellkin.client.tl.contrast`.
     n_sets
-        Sets to draw, the most significant that are called.
+        Sets to draw, the most significant that are called; of a contrast half of them for each
+        group.
     ax
         matplotlib axes to draw on; None for new ones.
 
     Returns
     -------
     matplotlib.axes.Axes
-        Sets as squares and genes as points, each gene linked to the sets whose leading gene it is;
-        of a contrast, genes are colored by their statistic. Links are membership, not interaction.
+        Sets as squares and genes as points, each set linked to the first 8 of its leading genes; of
+        a contrast, genes are colored by their statistic. Links are membership, not interaction.
 
     Raises
     ------
@@ -179,11 +182,14 @@ def gene_network(found: EnrichedSets | Contrast, *, n_sets: int = 8, ax: Any = N
         If matplotlib or networkx is not installed.
     """
     networkx = needed("networkx", "plot")
-    called = _sets(found).called
-    if not called:
+    shown = [each for each in _most_significant(found, n_sets) if each.called]
+    if not shown:
         raise InvalidArgumentError("no gene set is called, so there is no network to draw")
-    shown = sorted(called, key=_fdr)[:n_sets]
-    links = [((each.name, True), (gene, False)) for each in shown for gene in each.leading_genes]
+    links = [
+        ((each.name, True), (gene, False))
+        for each in shown
+        for gene in each.leading_genes[:_LINKED]
+    ]
     graph = networkx.Graph(links)
     graph.add_nodes_from((each.name, True) for each in shown)
     places = networkx.spring_layout(graph, seed=0, k=1.5 / max(1, len(graph)) ** 0.5)
@@ -216,12 +222,17 @@ def axes_of(ax: Any) -> Any:
     return needed("matplotlib.pyplot", "plot").subplots()[1]
 
 
-def _sets(found: EnrichedSets | Contrast) -> EnrichedSets:
-    return found.sets if isinstance(found, Contrast) else found
-
-
 def _most_significant(found: EnrichedSets | Contrast, n_sets: int) -> list[SetEnrichment]:
-    shown = sorted(_sets(found).sets, key=lambda each: (not each.called, _fdr(each)))[:n_sets]
+    """Return the most significant sets, called ones first; of a contrast half of each group's."""
+    if isinstance(found, Contrast):
+        parts, n_sets = [found.sets.directed(True), found.sets.directed(False)], -(-n_sets // 2)
+    else:
+        parts = [found]
+    shown = [
+        each
+        for part in parts
+        for each in sorted(part.sets, key=lambda each: (not each.called, _fdr(each)))[:n_sets]
+    ]
     if not shown:
         raise InvalidArgumentError(
             "no gene set was tested; name collections, such as collections=['go-bp']"

@@ -35,7 +35,7 @@ def contrast(
     regulons: Sequence[str] = (),
     batch: str | None = None,
     n_permutations: int = 100,
-    n_sets: int = 100,
+    n_sets: int | None = None,
     client: Client | None = None,
     layer: str | None = None,
     use_raw: bool = False,
@@ -69,7 +69,7 @@ def contrast(
         Permutations of group labels that ``called_by_chance`` is averaged over, 100 to 10,000. The
         p-values of sets do not depend on it.
     n_sets
-        Sets to return per collection, the most significant.
+        Sets to return per collection, the most significant; None for all.
     client
         The client; None for one from the environment.
     layer, use_raw
@@ -136,7 +136,7 @@ def enrich(
     taxon: int | str = 0,
     min_size: int = 5,
     max_size: int = 500,
-    n_sets: int = 100,
+    n_sets: int | None = None,
     client: Client | None = None,
 ) -> Enrichment:
     """Test which gene sets genes are enriched in.
@@ -160,7 +160,7 @@ def enrich(
     min_size, max_size
         Sets with fewer or more genes in the universe are not tested.
     n_sets
-        Sets to return per collection, the most significant.
+        Sets to return per collection, the most significant; None for all.
     client
         The client; None for one from the environment.
 

@@ -20,6 +20,9 @@ from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.species import taxon_id
 from cellkin.wire.terms import ExpressionUnits
 
+_ALL_SETS = 100_000
+"""Sets per collection that a server returns at most."""
+
 
 @dataclass(frozen=True)
 class GroupedCells:
@@ -53,7 +56,7 @@ def contrast_subtypes(
     taxon: int | str = 0,
     n_permutations: int = 100,
     n_genes: int | None = None,
-    n_sets: int = 100,
+    n_sets: int | None = None,
 ) -> Exchange[results.ContrastReport, wire.ContrastResult, results.Contrast]:
     """Compare two groups of cells by genes, gene sets and regulators.
 
@@ -81,7 +84,7 @@ def contrast_subtypes(
     n_genes
         Genes to return, the strongest of each direction; None for all.
     n_sets
-        Sets to return per collection.
+        Sets to return per collection, the most significant; None for all.
 
     Returns
     -------
@@ -112,8 +115,8 @@ def contrast_subtypes(
         taxon=taxon_id(taxon),
         units=int(units or 0),  # type: ignore[arg-type]  # the enum's values are the proto's
         n_permutations=some("n_permutations", n_permutations),
-        n_genes=0 if n_genes is None else some("n_genes", n_genes),
-        n_sets=some("n_sets", n_sets),
+        n_genes=_most("n_genes", n_genes, 0),
+        n_sets=_most("n_sets", n_sets, _ALL_SETS),
     )
     request = wire.ContrastSubtypesRequest
     stream = Stream(
@@ -139,7 +142,7 @@ def enrich_genes(
     taxon: int | str = 0,
     min_size: int = 5,
     max_size: int = 500,
-    n_sets: int = 100,
+    n_sets: int | None = None,
 ) -> Call[Enrichment]:
     """Test which gene sets a list, a ranking or a neighborhood of genes is enriched in.
 
@@ -164,7 +167,7 @@ def enrich_genes(
     min_size, max_size
         Sets with fewer or more genes in the universe are not tested.
     n_sets
-        Sets to return per collection, the most significant.
+        Sets to return per collection, the most significant; None for all.
 
     Returns
     -------
@@ -200,10 +203,15 @@ def enrich_genes(
         taxon=taxon_id(taxon),
         min_size=some("min_size", min_size),
         max_size=some("max_size", max_size),
-        n_sets=some("n_sets", n_sets),
+        n_sets=_most("n_sets", n_sets, _ALL_SETS),
         **query,
     )
     return Call("GeneSetService/EnrichGenes", request, read_enrichment, of_answer)
+
+
+def _most(name: str, n: int | None, every: int) -> int:
+    """Return the number of rows to ask for; None means all."""
+    return every if n is None else some(name, n)
 
 
 def _closed(blocks: Blocks) -> Blocks:

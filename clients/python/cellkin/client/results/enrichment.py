@@ -77,6 +77,16 @@ class EnrichedSets(Tabular):
         """The sets whose false discovery rates are all at most 0.05."""
         return tuple(each for each in self.sets if each.called)
 
+    def directed(self, positive: bool) -> "EnrichedSets":
+        """Return the sets of positive or of negative effect, such as of one group of a contrast.
+
+        Parameters
+        ----------
+        positive
+            Whether the effect is positive.
+        """
+        return EnrichedSets(tuple(each for each in self.sets if (each.effect > 0) is positive))
+
     def columns(self) -> dict[str, Any]:
         """Return one row per set."""
         sets = self.sets
