@@ -37,7 +37,7 @@ def test_members_keep_weights_of_tested_genes_alone() -> None:
         np.array([1, -1, 0.5, 1, 2], np.float32),
         np.array([2, 3, 9]),
     )
-    np.testing.assert_allclose(found.toarray(), [[1, 0, 0.5], [0, 0, 0], [0, 0, 2]])
+    np.testing.assert_allclose(found.toarray(), np.array([[1, 0, 0.5], [0, 0, 0], [0, 0, 2]]))
 
 
 def test_over_representation_is_fishers_exact_test() -> None:
