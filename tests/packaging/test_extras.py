@@ -229,7 +229,7 @@ def test_indexing(
 
 def test_corpora_and_embeddings(environment: Make, store_path: Path, tmp_path: Path) -> None:
     env = environment("cellkin")
-    env.lacks("faiss", "anndata", "pandas", "sklearn", "torch", "grpc_health")
+    env.lacks("faiss", "anndata", "pandas", "sklearn", "torch", "grpc_reflection")
     store = shutil.copytree(store_path, tmp_path / "store")
     assert "genes@" in env.cellkin("corpora", "list", "--store", store)
     assert "random-64-7" in env.cellkin("embeddings", "list", "--store", store)
@@ -239,7 +239,7 @@ def test_corpora_and_embeddings(environment: Make, store_path: Path, tmp_path: P
 
 def test_a_language_model(environment: Make) -> None:
     env = environment("cellkin[embed]")
-    env.lacks("faiss", "anndata", "matplotlib", "grpc_health")
+    env.lacks("faiss", "anndata", "matplotlib", "grpc_reflection")
     env.python(
         "from cellkin.indexer.models.registry import load_model\n"
         "model = load_model('all-minilm-l6-v2')\n"
@@ -249,7 +249,7 @@ def test_a_language_model(environment: Make) -> None:
 
 def test_an_evaluation(environment: Make) -> None:
     env = environment("cellkin[cells,cpu,evaluate]")
-    env.lacks("torch", "scanpy", "celltypist", "grpc_health")
+    env.lacks("torch", "scanpy", "celltypist", "grpc_reflection")
     env.python(
         f"import sys; sys.path.append({str(ROOT)!r})\n"
         "import cellkin.indexer.evaluation.question\n"

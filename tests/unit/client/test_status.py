@@ -4,6 +4,7 @@ from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1 import health_pb2
 from tests.unit.client.test_rpc_errors import Failed
 
 from cellkin.cli import status
@@ -23,13 +24,15 @@ class _Channel:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def unary_unary(self, method: str) -> Any:
-        def ask(request: bytes, timeout: float) -> bytes:
-            if b"GeneService" in request:
+    def unary_unary(self, method: str, **_: Any) -> Any:
+        def ask(request: Any, timeout: float) -> Any:
+            if "GeneService" in request.service:
                 raise Failed(self.refuses, "no service")
-            return b"\x08\x01"
+            return health_pb2.HealthCheckResponse(status=1)
 
         return ask
+
+    unary_stream = unary_unary
 
 
 def test_a_service_that_the_server_lacks_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

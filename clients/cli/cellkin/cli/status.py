@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from cellkin.client import Client
     from cellkin.client.transport.profile import Endpoint
 
-_SERVICES = ("", *(f"cellkin.v1.{name}Service" for name in ("Cell", "Gene", "Catalog")))
-_STATES = ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
+_SERVICES = (
+    "",
+    *(f"cellkin.v1.{name}Service" for name in ("Cell", "Gene", "GeneSet", "Catalog")),
+)
 _TIMES, _WAIT_S = 5, 10.0
 
 
@@ -58,30 +60,30 @@ def status(server: str | None, as_json: bool) -> None:
 
 
 def _check(endpoint: "Endpoint") -> _Health:
-    """Call ``grpc.health.v1.Health``, with its two small messages coded by hand."""
+    """Call ``grpc.health.v1.Health``."""
     from statistics import median
 
     import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
 
     from cellkin.client.transport.connection import Channel
     from cellkin.client.transport.errors import error_from_rpc
 
     with Channel(endpoint, grpc).channel as channel:
-        ask = channel.unary_unary("/grpc.health.v1.Health/Check")
+        stub = health_pb2_grpc.HealthStub(channel)
+        states = health_pb2.HealthCheckResponse.ServingStatus
 
         def state(service: str) -> str:
-            name = service.encode()
-            # Field 1 of the request, a string; field 1 of the response, an enum, absent for 0.
+            request = health_pb2.HealthCheckRequest(service=service)
             try:
-                answer = ask(b"\x0a" + bytes([len(name)]) + name, timeout=_WAIT_S)
+                return str(states.Name(stub.Check(request, timeout=_WAIT_S).status))
             except grpc.RpcError as error:
                 if error.code() is grpc.StatusCode.NOT_FOUND:
-                    return _STATES[3]
+                    return "SERVICE_UNKNOWN"
                 raise
-            return _STATES[answer[1]] if answer else _STATES[0]
 
         try:
-            states = {service or "server": state(service) for service in _SERVICES}
+            found = {service or "server": state(service) for service in _SERVICES}
             taken = []
             for _ in range(_TIMES):
                 start_s = time.perf_counter()
@@ -89,7 +91,7 @@ def _check(endpoint: "Endpoint") -> _Health:
                 taken.append(1e3 * (time.perf_counter() - start_s))
         except grpc.RpcError as error:
             raise error_from_rpc(error, endpoint.address) from None
-    return _Health(states, round(median(taken), 3))
+    return _Health(found, round(median(taken), 3))
 
 
 def _indexes(client: "Client") -> list[dict[str, Any]]:
