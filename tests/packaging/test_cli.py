@@ -19,14 +19,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 MARK = "<!-- From here on written by tests/packaging/test_cli.py. -->\n"
 COMMAND = Path(sys.executable).with_name("cellkin")
 VERBS = {
-    "annotate", "demo", "explain", "quickstart", "serve", "status",
-    "search genes", "search cells",
+    "annotate", "demo", "enrich", "explain", "quickstart", "serve", "status",
+    "search genes", "search cells", "subtypes contrast",
     *(f"genes {verb}" for verb in ("import", "fetch", "show", "embed", "load", "resolve")),
     *(f"cells {verb}" for verb in ("index", "append", "merge", "convert", "evaluate")),
-    *(f"{kind} {verb}" for kind in ("corpora", "embeddings", "indexes")
+    *(f"{kind} {verb}" for kind in ("corpora", "embeddings", "genesets", "indexes")
       for verb in ("list", "show", "verify", "alias", "retract", "unretract", "prune", "gc")),
     *(f"store {verb}" for verb in ("verify", "backup", "restore", "upgrade")),
-    "corpora diff", "embeddings diff",
+    "corpora diff", "embeddings diff", "genesets diff", "genesets import",
 }  # fmt: skip
 
 

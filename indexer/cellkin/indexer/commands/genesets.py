@@ -189,7 +189,10 @@ def show(name: str, uri: str, as_json: bool) -> None:
 @store_option
 @json_option
 def diff(first: str, second: str, uri: str, as_json: bool) -> None:
-    """Compare two versions: sets added and removed, and sets with other genes or weights."""
+    """Compare two versions.
+
+    Lists sets added and removed, and sets with other genes or weights.
+    """
     from cellkin.store.gene_sets import compare_sets
     from cellkin.terminal.console import print_table
 
