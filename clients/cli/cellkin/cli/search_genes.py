@@ -170,12 +170,12 @@ def _print(found: "GeneNeighborhood", what: str) -> None:
     ranked = [name for name in columns if name.startswith("rank in ")]
     scored = [] if found.score is GeneScore.COSINE else ["score"]
     several = ["species"] if len(found.searched.taxa) > 1 else []
-    heads = ["symbol", *several, *scored, "cosine", "percentile", *ranked, "name", "text", "link"]
+    heads = ["symbol", "GeneID", *several, *scored, "cosine", "percentile", *ranked, "name", "text"]
     cells = {
         "species": [taxon_name(hit.taxon) for hit in found.hits],
         "score": [f"{score:.3f}" for score in found.scores],
         "cosine": [f"{cosine:.3f}" for cosine in found.similarities],
-        "link": [hit.link.removeprefix("https://www.") for hit in found.hits],
+        "GeneID": [hit.gene_id for hit in found.hits],
         "percentile": [f"{100 * share:.1f}" for share in found.background_percentiles],
     }
     shown = [[*(cells.get(head) or columns[head])] for head in heads]
@@ -185,6 +185,7 @@ def _print(found: "GeneNeighborhood", what: str) -> None:
         list(zip(*shown, strict=True)),
     )
     click.echo(f"searched: {found.n_searched:,} genes, {found.searched}")
+    click.echo("pages of genes: https://www.ncbi.nlm.nih.gov/gene/GENEID")
     if found.unmatched:
         click.echo(f"not used, no single gene with a text: {_listed(found.unmatched)}")
     click.echo(found.caution)
