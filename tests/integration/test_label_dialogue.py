@@ -11,9 +11,10 @@ import pytest
 from tests.integration.live import GENES, Live, block
 
 from cellkin.client.transport.errors import error_from_rpc
+from cellkin.space.labeler import WANTED_CELLS
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
-from cellkin.wire.background import WANTED_CELLS, background_runs
+from cellkin.wire.background import background_runs
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import UnknownReason
 
@@ -223,9 +224,9 @@ def test_an_explanation_against_another_label_is_the_difference(
 
 
 def test_a_background_is_spread_evenly() -> None:
-    assert background_runs(199) == []
+    assert background_runs(199, WANTED_CELLS) == []
     for n in (200, 330, 3072, 3073, 100_000):
-        runs = background_runs(n)
+        runs = background_runs(n, WANTED_CELLS)
         rows = np.concatenate([np.arange(a, b) for a, b in runs])
         assert (np.diff(rows) > 0).all()
         assert (rows[0], rows[-1]) == (0, n - 1)

@@ -4,12 +4,13 @@ import math
 
 from cellkin.space.labeler import Labeler
 from cellkin.space.sample_check import SampleCheck
+from cellkin.space.shared_genes import ENOUGH_SHARED
 from cellkin.store.catalog import CatalogView, Entry
 from cellkin.store.controls import of_control
 from cellkin.store.corpus import OWN_NAMES_CAUTION
 from cellkin.store.quality import WEAK_AUROC, few_cells_caution, read_qualities
 from cellkin.v1 import cell_service_pb2 as wire
-from cellkin.wire.terms import BACKGROUND_CELLS, ENOUGH_SHARED, control_caution
+from cellkin.wire.terms import BACKGROUND_CELLS, control_caution
 
 # Samples of the reference's tissue have a larger share of confirmed labels.
 _MOSTLY = 0.75

@@ -10,7 +10,7 @@ from cellkin.server import calls
 from cellkin.server.limits import MOST_CELLS
 from cellkin.server.loading import LoadedIndex
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix
-from cellkin.space.matching import match_reference
+from cellkin.space.matching import match_reference, require_enough
 from cellkin.space.projection import GeneColumns, gene_columns, linear_expression, project
 from cellkin.space.reference import WITH_TEXT
 from cellkin.store.corpus import is_of_own_names
@@ -114,7 +114,7 @@ def _require_genes(loaded: LoadedIndex, match: GeneMatch, names: Sequence[str]) 
     """Raise if too few genes match, with advice on what to change."""
     own_names = is_of_own_names(loaded.corpus.entry)
     try:
-        match.require_enough(names)
+        require_enough(match, names)
         if own_names:
             _require_spelling(loaded, match)
     except GenesUnmatchedError as error:

@@ -27,9 +27,11 @@ from cellkin.space.projection import GeneColumns, gene_columns, place_means, wei
 from cellkin.space.reference import Reference
 from cellkin.space.sample_check import SampleCheck
 from cellkin.space.shared_genes import SharedGenes
-from cellkin.wire.background import WANTED_CELLS
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.terms import BACKGROUND_CELLS, Center
+
+WANTED_CELLS = 3072
+"""Number of background cells; a query with fewer contributes all of its cells."""
 
 
 @dataclass(frozen=True)

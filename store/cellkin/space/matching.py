@@ -1,5 +1,7 @@
 """Match the names of a matrix to the genes of a cell space."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +10,16 @@ from cellkin.space.arrays import Int64Vector, UInt8Vector
 from cellkin.space.genes import Resolution
 from cellkin.space.projection import CellSpace
 from cellkin.space.reference import Reference
+from cellkin.wire.errors import GenesUnmatchedError
+from cellkin.wire.features import NonGene, non_genes
 from cellkin.wire.match import GeneMatch
+from cellkin.wire.species import species_of_ids, taxon_name
 from cellkin.wire.terms import TextRung
+
+MIN_GENES = 20
+"""Minimum number of genes with a vector to label anything."""
+MIN_SHARE = 0.05
+"""Minimum share with a vector, among the names that may be genes, to label anything."""
 
 
 def match_genes(
@@ -110,4 +120,46 @@ def match_texts(resolution: Resolution, gene_ids: Int64Vector, rungs: UInt8Vecto
         resolution.routes,
         texts,
         has_text.astype(np.uint8),
+    )
+
+
+def require_enough(match: GeneMatch, names: Sequence[str]) -> None:
+    """Raise if too few genes match for a meaningful result.
+
+    Parameters
+    ----------
+    match
+        The match report.
+    names
+        The names as given, for the message.
+
+    Raises
+    ------
+    GenesUnmatchedError
+        If fewer than `MIN_GENES` genes have a vector, or less than `MIN_SHARE` of the distinct
+        names that may be genes. Its metadata is the report.
+    """
+    n_genes = match.n_genes
+    used = {names[i] for i in np.flatnonzero(match.in_space > 0).tolist()}
+    given = set(names)
+    others: Counter[NonGene] = Counter()
+    if len(used) < MIN_SHARE * len(given):  # clear non-genes do not count
+        kinds = non_genes(names)
+        others = Counter(kinds.values())
+        given -= {names[i] for i in kinds} - used
+    if n_genes >= MIN_GENES and len(used) >= MIN_SHARE * len(given):
+        return
+    lost = [str(names[i]) for i in np.flatnonzero(match.in_space == 0)[:5]]
+    unused = f" Not used, for example: {', '.join(lost)}." if lost else ""
+    if others:
+        n, kinds_said = others.total(), ", ".join(others)
+        unused += f" Of the names {n} are plainly no genes and not counted ({kinds_said})."
+    if (stated := species_of_ids(names)) and stated != match.taxon:
+        unused += f" Most are Ensembl ids of {taxon_name(stated)}: is it in the corpus?"
+    raise GenesUnmatchedError(
+        f"{match.n_given} gene names mean {n_genes} {'gene' if n_genes == 1 else 'genes'} that "
+        f"count, too few to label anything by: at least {MIN_GENES} genes and {MIN_SHARE:.0%} "
+        f"of the names are needed.{unused} Names may be NCBI GeneIDs, symbols, synonyms or "
+        "Ensembl gene ids of a species in the corpus; check var_names",
+        match.to_metadata(),
     )

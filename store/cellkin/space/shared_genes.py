@@ -8,7 +8,9 @@ from cellkin.space.arrays import Int64Vector
 from cellkin.space.expression import ExpressionColumns
 from cellkin.space.reference import WITH_TEXT, ExpressionPart, Reference
 from cellkin.wire.errors import FailedPreconditionError
-from cellkin.wire.terms import ENOUGH_SHARED
+
+ENOUGH_SHARED = 0.5
+"""Minimum share of the reference's expression in genes of the query to use the expression space."""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,10 @@ import numpy as np
 
 from cellkin.wire.terms import BACKGROUND_CELLS
 
-WANTED_CELLS = 3072
-"""Number of background cells; a query with fewer contributes all of its cells."""
 _RUN_CELLS = 128
 
 
-def background_runs(n_cells: int, n_wanted: int = WANTED_CELLS) -> list[tuple[int, int]]:
+def background_runs(n_cells: int, n_wanted: int) -> list[tuple[int, int]]:
     """Choose the background cells of a query.
 
     Parameters

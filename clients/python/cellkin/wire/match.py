@@ -1,22 +1,13 @@
 """The match report: how the gene names of a matrix were matched to the corpus."""
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.wire.errors import GenesUnmatchedError
-from cellkin.wire.features import NonGene, non_genes
-from cellkin.wire.species import species_of_ids, taxon_name
+from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import MATCHED_ROUTES, GeneRoute, TextRung
-
-MIN_GENES = 20
-"""Minimum number of genes with a vector to label anything."""
-MIN_SHARE = 0.05
-"""Minimum share with a vector, among the names that may be genes, to label anything."""
 
 
 @dataclass(frozen=True)
@@ -70,45 +61,6 @@ class GeneMatch:
         """(n_names,) uint8, `routes` with UNMATCHED for names whose gene has no vector."""
         counts = (self.in_space > 0) | (self.routes == GeneRoute.AMBIGUOUS)
         return np.where(counts, self.routes, np.uint8(GeneRoute.UNMATCHED))
-
-    def require_enough(self, names: Sequence[str]) -> None:
-        """Raise if too few genes match for a meaningful result.
-
-        Parameters
-        ----------
-        names
-            The names as given, for the message.
-
-        Raises
-        ------
-        GenesUnmatchedError
-            If fewer than `MIN_GENES` genes have a vector, or less than `MIN_SHARE` of the distinct
-            names that may be genes. Its metadata is the report.
-        """
-        n_genes = self.n_genes
-        used = {names[i] for i in np.flatnonzero(self.in_space > 0).tolist()}
-        given = set(names)
-        others: Counter[NonGene] = Counter()
-        if len(used) < MIN_SHARE * len(given):  # clear non-genes do not count
-            kinds = non_genes(names)
-            others = Counter(kinds.values())
-            given -= {names[i] for i in kinds} - used
-        if n_genes >= MIN_GENES and len(used) >= MIN_SHARE * len(given):
-            return
-        lost = [str(names[i]) for i in np.flatnonzero(self.in_space == 0)[:5]]
-        unused = f" Not used, for example: {', '.join(lost)}." if lost else ""
-        if others:
-            n, kinds_said = others.total(), ", ".join(others)
-            unused += f" Of the names {n} are plainly no genes and not counted ({kinds_said})."
-        if (stated := species_of_ids(names)) and stated != self.taxon:
-            unused += f" Most are Ensembl ids of {taxon_name(stated)}: is it in the corpus?"
-        raise GenesUnmatchedError(
-            f"{self.n_given} gene names mean {n_genes} {'gene' if n_genes == 1 else 'genes'} that "
-            f"count, too few to label anything by: at least {MIN_GENES} genes and {MIN_SHARE:.0%} "
-            f"of the names are needed.{unused} Names may be NCBI GeneIDs, symbols, synonyms or "
-            "Ensembl gene ids of a species in the corpus; check var_names",
-            self.to_metadata(),
-        )
 
     def to_metadata(self) -> dict[str, str]:
         """Return the counts as strings, for errors and manifests."""

@@ -4,10 +4,7 @@ from enum import IntEnum
 from typing import Self
 
 DEFAULT_MODEL = "all-minilm-l6-v2"
-"""Name of the default embedding model."""
-
-ENOUGH_SHARED = 0.5
-"""Minimum share of the reference's expression in genes of the query to use the expression space."""
+"""The embedding model of a request that names none."""
 
 BACKGROUND_CELLS = 200
 """Minimum cells of a foreign query to subtract its own mean and to check the sample."""

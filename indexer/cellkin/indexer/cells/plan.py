@@ -14,7 +14,7 @@ from cellkin.matrices.features import hinting
 from cellkin.matrices.options import ReadOptions
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.genes import Resolution
-from cellkin.space.matching import match_genes, match_measured
+from cellkin.space.matching import match_genes, match_measured, require_enough
 from cellkin.space.projection import CellSpace, gene_columns
 from cellkin.store.corpus import GeneNames
 from cellkin.wire.match import GeneMatch
@@ -81,7 +81,7 @@ def match_files(
 
 def _require_enough(match: GeneMatch, source: SourceFile) -> None:
     with hinting(lambda: source.gene_hint):
-        match.require_enough(source.gene_names)
+        require_enough(match, source.gene_names)
 
 
 def matrix_files(

@@ -21,11 +21,11 @@ from cellkin.indexer.genes.own_names import NamedFile, taxa_of
 from cellkin.indexer.quickstart.page import page
 from cellkin.indexer.quickstart.result import Result, read_cells
 from cellkin.matrices.cells import open_cells
+from cellkin.space.matching import MIN_GENES
 from cellkin.store.cell_index import EXPRESSION
 from cellkin.store.quality import read_qualities
 from cellkin.store.store import Store
 from cellkin.wire.errors import AlreadyExistsError, FailedPreconditionError, NotFoundError
-from cellkin.wire.match import MIN_GENES
 from cellkin.wire.species import taxon_name
 
 LABELS, PAGE, STORE = "labels.csv", "report.html", "store"
