@@ -32,20 +32,16 @@ from report import (
     speedup,
     wall_s,
 )
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from cellkin.space import gather
 from cellkin.space.aligned import empty_aligned
 from cellkin.space.projection import (
     BLOCK_CELLS,
-    DENSE_CELLS,
     CellSpace,
-    Dense,
     GeneColumns,
     _Block,
     _Means,
     gene_columns,
-    means_with,
     weighted_means,
 )
 from cellkin.space.recipe import TEXT_V1, Recipe
@@ -239,8 +235,6 @@ def projections(world: World, n_rounds: int) -> list[Figure]:
         "top-200": _TOP_200,
         "text-v1 (top-1000, IDF)": TEXT_V1,
         "top-200, log1p": replace(_TOP_200, expression="log1p"),
-        "top-200, rank": replace(_TOP_200, expression="rank"),
-        "top-200, binary": replace(_TOP_200, expression="binary"),
     }
     ways = {f"{name}, 2 threads": world.ours(recipe, 2) for name, recipe in named.items()}
     for name in ("top-200", "text-v1 (top-1000, IDF)"):
@@ -296,19 +290,12 @@ def bandwidths(world: World, n_rounds: int, n_bytes: int) -> list[Figure]:
 
 
 def all_genes(world: World, n_rounds: int) -> list[Figure]:
-    """Measure the projection that leaves no gene out, either way."""
+    """Measure the projection that leaves no gene out."""
     n = world.cells.shape[0]
-    space = world.space(_ALL)
     square = np.random.default_rng(0).random((2048, 2048), np.float32)
-
-    def products() -> object:
-        dense = Dense(0.0, lambda shares: shares @ space.vectors)
-        return means_with(dense, world.cells, world.columns, space, 2)
-
     ways: dict[str, Callable[[], object]] = {
         "peak": lambda: square @ square,
         "sums": world.ours(_ALL, 2),
-        "products": products,
     }
     took = interleaved(ways, n_rounds)
     flops = dict.fromkeys(ways, 2.0 * n * _N_GENES * _DIM) | {"peak": 2.0 * 2048**3}
@@ -318,33 +305,9 @@ def all_genes(world: World, n_rounds: int) -> list[Figure]:
 
     return [
         Figure("float32 matrix product, peak", flops["peak"] / wall_s(took["peak"]) / 1e9, "GF/s"),
-        *(
-            Figure(f"all genes: {name}, 2 threads", n / wall_s(took[name]), "cells/s")
-            for name in ("sums", "products")
-        ),
+        Figure("all genes: sums, 2 threads", n / wall_s(took["sums"]), "cells/s"),
         at_least("all genes: sums, as dense work, of the peak", share("sums"), "x", 0.25),
-        at_least("all genes: products with filling in, of the peak", share("products"), "x", 0.25),
     ]
-
-
-def crowded(world: World, n_rounds: int) -> list[Figure]:
-    """Measure what a matrix product, whose last bits depend on a cell's place, would gain."""
-    rng, space, found = np.random.default_rng(2), world.space(_ALL), []
-    dense = Dense(0.0, lambda shares: shares @ space.vectors)
-    for share in (0.5, 1.0):
-        # As many cells as one product takes, with small counts.
-        values = rng.integers(1, 9, (DENSE_CELLS, _N_GENES)).astype(np.float32)
-        cells = sp.csr_matrix(values * (rng.random(values.shape) < share))
-        ways: dict[str, Callable[[], object]] = {
-            "sums": lambda cells=cells: weighted_means(cells, world.columns, space),
-            "products": lambda cells=cells: means_with(dense, cells, world.columns, space, 1),
-        }
-        # One thread of BLAS too, for more of them wait for each other by spinning.
-        with threadpool_limits(1):
-            took = interleaved(ways, n_rounds)
-        name = f"cells of {share:.0%} of the genes: products against sums, CPU time"
-        found.append(Figure(name, cpu_speedup(took["sums"], took["products"]), "x"))
-    return found
 
 
 def first_calls() -> list[Figure]:
@@ -380,7 +343,6 @@ def main() -> int:
         *projections(world, arguments.rounds),
         *bandwidths(world, arguments.rounds, int(arguments.read_gib * 2**30)),
         *all_genes(world, min(3, arguments.rounds)),
-        *crowded(world, min(3, arguments.rounds)),
         check(world, TEXT_V1),
         *first_calls(),
     ]

@@ -136,20 +136,3 @@ def add_vectors(begins, ends, genes, shares, vectors, n_genes, dim, sums):
                     for i in range(begin, end):
                         sums[to] += shares[i] * vectors[np.int64(genes[i]) * dim + first]
         first += width
-
-
-@compiled
-def scatter(bounds, genes, shares, dense):
-    """Write the shares of some cells into a dense matrix of all genes, zero elsewhere.
-
-    Parameters
-    ----------
-    bounds, genes, shares
-        From `kernels.choose_genes`, for n cells.
-    dense
-        (at least n, n_genes) float32, output; rows beyond n are zero.
-    """
-    dense[:] = np.float32(0)
-    for cell in range(len(bounds) - 1):
-        for i in range(bounds[cell], bounds[cell + 1]):
-            dense[cell, genes[i]] = shares[i]

@@ -16,8 +16,8 @@ import numpy as np
 
 from cellkin.space.compiled import compiled
 
-LINEAR, LOG1P, RANK, BINARY, SQRT = 0, 1, 2, 3, 4
-EXPRESSIONS = {"linear": LINEAR, "log1p": LOG1P, "rank": RANK, "binary": BINARY, "sqrt": SQRT}
+LINEAR, LOG1P, SQRT = 0, 1, 2
+EXPRESSIONS = {"linear": LINEAR, "log1p": LOG1P, "sqrt": SQRT}
 """Codes of the values of `Recipe.expression`."""
 
 # The leading bits of a positive float32: 8 of the exponent and 3 of the mantissa.
@@ -123,23 +123,6 @@ def _log_expression(x, n):
             x[i] = remembered[small]
         else:
             x[i] = np.float32(np.log1p(np.float64(value) * scale))
-
-
-@compiled
-def _rank_expression(x, n, keys, other):
-    """Replace values by 1 plus the number of smaller ones."""
-    bits = x.view(np.uint32)
-    differ = _ZERO64
-    for i in range(n):
-        keys[i] = (np.uint64(bits[i]) << _HALF) | np.uint64(i)
-        differ |= (keys[i] ^ keys[0]) & ~_LOW
-    _sort(keys, n, other, differ)
-    rank = 0
-    for i in range(n):
-        if i == 0 or keys[i] >> _HALF != keys[i - 1] >> _HALF:
-            rank = i + 1
-        # Values are not read again, so ranks can overwrite them.
-        x[np.int64(keys[i] & _LOW)] = np.float32(rank)
 
 
 @compiled
@@ -280,14 +263,12 @@ def choose_genes(
         if expression != LINEAR or n_shared:
             n = _expressed(columns, values, rows, shared, slot, sums, kept)
             for j in range(n):
-                x[j] = np.float32(1) if expression == BINARY else np.float32(sums[j])
+                x[j] = np.float32(sums[j])
             if expression == LOG1P:
                 _log_expression(x, n)
             elif expression == SQRT:
                 for j in range(n):
                     x[j] = np.float32(np.sqrt(np.float64(x[j])))
-            elif expression == RANK:
-                _rank_expression(x, n, keys, scratch)
             columns, values = kept[:n], x[:n]
         n = _choose(columns, values, rows, weights, top_n, weighted, places, keys, scratch)
         _share_out(keys, n, ordered, scratch, genes, shares, bounds[i])

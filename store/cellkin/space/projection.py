@@ -31,8 +31,6 @@ from cellkin.wire.errors import InvalidArgumentError
 
 BLOCK_CELLS = 2048
 """Approximate number of cells per pass over the vectors."""
-DENSE_CELLS = 256
-"""Number of cells per matrix product."""
 
 Float64Vector: TypeAlias = npt.NDArray[np.float64]
 
@@ -175,41 +173,11 @@ def weighted_means(
     """
     # BLAS would be faster for cells with nearly all genes, but on some CPUs the last bits of a row
     # of its product depend on the row's position.
-    return means_with(None, cells, columns, space, threads)
-
-
-@dataclass(frozen=True)
-class Dense:
-    """A matrix product for cells that use so many genes that it is faster.
-
-    Parameters
-    ----------
-    least
-        Entries of a cell, as a share of the space's genes, above which the product is used. This
-        depends on the cell alone, so its mean never depends on its block.
-    product
-        Takes (`DENSE_CELLS`, n_genes) float32 and returns its product with the vectors, float32.
-    """
-
-    least: float
-    product: Callable[[Float32Matrix], Float32Matrix]
-
-
-def means_with(
-    dense: Dense | None, cells: CsrMatrix, columns: GeneColumns, space: CellSpace, threads: int
-) -> tuple[Float32Matrix, BoolVector]:
-    """Return `weighted_means`, using a matrix product, if given, for cells with many genes."""
-    most = dense.least * len(space.vectors) if dense else np.inf
     with _sharing(threads) as share:
         block = _Block.of(cells, columns, threads, share)
         work = _Means(block, columns, space)
-        left = list(share(lambda part: work.gather(part, most), block.parts(threads)))
-    if dense:
-        # The product has its own threads. Its number of rows is fixed, because the last bits of a
-        # row depend on it.
-        crowded = np.concatenate(left)
-        for start in range(0, len(crowded), DENSE_CELLS):
-            work.multiply(crowded[start : start + DENSE_CELLS], dense.product)
+        for _ in share(work.gather, block.parts(threads)):
+            pass
     return work.means, work.empty
 
 
@@ -395,10 +363,8 @@ class _Means:
         n_entries: Int64Vector = indptr[cells + 1] - indptr[cells]
         return np.minimum(n_entries, top_n) if top_n else n_entries
 
-    def choose(
-        self, cells: Int64Vector, ordered: bool = True
-    ) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
-        """Return the bounds, genes and shares of some cells; genes ascend if ``ordered``.
+    def choose(self, cells: Int64Vector) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
+        """Return the bounds, genes, which ascend, and shares of some cells.
 
         Genes and shares are valid until the next call from the same thread.
         """
@@ -407,7 +373,7 @@ class _Means:
         genes, shares = self._entries(int(self.n_entries(cells).sum()))
         rows, shared, n_shared, in_order, weights, n_genes = self._columns
         kernels.choose_genes(
-            *self._block.arrays, frozen(cells), rows, shared, n_shared, in_order or not ordered,
+            *self._block.arrays, frozen(cells), rows, shared, n_shared, in_order,
             weights, n_genes, kernels.EXPRESSIONS[recipe.expression], recipe.top_n,
             bounds, genes, shares,
         )  # fmt: skip
@@ -421,33 +387,16 @@ class _Means:
             self._held.entries = held
         return held[0][:n], held[1][:n]
 
-    def gather(self, cells: Int64Vector, most: float) -> Int64Vector:
-        """Compute the means of consecutive cells, except those that may use more genes than most.
-
-        Those are returned, for `multiply`.
-        """
+    def gather(self, cells: Int64Vector) -> None:
+        """Compute the means of consecutive cells."""
         if not len(cells):
-            return cells
+            return
         n_genes, dim = self._space.vectors.shape
-        few = self.n_entries(cells) <= most
-        bounds, genes, shares = self.choose(cells[few])
-        begins, ends = np.zeros(len(cells), np.int64), np.zeros(len(cells), np.int64)
-        begins[few], ends[few] = bounds[:-1], bounds[1:]
-        means = self.means[cells[0] : cells[-1] + 1]
+        bounds, genes, shares = self.choose(cells)
+        means = self.means[cells[0] : cells[-1] + 1].reshape(-1)
         gather.add_vectors(
-            begins, ends, genes, shares, self._vectors, n_genes, dim, means.reshape(-1)
+            bounds[:-1], bounds[1:], genes, shares, self._vectors, n_genes, dim, means
         )
-        self.empty[cells] = begins == ends
-        return cells[~few]
-
-    def multiply(
-        self, cells: Int64Vector, product: Callable[[Float32Matrix], Float32Matrix]
-    ) -> None:
-        """Compute the means of at most `DENSE_CELLS` cells by a matrix product."""
-        dense = np.empty((DENSE_CELLS, len(self._space.vectors)), np.float32)
-        bounds, genes, shares = self.choose(cells, ordered=False)
-        gather.scatter(bounds, genes, shares, dense)
-        self.means[cells] = product(dense)[: len(cells)]
         self.empty[cells] = bounds[:-1] == bounds[1:]
 
 

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from cellkin.wire.errors import InvalidArgumentError
 
-Expression: TypeAlias = Literal["linear", "log1p", "sqrt", "rank", "binary"]
+Expression: TypeAlias = Literal["linear", "log1p", "sqrt"]
 """Transformation of a gene's expression; see `Recipe`."""
 GeneWeighting: TypeAlias = Literal["idf", "eta2", "none"]
 """Weight of a gene, independent of the cell; see `Recipe`."""
@@ -47,7 +47,7 @@ class Recipe:
     expression
         ``f(x)``. ``linear``: ``x`` itself, counts or counts per 10,000, as the scale of a cell
         cancels. ``log1p``: ``ln(1 + 10,000 x / sum of the cell's x)``. ``sqrt``: the square root of
-        ``x``. ``rank``: 1 plus the number of the cell's genes with a smaller ``x``. ``binary``: 1.
+        ``x``.
     gene_weighting
         ``weight_g``. ``idf``: ``ln((1 + n) / (1 + n_detected))`` over cells of the reference.
         ``eta2``: ``B / (B + W + 0.001)`` of log expression, ``B`` the variance of the labels' means

@@ -12,12 +12,8 @@ def expression(x: dict[int, np.float32], kind: str) -> dict[int, np.float32]:
     """Return f(x) of a cell's matched genes, by gene."""
     if kind == "linear":
         return x
-    if kind == "binary":
-        return dict.fromkeys(x, np.float32(1))
     if kind == "sqrt":
         return {g: np.float32(np.sqrt(float(value))) for g, value in x.items()}
-    if kind == "rank":
-        return {g: np.float32(1 + sum(other < x[g] for other in x.values())) for g in x}
     total = sum(float(value) for value in x.values())
     return {g: np.float32(np.log1p(float(x[g]) * (10_000.0 / total))) for g in x}
 

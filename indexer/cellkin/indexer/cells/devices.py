@@ -1,9 +1,5 @@
 """Create the projector of a device; torch is imported only if the device needs it."""
 
-from importlib.util import find_spec
-
-from llvmlite import binding  # type: ignore[import-untyped]
-
 from cellkin.indexer.devices import resolve
 from cellkin.space.projection import CellSpace, CpuProjector, GeneColumns, Projector
 
@@ -36,17 +32,4 @@ def projector(device: str, space: CellSpace, columns: GeneColumns, threads: int)
         from cellkin.indexer.cells.torch_projection import TorchProjector
 
         return TorchProjector(space, columns, resolve(device))
-    if space.recipe.top_n == 0 and _cpu_has_amx():
-        from cellkin.indexer.cells.torch_projection import Bf16Projector
-
-        return Bf16Projector(space, columns, threads)
     return CpuProjector(space, columns, threads)
-
-
-def _cpu_has_amx() -> bool:
-    """Return whether this CPU has bfloat16 matrix tiles (AMX) that torch can use."""
-    if not binding.get_host_cpu_features().get("amx-bf16", False) or find_spec("torch") is None:
-        return False
-    import torch
-
-    return bool(torch.cpu._is_amx_tile_supported())

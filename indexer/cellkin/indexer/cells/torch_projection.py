@@ -1,4 +1,4 @@
-"""Projection in torch: on CUDA with all data resident on the device, or in bfloat16 on a CPU."""
+"""Projection in torch, on CUDA with all data resident on the device."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -9,41 +9,13 @@ import numpy.typing as npt
 import torch
 
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, without_duplicates
-from cellkin.space.projection import CellSpace, Dense, GeneColumns, means_with
+from cellkin.space.projection import CellSpace, GeneColumns
 from cellkin.wire.errors import InvalidArgumentError
 
 # The sign bit of a positive float32 is zero.
 _WEIGHT_BITS = 31
 _MOST_BITS = (1 << _WEIGHT_BITS) - 1
 _PER_CELL = 10_000.0
-# Share of expressed genes above which bfloat16 tiles are faster; measured on 2 cores with AMX.
-_LEAST_DENSE_AMX = 0.1
-
-
-@dataclass(frozen=True)
-class Bf16Projector:
-    """Project on a CPU, using a bfloat16 product for cells that use many genes.
-
-    Only for CPUs with bfloat16 matrix tiles: on others it is slower. It is always less exact
-    (cosine of at least 0.9999 with the mean in double precision).
-    """
-
-    space: CellSpace
-    columns: GeneColumns
-    threads: int = 1
-    least: float = _LEAST_DENSE_AMX
-
-    def means(self, blocks: Iterable[CsrMatrix]) -> Iterator[tuple[Float32Matrix, BoolVector]]:
-        """Yield the weighted mean vectors of each block, in order."""
-        vectors = torch.from_numpy(np.array(self.space.vectors)).bfloat16()
-
-        def product(dense: Float32Matrix) -> Float32Matrix:
-            out: Float32Matrix = (torch.from_numpy(dense).bfloat16() @ vectors).float().numpy()
-            return out
-
-        dense = Dense(self.least, product)
-        for block in blocks:
-            yield means_with(dense, block, self.columns, self.space, self.threads)
 
 
 @dataclass(frozen=True)
@@ -168,17 +140,10 @@ class TorchProjector:
         kind, x = self._recipe.expression, entries.x
         if kind == "linear":
             return x
-        if kind == "binary":
-            return torch.ones_like(x)
         if kind == "sqrt":
             return x.double().sqrt().float()
-        if kind == "log1p":
-            totals = _sums(x, torch.bincount(entries.cell, minlength=entries.n_cells))
-            return torch.log1p(x.double() * (_PER_CELL / totals)[entries.cell]).float()
-        keys = (entries.cell << _WEIGHT_BITS) | x.view(torch.int32).long()
-        ordered = keys.sort().values
-        n_before = torch.searchsorted(ordered, entries.cell << _WEIGHT_BITS)
-        return (torch.searchsorted(ordered, keys) - n_before + 1).float()
+        totals = _sums(x, torch.bincount(entries.cell, minlength=entries.n_cells))
+        return torch.log1p(x.double() * (_PER_CELL / totals)[entries.cell]).float()
 
     def _choose(self, entries: _Entries) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Return cell, gene and weight of the chosen entries, ordered by cell."""
