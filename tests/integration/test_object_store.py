@@ -1,8 +1,6 @@
 """A store behind the S3 protocol: exact rows under concurrent writers, or a refusal."""
 
 import http.client
-import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,6 +14,7 @@ from threading import Thread
 from urllib.parse import unquote
 
 import pytest
+from tests.integration.buckets import new_bucket, s3_server
 
 from cellkin.server.metrics import Metrics
 from cellkin.server.version_cache import VersionCache
@@ -35,32 +34,6 @@ from cellkin.wire.names import VersionName
 
 pytestmark = pytest.mark.integration
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@contextmanager
-def s3_server() -> Iterator[int]:
-    """A moto server in its own process; yields its port."""
-    process = subprocess.Popen(
-        [sys.executable, "-u", "-m", "moto.server", "-H", "127.0.0.1", "-p", "0"],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stderr is not None
-    try:
-        for line in process.stderr:
-            if found := re.search(r"Running on http://127\.0\.0\.1:(\d+)", line):
-                break
-        else:
-            raise RuntimeError("moto did not start")
-        reader = Thread(target=process.stderr.read)
-        reader.start()
-        yield int(found[1])
-    finally:
-        process.terminate()
-        process.wait(timeout=20)
-        reader.join()
-        process.stderr.close()
 
 
 class Careless(BaseHTTPRequestHandler):
@@ -124,24 +97,7 @@ def port() -> Iterator[int]:
 @pytest.fixture
 def bucket(port: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
     """A new bucket; the environment points at the server."""
-    settings = {
-        "AWS_ENDPOINT": f"http://127.0.0.1:{port}",
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}",
-        "AWS_ALLOW_HTTP": "true",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_REGION": "us-east-1",
-        "XDG_CACHE_HOME": str(tmp_path / "cache"),
-    }
-    for key, value in settings.items():
-        monkeypatch.setenv(key, value)
-    name = re.sub(r"[^a-z0-9]", "", tmp_path.name.lower())[-40:] + str(os.getpid())
-    connection = http.client.HTTPConnection("127.0.0.1", port)
-    connection.request("PUT", f"/{name}", headers={"Host": f"127.0.0.1:{port}"})
-    assert connection.getresponse().status == 200
-    connection.close()
-    return f"s3://{name}/store"
+    return new_bucket(port, monkeypatch, tmp_path)
 
 
 def test_a_store_in_a_bucket_serves_like_one_on_disk(
