@@ -117,8 +117,14 @@ check-deploy: $(DEPLOY_VENV)/.ready  ## Lint the files of deploy/, each by its o
 	$(call if_there,systemd-analyze,sed 's#/opt/cellkin/bin/cellkin#$(CURDIR)/$(BIN)/cellkin#' deploy/systemd/cellkin.service > cellkin.service && systemd-analyze verify ./cellkin.service; status=$$?; rm -f cellkin.service; test $$status = 0)
 	$(call if_there,helm,helm lint deploy/helm/cellkin)
 
-licenses: dev  ## Compare the licenses of all that is installed with the list of those accepted.
-	$(BIN)/python tests/packaging/licenses.py
+# hdf5plugin and hnswlib state theirs in files alone: MIT with others of BSD kind, and Apache 2.0.
+licenses: $(DEPLOY_VENV)/.ready  ## Compare the licenses of all that is installed with those accepted.
+	$(DEPLOY_VENV)/bin/pip-licenses --python $(BIN)/python --partial-match \
+	  --ignore-packages cellkin cellkin-client hdf5plugin hnswlib --format=csv --allow-only \
+	  "Apache;BSD;MIT;ISC;MPL;Mozilla Public License;PSF;Python Software Foundation;Zlib"
+
+test-wheels: dev  ## Build both distributions twice, and compare.
+	$(BIN)/pytest -m slow tests/packaging/test_wheels.py
 
 demo: dev  ## Label mouse cells from a human reference by gene text alone.
 	$(BIN)/cellkin demo
@@ -136,4 +142,4 @@ wheels: dev  ## Build both distributions into dist/.
 clean:  ## Remove what the targets made.
 	rm -rf $(VENV) .venv-* .demo .bench dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
-.PHONY: check-deploy licenses bench bench-full bench-compare chaos soak help dev lock protos fmt check test test-newest test-gpu test-client test-installs demo wheels clean
+.PHONY: check-deploy licenses test-wheels bench bench-full bench-compare chaos soak help dev lock protos fmt check test test-newest test-gpu test-client test-installs demo wheels clean

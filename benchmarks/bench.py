@@ -23,7 +23,7 @@ from typing import Any
 from runs import KEPT, ROOT, about, commit_of, heading, keep, run_shown
 
 _PACKAGES = ("store", "indexer", "server", "clients/python", "clients/cli")
-_LIMIT_S = 300.0
+_LIMIT_S = 600.0
 _FULL_LIMIT_S = 6 * 3600.0
 
 

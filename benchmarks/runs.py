@@ -4,6 +4,7 @@ import json
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -72,14 +73,15 @@ def run_shown(
     command: Sequence[str], timeout_s: float, env: dict[str, str] | None = None
 ) -> tuple[int, str]:
     """Run a command, show its output as it comes, and return its exit code and output."""
-    began, lines = time.monotonic(), list[str]()
+    lines = list[str]()
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env
     ) as process:
         assert process.stdout is not None
+        timer = threading.Timer(timeout_s, process.kill)
+        timer.start()
         for line in process.stdout:
             print(f"  {line}", end="", flush=True)
             lines.append(line)
-            if time.monotonic() - began > timeout_s:
-                process.kill()
+        timer.cancel()
     return process.returncode, "".join(lines)

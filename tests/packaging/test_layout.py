@@ -29,7 +29,8 @@ def test_the_top_level_is_as_agreed() -> None:
     top = {path.split("/")[0] for path in tracked}
     assert {name for name in top if not name.startswith(".")} == {
         "store", "indexer", "server", "protos", "clients", "tests", "docs", "benchmarks",
-        "findings", "pyproject.toml", "Makefile", "README.md", "LICENSE", "CHANGELOG.md",
+        "deploy", "findings", "pyproject.toml", "Makefile", "README.md", "LICENSE", "CHANGELOG.md",
+        "CITATION.cff", "CONTRIBUTING.md", "SECURITY.md",
     }  # fmt: skip
 
 
