@@ -5,6 +5,8 @@ prints. In a block of console every ``$ `` line is a command and what follows is
 standard output; ``&`` starts a server and waits until it says where it serves. ``...`` stands for
 anything, dates of versions for any date, and white space does not count.
 
+Pages of real cells find them by links to a folder of data that ``CELLKIN_TUTORIAL_DATA`` names.
+
 To write what is printed into the pages: python -m tests.tutorials.runner docs/tutorials/*.md
 """
 
@@ -30,6 +32,16 @@ PAGES = sorted((ROOT / "docs" / "tutorials").glob("[0-9]-*.md"))
 BLOCK = re.compile(r"^```(python|console|text)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 DATE = re.compile(r"@\d{4}-\d\d-\d\d\.")
 SERVER_END_S = 20
+REAL = {
+    "6-genes-and-pathways": {
+        "gene_info.gz": "ncbi/gene_info.gz",
+        "gene_summary.gz": "ncbi/gene_summary.gz",
+        "go-bp.gmt.gz": "genesets/GO_Biological_Process_2021.human.gmt.gz",
+        "retina.h5ad": "cells/retina_human_voigt_periphery_d1_d2.h5ad",
+    }
+}
+"""Files of the pages of real cells, by page and name, in the folder of data."""
+DATA = "CELLKIN_TUTORIAL_DATA"
 _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -145,6 +157,13 @@ def working_in(folder: Path) -> Iterator[None]:
         os.environ.update(environment)
 
 
+def link_data(page: str, data: Path, folder: Path) -> None:
+    """Make a folder with links to the data of a page."""
+    folder.mkdir(parents=True)
+    for name, file in REAL[page].items():
+        (folder / name).symlink_to((data / file).resolve(strict=True))
+
+
 def run_page(path: Path, folder: Path) -> tuple[str, list[str]]:
     """Run a page in a practice folder.
 
@@ -166,14 +185,19 @@ def run_page(path: Path, folder: Path) -> tuple[str, list[str]]:
 
 
 def write_pages(paths: list[Path]) -> None:
-    """Write what is printed into pages."""
+    """Write what is printed into pages; those of real cells need `DATA`."""
     from tests.tutorials.practice_store import make_practice
 
     with tempfile.TemporaryDirectory() as scratch:
         made = Path(scratch) / "made"
-        make_practice(made)
+        if any(path.stem not in REAL for path in paths):
+            make_practice(made)
         for path in paths:
-            folder = Path(shutil.copytree(made, Path(scratch) / path.stem))
+            folder = Path(scratch) / path.stem
+            if path.stem in REAL:
+                link_data(path.stem, Path(os.environ[DATA]), folder)
+            else:
+                shutil.copytree(made, folder)
             text, differences = run_page(path, folder)
             path.write_text(text)
             sys.stdout.write(

@@ -1,11 +1,12 @@
 """What the tutorials print is what they say."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 from tests.tutorials.practice_store import make_practice
-from tests.tutorials.runner import PAGES, commands, run_page, same
+from tests.tutorials.runner import DATA, PAGES, REAL, commands, link_data, run_page, same
 
 pytestmark = pytest.mark.integration
 
@@ -17,19 +18,42 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_there_are_five() -> None:
-    assert [page.name[0] for page in PAGES] == ["1", "2", "3", "4", "5"]
+def test_there_are_six() -> None:
+    assert [page.name[0] for page in PAGES] == ["1", "2", "3", "4", "5", "6"]
     listed = (PAGES[0].parent / "README.md").read_text()
     assert all(f"({page.name})" in listed for page in PAGES)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.stem not in REAL], ids=lambda page: page.stem
+)
 def test_a_tutorial_prints_what_it_says(
     page: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CELLKIN_ADDRESS", raising=False)
     monkeypatch.setenv("MPLBACKEND", "agg")
     folder = Path(shutil.copytree(made, tmp_path / "practice"))
+    require_same(page, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page.stem in REAL], ids=lambda page: page.stem
+)
+@pytest.mark.filterwarnings("ignore::cellkin.client.AnswerWarning")
+def test_a_tutorial_on_real_cells_prints_what_it_says(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = os.environ.get(DATA)
+    if data is None:
+        pytest.skip(f"{DATA} names no folder of data; its files are in tests/tutorials/runner.py")
+    monkeypatch.delenv("CELLKIN_ADDRESS", raising=False)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    link_data(page.stem, Path(data), tmp_path / "data")
+    require_same(page, tmp_path / "data")
+
+
+def require_same(page: Path, folder: Path) -> None:
     _, differences = run_page(page, folder)
     assert not differences, "\n\n".join(differences)
     for picture in folder.glob("*.png"):

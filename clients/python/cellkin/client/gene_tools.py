@@ -212,8 +212,8 @@ def _tested(genes: Any, k: int, taxon: int | str) -> dict[str, Any]:
 
 
 def _named(gene: GeneRecord) -> str:
-    """Return a name of a gene that means no other; ids below 0 are no names."""
-    return str(gene.gene_id) if gene.gene_id > 0 else gene.symbol
+    """Return a name of a gene that means no other; ids below 0 are not of NCBI."""
+    return f"GeneID:{gene.gene_id}" if gene.gene_id > 0 else gene.symbol
 
 
 def _listed(labels: str | Sequence[str]) -> tuple[str, ...]:
