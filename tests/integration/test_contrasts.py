@@ -9,6 +9,7 @@ import anndata
 import grpc
 import numpy as np
 import pytest
+from scipy import stats
 from tests.integration.live import GENES, Live, block, live_server
 
 from cellkin.store.catalog import Kind
@@ -206,6 +207,50 @@ def test_wrong_labels_of_the_reference_are_refused(
     )
     assert code == "INVALID_ARGUMENT"
     assert said in details
+
+
+def contrast_labels(stub: Any, **header: Any) -> wire.ContrastResult:
+    request = wire.ContrastSubtypesRequest
+    first = request(header=wire.ContrastHeader(**({"index": "trio", "a": ["alpha"]} | header)))
+    report, result = stub.ContrastSubtypes(iter([first, request(finish=wire.ContrastFinish())]))
+    assert list(report.report.a) == ["alpha"]
+    return result.result  # type: ignore[no-any-return]
+
+
+def test_labels_of_the_reference_are_compared_by_their_profiles(
+    stub: Any, make_cells: Callable[..., anndata.AnnData]
+) -> None:
+    found = contrast_labels(stub, collections=["made"], regulons=["regulons"])
+    cells = make_cells(150, 1)  # those of the reference
+    in_a = (cells.obs["cell_type"] == "alpha").to_numpy()
+    assert (found.n_a, found.n_b, found.gene_test) == (50, 100, "welch")
+    measured = {gene.gene.gene_id: gene for gene in found.genes if not gene.predicted_from_text}
+    assert {gene_id for gene_id, gene in measured.items() if gene.statistic > 5} == set(
+        range(1, 41)
+    )
+    counts = cells.X.toarray()
+    logs = np.log1p(counts / counts.sum(axis=1, keepdims=True) * 1e4)
+    for gene_id in (1, 50, 100):
+        values = logs[:, gene_id - 1]
+        expected = stats.ttest_ind(values[in_a], values[~in_a], equal_var=False)
+        assert measured[gene_id].statistic == pytest.approx(expected.statistic, rel=1e-3)
+        assert measured[gene_id].detected_a == pytest.approx((values[in_a] > 0).mean())
+    by_name = {one.set: one for one in found.sets}
+    assert found.sets[0].set == "GENE FAMILY"
+    assert by_name["GENE FAMILY"].called
+    assert by_name["SYNAPSE"].effect < 0
+    assert found.called_by_chance < 0.2
+    assert sum(gene.contribution for gene in measured.values()) > 0
+    # Two labels alone.
+    two = contrast_labels(stub, b=["beta"], collections=["made"])
+    assert (two.n_a, two.n_b) == (50, 50)
+
+
+def test_cells_are_not_sent_where_labels_are_compared(stub: Any) -> None:
+    counts, groups = planted()
+    code, said = refused(lambda: contrast(stub, counts, groups, genes=[], a=["alpha"], b=[]))
+    assert code == "INVALID_ARGUMENT"
+    assert "names no genes" in said
 
 
 def enrich(stub: Any, **request: Any) -> wire.EnrichGenesResponse:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +51,7 @@ from cellkin.wire.match import GeneMatch
 from cellkin.wire.terms import GeneSetKind
 
 WILCOXON = "wilcoxon"
-_MIN_DETECTED = 3
+MIN_DETECTED = 3
 """Genes detected in fewer cells of both groups are not tested."""
 _FEW_CELLS = 20
 _AT_ONCE = 50
@@ -70,7 +71,9 @@ class Comparison:
     loaded
         The index.
     match
-        The genes of the columns of cells.
+        The genes of the columns of cells; None for labels of the reference.
+    taxon
+        Species of the genes; 0 if undetermined.
     sets, regulons
         Collections to test, and to estimate activities by.
     n_permutations
@@ -80,7 +83,8 @@ class Comparison:
     """
 
     loaded: LoadedIndex
-    match: GeneMatch
+    match: GeneMatch | None
+    taxon: int
     sets: Sequence[LoadedGeneSets]
     regulons: Sequence[LoadedGeneSets]
     n_permutations: int
@@ -108,13 +112,15 @@ class GroupedCells:
 
 
 @dataclass(frozen=True)
-class _Genes:
+class TestedGenes:
     """The genes tested, each (n_genes,).
 
     Parameters
     ----------
     gene_ids
         int64 NCBI GeneIDs, ascending.
+    measured
+        (n_measured,) int64 GeneIDs of all genes that were measured.
     statistics, p_values, pseudobulk
         float64; no pseudobulk with too few batches.
     contributions
@@ -123,7 +129,10 @@ class _Genes:
         Means of the groups.
     """
 
+    __test__ = False  # no class of tests
+
     gene_ids: Int64Vector
+    measured: Int64Vector
     statistics: Float64Vector
     p_values: Float64Vector
     pseudobulk: Float64Vector | None
@@ -143,11 +152,12 @@ def compare(comparison: Comparison, grouped: GroupedCells) -> wire.ContrastResul
         The cells.
     """
     match, in_a = comparison.match, grouped.in_a
+    assert match is not None
     gene_ids = np.unique(match.gene_ids[match.gene_ids != 0])
     columns = np.where(match.gene_ids != 0, np.searchsorted(gene_ids, match.gene_ids), -1)
     cells, rows = by_gene(grouped.cells, ExpressionColumns.of(columns))
     scaled = per_ten_thousand(cells)
-    detected = np.bincount(scaled.indices, minlength=scaled.shape[1]) >= _MIN_DETECTED
+    detected = np.bincount(scaled.indices, minlength=scaled.shape[1]) >= MIN_DETECTED
     tested = np.flatnonzero(detected)
     calls.check()
     ranks = GeneRanks.of(scaled[:, tested])
@@ -155,8 +165,9 @@ def compare(comparison: Comparison, grouped: GroupedCells) -> wire.ContrastResul
     calls.check()
     pseudobulk = pseudobulk_p_values(cells, grouped.batches, in_a)
     contributions, notes = _contributions(comparison, grouped, gene_ids[rows[tested]])
-    genes = _Genes(
+    genes = TestedGenes(
         gene_ids[rows[tested]],
+        gene_ids,
         statistics,
         normal_p_values(statistics),
         None if pseudobulk is None else pseudobulk[tested],
@@ -164,25 +175,117 @@ def compare(comparison: Comparison, grouped: GroupedCells) -> wire.ContrastResul
         GroupMeans.of(scaled[:, tested], in_a),
         GroupMeans.of(scaled[:, tested], ~in_a),
     )
-    sets = [_tested(part, genes.gene_ids) for part in comparison.sets]
-    regulons = [TestedSets.of(r, genes.gene_ids, MIN_SIZE, 10**9) for r in comparison.regulons]
-    moments = []
-    for part in sets:
+    null = PermutedCells(ranks, in_a, statistics)
+    return finish(comparison, WILCOXON, genes, null, notes)
+
+
+class PermutedCells:
+    """The null of exchangeable cells, and how many sets are called under it.
+
+    Parameters
+    ----------
+    ranks
+        The cells.
+    in_a
+        (n_cells,) bool.
+    statistics
+        (n_genes,) float64 of the groups.
+    """
+
+    def __init__(self, ranks: GeneRanks, in_a: BoolVector, statistics: Float64Vector) -> None:
+        self._ranks, self._in_a, self._statistics = ranks, in_a, statistics
+        self._n_a = int(in_a.sum())
+        self._moments: list[CellMoments] = []
+
+    def p_values(self, part: TestedSets) -> Float64Vector:
+        """Return the p-values of sets."""
         calls.check()
-        moments.append(part.tester.cell_moments(ranks))
-    results = [
-        _results(part, seen, statistics, genes.a.n_cells)
-        for part, seen in zip(sets, moments, strict=True)
-    ]
-    by_chance = _called_by_chance(sets, moments, ranks, in_a, comparison.n_permutations)
-    prior, predicted_ids = _predict(comparison, gene_ids, genes)
+        moments = part.tester.cell_moments(self._ranks)
+        self._moments.append(moments)
+        return part.tester.against_labels(moments, self._statistics, self._n_a).p_values
+
+    def called(self, sets: Sequence[TestedSets], n_permutations: int) -> float:
+        """Return the mean number of sets that are called when group labels are permuted."""
+        rng = np.random.default_rng(0)
+        n_called = 0
+        for start in range(0, n_permutations, _AT_ONCE):
+            calls.check()
+            n = min(_AT_ONCE, n_permutations - start)
+            groups = np.stack([rng.permutation(self._in_a) for _ in range(n)], axis=1)
+            values = self._ranks.statistics(groups)
+            for part, moments in zip(sets, self._moments, strict=True):
+                tests = (
+                    part.tester.against_genes(values),
+                    part.tester.against_labels(moments, values, self._n_a),
+                )
+                rates = [false_discovery_rates(test.p_values) for test in tests]
+                n_called += int(np.count_nonzero(called(*rates)))
+        return n_called / n_permutations
+
+
+class SecondNull(Protocol):
+    """A null of sets beside that of exchangeable genes."""
+
+    def p_values(self, part: TestedSets) -> Float64Vector:
+        """Return the (n_sets,) float64 p-values of sets."""
+
+    def called(self, sets: Sequence[TestedSets], n_permutations: int) -> float:
+        """Return the mean number of sets that are called under it; after `p_values` of each."""
+
+
+def finish(
+    comparison: Comparison,
+    gene_test: str,
+    genes: TestedGenes,
+    null: SecondNull,
+    notes: Sequence[cell_service_pb2.Warning],
+) -> wire.ContrastResult:
+    """Test sets and regulators by the statistics of genes, and return all results.
+
+    Parameters
+    ----------
+    comparison
+        What to compare by.
+    gene_test
+        Name of the test of genes.
+    genes
+        The genes.
+    null
+        The second null of sets.
+    notes
+        What weakens the statistics of genes.
+    """
+    statistics = genes.statistics
+    sets = [_tested(part, genes.gene_ids) for part in comparison.sets]
+    sets = [part for part in sets if len(part)]
+    regulons = [TestedSets.of(r, genes.gene_ids, MIN_SIZE, 10**9) for r in comparison.regulons]
+    results = []
+    for part in sets:
+        tests = part.tester.against_genes(statistics)
+        pair = tests.p_values, null.p_values(part)
+        results.append(
+            Results(
+                tests.scores,
+                pair[0],
+                false_discovery_rates(pair[0]),
+                pair[1],
+                false_discovery_rates(pair[1]),
+            )
+        )
+    by_chance = null.called(sets, comparison.n_permutations) if sets else 0.0
+    prior, predicted_ids = _predict(comparison, genes)
     names = comparison.loaded.genes
     leading = statistics, -statistics
+    untested = [
+        part
+        for part in [*(_tested(s, genes.gene_ids) for s in comparison.sets), *regulons]
+        if not len(part)
+    ]
     return wire.ContrastResult(
         versions=index_versions(comparison.loaded.entry),
         n_a=genes.a.n_cells,
         n_b=genes.b.n_cells,
-        gene_test=WILCOXON,
+        gene_test=gene_test,
         genes=_gene_messages(comparison, genes, prior, predicted_ids),
         sets=[
             message
@@ -196,7 +299,7 @@ def compare(comparison: Comparison, grouped: GroupedCells) -> wire.ContrastResul
         warnings=[
             *notes,
             *_warnings(genes, results, by_chance),
-            *few_sets_warnings([*sets, *regulons]),
+            *few_sets_warnings(untested),
             *_prior_warnings(prior),
         ],
         n_genes=len(genes.gene_ids),
@@ -209,44 +312,12 @@ def _tested(loaded: LoadedGeneSets, gene_ids: Int64Vector) -> TestedSets:
     return TestedSets.of(loaded, gene_ids, MIN_SIZE, 10**9 if is_markers else MAX_SIZE)
 
 
-def _results(
-    part: TestedSets, moments: CellMoments, statistics: Float64Vector, n_a: int
-) -> Results:
-    tests = part.tester.against_genes(statistics)
-    permuted = part.tester.against_labels(moments, statistics, n_a)
-    rates, permuted_rates = (false_discovery_rates(t.p_values) for t in (tests, permuted))
-    return Results(tests.scores, tests.p_values, rates, permuted.p_values, permuted_rates)
-
-
-def _called_by_chance(
-    sets: Sequence[TestedSets],
-    moments: Sequence[CellMoments],
-    ranks: GeneRanks,
-    in_a: BoolVector,
-    n_permutations: int,
-) -> float:
-    """Return the mean number of sets that are called when group labels are permuted."""
-    rng = np.random.default_rng(0)
-    n_called, n_a = 0, int(in_a.sum())
-    if not any(map(len, sets)):
-        return 0.0
-    for start in range(0, n_permutations, _AT_ONCE):
-        calls.check()
-        n = min(_AT_ONCE, n_permutations - start)
-        groups = np.stack([rng.permutation(in_a) for _ in range(n)], axis=1)
-        values = ranks.statistics(groups)
-        for part, seen in zip(sets, moments, strict=True):
-            tests = part.tester.against_genes(values), part.tester.against_labels(seen, values, n_a)
-            rates = [false_discovery_rates(test.p_values) for test in tests]
-            n_called += int(np.count_nonzero(called(*rates)))
-    return n_called / n_permutations
-
-
 def _contributions(
     comparison: Comparison, grouped: GroupedCells, gene_ids: Int64Vector
 ) -> tuple[Float64Vector, list[cell_service_pb2.Warning]]:
     """Return the contributions of genes to the direction that separates the groups."""
     reference, match = comparison.loaded.reference, comparison.match
+    assert match is not None
     cells, in_a = grouped.cells, grouped.in_a
     notes = []
     expression, text = reference.expression, reference.text
@@ -263,23 +334,26 @@ def _contributions(
         found, _ = separate_text(means[0], means[1], text.space)
         owners = text.space.gene_ids
         notes.append(
-            _warning(
+            warning(
                 "CONTRIBUTIONS_BY_TEXT",
                 "the index has no expression space: contributions are to the direction that "
                 "separates the groups in its text space",
             )
         )
-    contributions = np.zeros(len(gene_ids))
+    return over_genes(found, owners, gene_ids), notes
+
+
+def over_genes(values: Float64Vector, owners: Int64Vector, gene_ids: Int64Vector) -> Float64Vector:
+    """Return the values of genes given by ascending GeneIDs; 0 for genes without."""
+    found = np.zeros(len(gene_ids))
     at = np.searchsorted(gene_ids, owners)
     known = at < len(gene_ids)
     known[known] = gene_ids[at[known]] == owners[known]
-    contributions[at[known]] = found[known]
-    return contributions, notes
+    found[at[known]] = values[known]
+    return found
 
 
-def _predict(
-    comparison: Comparison, measured: Int64Vector, genes: _Genes
-) -> tuple[TextPrior | None, Int64Vector]:
+def _predict(comparison: Comparison, genes: TestedGenes) -> tuple[TextPrior | None, Int64Vector]:
     """Return statistics predicted for protein-coding genes that no column measures."""
     text = comparison.loaded.index.text
     if text is None:
@@ -287,8 +361,8 @@ def _predict(
     space, names = text.space, comparison.loaded.genes
     at = np.minimum(np.searchsorted(names.gene_ids, space.gene_ids), len(names.gene_ids) - 1)
     coding = np.asarray(names.table["gene_type"].take(at).to_numpy() == _CODING)
-    own = (space.taxa == comparison.match.taxon) & (coding | ~coding.any())
-    others = np.flatnonzero(own & ~np.isin(space.gene_ids, measured))
+    own = (space.taxa == comparison.taxon) & (coding | ~coding.any())
+    others = np.flatnonzero(own & ~np.isin(space.gene_ids, genes.measured))
     rows = space.rows_of(genes.gene_ids)
     some = rows >= 0
     if not len(others) or np.count_nonzero(some) < _MIN_TEXTS:
@@ -300,7 +374,7 @@ def _predict(
 
 
 def _gene_messages(
-    comparison: Comparison, genes: _Genes, prior: TextPrior | None, predicted_ids: Int64Vector
+    comparison: Comparison, genes: TestedGenes, prior: TextPrior | None, predicted_ids: Int64Vector
 ) -> list[wire.GeneContrast]:
     names = comparison.loaded.genes
     order = _strongest(genes.statistics, comparison.n_genes)
@@ -356,14 +430,14 @@ def _regulators(part: TestedSets, statistics: Float64Vector) -> list[wire.Regula
 
 
 def _warnings(
-    genes: _Genes, results: Sequence[Results], by_chance: float
+    genes: TestedGenes, results: Sequence[Results], by_chance: float
 ) -> list[cell_service_pb2.Warning]:
     found = []
     n = min(genes.a.n_cells, genes.b.n_cells)
     n_called = sum(int(np.count_nonzero(result.called)) for result in results)
     if n < _FEW_CELLS:
         found.append(
-            _warning(
+            warning(
                 "SMALL_GROUPS",
                 f"the smaller group has {n} cells: most differences cannot be told from noise at "
                 f"this size; of the sets {n_called} are called, and {by_chance:.2g} on average if "
@@ -372,7 +446,7 @@ def _warnings(
         )
     elif n_called and by_chance > 0.2 * n_called:
         found.append(
-            _warning(
+            warning(
                 "CALLED_BY_CHANCE",
                 f"of the sets {n_called} are called, and {by_chance:.2g} on average if the group "
                 "labels are permuted: believe none of them alone",
@@ -380,7 +454,7 @@ def _warnings(
         )
     if genes.pseudobulk is None:
         found.append(
-            _warning(
+            warning(
                 "CELLS_AS_REPLICATES",
                 "cells count as independent, though those of a donor are alike: p-values hold for "
                 f"these donors alone. With batches of at least {MIN_BATCHES} donors in each group, "
@@ -394,7 +468,7 @@ def _prior_warnings(prior: TextPrior | None) -> list[cell_service_pb2.Warning]:
     if prior is None or prior.explained <= 0:
         return []
     return [
-        _warning(
+        warning(
             "PREDICTED_FROM_TEXT",
             "statistics of genes that were not measured are predicted from genes of similar text, "
             f"which explains {prior.explained:.1%} of the variance of measured genes: leads to "
@@ -403,5 +477,6 @@ def _prior_warnings(prior: TextPrior | None) -> list[cell_service_pb2.Warning]:
     ]
 
 
-def _warning(reason: str, message: str) -> cell_service_pb2.Warning:
+def warning(reason: str, message: str) -> cell_service_pb2.Warning:
+    """Return a warning."""
     return cell_service_pb2.Warning(reason=reason, message=message)

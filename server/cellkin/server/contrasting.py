@@ -8,6 +8,7 @@ import pyarrow as pa
 import scipy.sparse as sp
 
 from cellkin.server.blocks import CellReader
+from cellkin.server.contrast_labels import compare_labels, require_profiles
 from cellkin.server.contrast_result import Comparison, GroupedCells, compare
 from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names, wanted
 from cellkin.server.loading import LoadedIndex
@@ -18,7 +19,6 @@ from cellkin.space.arrays import CsrMatrix, UInt8Vector
 from cellkin.v1 import gene_set_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.errors import (
-    FailedPreconditionError,
     InvalidArgumentError,
     ResourceExhaustedError,
 )
@@ -110,9 +110,10 @@ class _Running:
             taxon = self._reader.match.taxon
         else:
             self._a, self._b = _labels(self._loaded, self._a, self._b)
-            raise FailedPreconditionError(
-                f"{self._loaded.entry.full_name} has no expression profiles of its labels; send "
-                "the cells of the reference, with their groups",
+            ids = require_profiles(self._loaded).gene_ids
+            names = self._loaded.genes
+            (taxon,) = (
+                names.table["taxon"].take(np.searchsorted(names.gene_ids, ids[:1])).to_pylist()
             )
         sets = load_sets(version_cache, header.collections, "header.collections")
         regulons = load_sets(version_cache, header.regulons, "header.regulons")
@@ -120,7 +121,8 @@ class _Running:
         require_species(regulons, taxon, "header.regulons")
         self._comparison = Comparison(
             self._loaded,
-            self._reader.match,
+            None if self._reader is None else self._reader.match,
+            taxon,
             sets,
             regulons,
             n_permutations,
@@ -133,14 +135,19 @@ class _Running:
         """Return how genes matched, and the groups."""
         return wire.ContrastReport(
             versions=index_versions(self._loaded.entry),
-            genes=match_message(self._comparison.match),
+            genes=None if self._reader is None else match_message(self._reader.match),
             a=self._a,
             b=self._b,
         )
 
     def add(self, block: wire.ContrastCells) -> None:
         """Keep a block of cells until the end."""
-        assert self._reader is not None
+        if self._reader is None:
+            raise InvalidArgumentError(
+                "the header names no genes, so labels of the reference are compared; send the "
+                "names of the cells' genes in the header",
+                field="header.genes",
+            )
         cells = self._reader.read(block.cells)
         groups = codec.decode(block.groups, np.uint8, "cells.groups")
         n, held = cells.shape[0], self._collected
@@ -174,6 +181,8 @@ class _Running:
         InvalidArgumentError
             If a group has fewer than `MIN_CELLS` cells.
         """
+        if self._reader is None:
+            return compare_labels(self._comparison, self._a, self._b, MIN_CELLS)
         held = self._collected
         groups = np.concatenate([np.empty(0, np.uint8), *held.groups])
         for name, number in (("a", 0), ("b", 1)):

@@ -270,7 +270,7 @@ class IndexLoader:
             shared = self._shared(expression.neighbors, entry.full_name)
             expression = replace(expression, neighbors=shared)
         names = Strings(plain.cells.ids), Strings(plain.cells.batches)
-        wrapped = CellIndex(plain.cells, text, expression)
+        wrapped = CellIndex(plain.cells, text, expression, plain.profiles)
         loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning, *names)
         with self._counting:
             self._live[entry.full_name] = loaded

@@ -172,7 +172,7 @@ class SetTester:
         scores = normal_scores(values)
         n, sizes = len(values), _column(self.sizes, values)
         squares, cubes = (scores**2).sum(axis=0), (scores**3).sum(axis=0)
-        return _tests(self.differences(scores) * sizes, *_moments(sizes, n, squares, cubes))
+        return set_tests(self.differences(scores) * sizes, *drawn_moments(sizes, n, squares, cubes))
 
     def against_labels(
         self, moments: CellMoments, values: Float64Matrix, n_members: int
@@ -191,7 +191,9 @@ class SetTester:
         n = moments.n_cells
         scale = np.sqrt(n_members * (n - n_members) / (n - 1))
         squares, cubes = _column(moments.squares, values), _column(moments.cubes, values)
-        return _tests(self.differences(values) * scale, *_moments(n_members, n, squares, cubes))
+        return set_tests(
+            self.differences(values) * scale, *drawn_moments(n_members, n, squares, cubes)
+        )
 
     def cell_moments(self, ranks: GeneRanks) -> CellMoments:
         """Return the moments over cells of each set's mean rank, less that of all genes."""
@@ -228,19 +230,37 @@ def _sum_moments(indptr, genes, scores, starts, sets, shares, of_zeros, all_zero
             cubes[s] += value * value * value
 
 
-def _moments(n, n_all, squares, cubes):
-    """Return the variance and third moment of the sum of ``n`` values drawn of ``n_all``.
+def drawn_moments(
+    n: Any, n_all: int, squares: Any, cubes: Any
+) -> tuple[Float64Matrix, Float64Matrix]:
+    """Return the variance and third moment of the sum of values drawn without replacement.
 
-    ``squares`` and ``cubes`` are the sums of all values' squares and cubes; their mean is 0.
+    Parameters
+    ----------
+    n, n_all
+        Number of values drawn, and of all.
+    squares, cubes
+        Sums of all values' squares and cubes; their mean is 0.
+
+    Returns
+    -------
+    tuple
+        Of the shape of all parameters together, float64.
     """
     one = n / n_all
     two = one * (n - 1) / (n_all - 1)
     three = two * (n - 2) / max(n_all - 2, 1)
-    return squares * (one - two), cubes * (one - 3 * two + 2 * three)
+    return np.asarray(squares * (one - two)), np.asarray(cubes * (one - 3 * two + 2 * three))
 
 
-def _tests(sums: Float64Matrix, variance: Float64Matrix, third: Float64Matrix) -> SetTests:
-    """Test sums against a type III distribution of mean 0."""
+def set_tests(sums: Float64Matrix, variance: Float64Matrix, third: Float64Matrix) -> SetTests:
+    """Test sums against a type III distribution of mean 0.
+
+    Parameters
+    ----------
+    sums, variance, third
+        The sums, and their variance and third moment under the null; without variance p is 1.
+    """
     some = variance > 1e-12
     deviation = np.sqrt(np.where(some, variance, 1.0))
     scores = np.where(some, sums / deviation, 0.0)

@@ -17,6 +17,7 @@ from cellkin.space.classifier import LabelClassifier
 from cellkin.space.classifier import read_classifier as make_classifier
 from cellkin.space.expression import ExpressionSpace
 from cellkin.space.gene_pairs import ForeignReference
+from cellkin.space.profiles import Profiles
 from cellkin.space.projection import CellSpace
 from cellkin.space.recipe import Recipe
 from cellkin.space.reference import ExpressionPart, Reference, TextPart
@@ -31,6 +32,7 @@ _SPACES = {TEXT: "space.safetensors", EXPRESSION: "expression.safetensors"}
 _RECIPE = "recipe.json"
 _FOREIGN = "text-foreign.safetensors"
 _CELLS = "cells.arrow"
+_PROFILES = "profiles.safetensors"
 _NEIGHBORS = {TEXT: "neighbors.faiss", EXPRESSION: "expression-neighbors.faiss"}
 
 
@@ -113,11 +115,15 @@ class CellIndex:
         The reference cells.
     text, expression
         Its spaces; at least one is not None.
+    profiles
+        Expression profiles of the labels, of the cells that the spaces were fitted to; None for an
+        index without.
     """
 
     cells: ReferenceCells
     text: TextIndex | None
     expression: ExpressionIndex | None
+    profiles: Profiles | None = None
 
     @property
     def parts(self) -> dict[str, TextIndex | ExpressionIndex]:
@@ -164,6 +170,8 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
     for name, part in index.parts.items():
         _write_neighbors(folder, part.neighbors, name)
         _write_classifier(folder, part.classifier, name)
+    if index.profiles is not None:
+        _write_profiles(folder, index.profiles, index.cells.label_names)
     cells = index.cells
     names = pa.array(cells.label_names, pa.string())
     table = pa.table(
@@ -175,6 +183,23 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
     )
     with pa.ipc.new_file(str(folder / _CELLS), table.schema) as file:
         file.write_table(table)
+
+
+def _write_profiles(folder: Path, profiles: Profiles, label_names: list[str]) -> None:
+    codes = {name: code for code, name in enumerate(label_names)}
+    arrays = {name: value for name, value in vars(profiles).items() if name != "labels"}
+    arrays["labels"] = np.array([codes[label] for label in profiles.labels], np.int32)
+    save_arrays(arrays, folder / _PROFILES)
+
+
+def read_profiles(folder: Path, label_names: list[str]) -> Profiles | None:
+    """Load the profiles of the labels of a cell index; None if it has none."""
+    path = folder / _PROFILES
+    if not path.exists():
+        return None
+    arrays = load_file(path)
+    labels = [label_names[code] for code in arrays.pop("labels").tolist()]
+    return Profiles(labels=labels, **arrays)
 
 
 def _write_text_space(folder: Path, space: CellSpace) -> None:
@@ -235,7 +260,7 @@ def read_cell_index(folder: Path) -> CellIndex:
         text = TextIndex(text_space, *searched(TEXT), read_foreign(folder))
     if expression_space is not None:
         expression = ExpressionIndex(expression_space, *searched(EXPRESSION))
-    return CellIndex(cells, text, expression)
+    return CellIndex(cells, text, expression, read_profiles(folder, cells.label_names))
 
 
 def space_digests(entry: Entry) -> dict[str, str]:

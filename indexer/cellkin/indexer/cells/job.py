@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,9 @@ from cellkin.indexer.cells.steps import Files, Place, counting
 from cellkin.indexer.cells.worker import Placed
 from cellkin.indexer.genes.own_names import NamedFile, find_corpus, publish_own_names
 from cellkin.indexer.spaces.classifier import Votes
+from cellkin.indexer.spaces.sample import Sample
+from cellkin.space.arrays import Int64Vector
+from cellkin.space.profiles import Profiles
 from cellkin.space.projection import CellSpace
 from cellkin.space.recipe import Recipe
 from cellkin.store.catalog import Entry, Kind
@@ -166,6 +169,7 @@ def index_cells(
     counts = files.label_counts(cells_to_fit.label_names)
     shared = shared_genes(work) if expression else np.empty(0, np.int64)
     fitted = fit_spaces(space, cells_to_fit, counts, shared, job.votes, job.stages, job.judging)
+    fitted = _profiled(fitted, cells_to_fit, shared_genes(work))
     matched = match_files(files.sources, resolutions, genes, fitted.spaces.text)
     embedded = {
         "recipe": recipe.name,
@@ -228,10 +232,20 @@ def index_by_expression(
         cells_to_fit = read_sample(job.engine, work, chosen, counting(chosen, progress))
     counts, shared = files.label_counts(cells_to_fit.label_names), shared_genes(work)
     fitted = fit_spaces(None, cells_to_fit, counts, shared, job.votes, job.stages, job.judging)
+    fitted = _profiled(fitted, cells_to_fit, shared)
     matched = match_files(files.sources, resolutions, genes, None, shared)
     mass = at.count_mass(files, matched, 0)
     by_expression = {"recipe": EXPRESSION}
     return _publish(at, files, matched, fitted, named_by, mass, job, by_expression)
+
+
+def _profiled(fitted: Fitted, sample: Sample, shared: Int64Vector) -> Fitted:
+    """Add the profiles of the labels, over the genes that all files have."""
+    columns = np.searchsorted(sample.gene_ids, shared)
+    profiles = Profiles.of(
+        sample.cells[:, columns], shared, sample.label_names, sample.labels, sample.batches
+    )
+    return replace(fitted, spaces=replace(fitted.spaces, profiles=profiles))
 
 
 def _publish(
@@ -284,6 +298,7 @@ def place_like(
     model = store.catalog.resolve(Kind.INDEX, like)
     files = Files.of(reference, read_sources(reference), {})
     spaces, matched, mass, placed = _place_in(job.at(store, name), model, files)
+    spaces = replace(spaces, profiles=None)  # which are of the other reference's cells
     parts = [x for p in placed for x in p.parts]
     cells = commit_rows(store, name, spaces.schema, parts)
     made_from = {
@@ -370,7 +385,7 @@ def merge_indexes(
         "merged_from": [entry.full_name for entry in entries],
         "made_with": job.to_manifest(),
     }
-    shared = Spaces.of(store.index_folder(entries[0]))
+    shared = replace(Spaces.of(store.index_folder(entries[0])), profiles=None)
     return publish_index(store, name, cells, shared, job.index, made_from, job.stages)
 
 

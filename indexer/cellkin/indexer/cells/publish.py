@@ -14,6 +14,7 @@ from cellkin.indexer.neighbors.build import build_neighbors, extend_neighbors
 from cellkin.space.classifier import LabelClassifier
 from cellkin.space.expression import ExpressionSpace
 from cellkin.space.gene_pairs import ForeignReference
+from cellkin.space.profiles import Profiles
 from cellkin.space.projection import CellSpace
 from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import (
@@ -28,6 +29,8 @@ from cellkin.store.cell_index import (
     read_expression_space,
     read_foreign,
     read_neighbors,
+    read_profiles,
+    read_reference_cells,
     read_text_space,
     write_cell_index,
 )
@@ -79,6 +82,8 @@ class Spaces:
         Expression space and its classifier; both None if there is none.
     foreign
         Reference for checking samples with foreign genes, or None.
+    profiles
+        Profiles of the labels, of the cells that the spaces were fitted to, or None.
     """
 
     text: CellSpace | None = None
@@ -86,6 +91,7 @@ class Spaces:
     expression: ExpressionSpace | None = None
     expression_classifier: LabelClassifier | None = None
     foreign: ForeignReference | None = None
+    profiles: Profiles | None = None
 
     @property
     def names(self) -> list[str]:
@@ -123,6 +129,7 @@ class Spaces:
             expression,
             None if expression is None else read_classifier(folder, EXPRESSION),
             read_foreign(folder),
+            read_profiles(folder, read_reference_cells(folder).label_names),
         )
 
     def searched(self, cells: CellTable) -> list[tuple[CellVectors, bytes]]:
@@ -146,7 +153,7 @@ class Spaces:
             expression = ExpressionIndex(
                 self.expression, found[EXPRESSION], self.expression_classifier
             )
-        return CellIndex(cells, text, expression)
+        return CellIndex(cells, text, expression, self.profiles)
 
 
 def publish_index(
