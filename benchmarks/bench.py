@@ -124,6 +124,15 @@ def main() -> int:
     arguments = parser.parse_args()
     KEPT.mkdir(exist_ok=True)
     base = tree_of(arguments.base) if arguments.base else None
+    try:
+        return _run(arguments, base)
+    finally:
+        if base is not None:
+            command = ["git", "-C", str(ROOT), "worktree", "remove", "--force", str(base)]
+            subprocess.run(command, check=False)
+
+
+def _run(arguments: argparse.Namespace, base: Path | None) -> int:
     kept, suites = about(), dict[str, dict[str, Any]]()
     for number, name in enumerate(arguments.suite or SUITES):
         print(f"{name}, beside {SUITES[name].beside}", flush=True)

@@ -45,6 +45,8 @@ CASES = {
                    "chaos_bucket.py", 60),
     "backup": Case("a copy beside writers is of one moment, and whole", "chaos_backup.py", 30,
                    "--copies"),
+    "recovery": Case("a lost or damaged store is noticed, restored and answers as before",
+                     "chaos_recovery.py", 6),
     "network": Case("answers through a bad network are right, or typed errors",
                     "chaos_network.py", 150),
     "servers": Case("clients of two servers see no error when one is killed",

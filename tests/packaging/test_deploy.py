@@ -223,3 +223,21 @@ def test_the_unit_of_systemd() -> None:
     assert "/etc/cellkin/server.env" in text
     for directory in ("StateDirectory", "LogsDirectory", "CacheDirectory"):
         assert f"{directory}=cellkin" in text
+
+
+def test_the_commands_of_the_guide_exist() -> None:
+    text = (ROOT / "docs/operate.md").read_text()
+    commands = re.findall(r"`cellkin ([^`]+)`", text)
+    assert len(commands) > 8
+    for words in map(shlex.split, commands):
+        # Some are named without their arguments.
+        check_command(words if len(words) > 3 else [*words, "--help"])
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M))
+    assert set(re.findall(r"`make ([a-z-]+)", text)) <= targets
+    alerts = set(re.findall(r"alert: (\w+)", text_of("prometheus/alerts.yml")))
+    assert set(re.findall(r"`(Cellkin\w+)`", text)) == alerts
+    for path in re.findall(r"`((?:deploy|benchmarks|tests)/[^`]+)`", text):
+        assert (ROOT / path).exists() or path == "deploy/compose.env"
+    metrics = {family.name for family in Metrics().registry.collect()}
+    named = re.findall(r"`(cellkin_[a-z_]+)`", text)
+    assert {name.removesuffix("_total") for name in named} <= metrics
