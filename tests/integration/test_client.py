@@ -21,7 +21,7 @@ from cellkin.client.transport.profile import Endpoint, find_endpoint
 from cellkin.client.transport.tls import Tls
 from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
-from cellkin.v1 import catalog_service_pb2, cell_service_pb2, gene_service_pb2
+from cellkin.v1 import catalog_service_pb2, cell_service_pb2, gene_service_pb2, gene_set_service_pb2
 from cellkin.wire.errors import (
     DeadlineExceededError,
     InputFileError,
@@ -38,7 +38,7 @@ LINEAR = ExpressionUnits.LINEAR
 
 
 def test_every_request_of_every_service_is_a_method_of_both_clients() -> None:
-    services = (catalog_service_pb2, cell_service_pb2, gene_service_pb2)
+    services = (catalog_service_pb2, cell_service_pb2, gene_service_pb2, gene_set_service_pb2)
     names = {
         "".join(f"_{c.lower()}" if c.isupper() else c for c in method.name).lstrip("_")
         for service in services
@@ -103,7 +103,7 @@ def test_a_call_has_a_deadline_of_its_own() -> None:
 
 
 def test_lists_run_over_pages(own_store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cellkin.client.calls.catalog._PAGE", 1)
+    monkeypatch.setattr("cellkin.client.calls.messages._PAGE", 1)
 
     async def awaited(address: str) -> list[str]:
         async with AsyncClient(address) as client:

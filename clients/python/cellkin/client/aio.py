@@ -1,22 +1,17 @@
 """The asynchronous client."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable, Mapping
-from functools import cached_property
-from threading import Event
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterable
 from typing import Any, Self
 
 import grpc.aio
 
-from cellkin.client.arguments import typed
-from cellkin.client.client import require_open, rules_of
-from cellkin.client.surface import Surface
-from cellkin.client.transport.connection import MAX_IN_FLIGHT, Channel
+from cellkin.client.base import BaseClient
+from cellkin.client.transport.connection import MAX_IN_FLIGHT
 from cellkin.client.transport.core import Answer, AwaitedSender, Call, First, Item, Pages, Stream
-from cellkin.client.transport.tls import Tls
 
 
-class AsyncClient(Surface, AwaitedSender):
+class AsyncClient(BaseClient, AwaitedSender):
     """A connection to a cellkin server; close it, or use it in an ``async with`` block.
 
     It has the methods of `cellkin.client.Client` as coroutines and belongs to one event loop.
@@ -32,21 +27,7 @@ class AsyncClient(Surface, AwaitedSender):
         As `cellkin.client.Client`.
     """
 
-    @typed
-    def __init__(
-        self,
-        server: str | None = None,
-        *,
-        profile: str | None = None,
-        token: str | None = None,
-        tls: Tls | None = None,
-        timeout_s: float = 60.0,
-        attempts: int = 4,
-        pins: Mapping[str, str] | None = None,
-    ) -> None:
-        self._rules = rules_of(server, profile, token, tls, timeout_s, attempts, pins)
-        self._parent: Self | None = None
-        self._closed = Event()
+    _library = grpc.aio
 
     async def __aenter__(self) -> Self:
         """Return the client."""
@@ -61,31 +42,8 @@ class AsyncClient(Surface, AwaitedSender):
         self._closed.set()
         await self._channel.channel.close()
 
-    @typed
-    def using(
-        self, *, timeout_s: float | None = None, pins: Mapping[str, str] | None = None
-    ) -> Self:
-        """Return a client on the same connection with another deadline or other pins.
-
-        Parameters
-        ----------
-        timeout_s, pins
-            As for the client; None keeps the current value.
-        """
-        other = type(self).__new__(type(self))
-        other._rules = self._rules.changed(timeout_s=timeout_s, pins=pins)
-        other._parent, other._closed = self, self._closed
-        return other
-
-    @cached_property
-    def _channel(self) -> Channel:
-        # Made at the first request: a channel belongs to the event loop running then.
-        if self._parent is not None:
-            return self._parent._channel
-        return Channel(self._rules.endpoint, grpc.aio, self._rules.attempts)
-
     async def _ask(self, call: Call[Answer]) -> Answer:
-        require_open(self._closed)
+        self._require_open()
         rules, method = self._rules, self._channel.method(call.method)
         with rules.told():
             message = await method(call.request, timeout=rules.timeout_s, metadata=rules.metadata)
@@ -103,7 +61,7 @@ class AsyncClient(Surface, AwaitedSender):
                 return
 
     async def _open(self, stream: Stream[First, Item]) -> tuple[First, AsyncGenerator[Item]]:
-        require_open(self._closed)
+        self._require_open()
         blocks = _each(stream.blocks)
         ahead: list[Any] = []
         while len(ahead) < stream.n_ahead and (block := await anext(blocks, None)) is not None:
@@ -135,9 +93,6 @@ class AsyncClient(Surface, AwaitedSender):
             first = stream.read_first(await self._next(answers))
             self._require(stream, first)
         return first
-
-    def _require(self, stream: Stream[First, Any], first: First) -> None:
-        stream.versions(first).require({**self._rules.pins, **stream.pins})
 
     async def _next(self, answers: Any) -> Any:
         with self._rules.told():

@@ -1,17 +1,14 @@
 """The blocking client."""
 
-from collections.abc import AsyncIterable, Generator, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterable, Generator, Iterable, Iterator
 from itertools import islice
 from queue import SimpleQueue
-from threading import Event
 from typing import Any, Self
 
 import grpc
 
-from cellkin.client.arguments import typed
-from cellkin.client.surface import Surface
-from cellkin.client.transport.connection import MAX_IN_FLIGHT, Channel, Rules
+from cellkin.client.base import BaseClient
+from cellkin.client.transport.connection import MAX_IN_FLIGHT
 from cellkin.client.transport.core import (
     Answer,
     BlockingSender,
@@ -22,42 +19,10 @@ from cellkin.client.transport.core import (
     Pages,
     Stream,
 )
-from cellkin.client.transport.profile import Endpoint, find_endpoint
-from cellkin.client.transport.tls import Tls
-from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
+from cellkin.wire.errors import InvalidArgumentError
 
 
-def rules_of(
-    server: str | None,
-    profile: str | None,
-    token: str | None,
-    tls: Tls | None,
-    timeout_s: float,
-    attempts: int,
-    pins: Mapping[str, str] | None,
-) -> Rules:
-    """Return the call rules for a client's arguments; see `Client`."""
-    if server is not None and profile is not None:
-        raise InvalidArgumentError(f"server {server!r} and profile {profile!r}; give one of them")
-    endpoint = find_endpoint(profile) if server is None else Endpoint(server)
-    given = {"token": token, "tls": tls}
-    endpoint = replace(endpoint, **{what: to for what, to in given.items() if to is not None})  # type: ignore[arg-type]
-    return Rules(endpoint, timeout_s, attempts, pins or {})
-
-
-def require_open(closed: Event) -> None:
-    """Raise if the connection was closed.
-
-    Raises
-    ------
-    FailedPreconditionError
-        If it was closed.
-    """
-    if closed.is_set():
-        raise FailedPreconditionError("the client was closed; make a new one")
-
-
-class Client(Surface, BlockingSender):
+class Client(BaseClient, BlockingSender):
     """A connection to a cellkin server; close it, or use it in a ``with`` block.
 
     Parameters
@@ -91,21 +56,7 @@ class Client(Surface, BlockingSender):
         If a profile or TLS file cannot be read.
     """
 
-    @typed
-    def __init__(
-        self,
-        server: str | None = None,
-        *,
-        profile: str | None = None,
-        token: str | None = None,
-        tls: Tls | None = None,
-        timeout_s: float = 60.0,
-        attempts: int = 4,
-        pins: Mapping[str, str] | None = None,
-    ) -> None:
-        self._rules = rules_of(server, profile, token, tls, timeout_s, attempts, pins)
-        self._channel = Channel(self._rules.endpoint, grpc, attempts)
-        self._closed = Event()
+    _library = grpc
 
     def __enter__(self) -> Self:
         """Return the client."""
@@ -120,24 +71,8 @@ class Client(Surface, BlockingSender):
         self._closed.set()
         self._channel.channel.close()
 
-    @typed
-    def using(
-        self, *, timeout_s: float | None = None, pins: Mapping[str, str] | None = None
-    ) -> Self:
-        """Return a client on the same connection with another deadline or other pins.
-
-        Parameters
-        ----------
-        timeout_s, pins
-            As for the client; None keeps the current value.
-        """
-        other = type(self).__new__(type(self))
-        other._rules = self._rules.changed(timeout_s=timeout_s, pins=pins)
-        other._channel, other._closed = self._channel, self._closed
-        return other
-
     def _ask(self, call: Call[Answer]) -> Answer:
-        require_open(self._closed)
+        self._require_open()
         rules, method = self._rules, self._channel.method(call.method)
         with rules.told():
             message = method(call.request, timeout=rules.timeout_s, metadata=rules.metadata)
@@ -155,7 +90,7 @@ class Client(Surface, BlockingSender):
 
     def _open(self, stream: Stream[First, Item]) -> tuple[First, Generator[Item, None, None]]:
         blocks = iter(_blocking(stream.blocks))
-        require_open(self._closed)
+        self._require_open()
         ahead = [stream.message(block) for block in islice(blocks, stream.n_ahead)]
         # gRPC takes messages from its own thread, which outlives a failed call. Blocks are read in
         # the caller's thread: a file library whose lock is held by a dying thread would hang the
@@ -186,9 +121,6 @@ class Client(Surface, BlockingSender):
             first = stream.read_first(self._next(answers))
             self._require(stream, first)
         return first
-
-    def _require(self, stream: Stream[First, Any], first: First) -> None:
-        stream.versions(first).require({**self._rules.pins, **stream.pins})
 
     def _next(self, answers: Any) -> Any:
         with self._rules.told():
