@@ -15,6 +15,8 @@ _LEAST_FDR = 1e-300
 """Smaller ones, such as 0, are drawn here."""
 _NAMED = 40
 _LINKED = 8
+_POINTS = 2000
+"""More points are drawn as an image, also in SVG, where each takes 90 bytes."""
 _UP, _DOWN, _OTHER = "#c2570c", "#1e5ebe", "#9aa6b5"
 
 
@@ -53,8 +55,9 @@ def contrast(found: Contrast, *, n_named: int = 10, ax: Any = None) -> Any:
         (called & ~up, _DOWN, found.name_b),
     ):
         ax.scatter(
-            x[here], y[here], s=8, color=color, linewidths=0, label=f"{label} ({here.sum():,})"
-        )
+            x[here], y[here], s=8, color=color, linewidths=0, label=f"{label} ({here.sum():,})",
+            rasterized=len(x) > _POINTS,
+        )  # fmt: skip
     for at in found.strongest(n_named):
         place = (found.log2_fold_changes[at], _heights(found.fdrs[at]))
         ax.annotate(
@@ -192,7 +195,7 @@ def gene_network(found: EnrichedSets | Contrast, *, n_sets: int = 8, ax: Any = N
     ]
     graph = networkx.Graph(links)
     graph.add_nodes_from((each.name, True) for each in shown)
-    places = networkx.spring_layout(graph, seed=0, k=1.5 / max(1, len(graph)) ** 0.5)
+    places = networkx.spring_layout(graph, seed=0, k=4 / max(1, len(graph)) ** 0.5)
     ax = axes_of(ax)
     genes = [node for node in graph if not node[1]]
     colors, limits = _gene_colors(found, [name for name, _ in genes])
