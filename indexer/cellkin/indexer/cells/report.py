@@ -86,6 +86,14 @@ class IndexReport:
         )
 
 
+NOT_LEFT_OUT = (
+    "not measured: whether cells of a type that the reference lacks are called unknown or given "
+    "another label; `cellkin cells index` without --quick leaves each label out in turn and "
+    "measures it"
+)
+"""The evaluation that `--quick` and a quickstart skip to save time."""
+
+
 def inherited(entry: Entry) -> dict[str, Any]:
     """Return the manifest entries that an index inherits with the spaces of another."""
     keys = (
@@ -124,6 +132,8 @@ def cautions(manifest: Mapping[str, Any], *, control: bool) -> list[str]:
         )
     if few := few_cells_caution(manifest):
         found.append(few)
+    if any(space.get("not_left_out") for space in (manifest.get("quality") or {}).values()):
+        found.append(NOT_LEFT_OUT)
     return found
 
 

@@ -170,6 +170,12 @@ cells.add_command(evaluate)
     metavar="SHARE",
     help="The share of known cells that may be called unknown for their novelty.  [default: 0.07]",
 )
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Do not leave each label out in turn to measure whether its cells are found unknown; "
+    "labels and probabilities stay the same.",
+)
 @_index_options
 @_job_options
 @json_option
@@ -191,6 +197,7 @@ def index(
     corpus: str | None,
     like: str | None,
     false_alarms: float | None,
+    quick: bool,
     as_json: bool,
     **job: Any,
 ) -> None:
@@ -212,7 +219,7 @@ def index(
     reference = Reference(
         expand(files), label, batch, taxon, ReadOptions.pop(job), ontology, literal_labels
     )
-    with _job(**job, false_alarms=false_alarms) as how:
+    with _job(**job, false_alarms=false_alarms, quick=quick) as how:
         if like is not None:
             model = parse_version_name(like, "cell index")
             report = place_like(store, name, reference, model, how)
@@ -239,7 +246,9 @@ def _check_space(
             if source is not ParameterSource.DEFAULT
         ]
 
-    settled = given_of("space", "embedding", "recipe", "corpus", "ontology", "false_alarms")
+    settled = given_of(
+        "space", "embedding", "recipe", "corpus", "ontology", "false_alarms", "quick"
+    )
     if like is not None and settled:
         raise click.UsageError(
             f"--like takes the spaces and terms of its index; leave out {' and '.join(settled)}"
@@ -373,8 +382,10 @@ def _job(
     gpus: float,
     workers: int | None,
     false_alarms: float | None = None,
+    quick: bool = False,
 ) -> "Iterator[Job]":
     from cellkin.indexer.cells.engines import LocalEngine
+    from cellkin.indexer.cells.fitting import Judging
     from cellkin.indexer.cells.job import Job
     from cellkin.indexer.cells.ray_engine import RayEngine
     from cellkin.indexer.spaces.classifier import Votes
@@ -387,7 +398,8 @@ def _job(
     votes = Votes() if false_alarms is None else Votes(false_alarms=false_alarms)
     choice = _index_choice(wanted, recall, memory_gib)
     with closing(where):
-        yield Job(where, device, choice, votes, stages=progress_bar)
+        judging = Judging.CELLS if quick else Judging.LEAVE_OUT
+        yield Job(where, device, choice, votes, progress_bar, judging)
 
 
 def _index_choice(wanted: str, recall: float, memory_gib: float | None) -> "IndexChoice":

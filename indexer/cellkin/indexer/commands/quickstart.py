@@ -89,7 +89,7 @@ def _files(question: "Question") -> dict[str, Path]:
 
 
 def _print(result: "Result", question: "Question") -> None:
-    from cellkin.indexer.quickstart.result import NOT_LEFT_OUT
+    from cellkin.indexer.cells.report import NOT_LEFT_OUT
     from cellkin.terminal.console import print_table
     from cellkin.terminal.quality import in_short
 

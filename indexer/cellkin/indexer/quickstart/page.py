@@ -3,8 +3,9 @@
 import math
 from collections.abc import Sequence
 
+from cellkin.indexer.cells.report import NOT_LEFT_OUT
 from cellkin.indexer.pages import PAGES
-from cellkin.indexer.quickstart.result import NOT_LEFT_OUT, Result
+from cellkin.indexer.quickstart.result import Result
 from cellkin.pages.render import render
 from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import UNKNOWN_LABEL

@@ -12,12 +12,6 @@ import pandas as pd
 from cellkin.store.quality import SpaceQuality
 from cellkin.wire.terms import UNKNOWN_LABEL
 
-NOT_LEFT_OUT = (
-    "not measured here: whether cells of a type that the reference lacks are called unknown or "
-    "given another label; `cellkin cells index --space expression` leaves each label out in turn "
-    "and measures it"
-)
-"""The evaluation that a quickstart skips to save time."""
 _TEXTS = ("cell_id", "label", "winner", "reason")
 _N_BINS = 10
 

@@ -40,8 +40,7 @@ def principal_axes(
         rounding noise.
     """
     wide = centered.shape[0] < centered.shape[1]
-    # A copy, because numpy multiplies a matrix by itself in a slower way.
-    gram = centered @ centered.T.copy() if wide else centered.T @ centered.copy()
+    gram = centered @ centered.T if wide else centered.T @ centered
     width = -(-n * _WIDTH // 100)
     if approximate and width * _DEPTH <= _LARGEST_SHARE * len(gram):
         squares, vectors = _krylov(gram, n, width)
@@ -68,15 +67,11 @@ def _krylov(gram: Float32Matrix, n: int, width: int) -> tuple[Float64Vector, Flo
     images = np.empty_like(basis)
     image = gram @ start
     for begin in range(0, basis.shape[1], width):
-        before = basis[:, :begin]
-        block = qr(image, mode="economic", check_finite=False)[0]
-        for _ in range(2 * (begin > 0)):
-            block -= before @ (before.T @ block)
-            block = qr(block, mode="economic", check_finite=False)[0]
+        before, block = basis[:, :begin], image
+        for _ in range(2 if begin else 1):  # twice, because of rounding
+            block = qr(block - before @ (before.T @ block), mode="economic", check_finite=False)[0]
         basis[:, begin : begin + width] = block
-        image = gram @ block
-        images[:, begin : begin + width] = image
-        image = image.copy() if begin == 0 else image - before @ (before.T @ image)
+        images[:, begin : begin + width] = image = gram @ block
     inner = (basis.T @ images).astype(np.float64)
     values, within = eigh((inner + inner.T) / 2, check_finite=False)
     top = within[:, ::-1][:, :n].astype(np.float32)

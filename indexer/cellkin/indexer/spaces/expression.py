@@ -16,7 +16,7 @@ import numpy as np
 from scipy.linalg import qr
 
 from cellkin.indexer.spaces.components import principal_axes
-from cellkin.indexer.spaces.contrast import fit_head
+from cellkin.indexer.spaces.contrast import Contrast, fit_head
 from cellkin.indexer.spaces.logistic import fit_logistic
 from cellkin.indexer.spaces.sample import Sample, label_sums
 from cellkin.indexer.spaces.text import label_dispersion
@@ -75,7 +75,9 @@ class FittedExpression:
         return place_expression(cells, columns, self.space)
 
 
-def fit_expression(sample: Sample, approximate: bool = False) -> FittedExpression:
+def fit_expression(
+    sample: Sample, approximate: bool = False, training: Contrast | None = None
+) -> FittedExpression:
     """Fit an expression space to labeled cells.
 
     Parameters
@@ -85,13 +87,17 @@ def fit_expression(sample: Sample, approximate: bool = False) -> FittedExpressio
     approximate
         Whether the principal axes are approximate, as for the parts of a sample that are fitted
         only to evaluate the whole; see `principal_axes`.
+    training
+        How the head is trained.
     """
     variable = most_variable(sample.moments.mean, sample.moments.variance)
     with threads_for(sample.n_cells * len(variable)):
-        return _fit(sample, variable, approximate)
+        return _fit(sample, variable, approximate, training)
 
 
-def _fit(sample: Sample, variable: Int64Vector, approximate: bool) -> FittedExpression:
+def _fit(
+    sample: Sample, variable: Int64Vector, approximate: bool, training: Contrast | None
+) -> FittedExpression:
     means, deviations = _log_moments(sample, variable)
     z = sample.logs.dense(variable, means, 1 / deviations, CLIP)
     coefficients, intercepts = _regression(z, sample)
@@ -104,7 +110,7 @@ def _fit(sample: Sample, variable: Int64Vector, approximate: bool) -> FittedExpr
     loadings = np.ascontiguousarray(basis.T, np.float32)
     totals = np.asarray(sample.cells.sum(axis=1)).ravel().astype(np.float64)
     shares = sample.cells.T @ (1.0 / np.where(totals > 0, totals, 1.0))
-    head, second = _head(sample, approximate)
+    head, second = _head(sample, approximate, training)
     space = ExpressionSpace(
         sample.gene_ids,
         (shares / shares.sum()).astype(np.float32),
@@ -140,7 +146,7 @@ def _log_moments(sample: Sample, genes: Int64Vector) -> tuple[Float64Vector, Flo
 
 
 def _head(
-    sample: Sample, approximate: bool
+    sample: Sample, approximate: bool, training: Contrast | None
 ) -> tuple[
     tuple[Int32Vector, Float32Vector, Float32Matrix, Float32Matrix],
     tuple[Float32Matrix, Float32Matrix],
@@ -151,7 +157,7 @@ def _head(
     ----------
     sample
         The labeled cells.
-    approximate
+    approximate, training
         As in `fit_expression`.
 
     Returns
@@ -172,7 +178,7 @@ def _head(
     n = min(_HEAD_COMPONENTS, len(weighted) - 1, len(genes))
     _, axes = principal_axes(weighted, n, approximate)
     components = weighted @ axes.T.astype(np.float32)
-    head = fit_head(components, sample.labels)
+    head = fit_head(components, sample.labels, training)
     return (
         genes.astype(np.int32),
         means.astype(np.float32),

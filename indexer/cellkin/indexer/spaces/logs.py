@@ -114,7 +114,7 @@ class LogExpression:
         # The same value in all cells leaves rounding noise.
         mean = self.centers + shift
         variance[variance <= 1e-12 * mean**2] = 0
-        mean[met == 0] = 0
+        mean[met == 0] = variance[met == 0] = 0
         return GeneMoments(
             np.ascontiguousarray(by_label[..., 0]), np.ascontiguousarray(by_label[..., 1]),
             mean, variance, met.astype(np.int64),

@@ -111,18 +111,22 @@ class FittedMlpText(FittedText):
 
 
 def fit_mlp_text(
-    space: CellSpace, sample: Sample, counts: Int64Vector | None = None, carry: bool = True
+    space: CellSpace,
+    sample: Sample,
+    counts: Int64Vector | None = None,
+    carry: bool = True,
+    training: Contrast | None = None,
 ) -> FittedText:
     """Fit a text space without a head, and an MLP on it if there is more than one label.
 
     Parameters
     ----------
-    space, sample, counts, carry
+    space, sample, counts, carry, training
         As in `fit_text`.
     """
-    fitted = fit_text(space, sample, counts, carry)
+    fitted = fit_text(space, sample, counts, carry, training)
     placed = fitted.own
     if sample.n_labels < 2 or placed.empty.all():
         return fitted
-    mlp = fit_mlp(placed.z[~placed.empty], sample.labels[~placed.empty])
+    mlp = fit_mlp(placed.z[~placed.empty], sample.labels[~placed.empty], training)
     return FittedMlpText(**vars(fitted), mlp=mlp)

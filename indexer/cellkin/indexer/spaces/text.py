@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.indexer.spaces.contrast import fit_head, fit_view_head
+from cellkin.indexer.spaces.contrast import Contrast, fit_head, fit_view_head
 from cellkin.indexer.spaces.sample import Sample
 from cellkin.indexer.spaces.thinning import KEEP, molecules, thin
 from cellkin.indexer.threads import threads_for
@@ -106,7 +106,11 @@ def _means(
 
 
 def fit_text(
-    space: CellSpace, sample: Sample, counts: Int64Vector | None = None, carry: bool = True
+    space: CellSpace,
+    sample: Sample,
+    counts: Int64Vector | None = None,
+    carry: bool = True,
+    training: Contrast | None = None,
 ) -> FittedText:
     """Fit the weights, center and head of a space's recipe.
 
@@ -122,6 +126,8 @@ def fit_text(
     carry
         Whether to impute weights of genes that the sample lacks. This takes most of the time, and
         is useless if only cells with the same genes are placed.
+    training
+        How the head is trained.
 
     Raises
     ------
@@ -152,9 +158,9 @@ def fit_text(
     space = replace(space, center=np.asarray(center, np.float32))
     fitted = replace(fitted, space=space)
     if recipe.head == "supcon" and sample.n_labels > 1:
-        head = fit_head((means - space.center)[~empty], sample.labels[~empty])
+        head = fit_head((means - space.center)[~empty], sample.labels[~empty], training)
     elif recipe.head == "nt-xent" and (views := _views(fitted, sample.cells)).shape[1] > 1:
-        head = fit_view_head(views)
+        head = fit_view_head(views, training)
     else:  # no head, or nothing to separate
         return fitted
     return replace(fitted, space=replace(space, head=head))

@@ -9,6 +9,8 @@ import pytest
 from scipy.stats import norm
 from tests.unit.indexer.spaces.made import held_out, sample_of
 
+from cellkin.indexer.cells.fitting import Judging, fit_expression_part
+from cellkin.indexer.cells.report import NOT_LEFT_OUT, cautions
 from cellkin.indexer.spaces.classifier import (
     MIXES,
     HeldOut,
@@ -288,3 +290,12 @@ def test_a_draft_has_all_it_reads_labels_by() -> None:
     assert not (novelty(close, asked.labels, classifier) > classifier.novelty_limit).any()
     shares = combine([np.eye(4)[asked.labels]] * 4, classifier.mix, classifier.sharpness)
     assert (shares.argmax(axis=1) == asked.labels).all()
+
+
+@pytest.mark.parametrize("judging", [Judging.CELLS, Judging.LEAVE_OUT], ids=["quick", "all"])
+def test_an_index_says_that_no_label_was_left_out(judging: Judging) -> None:
+    _, _, quality = fit_expression_part(SAMPLE, HOW, judging)
+    quick = judging is Judging.CELLS
+    assert bool(quality.get("left_out")) != quick
+    said = cautions({"quality": {"expression": quality}}, control=False)
+    assert said == ([NOT_LEFT_OUT] if quick else [])

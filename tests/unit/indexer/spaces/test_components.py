@@ -20,3 +20,17 @@ def test_principal_axes_are_those_of_a_full_decomposition(shape: tuple[int, int]
     assert (squares[12:] < 1e-5 * squares[0]).all()
     largest = axes[np.arange(12), np.abs(axes[:12]).argmax(axis=1)]
     assert (largest > 0).all()
+
+
+@pytest.mark.parametrize("shape", [(300, 500), (700, 300)], ids=["wide", "tall"])
+def test_approximate_axes_have_nearly_the_same_span(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    scales = np.concatenate([np.linspace(9, 3, 20), np.ones(shape[1] - 20)])
+    x = (rng.standard_normal(shape) * scales).astype(np.float32)
+    x -= x.mean(axis=0)
+    (exact, axes), (squares, found) = (principal_axes(x, 30, fast) for fast in (False, True))
+    np.testing.assert_allclose(found @ found.T, np.eye(30), atol=1e-4)
+    np.testing.assert_allclose(squares[:15], exact[:15], rtol=0.01)
+    assert ((axes[:15] @ found[:20].T) ** 2).sum(axis=1).min() > 0.98
+    assert exact.sum() * 0.98 < squares.sum() < exact.sum() * 1.0001
+    assert not np.array_equal(squares, exact)
