@@ -79,8 +79,8 @@ class RegulatorActivities(Tabular):
 class Contrast(Tabular):
     """Two groups of cells compared by genes, gene sets and regulators.
 
-    Arrays are (n_genes,), genes by descending statistic. Genes with ``predicted_from_text`` were
-    not measured: their statistic is predicted from genes of similar text, and other values are NaN.
+    Genes are by descending statistic. Those with ``predicted_from_text`` were not measured: their
+    statistic is predicted from genes of similar text, and other values are NaN.
 
     Parameters
     ----------
@@ -91,24 +91,24 @@ class Contrast(Tabular):
     gene_test
         ``wilcoxon`` for cells, ``welch`` for the profiles of labels.
     genes
-        The genes.
+        The n genes.
     contributions
-        float32, contribution to the direction that separates the groups in the expression space; 0
-        for genes outside of it.
+        (n,) float32, contribution to the direction that separates the groups in the expression
+        space; 0 for genes outside of it.
     means_a, means_b
-        float32, mean log1p of counts per 10,000.
+        (n,) float32, mean log1p of counts per 10,000.
     detected_a, detected_b
-        float32 in [0, 1], share of cells in which the gene is detected.
+        (n,) float32 in [0, 1], share of cells in which the gene is detected.
     log2_fold_changes
-        float32, of the mean counts per 10,000 with 1 added to each.
+        (n,) float32, of the mean counts per 10,000 with 1 added to each.
     statistics
-        float32, positive in group a.
+        (n,) float32, positive in group a.
     p_values, fdrs
-        float64, two-sided p-values and their false discovery rates.
+        (n,) float64, two-sided p-values and their false discovery rates.
     pseudobulk_p_values
-        float64, p-values over the means of batches; NaN with fewer than three batches a side.
+        (n,) float64, p-values over the means of batches; NaN with fewer than three batches a side.
     predicted_from_text
-        bool.
+        (n,) bool.
     n_genes
         Number of genes tested.
     sets
