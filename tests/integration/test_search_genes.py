@@ -18,8 +18,10 @@ MODEL = "random:64:7"
 
 
 def test_genes_some_of_which_are_unknown(server: str, run_cellkin: Run) -> None:
-    asked = ("search", "genes", "GENE5", "GENE6", "nope", "--taxon", "9606", "--server", server)
-    asked += ("--embedding", MODEL, "-k", "3", "--control", "permuted")
+    asked = [
+        "search", "genes", "GENE5", "GENE6", "nope", "--taxon", "9606", "--server", server,
+        "--embedding", MODEL, "-k", "3", "--control", "permuted",
+    ]  # fmt: skip
     done = run_cellkin(*asked)
     assert done.returncode == 0, done.stderr
     assert "Genes nearest to 2 genes (GENE5, GENE6) in random-64-7@" in done.stdout

@@ -227,7 +227,7 @@ class GenePool:
         ranks, cosines
             (k,) int32 from 1 on, and float32; both 0 for a gene that is not here.
         """
-        order = np.argsort(self.gene_ids, kind="stable")
+        order = np.argsort(self.gene_ids, kind="stable")  # at once where it is ascending
         at = np.searchsorted(self.gene_ids, gene_ids, sorter=order)
         at = order[np.minimum(at, len(order) - 1)] if len(order) else np.zeros(len(gene_ids), int)
         found = np.zeros(len(gene_ids), bool)
@@ -235,14 +235,14 @@ class GenePool:
             found = (self.gene_ids[at] == gene_ids) & self.passing[at]
         if not found.any():
             return np.zeros(len(gene_ids), np.int32), np.zeros(len(gene_ids), np.float32)
-        there = ranks(cosines)[at]
+        there = ranks(cosines, at)
         return np.where(found, there, 0).astype(np.int32), np.where(found, cosines[at], 0)
 
 
 def _types(
     given: Sequence[str], loaded: LoadedEmbedding, taxa: Sequence[int]
 ) -> frozenset[str] | None:
-    there = {gene_type for taxon in taxa for gene_type in set(loaded.species(taxon).types)}
+    there = {gene_type for taxon in taxa for gene_type in loaded.species(taxon).type_names}
     if not given:
         return _CODING if PROTEIN_CODING in there else None
     if _ANY in given:

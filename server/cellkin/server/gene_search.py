@@ -69,7 +69,7 @@ class GeneSearch:
         ids, found = pool.gene_ids[best], cosines[best]
         columns = [other.hits(ids) for other in compared]
         controls = [self._control(name, loaded, query, chosen, ids) for name in request.controls]
-        cosine_ranks = ranks(cosines)[best]
+        cosine_ranks = ranks(cosines, best)
         percentiles = pool.percentiles(best, found)
         records, types = gene_records(loaded.genes, np.searchsorted(loaded.genes.gene_ids, ids))
         hits = [
@@ -120,8 +120,8 @@ class GeneSearch:
                 field="target_taxon",
             )
         for species in request.filter.taxa or [taxon]:
-            others = loaded.species(species).gene_ids
-            if not len(np.setdiff1d(others, query.gene_ids)):
+            genes = loaded.species(species)
+            if len(genes.gene_ids) == np.count_nonzero(genes.rows_of(query.gene_ids) >= 0):
                 raise NotFoundError(
                     f"embedding {loaded.entry.full_name} has no other gene of {taxon_name(species)}"
                 )

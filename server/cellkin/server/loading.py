@@ -27,7 +27,7 @@ from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.certificate import Certificate
 from cellkin.store.corpus import GeneNames
 from cellkin.store.exact_search import search_exactly
-from cellkin.store.neighbors import Found, NeighborIndex
+from cellkin.store.neighbor_search import Found, Neighbors
 from cellkin.store.row_digests import BLOCK_ROWS
 from cellkin.store.store import Store
 from cellkin.store.strings import Strings
@@ -123,6 +123,11 @@ class SpeciesGenes:
         if coding.all() or not coding.any():
             return self
         return SpeciesGenes(self.gene_ids[coding], self.vectors[coding], self.types[coding])
+
+    @cached_property
+    def type_names(self) -> frozenset[str]:
+        """The types that any gene has."""
+        return frozenset(self.types)
 
     def rows_of(self, gene_ids: Int64Vector) -> Int64Vector:
         """Return the (n_wanted,) int64 rows of GeneIDs; -1 for genes that are not here."""
@@ -294,8 +299,8 @@ class IndexLoader:
             names.append(name)
         return names
 
-    def _shared(self, neighbors: Any, name: str) -> Any:
-        if isinstance(neighbors, NeighborIndex) and neighbors.exact:
+    def _shared(self, neighbors: Neighbors, name: str) -> Neighbors:
+        if neighbors.exact:
             if len(neighbors) * neighbors.dim <= SMALL:
                 return DirectSearch(neighbors, name, self._metrics)
             return BatchedSearch(neighbors, name, self._metrics)

@@ -82,17 +82,20 @@ def csls(cosines: Float32Vector, means: Float32Vector) -> Float32Vector:
     return np.asarray(2 * cosines - means, np.float32)
 
 
-def ranks(scores: Float32Vector) -> Int32Vector:
-    """Return the rank of each score, 1 for the largest; ties share the best rank.
+def ranks(scores: Float32Vector, rows: Int64Vector | None = None) -> Int32Vector:
+    """Return the ranks of scores, 1 for the largest; ties share the best rank.
 
     Parameters
     ----------
     scores
         (n,) float32; -inf for what is not ranked, which gets rank 0.
+    rows
+        (m,) int64, the scores whose ranks are wanted; None for all.
     """
     ascending = np.sort(scores)
-    n_larger = len(scores) - np.searchsorted(ascending, scores, "right")
-    return np.where(np.isneginf(scores), 0, n_larger + 1).astype(np.int32)
+    wanted = scores if rows is None else scores[rows]
+    n_larger = len(scores) - np.searchsorted(ascending, wanted, "right")
+    return np.where(np.isneginf(wanted), 0, n_larger + 1).astype(np.int32)
 
 
 def fused(ranked: Iterable[Int32Vector]) -> Float32Vector:
