@@ -21,6 +21,7 @@ from cellkin.server.catalog import CatalogService
 from cellkin.server.cells import CellService
 from cellkin.server.exchange import Timeouts
 from cellkin.server.executors import BoundedExecutor, ClientLimiter
+from cellkin.server.gene_sets import GeneSetService
 from cellkin.server.genes import GeneService
 from cellkin.server.interceptor import ClientLimiters, Executors, RequestInterceptor
 from cellkin.server.methods import Handlers
@@ -37,6 +38,8 @@ from cellkin.v1 import (
     cell_service_pb2_grpc,
     gene_service_pb2,
     gene_service_pb2_grpc,
+    gene_set_service_pb2,
+    gene_set_service_pb2_grpc,
 )
 
 Draw = Callable[[int], int]
@@ -48,6 +51,7 @@ _SERVICES = {
         ("CatalogService", catalog_service_pb2),
         ("CellService", cell_service_pb2),
         ("GeneService", gene_service_pb2),
+        ("GeneSetService", gene_set_service_pb2),
     )
 }
 METHODS = {
@@ -61,6 +65,7 @@ _TEXTS = (
     "trio", "random-64-7", "random:64:7", "genes", "trio@latest", "GENE5", "SHARED", "", "cell1-3",
     "label", "batch", "alpha", "d0", "trio@2020-01-01.1", "nope", "x" * 5000, "\x00", "é\u202e😀",
     "ENSG00000000005.6", "stable", "../../etc/passwd", "' OR 1=1 --", "trio@", "@", " ",
+    "sets", "sets/alpha", "beta", "-", "cosine",
 )  # fmt: skip
 _GENES = [f"GENE{i}" for i in range(1, 121)]
 
@@ -139,6 +144,10 @@ class Harness:
                 GeneService(self.version_cache, TextModels(), 1000),
                 gene_service_pb2_grpc.add_GeneServiceServicer_to_server,
             ),
+            (
+                GeneSetService(self.version_cache, TextModels(), 1000),
+                gene_set_service_pb2_grpc.add_GeneSetServiceServicer_to_server,
+            ),
         ):
             add(service, handlers)
         for name, handler in handlers.found.items():
@@ -166,7 +175,7 @@ class Harness:
 
 
 def _check_typed(ended: Context) -> None:
-    ((_, packed),) = ended.trailing_metadata
+    packed = dict(ended.trailing_metadata)["grpc-status-details-bin"]
     rich = status_pb2.Status.FromString(packed)
     info = error_details_pb2.ErrorInfo()
     assert rich.details[0].Unpack(info), rich

@@ -1,5 +1,6 @@
 """Whatever is sent is answered, or refused with a reason; nothing crashes, nothing leaks."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,14 @@ from hypothesis import strategies as st
 from tests.fuzzing import METHODS, Harness, any_messages
 from tests.integration.live import GENES, block
 
+from cellkin.indexer.genesets.collection import match_sets
+from cellkin.indexer.genesets.named_sets import NamedSet
+from cellkin.store.catalog import Kind
+from cellkin.store.corpus import read_gene_names
+from cellkin.store.store import Store
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
+from cellkin.wire.names import VersionName
 
 pytestmark = pytest.mark.integration
 ROOT = Path(__file__).parents[2]
@@ -20,10 +27,17 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def harness(tmp_path_factory: pytest.TempPathFactory, store_path: Path) -> Harness:
-    import shutil
-
-    copy = tmp_path_factory.mktemp("fuzz") / "store"
-    return Harness(Path(shutil.copytree(store_path, copy)))
+    copy = shutil.copytree(store_path, tmp_path_factory.mktemp("fuzz") / "store")
+    store = Store.open(str(copy))
+    corpus = store.catalog.resolve(Kind.CORPUS, VersionName("genes"))
+    sets, _ = match_sets(
+        [NamedSet("alpha", "of alpha", dict.fromkeys(GENES[:40], 1.0))],
+        read_gene_names(store, corpus),
+    )
+    made_from = {"corpus": corpus.full_name, "corpus_digest": corpus.digest}
+    described = {"set_kind": "markers", "taxon": 9606, "n_sets": 1, "n_genes": 40}
+    store.publish_gene_sets("sets", sets, described | made_from | {"carried_from_taxon": 0})
+    return Harness(Path(copy))
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
