@@ -3,6 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -51,72 +52,53 @@ class Metrics:
         self.registry = registry = _Registry(self._before_scrape)
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
-        self._requests = Counter(
-            "cellkin_requests", "Requests answered.", ["method", "code"], registry=registry
-        )
+        counter, gauge = partial(Counter, registry=registry), partial(Gauge, registry=registry)
+        self._requests = counter("cellkin_requests", "Requests answered.", ["method", "code"])
         self._whole = self._seconds("cellkin_request_seconds", "From arrival to answer.")
         self._queue = self._seconds(
             "cellkin_queue_seconds", "Waiting for a thread or a turn to search."
         )
         self._compute = self._seconds("cellkin_compute_seconds", "Searching.")
-        self._messages = Counter(
-            "cellkin_stream_messages", "Messages of streams answered.", ["method"],
-            registry=registry,
-        )  # fmt: skip
-        self._queries = Counter(
-            "cellkin_index_queries", "Queries searched.", ["index"], registry=registry
+        self._messages = counter(
+            "cellkin_stream_messages", "Messages of streams answered.", ["method"]
         )
-        self._search = Counter(
-            "cellkin_index_search_seconds", "Time of searches.", ["index"], registry=registry
-        )
+        index = ["index"]
+        self._queries = counter("cellkin_index_queries", "Queries searched.", index)
+        self._search = counter("cellkin_index_search_seconds", "Time of searches.", index)
         self._batch = Histogram(
-            "cellkin_index_batch_queries", "Queries of one search.", ["index"],
+            "cellkin_index_batch_queries", "Queries of one search.", index,
             buckets=_BATCHES, registry=registry,
         )  # fmt: skip
-        self._joined = Counter(
-            "cellkin_index_joined_requests", "Requests searched in the batch of another.",
-            ["index"], registry=registry,
-        )  # fmt: skip
-        self._bytes = Gauge(
-            "cellkin_index_bytes", "Bytes of the files of a loaded index.", ["index"],
-            registry=registry,
-        )  # fmt: skip
-        self._cells = Gauge(
-            "cellkin_index_cells", "Cells of a loaded index.", ["index"], registry=registry
+        self._joined = counter(
+            "cellkin_index_joined_requests", "Requests searched in the batch of another.", index
         )
-        self._switches = Counter(
-            "cellkin_version_switches", "Times a name came to mean another version.",
-            ["kind"], registry=registry,
-        )  # fmt: skip
-        self._refused = Counter(
-            "cellkin_versions_refused", "Times a version failed to load or its test.",
-            ["kind"], registry=registry,
-        )  # fmt: skip
-        self._readable = Gauge(
-            "cellkin_catalog_readable", "Whether the catalog could be read when last tried.",
-            registry=registry,
-        )  # fmt: skip
+        self._bytes = gauge("cellkin_index_bytes", "Bytes of the files of a loaded index.", index)
+        self._cells = gauge("cellkin_index_cells", "Cells of a loaded index.", index)
+        self._switches = counter(
+            "cellkin_version_switches", "Times a name came to mean another version.", ["kind"]
+        )
+        self._refused = counter(
+            "cellkin_versions_refused", "Times a version failed to load or its test.", ["kind"]
+        )
+        self._readable = gauge(
+            "cellkin_catalog_readable", "Whether the catalog could be read when last tried."
+        )
         self._readable.set(1)
         self._token_uses = {
-            what: Counter(
-                f"cellkin_token_{what}", f"{what.capitalize()} of a token.", ["token"],
-                registry=registry,
-            )
+            what: counter(f"cellkin_token_{what}", f"{what.capitalize()} of a token.", ["token"])
             for what in ("requests", "cells", "streams")
-        }  # fmt: skip
-        self._token_refused = Counter(
+        }
+        self._token_refused = counter(
             "cellkin_token_refused", "Requests and streams refused by the limits of a token.",
-            ["token", "quota"], registry=registry,
+            ["token", "quota"],
         )  # fmt: skip
-        self._token_expires = Gauge(
-            "cellkin_token_expires_timestamp_seconds", "When a token expires.", ["token"],
-            registry=registry,
-        )  # fmt: skip
+        self._token_expires = gauge(
+            "cellkin_token_expires_timestamp_seconds", "When a token expires.", ["token"]
+        )
         self._expiries: Callable[[], Mapping[str, float]] = dict
-        self._pending = Gauge(
-            "cellkin_pending_requests", "Requests worked on or waiting.", ["executor"],
-            registry=registry,
-        )  # fmt: skip
+        self._pending = gauge(
+            "cellkin_pending_requests", "Requests worked on or waiting.", ["executor"]
+        )
 
     def _seconds(self, name: str, what: str) -> Histogram:
         return Histogram(name, what, ["method"], buckets=_SECONDS, registry=self.registry)

@@ -57,8 +57,8 @@ def test_what_is_written_equals_the_source(
     if "10x" in form:
         assert list(got.var["gene_names"]) == made.symbols()
     with open_cells(target) as cells:
-        assert cells.matrix.format == "zarr v3, zstd"
-        assert not cells.matrix.slow
+        assert cells.matrix.storage.format == "zarr v3, zstd"
+        assert not cells.matrix.storage.slow
         np.testing.assert_array_equal(cells.matrix.rows(5, 60).toarray(), data.X[5:60].toarray())
     assert list(target.parent.iterdir()) == [target]
 

@@ -50,7 +50,7 @@ def check(path: Path, cells: Sequence[str], genes: Sequence[str]) -> list[str]:
     with open_cells(path) as found:
         assert found.cell_ids == list(cells)
         assert found.gene_names == list(genes)
-        assert found.matrix.in_memory
+        assert found.matrix.storage.in_memory
         np.testing.assert_array_equal(found.matrix.rows(0, 3).toarray(), X)
     with open_matrix(path) as matrix:
         np.testing.assert_array_equal(matrix.rows(1, 3).toarray(), X[1:])

@@ -23,7 +23,7 @@ TENX = ["10x h5", "10x h5 v2", "10x folder", "10x folder v2"]
 def test_formats_agree(form: str, data: anndata.AnnData, make_form: Make) -> None:
     path = make_form(form, data)
     with open_cells(path) as cells:
-        assert (cells.matrix.format, cells.matrix.slow) == made.FORMS[form][1:]
+        assert (cells.matrix.storage.format, cells.matrix.storage.slow) == made.FORMS[form][1:]
         assert (cells.n_cells, cells.matrix.n_columns) == data.shape
         assert cells.cell_ids == list(data.obs_names)
         assert cells.gene_names == made.ensembl()

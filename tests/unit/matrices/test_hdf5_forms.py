@@ -39,7 +39,7 @@ def test_filters_of_hdf5plugin(name: str, tmp_path: Path) -> None:
         for array in ("X/data", "X/indices", "X/indptr", "obs/depth"):
             repack(file, array, compression=plugin.FILTERS[name])
     with open_cells(tmp_path / "a.h5ad") as cells:
-        assert name in cells.matrix.format
+        assert name in cells.matrix.storage.format
         np.testing.assert_array_equal(cells.matrix.rows(0, 90).toarray(), data.X.toarray())
         assert cells.column("depth", "depths") == [str(v) for v in data.obs["depth"]]
     write_annotated(tmp_path / "a.h5ad", tmp_path / "b.h5ad", {"n": np.arange(90)}, {}, {}, {})

@@ -50,7 +50,7 @@ def test_gzip_is_slow_among_other_codecs(tmp_path: Path) -> None:
     values = root["X/data"][:]
     root["X"].create_array("data", data=values, compressors=codecs, overwrite=True)
     with open_matrix(path) as matrix:
-        assert (matrix.format, matrix.slow) == ("zarr v3, gzip and zstd", True)
+        assert (matrix.storage.format, matrix.storage.slow) == ("zarr v3, gzip and zstd", True)
 
 
 @pytest.mark.parametrize("shard", [None, 400, 1000, 5000])

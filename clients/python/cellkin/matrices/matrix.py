@@ -90,21 +90,6 @@ class Matrix(ABC):
         """The file or folder."""
         return self.storage.path
 
-    @property
-    def format(self) -> str:
-        """The format and its compression, such as ``h5ad, gzip``."""
-        return self.storage.format
-
-    @property
-    def slow(self) -> bool:
-        """Whether decompression or text limits the reader to a few thousand cells a second."""
-        return self.storage.slow
-
-    @property
-    def in_memory(self) -> bool:
-        """Whether the matrix was loaded whole, because the format requires it."""
-        return self.storage.in_memory
-
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
         """Read a range of cells.
 

@@ -44,9 +44,9 @@ def convert(source: Path, target: Path, as_json: bool, **reading: Any) -> None:
         progress_bar("converting cells") as progress,
     ):
         done = write_zarr(cells, target, progress)
-    seconds = perf_counter() - start_s
+    seconds, stored = perf_counter() - start_s, cells.matrix.storage
     if as_json:
-        found = {"format": cells.matrix.format, "units": cells.units.why, "notes": cells.notes}
+        found = {"format": stored.format, "units": cells.units.why, "notes": cells.notes}
         click.echo(json.dumps({**asdict(done), **found, "seconds": seconds}))
         return
     click.echo(
@@ -54,7 +54,7 @@ def convert(source: Path, target: Path, as_json: bool, **reading: Any) -> None:
         f"{cells.units.why}"
     )
     click.echo(
-        f"{done.source_bytes / 1e6:,.1f} MB of {cells.matrix.format} to "
+        f"{done.source_bytes / 1e6:,.1f} MB of {stored.format} to "
         f"{done.target_bytes / 1e6:,.1f} MB of zarr v3, zstd; {done.n_cells / seconds:,.0f} cells/s"
     )
     for note in cells.notes:
