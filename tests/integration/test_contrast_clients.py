@@ -110,3 +110,14 @@ def test_a_group_of_one_cell_is_refused(client: ck.Client, cells: anndata.AnnDat
     cells.obs["state"] = ["sick"] + ["well"] * 59
     with pytest.raises(InvalidArgumentError, match="group a has 1 cell"):
         contrasted(cells, client)
+
+
+def test_labels_of_the_reference(client: ck.Client) -> None:
+    first, *others = client.get_cell_index("trio").labels
+    found = ck.tl.contrast(None, "trio", a=first, collections=["made"], client=client)
+    assert found.report.a == (first,)
+    assert found.report.b == tuple(others)
+    assert (found.gene_test, found.report.match) == ("welch", None)
+    assert found.fdrs[0] < 0.05
+    with pytest.raises(InvalidArgumentError, match="no label 'none'"):
+        ck.tl.contrast(None, "trio", a="none", client=client)

@@ -14,7 +14,7 @@ from cellkin.wire.errors import AlreadyExistsError, InputFileError, InvalidArgum
 if TYPE_CHECKING:
     from cellkin.client.results.enrichment import EnrichedSets
 
-_SET = 44
+_SET = 38
 _LEADING = 3
 
 
