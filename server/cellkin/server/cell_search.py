@@ -18,7 +18,7 @@ from cellkin.space.classifier import neighbor_vectors
 from cellkin.space.expression import place_expression
 from cellkin.space.shared_genes import SharedGenes
 from cellkin.store.cell_index import EXPRESSION, TEXT, ReferenceCells
-from cellkin.store.neighbors import Found, NeighborIndex
+from cellkin.store.neighbor_search import Found
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.v1 import versions_pb2
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
@@ -70,8 +70,7 @@ class CellSearch:
             reference.require_text()
         self._neighbors = index.parts[self._space_name].neighbors
         self._vectors = self._loaded.vectors[self._space_name]
-        inner = getattr(self._neighbors, "inner", None)
-        self._compares_all = isinstance(inner, NeighborIndex) and inner.exact
+        self._compares_all = self._neighbors.exact
 
     def versions(self) -> versions_pb2.Versions:
         """Return the versions that the responses are made from."""

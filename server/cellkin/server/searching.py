@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Protocol
 
@@ -18,7 +19,7 @@ import numpy as np
 from cellkin.server import calls
 from cellkin.server.calls import Call
 from cellkin.space.arrays import BoolVector, Float32Matrix
-from cellkin.store.neighbors import Found, Searchable
+from cellkin.store.neighbor_search import Found, Neighbors
 
 MOST_TOGETHER = 1024
 """Most queries of one batch; a larger block is searched alone, in parts."""
@@ -31,6 +32,46 @@ class Meter(Protocol):
 
     def searched(self, index: str, n_queries: int, n_requests: int, search_s: float) -> None:
         """Count one search of an index."""
+
+
+class _Measured(Neighbors):
+    """An index whose searches are counted.
+
+    Parameters
+    ----------
+    inner
+        The index.
+    name
+        Its version, for metrics.
+    meter
+        Where searches are counted.
+    """
+
+    def __init__(self, inner: Neighbors, name: str, meter: Meter) -> None:
+        self.inner, self.exact, self.remote = inner, inner.exact, inner.remote
+        self._name, self._meter = name, meter
+
+    def __len__(self) -> int:
+        """Return the number of vectors."""
+        return len(self.inner)
+
+    @property
+    def dim(self) -> int:
+        """Dimension of a vector."""
+        return self.inner.dim
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the index, bytes."""
+        return self.inner.n_bytes
+
+    def write(self, folder: Path, space: str) -> None:
+        """Write the index; see `Neighbors.write`."""
+        self.inner.write(folder, space)
+
+    def close(self) -> None:
+        """Close the index."""
+        self.inner.close()
 
 
 @dataclass(eq=False)
@@ -46,32 +87,17 @@ class _Waiting:
     search_s: float = 0.0
 
 
-class BatchedSearch:
-    """Searches the requests that arrived during the last search in one batch.
+class BatchedSearch(_Measured):
+    """Searches the requests that arrived during the last search in one batch."""
 
-    Parameters
-    ----------
-    inner
-        The index.
-    name
-        Its version, for metrics.
-    meter
-        Where searches are counted.
-    """
-
-    def __init__(self, inner: Searchable, name: str, meter: Meter) -> None:
-        self.inner = inner
-        self._name, self._meter = name, meter
+    def __init__(self, inner: Neighbors, name: str, meter: Meter) -> None:
+        super().__init__(inner, name, meter)
         self._lock = threading.Lock()
         self._queue: deque[_Waiting] = deque()
         self._busy = False
 
-    def __len__(self) -> int:
-        """Return the number of vectors."""
-        return len(self.inner)
-
     def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
-        """Find the nearest vectors of each query; see `NeighborIndex.search`.
+        """Find the nearest vectors of each query; see `Neighbors.search`.
 
         Raises
         ------
@@ -157,22 +183,8 @@ class BatchedSearch:
                 waiting.done.set()
 
 
-class DirectSearch:
-    """Searches a small index directly; see `SMALL`.
-
-    Parameters
-    ----------
-    inner, name, meter
-        As for `BatchedSearch`.
-    """
-
-    def __init__(self, inner: Searchable, name: str, meter: Meter) -> None:
-        self.inner = inner
-        self._name, self._meter = name, meter
-
-    def __len__(self) -> int:
-        """Return the number of vectors."""
-        return len(self.inner)
+class DirectSearch(_Measured):
+    """Searches a small index directly; see `SMALL`."""
 
     def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
         """Find the nearest vectors of each query; see `BatchedSearch.search`."""
@@ -218,7 +230,7 @@ class Cores:
         self._free.put(None)
 
 
-class ConcurrentSearch:
+class ConcurrentSearch(_Measured):
     """Runs searches of an index in parallel, limited by `Cores`.
 
     Parameters
@@ -229,13 +241,9 @@ class ConcurrentSearch:
         The limit.
     """
 
-    def __init__(self, inner: Searchable, name: str, meter: Meter, cores: Cores) -> None:
-        self.inner = inner
-        self._name, self._meter, self._cores = name, meter, cores
-
-    def __len__(self) -> int:
-        """Return the number of vectors."""
-        return len(self.inner)
+    def __init__(self, inner: Neighbors, name: str, meter: Meter, cores: Cores) -> None:
+        super().__init__(inner, name, meter)
+        self._cores = cores
 
     def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
         """Find the nearest vectors of each query; see `BatchedSearch.search`."""
@@ -254,7 +262,7 @@ class ConcurrentSearch:
 
 
 def _in_parts(
-    inner: Searchable, queries: Float32Matrix, k: int, passing: BoolVector | None
+    inner: Neighbors, queries: Float32Matrix, k: int, passing: BoolVector | None
 ) -> Found:
     """Search in parts, so that a cancelled request frees the index quickly."""
     if len(queries) <= MOST_TOGETHER:

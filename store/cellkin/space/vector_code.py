@@ -64,14 +64,6 @@ class VectorCode:
         product = self._builder.fmul(a, b, flags=("contract",))
         return self._builder.fadd(total, product, flags=("contract",))
 
-    def sum(self, value: Any) -> Any:
-        """Return the sum of the floats of a vector, added pairwise."""
-        kind = ir.FunctionType(ir.FloatType(), [ir.FloatType(), self._vector])
-        name = f"llvm.vector.reduce.fadd.v{self._lanes}f32"
-        function = self._builder.module.declare_intrinsic(name, fnty=kind)
-        zero = ir.Constant(ir.FloatType(), 0.0)
-        return self._builder.call(function, [zero, value], fastmath=("reassoc",))
-
     def prefetch(self, pointer: Any) -> None:
         """Prefetch from an address, which need not be readable."""
         short, void = ir.IntType(32), ir.VoidType()

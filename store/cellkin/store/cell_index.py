@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,7 @@ from cellkin.space.reference import ExpressionPart, Reference, TextPart
 from cellkin.store.array_files import save_arrays
 from cellkin.store.catalog import Entry
 from cellkin.store.milvus import MilvusNeighbors
+from cellkin.store.neighbor_search import Neighbors
 from cellkin.store.neighbors import NeighborIndex
 
 TEXT, EXPRESSION = "text", "expression"
@@ -33,7 +34,6 @@ _RECIPE = "recipe.json"
 _FOREIGN = "text-foreign.safetensors"
 _CELLS = "cells.arrow"
 _PROFILES = "profiles.safetensors"
-_NEIGHBORS = {TEXT: "neighbors.faiss", EXPRESSION: "expression-neighbors.faiss"}
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,6 @@ class ReferenceCells:
         names = sorted({*labels.unique().to_pylist(), *known})
         codes = pc.index_in(labels, pa.array(names, pa.string()))
         return cls(ids, names, codes.to_numpy().astype("int32"), batches)
-
-
-Neighbors: TypeAlias = NeighborIndex | MilvusNeighbors
 
 
 @dataclass(frozen=True)
@@ -168,7 +165,7 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
     if index.expression is not None:
         save_arrays(_arrays(index.expression.space), folder / _SPACES[EXPRESSION])
     for name, part in index.parts.items():
-        _write_neighbors(folder, part.neighbors, name)
+        part.neighbors.write(folder, name)
         _write_classifier(folder, part.classifier, name)
     if index.profiles is not None:
         _write_profiles(folder, index.profiles, index.cells.label_names)
@@ -219,13 +216,6 @@ def _write_text_space(folder: Path, space: CellSpace) -> None:
 
 def _arrays(space: ExpressionSpace | ForeignReference) -> dict[str, npt.NDArray[Any]]:
     return {field.name: np.ascontiguousarray(getattr(space, field.name)) for field in fields(space)}
-
-
-def _write_neighbors(folder: Path, neighbors: Neighbors, space: str) -> None:
-    if isinstance(neighbors, MilvusNeighbors):
-        neighbors.write(folder, space)
-    else:
-        neighbors.save(folder / _NEIGHBORS[space])
 
 
 def _write_classifier(folder: Path, classifier: LabelClassifier, space: str) -> None:
@@ -306,4 +296,4 @@ def read_neighbors(folder: Path, space: str) -> Neighbors:
     """Memory-map the neighbor index of a space, or connect to its Milvus collection."""
     if MilvusNeighbors.path(folder, space).exists():
         return MilvusNeighbors.load(folder, space)
-    return NeighborIndex.load(folder / _NEIGHBORS[space])
+    return NeighborIndex.read(folder, space)

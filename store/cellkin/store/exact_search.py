@@ -7,7 +7,7 @@ import numpy as np
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
 from cellkin.space.products import all_products
 from cellkin.store.cell_vectors import CellVectors
-from cellkin.store.neighbors import Found
+from cellkin.store.neighbor_search import Found
 
 _TAKEN = 4096
 
@@ -39,7 +39,7 @@ def search_exactly(
     Returns
     -------
     similarities, ids
-        As returned by `NeighborIndex.search`.
+        As returned by `Neighbors.search`.
     """
     best = np.full((len(queries), k), -np.inf, np.float32)
     ids = np.full((len(queries), k), -1, np.int64)

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
+from cellkin.space.arrays import BoolVector, Float32Matrix
+from cellkin.store.neighbor_search import Found, Neighbors
 from cellkin.wire.errors import (
     CellkinError,
     DimensionMismatchError,
@@ -35,7 +36,7 @@ _INSERT_ROWS = 2000
 _INDEX = {"index_type": "AUTOINDEX", "metric_type": "IP"}
 
 
-class MilvusNeighbors:
+class MilvusNeighbors(Neighbors):
     """The vectors of one index version in their own Milvus collection.
 
     Parameters
@@ -55,10 +56,12 @@ class MilvusNeighbors:
         If Milvus cannot be reached or does not have the collection.
     """
 
+    remote = True
+
     def __init__(self, uri: str, collection: str, n: int, dim: int, trusted: bool = False) -> None:
         self.uri = uri
         self.collection = collection
-        self.dim = dim
+        self._dim = dim
         self._n = n
         self._client = _connect(uri, trusted)
         try:
@@ -96,6 +99,11 @@ class MilvusNeighbors:
         self._client.close()
 
     @property
+    def dim(self) -> int:
+        """Dimension of a vector."""
+        return self._dim
+
+    @property
     def n_bytes(self) -> int:
         """Size of the vectors as sent; the size in Milvus is not known."""
         return 4 * self.dim * self._n
@@ -104,10 +112,8 @@ class MilvusNeighbors:
         """Return the number of vectors."""
         return self._n
 
-    def search(
-        self, queries: Float32Matrix, k: int, passing: BoolVector | None = None
-    ) -> tuple[Float32Matrix, Int64Vector]:
-        """Find the nearest vectors of each query; see `NeighborIndex.search`.
+    def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
+        """Find the nearest vectors of each query; see `Neighbors.search`.
 
         Raises
         ------

@@ -15,7 +15,8 @@ from cellkin.server.calls import Call
 from cellkin.server.searching import BatchedSearch, ConcurrentSearch, Cores, DirectSearch
 from cellkin.space.arrays import BoolVector, Float32Matrix
 from cellkin.space.vectors import unit_rows
-from cellkin.store.neighbors import Found, NeighborIndex
+from cellkin.store.neighbor_search import Found
+from cellkin.store.neighbors import NeighborIndex
 from cellkin.wire.errors import CancelledError, DeadlineExceededError
 
 RNG = np.random.default_rng(3)
@@ -33,7 +34,7 @@ class Counts:
         self.searches.append((n_queries, n_requests))
 
 
-class Gate:
+class Gate(NeighborIndex):
     """An index whose searches wait until they are let go."""
 
     def __init__(self, inner: NeighborIndex) -> None:

@@ -52,9 +52,26 @@ def test_one_query_or_many_answer_bit_for_bit_alike(factory: str) -> None:
     index = of_kind(factory)
     together = index.search(QUERIES, 10)
     for row in range(0, 400, 57):
-        alone = index.search(QUERIES[row : row + 1], 10)
-        assert alone[0].tobytes() == together[0][row].tobytes()
-        assert alone[1].tobytes() == together[1][row].tobytes()
+        for n in (1, 2, 17, 128):
+            few = index.search(QUERIES[row : row + n], 10)
+            assert few[0][0].tobytes() == together[0][row].tobytes()
+            assert few[1][0].tobytes() == together[1][row].tobytes()
+
+
+@pytest.mark.parametrize("k", [5, 120])
+def test_more_ties_than_spare_candidates_fall_alike_in_any_batch(k: int) -> None:
+    """FAISS keeps other ties with one query than with many, and more than a few are found."""
+    index = NeighborIndex.build(np.repeat(VECTORS[:5], 90, axis=0))
+    passing = np.arange(len(index)) % 3 > 0
+    together = index.search(QUERIES, k), index.search(QUERIES, k, passing)
+    for row in (0, 7, 399):
+        for which, only in enumerate((None, passing)):
+            alone = index.search(QUERIES[row : row + 1], k, only)
+            assert alone[0].tobytes() == together[which][0][row].tobytes()
+            assert alone[1].tobytes() == together[which][1][row].tobytes()
+    exact = QUERIES[0] @ VECTORS[:5].T
+    first = 90 * int(exact.argmax())
+    assert together[0][1][0, :5].tolist() == list(range(first, first + 5))
 
 
 def test_ties_fall_to_the_lowest_id() -> None:

@@ -22,7 +22,6 @@ from cellkin.store.cell_index import (
     TEXT,
     CellIndex,
     ExpressionIndex,
-    Neighbors,
     ReferenceCells,
     TextIndex,
     read_classifier,
@@ -37,7 +36,8 @@ from cellkin.store.cell_index import (
 from cellkin.store.cell_table import CellTable
 from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.certificate import Certificate
-from cellkin.store.milvus import SCHEME, MilvusNeighbors
+from cellkin.store.milvus import SCHEME
+from cellkin.store.neighbor_search import Neighbors
 from cellkin.store.neighbors import NeighborIndex
 from cellkin.store.schema import INDEX_FORMAT, cells_schema
 from cellkin.store.store import Store
@@ -212,7 +212,7 @@ def extend_index(
         return _publish(store, base.name, cells, spaces, built, made_from)
 
 
-Built: TypeAlias = tuple[NeighborIndex | MilvusNeighbors, Certificate]
+Built: TypeAlias = tuple[Neighbors, Certificate]
 
 
 def _build(

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
@@ -16,7 +15,7 @@ from cellkin.indexer.neighbors.exact import Queries, choose_queries, recalls
 from cellkin.indexer.neighbors.vectors import Vectors
 from cellkin.space.arrays import Float32Matrix
 from cellkin.store.certificate import DEPTHS, TUNED_K, Certificate
-from cellkin.store.neighbors import NeighborIndex, Searchable
+from cellkin.store.neighbor_search import Neighbors
 from cellkin.store.neighbors_faiss import faiss
 from cellkin.wire.errors import IntegrityError
 
@@ -30,16 +29,8 @@ _QUERIES = "cells spread over the index, each moved as cells there differ, and i
 _SINGLE_S = 0.5
 
 
-class Measurable(Searchable, Protocol):
-    """An index that can be certified: a `NeighborIndex`, or one searched by another process."""
-
-    @property
-    def n_bytes(self) -> int:
-        """Size of the index, bytes."""
-
-
 def certify(
-    index: Measurable,
+    index: Neighbors,
     vectors: Vectors,
     choice: Choice,
     target: float,
@@ -94,7 +85,7 @@ def certify(
 
 
 def verify(
-    index: Searchable, vectors: Vectors, stored: Certificate, digest: str = ""
+    index: Neighbors, vectors: Vectors, stored: Certificate, digest: str = ""
 ) -> dict[int, float]:
     """Measure the recall of an index again and compare it with its certificate.
 
@@ -141,13 +132,13 @@ def verify(
     return found
 
 
-def speeds(index: Searchable, queries: Float32Matrix) -> tuple[float, float]:
+def speeds(index: Neighbors, queries: Float32Matrix) -> tuple[float, float]:
     """Measure the queries per CPU-second of one thread, in one batch and one by one.
 
     CPU time does not depend on the machine's other load; for an index that another process
     searches, wall-clock time is used. Both are medians of three runs, after one warm-up run.
     """
-    clock = time.thread_time if isinstance(index, NeighborIndex) else time.perf_counter
+    clock = time.perf_counter if index.remote else time.thread_time
     n_threads = faiss.omp_get_max_threads()
     # This affects the calling thread only.
     faiss.omp_set_num_threads(1)

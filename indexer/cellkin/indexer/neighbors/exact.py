@@ -10,7 +10,7 @@ from cellkin.indexer.neighbors.vectors import Vectors, spread_rows
 from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.space.vectors import unit_rows
 from cellkin.store.certificate import DEPTHS
-from cellkin.store.neighbors import Searchable
+from cellkin.store.neighbor_search import Neighbors
 
 N_QUERIES = 1000
 """Number of queries for tuning, and of others for certifying."""
@@ -115,7 +115,7 @@ def _moved(vectors: Vectors, cells: Float32Matrix, near: Int64Vector) -> Float32
 
 
 def recalls(
-    index: Searchable, vectors: Vectors, queries: Queries, k: int
+    index: Neighbors, vectors: Vectors, queries: Queries, k: int
 ) -> npt.NDArray[np.float64]:
     """Measure the recall of an index for each query.
 
