@@ -33,7 +33,7 @@ def test_an_index_that_was_loaded_again_keeps_its_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cells = SimpleNamespace(ids=[], batches=[])
-    index = SimpleNamespace(cells=cells, text=None, expression=None, parts={})
+    index = SimpleNamespace(cells=cells, text=None, expression=None, parts={}, profiles=None)
     store: Any = SimpleNamespace(index_folder=lambda entry, again: tmp_path)
     entry: Any = SimpleNamespace(full_name="trio@1", manifest={"files": [], "n_cells": 3})
     for name in ("test_index", "_vectors", "cell_table", "CellIndex", "Strings"):
