@@ -68,7 +68,7 @@ def enrich(
     server: str | None,
     as_json: bool,
 ) -> None:
-    """Test which gene sets are enriched in GENEs, in a ranking, or in a gene's neighborhood.
+    """Test which gene sets genes, a ranking or a neighborhood are enriched in.
 
     A set is called if its false discovery rate is at most 0.05; with --near also if vectors are
     permuted over genes.
