@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.indexer.neighbors.array_vectors import ArrayVectors
 
 from cellkin.indexer.neighbors import gpu
 from cellkin.indexer.neighbors.build import build_neighbors
-from cellkin.indexer.neighbors.vectors import ArrayVectors
 from cellkin.space.vectors import unit_rows
 from cellkin.store.neighbors import NeighborIndex
 from cellkin.store.neighbors_faiss import faiss

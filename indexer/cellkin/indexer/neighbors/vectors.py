@@ -7,8 +7,6 @@ import numpy as np
 
 from cellkin.space.arrays import Float32Matrix, Int64Vector
 
-_BATCH_ROWS = 8192
-
 
 class Vectors(Protocol):
     """Unit vectors; row i has id i.
@@ -32,30 +30,6 @@ class Vectors(Protocol):
 
     def take(self, rows: Int64Vector) -> Float32Matrix:
         """Return the (n_rows, dim) float32 unit rows with the given ids, which are ascending."""
-
-
-class ArrayVectors:
-    """Vectors in memory.
-
-    Parameters
-    ----------
-    matrix
-        (n, dim) float32, unit rows.
-    """
-
-    def __init__(self, matrix: Float32Matrix) -> None:
-        self._matrix = np.ascontiguousarray(matrix, np.float32)
-        self.n: int = self._matrix.shape[0]
-        self.dim: int = self._matrix.shape[1]
-
-    def batches(self) -> Iterator[Float32Matrix]:
-        """Yield the rows in order."""
-        for start in range(0, self.n, _BATCH_ROWS):
-            yield self._matrix[start : start + _BATCH_ROWS]
-
-    def take(self, rows: Int64Vector) -> Float32Matrix:
-        """Return some rows."""
-        return self._matrix[rows]
 
 
 class Watched:

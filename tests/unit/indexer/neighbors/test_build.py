@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.unit.indexer.neighbors.array_vectors import ArrayVectors
 
 from cellkin.indexer.neighbors import gpu
 from cellkin.indexer.neighbors.build import build_neighbors, extend_neighbors
 from cellkin.indexer.neighbors.certify import verify
 from cellkin.indexer.neighbors.tune import Trial, smallest
-from cellkin.indexer.neighbors.vectors import ArrayVectors
 from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.space.vectors import unit_rows
 from cellkin.store.certificate import Certificate

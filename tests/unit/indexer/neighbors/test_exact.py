@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from tests.unit.indexer.neighbors.array_vectors import ArrayVectors
 
 from cellkin.indexer.neighbors.exact import Queries, choose_queries, recalls, shares
-from cellkin.indexer.neighbors.vectors import ArrayVectors, spread_rows
+from cellkin.indexer.neighbors.vectors import spread_rows
 from cellkin.space.arrays import Float32Matrix
 from cellkin.space.vectors import unit_rows
 from cellkin.store.neighbors import NeighborIndex
