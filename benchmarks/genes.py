@@ -179,11 +179,10 @@ def world_of(store: Store, n_drawn: int) -> World:
     names = read_gene_names(store, store.catalog.resolve(Kind.CORPUS, VersionName(WHOLE)))
     with_text = store.embedding(embedding_of(store, WHOLE, MODEL)).gene_ids
     path = DATA / "genesets/GO_Biological_Process_2021.human.gmt.gz"
-    lines = lines_of(path)
-    sets = [
-        np.intersect1d(ids_of(names, [name for name in line.split("\t")[2:] if name]), with_text)
-        for line in lines
-    ]
+    named = [[name for name in line.split("\t")[2:] if name] for line in lines_of(path)]
+    every = sorted({name for members in named for name in members})
+    ids = dict(zip(every, ids_of(names, every).tolist(), strict=True))
+    sets = [np.intersect1d([ids[name] for name in members], with_text) for members in named]
     sets = [members for members in sets if SMALLEST <= len(members) <= LARGEST]
     gene_ids = np.unique(np.concatenate(sets))
     indices = np.searchsorted(gene_ids, np.concatenate(sets))
