@@ -28,7 +28,7 @@ def principal_axes(
     n
         Number of axes, at most the smaller of both dimensions.
     approximate
-        Whether to search the axes in a Krylov subspace, in a fifth of the time. The leading half
+        Whether to search the axes in a Krylov subspace, in a quarter of the time. The leading half
         are the same to within a hundredth; all together have 99 % of the sum of squares.
 
     Returns
