@@ -286,6 +286,7 @@ def main() -> int:
             ended = trial(name, arguments.fault, takes_s[name], commands, rng, checks)
             seen[f"{name}: {ended}"] += 1
             checks.after(name, before)
+            print(f"{number + 1} {name}: {ended}", flush=True)
         for name in names[: arguments.trials]:
             _, errors = commands.run_whole(name)
             if errors and not _nothing_to_do(errors):
