@@ -18,11 +18,11 @@ from cellkin.space.neighborhoods import (
 from cellkin.space.vectors import unit_rows
 
 
-def vectors(n: int, seed: int = 0) -> np.ndarray:  # type: ignore[type-arg]
+def vectors(n: int, seed: int = 0) -> np.ndarray:
     return unit_rows(np.random.default_rng(seed).standard_normal((n, 16)).astype(np.float32))
 
 
-def means_of(n: int, m: int) -> np.ndarray:  # type: ignore[type-arg]
+def means_of(n: int, m: int) -> np.ndarray:
     """The definition: genes 0 to m - 1 are those among which the nearest are sought."""
     cosines = vectors(n) @ vectors(n)[:m].T
     cosines[np.arange(m), np.arange(m)] = -np.inf

@@ -171,14 +171,14 @@ def _print(found: "GeneNeighborhood", what: str) -> None:
     scored = [] if found.score is GeneScore.COSINE else ["score"]
     several = ["species"] if len(found.searched.taxa) > 1 else []
     heads = ["symbol", "GeneID", *several, *scored, "cosine", "percentile", *ranked, "name", "text"]
-    cells = {
+    cells: dict[str, Any] = {
         "species": [taxon_name(hit.taxon) for hit in found.hits],
         "score": [f"{score:.3f}" for score in found.scores],
         "cosine": [f"{cosine:.3f}" for cosine in found.similarities],
         "GeneID": [hit.gene_id for hit in found.hits],
         "percentile": [f"{100 * share:.1f}" for share in found.background_percentiles],
     }
-    shown = [[*(cells.get(head) or columns[head])] for head in heads]
+    shown = [(columns | cells)[head] for head in heads]
     print_table(
         f"Genes nearest to {what} in {found.versions.embedding}",
         tuple(heads),
