@@ -90,8 +90,9 @@ def test_an_old_client_finds_genes_and_versions(release: Release, live: Live) ->
 # What the client calls the fields that a release lacks.
 LACKS = {
     "0.1.0": {
-        "background_cells", "batches", "control", "control_embedding", "foreign", "qualities",
-        "reference_depth", "route_shares", "runner_up_probabilities", "runners_up", "warnings",
+        "background_cells", "batches", "control", "control_embedding", "cosine_ranks", "foreign",
+        "gene_types", "n_searched", "qualities", "reference_depth", "route_shares",
+        "runner_up_probabilities", "runners_up", "score", "scores", "searched", "warnings",
     },
 }  # fmt: skip
 LACKS["older"] = LACKS["0.1.0"] | {
@@ -121,6 +122,14 @@ ASKED: dict[str, Callable[[Client, Any], Any]] = {
     "get_cell_index": lambda c, x: c.get_cell_index("trio"),
     "list_aliases": lambda c, x: list(c.list_aliases()),
 }
+# What no server of these releases answers.
+NEW: dict[str, Callable[[Client, Any], Any]] = {
+    "list_gene_set_collections": lambda c, x: list(c.list_gene_set_collections()),
+    "list_gene_sets": lambda c, x: list(c.list_gene_sets("go")),
+    "get_gene_set": lambda c, x: c.get_gene_set("go", "vision"),
+    "enrich_genes": lambda c, x: c.enrich_genes(["go"], genes=["GENE1"]),
+    "contrast_subtypes": lambda c, x: c.contrast_subtypes("trio", a=["alpha"]),
+}
 CHANGING = {"set_alias", "retract_version", "reload"}
 
 
@@ -141,7 +150,13 @@ def plain(answer: Any, without: set[str]) -> Any:
 
 def test_every_question_is_asked() -> None:
     methods = {name for name in vars(Surface) if not name.startswith("_")}
-    assert methods == set(ASKED) | CHANGING
+    assert methods == set(ASKED) | set(NEW) | CHANGING
+
+
+@pytest.mark.parametrize("what", NEW)
+def test_what_an_old_server_lacks_is_said(what: str, old_server: str, make_cells: Any) -> None:
+    with Client(old_server) as client, pytest.raises(UnimplementedError):
+        NEW[what](client, counts(make_cells))
 
 
 @pytest.mark.parametrize("what", ASKED)
@@ -157,6 +172,14 @@ def test_the_present_client_asks_an_old_server(
             return
         asked = [ASKED[what](client, cells) for client in (of_old, present)]
     np.testing.assert_equal(*(plain(answer, LACKS.get(name, set())) for answer in asked))
+
+
+@pytest.mark.parametrize("option", [{"gene_types": ["*"]}, {"score": "csls"}, {"taxa": [9606]}])
+def test_an_old_server_that_ignores_a_filter_is_refused(
+    old_server: str, option: dict[str, Any]
+) -> None:
+    with Client(old_server) as client, pytest.raises(UnimplementedError, match="earlier release"):
+        client.search_genes("GENE1", taxon=9606, embedding=MODEL, **option)
 
 
 def test_an_old_server_does_not_say_by_which_routes(old_server: str, make_cells: Any) -> None:

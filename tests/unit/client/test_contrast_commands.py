@@ -112,8 +112,10 @@ def test_conditions_of_one_label(run: Run, server: FakeContrasts, query: Path) -
 
 def test_tables_and_a_page(run: Run, query: Path, tmp_path: Path) -> None:
     folder, page = tmp_path / "out", tmp_path / "page.html"
-    words: tuple[object, ...] = ("subtypes", "contrast", "trio", "--a", "rod,cone", "--b", "cone", "--query", query,
-             "--groups", "cell_type", "-o", folder, "--page", page)  # fmt: skip
+    words: tuple[object, ...] = (
+        *("subtypes", "contrast", "trio", "--a", "rod,cone", "--b", "cone"),
+        *("--query", query, "--groups", "cell_type", "-o", folder, "--page", page),
+    )
     code, _, refused = run(*words)
     assert code == 2
     assert "'cone' is in both groups" in refused

@@ -67,7 +67,7 @@ def test_vectors_of_cells(n: int, dim: int) -> None:
 
 
 def test_neighborhoods_of_nothing_and_of_several() -> None:
-    empty = read_neighborhood(gene_service_pb2.SearchGenesResponse())
+    empty = read_neighborhood((), gene_service_pb2.SearchGenesResponse())
     assert (empty.genes, empty.neighbors, empty.compared_ranks.shape) == ((), [], (0, 0))
     record = gene_service_pb2.GeneRecord(
         gene_id=7, symbol="INS", rung=gene_service_pb2.TEXT_RUNG_OWN_SUMMARY
@@ -80,7 +80,7 @@ def test_neighborhoods_of_nothing_and_of_several() -> None:
     answer = gene_service_pb2.SearchGenesResponse(
         gene_set=[record, record], hits=[hit], compared_embeddings=["a@1", "b@2"]
     )
-    found = read_neighborhood(answer)
+    found = read_neighborhood((), answer)
     assert len(found.genes) == 2
     assert found.compared_ranks.tolist() == [[3, 0]]
     assert found.columns()["rank in b@2"].tolist() == [0]

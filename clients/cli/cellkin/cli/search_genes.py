@@ -77,7 +77,7 @@ def genes(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Find the genes whose texts are most similar to that of GENE, or of several genes.
+    """Find the genes whose texts are most similar to those of GENEs.
 
     GENE is a symbol, a synonym, an Ensembl id or an NCBI GeneID.
 

@@ -13,7 +13,7 @@ from cellkin.client.results.versions import Versions, exactly
 from cellkin.client.transport.core import Call, of_answer
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.wire import codec
-from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.errors import InvalidArgumentError, UnimplementedError
 from cellkin.wire.species import taxon_id
 from cellkin.wire.terms import GeneScore
 
@@ -95,6 +95,8 @@ def search_genes(
         If the gene has no text, or the store has no ``symbol-only`` embedding.
     ModelNotLoadedError
         If the server has not loaded the language model for a free text.
+    UnimplementedError
+        If the server is of an earlier release, without scores, controls and filters.
     """
     given: dict[str, Any] = {"text": text}
     if isinstance(name, str):
@@ -115,6 +117,7 @@ def search_genes(
             "vector, or a text",
             field="query",
         )
+    options = score or any((controls, taxa, gene_types, expressed_in, gene_set))
     request = wire.SearchGenesRequest(
         taxon=taxon_id(taxon),
         k=some("k", k),
@@ -134,10 +137,22 @@ def search_genes(
     return Call(
         "GeneService/SearchGenes",
         request,
-        partial(results.read_neighborhood, tuple(controls)),
+        partial(_read, tuple(controls), bool(options)),
         of_answer,
         exactly(embedding=embedding),
     )
+
+
+def _read(
+    controls: tuple[str, ...], has_options: bool, message: wire.SearchGenesResponse
+) -> results.GeneNeighborhood:
+    # A server of an earlier release ignores options that it does not know.
+    if has_options and not message.HasField("filter"):
+        raise UnimplementedError(
+            "the server ignored the score, controls or filter of the search: it runs an earlier "
+            "release; search without them, or ask its operator to upgrade it"
+        )
+    return results.read_neighborhood(controls, message)
 
 
 def _score(name: str) -> int:
