@@ -44,8 +44,8 @@ MODEL, DIM = "all-minilm-l6-v2", 384
 MADE, N_ASKED = 20_000, 2_000
 DONOR = "human4"
 RATIO, EQUAL = 5, 0.995
-# Standard errors of the accuracy of 2,000 held-out cells, of the calibration error of two fits
-# with other seeds, and of a mean over the types that are left out.
+# Differences taken for noise, by judgment: the first is about the standard error of the accuracy of
+# 2,000 held-out cells; those of other seeds were not measured.
 ACCURACY, ECE, AUROC, FOUND = 0.004, 0.004, 0.005, 0.02
 
 

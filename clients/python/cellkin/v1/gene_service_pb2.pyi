@@ -615,7 +615,7 @@ class GeneHit(google.protobuf.message.Message):
     [-1, 1].
     """
     background_percentile: builtins.float
-    """Output only. Share of random pairs of different genes of the searched species that are less
+    """Output only. Share of random pairs of different genes among those searched that are less
     similar, in [0, 1].
     """
     score: builtins.float
