@@ -187,7 +187,7 @@ class _UnknownReasonEnumTypeWrapper(google.protobuf.internal.enum_type_wrapper._
     UNKNOWN_REASON_NO_GENE_MATCHED: _UnknownReason.ValueType  # 1
     """No gene expressed in the cell has a vector."""
     UNKNOWN_REASON_LOW_SUPPORT: _UnknownReason.ValueType  # 2
-    """The label's share of the vote is too low."""
+    """The label's share of the vote is too low. No server returns it."""
     UNKNOWN_REASON_TOO_FAR: _UnknownReason.ValueType  # 3
     """The cell's novelty is above the limit."""
     UNKNOWN_REASON_LOW_PROBABILITY: _UnknownReason.ValueType  # 4
@@ -203,7 +203,7 @@ UNKNOWN_REASON_UNSPECIFIED: UnknownReason.ValueType  # 0
 UNKNOWN_REASON_NO_GENE_MATCHED: UnknownReason.ValueType  # 1
 """No gene expressed in the cell has a vector."""
 UNKNOWN_REASON_LOW_SUPPORT: UnknownReason.ValueType  # 2
-"""The label's share of the vote is too low."""
+"""The label's share of the vote is too low. No server returns it."""
 UNKNOWN_REASON_TOO_FAR: UnknownReason.ValueType  # 3
 """The cell's novelty is above the limit."""
 UNKNOWN_REASON_LOW_PROBABILITY: UnknownReason.ValueType  # 4

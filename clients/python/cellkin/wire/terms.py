@@ -166,8 +166,6 @@ class UnknownReason(Term):
 
     KNOWN = 0
     NO_GENE_MATCHED = 1
-    LOW_SUPPORT = 2
-    """The neighbors do not agree enough."""
     TOO_FAR = 3
     """The cell is farther from the reference than cells of its label are."""
     LOW_PROBABILITY = 4
@@ -184,7 +182,6 @@ class UnknownReason(Term):
 _REASON_LABELS = {
     UnknownReason.KNOWN: "",
     UnknownReason.NO_GENE_MATCHED: "no gene matched",
-    UnknownReason.LOW_SUPPORT: "low support",
     UnknownReason.TOO_FAR: "too far",
     UnknownReason.LOW_PROBABILITY: "low probability",
     UnknownReason.NOT_CONFIRMED: "label not confirmed",
