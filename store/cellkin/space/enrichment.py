@@ -309,7 +309,23 @@ def _column(of_sets: Any, values: Float64Matrix) -> Float64Matrix:
 
 
 def false_discovery_rates(p_values: Float64Matrix) -> Float64Matrix:
-    """Return Benjamini-Hochberg's false discovery rates along the first axis."""
+    """Return Benjamini-Hochberg's false discovery rates, each column on its own.
+
+    Parameters
+    ----------
+    p_values
+        (n_tests,) or (n_tests, n_columns) float64 in [0, 1].
+
+    Returns
+    -------
+    Float64Matrix
+        The same shape and order; empty input is returned as it is.
+
+    Raises
+    ------
+    ValueError
+        If a value is NaN or outside [0, 1].
+    """
     from scipy.stats import false_discovery_control  # half a second, and only this needs it
 
     if not len(p_values):

@@ -252,10 +252,11 @@ class Labeler:
         self._limits = paired.check.limits
 
     def _first_limits(self) -> Float32Vector:
-        """Return the novelty limits of all labels before a background is set.
+        """Return the (n_labels,) novelty limits that hold unless a check of the sample sets others.
 
-        All cells of a foreign query are farther than the reference's own, and their tissue may not
-        be the reference's: no label is claimed unless a limit was given.
+        Each is the classifier's limit. For a foreign query without ``novelty_limit`` it is minus
+        infinity, by which every cell is unknown: all its cells are farther than the reference's
+        own, and its tissue may not be the reference's.
         """
         limit = self._classifier.novelty_limit
         if self.foreign and self._wished_limit is None:

@@ -89,10 +89,10 @@ def _refused(error: CellkinError) -> int:
 
 
 def _has_no_reader(stop: BaseException) -> bool:
-    """Return whether an exception means that the reader of the output is gone."""
-    # rich and click then exit with 1; of click, only its wrapper of stdout shows it.
+    """Return whether a `BrokenPipeError` or `SystemExit` came from output that nobody reads."""
+    # rich and click exit with 1 then; of click, only its wrapper of stdout shows it.
     wrapped = type(sys.stdout).__module__.startswith("click.")
-    return isinstance(stop.__context__ or stop, BrokenPipeError) or wrapped
+    return wrapped or any(isinstance(e, BrokenPipeError) for e in (stop, stop.__context__))
 
 
 def _drop_output() -> None:

@@ -55,7 +55,10 @@ def measured(work: Callable[[], _T]) -> Measured[_T]:
 
 
 def _reset() -> int | None:
-    """Reset the peak and return the current resident memory, None where that is not possible."""
+    """Free unused memory, reset the peak, and return the resident memory in bytes.
+
+    None where ``/proc`` cannot be written, as on systems other than Linux.
+    """
     gc.collect()
     # Freed memory that the allocator keeps for reuse would hide what the call needs.
     with contextlib.suppress(AttributeError, OSError, TypeError):

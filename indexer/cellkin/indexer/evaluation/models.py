@@ -178,7 +178,11 @@ class FittedMethod:
     calibrated: bool
 
     def predict(self, counts: CsrMatrix, genes: Sequence[str]) -> Answer:
-        """Label cells as a server does; see `baselines.Fitted.predict`."""
+        """Label cells as a server does; see `baselines.Fitted.predict`.
+
+        ``genes`` are NCBI GeneIDs as strings. A code is -1 where no label won. An unknown cell has
+        the code of its most probable label; without calibration there are codes alone.
+        """
         cells = sp.csr_matrix(counts, dtype=np.float32)
         try:
             labeler = Labeler(self.reference, np.array(genes, np.int64))

@@ -126,7 +126,8 @@ def stream_tsv(
     """Read some columns of a tab-separated file in batches of bounded memory.
 
     The first line is the header, with or without a leading ``#``; columns may be in any order, and
-    others are ignored. ``-`` is a missing value. Quotes are ordinary characters.
+    others are ignored. ``-`` is a missing value, an empty field an empty string. Quotes are
+    ordinary characters.
 
     Parameters
     ----------
@@ -147,8 +148,10 @@ def stream_tsv(
     Raises
     ------
     InputFileError
-        If the file is missing, empty, truncated, not UTF-8, lacks a column, or has a line with
-        another number of fields or with a value that is not an integer in an integer column.
+        If the file is missing, has no complete header line, is damaged or truncated gzip, is not
+        UTF-8, lacks a column, or has a line with another number of fields or with a value that is
+        not an integer in an integer column. Raised during iteration; plain text that was cut at
+        the end of a line is not recognized.
     """
     with reading(path, what):
         names = _header(path, what, [name for name in columns if name not in optional])

@@ -181,7 +181,7 @@ class CellExplanation(Tabular):
     n_remaining: int
 
     def columns(self) -> dict[str, Any]:
-        """Return one row per gene."""
+        """Return one row per listed gene, largest contribution first; see ``remainder``."""
         return {
             "gene_id": self.gene_ids,
             "symbol": list(self.symbols),
