@@ -116,6 +116,7 @@ def test_groups_are_explained_against_their_runners_up(
     genes, groups = told["genes"], told["groups"].set_index("group")
     assert list(genes.columns) == [
         "group", "label", "against", "n_cells", "gene", "contribution", "weight", "gene_id",
+        "mean_in", "mean_out", "detected_in", "detected_out", "text",
     ]  # fmt: skip
     counts = adata.obs["cellkin_label"].value_counts()
     assert dict(groups["n_cells"]) == {name: n for name, n in counts.items() if n}
@@ -126,6 +127,10 @@ def test_groups_are_explained_against_their_runners_up(
         assert row["against"] not in ("", row["label"])
         part = genes[genes["group"] == name]
         assert len(part) == 6
+        inside = (adata.obs["cellkin_label"] == name).to_numpy()
+        detected = (adata[:, part["gene"]].X > 0).toarray()
+        np.testing.assert_allclose(part["detected_in"], detected[inside].mean(axis=0), atol=1e-6)
+        np.testing.assert_allclose(part["detected_out"], detected[~inside].mean(axis=0), atol=1e-6)
         assert part["contribution"].sum() + row["remainder"] == pytest.approx(
             row["score"], abs=1e-5
         )

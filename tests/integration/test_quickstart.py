@@ -75,7 +75,7 @@ def test_it_leaves_labels_a_copy_a_page_and_the_store(
         "alpha",
         "WARNING: genes are named",
         "held out: 2 batches in turn",
-        "not measured here",
+        "without --quick leaves each label out",
         "to go on:",
     ):
         assert word in said

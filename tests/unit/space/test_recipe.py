@@ -61,7 +61,7 @@ def test_how_labels_are_read_is_no_part_of_a_recipe(setting: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "value", "listed"),
     [
-        ("expression", "cube", "linear, log1p, sqrt, rank, binary"),
+        ("expression", "cube", "linear, log1p, sqrt"),
         ("gene_weighting", "tfidf", "idf, eta2, none"),
         ("head", "mlp", "none, supcon, nt-xent"),
         ("top_n", -1, "0 to inf"),

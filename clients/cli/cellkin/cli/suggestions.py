@@ -18,9 +18,11 @@ _COMES_WITH = {
     "serve": _SERVER,
     "store": _INDEXER,
     **{
-        f"indexes {verb}": _INDEXER
-        for verb in ("list", "verify", "alias", "retract", "unretract", "prune", "gc")
+        f"{group} {verb}": _INDEXER
+        for group, own in (("indexes", "list"), ("genesets", "import"))
+        for verb in (own, "verify", "alias", "retract", "unretract", "prune", "gc")
     },
+    "genesets diff": _INDEXER,
 }
 """Commands of the service, which the client alone lacks."""
 
