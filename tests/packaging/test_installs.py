@@ -91,7 +91,9 @@ def check(
     """What each kind of user does, by kind."""
 
     def client(env: Environment) -> None:
-        assert env.commands() == {"annotate", "explain", "indexes", "search", "status"}
+        assert env.commands() == {
+            "annotate", "enrich", "explain", "genesets", "indexes", "search", "status", "subtypes",
+        }  # fmt: skip
         asked = ("annotate", query_path, "--index", "trio", "-o")
         env.run("cellkin", *asked, "labels.csv", asked=address)
         table = pd.read_csv(env._work / "labels.csv")
