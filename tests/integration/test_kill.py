@@ -77,7 +77,10 @@ def test_runs_that_were_killed_and_resumed_equal_one_that_was_not(
         process = start(cut)
         time.sleep(moments.uniform(0, run_s / 3))
         process.send_signal(signal.SIGKILL)
-        n_killed += end(process) == -signal.SIGKILL
+        if end(process) == -signal.SIGKILL:
+            n_killed += 1
+        else:  # the machine is less busy than it was when the run was timed
+            run_s *= 0.7
         store = Store.open(str(cut))
         assert [damage(store, entry) for entry in store.catalog.entries()] == [""] * len(
             store.catalog.entries()

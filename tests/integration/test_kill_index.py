@@ -79,16 +79,21 @@ def test_whatever_is_cut_off_leaves_no_bad_version(
     run_s = time.monotonic() - began
     moments = random.Random(2)
     n_killed = 0
-    for _ in range(n_kills):
+    for _ in range(4 * n_kills):
         child = begin()
         time.sleep(moments.uniform(0, 0.9 * run_s))
         with suppress(ProcessLookupError):  # it was done already
             os.kill(child, signal.SIGKILL)
-        n_killed += status() == signal.SIGKILL
+        if status() == signal.SIGKILL:
+            n_killed += 1
+        else:  # the machine is less busy than it was when a run was timed
+            run_s *= 0.8
+        if n_killed == n_kills:
+            break
     to_parent.close()
     assert process.wait(timeout=60) == 0
     from_parent.close()
-    assert n_killed >= n_kills // 2, "most runs ended before they were killed"
+    assert n_killed == n_kills, "most runs ended before they were killed"
 
     store = Store.open(str(path))
     entries = store.catalog.entries(Kind.INDEX)
