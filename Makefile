@@ -36,7 +36,7 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=0.9'
 
 $(VENV)/.ready: pyproject.toml clients/pyproject.toml .ci/constraints.txt | $(BIN)/uv
-	$(UV) pip install --compile-bytecode -p $(BIN)/python -c .ci/constraints.txt -e ./clients[anndata] -e .[$(EXTRAS)] --group dev
+	$(UV) pip install --compile-bytecode -p $(BIN)/python -c .ci/constraints.txt -e ./clients[anndata,mcp] -e .[$(EXTRAS)] --group dev
 	@touch $@
 
 $(PROTOC_VENV)/.ready: pyproject.toml .ci/constraints.txt $(VENV)/.ready
@@ -132,7 +132,7 @@ demo: dev  ## Label mouse cells from a human reference by gene text alone.
 lock: | $(BIN)/uv  ## Choose the newest versions that fit together, into .ci/constraints.txt.
 	{ echo '# The versions that are tested, for every supported Python. Made by: make lock'; \
 	  echo 'torch==$(TORCH)' | $(UV) pip compile -c - --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --no-emit-index-url \
-	    --extra cpu --extra cells --extra embed --extra milvus --extra openai --extra ray --extra server --extra traces --extra anndata --extra arrow --extra filters --extra pandas --extra plot --group dev \
+	    --extra cpu --extra cells --extra embed --extra milvus --extra openai --extra ray --extra server --extra traces --extra anndata --extra arrow --extra filters --extra mcp --extra pandas --extra plot --group dev \
 	    pyproject.toml clients/pyproject.toml | grep -vE '^(-e|cellkin|nvidia-|cuda-|triton|torch==)'; echo 'torch==$(TORCH)'; } > .ci/constraints.tmp
 	mv .ci/constraints.tmp .ci/constraints.txt
 

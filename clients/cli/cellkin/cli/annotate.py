@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellkin.cli.cells import query_options
+from cellkin.cli.records import annotation_record
 from cellkin.terminal.options import json_option, server_option, taxon_option
 from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError
-from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute
+from cellkin.wire.terms import UNKNOWN_LABEL
 
 if TYPE_CHECKING:
     from cellkin.client.labels.annotation import Annotation
@@ -122,31 +123,9 @@ def annotate(
         else:
             labelling.write_labels(annotation, output, overwrite=force)
     if as_json:
-        told = {
-            **annotation.manifest(),
-            "label_counts": annotation.counts(),
-            "forced_counts": annotation.forced_counts(),
-            "route_shares": _mean_route_shares(annotation),
-        }
-        click.echo(json.dumps(_finite(told), indent=1))
+        click.echo(json.dumps(annotation_record(annotation), indent=1))
     else:
         _print(annotation, outputs)
-
-
-def _finite(value: Any) -> Any:
-    """Replace non-finite numbers, such as infinite limits, by None, as JSON lacks them."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {name: _finite(held) for name, held in value.items()}
-    return [_finite(held) for held in value] if isinstance(value, list) else value
-
-
-def _mean_route_shares(annotation: "Annotation") -> dict[str, float]:
-    """Return the mean share of a cell's expression by route."""
-    shares = annotation.predictions.route_shares
-    means = shares.sum(axis=0, dtype=float) / max(len(shares), 1)
-    return {route.label: float(means[route]) for route in GeneRoute}
 
 
 def _how(report: "QueryReport") -> str:

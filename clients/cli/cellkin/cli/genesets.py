@@ -1,11 +1,11 @@
 """``cellkin genesets``: show the gene sets of a server."""
 
 import json
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from cellkin.cli.records import collection_record
 from cellkin.cli.suggestions import SuggestingGroup
 from cellkin.terminal.options import json_option, server_option
 
@@ -75,14 +75,10 @@ def show(name: str, server: str | None, as_json: bool) -> None:
 def _print_collections(found: "list[GeneSetCollection]", as_json: bool) -> None:
     from cellkin.terminal.console import print_table
 
-    rows = [_described(each) for each in found]
+    rows = [collection_record(each) for each in found]
     if as_json:
         click.echo(json.dumps(rows, indent=1))
         return
     columns = ("version", "kind", "n_sets", "n_genes", "taxon")
     titles = [name.removeprefix("n_") for name in columns]
     print_table("Collections of gene sets", titles, [[r[name] for name in columns] for r in rows])
-
-
-def _described(collection: "GeneSetCollection") -> dict[str, Any]:
-    return asdict(collection) | {"kind": collection.kind.label}

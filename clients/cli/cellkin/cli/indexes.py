@@ -1,10 +1,11 @@
 """``cellkin indexes``: show the cell indexes of a server."""
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
+from cellkin.cli.records import index_record
 from cellkin.cli.suggestions import SuggestingGroup
 from cellkin.terminal.options import json_option, server_option
 from cellkin.wire.terms import control_caution
@@ -31,32 +32,9 @@ def show(version: str, server: str | None, as_json: bool) -> None:
     with connect(server) as client:
         index = client.get_cell_index(version)
     if as_json:
-        click.echo(json.dumps(_described(index), indent=1))
+        click.echo(json.dumps(index_record(index), indent=1))
     else:
         _print(index)
-
-
-def _described(index: "CellIndex") -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return {
-        "version": index.name,
-        "created_at": index.create_time.isoformat(),
-        "aliases": list(index.aliases),
-        "retracted": asdict(index.retraction) if index.retraction else None,
-        "n_cells": index.n_cells,
-        "dim": index.dim,
-        "label_counts": dict(zip(index.labels, index.label_counts.tolist(), strict=True)),
-        "batches": list(index.batches),
-        "recipe": index.recipe,
-        "embedding": index.versions.embedding,
-        "control_embedding": index.control_embedding,
-        "corpus": index.versions.corpus,
-        "loaded": index.loaded,
-        "certificate": asdict(index.certificate) if index.certificate else None,
-        "qualities": {space: asdict(quality) for space, quality in index.qualities.items()},
-        "weak_labels": {s: list(quality.weak_labels) for s, quality in index.qualities.items()},
-    }
 
 
 def _print(index: "CellIndex") -> None:

@@ -1,12 +1,12 @@
 """``cellkin search genes``: search a server for the genes nearest to genes, a text or a vector."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellkin.cli.records import neighborhood_record
 from cellkin.terminal.options import TAXON, json_option, server_option, taxon_option
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.species import taxon_name
@@ -105,7 +105,7 @@ def genes(
         )
     what = of_set or (f"the text {text!r}" if text else f"the vector of {vector}")
     if as_json:
-        click.echo(json.dumps(_as_json(found), indent=1))
+        click.echo(json.dumps(neighborhood_record(found), indent=1))
     else:
         _print(found, what)
 
@@ -132,30 +132,6 @@ def _read_vector(path: Path) -> "npt.NDArray[np.float32]":
             "commas or lines",
             field="vector",
         ) from error
-
-
-def _as_json(found: "GeneNeighborhood") -> dict[str, Any]:
-    columns = found.columns()
-    extra = [name for name in columns if name not in ("text", "similarity")]
-    rows = [
-        {name: _plain(columns[name][at]) for name in extra} | asdict(hit)
-        for at, hit in enumerate(found.hits)
-    ]
-    return {
-        **({"gene": asdict(found.gene)} if len(found.genes) == 1 else {}),
-        "genes": [asdict(gene) for gene in found.genes],
-        "unmatched": found.unmatched,
-        "neighbors": list(zip(rows, found.similarities.tolist(), strict=True)),
-        "score": found.score.label,
-        "searched": asdict(found.searched),
-        "n_searched": found.n_searched,
-        "caution": found.caution,
-        "versions": asdict(found.versions),
-    }
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if hasattr(value, "item") else value
 
 
 def _print(found: "GeneNeighborhood", what: str) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from cellkin.cli.records import embedding_rows, index_rows
 from cellkin.terminal.options import json_option, server_option
 from cellkin.wire.errors import UnavailableError
 
 if TYPE_CHECKING:
-    from cellkin.client import Client
     from cellkin.client.transport.profile import Endpoint
 
 _SERVICES = (
@@ -40,7 +40,7 @@ def status(server: str | None, as_json: bool) -> None:
     endpoint = endpoint_of(server)
     health = _check(endpoint)
     with connect(server) as client:
-        indexes, embeddings = _indexes(client), _embeddings(client)
+        indexes, embeddings = index_rows(client), embedding_rows(client)
     release = next((index["server"] for index in indexes), "")
     if as_json:
         said = {
@@ -92,34 +92,6 @@ def _check(endpoint: "Endpoint") -> _Health:
         except grpc.RpcError as error:
             raise error_from_rpc(error, endpoint.address) from None
     return _Health(found, round(median(taken), 3))
-
-
-def _indexes(client: "Client") -> list[dict[str, Any]]:
-    return [
-        {
-            "name": index.name,
-            "n_cells": index.n_cells,
-            "n_labels": len(index.labels),
-            "recipe": index.recipe,
-            "embedding": index.versions.embedding,
-            "corpus": index.versions.corpus,
-            "server": index.versions.server,
-            "aliases": list(index.aliases),
-            "retracted": index.retraction.reason if index.retraction else "",
-            "loaded": index.loaded,
-            "control_embedding": index.control_embedding,
-            "accuracy": {space: each.accuracy for space, each in index.qualities.items()},
-            "weak_labels": {s: list(each.weak_labels) for s, each in index.qualities.items()},
-        }
-        for index in client.list_cell_indexes()
-    ]
-
-
-def _embeddings(client: "Client") -> list[dict[str, Any]]:
-    return [
-        {"name": model.name, "latest": model.latest_version, "n_versions": model.n_versions}
-        for model in client.list_embedding_models()
-    ]
 
 
 def _print(

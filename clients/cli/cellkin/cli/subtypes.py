@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cellkin.cli.cells import opened
+from cellkin.cli.records import contrast_record
 from cellkin.cli.suggestions import SuggestingGroup
 from cellkin.terminal.options import json_option, reading_options, server_option, taxon_option
 from cellkin.wire.errors import AlreadyExistsError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from cellkin.client import Client
+    from cellkin.client.labels.labelling import Progress
     from cellkin.client.results.contrasts import Contrast
-    from cellkin.client.results.tables import Tabular
 
 _SHOWN = 10
 _LABELS = "cellkin_label"
@@ -146,11 +147,16 @@ def contrast(
                 index, a=split_labels(a, known), b=split_labels(b, known), **tests
             )
         else:
-            columns = (groups or _LABELS, condition, label, batch)
-            found = _of_cells(client, query, index, (a, b), columns, taxon, tests, reading)
+            from cellkin.terminal.console import progress_bar
+
+            columns = (groups, condition, label, batch)
+            with progress_bar("comparing cells") as progress:
+                found = compare_cells(
+                    client, query, index, (a, b), columns, taxon, tests, reading, progress
+                )
     written = _write(found, output, page)
     if as_json:
-        click.echo(json.dumps(_record(found), indent=1))
+        click.echo(json.dumps(contrast_record(found), indent=1))
         return
     _print(found)
     for path in written:
@@ -176,33 +182,60 @@ def _check(query: Path | None, given: dict[str, str | None]) -> None:
     named = [option for option, value in given.items() if value is not None]
     if query is None and named:
         raise InvalidArgumentError(f"{named[0]} is of cells; add --query FILE, or leave it out")
-    if given["--label"] is not None and given["--condition"] is None:
-        raise InvalidArgumentError(
-            "--label picks the cells whose conditions are compared; add --condition COLUMN"
-        )
 
 
-def _of_cells(
+def compare_cells(
     client: "Client",
     query: Path,
     index: str,
-    groups: tuple[tuple[str, ...], tuple[str, ...]],
-    columns: tuple[str, str | None, str | None, str | None],
-    taxon: int,
+    groups: tuple[Sequence[str], Sequence[str]],
+    columns: tuple[str | None, str | None, str | None, str | None],
+    taxon: int | str,
     tests: dict[str, Any],
     reading: dict[str, Any],
+    progress: "Progress",
 ) -> "Contrast":
-    """Compare cells of a file: by labels, or by the conditions of the cells of one label."""
-    from cellkin.terminal.console import progress_bar
+    """Compare cells of a file: by labels, or by the conditions of the cells of one label.
 
+    Parameters
+    ----------
+    client
+        The client.
+    query
+        The file.
+    index
+        ``NAME[@VERSION_OR_ALIAS]`` of the cell index.
+    groups
+        Labels, or conditions, of the groups a and b.
+    columns
+        The obs column of labels, None for that of `annotate`; that of conditions; the label whose
+        cells are compared by condition; the obs column of donors.
+    taxon
+        Species of the cells; 0 infers it.
+    tests
+        Further arguments of `cellkin.client.contrast.Comparison`.
+    reading
+        The values of `reading_options`.
+    progress
+        Called with the number of cells read and the total.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If a label picks cells whose conditions are not asked for, or as `contrast_cells`.
+    """
     of_labels, condition, label, batch = columns
-    with opened(query, reading) as cells, progress_bar("comparing cells") as progress:
+    if label is not None and condition is None:
+        raise InvalidArgumentError(
+            "--label picks the cells whose conditions are compared; add --condition COLUMN"
+        )
+    with opened(query, reading) as cells:
         from cellkin.client.contrast import Comparison, contrast_cells, require_label
         from cellkin.client.queries import WholeQuery
 
-        values = cells.column(condition or of_labels, "groups")
+        values = cells.column(condition or of_labels or _LABELS, "groups")
         if label is not None:
-            labels = cells.column(of_labels, "labels")
+            labels = cells.column(of_labels or _LABELS, "labels")
             require_label(label, labels, "--label")
             values = [v if of == label else None for v, of in zip(values, labels, strict=True)]
         known = sorted({value for value in values if value is not None})
@@ -235,11 +268,13 @@ def _write(found: "Contrast", output: Path | None, page: Path | None) -> list[Pa
     written = []
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        for name, table in _tables(found).items():
+        tables = {"genes": found, "sets": found.sets, "regulators": found.regulators}
+        for name, table in tables.items():
             written.append(output / f"{name}.csv")
             table.write_csv(written[-1])
         written.append(output / "contrast.json")
-        written[-1].write_text(json.dumps(_record(found), indent=1) + "\n", encoding="utf-8")
+        record = json.dumps(contrast_record(found), indent=1)
+        written[-1].write_text(record + "\n", encoding="utf-8")
     if page is not None:
         from cellkin.client.contrast_page import contrast_page
 
@@ -247,15 +282,6 @@ def _write(found: "Contrast", output: Path | None, page: Path | None) -> list[Pa
         page.write_text(contrast_page(found), encoding="utf-8")
         written.append(page)
     return written
-
-
-def _tables(found: "Contrast") -> "dict[str, Tabular]":
-    return {"genes": found, "sets": found.sets, "regulators": found.regulators}
-
-
-def _record(found: "Contrast") -> dict[str, Any]:
-    rows = {name: table.records() for name, table in _tables(found).items()}
-    return {**found.manifest(), **rows}
 
 
 def _print(found: "Contrast") -> None:
