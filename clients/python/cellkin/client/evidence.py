@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from cellkin.client.client import Client
 from cellkin.client.queries import WholeQuery, evenly
+from cellkin.client.results.tables import Shown
 from cellkin.matrices.matrix import MAX_CELLS
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.terms import ExpressionUnits, TextRung
@@ -20,8 +21,8 @@ _NEIGHBORS = 10
 _NEAREST = 5
 
 
-@dataclass(frozen=True)
-class GroupExpression:
+@dataclass(frozen=True, repr=False)
+class GroupExpression(Shown):
     """Expression of genes in and out of a group of cells; arrays are (n_genes,) float32.
 
     Parameters
@@ -39,8 +40,8 @@ class GroupExpression:
     detected_out: npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class NearestCell:
+@dataclass(frozen=True, repr=False)
+class NearestCell(Shown):
     """A reference cell among the 10 nearest of a group's cells.
 
     Parameters

@@ -19,7 +19,7 @@ from cellkin.client.evidence import (
 from cellkin.client.labels.labelling import Progress
 from cellkin.client.queries import WholeQuery
 from cellkin.client.results.cells import CellExplanation, Explanations
-from cellkin.client.results.tables import Tabular
+from cellkin.client.results.tables import Shown, Tabular
 from cellkin.client.results.versions import Versions
 from cellkin.wire.errors import NotFoundError
 from cellkin.wire.species import taxon_id
@@ -130,8 +130,8 @@ def predicted_columns(key: str) -> tuple[str, ...]:
     )
 
 
-@dataclass(frozen=True)
-class Group:
+@dataclass(frozen=True, repr=False)
+class Group(Shown):
     """The explanation of the mean of a group of cells.
 
     Parameters
@@ -165,7 +165,7 @@ class Group:
     nearest: tuple[NearestCell, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Groups(Tabular):
     """Why groups of cells have their labels.
 

@@ -12,7 +12,7 @@ from cellkin.client.results.tables import Tabular
 from cellkin.wire.terms import UNKNOWN_LABEL
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Clusters(Tabular):
     """The labels of clusters, in the order of the clusters' categories.
 

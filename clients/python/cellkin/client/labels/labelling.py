@@ -16,6 +16,7 @@ from cellkin.client.client import Client
 from cellkin.client.labels.checkpoint import Checkpoint, Kept, Memory
 from cellkin.client.queries import Block, Query
 from cellkin.client.results.predictions import Predictions, QueryReport
+from cellkin.client.results.tables import Shown
 from cellkin.client.transport.connection import MAX_IN_FLIGHT
 from cellkin.matrices.features import ColumnsRead
 from cellkin.matrices.matrix import MAX_CELLS
@@ -56,6 +57,8 @@ class Settings:
         instead of a limit.
     probabilities
         Whether to return the probability of every label.
+    positions
+        Whether to return the positions of the cells in the index's layout.
     """
 
     index: str
@@ -67,6 +70,7 @@ class Settings:
     novelty_limit: float | None = None
     false_alarms: float | None = None
     probabilities: bool = False
+    positions: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "taxon", taxon_id(self.taxon))
@@ -77,11 +81,12 @@ class Settings:
         del asked["index"]
         asked["return_vectors"] = asked.pop("vectors")
         asked["return_probabilities"] = asked.pop("probabilities")
+        asked["return_positions"] = asked.pop("positions")
         return asked
 
 
-@dataclass(frozen=True)
-class Labelled:
+@dataclass(frozen=True, repr=False)
+class Labelled(Shown):
     """The results of a query.
 
     Parameters

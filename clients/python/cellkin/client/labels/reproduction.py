@@ -19,7 +19,7 @@ from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reproduction(Tabular):
     """Comparison of stored labels with new ones.
 

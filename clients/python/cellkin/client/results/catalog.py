@@ -9,14 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cellkin.client.results.predictions import space_name
-from cellkin.client.results.tables import Tabular
+from cellkin.client.results.tables import Shown, Tabular
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import catalog_service_pb2 as wire
 from cellkin.wire.terms import VersionKind
 
 
-@dataclass(frozen=True)
-class Retraction:
+@dataclass(frozen=True, repr=False)
+class Retraction(Shown):
     """Why a version was retracted.
 
     Parameters
@@ -31,8 +31,8 @@ class Retraction:
     replacement: str
 
 
-@dataclass(frozen=True)
-class RetractedVersion:
+@dataclass(frozen=True, repr=False)
+class RetractedVersion(Shown):
     """A retracted version.
 
     Parameters
@@ -47,8 +47,8 @@ class RetractedVersion:
     retraction: Retraction
 
 
-@dataclass(frozen=True)
-class EmbeddingModel:
+@dataclass(frozen=True, repr=False)
+class EmbeddingModel(Shown):
     """A language model with gene embeddings in the store.
 
     Parameters
@@ -69,8 +69,8 @@ class EmbeddingModel:
     dim: int
 
 
-@dataclass(frozen=True)
-class EmbeddingVersion:
+@dataclass(frozen=True, repr=False)
+class EmbeddingVersion(Shown):
     """One immutable version of a gene embedding.
 
     Parameters
@@ -108,8 +108,8 @@ class EmbeddingVersion:
     control: bool
 
 
-@dataclass(frozen=True)
-class Certificate:
+@dataclass(frozen=True, repr=False)
+class Certificate(Shown):
     """Measurements of an index against exact search, made when it was built.
 
     Parameters
@@ -145,8 +145,8 @@ class Certificate:
     vectors_digest: str
 
 
-@dataclass(frozen=True)
-class LabelQuality:
+@dataclass(frozen=True, repr=False)
+class LabelQuality(Shown):
     """How well cells of one label are detected as unknown when the reference lacks it.
 
     Parameters
@@ -172,7 +172,7 @@ class LabelQuality:
     weak: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SpaceQuality(Tabular):
     """Quality of the labels of held-out reference cells in one space.
 
@@ -223,7 +223,7 @@ class SpaceQuality(Tabular):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CellIndex(Tabular):
     """One version of an index over reference cells.
 
@@ -279,8 +279,8 @@ class CellIndex(Tabular):
         return {"label": list(self.labels), "n_cells": self.label_counts}
 
 
-@dataclass(frozen=True)
-class Alias:
+@dataclass(frozen=True, repr=False)
+class Alias(Shown):
     """A movable name of a version.
 
     Parameters
@@ -298,8 +298,8 @@ class Alias:
     version: str
 
 
-@dataclass(frozen=True)
-class Reloaded:
+@dataclass(frozen=True, repr=False)
+class Reloaded(Shown):
     """Changes of a server after it read the catalog.
 
     Parameters

@@ -7,14 +7,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cellkin.client.results.predictions import read_match, space_name
-from cellkin.client.results.tables import Tabular
+from cellkin.client.results.tables import Shown, Tabular
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import cell_service_pb2 as wire
 from cellkin.wire import codec
 from cellkin.wire.match import GeneMatch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CellHits(Tabular):
     """The nearest reference cells of each query, concatenated over queries.
 
@@ -68,8 +68,8 @@ class CellHits(Tabular):
         )
 
 
-@dataclass(frozen=True)
-class SearchReport:
+@dataclass(frozen=True, repr=False)
+class SearchReport(Shown):
     """Report of a search, sent before its hits.
 
     Parameters
@@ -87,8 +87,8 @@ class SearchReport:
     space: str
 
 
-@dataclass(frozen=True)
-class FoundCells:
+@dataclass(frozen=True, repr=False)
+class FoundCells(Shown):
     """Results of one block of queries.
 
     Parameters
@@ -109,7 +109,7 @@ class FoundCells:
     space: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Cells(Tabular):
     """Reference cells, in the requested order.
 
@@ -142,7 +142,7 @@ class Cells(Tabular):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CellExplanation(Tabular):
     """Gene contributions to one cell's score for a label.
 
@@ -190,7 +190,7 @@ class CellExplanation(Tabular):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Explanations(Tabular):
     """Explanations of the labels of cells.
 

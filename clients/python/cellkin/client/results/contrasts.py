@@ -10,16 +10,14 @@ from cellkin.client.results.enrichment import EnrichedSets, given, read_sets
 from cellkin.client.results.genes import GeneRecord, read_record
 from cellkin.client.results.predictions import read_match
 from cellkin.client.results.sample import ReportWarning, read_warnings
-from cellkin.client.results.tables import Tabular, html_page_part
+from cellkin.client.results.tables import Shown, Tabular, Told
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import gene_set_service_pb2 as wire
 from cellkin.wire.match import GeneMatch
 
-_SHOWN = 20
 
-
-@dataclass(frozen=True)
-class ContrastReport:
+@dataclass(frozen=True, repr=False)
+class ContrastReport(Shown):
     """Report of a contrast, made before its cells are compared.
 
     Parameters
@@ -38,7 +36,7 @@ class ContrastReport:
     b: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RegulatorActivities(Tabular):
     """Differences of the estimated activity of regulators, most significant first.
 
@@ -75,7 +73,7 @@ class RegulatorActivities(Tabular):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Contrast(Tabular):
     """Two groups of cells compared by genes, gene sets and regulators.
 
@@ -239,9 +237,11 @@ class Contrast(Tabular):
         down = [at for at in measured if self.statistics[at] < 0][-n:]
         return np.array([*up, *down], np.int64)
 
-    def _repr_html_(self) -> str:
-        notes = [self.chance, *map(str, self.warnings)]
-        return html_page_part(self.title, notes, self, _SHOWN)
+    def _title(self) -> str:
+        return self.title
+
+    def _told(self) -> Told:
+        return self.title, [self.chance, *map(str, self.warnings)], self.columns()
 
 
 def read_contrast_report(message: wire.ContrastReport) -> ContrastReport:

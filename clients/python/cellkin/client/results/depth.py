@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 
+from cellkin.client.results.tables import Shown
 from cellkin.v1 import cell_service_pb2 as wire
 
 _SHALLOW = 0.25
 
 
-@dataclass(frozen=True)
-class DepthCost:
+@dataclass(frozen=True, repr=False)
+class DepthCost(Shown):
     """Label quality in one range of depths, on held-out cells of the reference.
 
     Parameters
@@ -30,8 +31,8 @@ class DepthCost:
     unknown: float
 
 
-@dataclass(frozen=True)
-class ReferenceDepth:
+@dataclass(frozen=True, repr=False)
+class ReferenceDepth(Shown):
     """Number of genes that the cells of a reference detect.
 
     Parameters

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 
 from cellkin.client.results.sample import ReportWarning, read_warnings
-from cellkin.client.results.tables import Tabular, html_page_part
+from cellkin.client.results.tables import Shown, Tabular, Told
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import gene_set_service_pb2 as wire
 
-_SHOWN = 20
 
-
-@dataclass(frozen=True)
-class SetEnrichment:
+@dataclass(frozen=True, repr=False)
+class SetEnrichment(Shown):
     """Enrichment of one gene set.
 
     Parameters
@@ -60,7 +58,7 @@ class SetEnrichment:
     leading_genes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class EnrichedSets(Tabular):
     """Enrichment of gene sets, by collection, most significant first.
 
@@ -106,7 +104,7 @@ class EnrichedSets(Tabular):
         }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Enrichment(EnrichedSets):
     """Gene sets that genes are enriched in.
 
@@ -146,8 +144,11 @@ class Enrichment(EnrichedSets):
         called = f"{len(self.called)} sets are called"
         return f"{self.n_genes:,} genes{universe} tested in {tested}; {called}"
 
-    def _repr_html_(self) -> str:
-        return html_page_part(self.title, map(str, self.warnings), self, _SHOWN)
+    def _title(self) -> str:
+        return self.title
+
+    def _told(self) -> Told:
+        return self.title, [*map(str, self.warnings)], self.columns()
 
 
 def read_sets(messages: Iterable[wire.SetEnrichment]) -> tuple[SetEnrichment, ...]:

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 
 from cellkin.client.results.genes import GeneRecord, read_record
-from cellkin.client.results.tables import Tabular, html_page_part
+from cellkin.client.results.tables import Shown, Tabular, Told
 from cellkin.v1 import gene_set_service_pb2 as wire
 from cellkin.wire.terms import GeneSetKind
 
-_SHOWN = 20
 
-
-@dataclass(frozen=True)
-class GeneSetCollection:
+@dataclass(frozen=True, repr=False)
+class GeneSetCollection(Shown):
     """A version of a collection of gene sets.
 
     Parameters
@@ -43,8 +41,8 @@ class GeneSetCollection:
     carried_by_orthologs: bool
 
 
-@dataclass(frozen=True)
-class GeneSetRecord:
+@dataclass(frozen=True, repr=False)
+class GeneSetRecord(Shown):
     """Name and size of a gene set.
 
     Parameters
@@ -68,8 +66,8 @@ class GeneSetRecord:
     n_unmatched: int
 
 
-@dataclass(frozen=True)
-class GeneSetMember:
+@dataclass(frozen=True, repr=False)
+class GeneSetMember(Shown):
     """A gene of a set.
 
     Parameters
@@ -84,7 +82,7 @@ class GeneSetMember:
     weight: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GeneSet(Tabular):
     """A gene set with its genes; iterating gives the `members`.
 
@@ -122,12 +120,14 @@ class GeneSet(Tabular):
             "weight": np.array([member.weight for member in self.members], np.float32),
         }
 
-    def _repr_html_(self) -> str:
-        title = f"{self.collection.version}/{self.name}: {len(self):,} genes"
+    def _title(self) -> str:
+        return f"{self.collection.version}/{self.name}: {len(self):,} genes"
+
+    def _told(self) -> Told:
         notes = [self.description] if self.description else []
         if self.unmatched:
             notes.append(f"{len(self.unmatched):,} names of the source without a gene")
-        return html_page_part(title, notes, self, _SHOWN)
+        return self._title(), notes, self.columns()
 
 
 def read_collection(message: wire.GeneSetCollection) -> GeneSetCollection:

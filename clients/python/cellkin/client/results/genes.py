@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cellkin.client.results.predictions import read_match
-from cellkin.client.results.tables import Tabular
+from cellkin.client.results.tables import Shown, Tabular
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.wire.match import GeneMatch
@@ -15,8 +15,8 @@ from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import GeneRoute, GeneScore, TextRung
 
 
-@dataclass(frozen=True)
-class GeneRecord:
+@dataclass(frozen=True, repr=False)
+class GeneRecord(Shown):
     """Identifiers and names of one gene of a corpus.
 
     Parameters
@@ -43,7 +43,7 @@ class GeneRecord:
         return f"https://www.ncbi.nlm.nih.gov/gene/{self.gene_id}" if self.gene_id > 0 else ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Gene(GeneRecord):
     """All data of one gene in a corpus.
 
@@ -87,8 +87,8 @@ NEIGHBORHOOD_CAUTION = (
 """What a gene neighborhood does not tell."""
 
 
-@dataclass(frozen=True)
-class GeneFilter:
+@dataclass(frozen=True, repr=False)
+class GeneFilter(Shown):
     """Which genes a search went through, with defaults filled in.
 
     Parameters
@@ -118,7 +118,7 @@ class GeneFilter:
         return ", ".join(parts)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GeneNeighborhood(Tabular):
     """The genes nearest to a query by their texts, best first.
 
@@ -208,7 +208,7 @@ class GeneNeighborhood(Tabular):
         return columns
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ResolvedGenes(Tabular):
     """The genes meant by the gene names of a matrix.
 

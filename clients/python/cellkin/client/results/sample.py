@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cellkin.client.results.tables import Tabular
+from cellkin.client.results.tables import Shown, Tabular
 from cellkin.v1 import cell_service_pb2 as wire
 
 BELONGS, FOREIGN, UNDECIDED = "belongs", "foreign", "undecided"
@@ -17,8 +17,8 @@ _VERDICTS = {
 }
 
 
-@dataclass(frozen=True)
-class ReportWarning:
+@dataclass(frozen=True, repr=False)
+class ReportWarning(Shown):
     """Warning about results that are less reliable than usual.
 
     Parameters
@@ -41,8 +41,8 @@ class ReportWarning:
         return f"{self.message}: {', '.join(others)}" if others else self.message
 
 
-@dataclass(frozen=True)
-class LabelCheck:
+@dataclass(frozen=True, repr=False)
+class LabelCheck(Shown):
     """Comparison of a sample's cells of one label with the reference's.
 
     Parameters
@@ -66,7 +66,7 @@ class LabelCheck:
     novelty_limit: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SampleCheck(Tabular):
     """Whether a sample with genes foreign to the reference belongs to it.
 

@@ -2,16 +2,23 @@
 
 import csv
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from html import escape
 from importlib import import_module
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from cellkin.wire.errors import MissingDependencyError
+
+_MOST_ROWS = 20
+"""Rows of a table that a notebook shows."""
+_MOST_ITEMS, _MOST_SIGNS = 3, 60
+Told: TypeAlias = tuple[str, Sequence[str], Mapping[str, Any]]
+"""What a notebook shows: a title, sentences below it, and columns."""
 
 
 def needed(module: str, extra: str) -> Any:
@@ -38,8 +45,37 @@ def needed(module: str, extra: str) -> Any:
         ) from error
 
 
-class Tabular(ABC):
+class Shown:
+    """A result whose representations are short, however large it is.
+
+    Its subclasses are dataclasses made with ``repr=False``.
+    """
+
+    def __repr__(self) -> str:
+        if title := self._title():
+            return f"<{type(self).__name__}: {title}>"
+        parts = (f"{name}={_brief(getattr(self, name))}" for name in _names(self))
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        return _html(*self._told())
+
+    def _title(self) -> str:
+        """Return what it is, in one line; empty if its fields say it."""
+        return ""
+
+    def _told(self) -> Told:
+        """Return what a notebook shows."""
+        names = _names(self)
+        values = [_brief(getattr(self, name)) for name in names]
+        return type(self).__name__, (), {"field": names, "value": values}
+
+
+class Tabular(Shown, ABC):
     """A result with one row per item."""
+
+    def _told(self) -> Told:
+        return self._title() or repr(self), (), self.columns()
 
     @abstractmethod
     def columns(self) -> dict[str, Any]:
@@ -95,33 +131,47 @@ def _plain(column: Any) -> list[Any]:
     return [None if value != value else value for value in plain]
 
 
-def html_page_part(title: str, notes: Iterable[str], table: Tabular, n_shown: int) -> str:
-    """Return a result as HTML for a notebook.
-
-    Parameters
-    ----------
-    title
-        What the result is.
-    notes
-        Sentences below the title.
-    table
-        The rows.
-    n_shown
-        Maximum number of rows to show.
-    """
-    columns = table.columns()
-    n_rows = len(next(iter(columns.values())))
+def _html(title: str, notes: Sequence[str], columns: Mapping[str, Any]) -> str:
+    """Return a title, sentences and the first rows of a table as HTML."""
+    n_rows = len(next(iter(columns.values()), ()))
     heads = "".join(f"<th>{escape(name)}</th>" for name in columns)
     rows = "".join(
         "<tr>" + "".join(f"<td>{escape(shown(value))}</td>" for value in row) + "</tr>"
-        for row in islice(zip(*columns.values(), strict=True), n_shown)
+        for row in islice(zip(*columns.values(), strict=True), _MOST_ROWS)
     )
     said = "".join(f"<p>{escape(note)}</p>" for note in notes)
-    more = f"<p>{n_rows - n_shown:,} more rows in to_pandas()</p>" if n_rows > n_shown else ""
+    more = f"<p>{n_rows - _MOST_ROWS:,} more rows in to_pandas()</p>" if n_rows > _MOST_ROWS else ""
     return (
         f"<p><b>{escape(title)}</b></p>{said}<table><thead><tr>{heads}</tr></thead>"
         f"<tbody>{rows}</tbody></table>{more}"
     )
+
+
+def _names(result: Any) -> list[str]:
+    return [each.name for each in fields(result)]
+
+
+def _brief(value: Any) -> str:
+    """Return a value in a few words: arrays by type and shape, long lists by their first items."""
+    if isinstance(value, np.ndarray):
+        return f"<{value.dtype} {value.shape}>"
+    if isinstance(value, str):
+        return repr(value if len(value) <= _MOST_SIGNS else value[: _MOST_SIGNS - 3] + "...")
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, Mapping):
+        return f"{{{_items(list(value))}}}"
+    if isinstance(value, list | tuple):
+        return f"[{_items(value)}]" if isinstance(value, list) else f"({_items(value)})"
+    if is_dataclass(value) or len(repr(value)) > _MOST_SIGNS:
+        return f"{type(value).__name__}(...)"
+    return repr(value)
+
+
+def _items(values: Sequence[Any]) -> str:
+    first = ", ".join(map(_brief, values[:_MOST_ITEMS]))
+    n_more = len(values) - _MOST_ITEMS
+    return f"{first}, and {n_more:,} more" if n_more > 0 else first
 
 
 def shown(value: Any) -> str:

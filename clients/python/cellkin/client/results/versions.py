@@ -3,13 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
+from cellkin.client.results.tables import Shown
 from cellkin.v1 import versions_pb2
 from cellkin.wire.errors import InvalidArgumentError, VersionMismatchError
 from cellkin.wire.names import VersionName
 
 
-@dataclass(frozen=True)
-class Versions:
+@dataclass(frozen=True, repr=False)
+class Versions(Shown):
     """Versions a response was made from, with aliases resolved; empty for kinds not used.
 
     Parameters
