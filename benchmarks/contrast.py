@@ -19,8 +19,13 @@ import numpy as np
 import scipy.sparse as sp
 from report import Figure, add_options, at_least, at_most, finish, machine
 
+from cellkin.indexer.spaces.expression import fit_expression
+from cellkin.indexer.spaces.sample import Sample
 from cellkin.space.contrasts import GeneRanks, per_ten_thousand
 from cellkin.space.enrichment import SetTester, called, false_discovery_rates
+from cellkin.space.expression import CLIP
+from cellkin.space.permutation_tests import SetTests, against_cells
+from cellkin.space.separation import separate_expression
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
 _MIN_CELLS, _MIN_SIZE, _MAX_SIZE, _MIN_RESOURCES = 3, 5, 500, 2
@@ -216,6 +221,7 @@ def by_markers(cells: Mapping[str, Cells]) -> Iterator[Figure]:
         labels, groups = some.groups()
         z = GeneRanks.of(some.scaled).statistics(groups)
         ways = {"cellkin": z, "scanpy Wilcoxon": scanpy_scores(some, labels)}
+        ways["contribution"] = contributions(some, labels)
         ways["random"] = rng.normal(size=z.shape)
         scores = sets.tester.against_genes(z).scores
         for at, label in enumerate(labels):
@@ -236,9 +242,32 @@ def by_markers(cells: Mapping[str, Cells]) -> Iterator[Figure]:
         least = float(means["scanpy Wilcoxon"][at])
         n = len(quality["cellkin"])
         yield at_least(f"markers of {n} labels, {what}", float(means["cellkin"][at]), "", least)
-        for way in ("scanpy Wilcoxon", "random"):
+        for way in ("scanpy Wilcoxon", "contribution", "random"):
             yield Figure(f"markers of {n} labels, {what}: {way}", float(means[way][at]), "")
     yield at_least(f"own marker set in first 3, of {len(found)} labels", np.mean(found), "", 0.8)
+
+
+def contributions(cells: Cells, labels: Sequence[str]) -> np.ndarray:
+    """Return (n_genes, n_labels) contributions of genes to what separates a label from the rest.
+
+    Genes that are not variable have none, and rank below all that speak for the label.
+    """
+    names, codes = np.unique(cells.labels, return_inverse=True)
+    sample = Sample(
+        cells.scaled, np.arange(1, len(cells.genes) + 1), codes.astype(np.int32), names.tolist(),
+        np.zeros(len(codes), np.int32),
+    )  # fmt: skip
+    space = fit_expression(sample).space
+    logs = np.log1p(cells.scaled[:, space.variable].toarray())
+    z = np.minimum((logs - space.means) / space.deviations, CLIP)
+    found = np.zeros((len(cells.genes), len(labels)))
+    for at, label in enumerate(labels):
+        own = cells.labels == label
+        sides = z[own].mean(axis=0), z[~own].mean(axis=0)
+        found[space.variable, at] = separate_expression(*sides, space)[0]
+        # A gene that the label lacks separates it too, but is none of its markers.
+        found[space.variable, at] *= np.sign(sides[0] - sides[1])
+    return found
 
 
 def scanpy_scores(cells: Cells, labels: Sequence[str]) -> np.ndarray:
@@ -284,17 +313,11 @@ def by_permuted_labels(
             sets = Sets.of(members, some.genes, 10**9 if name == "markers" else _MAX_SIZE)
             if not sets.names:
                 continue
-            moments = sets.tester.cell_moments(ranks)
             for group in groups.T:
-                n_a = int(group.sum())
                 drawn = np.stack([group, *(rng.permutation(group) for _ in range(n))], axis=1)
                 z = ranks.statistics(drawn)
-                rates = [
-                    false_discovery_rates(tests.p_values)
-                    for tests in (
-                        sets.tester.against_genes(z), sets.tester.against_labels(moments, z, n_a),
-                    )
-                ]  # fmt: skip
+                tests = sets.tester.against_genes(z), by_labels(sets, ranks, drawn)
+                rates = [false_discovery_rates(one.p_values) for one in tests]
                 any_called = called(*rates).any(axis=0)
                 both[name] += any_called[1:].tolist()
                 alone[name] += (rates[0] <= 0.05).any(axis=0)[1:].tolist()
@@ -316,14 +339,12 @@ def calibrated(
     ranks, group = GeneRanks.of(cells.scaled), cells.labels == "NK"
     z = ranks.statistics(group[:, None])[:, 0]
     genes = np.stack([rng.permutation(z) for _ in range(200)], axis=1)
-    labels = ranks.statistics(np.stack([rng.permutation(group) for _ in range(200)], axis=1))
+    labels = np.stack([rng.permutation(group) for _ in range(200)], axis=1)
     drawn = {}
     for name, members in collections.items():
         sets = Sets.of(members, cells.genes, 10**9 if name == "markers" else _MAX_SIZE)
-        moments = sets.tester.cell_moments(ranks)
-        of_labels = sets.tester.against_labels(moments, labels, int(group.sum()))
         drawn[f"{name}, genes permuted"] = sets.tester.against_genes(genes).p_values
-        drawn[f"{name}, labels permuted"] = of_labels.p_values
+        drawn[f"{name}, labels permuted"] = by_labels(sets, ranks, labels).p_values
     for what, p_values in drawn.items():
         p = np.sort(p_values.ravel())
         gap = float(np.abs(p - (np.arange(len(p)) + 0.5) / len(p)).max())
@@ -408,13 +429,17 @@ def both_nulls(
     """Return the scores of sets, whether they are called, and their names."""
     group = np.asarray(group, bool)
     ranks = GeneRanks.of(cells.scaled)
-    z = ranks.statistics(group[:, None])[:, 0]
+    z = ranks.statistics(group[:, None])
     tested = Sets.of(sets, cells.genes, _MAX_SIZE)
     tests = tested.tester.against_genes(z)
-    moments = tested.tester.cell_moments(ranks)
-    permuted = tested.tester.against_labels(moments, z, int(group.sum()))
+    permuted = by_labels(tested, ranks, group[:, None])
     rates = [false_discovery_rates(one.p_values) for one in (tests, permuted)]
-    return tests.scores, called(*rates), tested.names
+    return tests.scores[:, 0], called(*rates)[:, 0], tested.names
+
+
+def by_labels(sets: Sets, ranks: GeneRanks, groups: np.ndarray) -> SetTests:
+    """Test sets against permuted labels, for (n_cells, n_groups) groups."""
+    return against_cells(sets.tester.of_cells(ranks, np.arange(ranks.n_cells)), groups)
 
 
 if __name__ == "__main__":

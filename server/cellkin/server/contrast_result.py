@@ -2,12 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from cellkin.server import calls
+from cellkin.server.contrast_nulls import PermutedCells, PermutedLabels
 from cellkin.server.loaded_sets import LoadedGeneSets
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import gene_records, index_versions
@@ -21,6 +21,7 @@ from cellkin.server.tested_sets import (
     messages,
 )
 from cellkin.space.arrays import BoolVector, CsrMatrix, Int64Vector
+from cellkin.space.content_order import content_order
 from cellkin.space.contrasts import (
     MIN_BATCHES,
     GeneRanks,
@@ -30,12 +31,7 @@ from cellkin.space.contrasts import (
     per_ten_thousand,
     pseudobulk_p_values,
 )
-from cellkin.space.enrichment import (
-    CellMoments,
-    activities,
-    called,
-    false_discovery_rates,
-)
+from cellkin.space.enrichment import activities, false_discovery_rates
 from cellkin.space.expression import ExpressionColumns, by_gene
 from cellkin.space.projection import Float64Vector, gene_columns
 from cellkin.space.separation import (
@@ -54,8 +50,6 @@ WILCOXON = "wilcoxon"
 MIN_DETECTED = 3
 """Genes detected in fewer cells of both groups are not tested."""
 _FEW_CELLS = 20
-_AT_ONCE = 50
-"""Permutations at once, which bounds the memory."""
 _PREDICTED = 50
 """Genes predicted from text to return, the strongest of each direction."""
 _MIN_TEXTS = 200
@@ -110,6 +104,10 @@ class GroupedCells:
     in_a: BoolVector
     batches: Int64Vector
 
+    def ordered(self, order: Int64Vector) -> "GroupedCells":
+        """Return the cells in another order."""
+        return GroupedCells(self.cells[order], self.in_a[order], self.batches[order])
+
 
 @dataclass(frozen=True)
 class TestedGenes:
@@ -151,11 +149,13 @@ def compare(comparison: Comparison, grouped: GroupedCells) -> wire.ContrastResul
     grouped
         The cells.
     """
-    match, in_a = comparison.match, grouped.in_a
+    match = comparison.match
     assert match is not None
     gene_ids = np.unique(match.gene_ids[match.gene_ids != 0])
     columns = np.where(match.gene_ids != 0, np.searchsorted(gene_ids, match.gene_ids), -1)
     cells, rows = by_gene(grouped.cells, ExpressionColumns.of(columns))
+    order = content_order(cells, gene_ids[rows], grouped.in_a, grouped.batches)
+    cells, grouped, in_a = cells[order], grouped.ordered(order), grouped.in_a[order]
     scaled = per_ten_thousand(cells)
     detected = np.bincount(scaled.indices, minlength=scaled.shape[1]) >= MIN_DETECTED
     tested = np.flatnonzero(detected)
@@ -175,69 +175,15 @@ def compare(comparison: Comparison, grouped: GroupedCells) -> wire.ContrastResul
         GroupMeans.of(scaled[:, tested], in_a),
         GroupMeans.of(scaled[:, tested], ~in_a),
     )
-    null = PermutedCells(ranks, in_a, statistics)
+    null = PermutedCells(ranks, in_a)
     return finish(comparison, WILCOXON, genes, null, notes)
-
-
-class PermutedCells:
-    """The null of exchangeable cells, and how many sets are called under it.
-
-    Parameters
-    ----------
-    ranks
-        The cells.
-    in_a
-        (n_cells,) bool.
-    statistics
-        (n_genes,) float64 of the groups.
-    """
-
-    def __init__(self, ranks: GeneRanks, in_a: BoolVector, statistics: Float64Vector) -> None:
-        self._ranks, self._in_a, self._statistics = ranks, in_a, statistics
-        self._n_a = int(in_a.sum())
-        self._moments: list[CellMoments] = []
-
-    def p_values(self, part: TestedSets) -> Float64Vector:
-        """Return the p-values of sets."""
-        calls.check()
-        moments = part.tester.cell_moments(self._ranks)
-        self._moments.append(moments)
-        return part.tester.against_labels(moments, self._statistics, self._n_a).p_values
-
-    def called(self, sets: Sequence[TestedSets], n_permutations: int) -> float:
-        """Return the mean number of sets that are called when group labels are permuted."""
-        rng = np.random.default_rng(0)
-        n_called = 0
-        for start in range(0, n_permutations, _AT_ONCE):
-            calls.check()
-            n = min(_AT_ONCE, n_permutations - start)
-            groups = np.stack([rng.permutation(self._in_a) for _ in range(n)], axis=1)
-            values = self._ranks.statistics(groups)
-            for part, moments in zip(sets, self._moments, strict=True):
-                tests = (
-                    part.tester.against_genes(values),
-                    part.tester.against_labels(moments, values, self._n_a),
-                )
-                rates = [false_discovery_rates(test.p_values) for test in tests]
-                n_called += int(np.count_nonzero(called(*rates)))
-        return n_called / n_permutations
-
-
-class SecondNull(Protocol):
-    """A null of sets beside that of exchangeable genes."""
-
-    def p_values(self, part: TestedSets) -> Float64Vector:
-        """Return the (n_sets,) float64 p-values of sets."""
-
-    def called(self, sets: Sequence[TestedSets], n_permutations: int) -> float:
-        """Return the mean number of sets that are called under it; after `p_values` of each."""
 
 
 def finish(
     comparison: Comparison,
     gene_test: str,
     genes: TestedGenes,
-    null: SecondNull,
+    null: PermutedLabels,
     notes: Sequence[cell_service_pb2.Warning],
 ) -> wire.ContrastResult:
     """Test sets and regulators by the statistics of genes, and return all results.

@@ -197,10 +197,10 @@ class _Running:
                 )
         cells = sp.vstack(held.blocks, format="csr") if len(held.blocks) > 1 else held.blocks[0]
         codes = pa.array(held.batches, pa.string()).dictionary_encode()
-        batches = codes.indices.to_numpy().astype(np.int64)
-        unnamed = codes.dictionary.to_pylist()
-        if "" in unnamed:
-            batches[batches == unnamed.index("")] = -1
+        # By name, so that codes do not depend on the order of cells.
+        names = codes.dictionary.to_numpy(zero_copy_only=False).astype(str)
+        ranks = np.where(names == "", -1, np.argsort(np.argsort(names)))
+        batches = ranks[codes.indices.to_numpy()].astype(np.int64)
         return compare(self._comparison, GroupedCells(cells, groups == 0, batches))
 
 

@@ -1,28 +1,34 @@
 """Which gene sets a list, a ranking or a contrast is enriched in.
 
-The statistic of a set is the mean of its genes' statistics minus that of all genes. It is bilinear
-in the membership of genes and the membership of cells, so its moments under permutations of either
-are known in closed form: no permutation is drawn, and p-values are as small as the data say. The
-tail is Pearson's type III with the exact mean, variance and skewness.
+The statistic of a set is the mean of its genes' statistics minus that of all genes: a sum over
+genes, and over cells too where the statistics are of `GeneRanks`. Permutations of both are tested
+without drawing any: see `cellkin.space.permutation_tests`.
 """
 
 # mypy: disable-error-code="no-untyped-def,no-untyped-call"
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-from scipy.special import gammainc, gammaincc, ndtr, ndtri, stdtr
+from scipy.special import stdtr
 
 from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Vector, Int64Vector
 from cellkin.space.compiled import compiled
 from cellkin.space.contrasts import Float64Matrix, GeneRanks
+from cellkin.space.permutation_tests import (
+    SETS_AT_ONCE,
+    SetTests,
+    drawn_moments,
+    normal_scores,
+    set_tests,
+)
 from cellkin.space.projection import Float64Vector
 
 CALLED_FDR = 0.05
 """A set is called if all its false discovery rates are at most this."""
-_SYMMETRIC = 1e-3
 
 
 def members_of(
@@ -96,39 +102,6 @@ def over_representation(
 
 
 @dataclass(frozen=True)
-class SetTests:
-    """Test statistics of sets, each (n_sets,) or (n_sets, n_groups).
-
-    Parameters
-    ----------
-    scores
-        The difference of means, in standard deviations of its null distribution.
-    p_values
-        Two-sided.
-    """
-
-    scores: Float64Matrix
-    p_values: Float64Matrix
-
-
-@dataclass(frozen=True)
-class CellMoments:
-    """Moments over cells of the statistics of sets.
-
-    Parameters
-    ----------
-    n_cells
-        Number of cells.
-    squares, cubes
-        (n_sets,) float64 sums over cells of the square and the cube of the cell's part.
-    """
-
-    n_cells: int
-    squares: Float64Vector
-    cubes: Float64Vector
-
-
-@dataclass(frozen=True)
 class SetTester:
     """Tests sets by the statistics of their genes.
 
@@ -160,10 +133,6 @@ class SetTester:
     def against_genes(self, values: Float64Matrix) -> SetTests:
         """Test sets against random sets of as many genes: the null of exchangeable genes.
 
-        Values count by their normal scores, the normal quantiles of their ranks. So no gene decides
-        alone, the extremes count most, and the null distribution of a sum is close to normal for a
-        set of any size.
-
         Parameters
         ----------
         values
@@ -174,132 +143,50 @@ class SetTester:
         squares, cubes = (scores**2).sum(axis=0), (scores**3).sum(axis=0)
         return set_tests(self.differences(scores) * sizes, *drawn_moments(sizes, n, squares, cubes))
 
-    def against_labels(
-        self, moments: CellMoments, values: Float64Matrix, n_members: int
-    ) -> SetTests:
-        """Test sets against permuted group labels of cells, which keep the genes' correlation.
+    def of_cells(self, ranks: GeneRanks, chosen: Int64Vector) -> Iterator[Float64Matrix]:
+        """Yield the statistics of sets in cells: the mean rank of their genes less that of all.
 
         Parameters
         ----------
-        moments
-            Of the cells whose statistics are given; see `cell_moments`.
-        values
-            Statistics of the genes, `GeneRanks.statistics`.
-        n_members
-            Number of cells of the group, or of each group.
-        """
-        n = moments.n_cells
-        scale = np.sqrt(n_members * (n - n_members) / (n - 1))
-        squares, cubes = _column(moments.squares, values), _column(moments.cubes, values)
-        return set_tests(
-            self.differences(values) * scale, *drawn_moments(n_members, n, squares, cubes)
-        )
+        ranks
+            The cells.
+        chosen
+            (n_chosen,) int64, the cells wanted.
 
-    def cell_moments(self, ranks: GeneRanks) -> CellMoments:
-        """Return the moments over cells of each set's mean rank, less that of all genes."""
-        sizes = self.sizes.astype(np.float64)
-        by_gene = sp.csr_matrix(self.members.T)
-        cells = sp.csr_matrix(ranks.scores.T)
-        of_zeros = (self.members @ ranks.zeros) / sizes
-        n_sets = len(sizes)
-        squares, cubes = np.zeros(n_sets), np.zeros(n_sets)
-        _sum_moments(
-            cells.indptr, cells.indices, cells.data, by_gene.indptr, by_gene.indices,
-            1.0 / sizes, of_zeros, float(ranks.zeros.sum()), squares, cubes,
-        )  # fmt: skip
-        return CellMoments(ranks.n_cells, squares, cubes)
+        Yields
+        ------
+        Float64Matrix
+            (n, n_chosen), of the next n sets.
+        """
+        cells = sp.csr_matrix(ranks.scores[:, chosen].T)
+        mean_of_zeros = float(ranks.zeros.mean())
+        for start in range(0, len(self.sizes), SETS_AT_ONCE):
+            members = self.members[start : start + SETS_AT_ONCE]
+            shares = 1.0 / np.diff(members.indptr)
+            by_gene = sp.csr_matrix(members.T)
+            parts = np.empty((len(shares), len(chosen)))
+            _sum_parts(
+                cells.indptr, cells.indices, cells.data, by_gene.indptr, by_gene.indices, shares,
+                (members @ ranks.zeros) * shares - mean_of_zeros, parts,
+            )  # fmt: skip
+            yield parts
 
 
 @compiled
-def _sum_moments(indptr, genes, scores, starts, sets, shares, of_zeros, all_zeros, squares, cubes):
-    """Add the squares and cubes of each cell's set statistics."""
+def _sum_parts(indptr, genes, scores, starts, sets, shares, of_zeros, parts):
+    """Write the statistic of each set in each cell."""
     n_genes = len(starts) - 1
     sums = np.empty(len(shares), np.float64)
     for cell in range(len(indptr) - 1):
         sums[:] = 0.0
-        total = all_zeros
+        total = 0.0
         for at in range(indptr[cell], indptr[cell + 1]):
             gene, score = genes[at], np.float64(scores[at])
             total += score
             for other in range(starts[gene], starts[gene + 1]):
                 sums[sets[other]] += score
-        mean = total / n_genes
         for s in range(len(shares)):
-            value = sums[s] * shares[s] + of_zeros[s] - mean
-            squares[s] += value * value
-            cubes[s] += value * value * value
-
-
-def drawn_moments(
-    n: Any, n_all: int, squares: Any, cubes: Any
-) -> tuple[Float64Matrix, Float64Matrix]:
-    """Return the variance and third moment of the sum of values drawn without replacement.
-
-    Parameters
-    ----------
-    n, n_all
-        Number of values drawn, and of all.
-    squares, cubes
-        Sums of all values' squares and cubes; their mean is 0.
-
-    Returns
-    -------
-    tuple
-        Of the shape of all parameters together, float64.
-    """
-    one = n / n_all
-    two = one * (n - 1) / (n_all - 1)
-    three = two * (n - 2) / max(n_all - 2, 1)
-    return np.asarray(squares * (one - two)), np.asarray(cubes * (one - 3 * two + 2 * three))
-
-
-def set_tests(sums: Float64Matrix, variance: Float64Matrix, third: Float64Matrix) -> SetTests:
-    """Test sums against a type III distribution of mean 0.
-
-    Parameters
-    ----------
-    sums, variance, third
-        The sums, and their variance and third moment under the null; without variance p is 1.
-    """
-    some = variance > 1e-12
-    deviation = np.sqrt(np.where(some, variance, 1.0))
-    scores = np.where(some, sums / deviation, 0.0)
-    p_values = type_three_p_values(scores, third / deviation**3)
-    return SetTests(scores, np.where(some, p_values, 1.0))
-
-
-def type_three_p_values(scores: Float64Matrix, skewness: Float64Matrix) -> Float64Matrix:
-    """Return two-sided p-values of standardized scores of a skewed distribution.
-
-    Parameters
-    ----------
-    scores, skewness
-        Arrays of one shape.
-
-    Returns
-    -------
-    Float64Matrix
-        Twice the smaller tail of Pearson's type III distribution, at most 1.
-    """
-    scores, skewness = np.broadcast_arrays(scores, skewness)
-    size = np.abs(skewness)
-    shape = 4 / np.maximum(size, _SYMMETRIC) ** 2
-    at = np.maximum(shape + np.sign(skewness) * scores * np.sqrt(shape), 0.0)
-    tail = np.minimum(gammaincc(shape, at), gammainc(shape, at))
-    normal = ndtr(-np.abs(scores))
-    return np.asarray(np.minimum(1.0, 2 * np.where(size > _SYMMETRIC, tail, normal)))
-
-
-def normal_scores(values: Float64Matrix) -> Float64Matrix:
-    """Return the normal quantiles of the ranks of values along the first axis.
-
-    Ties have the quantile of their mean rank; the result has mean 0.
-    """
-    from scipy.stats import rankdata  # half a second, and only this needs it
-
-    ranks = rankdata(np.ascontiguousarray(values.T), axis=-1).T
-    scores = ndtri((ranks - 0.5) / len(values))
-    return np.asarray(scores - scores.mean(axis=0))
+            parts[s, cell] = sums[s] * shares[s] + of_zeros[s] - total / n_genes
 
 
 def _column(of_sets: Any, values: Float64Matrix) -> Float64Matrix:

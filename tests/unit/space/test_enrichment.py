@@ -1,8 +1,6 @@
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
 
 from cellkin.space.contrasts import GeneRanks
@@ -12,10 +10,9 @@ from cellkin.space.enrichment import (
     called,
     false_discovery_rates,
     members_of,
-    normal_scores,
     over_representation,
-    type_three_p_values,
 )
+from cellkin.space.permutation_tests import against_cells
 
 
 def sets(rng: np.random.Generator, n_sets: int, n_genes: int) -> sp.csr_matrix:
@@ -62,34 +59,30 @@ def test_p_values_are_uniform_if_genes_are_exchangeable() -> None:
     assert (false_discovery_rates(p_values) <= 0.05).any(axis=0).mean() < 0.1
 
 
-def test_p_values_are_uniform_if_labels_are_exchangeable_and_genes_correlated() -> None:
+def test_statistics_of_cells_are_those_of_sets_in_the_group() -> None:
+    rng = np.random.default_rng(1)
+    tester, ranks = SetTester(sets(rng, 12, 40)), GeneRanks.of(correlated_cells(rng, 30, 40))
+    group = rng.permutation(30) < 8
+    (parts,) = tester.of_cells(ranks, np.arange(30))
+    scale = np.sqrt(8 * 22 / 29)
+    expected = tester.differences(ranks.statistics(group[:, None]))[:, 0]
+    np.testing.assert_allclose(parts[:, group].sum(axis=1) / scale, expected, atol=1e-5)
+    (some,) = tester.of_cells(ranks, np.array([7, 3]))
+    np.testing.assert_array_equal(some, parts[:, [7, 3]])
+
+
+def test_genes_of_a_program_are_called_by_exchangeable_genes_alone() -> None:
     rng = np.random.default_rng(1)
     cells = correlated_cells(rng, 60, 200)
     members = sets(rng, 40, 200).tolil()
     members[0] = (np.arange(200) % 2 == 0).astype(float)  # all genes of the program
-    tester = SetTester(sp.csr_matrix(members))
-    ranks = GeneRanks.of(cells)
+    tester, ranks = SetTester(sp.csr_matrix(members)), GeneRanks.of(cells)
     groups = np.stack([rng.permutation(60) < 12 for _ in range(800)], axis=1)
-    values = ranks.statistics(groups)
-    p_values = tester.against_labels(tester.cell_moments(ranks), values, 12).p_values
+    p_values = against_cells(tester.of_cells(ranks, np.arange(60)), groups).p_values
     for level in (0.5, 0.1, 0.02):
         assert (p_values <= level).mean() == pytest.approx(level, rel=0.15)
-    # Under the other null alone, the program would be called.
-    assert (tester.against_genes(values).p_values[0] <= 0.01).mean() > 0.1
-
-
-@settings(deadline=None, max_examples=10)
-@given(st.integers(0, 10_000))
-def test_moments_are_those_of_all_permutations(seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    cells = sp.csr_matrix(rng.poisson(1, (7, 40)).astype(np.float32))
-    tester, ranks = SetTester(sets(rng, 5, 40)), GeneRanks.of(cells)
-    every = np.array([[a in (i, j) for a in range(7)] for i in range(7) for j in range(i)]).T
-    sums = tester.differences(ranks.statistics(every))
-    moments = tester.cell_moments(ranks)
-    found = tester.against_labels(moments, ranks.statistics(every), 2).scores
-    np.testing.assert_allclose(sums.mean(axis=1), 0, atol=1e-5)
-    np.testing.assert_allclose(found, sums / sums.std(axis=1, keepdims=True), rtol=1e-3, atol=1e-4)
+        assert (p_values[0] <= level).mean() == pytest.approx(level, rel=0.4)
+    assert (tester.against_genes(ranks.statistics(groups)).p_values[0] <= 0.01).mean() > 0.1
 
 
 def test_planted_genes_are_found_and_others_not() -> None:
@@ -98,33 +91,11 @@ def test_planted_genes_are_found_and_others_not() -> None:
     cells[:20, :15] += rng.poisson(1, (20, 15))
     members = sp.csr_matrix([np.arange(300) < 15, np.arange(300) >= 285]).astype(float)
     tester, ranks = SetTester(members), GeneRanks.of(sp.csr_matrix(cells.astype(np.float32)))
-    z = ranks.statistics((np.arange(80) < 20)[:, None])[:, 0]
-    rates = [
-        false_discovery_rates(test.p_values)
-        for test in (
-            tester.against_genes(z),
-            tester.against_labels(tester.cell_moments(ranks), z, 20),
-        )
-    ]
-    assert called(*rates).tolist() == [True, False]
-
-
-def test_normal_scores_ignore_the_scale_and_share_ties() -> None:
-    values = np.array([5.0, -1.0, 5.0, 100.0])
-    scores = normal_scores(values)
-    np.testing.assert_allclose(scores, normal_scores(np.exp(values / 10)))
-    assert scores[0] == scores[2]
-    assert scores.argmax() == 3
-    np.testing.assert_allclose(normal_scores(np.stack([values, -values], 1))[:, 0], scores)
-
-
-@pytest.mark.parametrize("skewness", [-1.5, -0.2, 0.0, 1e-4, 0.02, 1.0])
-def test_tails_are_those_of_pearsons_type_three(skewness: float) -> None:
-    scores = np.array([-3.0, -1.0, 0.2, 2.0, 5.0])
-    lower = stats.pearson3(skewness).cdf(scores)
-    expected = np.minimum(1, 2 * np.minimum(lower, stats.pearson3(skewness).sf(scores)))
-    found = type_three_p_values(scores, np.full(5, skewness))
-    np.testing.assert_allclose(found, expected, rtol=0.01, atol=1e-12)
+    group = (np.arange(80) < 20)[:, None]
+    parts = tester.of_cells(ranks, np.arange(80))
+    tests = tester.against_genes(ranks.statistics(group)), against_cells(parts, group)
+    rates = [false_discovery_rates(test.p_values) for test in tests]
+    assert called(*rates)[:, 0].tolist() == [True, False]
 
 
 def test_activities_are_the_slopes_of_univariate_models() -> None:
