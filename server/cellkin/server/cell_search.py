@@ -206,18 +206,58 @@ def _message(loaded: LoadedIndex, similarities: Float32Matrix, ids: Int64Vector)
 
 
 def get_cells(version_cache: VersionCache, request: wire.GetCellsRequest) -> wire.GetCellsResponse:
-    """Return reference cells by id.
+    """Return reference cells by id or row.
 
     Raises
     ------
     NotFoundError
-        If the index does not exist, or does not have one of the cells.
+        If the index lacks one of them.
+    InvalidArgumentError
+        If there are too many, or ids and rows.
     """
     check_names(request.cell_ids, MOST_NAMED, "cell_ids")
+    wanted(len(request.rows), 0, MOST_NAMED, "rows")
+    if request.cell_ids and request.rows:
+        raise InvalidArgumentError("cell_ids and rows are given; give one of them", field="rows")
     loaded = version_cache.index(parse_version_name(request.index, "cell index"))
-    cells, given = loaded.index.cells, list(request.cell_ids)
+    cells = loaded.index.cells
+    rows = _given_rows(loaded, request) if request.rows else _named_rows(loaded, request)
+    ascending, place = np.unique(rows, return_inverse=True)
+    vectors = None
+    if request.return_vectors and len(rows):
+        space = next(iter(loaded.index.parts))
+        vectors = loaded.vectors[space].queries(ascending)[place]
+    ids, batches = loaded.ids.at(rows), loaded.batches.at(rows)
+    return wire.GetCellsResponse(
+        cells=[
+            wire.Cell(
+                cell_id=ids[at],
+                label=cells.label_names[cells.labels[row]],
+                batch=batches[at],
+                row=row,
+                vector=vectors[at].astype("<f4").tobytes() if vectors is not None else b"",
+            )
+            for at, row in enumerate(rows.tolist())
+        ],
+        versions=index_versions(loaded.entry),
+    )
+
+
+def _given_rows(loaded: LoadedIndex, request: wire.GetCellsRequest) -> Int64Vector:
+    rows = np.array(request.rows, np.int64)
+    lost = rows[(rows < 0) | (rows >= len(loaded.ids))]
+    if len(lost):
+        raise NotFoundError(
+            f"cell index {loaded.entry.full_name} has no row {lost[0]}; it has {len(loaded.ids)}",
+            {"row": str(lost[0])},
+        )
+    return rows
+
+
+def _named_rows(loaded: LoadedIndex, request: wire.GetCellsRequest) -> Int64Vector:
+    given = list(request.cell_ids)
     # The requested ids are the lookup table, so the reference's ids are scanned only once.
-    met = pc.index_in(cells.ids, value_set=pa.array(sorted(set(given)), pa.string()))
+    met = pc.index_in(loaded.index.cells.ids, value_set=pa.array(sorted(set(given)), pa.string()))
     found = np.flatnonzero(met.is_valid().to_numpy())
     row_of = dict(zip(loaded.ids.at(found), found.tolist(), strict=True))
     lost = [name for name in given if name not in row_of]
@@ -227,23 +267,4 @@ def get_cells(version_cache: VersionCache, request: wire.GetCellsRequest) -> wir
             f"({len(lost)} of {len(given)} are not there)",
             {"cell_id": lost[0]},
         )
-    rows = np.array([row_of[name] for name in given], np.int64)
-    ascending, place = np.unique(rows, return_inverse=True)
-    vectors = None
-    if request.return_vectors and given:
-        space = next(iter(loaded.index.parts))
-        vectors = loaded.vectors[space].queries(ascending)[place]
-    batches = loaded.batches.at(rows)
-    return wire.GetCellsResponse(
-        cells=[
-            wire.Cell(
-                cell_id=name,
-                label=cells.label_names[cells.labels[row]],
-                batch=batches[at],
-                row=row,
-                vector=vectors[at].astype("<f4").tobytes() if vectors is not None else b"",
-            )
-            for at, (name, row) in enumerate(zip(given, rows.tolist(), strict=True))
-        ],
-        versions=index_versions(loaded.entry),
-    )
+    return np.array([row_of[name] for name in given], np.int64)

@@ -7,6 +7,7 @@ import grpc
 
 from cellkin.server.cell_search import CellSearch, get_cells
 from cellkin.server.explanation import explain
+from cellkin.server.layouts import get_layout
 from cellkin.server.limits import MOST_GENES, check_names
 from cellkin.server.prediction import PredictionQuery
 from cellkin.server.version_cache import VersionCache
@@ -58,8 +59,14 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
     def GetCells(  # the name of the RPC
         self, request: wire.GetCellsRequest, context: grpc.ServicerContext
     ) -> wire.GetCellsResponse:
-        """Return reference cells by id."""
+        """Return reference cells by id or row."""
         return get_cells(self._version_cache, request)
+
+    def GetLayout(  # the name of the RPC
+        self, request: wire.GetLayoutRequest, context: grpc.ServicerContext
+    ) -> wire.GetLayoutResponse:
+        """Return a page of the layout of an index."""
+        return get_layout(self._version_cache, request)
 
     def _predict_stream(
         self,

@@ -275,7 +275,7 @@ class IndexLoader:
             shared = self._shared(expression.neighbors, entry.full_name)
             expression = replace(expression, neighbors=shared)
         names = Strings(plain.cells.ids), Strings(plain.cells.batches)
-        wrapped = CellIndex(plain.cells, text, expression, plain.profiles)
+        wrapped = replace(plain, text=text, expression=expression)
         loaded = LoadedIndex(entry, wrapped, corpus(), vectors, self._scanning, *names)
         with self._counting:
             self._live[entry.full_name] = loaded

@@ -45,17 +45,25 @@ def page_of(
     if size < 0:
         raise InvalidArgumentError(f"page_size is {size}; give 0 or more", field="page_size")
     wanted = min(size or DEFAULT_SIZE, MOST)
-    after = _read(token, of) if token else None
+    after = read_token(token, of) if token else None
     left = [item for item in items if after is None or key(item) > after]
     page = left[:wanted]
-    return page, _token((*([of] if of else []), *key(page[-1]))) if len(left) > wanted else ""
+    return page, make_token((*([of] if of else []), *key(page[-1]))) if len(left) > wanted else ""
 
 
-def _token(key: tuple[str, ...]) -> str:
+def make_token(key: tuple[str, ...]) -> str:
+    """Return the token of a key, whose parts contain no NUL."""
     return base64.urlsafe_b64encode("\0".join(key).encode()).decode()
 
 
-def _read(token: str, of: str) -> tuple[str, ...]:
+def read_token(token: str, of: str = "") -> tuple[str, ...]:
+    """Return the key of a token, without its first part if that is to be ``of``.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If it was not made by `make_token`, or is of another list.
+    """
     try:
         text = base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError) as error:

@@ -6,12 +6,14 @@ import pyarrow.compute as pc
 
 from cellkin.server.answer_warnings import index_warnings, query_warnings
 from cellkin.server.blocks import CellReader
+from cellkin.server.layouts import require_layout
 from cellkin.server.limits import MOST_NAMED, check_names
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import index_versions, match_message
 from cellkin.server.spaces import require_known, space_kind, space_name
 from cellkin.server.version_cache import VersionCache
 from cellkin.space.arrays import BoolVector
+from cellkin.space.classifier import Placed, neighbor_vectors
 from cellkin.space.hierarchy import Hierarchy
 from cellkin.space.labeler import Labeler, Options, runners_up
 from cellkin.space.routes import route_shares
@@ -51,7 +53,8 @@ class PredictionQuery:
     GenesUnmatchedError
         If too few genes match.
     FailedPreconditionError
-        If the index does not have the space, or shares no gene with the query in it.
+        If the index does not have the space, or shares no gene with the query in it; or positions
+        are requested and it has no layout.
     """
 
     def __init__(self, version_cache: VersionCache, header: wire.QueryHeader) -> None:
@@ -65,6 +68,7 @@ class PredictionQuery:
         )
         self._return_vectors = header.return_vectors
         self._return_probabilities = header.return_probabilities
+        self._layout = require_layout(self._loaded) if header.return_positions else None
         self._hierarchy = Hierarchy.of(self._loaded.index.cells.label_names)
 
     @property
@@ -169,7 +173,14 @@ class PredictionQuery:
             runners_up=codec.encode(second),
             runner_up_probabilities=codec.encode(second_probabilities),
             label_probabilities=b"" if every is None else codec.encode(every),
+            positions=self._positions(placed),
         )
+
+    def _positions(self, placed: Placed) -> bytes:
+        if self._layout is None:
+            return b""
+        compared = neighbor_vectors(placed.z, self._labeler.classifier.n_components)
+        return codec.encode(self._layout.place(compared, self._labeler.space))
 
 
 def _depth_message(labeler: Labeler, quality: SpaceQuality | None) -> wire.ReferenceDepth | None:

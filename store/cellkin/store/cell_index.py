@@ -17,6 +17,7 @@ from cellkin.space.classifier import LabelClassifier
 from cellkin.space.classifier import read_classifier as make_classifier
 from cellkin.space.expression import ExpressionSpace
 from cellkin.space.gene_pairs import ForeignReference
+from cellkin.space.layout import Layout
 from cellkin.space.profiles import Profiles
 from cellkin.space.projection import CellSpace
 from cellkin.space.recipe import Recipe
@@ -34,6 +35,9 @@ _RECIPE = "recipe.json"
 _FOREIGN = "text-foreign.safetensors"
 _CELLS = "cells.arrow"
 _PROFILES = "profiles.safetensors"
+LAYOUT = "layout.safetensors"
+"""The file of the layout of an index, which need not exist."""
+_VECTORS = "vectors."
 
 
 @dataclass(frozen=True)
@@ -115,12 +119,15 @@ class CellIndex:
     profiles
         Expression profiles of the labels, of the cells that the spaces were fitted to; None for an
         index without.
+    layout
+        The layout of the reference cells in two dimensions; None for an index without.
     """
 
     cells: ReferenceCells
     text: TextIndex | None
     expression: ExpressionIndex | None
     profiles: Profiles | None = None
+    layout: Layout | None = None
 
     @property
     def parts(self) -> dict[str, TextIndex | ExpressionIndex]:
@@ -169,6 +176,8 @@ def write_cell_index(folder: Path, index: CellIndex) -> None:
         _write_classifier(folder, part.classifier, name)
     if index.profiles is not None:
         _write_profiles(folder, index.profiles, index.cells.label_names)
+    if index.layout is not None:
+        write_layout(folder, index.layout)
     cells = index.cells
     names = pa.array(cells.label_names, pa.string())
     table = pa.table(
@@ -197,6 +206,24 @@ def read_profiles(folder: Path, label_names: list[str]) -> Profiles | None:
     arrays = load_file(path)
     labels = [label_names[code] for code in arrays.pop("labels").tolist()]
     return Profiles(labels=labels, **arrays)
+
+
+def write_layout(folder: Path, layout: Layout) -> None:
+    """Write the layout of a cell index into its folder."""
+    arrays = {name: value for name, value in vars(layout).items() if name != "vectors"}
+    by_space = {f"{_VECTORS}{space}": vectors for space, vectors in layout.vectors.items()}
+    save_arrays({**arrays, **by_space}, folder / LAYOUT)
+
+
+def read_layout(folder: Path) -> Layout | None:
+    """Load the layout of a cell index; None if it has none."""
+    path = folder / LAYOUT
+    if not path.exists():
+        return None
+    arrays = load_file(path)
+    names = [name for name in arrays if name.startswith(_VECTORS)]
+    vectors = {name.removeprefix(_VECTORS): arrays.pop(name) for name in names}
+    return Layout(vectors=vectors, **arrays)
 
 
 def _write_text_space(folder: Path, space: CellSpace) -> None:
@@ -250,7 +277,8 @@ def read_cell_index(folder: Path) -> CellIndex:
         text = TextIndex(text_space, *searched(TEXT), read_foreign(folder))
     if expression_space is not None:
         expression = ExpressionIndex(expression_space, *searched(EXPRESSION))
-    return CellIndex(cells, text, expression, read_profiles(folder, cells.label_names))
+    profiles = read_profiles(folder, cells.label_names)
+    return CellIndex(cells, text, expression, profiles, read_layout(folder))
 
 
 def space_digests(entry: Entry) -> dict[str, str]:

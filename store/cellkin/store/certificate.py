@@ -1,4 +1,4 @@
-"""The certificate of an index: its measured recall and speed, and how it was built."""
+"""Certificates: the measured recall and speed of an index, the trustworthiness of a layout."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -78,3 +78,46 @@ class Certificate:
         # Manifests sort their keys as strings.
         recall = sorted((int(k), value) for k, value in values["recall"].items())
         return cls(**{**fields, "recall": dict(recall)})
+
+
+@dataclass(frozen=True)
+class LayoutCertificate:
+    """How the layout of an index was made, and how well it keeps neighbors.
+
+    Parameters
+    ----------
+    method, library, seed
+        The method, the library and version that fitted it, and the seed of its random numbers.
+    space
+        The space whose neighbors it keeps.
+    n_fitted
+        Number of cells that it was fitted to.
+    trustworthiness
+        In [0, 1], how few cells that are near each other in the layout are not near in the space.
+    placed_trustworthiness
+        The same if fitted cells are placed as cells of a query are.
+    permuted_trustworthiness
+        The same of the layout with its positions permuted.
+    trust_k, n_measured
+        Neighbors at which trustworthiness was measured, and the number of cells.
+    """
+
+    method: str
+    library: str
+    seed: int
+    space: str
+    n_fitted: int
+    trustworthiness: float
+    placed_trustworthiness: float
+    permuted_trustworthiness: float
+    trust_k: int
+    n_measured: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the certificate as JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "LayoutCertificate":
+        """Parse the values that `to_json` returned."""
+        return cls(**{name: values[name] for name in cls.__dataclass_fields__})

@@ -1,7 +1,7 @@
 """Methods of both clients, one for each RPC of the services."""
 
-from cellkin.client.calls import catalog, cells, contrasts, gene_sets, genes
-from cellkin.client.transport.core import asks, exchanges, lists, streams
+from cellkin.client.calls import catalog, cells, contrasts, gene_sets, genes, layouts
+from cellkin.client.transport.core import asks, collects, exchanges, lists, streams
 
 
 class Surface:
@@ -18,6 +18,7 @@ class Surface:
     stream_search_cells = streams(cells.stream_search_cells)
     explain_cell = asks(cells.explain_cell)
     get_cells = asks(cells.get_cells)
+    get_layout = collects(layouts.get_layout)
 
     contrast_subtypes = exchanges(contrasts.contrast_subtypes)
     enrich_genes = asks(contrasts.enrich_genes)

@@ -322,6 +322,7 @@ class QueryHeader(google.protobuf.message.Message):
     NOVELTY_LIMIT_FIELD_NUMBER: builtins.int
     FALSE_ALARMS_FIELD_NUMBER: builtins.int
     RETURN_PROBABILITIES_FIELD_NUMBER: builtins.int
+    RETURN_POSITIONS_FIELD_NUMBER: builtins.int
     index: builtins.str
     """Required. Format: `{name}[@{version or alias}]`."""
     taxon: builtins.int
@@ -344,6 +345,10 @@ class QueryHeader(google.protobuf.message.Message):
     """
     return_probabilities: builtins.bool
     """Whether to return the probability of every label."""
+    return_positions: builtins.bool
+    """Whether to return the positions of the cells in the index's layout; see GetLayout.
+    FAILED_PRECONDITION if the index has none.
+    """
     @property
     def genes(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
         """Required. The names of the matrix's columns, in order."""
@@ -369,9 +374,10 @@ class QueryHeader(google.protobuf.message.Message):
         novelty_limit: builtins.float = ...,
         false_alarms: builtins.float = ...,
         return_probabilities: builtins.bool = ...,
+        return_positions: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["_min_probability", b"_min_probability", "false_alarms", b"false_alarms", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "strictness", b"strictness"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["_min_probability", b"_min_probability", "center", b"center", "exclude_batches", b"exclude_batches", "false_alarms", b"false_alarms", "genes", b"genes", "index", b"index", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "return_probabilities", b"return_probabilities", "return_vectors", b"return_vectors", "space", b"space", "strictness", b"strictness", "taxon", b"taxon", "units", b"units"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["_min_probability", b"_min_probability", "center", b"center", "exclude_batches", b"exclude_batches", "false_alarms", b"false_alarms", "genes", b"genes", "index", b"index", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "return_positions", b"return_positions", "return_probabilities", b"return_probabilities", "return_vectors", b"return_vectors", "space", b"space", "strictness", b"strictness", "taxon", b"taxon", "units", b"units"]) -> None: ...
     @typing.overload
     def WhichOneof(self, oneof_group: typing.Literal["_min_probability", b"_min_probability"]) -> typing.Literal["min_probability"] | None: ...
     @typing.overload
@@ -769,6 +775,7 @@ class PredictionBlock(google.protobuf.message.Message):
     RUNNERS_UP_FIELD_NUMBER: builtins.int
     RUNNER_UP_PROBABILITIES_FIELD_NUMBER: builtins.int
     LABEL_PROBABILITIES_FIELD_NUMBER: builtins.int
+    POSITIONS_FIELD_NUMBER: builtins.int
     winners: builtins.bytes
     """Output only. Little-endian int32 into the report's labels: the most probable label; -1 if no gene of
     the cell is used.
@@ -811,6 +818,11 @@ class PredictionBlock(google.protobuf.message.Message):
     """Output only. Little-endian float32 (n_cells, n_labels), in [0, 1]: the calibrated probability of
     every label; empty unless requested.
     """
+    positions: builtins.bytes
+    """Output only. Little-endian float32 (n_cells, 2): positions in the index's layout, NaN if no gene of
+    the cell is used; empty unless requested. A cell's position depends on its vector alone, never on
+    the cells sent with it.
+    """
     def __init__(
         self,
         *,
@@ -827,8 +839,9 @@ class PredictionBlock(google.protobuf.message.Message):
         runners_up: builtins.bytes = ...,
         runner_up_probabilities: builtins.bytes = ...,
         label_probabilities: builtins.bytes = ...,
+        positions: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["dim", b"dim", "fallbacks", b"fallbacks", "label_probabilities", b"label_probabilities", "n_votes", b"n_votes", "novelties", b"novelties", "probabilities", b"probabilities", "route_shares", b"route_shares", "runner_up_probabilities", b"runner_up_probabilities", "runners_up", b"runners_up", "supports", b"supports", "unknown_reasons", b"unknown_reasons", "vectors", b"vectors", "winners", b"winners"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["dim", b"dim", "fallbacks", b"fallbacks", "label_probabilities", b"label_probabilities", "n_votes", b"n_votes", "novelties", b"novelties", "positions", b"positions", "probabilities", b"probabilities", "route_shares", b"route_shares", "runner_up_probabilities", b"runner_up_probabilities", "runners_up", b"runners_up", "supports", b"supports", "unknown_reasons", b"unknown_reasons", "vectors", b"vectors", "winners", b"winners"]) -> None: ...
 
 global___PredictionBlock = PredictionBlock
 
@@ -1317,6 +1330,7 @@ class GetCellsRequest(google.protobuf.message.Message):
     INDEX_FIELD_NUMBER: builtins.int
     CELL_IDS_FIELD_NUMBER: builtins.int
     RETURN_VECTORS_FIELD_NUMBER: builtins.int
+    ROWS_FIELD_NUMBER: builtins.int
     index: builtins.str
     """Required. Format: `{name}[@{version or alias}]`."""
     return_vectors: builtins.bool
@@ -1325,7 +1339,11 @@ class GetCellsRequest(google.protobuf.message.Message):
     """
     @property
     def cell_ids(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
-        """Required. Ids of cells, at most 1000."""
+        """Ids of cells, at most 1000. Required unless rows are given."""
+
+    @property
+    def rows(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.int]:
+        """Rows of the reference instead of ids, at most 1000; the response has the cells in this order."""
 
     def __init__(
         self,
@@ -1333,8 +1351,9 @@ class GetCellsRequest(google.protobuf.message.Message):
         index: builtins.str = ...,
         cell_ids: collections.abc.Iterable[builtins.str] | None = ...,
         return_vectors: builtins.bool = ...,
+        rows: collections.abc.Iterable[builtins.int] | None = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["cell_ids", b"cell_ids", "index", b"index", "return_vectors", b"return_vectors"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["cell_ids", b"cell_ids", "index", b"index", "return_vectors", b"return_vectors", "rows", b"rows"]) -> None: ...
 
 global___GetCellsRequest = GetCellsRequest
 
@@ -1400,3 +1419,160 @@ class Cell(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["batch", b"batch", "cell_id", b"cell_id", "label", b"label", "row", b"row", "vector", b"vector"]) -> None: ...
 
 global___Cell = Cell
+
+@typing.final
+class GetLayoutRequest(google.protobuf.message.Message):
+    """GetLayoutRequest requests a page of a layout."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: builtins.int
+    PAGE_SIZE_FIELD_NUMBER: builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    index: builtins.str
+    """Required. Format: `{name}[@{version or alias}]`."""
+    page_size: builtins.int
+    """Cells per page, at most 250,000; 0 means 250,000."""
+    page_token: builtins.str
+    """The next_page_token of the previous page; empty for the first."""
+    def __init__(
+        self,
+        *,
+        index: builtins.str = ...,
+        page_size: builtins.int = ...,
+        page_token: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["index", b"index", "page_size", b"page_size", "page_token", b"page_token"]) -> None: ...
+
+global___GetLayoutRequest = GetLayoutRequest
+
+@typing.final
+class GetLayoutResponse(google.protobuf.message.Message):
+    """GetLayoutResponse holds the positions of a range of reference cells."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: builtins.int
+    CERTIFICATE_FIELD_NUMBER: builtins.int
+    LABELS_FIELD_NUMBER: builtins.int
+    BATCHES_FIELD_NUMBER: builtins.int
+    FIRST_ROW_FIELD_NUMBER: builtins.int
+    POSITIONS_FIELD_NUMBER: builtins.int
+    LABEL_CODES_FIELD_NUMBER: builtins.int
+    BATCH_CODES_FIELD_NUMBER: builtins.int
+    N_SAME_FIELD_NUMBER: builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: builtins.int
+    first_row: builtins.int
+    """Output only. The reference's row of the first cell of the page."""
+    positions: builtins.bytes
+    """Output only. Little-endian float32 (n, 2): the positions, all finite."""
+    label_codes: builtins.bytes
+    """Output only. Little-endian int32 (n) into labels."""
+    batch_codes: builtins.bytes
+    """Output only. Little-endian int32 (n) into batches; -1 for a cell without a batch."""
+    n_same: builtins.bytes
+    """Output only. One byte each: of the certificate's `k` nearest fitted cells, the number with the
+    same label. The cell itself does not count.
+    """
+    next_page_token: builtins.str
+    """Output only. Empty on the last page."""
+    @property
+    def versions(self) -> cellkin.v1.versions_pb2.Versions:
+        """Output only. Versions the response was made from."""
+
+    @property
+    def certificate(self) -> global___LayoutCertificate:
+        """Output only. How the layout was made, and how well it keeps neighbors."""
+
+    @property
+    def labels(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. The labels that label_codes refer to, in the reference's order."""
+
+    @property
+    def batches(self) -> google.protobuf.internal.containers.RepeatedScalarFieldContainer[builtins.str]:
+        """Output only. The batches that batch_codes refer to, by name."""
+
+    def __init__(
+        self,
+        *,
+        versions: cellkin.v1.versions_pb2.Versions | None = ...,
+        certificate: global___LayoutCertificate | None = ...,
+        labels: collections.abc.Iterable[builtins.str] | None = ...,
+        batches: collections.abc.Iterable[builtins.str] | None = ...,
+        first_row: builtins.int = ...,
+        positions: builtins.bytes = ...,
+        label_codes: builtins.bytes = ...,
+        batch_codes: builtins.bytes = ...,
+        n_same: builtins.bytes = ...,
+        next_page_token: builtins.str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: typing.Literal["certificate", b"certificate", "versions", b"versions"]) -> builtins.bool: ...
+    def ClearField(self, field_name: typing.Literal["batch_codes", b"batch_codes", "batches", b"batches", "certificate", b"certificate", "first_row", b"first_row", "label_codes", b"label_codes", "labels", b"labels", "n_same", b"n_same", "next_page_token", b"next_page_token", "positions", b"positions", "versions", b"versions"]) -> None: ...
+
+global___GetLayoutResponse = GetLayoutResponse
+
+@typing.final
+class LayoutCertificate(google.protobuf.message.Message):
+    """LayoutCertificate is how a layout was made, and how well it keeps neighbors."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: builtins.int
+    LIBRARY_FIELD_NUMBER: builtins.int
+    SEED_FIELD_NUMBER: builtins.int
+    SPACE_FIELD_NUMBER: builtins.int
+    N_CELLS_FIELD_NUMBER: builtins.int
+    N_FITTED_FIELD_NUMBER: builtins.int
+    K_FIELD_NUMBER: builtins.int
+    TRUSTWORTHINESS_FIELD_NUMBER: builtins.int
+    PLACED_TRUSTWORTHINESS_FIELD_NUMBER: builtins.int
+    PERMUTED_TRUSTWORTHINESS_FIELD_NUMBER: builtins.int
+    TRUST_K_FIELD_NUMBER: builtins.int
+    N_MEASURED_FIELD_NUMBER: builtins.int
+    method: builtins.str
+    """Output only. The method, such as `umap`."""
+    library: builtins.str
+    """Output only. Library and version, such as `umap-learn 0.5.12`."""
+    seed: builtins.int
+    """Output only. Seed of the random numbers."""
+    space: global___SpaceKind.ValueType
+    """Output only. The space whose neighbors it keeps."""
+    n_cells: builtins.int
+    """Output only. Number of reference cells."""
+    n_fitted: builtins.int
+    """Output only. Number of cells the layout was fitted to. The other ones, and the cells of queries, are
+    placed among the nearest of them.
+    """
+    k: builtins.int
+    """Output only. Number of nearest fitted cells by which cells are placed."""
+    trustworthiness: builtins.float
+    """Output only. Trustworthiness in [0, 1] at `trust_k` neighbors: how few cells that are near each
+    other in the layout are not near in the space. Measured on `n_measured` cells drawn from all.
+    """
+    placed_trustworthiness: builtins.float
+    """Output only. The same of fitted cells that were placed as if they were of a query."""
+    permuted_trustworthiness: builtins.float
+    """Output only. The same of the layout with its positions permuted: what chance gives."""
+    trust_k: builtins.int
+    """Output only. Neighbors at which trustworthiness was measured."""
+    n_measured: builtins.int
+    """Output only. Number of cells it was measured on."""
+    def __init__(
+        self,
+        *,
+        method: builtins.str = ...,
+        library: builtins.str = ...,
+        seed: builtins.int = ...,
+        space: global___SpaceKind.ValueType = ...,
+        n_cells: builtins.int = ...,
+        n_fitted: builtins.int = ...,
+        k: builtins.int = ...,
+        trustworthiness: builtins.float = ...,
+        placed_trustworthiness: builtins.float = ...,
+        permuted_trustworthiness: builtins.float = ...,
+        trust_k: builtins.int = ...,
+        n_measured: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["k", b"k", "library", b"library", "method", b"method", "n_cells", b"n_cells", "n_fitted", b"n_fitted", "n_measured", b"n_measured", "permuted_trustworthiness", b"permuted_trustworthiness", "placed_trustworthiness", b"placed_trustworthiness", "seed", b"seed", "space", b"space", "trust_k", b"trust_k", "trustworthiness", b"trustworthiness"]) -> None: ...
+
+global___LayoutCertificate = LayoutCertificate

@@ -72,6 +72,11 @@ class CellServiceStub(object):
                 request_serializer=cellkin_dot_v1_dot_cell__service__pb2.GetCellsRequest.SerializeToString,
                 response_deserializer=cellkin_dot_v1_dot_cell__service__pb2.GetCellsResponse.FromString,
                 _registered_method=True)
+        self.GetLayout = channel.unary_unary(
+                '/cellkin.v1.CellService/GetLayout',
+                request_serializer=cellkin_dot_v1_dot_cell__service__pb2.GetLayoutRequest.SerializeToString,
+                response_deserializer=cellkin_dot_v1_dot_cell__service__pb2.GetLayoutResponse.FromString,
+                _registered_method=True)
 
 
 class CellServiceServicer(object):
@@ -151,9 +156,20 @@ class CellServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def GetCells(self, request, context):
-        """GetCells returns reference cells by id.
+        """GetCells returns reference cells by id or row.
 
-        NOT_FOUND: no such index or cell. INVALID_ARGUMENT: more than 1000 ids.
+        NOT_FOUND: no such index, cell or row. INVALID_ARGUMENT: more than 1000 ids or rows, or both.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetLayout(self, request, context):
+        """GetLayout returns the two-dimensional layout of an index's reference cells, in pages. All pages are
+        of the version that the first one was of.
+
+        NOT_FOUND: no such index. FAILED_PRECONDITION: the index has no layout. INVALID_ARGUMENT: a
+        page_token that was not returned, or of another index.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -191,6 +207,11 @@ def add_CellServiceServicer_to_server(servicer, server):
                     servicer.GetCells,
                     request_deserializer=cellkin_dot_v1_dot_cell__service__pb2.GetCellsRequest.FromString,
                     response_serializer=cellkin_dot_v1_dot_cell__service__pb2.GetCellsResponse.SerializeToString,
+            ),
+            'GetLayout': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLayout,
+                    request_deserializer=cellkin_dot_v1_dot_cell__service__pb2.GetLayoutRequest.FromString,
+                    response_serializer=cellkin_dot_v1_dot_cell__service__pb2.GetLayoutResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -363,6 +384,33 @@ class CellService(object):
             '/cellkin.v1.CellService/GetCells',
             cellkin_dot_v1_dot_cell__service__pb2.GetCellsRequest.SerializeToString,
             cellkin_dot_v1_dot_cell__service__pb2.GetCellsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetLayout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cellkin.v1.CellService/GetLayout',
+            cellkin_dot_v1_dot_cell__service__pb2.GetLayoutRequest.SerializeToString,
+            cellkin_dot_v1_dot_cell__service__pb2.GetLayoutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -98,9 +98,20 @@ class CellServiceStub:
         cellkin.v1.cell_service_pb2.GetCellsRequest,
         cellkin.v1.cell_service_pb2.GetCellsResponse,
     ]
-    """GetCells returns reference cells by id.
+    """GetCells returns reference cells by id or row.
 
-    NOT_FOUND: no such index or cell. INVALID_ARGUMENT: more than 1000 ids.
+    NOT_FOUND: no such index, cell or row. INVALID_ARGUMENT: more than 1000 ids or rows, or both.
+    """
+
+    GetLayout: grpc.UnaryUnaryMultiCallable[
+        cellkin.v1.cell_service_pb2.GetLayoutRequest,
+        cellkin.v1.cell_service_pb2.GetLayoutResponse,
+    ]
+    """GetLayout returns the two-dimensional layout of an index's reference cells, in pages. All pages are
+    of the version that the first one was of.
+
+    NOT_FOUND: no such index. FAILED_PRECONDITION: the index has no layout. INVALID_ARGUMENT: a
+    page_token that was not returned, or of another index.
     """
 
 class CellServiceAsyncStub:
@@ -183,9 +194,20 @@ class CellServiceAsyncStub:
         cellkin.v1.cell_service_pb2.GetCellsRequest,
         cellkin.v1.cell_service_pb2.GetCellsResponse,
     ]
-    """GetCells returns reference cells by id.
+    """GetCells returns reference cells by id or row.
 
-    NOT_FOUND: no such index or cell. INVALID_ARGUMENT: more than 1000 ids.
+    NOT_FOUND: no such index, cell or row. INVALID_ARGUMENT: more than 1000 ids or rows, or both.
+    """
+
+    GetLayout: grpc.aio.UnaryUnaryMultiCallable[
+        cellkin.v1.cell_service_pb2.GetLayoutRequest,
+        cellkin.v1.cell_service_pb2.GetLayoutResponse,
+    ]
+    """GetLayout returns the two-dimensional layout of an index's reference cells, in pages. All pages are
+    of the version that the first one was of.
+
+    NOT_FOUND: no such index. FAILED_PRECONDITION: the index has no layout. INVALID_ARGUMENT: a
+    page_token that was not returned, or of another index.
     """
 
 class CellServiceServicer(metaclass=abc.ABCMeta):
@@ -280,9 +302,22 @@ class CellServiceServicer(metaclass=abc.ABCMeta):
         request: cellkin.v1.cell_service_pb2.GetCellsRequest,
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.cell_service_pb2.GetCellsResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.GetCellsResponse]]:
-        """GetCells returns reference cells by id.
+        """GetCells returns reference cells by id or row.
 
-        NOT_FOUND: no such index or cell. INVALID_ARGUMENT: more than 1000 ids.
+        NOT_FOUND: no such index, cell or row. INVALID_ARGUMENT: more than 1000 ids or rows, or both.
+        """
+
+    @abc.abstractmethod
+    def GetLayout(
+        self,
+        request: cellkin.v1.cell_service_pb2.GetLayoutRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[cellkin.v1.cell_service_pb2.GetLayoutResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.GetLayoutResponse]]:
+        """GetLayout returns the two-dimensional layout of an index's reference cells, in pages. All pages are
+        of the version that the first one was of.
+
+        NOT_FOUND: no such index. FAILED_PRECONDITION: the index has no layout. INVALID_ARGUMENT: a
+        page_token that was not returned, or of another index.
         """
 
 def add_CellServiceServicer_to_server(servicer: CellServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

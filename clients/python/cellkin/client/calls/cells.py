@@ -1,6 +1,7 @@
 """The requests of CellService."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from cellkin.client.calls.messages import (
@@ -16,7 +17,7 @@ from cellkin.client.results import predictions
 from cellkin.client.results.versions import exactly
 from cellkin.client.transport.core import Blocks, Call, Stream, of_answer
 from cellkin.v1 import cell_service_pb2 as wire
-from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.errors import InvalidArgumentError, UnimplementedError
 from cellkin.wire.terms import ExpressionUnits
 
 Background: TypeAlias = Callable[[int], Any]
@@ -39,6 +40,7 @@ def predict_subtypes(
     novelty_limit: float | None = None,
     false_alarms: float | None = None,
     return_probabilities: bool = False,
+    return_positions: bool = False,
 ) -> Call[predictions.Prediction]:
     """Label one block of cells.
 
@@ -77,6 +79,8 @@ def predict_subtypes(
         instead of a limit.
     return_probabilities
         Whether to return the probability of every label.
+    return_positions
+        Whether to return the positions of the cells in the index's layout, see `get_layout`.
 
     Returns
     -------
@@ -92,17 +96,21 @@ def predict_subtypes(
         of range.
     GenesUnmatchedError
         If too few genes match; its metadata is the match report.
+    FailedPreconditionError
+        If positions are requested and the index has no layout.
+    UnimplementedError
+        If positions are requested and the server is of an earlier release.
     VersionMismatchError
         If the response is from another version than pinned.
     """
     header = query_header(
         index, genes, units, taxon, min_probability, return_vectors, space, own_mean,
-        exclude_batches, novelty_limit, false_alarms, return_probabilities,
+        exclude_batches, novelty_limit, false_alarms, return_probabilities, return_positions,
     )  # fmt: skip
     return Call(
         "CellService/PredictSubtypes",
         wire.PredictSubtypesRequest(header=header, cells=to_message(cells)),
-        predictions.read_prediction,
+        partial(predictions.read_prediction, with_positions=return_positions),
         of_answer,
         exactly(index=index),
     )
@@ -123,6 +131,7 @@ def stream_predict_subtypes(
     novelty_limit: float | None = None,
     false_alarms: float | None = None,
     return_probabilities: bool = False,
+    return_positions: bool = False,
     n_ahead: int = 0,
 ) -> Stream[predictions.QueryReport, predictions.Predictions]:
     """Label a stream of cells, all by one version.
@@ -133,7 +142,7 @@ def stream_predict_subtypes(
     ----------
     index, genes, units, taxon, min_probability, return_vectors, space, exclude_batches
         As for `predict_subtypes`.
-    novelty_limit, false_alarms, return_probabilities
+    novelty_limit, false_alarms, return_probabilities, return_positions
         As for `predict_subtypes`.
     blocks
         CSR matrices (n_cells, n_genes), consumed one by one as responses arrive; an asynchronous
@@ -169,7 +178,7 @@ def stream_predict_subtypes(
         )
     header = query_header(
         index, genes, units, taxon, min_probability, return_vectors, space, given is not None,
-        exclude_batches, novelty_limit, false_alarms, return_probabilities,
+        exclude_batches, novelty_limit, false_alarms, return_probabilities, return_positions,
     )  # fmt: skip
     request = wire.StreamPredictSubtypesRequest
     opening = [request(header=header)]
@@ -181,7 +190,9 @@ def stream_predict_subtypes(
         blocks,
         lambda block: request(cells=to_message(block)),
         lambda first: predictions.read_report(first.report),
-        lambda answer: predictions.read_predictions(answer.predictions),
+        lambda answer: predictions.read_predictions(
+            answer.predictions, with_positions=return_positions
+        ),
         pins=exactly(index=index),
         then=lambda report: _background_message(report, asked),
         n_ahead=n_ahead,
@@ -377,9 +388,13 @@ def explain_cell(
 
 
 def get_cells(
-    index: str, cell_ids: Sequence[str], *, return_vectors: bool = False
+    index: str,
+    cell_ids: Sequence[str] = (),
+    *,
+    rows: Sequence[int] = (),
+    return_vectors: bool = False,
 ) -> Call[results.Cells]:
-    """Describe up to 1000 reference cells by name.
+    """Describe up to 1000 reference cells by name or row.
 
     Source: ``CellService.GetCells``. The ``versions`` of the result name the data.
 
@@ -389,24 +404,40 @@ def get_cells(
         ``NAME[@VERSION_OR_ALIAS]``; an exact version also pins the response.
     cell_ids
         Names of the cells.
+    rows
+        Rows of the reference instead of names, such as those of hits or of a layout.
     return_vectors
         Whether to return their (n_cells, dim) float32 vectors.
 
     Returns
     -------
     Cells
-        The cells, in the order of ``cell_ids``.
+        The cells, in the order of ``cell_ids`` or ``rows``.
 
     Raises
     ------
     NotFoundError
         If the index does not exist, or lacks a cell.
     InvalidArgumentError
-        If there are too many names.
+        If there are too many, or names and rows are given.
+    UnimplementedError
+        If rows are given, and the server is of an earlier release.
     VersionMismatchError
         If the response is from another version than pinned.
     """
-    request = wire.GetCellsRequest(index=index, cell_ids=cell_ids, return_vectors=return_vectors)
-    return Call(
-        "CellService/GetCells", request, results.read_cells, of_answer, exactly(index=index)
+    request = wire.GetCellsRequest(
+        index=index, cell_ids=cell_ids, return_vectors=return_vectors, rows=rows
     )
+    return Call(
+        "CellService/GetCells", request, partial(_read_cells, len(rows)), of_answer,
+        exactly(index=index),
+    )  # fmt: skip
+
+
+def _read_cells(n_rows: int, message: wire.GetCellsResponse) -> results.Cells:
+    if len(message.cells) < n_rows:  # a server of an earlier release ignores rows
+        raise UnimplementedError(
+            "the server ignored the rows: it runs an earlier release; name the cells, or ask its "
+            "operator to upgrade it"
+        )
+    return results.read_cells(message)

@@ -85,6 +85,7 @@ def query_header(
     novelty_limit: float | None = None,
     false_alarms: float | None = None,
     return_probabilities: bool = False,
+    return_positions: bool = False,
 ) -> wire.QueryHeader:
     """Return the header of a query for labels or explanations.
 
@@ -109,6 +110,7 @@ def query_header(
         center=wire.CENTER_QUERY if own_mean else wire.CENTER_UNSPECIFIED,
         exclude_batches=exclude_batches,
         return_probabilities=return_probabilities,
+        return_positions=return_positions,
     )
     # A field that is set, even to 0, overrides the index's limit; so set only what is given.
     if novelty_limit is not None:

@@ -22,7 +22,7 @@ _NO_GENE = 255
 _Labeled: TypeAlias = type[GeneRoute] | type[TextRung] | type[UnknownReason]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Annotation(Labelled, Tabular):
     """The labels of cells.
 
@@ -143,13 +143,15 @@ class Annotation(Labelled, Tabular):
         return {prefix + name: values for name, values in columns.items()}
 
     def obsm(self, key: str) -> dict[str, npt.NDArray[np.float32]]:
-        """Return arrays by cell: shares by route; vectors and probabilities if requested."""
+        """Return arrays by cell: shares by route, and vectors or positions if requested."""
         found = self.predictions
         rows = {f"{key}_route_shares": np.array(found.route_shares)}
         if found.vectors.shape[1]:
             rows[f"X_{key}"] = found.vectors
         if found.label_probabilities.shape[1]:
             rows[f"{key}_probabilities"] = np.array(found.label_probabilities)
+        if found.positions.shape[1]:
+            rows[f"X_{key}_layout"] = np.array(found.positions)
         return rows
 
     def stale(self, key: str) -> dict[str, list[str]]:

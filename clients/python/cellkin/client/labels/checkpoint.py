@@ -22,7 +22,7 @@ from cellkin.wire.errors import CellkinError, CheckpointError, InputFileError
 from cellkin.wire.failures import machine_failure
 
 PART_CELLS = 16_384
-_FORMAT = 4
+_FORMAT = 5
 _MANIFEST = "manifest.json"
 _PARTIAL = ".manifest.json.partial"
 _COLUMNS = tuple(Predictions.__dataclass_fields__)

@@ -13,16 +13,17 @@ from cellkin.client.results.sample import (
     read_sample_check,
     read_warnings,
 )
-from cellkin.client.results.tables import Tabular
+from cellkin.client.results.tables import Shown, Tabular
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import cell_service_pb2 as cell
 from cellkin.wire import codec
+from cellkin.wire.errors import UnimplementedError
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.terms import MATCHED_ROUTES, UNKNOWN_LABEL, GeneRoute, UnknownReason
 
 
-@dataclass(frozen=True)
-class QueryReport:
+@dataclass(frozen=True, repr=False)
+class QueryReport(Shown):
     """Report of a query, sent before its labels.
 
     Parameters
@@ -84,7 +85,7 @@ class QueryReport:
     reference_depth: ReferenceDepth | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Predictions(Tabular):
     """The labels of a block of cells, in order.
 
@@ -123,6 +124,9 @@ class Predictions(Tabular):
     label_probabilities
         (n_cells, n_labels) float32 in [0, 1], calibrated, one column per label of the report;
         (n_cells, 0) unless requested.
+    positions
+        (n_cells, 2) float32, positions in the index's layout; NaN if no gene matched; (n_cells, 0)
+        unless requested.
     """
 
     winners: npt.NDArray[np.int32]
@@ -137,6 +141,7 @@ class Predictions(Tabular):
     runners_up: npt.NDArray[np.int32]
     runner_up_probabilities: npt.NDArray[np.float32]
     label_probabilities: npt.NDArray[np.float32]
+    positions: npt.NDArray[np.float32]
 
     @property
     def known_probabilities(self) -> npt.NDArray[np.float32]:
@@ -164,7 +169,7 @@ class Predictions(Tabular):
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction(Tabular):
     """Results of one block of cells.
 
@@ -250,8 +255,14 @@ def read_report(report: cell.QueryReport) -> QueryReport:
     )
 
 
-def read_predictions(block: cell.PredictionBlock) -> Predictions:
-    """Read the predictions of a block."""
+def read_predictions(block: cell.PredictionBlock, with_positions: bool = False) -> Predictions:
+    """Read the predictions of a block.
+
+    Raises
+    ------
+    UnimplementedError
+        If positions were requested, and the server is of an earlier release.
+    """
     winners = codec.decode(block.winners, np.int32, "winners")
     return Predictions(
         winners,
@@ -265,6 +276,7 @@ def read_predictions(block: cell.PredictionBlock) -> Predictions:
         _read_route_shares(block.route_shares, len(winners)),
         *_read_runners_up(block, len(winners)),
         _read_label_probabilities(block.label_probabilities, len(winners)),
+        _read_positions(block.positions, len(winners), with_positions),
     )
 
 
@@ -284,6 +296,15 @@ def _read_label_probabilities(data: bytes, n_cells: int) -> npt.NDArray[np.float
     return found.reshape(n_cells, len(found) // max(1, n_cells))
 
 
+def _read_positions(data: bytes, n_cells: int, requested: bool) -> npt.NDArray[np.float32]:
+    if requested and n_cells and not data:  # a server of an earlier release ignores the request
+        raise UnimplementedError(
+            "the server returned no positions: it runs an earlier release; label the cells without "
+            "them, or ask its operator to upgrade it"
+        )
+    return codec.decode(data, np.float32, "positions").reshape(n_cells, 2 if data else 0)
+
+
 def _read_route_shares(data: bytes, n_cells: int) -> npt.NDArray[np.float32]:
     if not data:
         return np.full((n_cells, len(GeneRoute)), np.nan, np.float32)
@@ -295,6 +316,9 @@ def _read_route_shares(data: bytes, n_cells: int) -> npt.NDArray[np.float32]:
     return shares
 
 
-def read_prediction(message: cell.PredictSubtypesResponse) -> Prediction:
-    """Read the results of one block of cells."""
-    return Prediction(read_report(message.report), read_predictions(message.predictions))
+def read_prediction(
+    message: cell.PredictSubtypesResponse, with_positions: bool = False
+) -> Prediction:
+    """Read the results of one block of cells; raises as `read_predictions`."""
+    found = read_predictions(message.predictions, with_positions)
+    return Prediction(read_report(message.report), found)

@@ -1,9 +1,9 @@
 """Requests as data, and descriptors that turn them into methods of a client.
 
-A function of `cellkin.client.calls` returns a `Call`, `Pages`, `Stream` or `Exchange`: messages,
-how to read the responses, and the versions they must be from. Clients implement `BlockingSender` or
-`AwaitedSender`. The descriptors turn such a function into a method of either client, with the
-function's own parameters and documentation.
+A function of `cellkin.client.calls` returns a `Call`, `Pages`, `Joined`, `Stream` or `Exchange`:
+messages, how to read the responses, and the versions they must be from. Clients implement
+`BlockingSender` or `AwaitedSender`. The descriptors turn such a function into a method of either
+client, with the function's own parameters and documentation.
 """
 
 from abc import ABC, abstractmethod
@@ -147,6 +147,22 @@ class Exchange(Generic[First, Item, Answer]):
     join: Callable[[First, Item], Answer]
 
 
+@dataclass(frozen=True)
+class Joined(Generic[Item, Answer]):
+    """A paginated list that is one result.
+
+    Parameters
+    ----------
+    pages
+        The list.
+    join
+        Returns the result for all its items.
+    """
+
+    pages: Pages[Item]
+    join: Callable[[list[Item]], Answer]
+
+
 class BlockingSender(ABC):
     """Sends requests and waits for the responses."""
 
@@ -163,6 +179,9 @@ class BlockingSender(ABC):
         first, answers = self._open(exchange.stream)
         (last,) = answers
         return exchange.join(first, last)
+
+    def _collect(self, joined: Joined[Item, Answer]) -> Answer:
+        return joined.join(list(self._list(joined.pages)))
 
 
 class AwaitedSender(ABC):
@@ -182,11 +201,14 @@ class AwaitedSender(ABC):
         (last,) = [answer async for answer in answers]
         return exchange.join(first, last)
 
+    async def _collect(self, joined: Joined[Item, Answer]) -> Answer:
+        return joined.join([item async for item in self._list(joined.pages)])
+
 
 class Method(Generic[Given, Blocking, Awaited]):
     """A function that makes a request, as a method of both clients.
 
-    Use `asks`, `lists`, `streams` or `exchanges` to make one.
+    Use `asks`, `lists`, `streams`, `exchanges` or `collects` to make one.
 
     Parameters
     ----------
@@ -247,3 +269,10 @@ def exchanges(
 ) -> Method[Given, Answer, Awaitable[Answer]]:
     """Make a method of a function that returns an `Exchange`."""
     return Method(make, "_finish")
+
+
+def collects(
+    make: Callable[Given, Joined[Any, Answer]],
+) -> Method[Given, Answer, Awaitable[Answer]]:
+    """Make a method of a function that returns `Joined`."""
+    return Method(make, "_collect")

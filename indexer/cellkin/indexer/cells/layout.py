@@ -1,0 +1,48 @@
+"""Add a layout in two dimensions to an index."""
+
+import shutil
+from pathlib import Path
+
+from cellkin.indexer.cells.publish import Spaces, Stages
+from cellkin.indexer.spaces.layout import fit_layout
+from cellkin.store.catalog import Entry, Kind
+from cellkin.store.cell_index import LAYOUT, read_reference_cells, write_layout
+from cellkin.store.cell_table import check_rows
+from cellkin.store.store import Store
+from cellkin.wire.names import VersionName
+
+
+def add_layout(store: Store, index: VersionName, stages: Stages) -> Entry:
+    """Publish a version of an index with a layout; everything else is copied.
+
+    Parameters
+    ----------
+    store
+        The store.
+    index
+        The index. A layout that it has is replaced.
+    stages
+        Shows progress.
+
+    Raises
+    ------
+    NotFoundError
+        If the index does not exist.
+    MissingDependencyError
+        If umap-learn is not installed.
+    """
+    base = store.catalog.resolve(Kind.INDEX, index)
+    folder, cells = store.index_folder(base), check_rows(store, base)
+    spaces = Spaces.of(folder)
+    found = zip(spaces.names, spaces.searched(cells), strict=True)
+    vectors = {name: each for name, (each, _) in found}
+    with stages("fitting the layout") as progress:
+        layout, certificate = fit_layout(vectors, read_reference_cells(folder).labels, progress)
+
+    def write(new: Path) -> None:
+        for name in set(base.manifest["files"]) - {LAYOUT}:
+            shutil.copyfile(folder / name, new / name)
+        write_layout(new, layout)
+
+    kept = {name: value for name, value in base.manifest.items() if name not in ("path", "files")}
+    return store.publish_index(base.name, write, {**kept, "layout": certificate.to_json()})
