@@ -10,6 +10,7 @@ from cellkin.client.arguments import typed
 from cellkin.client.client import Client
 from cellkin.client.labels.annotation import Annotation
 from cellkin.client.labels.labelling import Progress, Settings, label
+from cellkin.client.labels.summary import category_colors
 from cellkin.client.queries import Query, open_query
 from cellkin.client.results.tables import needed
 from cellkin.matrices.annotated import check_writable, write_annotated
@@ -271,7 +272,7 @@ def write_annotation(
         obs=annotation.obs(f"{key_added}_"),
         obsm=annotation.obsm(key_added),
         var=annotation.var(f"{key_added}_"),
-        uns={key_added: annotation.uns()},
+        uns={key_added: annotation.uns(), **category_colors(annotation, key_added)},
         stale=annotation.stale(key_added),
         how=annotation.how,
         overwrite=overwrite,

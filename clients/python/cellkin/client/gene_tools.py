@@ -15,7 +15,7 @@ from cellkin.client.queries import WholeQuery, open_query
 from cellkin.client.results.contrasts import Contrast
 from cellkin.client.results.enrichment import Enrichment
 from cellkin.client.results.genes import GeneNeighborhood, GeneRecord
-from cellkin.client.session import connected, shown_progress
+from cellkin.client.session import connected, shown_progress, tell
 from cellkin.client.transport.errors import AnswerWarning
 from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import InvalidArgumentError
@@ -223,4 +223,5 @@ def _listed(labels: str | Sequence[str]) -> tuple[str, ...]:
 def _told(found: Told) -> Told:
     for said in found.warnings:
         warnings.warn(str(said), AnswerWarning, stacklevel=4)  # past `typed`
+    tell("; ".join([found.title, *([found.chance] if isinstance(found, Contrast) else [])]))
     return found

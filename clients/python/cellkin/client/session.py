@@ -1,5 +1,6 @@
-"""Helpers for long work in a user's session: a client, and a progress bar on a terminal."""
+"""Helpers for a user's session: a client, progress bars, and a line for each result."""
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,6 +9,10 @@ from types import NoneType
 from cellkin.client.arguments import require
 from cellkin.client.client import Client
 from cellkin.client.labels.labelling import Progress
+from cellkin.terminal.notebook import in_notebook, notebook_bar
+
+LOGGER = logging.getLogger("cellkin.client")
+"""Its level INFO is one line for each result."""
 
 
 @contextmanager
@@ -29,7 +34,11 @@ def connected(client: Client | None) -> Iterator[Client]:
 
 @contextmanager
 def shown_progress(what: str) -> Iterator[Progress]:
-    """Show a progress bar if standard error is a terminal."""
+    """Show a progress bar in a notebook, or if standard error is a terminal."""
+    if in_notebook():
+        with notebook_bar(what) as progress:
+            yield progress
+        return
     if not sys.stderr.isatty():
         yield lambda done, total: None
         return
@@ -37,3 +46,22 @@ def shown_progress(what: str) -> Iterator[Progress]:
 
     with progress_bar(what) as progress:
         yield progress
+
+
+def tell(line: str) -> None:
+    """Log a line on a result.
+
+    If no handler takes it, it is printed where a progress bar would be shown, unless the logger
+    ``cellkin.client`` or ``cellkin`` has a higher level.
+    """
+    if LOGGER.isEnabledFor(logging.INFO) and LOGGER.hasHandlers():
+        LOGGER.info(line)
+        return
+    levels = (logging.getLogger(name).level for name in ("cellkin.client", "cellkin"))
+    level = next(filter(None, levels), logging.INFO)
+    if max(level, logging.root.manager.disable + 1) > logging.INFO:
+        return
+    if in_notebook():
+        sys.stdout.write(f"{line}\n")
+    elif sys.stderr.isatty():
+        sys.stderr.write(f"{line}\n")

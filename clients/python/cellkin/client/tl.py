@@ -25,9 +25,10 @@ from cellkin.client.gene_tools import contrast, enrich
 from cellkin.client.hits import joined, rectangles
 from cellkin.client.labels.annotation import Annotation, storable
 from cellkin.client.labels.labelling import Settings
+from cellkin.client.labels.summary import summary
 from cellkin.client.queries import WholeQuery, open_query, require_anndata
 from cellkin.client.results.cells import CellHits
-from cellkin.client.session import connected, shown_progress
+from cellkin.client.session import connected, shown_progress, tell
 from cellkin.client.transport.errors import AnswerWarning
 from cellkin.matrices.features import hinting
 from cellkin.matrices.held import held_cells
@@ -151,6 +152,8 @@ def annotate(
             ``uns['cellkin']['labels']``.
         ``var['cellkin_gene_id']``, ``var['cellkin_match']``, ``var['cellkin_text']``
             how each gene was read.
+        ``uns['cellkin_label_colors']``, and the same for the winner, runner-up and cluster label
+            colors of the categories, fixed by the reference's labels; ``unknown`` is gray.
         ``uns['cellkin']``
             all versions and settings, from which `reproduce` repeats the request. ``warnings`` is a
             table of warnings about the labels (``reason``, ``message``, ``labels``).
@@ -188,6 +191,7 @@ def annotate(
     annotation = _annotation(target, client, settings, how, resume, clusters)
     for said in annotation.weaknesses():
         warnings.warn(said, AnswerWarning, stacklevel=3)  # past `typed`
+    tell(summary(annotation))
     if not held:
         return annotation
     annotation.add_to(target, key_added)
@@ -236,8 +240,13 @@ def embed(
     how = ReadOptions(layer, use_raw, gene_column=gene_column, units=units)
     settings = Settings(index, taxon, space=space, vectors=True)
     found = _annotation(target, client, settings, how, resume)
-    target.obsm[key_added] = np.array(found.predictions.vectors)
+    vectors = np.array(found.predictions.vectors)
+    target.obsm[key_added] = vectors
     target.uns[key_added] = found.uns()
+    tell(
+        f"{len(vectors):,} cells placed in the {found.report.space} space of "
+        f"{found.report.versions.index}: obsm[{key_added!r}] has {vectors.shape[1]} dimensions"
+    )
     return target if copy else None
 
 
@@ -320,6 +329,10 @@ def search_cells(
         "versions": asdict(report.versions), "k": k, "space": report.space, "cells": cells,
         "gene_match": report.match.to_metadata() if report.match else {},
     }  # fmt: skip
+    tell(
+        f"{len(found.rows):,} neighbors of {len(rows):,} cells found in {report.versions.index} by "
+        f"{report.space}; tl.hits_table lists them"
+    )
     return target if copy else None
 
 
@@ -455,6 +468,11 @@ def explain(
     target.uns[key_added] = {
         "versions": asdict(found.versions), "space": found.space, "by": by or "", **told
     }  # fmt: skip
+    what = f"the groups of {by}" if by else f"{target.n_obs:,} cells"
+    tell(
+        f"labels of {what} explained by {found.versions.index} in the {found.space} space: "
+        f"uns[{key_added!r}] has {len(told['genes']):,} gene contributions"
+    )
     return target if copy else None
 
 

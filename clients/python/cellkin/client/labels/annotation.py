@@ -10,8 +10,9 @@ import pandas as pd
 
 from cellkin.client.labels.clusters import Clusters, vote
 from cellkin.client.labels.labelling import Labelled
+from cellkin.client.labels.summary import category_colors, summary
 from cellkin.client.results.sample import BELONGS, ReportWarning, SampleCheck
-from cellkin.client.results.tables import Tabular
+from cellkin.client.results.tables import Tabular, Told
 from cellkin.matrices.options import ReadOptions, X
 from cellkin.wire.terms import UNKNOWN_LABEL, GeneRoute, TextRung, UnknownReason
 
@@ -182,7 +183,7 @@ class Annotation(Labelled, Tabular):
         }
 
     def add_to(self, adata: Any, key: str) -> None:
-        """Add `obs`, `obsm` and `var` to AnnData.
+        """Add `obs`, `obsm`, `var` and the colors of labels to AnnData.
 
         Parameters
         ----------
@@ -203,6 +204,13 @@ class Annotation(Labelled, Tabular):
         var = adata.raw.var if self.how.raw else adata.var
         for name, values in self.var(f"{key}_").items():
             var[name] = values
+        adata.uns.update(category_colors(self, key))
+
+    def _title(self) -> str:
+        return summary(self)
+
+    def _told(self) -> Told:
+        return summary(self), self.weaknesses(), self.label_columns()
 
     def counts(self) -> dict[str, int]:
         """Return the number of cells of each label, most first, ties by name."""
