@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 MARK = "<!-- From here on written by tests/packaging/test_cli.py. -->\n"
 COMMAND = Path(sys.executable).with_name("cellkin")
 VERBS = {
-    "annotate", "demo", "enrich", "explain", "quickstart", "serve", "status",
+    "annotate", "demo", "enrich", "explain", "mcp", "quickstart", "serve", "status",
     "search genes", "search cells", "subtypes contrast",
     *(f"genes {verb}" for verb in ("import", "fetch", "show", "embed", "load", "resolve")),
     *(f"cells {verb}" for verb in ("index", "append", "merge", "convert", "evaluate")),
@@ -28,6 +28,8 @@ VERBS = {
     *(f"store {verb}" for verb in ("verify", "backup", "restore", "upgrade")),
     "corpora diff", "embeddings diff", "genesets diff", "genesets import",
 }  # fmt: skip
+PROTOCOLS = {"mcp"}
+"""Commands whose output is a protocol."""
 
 
 def commands(
@@ -76,7 +78,7 @@ def test_the_verbs_are_as_agreed() -> None:
 def test_every_command_speaks_json_and_says_what_it_does(name: str) -> None:
     (command,) = (command for each, command, _ in commands() if each == name)
     options = {option for parameter in command.params for option in parameter.opts}
-    assert "--json" in options
+    assert ("--json" in options) == (name not in PROTOCOLS)
     assert command.help
     assert len(command.get_short_help_str(200)) < 80
     for parameter in command.params:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import wraps
 from importlib.metadata import version
+from inspect import getdoc
 from typing import Annotated, Any, ParamSpec
 
 from anyio import from_thread
@@ -73,7 +74,7 @@ def make_server(client: Client, files: Files) -> MCPServer[Any]:
         tools.label_file,
         tools.contrast_subtypes,
     ):
-        server.add_tool(tool, annotations=reading)
+        server.add_tool(tool, description=getdoc(tool), annotations=reading)
     return server
 
 
