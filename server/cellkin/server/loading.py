@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cellkin.server import calls
 from cellkin.server.metrics import Metrics
 from cellkin.server.searching import SMALL, BatchedSearch, ConcurrentSearch, Cores, DirectSearch
-from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64Vector
+from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64Vector, rows_in
 from cellkin.space.neighborhoods import nearest_means, permutation
 from cellkin.space.reference import Reference
 from cellkin.space.vectors import unit_rows
@@ -131,10 +131,7 @@ class SpeciesGenes:
 
     def rows_of(self, gene_ids: Int64Vector) -> Int64Vector:
         """Return the (n_wanted,) int64 rows of GeneIDs; -1 for genes that are not here."""
-        if not len(self.gene_ids):
-            return np.full(len(gene_ids), -1, np.int64)
-        at = np.minimum(np.searchsorted(self.gene_ids, gene_ids), len(self.gene_ids) - 1)
-        return np.where(self.gene_ids[at] == gene_ids, at, -1).astype(np.int64)
+        return rows_in(self.gene_ids, gene_ids)
 
     @cached_property
     def background(self) -> Float32Vector:

@@ -25,6 +25,27 @@ def frozen(array: Array) -> Array:
     return view
 
 
+def rows_in(ascending: Int64Vector, wanted: Int64Vector) -> Int64Vector:
+    """Return the rows of values in an ascending array, -1 for values that are not in it.
+
+    Parameters
+    ----------
+    ascending
+        (n,) int64, each value once.
+    wanted
+        (n_wanted,) int64, in any order.
+
+    Returns
+    -------
+    rows
+        (n_wanted,) int64.
+    """
+    if not len(ascending):
+        return np.full(len(wanted), -1, np.int64)
+    at = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    return np.where(ascending[at] == wanted, at, -1).astype(np.int64)
+
+
 def without_duplicates(cells: CsrMatrix) -> CsrMatrix:
     """Return a copy with sorted indices and the duplicate entries of a cell summed.
 

@@ -28,6 +28,7 @@ from cellkin.space.arrays import (
     Float32Vector,
     Int32Vector,
     Int64Vector,
+    rows_in,
     without_duplicates,
 )
 from cellkin.space.classifier import Placed
@@ -122,10 +123,7 @@ class ExpressionSpace:
         gene_ids
             (n,) int64, in any order; 0 for no gene.
         """
-        if not len(self.gene_ids):
-            return np.full(len(gene_ids), -1, np.int64)
-        at = np.minimum(np.searchsorted(self.gene_ids, gene_ids), len(self.gene_ids) - 1)
-        return np.where(self.gene_ids[at] == gene_ids, at, -1).astype(np.int64)
+        return rows_in(self.gene_ids, gene_ids)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from cellkin.space.arrays import (
     Int32Vector,
     Int64Vector,
     frozen,
+    rows_in,
     without_duplicates,
 )
 from cellkin.space.products import all_products
@@ -87,10 +88,7 @@ class CellSpace:
         gene_ids
             (n,) int64, in any order; 0 for no gene.
         """
-        if not len(self.gene_ids):
-            return np.full(len(gene_ids), -1, np.int64)
-        at = np.minimum(np.searchsorted(self.gene_ids, gene_ids), len(self.gene_ids) - 1)
-        return np.where(self.gene_ids[at] == gene_ids, at, -1).astype(np.int64)
+        return rows_in(self.gene_ids, gene_ids)
 
 
 @dataclass(frozen=True)
