@@ -40,8 +40,8 @@ from pathlib import Path
 from importlib.util import find_spec
 from tests.tutorials.runner import run_page
 assert find_spec("cellkin.store") is None, "the service is installed, too"
-_, differences = run_page(Path(sys.argv[1]), Path(sys.argv[2]))
-sys.exit("\\n\\n".join(differences) or 0)
+page = run_page(Path(sys.argv[1]), Path(sys.argv[2]))
+sys.exit("\\n\\n".join(page.differences) or 0)
 """
 
 

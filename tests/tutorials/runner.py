@@ -29,6 +29,8 @@ from cellkin.cli.main import main
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("[0-9]-*.md"))
+FIRST_PAGE = ROOT / "docs" / "five-minutes.md"
+"""Run when the documentation is built."""
 BLOCK = re.compile(r"^```(python|console|text)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 DATE = re.compile(r"@\d{4}-\d\d-\d\d\.")
 SERVER_END_S = 20
@@ -46,6 +48,35 @@ _FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 @dataclass
+class Block:
+    """A piece of a page: prose, or a block of code with what it printed.
+
+    Parameters
+    ----------
+    language
+        ``markdown``, ``python``, ``console``, or ``text`` that no Python stands before.
+    source
+        The prose or the code; of a console block the commands with what they printed.
+    printed
+        What the Python printed.
+    pictures
+        PNG files of the figures that the Python drew.
+    """
+
+    language: str
+    source: str
+    printed: str = ""
+    pictures: list[bytes] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Return the piece as it stands in a page."""
+        if self.language == "markdown":
+            return self.source
+        shown = f"```{self.language}\n{self.source}```\n"
+        return f"{shown}\n```text\n{self.printed}```\n" if self.printed else shown
+
+
+@dataclass
 class Page:
     """A tutorial as it is run.
 
@@ -53,37 +84,41 @@ class Page:
     ----------
     text
         The page.
-    namespace
-        What its Python blocks have defined so far.
-    differences
-        What was printed otherwise than the page says.
     servers
         Ends the servers that the page started.
+    namespace
+        What its Python blocks have defined so far.
+    blocks
+        The pieces of the page that ran, with what they print now.
+    differences
+        What was printed otherwise than the page says.
     """
 
     text: str
     servers: ExitStack
     namespace: dict[str, Any] = field(default_factory=lambda: {"__name__": "tutorial"})
+    blocks: list[Block] = field(default_factory=list)
     differences: list[str] = field(default_factory=list)
 
-    def run(self) -> str:
-        """Run all blocks in the working folder; return the page with what they print."""
-        pieces, end, printed = [], 0, ""
-        for match in BLOCK.finditer(self.text):
-            language, body = match.groups()
-            if language == "python":
-                printed = self._python(body)
-                follows = BLOCK.match(self.text, match.end() + 1)
-                if follows is None or follows[1] != "text":
-                    self._compare(body, "", printed)
-            elif language == "text":
-                self._compare("the Python before it", body, printed)
-                body = body if same(body, printed) else printed
+    def run(self) -> None:
+        """Run all blocks in the working folder."""
+        end = 0
+        for block, start, stop in pieces(self.text):
+            if start > end:
+                self.blocks.append(Block("markdown", self.text[end:start]))
+            if block.language == "python":
+                wanted, block.printed = block.printed, self._python(block.source)
+                block.pictures = list(drawn())
+                self._compare(block.source, wanted, block.printed)
+                if same(wanted, block.printed):
+                    block.printed = wanted
+            elif block.language == "console":
+                block.source = "".join(map(self._console, commands(block.source)))
             else:
-                body = "".join(map(self._console, commands(body)))
-            pieces += [self.text[end : match.start()], f"```{language}\n{body}```\n"]
-            end = match.end()
-        return "".join([*pieces, self.text[end:]])
+                self._compare("no Python before it", block.source, "")
+            self.blocks.append(block)
+            end = stop
+        self.blocks.append(Block("markdown", self.text[end:]))
 
     def _python(self, body: str) -> str:
         with redirect_stdout(io.StringIO()) as printed, redirect_stderr(io.StringIO()):
@@ -130,8 +165,32 @@ class Page:
             self.differences.append(f"{what}\nshould print\n{wanted}\nand prints\n{printed}")
 
 
+def pieces(text: str) -> Iterator[tuple[Block, int, int]]:
+    """Yield the blocks of a page with their ends, Python with what it should print."""
+    end = 0
+    for match in BLOCK.finditer(text):
+        if match.start() < end:
+            continue
+        block, end = Block(match[1], match[2]), match.end()
+        follows = BLOCK.match(text, end + 1) if block.language == "python" else None
+        if follows is not None and follows[1] == "text":
+            block.printed, end = follows[2], follows.end()
+        yield block, match.start(), end
+
+
+def drawn() -> Iterator[bytes]:
+    """Yield the open figures of matplotlib as PNG files, and close them."""
+    if (pyplot := sys.modules.get("matplotlib.pyplot")) is None:
+        return
+    for number in pyplot.get_fignums():
+        figure, file = pyplot.figure(number), io.BytesIO()
+        figure.savefig(file, format="png", dpi=120, bbox_inches="tight")
+        pyplot.close(figure)
+        yield file.getvalue()
+
+
 def same(wanted: str, printed: str) -> bool:
-    """Tell whether something else was printed than the page says."""
+    """Tell whether what was printed is what the page says."""
     wanted, printed = (DATE.sub("@DATE.", text) for text in (wanted, printed))
     return wanted == printed or doctest.OutputChecker().check_output(wanted, printed, _FLAGS)
 
@@ -164,24 +223,18 @@ def link_data(page: str, data: Path, folder: Path) -> None:
         (folder / name).symlink_to((data / file).resolve(strict=True))
 
 
-def run_page(path: Path, folder: Path) -> tuple[str, list[str]]:
-    """Run a page in a practice folder.
+def run_page(path: Path, folder: Path) -> Page:
+    """Run a page in a practice folder; return it with what its blocks print now.
 
     Where the page asks for the address of a server and starts none itself, there is to be one in
     the environment, or one of the folder's store is started.
-
-    Returns
-    -------
-    text
-        The page with what its blocks print now.
-    differences
-        What was printed otherwise than the page says.
     """
     with working_in(folder), ExitStack() as servers:
         page = Page(path.read_text(), servers)
         if "CELLKIN_ADDRESS" in page.text and not os.environ.get("CELLKIN_ADDRESS"):
             page.serve(["serve", "--store", "store"])
-        return page.run(), page.differences
+        page.run()
+        return page
 
 
 def write_pages(paths: list[Path]) -> None:
@@ -198,10 +251,10 @@ def write_pages(paths: list[Path]) -> None:
                 link_data(path.stem, Path(os.environ[DATA]), folder)
             else:
                 shutil.copytree(made, folder)
-            text, differences = run_page(path, folder)
-            path.write_text(text)
+            page = run_page(path, folder)
+            path.write_text("".join(map(str, page.blocks)))
             sys.stdout.write(
-                "\n".join([f"{path.name}: {len(differences)} changes\n", *differences])
+                "\n".join([f"{path.name}: {len(page.differences)} changes\n", *page.differences])
             )
 
 

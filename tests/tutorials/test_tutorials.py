@@ -54,8 +54,9 @@ def test_a_tutorial_on_real_cells_prints_what_it_says(
 
 
 def require_same(page: Path, folder: Path) -> None:
-    _, differences = run_page(page, folder)
-    assert not differences, "\n\n".join(differences)
+    ran = run_page(page, folder)
+    assert not ran.differences, "\n\n".join(ran.differences)
+    assert "".join(map(str, ran.blocks)) == page.read_text()
     for picture in folder.glob("*.png"):
         assert picture.read_bytes().startswith(b"\x89PNG")
 

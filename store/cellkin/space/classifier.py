@@ -94,7 +94,7 @@ class LabelClassifier:
         few cells could not be calibrated. Empty for no limit.
     detection
         (n_genes of an expression space,) float32, the share of the reference's cells in which each
-        gene is detected; empty if coverage is not used, see `cellkin.space.coverage`.
+        gene is detected; empty if coverage is not used, see ``cellkin.space.coverage``.
     usual_depth
         Nearly all reference cells detect at least this fraction of the mean number of genes.
     softening

@@ -1,0 +1,167 @@
+"""Tutorials as they run in the build: executed, with their pictures, and as notebooks to download.
+
+Pages are executed in processes of their own while Sphinx reads the others. A page that prints other
+than it says stops the build.
+"""
+
+import base64
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from itertools import count
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from sphinx.application import Sphinx
+from sphinx.errors import ExtensionError
+from sphinx.util import logging
+from tests.tutorials.runner import (
+    DATA,
+    FIRST_PAGE,
+    PAGES,
+    REAL,
+    ROOT,
+    Block,
+    commands,
+    link_data,
+    run_page,
+)
+
+_PROCESSES = 2
+_log = logging.getLogger(__name__)
+_Ran = Future[tuple[list[Block], list[str]]]
+
+
+def start(app: Sphinx) -> None:
+    """Start executing the tutorials."""
+    app.cellkin_ran = Future()
+    if not app.config.cellkin_run_tutorials:
+        app.cellkin_ran.set_result({})
+        return
+    scratch = tempfile.TemporaryDirectory(prefix="cellkin-docs-")
+    pool = ProcessPoolExecutor(_PROCESSES, get_context("spawn"))
+    waiter = ThreadPoolExecutor(1)
+    app.cellkin_ran = waiter.submit(execute_all, Path(scratch.name), pool)
+    app.cellkin_ends = (waiter.shutdown, pool.shutdown, scratch.cleanup)
+
+
+def end(app: Sphinx, _: Exception | None) -> None:
+    """Remove what the tutorials left."""
+    for each in getattr(app, "cellkin_ends", ()):
+        each()
+
+
+def execute_all(scratch: Path, pool: ProcessPoolExecutor) -> dict[str, _Ran]:
+    """Start executing the pages whose data are there, the longest first: that of real cells."""
+    ran: dict[str, _Ran] = {}
+    for path in PAGES:
+        if path.stem in REAL and data_folder().is_dir():
+            ran[path.stem] = pool.submit(execute, path, scratch, None)
+        elif path.stem in REAL:
+            _log.info("NOT executed, as %s names no folder of data: %s", DATA, path.name)
+    made = pool.submit(make, scratch / "practice").result()
+    for path in (FIRST_PAGE, *PAGES):
+        if path.stem not in REAL:
+            ran[path.stem] = pool.submit(execute, path, scratch, made)
+    return ran
+
+
+def data_folder() -> Path:
+    """Return where the data of the pages of real cells are."""
+    return Path(os.environ.get(DATA) or ROOT.parent / "shared/data")
+
+
+def make(folder: Path) -> Path:
+    """Make the practice folder and its store."""
+    from tests.tutorials.practice_store import make_practice
+
+    make_practice(folder)
+    return folder
+
+
+def execute(path: Path, scratch: Path, made: Path | None) -> tuple[list[Block], list[str]]:
+    """Run a page in a folder of its own; return its blocks and what is otherwise than it says."""
+    os.environ["MPLBACKEND"] = "agg"
+    folder = scratch / path.stem
+    if made is None:
+        link_data(path.stem, data_folder(), folder)
+    else:
+        shutil.copytree(made, folder)
+    page = run_page(path, folder)
+    return page.blocks, page.differences
+
+
+def put_in(app: Sphinx, page: str, source: list[str]) -> None:
+    """Put what a tutorial printed and drew just now into its page."""
+    name = page.rpartition("/")[2]
+    if page != FIRST_PAGE.stem and not (name[0].isdigit() and page.startswith("tutorials/")):
+        return
+    ran = app.cellkin_ran.result()
+    if name not in ran:
+        return
+    blocks, differences = ran[name].result()
+    if differences:
+        raise ExtensionError("\n\n".join([f"{page} prints otherwise than it says", *differences]))
+    made = Path(app.srcdir) / "_build" / "tutorials"
+    made.mkdir(parents=True, exist_ok=True)
+    (made / f"{name}.ipynb").write_text(json.dumps(notebook(blocks), indent=1))
+    made_from = "../" * page.count("/") + "_build/tutorials"
+    number, parts = count(1), []
+    for block in blocks:
+        parts.append(str(block))
+        for picture in block.pictures:
+            file = made / f"{name}-{next(number)}.png"
+            file.write_bytes(picture)
+            parts.append(f"\n![What the code above draws]({made_from}/{file.name})\n")
+    download = f"{{download}}`as a notebook <{made_from}/{name}.ipynb>`"
+    title, _, rest = "".join(parts).partition("\n")
+    source[0] = f"{title}\n\n*Executed when these pages were built; {download}.*\n{rest}"
+
+
+def notebook(blocks: list[Block]) -> dict[str, Any]:
+    """Return a page as a Jupyter notebook with its outputs."""
+    cells = [made for block in blocks for made in _cells(block)]
+    return {
+        "cells": [{"id": f"cell-{at}", **cell} for at, cell in enumerate(cells)],
+        "metadata": {
+            "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+            "language_info": {"name": "python"},
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+
+
+def _cells(block: Block) -> list[dict[str, Any]]:
+    if block.language == "markdown":
+        text = block.source.strip()
+        return [{"cell_type": "markdown", "metadata": {}, "source": text}] if text else []
+    if block.language == "python":
+        return [_code(block.source.rstrip(), block.printed, block.pictures)]
+    return [_code(shell(line), printed) for line, printed in commands(block.source)]
+
+
+def shell(line: str) -> str:
+    """Return a command as a notebook runs it; a server in the background."""
+    words = line.removesuffix("&").rstrip()
+    return f"!{line}" if words == line else f"%%script --bg sh\n{words}"
+
+
+def _code(source: str, printed: str, pictures: Sequence[bytes] = ()) -> dict[str, Any]:
+    outputs: list[dict[str, Any]] = []
+    if printed:
+        outputs.append({"output_type": "stream", "name": "stdout", "text": printed})
+    for picture in pictures:
+        data = {"image/png": base64.b64encode(picture).decode()}
+        outputs.append({"output_type": "display_data", "data": data, "metadata": {}})
+    return {
+        "cell_type": "code",
+        "execution_count": None,
+        "metadata": {},
+        "source": source,
+        "outputs": outputs,
+    }
