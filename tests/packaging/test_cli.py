@@ -25,7 +25,7 @@ VERBS = {
     *(f"cells {verb}" for verb in ("index", "append", "merge", "convert", "evaluate")),
     *(f"{kind} {verb}" for kind in ("corpora", "embeddings", "genesets", "indexes")
       for verb in ("list", "show", "verify", "alias", "retract", "unretract", "prune", "gc")),
-    *(f"store {verb}" for verb in ("verify", "backup", "restore", "upgrade")),
+    *(f"store {verb}" for verb in ("verify", "backup", "reload", "restore", "upgrade")),
     "corpora diff", "embeddings diff", "genesets diff", "genesets import",
 }  # fmt: skip
 PROTOCOLS = {"mcp"}

@@ -47,6 +47,7 @@ DEMO: Brought = {
 OWN: Brought = {"cellkin": ("", "cpu", "cells", "server"), "cellkin-client": ("",)}
 COMMANDS = {
     "cellkin.cli.main": CLIENT,
+    "cellkin.cli.administer": CLIENT,
     "cellkin.cli.enrich": CLIENT,
     "cellkin.cli.genesets": CLIENT,
     "cellkin.cli.indexes": CLIENT,

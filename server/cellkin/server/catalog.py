@@ -1,8 +1,9 @@
-"""The catalog service: lists versions, moves aliases, retracts, reloads."""
+"""The catalog service: lists versions, moves aliases, retracts, reloads, backs up."""
 
 import json
 from contextlib import suppress
 from datetime import datetime
+from threading import Lock
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -19,6 +20,8 @@ from cellkin.store.quality import SpaceQuality, read_qualities
 from cellkin.v1 import catalog_service_pb2 as wire
 from cellkin.v1 import catalog_service_pb2_grpc
 from cellkin.wire.errors import (
+    ConflictError,
+    IntegrityError,
     InvalidArgumentError,
     NotFoundError,
     RetractedError,
@@ -37,10 +40,19 @@ _WIRE_KINDS = {kind: number for number, kind in _KINDS.items()}
 
 
 class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
-    """Lists and describes versions; moves aliases, retracts, reloads."""
+    """Lists and describes versions; moves aliases, retracts, reloads, backs up.
 
-    def __init__(self, version_cache: VersionCache) -> None:
-        self._version_cache = version_cache
+    Parameters
+    ----------
+    version_cache
+        The versions of the store.
+    backups
+        URIs that the store may be copied to.
+    """
+
+    def __init__(self, version_cache: VersionCache, backups: tuple[str, ...] = ()) -> None:
+        self._version_cache, self._backups = version_cache, backups
+        self._backing_up = Lock()
 
     def ListEmbeddingModels(  # the name of the RPC
         self, request: wire.ListEmbeddingModelsRequest, context: grpc.ServicerContext
@@ -164,6 +176,24 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
             ],
         )
 
+    def BackUpStore(  # the name of the RPC
+        self, request: wire.BackUpStoreRequest, context: grpc.ServicerContext
+    ) -> wire.BackUpStoreResponse:
+        """Copy the store, and read the copy."""
+        calls.current().audit |= {"destination": request.destination}
+        if request.destination not in self._backups:
+            raise InvalidArgumentError(
+                f"destination {request.destination!r} is none of this server's; it backs up to: "
+                + (", ".join(self._backups) or "none: set CELLKIN_SERVER__BACKUPS"),
+                field="destination",
+            )
+        if not self._backing_up.acquire(blocking=False):
+            raise ConflictError("a backup is being made; ask again when it is done")
+        try:
+            return _back_up(self._version_cache.store.uri, request.destination)
+        finally:
+            self._backing_up.release()
+
     def _reload(self) -> None:
         """Refresh this server now; other servers follow within their refresh time."""
         with suppress(UnavailableError):  # the change is written; the next refresh reads it
@@ -192,6 +222,23 @@ class CatalogService(catalog_service_pb2_grpc.CatalogServiceServicer):
             control_embedding=of_control(view, entry),
             batches=entry.manifest.get("batches", [])[:_MOST_BATCHES],
         )
+
+
+def _back_up(uri: str, destination: str) -> wire.BackUpStoreResponse:
+    from cellkin.store.backup import copy_store
+    from cellkin.store.maintenance import damage
+
+    copied = copy_store(uri, destination, lambda done, total: calls.check())
+    for entry in copied.store.catalog.entries():
+        calls.check()
+        if wrong := damage(copied.store, entry):
+            raise IntegrityError(f"the copy at {destination}: {entry.full_name}: {wrong}")
+    return wire.BackUpStoreResponse(
+        n_versions=copied.n_versions,
+        n_files=copied.n_files,
+        n_bytes=copied.n_bytes,
+        n_files_before=copied.n_files_before,
+    )
 
 
 def _kind(number: int) -> Kind:

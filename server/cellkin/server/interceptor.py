@@ -43,7 +43,9 @@ _log = structlog.get_logger("cellkin.server")
 _audit = structlog.get_logger("cellkin.audit")
 _CATALOG = "/cellkin.v1.CatalogService/"
 _CELLS = "/cellkin.v1.CellService/"
-_ADMIN_METHODS = frozenset(f"{_CATALOG}{n}" for n in ("SetAlias", "RetractVersion", "Reload"))
+_ADMIN_METHODS = frozenset(
+    f"{_CATALOG}{name}" for name in ("SetAlias", "RetractVersion", "Reload", "BackUpStore")
+)
 _HEALTH = "/grpc.health."
 _REFLECTION = "/grpc.reflection."
 

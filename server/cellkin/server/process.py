@@ -97,7 +97,7 @@ def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str
             GeneSetService(version_cache, models, settings.max_k), handlers
         )
         catalog_service_pb2_grpc.add_CatalogServiceServicer_to_server(
-            CatalogService(version_cache), handlers
+            CatalogService(version_cache, settings.backups), handlers
         )
         access = Access(tokens, settings.administered_by)
         make_interceptor = partial(_interceptor, settings, metrics, access, tracer)

@@ -48,6 +48,9 @@ class ServerSettings(BaseSettings):
     loopback address without ``plaintext``, else ``none``.
     """
 
+    backups: tuple[str, ...] = ()
+    """URIs that admins may have the store backed up to, by BackUpStore."""
+
     metrics: str = ""
     """``host:port`` of the metrics page; further processes use the next ports. Empty for none."""
     traces: str = ""

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from cellkin.cli.administer import add_version_commands
 from cellkin.cli.records import collection_record
 from cellkin.cli.suggestions import SuggestingGroup
 from cellkin.terminal.options import json_option, server_option
+from cellkin.wire.terms import VersionKind
 
 if TYPE_CHECKING:
     from cellkin.client import GeneSetCollection
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 @click.group(cls=SuggestingGroup)
 def genesets() -> None:
     """Show the gene sets of a server."""
+
+
+add_version_commands(genesets, VersionKind.GENE_SETS)
 
 
 @genesets.command("list")

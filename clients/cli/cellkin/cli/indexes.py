@@ -1,14 +1,15 @@
-"""``cellkin indexes``: show the cell indexes of a server."""
+"""``cellkin indexes``: show and change the cell indexes of a server."""
 
 import json
 from typing import TYPE_CHECKING
 
 import click
 
+from cellkin.cli.administer import add_version_commands
 from cellkin.cli.records import index_record
 from cellkin.cli.suggestions import SuggestingGroup
 from cellkin.terminal.options import json_option, server_option
-from cellkin.wire.terms import control_caution
+from cellkin.wire.terms import VersionKind, control_caution
 
 if TYPE_CHECKING:
     from cellkin.client import CellIndex, Certificate
@@ -18,7 +19,10 @@ _BATCHES_SHOWN = 20
 
 @click.group(cls=SuggestingGroup)
 def indexes() -> None:
-    """Show the cell indexes of a server."""
+    """Show and change the cell indexes of a server."""
+
+
+add_version_commands(indexes, VersionKind.INDEX)
 
 
 @indexes.command()

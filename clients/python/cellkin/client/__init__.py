@@ -26,6 +26,7 @@ from cellkin.client.results.catalog import (
     RetractedVersion,
     Retraction,
     SpaceQuality,
+    StoreBackup,
 )
 from cellkin.client.results.cells import (
     CellExplanation,
@@ -98,6 +99,7 @@ __all__ = [
     "SearchReport",
     "SetEnrichment",
     "SpaceQuality",
+    "StoreBackup",
     "Tls",
     "Versions",
     "pl",

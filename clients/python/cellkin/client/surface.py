@@ -37,3 +37,4 @@ class Surface:
     set_alias = asks(catalog.set_alias)
     retract_version = asks(catalog.retract_version)
     reload = asks(catalog.reload)
+    back_up_store = asks(catalog.back_up_store)

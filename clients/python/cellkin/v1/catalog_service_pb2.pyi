@@ -862,3 +862,53 @@ class RefusedVersion(google.protobuf.message.Message):
     def ClearField(self, field_name: typing.Literal["message", b"message", "version", b"version"]) -> None: ...
 
 global___RefusedVersion = RefusedVersion
+
+@typing.final
+class BackUpStoreRequest(google.protobuf.message.Message):
+    """BackUpStoreRequest requests a copy of the store."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    DESTINATION_FIELD_NUMBER: builtins.int
+    destination: builtins.str
+    """Required. Where to: one of the server's setting `backups`. Format: a folder of the server's
+    machine, or `s3://`, `gs://`, `az://`.
+    """
+    def __init__(
+        self,
+        *,
+        destination: builtins.str = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["destination", b"destination"]) -> None: ...
+
+global___BackUpStoreRequest = BackUpStoreRequest
+
+@typing.final
+class BackUpStoreResponse(google.protobuf.message.Message):
+    """BackUpStoreResponse describes the copy, which was read and is whole."""
+
+    DESCRIPTOR: google.protobuf.descriptor.Descriptor
+
+    N_VERSIONS_FIELD_NUMBER: builtins.int
+    N_FILES_FIELD_NUMBER: builtins.int
+    N_BYTES_FIELD_NUMBER: builtins.int
+    N_FILES_BEFORE_FIELD_NUMBER: builtins.int
+    n_versions: builtins.int
+    """Output only. Versions in the copy."""
+    n_files: builtins.int
+    """Output only. Files that were copied."""
+    n_bytes: builtins.int
+    """Output only. Their size in bytes."""
+    n_files_before: builtins.int
+    """Output only. Files that an earlier copy had already."""
+    def __init__(
+        self,
+        *,
+        n_versions: builtins.int = ...,
+        n_files: builtins.int = ...,
+        n_bytes: builtins.int = ...,
+        n_files_before: builtins.int = ...,
+    ) -> None: ...
+    def ClearField(self, field_name: typing.Literal["n_bytes", b"n_bytes", "n_files", b"n_files", "n_files_before", b"n_files_before", "n_versions", b"n_versions"]) -> None: ...
+
+global___BackUpStoreResponse = BackUpStoreResponse

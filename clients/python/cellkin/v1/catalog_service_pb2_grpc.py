@@ -30,7 +30,7 @@ class CatalogServiceStub(object):
     catalog. Versions are immutable.
 
     Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
-    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion, Reload and BackUpStore),
     RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
     UNAVAILABLE (the server drains or cannot be reached: retry).
     """
@@ -91,6 +91,11 @@ class CatalogServiceStub(object):
                 request_serializer=cellkin_dot_v1_dot_catalog__service__pb2.ReloadRequest.SerializeToString,
                 response_deserializer=cellkin_dot_v1_dot_catalog__service__pb2.ReloadResponse.FromString,
                 _registered_method=True)
+        self.BackUpStore = channel.unary_unary(
+                '/cellkin.v1.CatalogService/BackUpStore',
+                request_serializer=cellkin_dot_v1_dot_catalog__service__pb2.BackUpStoreRequest.SerializeToString,
+                response_deserializer=cellkin_dot_v1_dot_catalog__service__pb2.BackUpStoreResponse.FromString,
+                _registered_method=True)
 
 
 class CatalogServiceServicer(object):
@@ -98,7 +103,7 @@ class CatalogServiceServicer(object):
     catalog. Versions are immutable.
 
     Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
-    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion, Reload and BackUpStore),
     RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
     UNAVAILABLE (the server drains or cannot be reached: retry).
     """
@@ -203,6 +208,21 @@ class CatalogServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def BackUpStore(self, request, context):
+        """BackUpStore copies the store to a place that the server's settings name, consistently and only
+        what is not there yet, and reads the whole copy again. It takes as long as that: give it a long
+        deadline. Canceled or killed, it goes on where it was when it is asked again.
+
+        INVALID_ARGUMENT: the server backs up to no such place. FAILED_PRECONDITION: another store, or a
+        later state of this one, is there. ABORTED: a backup is being made, or the store was changed by a
+        removal meanwhile: ask again. DATA_LOSS: the store or the copy is damaged. UNAVAILABLE,
+        RESOURCE_EXHAUSTED, PERMISSION_DENIED: the place cannot be reached, is full, or is not to be
+        written to.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_CatalogServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -256,6 +276,11 @@ def add_CatalogServiceServicer_to_server(servicer, server):
                     request_deserializer=cellkin_dot_v1_dot_catalog__service__pb2.ReloadRequest.FromString,
                     response_serializer=cellkin_dot_v1_dot_catalog__service__pb2.ReloadResponse.SerializeToString,
             ),
+            'BackUpStore': grpc.unary_unary_rpc_method_handler(
+                    servicer.BackUpStore,
+                    request_deserializer=cellkin_dot_v1_dot_catalog__service__pb2.BackUpStoreRequest.FromString,
+                    response_serializer=cellkin_dot_v1_dot_catalog__service__pb2.BackUpStoreResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'cellkin.v1.CatalogService', rpc_method_handlers)
@@ -269,7 +294,7 @@ class CatalogService(object):
     catalog. Versions are immutable.
 
     Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
-    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion, Reload and BackUpStore),
     RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
     UNAVAILABLE (the server drains or cannot be reached: retry).
     """
@@ -534,6 +559,33 @@ class CatalogService(object):
             '/cellkin.v1.CatalogService/Reload',
             cellkin_dot_v1_dot_catalog__service__pb2.ReloadRequest.SerializeToString,
             cellkin_dot_v1_dot_catalog__service__pb2.ReloadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BackUpStore(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/cellkin.v1.CatalogService/BackUpStore',
+            cellkin_dot_v1_dot_catalog__service__pb2.BackUpStoreRequest.SerializeToString,
+            cellkin_dot_v1_dot_catalog__service__pb2.BackUpStoreResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -22,7 +22,7 @@ class CatalogServiceStub:
     catalog. Versions are immutable.
 
     Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
-    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion, Reload and BackUpStore),
     RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
     UNAVAILABLE (the server drains or cannot be reached: retry).
     """
@@ -128,12 +128,27 @@ class CatalogServiceStub:
     UNAVAILABLE: the store cannot be read; loaded versions stay in use.
     """
 
+    BackUpStore: grpc.UnaryUnaryMultiCallable[
+        cellkin.v1.catalog_service_pb2.BackUpStoreRequest,
+        cellkin.v1.catalog_service_pb2.BackUpStoreResponse,
+    ]
+    """BackUpStore copies the store to a place that the server's settings name, consistently and only
+    what is not there yet, and reads the whole copy again. It takes as long as that: give it a long
+    deadline. Canceled or killed, it goes on where it was when it is asked again.
+
+    INVALID_ARGUMENT: the server backs up to no such place. FAILED_PRECONDITION: another store, or a
+    later state of this one, is there. ABORTED: a backup is being made, or the store was changed by a
+    removal meanwhile: ask again. DATA_LOSS: the store or the copy is damaged. UNAVAILABLE,
+    RESOURCE_EXHAUSTED, PERMISSION_DENIED: the place cannot be reached, is full, or is not to be
+    written to.
+    """
+
 class CatalogServiceAsyncStub:
     """CatalogService lists and describes versions, sets aliases, retracts versions, and reloads the
     catalog. Versions are immutable.
 
     Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
-    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion, Reload and BackUpStore),
     RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
     UNAVAILABLE (the server drains or cannot be reached: retry).
     """
@@ -238,12 +253,27 @@ class CatalogServiceAsyncStub:
     UNAVAILABLE: the store cannot be read; loaded versions stay in use.
     """
 
+    BackUpStore: grpc.aio.UnaryUnaryMultiCallable[
+        cellkin.v1.catalog_service_pb2.BackUpStoreRequest,
+        cellkin.v1.catalog_service_pb2.BackUpStoreResponse,
+    ]
+    """BackUpStore copies the store to a place that the server's settings name, consistently and only
+    what is not there yet, and reads the whole copy again. It takes as long as that: give it a long
+    deadline. Canceled or killed, it goes on where it was when it is asked again.
+
+    INVALID_ARGUMENT: the server backs up to no such place. FAILED_PRECONDITION: another store, or a
+    later state of this one, is there. ABORTED: a backup is being made, or the store was changed by a
+    removal meanwhile: ask again. DATA_LOSS: the store or the copy is damaged. UNAVAILABLE,
+    RESOURCE_EXHAUSTED, PERMISSION_DENIED: the place cannot be reached, is full, or is not to be
+    written to.
+    """
+
 class CatalogServiceServicer(metaclass=abc.ABCMeta):
     """CatalogService lists and describes versions, sets aliases, retracts versions, and reloads the
     catalog. Versions are immutable.
 
     Every RPC may return UNAUTHENTICATED (no token, or an unknown one), PERMISSION_DENIED (the token
-    does not have the role: `read`, or `admin` for SetAlias, RetractVersion and Reload),
+    does not have the role: `read`, or `admin` for SetAlias, RetractVersion, Reload and BackUpStore),
     RESOURCE_EXHAUSTED (too many requests: retry after the RetryInfo's delay), DEADLINE_EXCEEDED and
     UNAVAILABLE (the server drains or cannot be reached: retry).
     """
@@ -366,6 +396,23 @@ class CatalogServiceServicer(metaclass=abc.ABCMeta):
         loaded and tested, or refused and the old ones kept.
 
         UNAVAILABLE: the store cannot be read; loaded versions stay in use.
+        """
+
+    @abc.abstractmethod
+    def BackUpStore(
+        self,
+        request: cellkin.v1.catalog_service_pb2.BackUpStoreRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[cellkin.v1.catalog_service_pb2.BackUpStoreResponse, collections.abc.Awaitable[cellkin.v1.catalog_service_pb2.BackUpStoreResponse]]:
+        """BackUpStore copies the store to a place that the server's settings name, consistently and only
+        what is not there yet, and reads the whole copy again. It takes as long as that: give it a long
+        deadline. Canceled or killed, it goes on where it was when it is asked again.
+
+        INVALID_ARGUMENT: the server backs up to no such place. FAILED_PRECONDITION: another store, or a
+        later state of this one, is there. ABORTED: a backup is being made, or the store was changed by a
+        removal meanwhile: ask again. DATA_LOSS: the store or the copy is damaged. UNAVAILABLE,
+        RESOURCE_EXHAUSTED, PERMISSION_DENIED: the place cannot be reached, is full, or is not to be
+        written to.
         """
 
 def add_CatalogServiceServicer_to_server(servicer: CatalogServiceServicer, server: typing.Union[grpc.Server, grpc.aio.Server]) -> None: ...

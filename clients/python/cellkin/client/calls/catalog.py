@@ -261,6 +261,42 @@ def retract_version(
     return Call("CatalogService/RetractVersion", request, results.read_retracted)
 
 
+def back_up_store(destination: str) -> Call[results.StoreBackup]:
+    """Have the server copy its store, and verify the copy; only what is new is copied.
+
+    Source: ``CatalogService.BackUpStore``.
+
+    Takes as long as reading and writing the store: derive a client with that ``timeout_s`` by
+    `using`.
+
+    Parameters
+    ----------
+    destination
+        One of the server's setting ``backups``: a folder of its machine, or ``s3://``, ``gs://``,
+        ``az://``.
+
+    Returns
+    -------
+    StoreBackup
+        What was copied.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the server does not back up to the destination; the message lists those it does.
+    FailedPreconditionError
+        If another store, or a later state of this one, is there.
+    ConflictError
+        If a backup is being made.
+    IntegrityError
+        If the store or the copy is damaged.
+    PermissionDeniedError
+        If the token lacks the role ``admin``.
+    """
+    request = wire.BackUpStoreRequest(destination=destination)
+    return Call("CatalogService/BackUpStore", request, results.read_backup)
+
+
 def reload() -> Call[results.Reloaded]:
     """Make the server read the catalog now; returns when changes are loaded or refused.
 

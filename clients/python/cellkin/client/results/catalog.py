@@ -314,6 +314,26 @@ class Reloaded(Shown):
     refused: dict[str, str]
 
 
+@dataclass(frozen=True, repr=False)
+class StoreBackup(Shown):
+    """A copy of a store, whose versions were all read and are whole.
+
+    Parameters
+    ----------
+    n_versions
+        Versions in the copy.
+    n_files, n_bytes
+        Files that were copied, and their size in bytes.
+    n_files_before
+        Files that an earlier copy had already.
+    """
+
+    n_versions: int
+    n_files: int
+    n_bytes: int
+    n_files_before: int
+
+
 def read_model(message: wire.EmbeddingModel) -> EmbeddingModel:
     """Read a language model."""
     return EmbeddingModel(message.name, message.n_versions, message.latest_version, message.dim)
@@ -374,6 +394,11 @@ def read_reloaded(message: wire.ReloadResponse) -> Reloaded:
         tuple(message.switched_versions),
         {refused.version: refused.message for refused in message.refused_versions},
     )
+
+
+def read_backup(message: wire.BackUpStoreResponse) -> StoreBackup:
+    """Read the result of a backup."""
+    return StoreBackup(message.n_versions, message.n_files, message.n_bytes, message.n_files_before)
 
 
 def _retraction_of(message: wire.EmbeddingVersion | wire.CellIndex) -> Retraction | None:
