@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 from sphinx.application import Sphinx
 from sphinx.util.inspect import stringify_signature
 from sphinx.util.nodes import make_refnode
+from sphinx.util.typing import stringify_annotation
 
 from cellkin.client.surface import Surface
 from cellkin.client.transport.core import Pages, Stream
@@ -33,9 +34,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", fill)
     app.connect("source-read", notebooks.put_in)
     app.connect("build-finished", notebooks.end)
-    app.connect("autodoc-process-signature", requests)
+    app.connect("autodoc-process-signature", requests, priority=900)  # after types are noted
     app.connect("missing-reference", find)
-    return {"parallel_read_safe": False, "parallel_write_safe": True}
+    return {"parallel_write_safe": True}
 
 
 def fill(app: Sphinx, page: str, source: list[str]) -> None:
@@ -54,7 +55,7 @@ def fill(app: Sphinx, page: str, source: list[str]) -> None:
 
 
 def requests(app: Sphinx, kind: str, name: str, *_: object) -> tuple[str, str | None] | None:
-    """Return the signature of a client's method: that of the function that makes its request.
+    """Return the parameters of a client's method: those of the function that makes its request.
 
     Such a function returns a class of which the answer is the last parameter.
     """
@@ -62,15 +63,16 @@ def requests(app: Sphinx, kind: str, name: str, *_: object) -> tuple[str, str | 
     if method is None:
         return None
     made = inspect.signature(method.__wrapped__)
-    wrapped = made.return_annotation
-    (*_, answer) = get_args(wrapped)
+    wrapped, (*_, answer) = made.return_annotation, get_args(made.return_annotation)
     if get_origin(wrapped) is Pages:
         answer = (AsyncIterator if "AsyncClient." in name else Iterator)[answer]
     elif get_origin(wrapped) is Stream:
         answer = tuple[get_args(wrapped)]
-    text = stringify_signature(made.replace(return_annotation=answer), unqualified_typehints=True)
-    taken, _, given = text.rpartition(" -> ")
-    return taken, given
+    types = app.env.current_document.autodoc_annotations
+    for each in (name, f"{method.__module__}.{method.__qualname__}"):
+        if each in types:
+            types[each]["return"] = stringify_annotation(answer, "smart")
+    return stringify_signature(made, show_annotation=False, show_return_annotation=False), None
 
 
 def find(app: Sphinx, env: Any, node: Any, shown: Any) -> Any:

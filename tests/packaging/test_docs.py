@@ -4,9 +4,13 @@ import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.contract.embedding_model import EmbeddingModelTests
 from tests.packaging.public import MODULES
+
+from cellkin.indexer.models.contract import EmbeddingModel
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -84,3 +88,16 @@ def test_every_public_module_and_proto_file_has_a_page() -> None:
         name for page in pages for name in re.findall(r"generated: proto (\w+)", page.read_text())
     }
     assert shown == {file.stem for file in (ROOT / "protos/cellkin/v1").glob("*.proto")}
+
+
+class TestModelOfTheGuide(EmbeddingModelTests):
+    """The model that howto/add-a-model.md shows keeps to the contract."""
+
+    @pytest.fixture
+    def model(self) -> EmbeddingModel:
+        page = (DOCS / "howto/add-a-model.md").read_text()
+        (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+        namespace: dict[str, Any] = {}
+        exec(code, namespace)
+        model: EmbeddingModel = namespace["load"]()
+        return model

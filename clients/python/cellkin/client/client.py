@@ -29,7 +29,7 @@ class Client(BaseClient, BlockingSender):
     ----------
     server
         ``host:port``; None to take it from the environment or a profile, see
-        `cellkin.client.transport.profile`. Their token and TLS settings apply to their own server
+        ``cellkin.client.transport.profile``. Their token and TLS settings apply to their own server
         only.
     profile
         Name of a profile in the user's file, instead of a server.
