@@ -3,7 +3,7 @@
 `contrast` and `enrich` return their result instead, which is about genes. Settings and versions are
 stored with every result. Cells may be AnnData in memory or backed by a file; `annotate` also takes
 a path or an iterable of blocks. Without a client, one is made from the environment: see
-`cellkin.client.transport.profile`.
+``cellkin.client.transport.profile``.
 """
 
 import warnings
@@ -16,16 +16,16 @@ import anndata
 import numpy as np
 import pandas as pd
 
-from cellkin.client.annotate import annotate_query
 from cellkin.client.arguments import typed
 from cellkin.client.calls.messages import CellFilter
 from cellkin.client.client import Client
 from cellkin.client.explaining import Asked, Predicted, explain_cells, explain_groups
 from cellkin.client.gene_tools import contrast, enrich
 from cellkin.client.hits import joined, rectangles
-from cellkin.client.labels.annotation import Annotation, storable
+from cellkin.client.labels.annotation import storable
 from cellkin.client.labels.labelling import Settings
 from cellkin.client.labels.summary import summary
+from cellkin.client.placing import annotated, embed, place, target_of
 from cellkin.client.queries import WholeQuery, open_query, require_anndata
 from cellkin.client.results.cells import CellHits
 from cellkin.client.session import connected, shown_progress, tell
@@ -37,7 +37,16 @@ from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 from cellkin.wire.terms import ExpressionUnits
 
-__all__ = ["annotate", "contrast", "embed", "enrich", "explain", "hits_table", "search_cells"]
+__all__ = [
+    "annotate",
+    "contrast",
+    "embed",
+    "enrich",
+    "explain",
+    "hits_table",
+    "place",
+    "search_cells",
+]
 _MOST_HITS = 400_000
 """Maximum number of hits per message."""
 
@@ -142,7 +151,7 @@ def annotate(
         ``obs['cellkin_cluster_label']``, ``uns['cellkin']['clusters']``
             with ``clusters``: the label of each cell's cluster; and a table of each cluster's
             label, confidence in [0, 1], most probable label if one is forced, cells and split, see
-            `cellkin.client.labels.clusters.Clusters`. ``uns['cellkin']['cluster_split']`` has one
+            ``cellkin.client.labels.clusters.Clusters``. ``uns['cellkin']['cluster_split']`` has one
             row per cluster and label.
         ``obsm['cellkin_route_shares']``
             (n_cells, n_routes) float32 in [0, 1], share of the expression by route, in the order of
@@ -182,13 +191,13 @@ def annotate(
     held = isinstance(adata, anndata.AnnData)
     if copy and not held:
         raise InvalidArgumentError("copy is for AnnData; a path or blocks give an Annotation")
-    target = _target(adata, copy) if held else adata
+    target = target_of(adata, copy) if held else adata
     how = ReadOptions(layer, use_raw, modality, gene_column, units)
     settings = Settings(
         index, taxon, min_probability, space, tuple(exclude_batches), novelty_limit=novelty_limit,
         false_alarms=false_alarms, probabilities=probabilities,
     )  # fmt: skip
-    annotation = _annotation(target, client, settings, how, resume, clusters)
+    annotation = annotated(target, client, settings, how, resume, clusters)
     for said in annotation.weaknesses():
         warnings.warn(said, AnswerWarning, stacklevel=3)  # past `typed`
     tell(summary(annotation))
@@ -196,57 +205,6 @@ def annotate(
         return annotation
     annotation.add_to(target, key_added)
     target.uns[key_added] = annotation.uns()
-    return target if copy else None
-
-
-@typed
-def embed(
-    adata: anndata.AnnData,
-    index: str,
-    *,
-    client: Client | None = None,
-    key_added: str = "X_cellkin",
-    layer: str | None = None,
-    use_raw: bool = False,
-    gene_column: str | None = None,
-    units: str | None = None,
-    taxon: int | str = 0,
-    space: str | None = None,
-    resume: str | Path | None = None,
-    copy: bool = False,
-) -> anndata.AnnData | None:
-    """Compute the cell vectors of cells in the space of an index.
-
-    Parameters
-    ----------
-    adata, index, client, layer, use_raw, gene_column, units, taxon, space, resume, copy
-        As for `annotate`, which compares cells by these vectors.
-    key_added
-        Name of the results.
-
-    Returns
-    -------
-    AnnData or None
-        The copy if requested. ``obsm['X_cellkin']`` is (n_cells, dim) float32: unit length in the
-        text space, principal components and label directions in the expression space; zero if no
-        gene matched. ``uns['X_cellkin']`` has all versions and settings.
-
-    Raises
-    ------
-    InvalidArgumentError, GenesUnmatchedError, NotFoundError, CheckpointError
-        As `annotate`.
-    """
-    target = _target(adata, copy)
-    how = ReadOptions(layer, use_raw, gene_column=gene_column, units=units)
-    settings = Settings(index, taxon, space=space, vectors=True)
-    found = _annotation(target, client, settings, how, resume)
-    vectors = np.array(found.predictions.vectors)
-    target.obsm[key_added] = vectors
-    target.uns[key_added] = found.uns()
-    tell(
-        f"{len(vectors):,} cells placed in the {found.report.space} space of "
-        f"{found.report.versions.index}: obsm[{key_added!r}] has {vectors.shape[1]} dimensions"
-    )
     return target if copy else None
 
 
@@ -301,7 +259,7 @@ def search_cells(
     GenesUnmatchedError, NotFoundError
         As `annotate`.
     """
-    target = _target(adata, copy)
+    target = target_of(adata, copy)
     how = ReadOptions(layer, use_raw, gene_column=gene_column, units=units)
     size = max(1, min(MAX_CELLS, _MOST_HITS // max(1, k)))
     with (
@@ -440,7 +398,7 @@ def explain(
     GenesUnmatchedError
         As `annotate`.
     """
-    target = _target(adata, copy)
+    target = target_of(adata, copy)
     if by is not None and by not in target.obs:
         raise NotFoundError(f"no obs column {by!r}; there is: {', '.join(target.obs) or 'none'}")
     asked = Asked(index, taxon, space, n_genes, label, against)
@@ -474,38 +432,3 @@ def explain(
         f"uns[{key_added!r}] has {len(told['genes']):,} gene contributions"
     )
     return target if copy else None
-
-
-def _annotation(
-    cells: Any,
-    client: Client | None,
-    settings: Settings,
-    how: ReadOptions,
-    resume: str | Path | None,
-    clusters: str | None = None,
-) -> Annotation:
-    kept = Path(resume) if resume is not None else None
-    with (
-        open_query(cells, how) as query,
-        connected(client) as asked,
-        shown_progress("labelling cells") as progress,
-    ):
-        return annotate_query(
-            asked, query, settings, how, clusters=clusters, resume=kept, progress=progress
-        )
-
-
-def _target(adata: Any, copy: bool) -> Any:
-    require_anndata(adata)
-    if adata.isbacked and adata.is_view:
-        # It cannot take a column: AnnData would copy it, which needs a file.
-        if copy:
-            return adata.to_memory()
-        raise InvalidArgumentError(
-            "a view of a backed AnnData takes no labels; give view.to_memory(), or copy=True"
-        )
-    if copy and adata.isbacked:
-        raise InvalidArgumentError(
-            "a backed AnnData is not copied; give copy=False, the file's matrix stays as it is"
-        )
-    return adata.copy() if copy else adata

@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from cellkin.indexer.commands.convert import convert
 from cellkin.indexer.commands.evaluate import evaluate
+from cellkin.indexer.commands.layout import layout
 from cellkin.indexer.commands.options import (
     literal_labels_option,
     ontology_option,
@@ -123,6 +124,7 @@ def cells() -> None:
 
 cells.add_command(convert)
 cells.add_command(evaluate)
+cells.add_command(layout)
 
 
 @cells.command()
