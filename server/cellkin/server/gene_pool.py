@@ -10,7 +10,8 @@ from cellkin.server.limits import MOST_NAMED
 from cellkin.server.loading import PROTEIN_CODING, LoadedEmbedding, LoadedIndex, SpeciesGenes
 from cellkin.server.version_cache import VersionCache
 from cellkin.space.arrays import BoolVector, Float32Vector, Int32Vector, Int64Vector
-from cellkin.space.neighborhoods import csls, members, ranks
+from cellkin.space.neighborhoods import csls, largest, members, ranks
+from cellkin.space.screening import candidates, products
 from cellkin.store.catalog import Kind
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
@@ -115,7 +116,8 @@ class GeneFilter:
         """
         parts = {taxon: self._part(loaded.species(taxon)) for taxon in self.taxa}
         gene_ids = np.concatenate([part.gene_ids for part in parts.values()])
-        passing = ~members(gene_ids, np.unique(without))
+        passing = np.ones(len(gene_ids), bool)
+        passing[self._rows_of(parts, without)] = False
         for chosen in self.chosen:
             passing &= members(gene_ids, chosen)
         at = 0
@@ -125,6 +127,16 @@ class GeneFilter:
                 passing[here] &= [gene_type in self.types for gene_type in part.types]
             at = here.stop
         return GenePool(parts, gene_ids, passing)
+
+    @staticmethod
+    def _rows_of(parts: dict[int, SpeciesGenes], gene_ids: Int64Vector) -> Int64Vector:
+        """Return the rows of genes among those of all parts, one after the other."""
+        found, start = [np.empty(0, np.int64)], 0
+        for part in parts.values():
+            rows = part.rows_of(gene_ids)
+            found.append(rows[rows >= 0] + start)
+            start += len(part.gene_ids)
+        return np.concatenate(found)
 
     def _part(self, species: SpeciesGenes) -> SpeciesGenes:
         return species.coding if self.types == _CODING else species
@@ -178,11 +190,40 @@ class GenePool:
         calls.check()
         parts = []
         for genes in self.parts.values():
-            similarities = genes.vectors @ vector
+            similarities = products(genes.vectors, vector)
             parts.append(similarities[genes.permuted] if permuted else similarities)
         cosines: Float32Vector = np.concatenate(parts)
         cosines[~self.passing] = -np.inf
         return cosines
+
+    def nearest(self, vector: Float32Vector, k: int) -> tuple[Int64Vector, Float32Vector]:
+        """Return the rows and cosines of the k genes nearest to a query, best first.
+
+        They are those of the k largest of `cosines`, found without computing the others.
+
+        Parameters
+        ----------
+        vector
+            (dim,) float32, unit length.
+        k
+            Genes wanted, at least 1; fewer if fewer pass. Of equal cosines the one with the smaller
+            GeneID comes first.
+        """
+        calls.check()
+        parts = list(self.parts.values())
+        bounds = [genes.screen.bounds(vector) for genes in parts]
+        least, most = (np.concatenate(each) for each in zip(*bounds, strict=True))
+        rows = candidates(least, most, self.passing, k)
+        starts = np.cumsum([0, *(len(genes.gene_ids) for genes in parts)])
+        of_parts = np.split(rows, np.searchsorted(rows, starts[1:-1]))
+        cosines = np.concatenate(
+            [
+                products(genes.vectors, vector, own - start)
+                for genes, own, start in zip(parts, of_parts, starts[:-1], strict=True)
+            ]
+        )
+        best = largest(cosines, k, self.gene_ids[rows])
+        return rows[best], cosines[best]
 
     def csls(self, cosines: Float32Vector) -> Float32Vector:
         """Return cosines corrected for hubs; -inf stays."""

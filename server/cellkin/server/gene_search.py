@@ -9,7 +9,7 @@ from cellkin.server.loading import LoadedEmbedding
 from cellkin.server.messages import embedding_versions, gene_record, gene_records
 from cellkin.server.text_models import TextModels
 from cellkin.server.version_cache import VersionCache
-from cellkin.space.arrays import Float32Vector, Int64Vector
+from cellkin.space.arrays import Float32Vector, Int32Vector, Int64Vector
 from cellkin.space.neighborhoods import fused, largest, ranks
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
@@ -62,14 +62,11 @@ class GeneSearch:
             raise NotFoundError(
                 f"embedding {loaded.entry.full_name} has no other gene of {chosen.stated()}"
             )
-        cosines = pool.cosines(query.vector)
         compared = [_Elsewhere(other, self._query.within(other), chosen) for other in others]
-        scores = self._scores(pool, cosines, compared)
-        best = largest(scores, self._k, pool.gene_ids)
-        ids, found = pool.gene_ids[best], cosines[best]
+        best, scores, found, cosine_ranks = self._best(pool, query, compared)
+        ids = pool.gene_ids[best]
         columns = [other.hits(ids) for other in compared]
         controls = [self._control(name, loaded, query, chosen, ids) for name in request.controls]
-        cosine_ranks = ranks(cosines, best)
         percentiles = pool.percentiles(best, found)
         records, types = gene_records(loaded.genes, np.searchsorted(loaded.genes.gene_ids, ids))
         hits = [
@@ -78,12 +75,12 @@ class GeneSearch:
                 similarity=found[at],
                 background_percentile=percentiles[at],
                 compared=[column[at] for column in columns],
-                score=scores[row],
+                score=scores[at],
                 cosine_rank=int(cosine_ranks[at]),
                 controls=[column[at] for column in controls],
                 gene_type=types[at],
             )
-            for at, row in enumerate(best.tolist())
+            for at in range(len(best))
         ]
         rows = np.searchsorted(loaded.genes.gene_ids, query.gene_ids)
         named = [gene_record(loaded.genes, row) for row in rows.tolist()]
@@ -127,17 +124,23 @@ class GeneSearch:
                 )
         return GeneFilter.of(request.filter, [taxon], loaded, self._version_cache)
 
-    def _scores(
-        self, pool: GenePool, cosines: Float32Vector, compared: "list[_Elsewhere]"
-    ) -> Float32Vector:
+    def _best(
+        self, pool: GenePool, query: QueryVector, compared: "list[_Elsewhere]"
+    ) -> tuple[Int64Vector, Float32Vector, Float32Vector, Int32Vector]:
+        """Return the rows of the hits, their scores, cosines, and ranks by cosine."""
+        if self._score == wire.GENE_SCORE_COSINE:
+            best, found = pool.nearest(query.vector, self._k)
+            return best, found, found, ranks(found)
+        cosines = pool.cosines(query.vector)
         if self._score == wire.GENE_SCORE_CSLS:
-            return pool.csls(cosines)
-        if self._score == wire.GENE_SCORE_FUSED:
+            scores = pool.csls(cosines)
+        else:
             ids = pool.gene_ids
             ranked = [ranks(cosines)]
             ranked += [other.pool.ranked_at(other.cosines, ids)[0] for other in compared]
-            return np.where(pool.passing, fused(ranked), np.float32(-np.inf))
-        return cosines
+            scores = np.where(pool.passing, fused(ranked), np.float32(-np.inf))
+        best = largest(scores, self._k, pool.gene_ids)
+        return best, scores[best], cosines[best], ranks(cosines, best)
 
     def _control(
         self,

@@ -19,6 +19,7 @@ from cellkin.server.searching import SMALL, BatchedSearch, ConcurrentSearch, Cor
 from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64Vector, rows_in
 from cellkin.space.neighborhoods import nearest_means, permutation
 from cellkin.space.reference import Reference
+from cellkin.space.screening import Screen
 from cellkin.space.vectors import unit_rows
 from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import EXPRESSION, TEXT, CellIndex, read_cell_index
@@ -132,6 +133,11 @@ class SpeciesGenes:
     def rows_of(self, gene_ids: Int64Vector) -> Int64Vector:
         """Return the (n_wanted,) int64 rows of GeneIDs; -1 for genes that are not here."""
         return rows_in(self.gene_ids, gene_ids)
+
+    @cached_property
+    def screen(self) -> Screen:
+        """The vectors rounded to 8 bits, for searches."""
+        return Screen.of(self.vectors)
 
     @cached_property
     def background(self) -> Float32Vector:

@@ -23,8 +23,16 @@ def compiled_brief(function: Callable[..., Any]) -> Any:
     return _compiled(function, nogil=False)
 
 
-def _compiled(function: Callable[..., Any], nogil: bool) -> Any:
+def compiled_sums(function: Callable[..., Any]) -> Any:
+    """Compile a function as `compiled`, with sums in the order that suits the CPU's vectors.
+
+    The order is chosen at compilation: the same numbers have the same sum in every call.
+    """
+    return _compiled(function, nogil=True, fastmath={"reassoc", "contract"})
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     try:
-        return njit(cache=True, nogil=nogil, error_model="numpy")(function)
+        return njit(cache=True, error_model="numpy", **options)(function)
     except RuntimeError:  # numba found no writable cache folder
-        return njit(nogil=nogil, error_model="numpy")(function)
+        return njit(error_model="numpy", **options)(function)
