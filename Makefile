@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 TORCH := 2.13.0
 PROTOC_VENV := .venv-protos
 DEPLOY_VENV := .venv-deploy
+DOCS_VENV := .venv-docs
 if_there = @if command -v $(1) > /dev/null; then $(2); else echo "NOT run, there is no $(1) here: $(1)"; fi
 # Tests of one file stay in one process, for they share servers and stores.
 TESTS := -m "not gpu and not slow" -n 2 --dist loadfile
@@ -117,6 +118,14 @@ check-deploy: $(DEPLOY_VENV)/.ready  ## Lint the files of deploy/, each by its o
 	$(call if_there,systemd-analyze,sed 's#/opt/cellkin/bin/cellkin#$(CURDIR)/$(BIN)/cellkin#' deploy/systemd/cellkin.service > cellkin.service && systemd-analyze verify ./cellkin.service; status=$$?; rm -f cellkin.service; test $$status = 0)
 	$(call if_there,helm,helm lint deploy/helm/cellkin)
 
+$(DOCS_VENV)/.ready: pyproject.toml clients/pyproject.toml .ci/constraints.txt | $(BIN)/uv
+	$(PYTHON) -m venv $(DOCS_VENV)
+	$(UV) pip install -p $(DOCS_VENV)/bin/python -c .ci/constraints.txt -e ./clients[anndata,plot] -e .[cells,cpu,embed,server] --group docs
+	@touch $@
+
+docs: $(DOCS_VENV)/.ready  ## Build the documentation strictly, its tutorials executed, into docs/_build/html.
+	$(DOCS_VENV)/bin/python -m sphinx -W --keep-going docs docs/_build/html
+
 # hdf5plugin and hnswlib state theirs in files alone: MIT with others of BSD kind, and Apache 2.0.
 licenses: $(DEPLOY_VENV)/.ready  ## Compare the licenses of all that is installed with those accepted.
 	$(DEPLOY_VENV)/bin/pip-licenses --python $(BIN)/python --partial-match \
@@ -132,7 +141,7 @@ demo: dev  ## Label mouse cells from a human reference by gene text alone.
 lock: | $(BIN)/uv  ## Choose the newest versions that fit together, into .ci/constraints.txt.
 	{ echo '# The versions that are tested, for every supported Python. Made by: make lock'; \
 	  echo 'torch==$(TORCH)' | $(UV) pip compile -c - --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --no-emit-index-url \
-	    --extra cpu --extra cells --extra embed --extra milvus --extra openai --extra ray --extra server --extra traces --extra anndata --extra arrow --extra filters --extra mcp --extra pandas --extra plot --group dev \
+	    --extra cpu --extra cells --extra embed --extra milvus --extra openai --extra ray --extra server --extra traces --extra anndata --extra arrow --extra filters --extra mcp --extra pandas --extra plot --group dev --group docs \
 	    pyproject.toml clients/pyproject.toml | grep -vE '^(-e|cellkin|nvidia-|cuda-|triton|torch==)'; echo 'torch==$(TORCH)'; } > .ci/constraints.tmp
 	mv .ci/constraints.tmp .ci/constraints.txt
 
@@ -140,6 +149,6 @@ wheels: dev  ## Build both distributions into dist/.
 	$(UV) build --all-packages -o dist
 
 clean:  ## Remove what the targets made.
-	rm -rf $(VENV) .venv-* .demo .bench dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .venv-* .demo .bench dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache docs/_build docs/reference/_api
 
-.PHONY: check-deploy licenses test-wheels bench bench-full bench-compare chaos soak help dev lock protos fmt check test test-newest test-gpu test-client test-installs demo wheels clean
+.PHONY: docs check-deploy licenses test-wheels bench bench-full bench-compare chaos soak help dev lock protos fmt check test test-newest test-gpu test-client test-installs demo wheels clean
