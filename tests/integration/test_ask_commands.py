@@ -1,11 +1,14 @@
 """`cellkin search cells`, `explain` and `status` as a user runs them."""
 
 import json
+import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.integration.conftest import CELLKIN
 
 pytestmark = pytest.mark.integration
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -79,3 +82,24 @@ def test_status_fails_where_nobody_answers(run_cellkin: Run) -> None:
     done = run_cellkin("status", "--server", "127.0.0.1:9", "--json")
     assert (done.returncode, done.stdout) == (2, "")
     assert "error: " in done.stderr
+
+
+def test_status_is_watched_while_a_server_comes_and_goes(
+    store_path: Path, serve: Callable[..., Any]
+) -> None:
+    with serve(store_path) as (address, _):
+        words = [CELLKIN, "status", "--watch", "0.2", "--json", "--server", address]
+        watching = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert watching.stdout is not None
+        seen = [json.loads(watching.stdout.readline()) for _ in range(2)]
+        assert all(each["health"]["server"] == "SERVING" for each in seen)
+        assert seen[0]["at"] <= seen[1]["at"]
+    while "error" not in (gone := json.loads(watching.stdout.readline())):
+        pass
+    with serve(store_path, address):
+        while "health" not in json.loads(watching.stdout.readline()):
+            pass
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(timeout=20) == 130
+    assert "no cellkin server answers" in gone["error"]
+    watching.stdout.close()

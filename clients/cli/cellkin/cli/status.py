@@ -2,16 +2,18 @@
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cellkin.cli.records import embedding_rows, index_rows
+from cellkin.cli.records import Record, embedding_rows, index_rows
 from cellkin.terminal.options import json_option, server_option
-from cellkin.wire.errors import UnavailableError
+from cellkin.wire.errors import CellkinError, UnavailableError
 
 if TYPE_CHECKING:
+    from cellkin.client import Client
     from cellkin.client.transport.profile import Endpoint
 
 _SERVICES = (
@@ -28,9 +30,16 @@ class _Health:
 
 
 @click.command()
+@click.option(
+    "--watch",
+    "every_s",
+    type=click.FloatRange(min=0.1),
+    metavar="SECONDS",
+    help="Show it again every SECONDS, until interrupted; with --json a line each time.",
+)
 @server_option
 @json_option
-def status(server: str | None, as_json: bool) -> None:
+def status(every_s: float | None, server: str | None, as_json: bool) -> None:
     """Show a server's health, latency, indexes and versions.
 
     The exit code is 2 if the server does not respond or does not serve cells.
@@ -38,25 +47,60 @@ def status(server: str | None, as_json: bool) -> None:
     from cellkin.cli.connection import connect, endpoint_of
 
     endpoint = endpoint_of(server)
-    health = _check(endpoint)
     with connect(server) as client:
-        indexes, embeddings = index_rows(client), embedding_rows(client)
-    release = next((index["server"] for index in indexes), "")
+        if every_s is not None:
+            _watch(endpoint, client, every_s, as_json)
+        _show(_look(endpoint, client), as_json, indent=1)
+
+
+def _watch(endpoint: "Endpoint", client: "Client", every_s: float, as_json: bool) -> None:
+    """Show the status again and again, also while the server does not answer."""
+    while True:
+        began = time.monotonic()
+        at = {"at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        try:
+            seen = at | _look(endpoint, client)
+        except CellkinError as error:
+            seen = at | {"server": endpoint.address, "error": error.message}
+        if not as_json:
+            click.clear()
+            click.echo(seen["at"])
+        with suppress(UnavailableError):  # shown, and may end
+            _show(seen, as_json, indent=None)
+        time.sleep(max(0.0, every_s - (time.monotonic() - began)))
+
+
+def _look(endpoint: "Endpoint", client: "Client") -> Record:
+    """Ask for everything that is shown."""
+    health = _check(endpoint)
+    indexes = index_rows(client)
+    return {
+        "server": endpoint.address,
+        "release": next((index["server"] for index in indexes), ""),
+        "health": health.states,
+        "latency_ms": health.latency_ms,
+        "indexes": indexes,
+        "embeddings": embedding_rows(client),
+    }
+
+
+def _show(seen: Record, as_json: bool, indent: int | None) -> None:
+    """Print what was seen.
+
+    Raises
+    ------
+    UnavailableError
+        If the server does not serve cells.
+    """
     if as_json:
-        said = {
-            "server": endpoint.address,
-            "release": release,
-            "health": health.states,
-            "latency_ms": health.latency_ms,
-            "indexes": indexes,
-            "embeddings": embeddings,
-        }
-        click.echo(json.dumps(said, indent=1))
+        click.echo(json.dumps(seen, indent=indent))
+    elif "error" in seen:
+        click.secho(seen["error"], fg="red")
     else:
-        _print(endpoint, release, health, indexes, embeddings)
-    state = health.states["cellkin.v1.CellService"]
+        _print(seen)
+    state = seen["health"]["cellkin.v1.CellService"] if "health" in seen else "SERVING"
     if state != "SERVING":
-        raise UnavailableError(f"{endpoint.address} does not serve cells: {state}")
+        raise UnavailableError(f"{seen['server']} does not serve cells: {state}")
 
 
 def _check(endpoint: "Endpoint") -> _Health:
@@ -94,20 +138,15 @@ def _check(endpoint: "Endpoint") -> _Health:
     return _Health(found, round(median(taken), 3))
 
 
-def _print(
-    endpoint: "Endpoint",
-    release: str,
-    health: _Health,
-    indexes: list[dict[str, Any]],
-    embeddings: list[dict[str, Any]],
-) -> None:
+def _print(seen: Record) -> None:
     from cellkin.terminal.console import print_table
 
+    indexes = seen["indexes"]
     rows = [
-        ("server", endpoint.address),
-        ("release", release or "not told: it has no index"),
-        ("latency", f"{health.latency_ms:.1f} ms, median of {_TIMES} health checks"),
-        *health.states.items(),
+        ("server", seen["server"]),
+        ("release", seen["release"] or "not told: it has no index"),
+        ("latency", f"{seen['latency_ms']:.1f} ms, median of {_TIMES} health checks"),
+        *seen["health"].items(),
     ]
     print_table("Server", ("what", "value"), rows)
     print_table(
@@ -130,7 +169,7 @@ def _print(
     print_table(
         "Gene embeddings",
         ("model", "latest", "versions"),
-        [(each["name"], each["latest"], each["n_versions"]) for each in embeddings],
+        [(each["name"], each["latest"], each["n_versions"]) for each in seen["embeddings"]],
     )
 
 
