@@ -2,7 +2,7 @@
 SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 VENV := .venv
-EXTRAS := cpu,cells,embed,milvus,openai,ray,server,traces
+EXTRAS := cpu,cells,embed,layout,milvus,openai,ray,server,traces
 BIN := $(VENV)/bin
 TORCH := 2.13.0
 PROTOC_VENV := .venv-protos
@@ -84,13 +84,17 @@ test-client: dev  ## Build the client's wheel, and label a sample with it in a f
 test-installs: dev  ## Install by each line of README in a fresh environment, and do what it says.
 	$(BIN)/pytest -m slow tests/packaging/test_installs.py
 
-bench: dev  ## Run every benchmark in a short form, beside its alternatives; under ten minutes.
+$(VENV)/.bench-ready: $(VENV)/.ready
+	$(UV) pip install -p $(BIN)/python -c .ci/constraints.txt --group bench
+	@touch $@
+
+bench: $(VENV)/.bench-ready  ## Run every benchmark in a short form, beside its alternatives; under ten minutes.
 	$(BIN)/python benchmarks/bench.py
 
-bench-full: dev  ## Run every benchmark whole; hours.
+bench-full: $(VENV)/.bench-ready  ## Run every benchmark whole; hours.
 	$(BIN)/python benchmarks/bench.py --full
 
-bench-compare: dev  ## Measure another commit and this one in turn: make bench-compare BASE=main~5.
+bench-compare: $(VENV)/.bench-ready  ## Measure another commit and this one in turn: make bench-compare BASE=main~5.
 	$(BIN)/python benchmarks/bench.py --base $(or $(BASE),$(error name a commit: make bench-compare BASE=...))
 
 chaos: dev  ## Try every promise against kills, full disks, damage, clocks, networks and stores.
@@ -99,7 +103,7 @@ chaos: dev  ## Try every promise against kills, full disks, damage, clocks, netw
 soak: dev  ## Ten minutes of mixed load on one server, or MINUTES=N.
 	$(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),10)
 
-bench-%: dev  ## Run benchmarks/%.py, which writes its part of docs/benchmarks.md.
+bench-%: $(VENV)/.bench-ready  ## Run benchmarks/%.py, which writes its part of docs/benchmarks.md.
 	$(BIN)/python benchmarks/$*.py
 
 $(DEPLOY_VENV)/.ready: pyproject.toml .ci/constraints.txt $(VENV)/.ready
@@ -141,7 +145,7 @@ demo: dev  ## Label mouse cells from a human reference by gene text alone.
 lock: | $(BIN)/uv  ## Choose the newest versions that fit together, into .ci/constraints.txt.
 	{ echo '# The versions that are tested, for every supported Python. Made by: make lock'; \
 	  echo 'torch==$(TORCH)' | $(UV) pip compile -c - --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --no-emit-index-url \
-	    --extra cpu --extra cells --extra embed --extra milvus --extra openai --extra ray --extra server --extra traces --extra anndata --extra arrow --extra filters --extra mcp --extra pandas --extra plot --group dev --group docs \
+	    --extra cpu --extra cells --extra embed --extra milvus --extra openai --extra ray --extra server --extra traces --extra anndata --extra arrow --extra filters --extra mcp --extra pandas --extra plot --group bench --group dev --group docs \
 	    pyproject.toml clients/pyproject.toml | grep -vE '^(-e|cellkin|nvidia-|cuda-|triton|torch==)'; echo 'torch==$(TORCH)'; } > .ci/constraints.tmp
 	mv .ci/constraints.tmp .ci/constraints.txt
 

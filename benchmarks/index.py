@@ -2,7 +2,8 @@
 
 Cells are a Gaussian mixture of 200 overlapping types, made here. Every index is built in a process
 of its own, by cellkin, tuned to the same recall and measured; then cellkin and bare FAISS search
-that index in turns. hnswlib is built and tuned the same way. Speeds are of one thread's CPU time.
+that index in turns. Other libraries' indexes are built and tuned the same way. Speeds are of CPU
+time, of one thread where the library lets one choose.
 """
 
 import argparse
@@ -15,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import hnswlib
 import numpy as np
+from index_others import OTHERS, measurable, one_by_one
 from report import (
     Figure,
     add_options,
@@ -47,6 +48,8 @@ K = 10
 _CHUNK = 65536
 _BATCH = 8192
 _FLAT_CELLS = 100_000
+_TIMED_S = 2.0
+"""About how long one round of another library's queries takes."""
 
 
 class FileVectors:
@@ -132,13 +135,14 @@ def measure_ours(folder: Path, factory: str, target: float) -> dict[str, Any]:
     bare = index.faiss_index
     singles = queries[: max(20, int(certificate.qps_single / 10))]
 
-    def one_by_one(search: Callable[[Float32Matrix, int], object]) -> Callable[[], object]:
-        return lambda: [search(singles[i : i + 1], K) for i in range(len(singles))]
-
     batch = interleaved(
         {"ours": lambda: index.search(queries, K), "bare": lambda: bare.search(queries, K)}, 7
     )
-    single = interleaved({"ours": one_by_one(index.search), "bare": one_by_one(bare.search)}, 25)
+    ways = {
+        "ours": one_by_one(index.search, singles, K),
+        "bare": one_by_one(bare.search, singles, K),
+    }
+    single = interleaved(ways, 25)
     return {
         "build_s": certificate.build_s,
         "total_cpu_s": time.process_time() - cpu_s,
@@ -154,47 +158,45 @@ def measure_ours(folder: Path, factory: str, target: float) -> dict[str, Any]:
     }
 
 
-def measure_hnswlib(folder: Path, target: float) -> dict[str, Any]:
-    """Build and tune hnswlib's graph with the same links, queries and rule."""
+def measure_other(kind: str, folder: Path, target: float) -> dict[str, Any]:
+    """Build and tune the index of another library with the same queries and rule."""
     vectors = FileVectors(folder / "cells")
-    graph = hnswlib.Index("ip", DIM)
-    graph.init_index(vectors.n, ef_construction=60, M=32, random_seed=0)
+    index = OTHERS[kind](folder, vectors.n, DIM)
     started, n = time.perf_counter(), 0
     for block in vectors.batches():
-        graph.add_items(block, np.arange(n, n + len(block)))
+        index.add(block, n)
         n += len(block)
+    index.finish()
     build_s = time.perf_counter() - started
     peak_bytes = _peak_bytes()
     tuning, certifying = choose_queries(vectors)
 
-    def trial(ef: int, queries: Queries = tuning) -> Trial:
-        graph.set_ef(ef)
-        found = graph.knn_query(queries.vectors, K + 1)[0].astype(np.int64)
-        recall = shares(found, vectors, queries)
+    def trial(value: int, queries: Queries = tuning) -> Trial:
+        index.set(value)
+        recall = shares(index.search(queries.vectors, K + 1), vectors, queries)
         mean = float(recall.mean())
         return Trial(mean, mean - 2 * float(recall.std()) / N_QUERIES**0.5, 0)
 
-    ef = smallest(trial, target, 16, 4096) or 4096
-    recall = trial(ef, certifying).recall
+    chosen = (smallest(trial, target, 16, index.most) or index.most) if index.setting else 0
+    recall = trial(chosen, certifying).recall
     new = np.load(folder / "new.npz")
-    some = certifying.vectors[:500]
-
-    def one_by_one() -> None:
-        for i in range(len(some)):
-            graph.knn_query(some[i : i + 1], K, num_threads=1)
-
-    ways = {"single": one_by_one, "batch": lambda: graph.knn_query(some, K, num_threads=1)}
+    before = time.process_time()
+    index.search(certifying.vectors[:10], K)
+    per_query_s = max(time.process_time() - before, 1e-4) / 10
+    some = certifying.vectors[: max(20, min(500, int(_TIMED_S / per_query_s)))]
+    ways: dict[str, Callable[[], object]] = {
+        "single": one_by_one(index.search, some, K),
+        "batch": lambda: index.search(some, K),
+    }
     timings = interleaved(ways, 5)
-    rates = {name: 500 / sorted(t.cpu_s for t in found)[2] for name, found in timings.items()}
-    graph.save_index(str(folder / "hnswlib"))
-    n_bytes = (folder / "hnswlib").stat().st_size
+    rates = {name: len(some) / sorted(t.cpu_s for t in found)[2] for name, found in timings.items()}
     return {
         "build_s": build_s,
         "peak_bytes": peak_bytes,
-        "bytes_per_cell": n_bytes / n,
-        "parameters": {"ef": ef},
+        "bytes_per_cell": index.n_bytes() / n,
+        "parameters": {index.setting: chosen} if index.setting else {"exact": "yes"},
         "recall": recall,
-        "recall_new": _overlap(graph.knn_query(new["queries"], K)[0], new["ids"]),
+        "recall_new": _overlap(index.search(new["queries"], K), new["ids"]),
         **rates,
     }
 
@@ -231,15 +233,18 @@ def figures(kinds: dict[str, dict[str, Any]], target: float) -> list[Figure]:
                 at_least(f"{kind}: speed of bare FAISS, single", m["single_of_bare"], "x", 0.9),
                 at_least(f"{kind}: speed of bare FAISS, batch", m["batch_of_bare"], "x", 0.9),
             ]
-    graph, other = kinds["HNSW32"], kinds["hnswlib"]
     codes, plain = (m for kind, m in kinds.items() if kind.startswith("IVF"))
+    faster = at_least("RaBitQ,Refine: speed of SQ8, batch", codes["batch"] / plain["batch"], "x", 2)
+    if "hnswlib" not in kinds:
+        return [*found, faster]
+    graph, other = kinds["HNSW32"], kinds["hnswlib"]
     return [
         *found,
         *(
             at_least(f"HNSW32: speed of hnswlib, {way}", graph[way] / other[way], "x", 0.74)
             for way in ("single", "batch")
         ),
-        at_least("RaBitQ,Refine: speed of SQ8, batch", codes["batch"] / plain["batch"], "x", 2),
+        faster,
     ]
 
 
@@ -256,12 +261,14 @@ def main() -> int:
         print(json.dumps(_measure(kind, Path(folder), arguments.recall)))
         return 0
     lists = f"IVF{list_count(arguments.n)}"
-    wanted = ["HNSW32", f"{lists},RaBitQ,Refine(SQ8)", f"{lists},SQ8", "hnswlib"]
-    notes = machine("faiss-cpu", "hnswlib", "numpy")
+    others, skipped = measurable(arguments.n)
+    wanted = ["HNSW32", f"{lists},RaBitQ,Refine(SQ8)", f"{lists},SQ8", *others]
+    notes = machine("faiss-cpu", "hnswlib", "lancedb", "numpy", "qdrant-client", "usearch")
     with tempfile.TemporaryDirectory(prefix="cellkin-") as scratch:
         write_inputs(Path(scratch), arguments.n)
         kinds = {kind: _run(kind, scratch, arguments.recall) for kind in wanted}
         flat = _run("flat", scratch, arguments.recall)
+    notes += skipped
     best = max(kinds, key=lambda kind: kinds[kind]["single"])
     notes += [
         f"{arguments.n} cells of {DIM} dimensions: {N_TYPES} overlapping types of effective "
@@ -286,8 +293,8 @@ def main() -> int:
 def _measure(kind: str, folder: Path, target: float) -> dict[str, Any]:
     if kind == "flat":
         return measure_flat(folder)
-    if kind == "hnswlib":
-        return measure_hnswlib(folder, target)
+    if kind in OTHERS:
+        return measure_other(kind, folder, target)
     return measure_ours(folder, kind, target)
 
 

@@ -9,7 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _DOCUMENT = Path(__file__).resolve().parents[1] / "docs/benchmarks.md"
@@ -101,11 +101,20 @@ def machine(*packages: str) -> list[str]:
     name = _cpuinfo("model name") or platform.processor() or platform.machine()
     features = ", ".join(cpu_features()) or "instruction sets unknown"
     load = f", load average {os.getloadavg()[0]:.1f} at the start" if os.name == "posix" else ""
-    versions = ", ".join(f"{package} {version(package)}" for package in packages)
+    installed = {package: found for package in packages if (found := installed_version(package))}
+    versions = ", ".join(f"{package} {found}" for package, found in installed.items())
     return [
         f"{name}, {os.cpu_count()} CPUs, {features}{load}",
         f"Python {platform.python_version()}" + (f", {versions}" if versions else ""),
     ]
+
+
+def installed_version(package: str) -> str:
+    """Return the version of a package, empty if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
 
 
 def _cpuinfo(key: str) -> str:

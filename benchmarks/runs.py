@@ -7,11 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from report import machine
+from report import installed_version, machine
 
 ROOT = Path(__file__).resolve().parents[1]
 KEPT = ROOT / ".bench"
@@ -31,12 +30,7 @@ def commit_of(tree: Path) -> str:
 
 def about(tree: Path = ROOT) -> dict[str, Any]:
     """Return what a run was made with: commit, time, machine, versions."""
-    found = {}
-    for package in _PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
+    found = {package: known for package in _PACKAGES if (known := installed_version(package))}
     return {
         "commit": commit_of(tree),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
