@@ -24,7 +24,7 @@ from cellkin.indexer.spaces.sample import Sample
 from cellkin.space.contrasts import GeneRanks, per_ten_thousand
 from cellkin.space.enrichment import SetTester, called, false_discovery_rates
 from cellkin.space.expression import CLIP
-from cellkin.space.permutation_tests import SetTests, against_cells
+from cellkin.space.permutation_tests import against_cells
 from cellkin.space.separation import separate_expression
 
 DATA = Path(__file__).resolve().parents[2] / "shared/data"
@@ -313,10 +313,11 @@ def by_permuted_labels(
             sets = Sets.of(members, some.genes, 10**9 if name == "markers" else _MAX_SIZE)
             if not sets.names:
                 continue
+            parts = of_cells(sets, ranks)
             for group in groups.T:
                 drawn = np.stack([group, *(rng.permutation(group) for _ in range(n))], axis=1)
                 z = ranks.statistics(drawn)
-                tests = sets.tester.against_genes(z), by_labels(sets, ranks, drawn)
+                tests = sets.tester.against_genes(z), against_cells(parts, drawn)
                 rates = [false_discovery_rates(one.p_values) for one in tests]
                 any_called = called(*rates).any(axis=0)
                 both[name] += any_called[1:].tolist()
@@ -344,7 +345,7 @@ def calibrated(
     for name, members in collections.items():
         sets = Sets.of(members, cells.genes, 10**9 if name == "markers" else _MAX_SIZE)
         drawn[f"{name}, genes permuted"] = sets.tester.against_genes(genes).p_values
-        drawn[f"{name}, labels permuted"] = by_labels(sets, ranks, labels).p_values
+        drawn[f"{name}, labels permuted"] = against_cells(of_cells(sets, ranks), labels).p_values
     for what, p_values in drawn.items():
         p = np.sort(p_values.ravel())
         gap = float(np.abs(p - (np.arange(len(p)) + 0.5) / len(p)).max())
@@ -432,14 +433,14 @@ def both_nulls(
     z = ranks.statistics(group[:, None])
     tested = Sets.of(sets, cells.genes, _MAX_SIZE)
     tests = tested.tester.against_genes(z)
-    permuted = by_labels(tested, ranks, group[:, None])
+    permuted = against_cells(of_cells(tested, ranks), group[:, None])
     rates = [false_discovery_rates(one.p_values) for one in (tests, permuted)]
     return tests.scores[:, 0], called(*rates)[:, 0], tested.names
 
 
-def by_labels(sets: Sets, ranks: GeneRanks, groups: np.ndarray) -> SetTests:
-    """Test sets against permuted labels, for (n_cells, n_groups) groups."""
-    return against_cells(sets.tester.of_cells(ranks, np.arange(ranks.n_cells)), groups)
+def of_cells(sets: Sets, ranks: GeneRanks) -> list[np.ndarray]:
+    """Return the statistics of sets in all cells."""
+    return list(sets.tester.of_cells(ranks, np.arange(ranks.n_cells)))
 
 
 if __name__ == "__main__":

@@ -81,8 +81,9 @@ def _tested(
         some = scores[:, own]
         some -= some.mean(axis=1, keepdims=True)
         sums += some @ members[own]
-        squares, cubes = ((some**power).sum(axis=1, keepdims=True) for power in (2, 3))
-        more = drawn_moments(members[own, 0].sum(), len(own), squares, cubes)
+        squared = some * some
+        moments = squared.sum(axis=1), np.einsum("sc,sc->s", squared, some)
+        more = drawn_moments(members[own, 0].sum(), len(own), *(m[:, None] for m in moments))
         variance, third = variance + more[0], third + more[1]
     tests = set_tests(sums, variance, third)
     return tests.scores, tests.p_values
