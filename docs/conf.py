@@ -50,7 +50,7 @@ default_role = "py:obj"
 nitpicky = True
 # Without the network there are no inventories of other projects.
 nitpick_ignore_regex = [
-    (r"py:.*", r"(?!cellkin).*"),
+    (r"py:(?!obj).*", r"(?!cellkin).*"),
     # Types of signatures that are no part of the public interface.
     (r"py:class", r"cellkin\.matrices\.(labels\.Labels|options\.ReadOptions|units\.UnitsFinding)"),
     (r"py:class", r"cellkin\.(space\.reference\.Reference|v1\..*)"),

@@ -204,7 +204,20 @@ def _mean_weights(
 
 
 def placed(vectors: Float32Matrix, space: CellSpace) -> Float64Vector:
-    """Return ``H (v_g - m)`` of genes in float64, so that sums are exact to float32."""
+    """Return ``H (v_g - m)`` of genes in float64, so that sums are exact to float32.
+
+    Parameters
+    ----------
+    vectors
+        (n_genes, dim) float32, their vectors.
+    space
+        The text space: its head ``H`` and, if its recipe is centered, its center ``m``.
+
+    Returns
+    -------
+    Float64Vector
+        (n_genes, dim) float64, of the head's width if there is one.
+    """
     moved = vectors.astype(np.float64)
     if space.recipe.centered:
         moved -= space.center

@@ -157,7 +157,20 @@ class LabelClassifier:
 
 
 def neighbor_vectors(z: Float32Matrix, n_components: int) -> Float32Matrix:
-    """Return (n_cells, n_components) float32 unit rows, the cell vectors stored in an index."""
+    """Return the cell vectors that an index stores.
+
+    Parameters
+    ----------
+    z
+        (n_cells, dim) float32.
+    n_components
+        Leading dimensions to keep.
+
+    Returns
+    -------
+    Float32Matrix
+        (n_cells, n_components) float32 rows of unit length.
+    """
     return unit_rows(np.ascontiguousarray(z[:, :n_components]))
 
 
@@ -188,6 +201,11 @@ def read_classifier(
     arrays: Mapping[str, npt.NDArray[Any]], numbers: Mapping[str, float]
 ) -> LabelClassifier:
     """Build a classifier from what `LabelClassifier.arrays` and `LabelClassifier.numbers` return.
+
+    Parameters
+    ----------
+    arrays, numbers
+        By name of the field.
 
     Raises
     ------

@@ -164,9 +164,26 @@ class CellFile:
         max_values: int = MAX_VALUES,
         max_cells: int = MAX_CELLS,
     ) -> Iterator[sp.csr_matrix]:
-        """Yield blocks of linear expression in order; see `Matrix.blocks`.
+        """Yield blocks of linear expression in order; ``matrix`` yields the values as stored.
 
-        `matrix` yields the values as stored.
+        Parameters
+        ----------
+        start, stop
+            The range of cells; all if not given.
+        max_values
+            Most values of a block, unless one cell has more; approximate for dense matrices.
+        max_cells
+            Most cells of a block.
+
+        Yields
+        ------
+        csr_matrix
+            As `rows` returns them.
+
+        Raises
+        ------
+        InputFileError, InvalidArgumentError
+            As `rows`.
         """
         for block in self.matrix.blocks(start, stop, max_values, max_cells):
             yield self._linear.linear(block, start)
@@ -177,7 +194,27 @@ class CellFile:
         self._linear = LinearReader(units, str(self.path))
 
     def rows(self, start: int, stop: int) -> sp.csr_matrix:
-        """Return the linear expression of a range of cells; see `Matrix.rows`."""
+        """Return the linear expression of a range of cells.
+
+        Parameters
+        ----------
+        start, stop
+            The range, ``0 <= start <= stop <= n_cells``.
+
+        Returns
+        -------
+        csr_matrix
+            (stop - start, n_genes) float32, counts or in proportion to counts; columns of a row
+            ascending and distinct, no stored zeros.
+
+        Raises
+        ------
+        InputFileError
+            If the file is damaged there.
+        InvalidArgumentError
+            If the range is not within the cells, or a value is negative, not finite, or
+            contradicts the units.
+        """
         return self._linear.linear(self.matrix.rows(start, stop), start)
 
     def _sample(self) -> sp.csr_matrix:

@@ -247,6 +247,11 @@ _BY_REASON = {error.reason: error for error in _tree(CellkinError)}
 def error_from_reason(reason: str, message: str, metadata: Mapping[str, str]) -> CellkinError:
     """Rebuild an error from the ``reason`` received on the wire.
 
-    An unknown reason, from a newer server, becomes a plain `CellkinError`.
+    Parameters
+    ----------
+    reason
+        The reason; an unknown one, from a newer server, becomes a plain `CellkinError`.
+    message, metadata
+        As for every error.
     """
     return _BY_REASON.get(reason, CellkinError)(message, metadata)

@@ -38,6 +38,13 @@ def is_name(text: str) -> bool:
 def check_name(name: str, what: str) -> str:
     """Return the name if it is valid.
 
+    Parameters
+    ----------
+    name
+        The name.
+    what
+        What it names, for the error message.
+
     Raises
     ------
     InvalidArgumentError
