@@ -129,6 +129,14 @@ NEW: dict[str, Callable[[Client, Any], Any]] = {
     "get_gene_set": lambda c, x: c.get_gene_set("go", "vision"),
     "enrich_genes": lambda c, x: c.enrich_genes(["go"], genes=["GENE1"]),
     "contrast_subtypes": lambda c, x: c.contrast_subtypes("trio", a=["alpha"]),
+    "get_layout": lambda c, x: c.get_layout("trio"),
+}
+# What a server of these releases answers as if an option had not been given.
+IGNORED: dict[str, Callable[[Client, Any], Any]] = {
+    "rows": lambda c, x: c.get_cells("trio", rows=[0]),
+    "positions": lambda c, x: c.predict_subtypes(
+        "trio", GENES, x, units=UNITS, return_positions=True
+    ),
 }
 CHANGING = {"set_alias", "retract_version", "reload"}
 
@@ -180,6 +188,14 @@ def test_an_old_server_that_ignores_a_filter_is_refused(
 ) -> None:
     with Client(old_server) as client, pytest.raises(UnimplementedError, match="earlier release"):
         client.search_genes("GENE1", taxon=9606, embedding=MODEL, **option)
+
+
+@pytest.mark.parametrize("option", IGNORED)
+def test_an_old_server_that_ignores_an_option_is_refused(
+    option: str, old_server: str, make_cells: Any
+) -> None:
+    with Client(old_server) as client, pytest.raises(UnimplementedError, match="earlier release"):
+        IGNORED[option](client, counts(make_cells))
 
 
 def test_an_old_server_does_not_say_by_which_routes(old_server: str, make_cells: Any) -> None:

@@ -16,7 +16,7 @@ PLACED_BY = 15
 """Number of nearest fitted cells by which a cell is placed."""
 # Cosine distances below are rounding errors.
 _NEAR = 1e-6
-_STEPS = 30
+_STEPS = 100
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,10 @@ def _place(positions, similarities, nearest, placed):
                 total += pull
                 next_x += pull * at_x
                 next_y += pull * at_y
-            x, y = next_x / total, next_y / total
+            next_x, next_y = next_x / total, next_y / total
+            moved = abs(next_x - x) + abs(next_y - y)
+            x, y = next_x, next_y
+            if moved < _NEAR:
+                break
         placed[cell, 0] = x
         placed[cell, 1] = y

@@ -45,6 +45,7 @@ from cellkin.client.results.gene_sets import (
     GeneSetRecord,
 )
 from cellkin.client.results.genes import Gene, GeneNeighborhood, GeneRecord, ResolvedGenes
+from cellkin.client.results.layouts import Layout, LayoutCertificate
 from cellkin.client.results.predictions import Prediction, Predictions, QueryReport
 from cellkin.client.results.sample import LabelCheck, ReportWarning, SampleCheck
 from cellkin.client.results.versions import Versions
@@ -85,6 +86,8 @@ __all__ = [
     "GroupedCells",
     "LabelCheck",
     "LabelQuality",
+    "Layout",
+    "LayoutCertificate",
     "Prediction",
     "Predictions",
     "QueryReport",

@@ -13,6 +13,7 @@ from cellkin.space.products import largest_products
 from cellkin.store.cell_index import EXPRESSION, TEXT
 from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.certificate import LayoutCertificate
+from cellkin.wire.errors import FailedPreconditionError, MissingDependencyError
 
 FITTED_CELLS = 20_000
 """Maximum number of cells that a layout is fitted to; rare labels are kept whole."""
@@ -24,6 +25,7 @@ _EPOCHS = 200
 # group lie upon each other.
 _MIN_DISTANCE = 0.3
 _BLOCK = 4096
+_FEWEST = 3
 
 
 def fit_layout(
@@ -49,7 +51,18 @@ def fit_layout(
     -------
     layout, certificate
         The layout, and how well it keeps neighbors.
+
+    Raises
+    ------
+    FailedPreconditionError
+        If there are fewer than three cells.
+    MissingDependencyError
+        If umap-learn is not installed.
     """
+    if len(labels) < _FEWEST:
+        raise FailedPreconditionError(
+            f"{len(labels)} cells have no neighbors to lay out; give {_FEWEST} or more"
+        )
     space = EXPRESSION if EXPRESSION in vectors else TEXT
     fitted = balanced(labels, FITTED_CELLS)
     landmarks = {name: found.take(fitted) for name, found in vectors.items()}
@@ -77,11 +90,15 @@ def fit_layout(
 
 def _embedded(vectors: Float32Matrix) -> Float32Matrix:
     """Return the (n, 2) float32 positions that UMAP gives to unit rows, centered."""
-    from umap.umap_ import find_ab_params, fuzzy_simplicial_set, simplicial_set_embedding
-
     n = len(vectors)
     if n <= PLACED_BY:  # too few for a graph
         return _principal(vectors)
+    try:
+        from umap.umap_ import find_ab_params, fuzzy_simplicial_set, simplicial_set_embedding
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"a layout needs {error.name}, which is not installed; pip install 'cellkin[layout]'"
+        ) from error
     own = np.arange(n)
     similarities, others = _others(vectors, vectors, own, own)
     # UMAP counts a cell as its own nearest neighbor.
@@ -94,7 +111,7 @@ def _embedded(vectors: Float32Matrix) -> Float32Matrix:
     )
     a, b = find_ab_params(1.0, _MIN_DISTANCE)
     start = _principal(vectors)
-    start *= 10 / np.abs(start).max()
+    start *= 10 / max(np.abs(start).max(), 1e-6)  # 0 if all cells are equal
     at, _ = simplicial_set_embedding(
         vectors, graph, 2, 1.0, a, b, 1.0, 5, _EPOCHS, start, state, "euclidean", {},
         False, {}, False,
@@ -142,11 +159,20 @@ def _certificate(
     z, at = vectors.take(rows), layout.positions[rows]
     k = min(_TRUST_K, max(1, (len(rows) - 1) // 2))
     permuted = at[rng.permutation(len(rows))]
-    found = [_trustworthiness(z, each, k) for each in (at, placed[rows], permuted)]
+    has_graph = len(layout.fitted) > PLACED_BY
+    method, library = ("umap", "umap-learn") if has_graph else ("principal components", "numpy")
     return LayoutCertificate(
-        "umap", f"umap-learn {version('umap-learn')}", _SEED, space, len(layout.fitted), *found,
-        trust_k=k, n_measured=len(rows),
-    )  # fmt: skip
+        method,
+        f"{library} {version(library)}",
+        _SEED,
+        space,
+        len(layout.fitted),
+        trustworthiness=_trustworthiness(z, at, k),
+        placed_trustworthiness=_trustworthiness(z, placed[rows], k),
+        permuted_trustworthiness=_trustworthiness(z, permuted, k),
+        trust_k=k,
+        n_measured=len(rows),
+    )
 
 
 def _trustworthiness(vectors: Float32Matrix, at: npt.NDArray[np.float32], k: int) -> float:
