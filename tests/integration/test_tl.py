@@ -491,13 +491,15 @@ def test_pictures(client: ck.Client, adata: anndata.AnnData) -> None:
     with pytest.raises(NotFoundError, match="no coordinates X_umap or X_tsne"):
         ck.pl.labels(adata)
     ck.tl.embed(adata, "trio", client=client)
-    ax = ck.pl.labels(adata)
+    ax = ck.pl.labels(adata, basis="cellkin")
     assert sum(len(points.get_offsets()) for points in ax.collections) == 90
-    assert ck.pl.labels(adata, basis="cellkin", ax=ax) is ax
-    assert sum(patch.get_height() for patch in ck.pl.confidence(adata).patches) == 90
+    assert ck.pl.labels(adata, basis="X_cellkin", ax=ax) is ax
+    assert len(ck.pl.confidence(adata).get_yticklabels()) == 3
     found = client.search_genes("GENE5", taxon=9606, embedding="random:64:7", k=3)
-    bars = ck.pl.gene_neighborhood(found)
-    assert [bar.get_width() for bar in bars.patches] == pytest.approx(found.similarities.tolist())
+    axes = ck.pl.gene_neighborhood(found)
+    shown = [at for at, _ in axes.collections[-1].get_offsets()]
+    assert shown == pytest.approx(found.similarities.tolist())
+    assert axes.get_title(loc="left").startswith("nearest to GENE5 (human)\nby random-64-7@")
     matplotlib.pyplot.close("all")
 
 

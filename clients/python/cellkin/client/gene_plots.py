@@ -1,23 +1,34 @@
-"""Plots of contrasts and of gene sets; see `cellkin.client.pl`."""
+"""Plots of genes, of contrasts and of gene sets; see `cellkin.client.pl`."""
 
 from typing import Any
 
+import anndata
 import numpy as np
+import pandas as pd
 
+from cellkin.client.drawing import (
+    INK,
+    MANY_POINTS,
+    SOFT,
+    axes_of,
+    rows_height,
+    short,
+    without_frame,
+)
+from cellkin.client.queries import require_anndata
 from cellkin.client.results.contrasts import Contrast
 from cellkin.client.results.enrichment import EnrichedSets, SetEnrichment
+from cellkin.client.results.genes import GeneNeighborhood
 from cellkin.client.results.tables import needed
-from cellkin.wire.errors import InvalidArgumentError
+from cellkin.wire.errors import InvalidArgumentError, NotFoundError
+from cellkin.wire.species import taxon_name
 
 FDR = 0.05
 """False discovery rate at which genes and sets are called."""
 _LEAST_FDR = 1e-300
 """Smaller ones, such as 0, are drawn here."""
-_NAMED = 40
 _LINKED = 8
-_POINTS = 2000
-"""More points are drawn as an image, also in SVG, where each takes 90 bytes."""
-_UP, _DOWN, _OTHER = "#c2570c", "#1e5ebe", "#9aa6b5"
+_UP, _DOWN = "#c2570c", "#1e5ebe"
 
 
 def contrast(found: Contrast, *, n_named: int = 10, ax: Any = None) -> Any:
@@ -50,20 +61,20 @@ def contrast(found: Contrast, *, n_named: int = 10, ax: Any = None) -> Any:
     called = found.fdrs[measured] <= FDR
     up = found.statistics[measured] > 0
     for here, color, label in (
-        (~called, _OTHER, f"FDR above {FDR:g}"),
+        (~called, SOFT, f"FDR above {FDR:g}"),
         (called & up, _UP, found.name_a),
         (called & ~up, _DOWN, found.name_b),
     ):
         ax.scatter(
             x[here], y[here], s=8, color=color, linewidths=0, label=f"{label} ({here.sum():,})",
-            rasterized=len(x) > _POINTS,
+            rasterized=len(x) > MANY_POINTS,
         )  # fmt: skip
     for at in found.strongest(n_named):
         place = (found.log2_fold_changes[at], _heights(found.fdrs[at]))
         ax.annotate(
             found.genes[at].symbol, place, xytext=(2, 2), textcoords="offset points", fontsize=7
         )
-    ax.axhline(_heights(FDR), color=_OTHER, linewidth=0.8, linestyle=":")
+    ax.axhline(_heights(FDR), color=SOFT, linewidth=0.8, linestyle=":")
     ax.set(xlabel="log2 fold change", ylabel="-log10 FDR", title=_versus(found))
     # Not where there is most room: finding it takes long among many points.
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, fontsize=8, frameon=False)
@@ -101,60 +112,118 @@ def enrichment(found: EnrichedSets | Contrast, *, n_sets: int = 20, ax: Any = No
     signs = np.array([-1 if directed and each.effect < 0 else 1 for each in shown])
     lengths = signs * _heights([_fdr(each) for each in shown])
     colors = [
-        _OTHER if not each.called else _UP if sign > 0 else _DOWN
+        SOFT if not each.called else _UP if sign > 0 else _DOWN
         for each, sign in zip(shown, signs, strict=True)
     ]
     places = np.arange(len(shown))
     ax.barh(places, lengths, color=colors)
-    ax.set_yticks(places, [_short(each.name) for each in shown], fontsize=8)
+    ax.set_yticks(places, [short(each.name) for each in shown], fontsize=8)
     ax.invert_yaxis()
     for line in {-1, 1} & set(signs.tolist()):
-        ax.axvline(line * _heights(FDR), color=_OTHER, linewidth=0.8, linestyle=":")
+        ax.axvline(line * _heights(FDR), color=SOFT, linewidth=0.8, linestyle=":")
     ax.set(xlabel="-log10 FDR, negative in group b" if directed else "-log10 FDR")
     if isinstance(found, Contrast):
         ax.set_title(_versus(found))
     return ax
 
 
-def dotplot(found: Contrast, *, n_genes: int = 10, ax: Any = None) -> Any:
-    """Plot expression and detection of the genes that differ most.
+def dotplot(
+    found: Contrast | anndata.AnnData,
+    *,
+    n_genes: int | None = None,
+    key: str = "cellkin_explained",
+    ax: Any = None,
+) -> Any:
+    """Plot expression and detection of the genes of a contrast or of explained groups.
 
     Parameters
     ----------
     found
-        Result of `cellkin.client.tl.contrast`.
+        Result of `cellkin.client.tl.contrast`; or AnnData with the results of
+        `cellkin.client.tl.explain` by groups.
     n_genes
-        Genes of each side.
+        Genes of each side of a contrast, 10 by default, or of each group, 5 by default.
+    key
+        Name of the results of an explanation.
     ax
         matplotlib axes to draw on; None for new ones.
 
     Returns
     -------
     matplotlib.axes.Axes
-        One dot per gene and group: its size is the share of cells in which the gene is detected,
-        its color the mean log1p of counts per 10,000.
+        One dot per gene for each of the two groups, or for the cells of the explained group and for
+        all other cells: its size is the share of cells in which the gene is detected, its color the
+        mean log1p of counts per 10,000. Genes of a group have its name above.
+
+    Raises
+    ------
+    NotFoundError
+        If there are no explained groups.
+    MissingDependencyError
+        If matplotlib is not installed.
+    """
+    if not isinstance(found, Contrast):
+        return _dots_of_groups(_explained(found, key), n_genes or 5, ax)
+    ax = axes_of(ax)
+    at = found.strongest(n_genes or 10)
+    means, shares = (
+        [found.means_a[at], found.means_b[at]],
+        [found.detected_a[at], found.detected_b[at]],
+    )
+    _dots(ax, [found.genes[gene].symbol for gene in at], means, shares)
+    ax.set_yticks([0, 1], [short(found.name_a), short(found.name_b)])
+    return ax
+
+
+def gene_neighborhood(found: GeneNeighborhood, *, title: str | None = None, ax: Any = None) -> Any:
+    """Plot the neighbors of a gene, a set or a text, best at the top.
+
+    Parameters
+    ----------
+    found
+        Result of `cellkin.client.Client.search_genes`.
+    title
+        Title; None for what was asked, and the embedding.
+    ax
+        matplotlib axes to draw on; None for new ones.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        One point per neighbor at its cosine similarity, with the share of random pairs of genes
+        that are less similar, in percent. It is likeness of description, no evidence of
+        interaction.
 
     Raises
     ------
     MissingDependencyError
         If matplotlib is not installed.
     """
-    ax = axes_of(ax)
-    chosen = found.strongest(n_genes)
-    x = np.tile(np.arange(len(chosen)), 2)
-    y = np.repeat([0, 1], len(chosen))
-    shares = np.concatenate([found.detected_a[chosen], found.detected_b[chosen]])
-    means = np.concatenate([found.means_a[chosen], found.means_b[chosen]])
-    dots = ax.scatter(x, y, s=10 + 190 * shares, c=means, cmap="viridis", linewidths=0)
-    symbols = [found.genes[at].symbol for at in chosen]
-    ax.set_xticks(np.arange(len(chosen)), symbols, rotation=90, fontsize=8)
-    ax.set_yticks([0, 1], [_short(found.name_a), _short(found.name_b)])
-    ax.set_ylim(1.6, -0.6)
-    ax.grid(visible=False)
-    ax.figure.colorbar(dots, ax=ax, label="mean log1p(CP10k)")
-    for share in (0.25, 0.5, 1.0):
-        ax.scatter([], [], s=10 + 190 * share, color=_OTHER, linewidths=0, label=f"{share:.0%}")
-    ax.legend(title="detected", loc="lower left", bbox_to_anchor=(0, 1.02), ncols=3, frameon=False)
+    ax = axes_of(ax, 6.4, rows_height(len(found.hits)))
+    places = np.arange(len(found.hits))
+    several = len({hit.taxon for hit in found.hits}) > 1
+    names = [
+        (hit.symbol or str(hit.gene_id)) + (f" ({taxon_name(hit.taxon)})" if several else "")
+        for hit in found.hits
+    ]
+    ax.hlines(places, 0, 1, colors="#dfe3e9", linewidth=0.8, transform=ax.get_yaxis_transform())
+    ax.scatter(found.similarities, places, s=45, color=_DOWN, zorder=3)
+    for row, share in enumerate(found.background_percentiles.tolist()):
+        ax.text(
+            1.02, row, _percent(share), va="center", fontsize=8,
+            transform=ax.get_yaxis_transform(),
+        )  # fmt: skip
+    ax.text(
+        1.02, -0.75, "of random pairs\nare less similar", va="bottom", fontsize=7, color=INK,
+        transform=ax.get_yaxis_transform(),
+    )  # fmt: skip
+    ax.set_yticks(places, names)
+    ax.set_ylim(len(places) - 0.5, -0.5)
+    ax.margins(x=0.12)
+    ax.set(xlabel="cosine similarity of descriptions")
+    asked = f"nearest to {short(found.question)}\nby {found.versions.embedding}"
+    ax.set_title(asked if title is None else title, loc="left")
+    without_frame(ax)
     return ax
 
 
@@ -211,18 +280,68 @@ def gene_network(found: EnrichedSets | Contrast, *, n_sets: int = 8, ax: Any = N
     for (name, is_set), (x, y) in places.items():
         weight = "bold" if is_set else "normal"
         ax.annotate(
-            _short(name), (x, y), xytext=(0, 5), textcoords="offset points", ha="center",
+            short(name), (x, y), xytext=(0, 5), textcoords="offset points", ha="center",
             fontsize=7, fontweight=weight,
         )  # fmt: skip
     ax.set_axis_off()
     return ax
 
 
-def axes_of(ax: Any) -> Any:
-    """Return the axes to draw on, new ones if there are none."""
-    if ax is not None:
-        return ax
-    return needed("matplotlib.pyplot", "plot").subplots()[1]
+def _dots_of_groups(genes: pd.DataFrame, n_genes: int, ax: Any) -> Any:
+    """Draw the genes of each group, with the group's name above them."""
+    genes = (
+        genes[genes["contribution"] > 0].groupby("group", sort=False, observed=True).head(n_genes)
+    )
+    ax = axes_of(ax, 2.4 + 0.24 * len(genes), 3.4)
+    columns = [[genes[f"{what}_in"], genes[f"{what}_out"]] for what in ("mean", "detected")]
+    _dots(ax, list(genes["gene"]), *columns)
+    ax.set_yticks([0, 1], ["in the group", "other cells"])
+    first = 0
+    for name, n in genes.groupby("group", sort=False, observed=True).size().items():
+        ax.plot([first - 0.3, first + n - 0.7], [-0.7, -0.7], color=INK, linewidth=1.2)
+        ax.text(
+            first - 0.3, -0.8, short(str(name)), rotation=45, fontsize=8, ha="left", va="bottom"
+        )
+        first += n
+    return ax
+
+
+def _dots(ax: Any, names: list[str], means: Any, shares: Any) -> None:
+    """Draw two rows of dots, one column per gene."""
+    x, y = np.tile(np.arange(len(names)), 2), np.repeat([0, 1], len(names))
+    sizes = 10 + 190 * np.concatenate(shares)
+    colors = np.concatenate(means)
+    dots = ax.scatter(x, y, s=sizes, c=colors, cmap="viridis", linewidths=0)
+    ax.set_xticks(np.arange(len(names)), names, rotation=90, fontsize=8)
+    ax.set_ylim(1.6, -0.6)
+    ax.grid(visible=False)
+    without_frame(ax)
+    ax.figure.colorbar(dots, ax=ax, label="mean log1p(CP10k)")
+    for share in (0.25, 0.5, 1.0):
+        ax.scatter([], [], s=10 + 190 * share, color=SOFT, linewidths=0, label=f"{share:.0%}")
+    ax.legend(
+        title="detected", loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=3, frameon=False
+    )
+
+
+def _explained(adata: Any, key: str) -> pd.DataFrame:
+    """Return the genes of explained groups."""
+    require_anndata(adata)
+    told = adata.uns.get(key, {})
+    if "groups" not in told:
+        raise NotFoundError(
+            f"no groups in uns[{key!r}]; run cellkin.client.tl.explain with by=COLUMN first"
+        )
+    genes: pd.DataFrame = told["genes"]
+    return genes
+
+
+def _percent(share: float) -> str:
+    """Return a share near 1 in percent, with as many digits as tell it from 100 %."""
+    if share >= 1:
+        return "100%"
+    digits = int(np.clip(np.ceil(-np.log10(1 - share)) - 2, 0, 4))
+    return f"{100 * np.floor(share * 10 ** (digits + 2)) / 10 ** (digits + 2):.{digits}f}%"
 
 
 def _most_significant(found: EnrichedSets | Contrast, n_sets: int) -> list[SetEnrichment]:
@@ -256,7 +375,7 @@ def _gene_colors(
 ) -> tuple[str | list[float], dict[str, Any]]:
     """Return the colors of genes, and the limits of their color map if there is one."""
     if not isinstance(found, Contrast):
-        return _OTHER, {}
+        return SOFT, {}
     of = {gene.symbol: float(x) for gene, x in zip(found.genes, found.statistics, strict=True)}
     values = [of.get(symbol, 0.0) for symbol in symbols]
     most = max(map(abs, values), default=1.0) or 1.0
@@ -264,8 +383,4 @@ def _gene_colors(
 
 
 def _versus(found: Contrast) -> str:
-    return f"{_short(found.name_a)} against {_short(found.name_b)}"
-
-
-def _short(name: str) -> str:
-    return name if len(name) <= _NAMED else name[: _NAMED - 1] + "…"
+    return f"{short(found.name_a)} against {short(found.name_b)}"

@@ -137,14 +137,14 @@ def search_genes(
     return Call(
         "GeneService/SearchGenes",
         request,
-        partial(_read, tuple(controls), bool(options)),
+        partial(_read, tuple(controls), bool(options), text or ""),
         of_answer,
         exactly(embedding=embedding),
     )
 
 
 def _read(
-    controls: tuple[str, ...], has_options: bool, message: wire.SearchGenesResponse
+    controls: tuple[str, ...], has_options: bool, text: str, message: wire.SearchGenesResponse
 ) -> results.GeneNeighborhood:
     # A server of an earlier release ignores options that it does not know.
     if has_options and not message.HasField("filter"):
@@ -152,7 +152,7 @@ def _read(
             "the server ignored the score, controls or filter of the search: it runs an earlier "
             "release; search without them, or ask its operator to upgrade it"
         )
-    return results.read_neighborhood(controls, message)
+    return results.read_neighborhood(controls, message, text)
 
 
 def _score(name: str) -> int:

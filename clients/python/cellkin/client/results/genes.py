@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cellkin.client.results.predictions import read_match
-from cellkin.client.results.tables import Shown, Tabular
+from cellkin.client.results.tables import Shown, Tabular, Told
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import gene_service_pb2 as wire
 from cellkin.wire.match import GeneMatch
@@ -155,6 +155,8 @@ class GeneNeighborhood(Tabular):
         Names of a set that were not used: no gene, several genes, or a gene without text.
     searched, n_searched
         Which genes were searched, and how many.
+    text
+        The free text that was searched for; empty for genes or a vector.
     """
 
     genes: tuple[GeneRecord, ...]
@@ -173,6 +175,13 @@ class GeneNeighborhood(Tabular):
     unmatched: tuple[str, ...]
     searched: GeneFilter
     n_searched: int
+    text: str = ""
+
+    @property
+    def question(self) -> str:
+        """What was searched for: genes with their species, the text, or ``a vector``."""
+        asked = ", ".join(f"{gene.symbol} ({taxon_name(gene.taxon)})" for gene in self.genes)
+        return asked or self.text or "a vector"
 
     @property
     def caution(self) -> str:
@@ -206,6 +215,15 @@ class GeneNeighborhood(Tabular):
             columns[f"similarity in {name}"] = similarities
         columns["link"] = [hit.link for hit in self.hits]
         return columns
+
+    def _title(self) -> str:
+        n_hits = len(self.hits)
+        return f"{n_hits} genes nearest to {self.question} by {self.versions.embedding}"
+
+    def _told(self) -> Told:
+        left_out = [f"not used: {', '.join(self.unmatched)}"] if self.unmatched else []
+        searched = f"searched: {self.n_searched:,} genes, {self.searched}"
+        return self._title(), [searched, self.caution, *left_out], self.columns()
 
 
 @dataclass(frozen=True, repr=False)
@@ -267,9 +285,9 @@ def read_gene(message: wire.Gene) -> Gene:
 
 
 def read_neighborhood(
-    controls: tuple[str, ...], message: wire.SearchGenesResponse
+    controls: tuple[str, ...], message: wire.SearchGenesResponse, text: str = ""
 ) -> GeneNeighborhood:
-    """Read a gene neighborhood, with the controls that were asked for."""
+    """Read a gene neighborhood, with the controls and the free text that were asked for."""
     named = [message.gene] if message.HasField("gene") else message.gene_set
     shape = (len(message.hits), len(message.compared_embeddings))
     compared = [there for hit in message.hits for there in hit.compared]
@@ -295,6 +313,7 @@ def read_neighborhood(
             message.filter.gene_set,
         ),
         message.n_searched,
+        text,
     )
 
 
