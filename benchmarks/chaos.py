@@ -37,8 +37,10 @@ CASES = {
     "kills": Case("a killed writer leaves whole versions and outputs", "chaos_kills.py", 150),
     "commands": Case("every writing command may be killed, and run again", "chaos_commands.py",
                      75),
+    "files full": Case("what may grow no file is said, and leaves the store as it was",
+                       "chaos_commands.py", 75, words=("--fault", "full")),
     "disk full": Case("a full disk is said, and leaves the store as it was", "chaos_commands.py",
-                      75, words=("--fault", "full")),
+                      75, words=("--fault", "disk")),
     "clock": Case("a clock set back dates no version before an earlier one", "chaos_clock.py",
                   200),
     "bucket": Case("a bucket that is away, cuts or has no conditions loses nothing",
@@ -56,18 +58,25 @@ CASES = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a case ended; -1 trials if it did not."""
+    """How a case ended; -1 trials if it did not, and why if it was skipped."""
 
     case: str
     promise: str
     trials: int
     violations: int
     seconds: float
+    skipped: str = ""
 
     @property
     def is_kept(self) -> bool:
-        """Whether the case ended, with trials and without violations."""
-        return self.trials > 0 and self.violations == 0
+        """Whether the case ended, with trials and without violations, or was skipped."""
+        return (self.trials > 0 and self.violations == 0) or bool(self.skipped)
+
+    @property
+    def row(self) -> str:
+        """The row of the table."""
+        trials = self.skipped or (self.trials if self.trials >= 0 else "DID NOT END")
+        return f"| {self.promise} | {trials} | {self.violations} | {self.seconds:.0f} |"
 
 
 def run(name: str, share: float) -> Outcome:
@@ -78,9 +87,11 @@ def run(name: str, share: float) -> Outcome:
     code, output = script(case.script, [*case.words, case.option, str(n)], _LIMIT_S)
     found = re.findall(r"^(\d+) trials, (\d+) violations$", output, re.M)
     trials, violations = map(int, found[-1]) if found else (-1, 0)
-    if code not in (0, 1) or (code == 1 and not violations):
+    skipped = "".join(re.findall(r"^(skipped: .+)$", output, re.M)[:1])
+    if not skipped and (code not in (0, 1) or (code == 1 and not violations)):
         trials = -1
-    return Outcome(name, case.promise, trials, violations, round(time.monotonic() - began, 1))
+    seconds = round(time.monotonic() - began, 1)
+    return Outcome(name, case.promise, trials, violations, seconds, skipped)
 
 
 def main() -> int:
@@ -97,9 +108,7 @@ def main() -> int:
     path = keep("chaos", kept)
     print(f"\n{heading(kept)}\n")
     print("| promise | trials | violations | s |\n| --- | --- | --- | --- |")
-    for each in outcomes:
-        trials = each.trials if each.trials >= 0 else "DID NOT END"
-        print(f"| {each.promise} | {trials} | {each.violations} | {each.seconds:.0f} |")
+    print("\n".join(each.row for each in outcomes))
     n_trials = sum(max(each.trials, 0) for each in outcomes)
     print(f"| all | {n_trials} | {sum(each.violations for each in outcomes)} | |")
     print(f"kept as {path}")

@@ -1,12 +1,13 @@
 """Interrupt every command that writes: by SIGKILL, or by a disk that takes no more.
 
-    python benchmarks/chaos_commands.py [--fault kill|full] [--trials 52] [--seed 1]
+    python benchmarks/chaos_commands.py [--fault kill|full|disk] [--trials 52] [--seed 1]
 
 The commands run in turns, each on the same store. One is killed at a random moment of the time that
-it takes, or may write no file over a random size, as on a full disk. After it all versions that
-were there are there and whole, whatever is new is whole, aliases and retractions stand, and the
-catalog has no problems; a copy or a converted file is whole or is not there. A command without room
-says so. In the end every command runs to its end on what the interrupted ones left.
+it takes (``kill``), may write no file over a random size (``full``), or has a file system with
+little room (``disk``, which mounts one: for root on Linux). After it all versions that were there
+are there and whole, whatever is new is whole, aliases and retractions stand, and the catalog has no
+problems; a copy or a converted file is whole or is not there. A command without room says so. In
+the end every command runs to its end on what the interrupted ones left.
 """
 
 import argparse
@@ -19,11 +20,14 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import anndata
 import numpy as np
-from chaos_report import report
+from chaos_fork import Fork
+from chaos_report import closing_line, report
 from chaos_world import N_GENES, STAGES, World, cells
 
 from cellkin.store.catalog import Entry, Kind
@@ -39,21 +43,16 @@ _FAULTS = (
 )  # fmt: skip
 _LARGEST_BYTES = 300_000
 """A little more than the largest file that a command writes to this store."""
+_MOST_LEFT_BYTES = 4_000_000
+"""About what the largest command writes to this store."""
+_DISK_BYTES = 512 * 2**20
 _N_CELLS = 240
-_TIMEOUT_S = 300
 
 
 def run_command(words: list[str], limit: int) -> int:
-    """Import what commands need, say ``ready``, then run one; files may not exceed a size."""
-    import faiss  # noqa: F401
-    import lancedb  # noqa: F401
-    import sklearn.linear_model  # noqa: F401
-
+    """Run a command; files may not exceed a size, -1 for any."""
     from cellkin.cli.main import main as cellkin
-    from cellkin.indexer.cells import job  # noqa: F401
-    from cellkin.indexer.commands import cells, genes, store  # noqa: F401
 
-    print("ready", flush=True)
     if limit >= 0:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     return cellkin(words)
@@ -113,6 +112,18 @@ class Commands:
             "store upgrade": ["store", "upgrade", *at],
         }  # fmt: skip
 
+    @contextmanager
+    def disk_full(self, rng: random.Random) -> Iterator[None]:
+        """Leave little room on the disk of the store for the time of a ``with`` block."""
+        left = int(_MOST_LEFT_BYTES ** rng.random())
+        filler = self._scratch / "filler"
+        with filler.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(self._scratch).free - left)
+        try:
+            yield
+        finally:
+            filler.unlink()
+
     def prepare(self, name: str) -> None:
         """Make what the command is to work on."""
         if name == "cells convert":
@@ -127,23 +138,12 @@ class Commands:
             catalog = Store.open(str(self.root)).catalog
             catalog.commit(Kind.INDEX, "old", self.first.digest, manifest)
 
-    def start(self, words: list[str], limit: int = -1) -> "subprocess.Popen[str]":
-        """Start a command, and return once it has imported what it needs."""
-        process = subprocess.Popen(
-            [sys.executable, __file__, "--run", str(limit), *words],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert process.stdout is not None
-        process.stdout.readline()
-        return process
-
     def run_whole(self, name: str) -> tuple[float, str]:
         """Run a command to its end; return its seconds and what it said if it failed."""
         self.prepare(name)
-        process = self.start(self.words(random.Random(0))[name])
         began = time.monotonic()
-        _, errors = process.communicate(timeout=_TIMEOUT_S)
-        return time.monotonic() - began, errors[-1500:] if process.returncode else ""
+        code, said = Fork(run_command, self.words(random.Random(0))[name], -1).end()
+        return time.monotonic() - began, said[-1500:] if code else ""
 
     def copies(self) -> list[Path]:
         """Return the stores that commands copy to."""
@@ -229,31 +229,25 @@ class Checks:
                     self.fault("copies not whole", f"{name}: {entry.full_name}: {wrong}")
 
 
-def killed(process: "subprocess.Popen[str]", takes_s: float, rng: random.Random) -> None:
-    """Kill a command at a random moment."""
-    try:
-        process.wait(timeout=rng.uniform(0, takes_s))
-    except subprocess.TimeoutExpired:
-        process.kill()
-    process.communicate()
-
-
 def trial(
     name: str, fault: str, takes_s: float, commands: Commands, rng: random.Random, checks: Checks
 ) -> str:
     """Interrupt one command; return how it ended."""
     words = commands.words(rng)[name]
     limit = int(_LARGEST_BYTES ** rng.random()) if fault == "full" else -1
-    process = commands.start(words, limit)
-    if fault == "kill":
-        killed(process, takes_s, rng)
-        return "killed" if process.returncode < 0 else "ended before"
-    _, errors = process.communicate(timeout=_TIMEOUT_S)
-    if "Traceback" in errors or process.returncode not in (0, 2):
-        checks.fault("tracebacks", f"{name}, no file over {limit}: {errors[-1500:]}")
-    elif process.returncode == 2 and "disk is full" not in errors and not _nothing_to_do(errors):
-        checks.fault("refused without a reason", f"{name}, no file over {limit}: {errors[-500:]}")
-    return "refused" if process.returncode else "had room"
+    with commands.disk_full(rng) if fault == "disk" else nullcontext(""):
+        process = Fork(run_command, words, limit)
+        if fault == "kill":
+            process.kill(rng.uniform(0, takes_s))
+        code, said = process.end()
+    if fault == "kill" and code < 0:
+        return "killed"
+    full = fault != "kill" and "disk is full" in said
+    if "Traceback" in said or code not in (0, 2):
+        checks.fault("tracebacks", f"{name}, exit {code}, no file over {limit}: {said[-1500:]}")
+    elif code == 2 and not full and not _nothing_to_do(said):
+        checks.fault("refused without a reason", f"{name}, no file over {limit}: {said[-500:]}")
+    return "refused" if code else "ended"
 
 
 def _nothing_to_do(errors: str) -> bool:
@@ -261,19 +255,36 @@ def _nothing_to_do(errors: str) -> bool:
     return any(words in errors for words in ("is not retracted", "no index 'made'", "already"))
 
 
+@contextmanager
+def scratch_folder(small_disk: bool) -> Iterator[Path]:
+    """Make a folder, on a small disk of its own in memory if that is wanted and allowed."""
+    with tempfile.TemporaryDirectory(prefix="cellkin-chaos-") as name:
+        if not small_disk:
+            yield Path(name)
+            return
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "cellkin-chaos", name]
+        if subprocess.run(mount, check=False).returncode:
+            print(closing_line(0, 0))
+            raise SystemExit(f"skipped: no file system may be mounted: {' '.join(mount)}")
+        try:
+            yield Path(name)
+        finally:
+            subprocess.run(["umount", "--lazy", name], check=True)
+
+
 def main() -> int:
     """Run the trials and return 1 where something went wrong."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--fault", choices=("kill", "full"), default="kill")
+    parser.add_argument("--fault", choices=("kill", "full", "disk"), default="kill")
     parser.add_argument("--trials", type=int, default=52)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     rng, seen = random.Random(arguments.seed), Counter[str]()
-    with tempfile.TemporaryDirectory(prefix="cellkin-chaos-") as folder:
-        os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
-        commands = Commands(Path(folder))
+    with scratch_folder(arguments.fault == "disk") as folder:
+        os.environ |= {"XDG_CACHE_HOME": f"{folder}/cache", "TMPDIR": str(folder)}
+        commands = Commands(folder)
         checks = Checks(commands, seen)
         names = list(commands.words(rng))
         takes_s: dict[str, float] = {}
@@ -296,6 +307,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--run"]:
-        sys.exit(run_command(sys.argv[3:], int(sys.argv[2])))
     sys.exit(main())

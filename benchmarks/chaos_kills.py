@@ -14,14 +14,13 @@ import collections
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import anndata
 import numpy as np
+from chaos_fork import Fork
 from chaos_gc import content
 from chaos_report import report
 from chaos_world import cells, corpus_table
@@ -38,13 +37,12 @@ _FAULTS = (
 _N_CELLS = 60
 
 
-def work(what: str, place: Path, seed: int) -> None:
+def work(what: str, place: Path, seed: int) -> int:
     """Work until killed; print what was acknowledged, a line each."""
     rng = random.Random(seed)
     if what == "output":
         from cellkin.matrices.annotated import write_annotated
 
-        print("ready", flush=True)
         while True:
             number = rng.randrange(1000)
             obs = {"number": np.full(_N_CELLS, number)}
@@ -54,7 +52,6 @@ def work(what: str, place: Path, seed: int) -> None:
             )
     store = Store.open(str(place / "store"))
     versions = store.catalog.entries(Kind.INDEX, "aliased")
-    print("ready", flush=True)
     while True:
         if what == "alias":
             store.catalog.set_alias(rng.choice(versions[:2]), "stable")
@@ -68,16 +65,12 @@ def work(what: str, place: Path, seed: int) -> None:
 
 def kill(what: str, place: Path, rng: random.Random) -> tuple[list[str], bool]:
     """Run a process and kill it; return what it acknowledged, and whether it lived until then."""
-    command = [sys.executable, __file__, "--work", what, str(place), str(rng.randrange(10**9))]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(rng.uniform(0, 0.6))
-        lived = process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        # The last line may be cut.
-        told = [line.strip() for line in process.stdout if line.endswith("\n")]
-    return told, lived
+    process = Fork(work, what, place, rng.randrange(10**9))
+    process.kill(rng.uniform(0, 0.6))
+    code, said = process.end()
+    # The last line may be cut.
+    told = [line.strip() for line in said.splitlines(keepends=True) if line.endswith("\n")]
+    return told, code == -signal.SIGKILL
 
 
 def check_store(place: Path, told: list[str], counts: collections.Counter[str]) -> None:
@@ -145,7 +138,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--work"]:
-        work(sys.argv[2], Path(sys.argv[3]), int(sys.argv[4]))
-    else:
-        sys.exit(main())
+    sys.exit(main())
