@@ -1,5 +1,6 @@
 """Pictures of labels: one color a label everywhere, and what the other pictures show."""
 
+from pathlib import Path
 from typing import Any
 
 import anndata
@@ -11,9 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from tests.unit.client.fake import FakeServer, client_of
-from tests.unit.client.test_labelling import cells
+from tests.unit.client.test_labelling import cells, labelled
 
 from cellkin.client import pl, tl
+from cellkin.client.annotate import write_annotation
 from cellkin.client.labels.annotation import Annotation
 from cellkin.client.results.layouts import Layout, LayoutCertificate
 from cellkin.client.results.versions import Versions
@@ -89,6 +91,17 @@ def test_scanpy_draws_the_same_colors(adata: anndata.AnnData, axes: Any) -> None
     scanpy.pl.umap(adata, color="cellkin_label", ax=other, show=False)
     pl.labels(adata, ax=axes)
     assert drawn_colors(other) == drawn_colors(axes)
+
+
+def test_copies_of_files_have_the_colors(tmp_path: Path) -> None:
+    cells(6).write_h5ad(tmp_path / "query.h5ad")
+    found = labelled(6, {}).clustered("own", np.array(["a", "b"] * 3, object))
+    write_annotation(found, tmp_path / "query.h5ad", tmp_path / "labels.h5ad", "mine")
+    copy = anndata.read_h5ad(tmp_path / "labels.h5ad")
+    for name in ("label", "winner", "runner_up", "cluster_label"):
+        names = copy.obs[f"mine_{name}"].cat.categories
+        colors = label_colors(["alpha", "beta", "delta"])
+        assert list(copy.uns[f"mine_{name}_colors"]) == [colors[each] for each in names]
 
 
 @pytest.mark.parametrize("n", [14, 46])

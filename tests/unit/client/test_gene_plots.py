@@ -3,8 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
+import anndata
 import matplotlib as mpl
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +14,9 @@ from tests.unit.client.test_contrasts import A_CONTRAST
 
 from cellkin.client import pl
 from cellkin.client.results.enrichment import EnrichedSets
-from cellkin.wire.errors import InvalidArgumentError
+from cellkin.client.results.genes import read_neighborhood
+from cellkin.v1 import gene_service_pb2 as wire
+from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
 mpl.use("agg")
 UNCALLED = EnrichedSets(A_CONTRAST.sets.sets[2:])
@@ -71,3 +75,49 @@ def test_a_network_links_called_sets_and_their_genes(axes: Axes) -> None:
     pl.gene_network(A_CONTRAST.sets, ax=Figure().add_subplot())
     with pytest.raises(InvalidArgumentError, match="no gene set is called"):
         pl.gene_network(UNCALLED)
+
+
+def test_dots_of_explained_groups(axes: Axes) -> None:
+    genes = pd.DataFrame(
+        {
+            "group": ["rod"] * 3 + ["cone"] * 2, "gene": ["RHO", "SAG", "XIST", "ARR3", "GNAT2"],
+            "contribution": [2.0, 1.0, -3.0, 1.5, 0.5], "mean_in": [3.0, 2.0, 0.0, 2.5, 1.0],
+            "mean_out": [0.1] * 5, "detected_in": [1.0, 0.8, 0.1, 0.9, 0.5],
+            "detected_out": [0.1] * 5,
+        }
+    )  # fmt: skip
+    adata = anndata.AnnData(np.zeros((1, 1), np.float32))
+    with pytest.raises(NotFoundError, match=r"run cellkin\.client\.tl\.explain with by="):
+        pl.dotplot(adata)
+    adata.uns["cellkin_explained"] = {"genes": genes, "groups": pd.DataFrame()}
+    pl.dotplot(adata, n_genes=2, ax=axes)
+    # Genes against the label are left out.
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert shown == ["RHO", "SAG", "ARR3", "GNAT2"]
+    dots: Any = axes.collections[0]
+    np.testing.assert_allclose(dots.get_array(), [3, 2, 2.5, 1, *[0.1] * 4])
+    assert texts(axes) == {"rod", "cone"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "title"),
+    [(["INS"], "", "nearest to INS (human)"), ([], "insulin secretion", "nearest to insulin secr")],
+)
+def test_neighbors_have_their_percentile(
+    axes: Axes, asked: list[str], text: str, title: str
+) -> None:
+    def gene(symbol: str) -> wire.GeneRecord:
+        return wire.GeneRecord(gene_id=7, taxon=9606, symbol=symbol)
+
+    hits = [
+        wire.GeneHit(gene=gene("IGF1"), similarity=0.8, background_percentile=0.99987),
+        wire.GeneHit(gene=gene("GCG"), similarity=0.7, background_percentile=0.5),
+    ]
+    message = wire.SearchGenesResponse(gene_set=map(gene, asked), hits=hits, n_searched=90)
+    found = read_neighborhood((), message, text)
+    pl.gene_neighborhood(found, ax=axes)
+    assert axes.get_title(loc="left").startswith(title)
+    assert {"99.98%", "50%"} < texts(axes)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["IGF1", "GCG"]
+    assert repr(found).startswith(f"<GeneNeighborhood: 2 genes {title}")
+    assert "it is no evidence that genes interact" in found._repr_html_()
