@@ -12,6 +12,7 @@ target that is missed in the short form is not.
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench_page import kept_runs, write_page
 from runs import KEPT, ROOT, about, commit_of, heading, keep, run_shown
 
 _PACKAGES = ("store", "indexer", "server", "clients/python", "clients/cli")
@@ -44,7 +46,7 @@ class Suite:
 
 SUITES = {
     "project": Suite("numpy, scipy", ("--cells", "4096", "--rounds", "3", "--read-gib", "0.25")),
-    "index": Suite("bare FAISS, hnswlib", ("--n", "50000")),
+    "index": Suite("bare FAISS, hnswlib, USearch, LanceDB, Qdrant", ("--n", "50000")),
     "embed": Suite("sentence-transformers", ("--texts", "64", "--rounds", "2")),
     "job": Suite("anndata's own reading", ("--cells", "16384", "--rounds", "1")),
     "annotate": Suite("PCA-kNN, prototypes, logistic regression, CellTypist, scanpy",
@@ -53,11 +55,12 @@ SUITES = {
                    ("--cells", "50000", "--seconds", "1", "--overload-s", "5")),
 }  # fmt: skip
 Figures = dict[str, dict[str, Any]]
+Measured = dict[str, Any]
 
 
-def measure(name: str, tree: Path, full: bool) -> tuple[Figures, float, str]:
+def measure(name: str, tree: Path, full: bool) -> Measured:
     """Run a suite of a tree; return its figures by name, its seconds, and why there are none."""
-    began = time.monotonic()
+    began, cpu_s = time.monotonic(), _cpu_s()
     paths = [str(tree / package) for package in _PACKAGES]
     with tempfile.TemporaryDirectory() as scratch:
         found = Path(scratch) / "figures.json"
@@ -70,7 +73,19 @@ def measure(name: str, tree: Path, full: bool) -> tuple[Figures, float, str]:
         figures = json.loads(found.read_text()) if found.exists() else []
     last = output.strip().splitlines()[-1] if output.strip() else "nothing was said"
     why = "" if figures and code == 0 else last if code == 0 else f"exit {code}: {last}"
-    return {each["name"]: each for each in figures}, time.monotonic() - began, why
+    return {
+        "beside": SUITES[name].beside,
+        "figures": {each["name"]: each for each in figures},
+        "seconds": round(time.monotonic() - began, 1),
+        "cpu_seconds": round(_cpu_s() - cpu_s, 1),
+        "why": why,
+    }
+
+
+def _cpu_s() -> float:
+    """Return the CPU time of all processes that were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def tree_of(commit: str) -> Path:
@@ -133,16 +148,15 @@ def main() -> int:
 
 
 def _run(arguments: argparse.Namespace, base: Path | None) -> int:
-    kept, suites = about(), dict[str, dict[str, Any]]()
+    kept, suites = about() | {"full": arguments.full}, dict[str, Measured]()
     for number, name in enumerate(arguments.suite or SUITES):
         print(f"{name}, beside {SUITES[name].beside}", flush=True)
         # Each other suite the other way round, so that what else the machine does meets both.
         trees = [tree for tree in (base, ROOT) if tree is not None][:: -1 if number % 2 else 1]
         runs = {tree: measure(name, tree, arguments.full) for tree in trees}
-        figures, seconds, why = runs[ROOT]
-        suites[name] = {"figures": figures, "seconds": round(seconds, 1), "why": why}
+        suites[name] = found = runs[ROOT]
         if base is not None:
-            suites[name] |= {"base": runs[base][0], "why": why or runs[base][2]}
+            found |= {"base": runs[base]["figures"], "why": found["why"] or runs[base]["why"]}
     kept["suites"] = suites
     if base is not None:
         kept["base"] = commit_of(base)
@@ -150,8 +164,10 @@ def _run(arguments: argparse.Namespace, base: Path | None) -> int:
     lines = compared(suites) if base is not None else table(suites)
     print(f"\n{heading(kept)}\n" + (f"base {kept['base']}\n" if base is not None else ""))
     print("\n".join(lines))
-    seconds_of = ", ".join(f"{name} {suite['seconds']:.0f}" for name, suite in suites.items())
-    print(f"seconds: {seconds_of}\nkept as {path}")
+    spent = (f"{name} {s['seconds']:.0f} ({s['cpu_seconds']:.0f})" for name, s in suites.items())
+    print(f"seconds (of CPU): {', '.join(spent)}\nkept as {path}")
+    if base is None:
+        print(f"page: {write_page(kept, kept_runs())}")
     failed = [name for name, s in suites.items() if s["why"] and not s["why"].startswith("skipped")]
     print(f"{len(suites) - len(failed)} suites ended, {len(failed)} did not: {', '.join(failed)}")
     return int(bool(failed))
