@@ -14,9 +14,9 @@ from mcp import StdioServerParameters, stdio_client
 from tests.integration.conftest import CELLKIN
 from tests.integration.live import live_server
 
+from cellkin.cli.folder import Files
 from cellkin.cli.main import main
 from cellkin.client import Client
-from cellkin.mcp.files import Files
 from cellkin.mcp.server import make_server
 
 pytestmark = pytest.mark.integration

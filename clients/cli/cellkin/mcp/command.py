@@ -31,7 +31,7 @@ def mcp(folder: Path | None, server: str | None) -> None:
             f"mcp needs {error.name}, which is not installed; pip install 'cellkin-client[mcp]'"
         ) from error
     from cellkin.cli.connection import connect
-    from cellkin.mcp.files import Files
+    from cellkin.cli.folder import Files
 
     if folder is not None and not folder.is_dir():
         raise InputFileError(f"--files {folder} is no folder; name one that exists")

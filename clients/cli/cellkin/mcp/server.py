@@ -10,6 +10,7 @@ from typing import Annotated, Any, ParamSpec
 from anyio import from_thread
 from pydantic import Field
 
+from cellkin.cli.folder import Files
 from cellkin.cli.records import (
     annotation_record,
     collection_record,
@@ -22,7 +23,6 @@ from cellkin.cli.records import (
 )
 from cellkin.client import Client
 from cellkin.client.labels.labelling import Progress
-from cellkin.mcp.files import Files
 from cellkin.wire.errors import CellkinError, InvalidArgumentError, NotFoundError
 from cellkin.wire.failures import machine_failure
 from mcp.server import MCPServer

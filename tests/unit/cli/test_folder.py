@@ -1,4 +1,4 @@
-"""Agents read files of one folder, and nothing outside of it by any link."""
+"""Callers read files of one folder, and nothing outside of it by any link."""
 
 import gzip
 import shutil
@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
-from cellkin.mcp.files import Files
+from cellkin.cli.folder import Files
 from cellkin.wire.errors import NotFoundError, PermissionDeniedError
 
 

@@ -1,4 +1,4 @@
-"""Files that an agent may read: those of one folder, and nothing they link to elsewhere."""
+"""Files that others may read: those of one folder, and nothing they link to elsewhere."""
 
 import os
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ class Files:
         """
         if self._folder is None:
             raise PermissionDeniedError(
-                "no file may be read; start `cellkin mcp` with --files FOLDER"
+                "no file may be read; the server was started without --files FOLDER"
             )
         path = self._require_inside(self._folder / name, name)
         if not path.exists():
@@ -55,7 +55,7 @@ class Files:
         # Matrix Market files are read with their neighbors.
         for each in _members(path.parent if ".mtx" in path.name else path):
             self._require_inside(each, name)
-        _require_own_data(path, name)
+        require_own_data(path, name)
         return path
 
     def _require_inside(self, path: Path, name: str) -> Path:
@@ -75,8 +75,21 @@ def _members(path: Path) -> Iterator[Path]:
         yield from (member for member in members if member.is_symlink())
 
 
-def _require_own_data(path: Path, name: str) -> None:
-    """Raise if an HDF5 file, gzipped or not, takes data from other files."""
+def require_own_data(path: Path, name: str) -> None:
+    """Require that an HDF5 file, gzipped or not, takes no data from other files.
+
+    Parameters
+    ----------
+    path
+        Any file or folder.
+    name
+        What its user calls it.
+
+    Raises
+    ------
+    PermissionDeniedError
+        If it does.
+    """
     if not path.is_file():
         return
     import h5py
