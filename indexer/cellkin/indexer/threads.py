@@ -5,12 +5,17 @@ has been given a core, and until then the other threads burn theirs.
 """
 
 import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
 
 from cellkin.store.machine import n_cores
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _SMALL = 20_000_000
 """Matrix entries up to which one thread is as fast as several on a busy machine."""
@@ -43,3 +48,28 @@ def threads_for(n_values: int) -> AbstractContextManager[Any]:
         Entries of the largest matrix.
     """
     return blas_threads(1 if n_values <= _SMALL else n_cores())
+
+
+def in_parallel(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    """Call a function for each item in as many threads as there are cores, BLAS with one in each.
+
+    Processes would import the libraries again; numpy, BLAS and compiled loops release the GIL.
+
+    Parameters
+    ----------
+    function
+        Called from several threads.
+    items
+        Its arguments.
+
+    Returns
+    -------
+    list
+        The results in the order of the items.
+    """
+    with blas_threads(1):
+        n_threads = min(n_cores(), len(items))
+        if n_threads < 2:
+            return [function(item) for item in items]
+        with ThreadPoolExecutor(n_threads, "parts") as pool:
+            return list(pool.map(function, items))

@@ -20,6 +20,7 @@ from cellkin.indexer.measures import (
 )
 from cellkin.indexer.spaces.novelty import discriminants, mean_directions, nearest, with_novelty
 from cellkin.indexer.spaces.sample import Sample, folds
+from cellkin.indexer.threads import in_parallel
 from cellkin.space.arrays import (
     BoolVector,
     CsrMatrix,
@@ -239,7 +240,7 @@ class Trained:
 
 
 OnFold: TypeAlias = Callable[[Trained, Sample, Int64Vector], None]
-"""Called for each fold with the fit, the whole sample, and the rows held out."""
+"""Called for each fold, in any thread, with the fit, the whole sample, and the rows held out."""
 
 
 def hold_out(
@@ -250,35 +251,38 @@ def hold_out(
     Held-out cells are ignored if the rest has too few of their label (less than 5, and less than
     half of all), as is common with donors: the result would not apply to the whole reference.
     """
-    truth, batches, tables = [np.empty(0, np.int32)], [np.empty(0, np.int32)], []
-    n_left = [np.empty(0, np.int64)]
-    for held in folds(sample):
+    names = {name: code for code, name in enumerate(sample.label_names)}
+
+    def predicted(held: Int64Vector) -> tuple[Int64Vector, Int64Vector, list[Any]] | None:
         rest = np.setdiff1d(np.arange(sample.n_cells), held, assume_unique=True)
         train = sample.take(rest)
         left = np.bincount(sample.labels[rest], minlength=sample.n_labels)
         known = left >= np.minimum(_ENOUGH_CELLS, (sample.counts() + 1) // 2)
         held = held[known[sample.labels[held]]]
         if train.n_labels < 2 or not len(held):
-            continue
+            return None
         trained = Trained.of(train, fit, how, refine)
         found = trained.read(trained.fitted.place(sample.cells[held]))
         if on_fold is not None:
             on_fold(trained, sample, held)
-        names = {name: code for code, name in enumerate(sample.label_names)}
         columns = np.array([names[name] for name in train.label_names])
         kinds = [_spread(kind, columns, sample.n_labels) for kind in found.kinds]
-        tables.append([*kinds, found.novelties.astype(np.float64)])
-        truth.append(sample.labels[held])
-        batches.append(sample.batches[held])
-        n_left.append(left[sample.labels[held]])
+        n_left = left[sample.labels[held]]
+        return held, n_left, [*kinds, found.novelties.astype(np.float64)]
+
+    found = [fold for fold in in_parallel(predicted, folds(sample)) if fold is not None]
+    none = np.empty(0, np.int64), np.empty(0, np.int64)
+    rows, n_left = (
+        np.concatenate(parts) for parts in zip(none, *(fold[:2] for fold in found), strict=True)
+    )
+    tables = [fold[2] for fold in found]
     if not tables:
         none = np.empty((0, sample.n_labels))
         tables = [[none] * len(KINDS) + [np.empty(0)]]
     joined = [np.concatenate(parts) for parts in zip(*tables, strict=True)]
     return HeldOut(
-        np.concatenate(truth), joined[: len(KINDS)], joined[len(KINDS)], np.concatenate(batches),
-        np.concatenate(n_left),
-    )  # fmt: skip
+        sample.labels[rows], joined[: len(KINDS)], joined[len(KINDS)], sample.batches[rows], n_left
+    )
 
 
 def calibrate(

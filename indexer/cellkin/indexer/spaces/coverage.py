@@ -102,8 +102,7 @@ class CoverageProbe:
     """
 
     n_parts: int
-    _thinned: list[list[_Draw]] = field(default_factory=list)
-    _panels: list[_Draw] = field(default_factory=list)
+    _found: dict[int, tuple[list[_Draw], list[_Draw]]] = field(default_factory=dict)
 
     def predict(self, trained: Trained, sample: Sample, held: Int64Vector) -> None:
         """Predict reduced versions of some held-out cells; an `OnFold`."""
@@ -119,16 +118,21 @@ class CoverageProbe:
             counts = molecules(whole)
         except InvalidArgumentError:  # values cannot be thinned: panels only
             counts = None
-        if counts is not None:
-            thinned = [thin(counts, kept, rng) for kept in _KEPT]
-            self._thinned.append([_draw(trained, cells, truth, genes) for cells in thinned])
-        for panel in _panels(trained.sample):
-            self._panels.append(_draw(trained, whole, truth, panel))
+        thinned = [] if counts is None else [thin(counts, kept, rng) for kept in _KEPT]
+        of_thinned = [_draw(trained, cells, truth, genes) for cells in thinned]
+        panels = [_draw(trained, whole, truth, panel) for panel in _panels(trained.sample)]
+        # By the first cell, because folds may be predicted in any order.
+        self._found[int(held[0])] = of_thinned, panels
 
     @property
     def thinned(self) -> list[list[_Draw]]:
         """Predictions for thinned cells, by fold."""
-        return self._thinned
+        return [thinned for _, (thinned, _) in sorted(self._found.items()) if thinned]
+
+    @property
+    def panels(self) -> list[_Draw]:
+        """Predictions from panels of genes."""
+        return [draw for _, (_, panels) in sorted(self._found.items()) for draw in panels]
 
     def fit(self, classifier: LabelClassifier, sample: Sample) -> LabelClassifier:
         """Return the classifier with parameters for low coverage.
@@ -142,13 +146,13 @@ class CoverageProbe:
         """
         detection, usual = detection_of(sample)
         classifier = replace(classifier, detection=detection, usual_depth=usual)
-        thinned = list(chain.from_iterable(self._thinned))
+        thinned = list(chain.from_iterable(self.thinned))
         if thinned:
             classifier = replace(classifier, softening=_softening(thinned, classifier))
         classifier = replace(
             classifier, least_by_depth=_least_by_depth(thinned, classifier, _WRONG)
         )
-        return replace(classifier, least_of_few=_least(self._panels, classifier, _WRONG))
+        return replace(classifier, least_of_few=_least(self.panels, classifier, _WRONG))
 
 
 def depth_report(

@@ -10,6 +10,7 @@ separates the labels: z-scores, in which all genes have equal weight, are mostly
 The leading components of the weighted expression are also used for novelty (ADR 21).
 """
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -91,7 +92,8 @@ def fit_expression(
         How the head is trained.
     """
     variable = most_variable(sample.moments.mean, sample.moments.variance)
-    with threads_for(sample.n_cells * len(variable)):
+    # Parts are fitted at the same time, each in a thread of its own.
+    with nullcontext() if approximate else threads_for(sample.n_cells * len(variable)):
         return _fit(sample, variable, approximate, training)
 
 

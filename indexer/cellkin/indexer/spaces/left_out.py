@@ -7,6 +7,7 @@ import numpy as np
 from cellkin.indexer.measures import auroc
 from cellkin.indexer.spaces.classifier import FitSpace, Trained, Votes
 from cellkin.indexer.spaces.sample import Sample, balanced, folds
+from cellkin.indexer.threads import in_parallel
 from cellkin.space.classifier import LabelClassifier
 
 _NOVELTY_CELLS = 2000
@@ -41,11 +42,10 @@ def leave_labels_out(
 
     Each is tested on the fold with most of its cells.
     """
-    rows = balanced(sample.labels, _NOVELTY_CELLS)
-    small = sample.take(rows)
+    small = sample.take(balanced(sample.labels, _NOVELTY_CELLS))
     parts = folds(small)
-    found = []
-    for code, name in enumerate(small.label_names):
+
+    def left_out(code: int) -> LeftOut | None:
         held = max(parts, key=lambda part: int((small.labels[part] == code).sum()))
         rest = np.setdiff1d(np.arange(small.n_cells), held, assume_unique=True)
         rest = rest[small.labels[rest] != code]
@@ -53,11 +53,13 @@ def leave_labels_out(
         asked = held[np.isin(small.labels[held], small.labels[rest]) | (small.labels[held] == code)]
         left = small.labels[asked] == code
         if train.n_labels < 2 or not 0 < left.sum() < len(left):
-            continue
+            return None
         trained = Trained.of(train, fit, how, refine=True)
         far = trained.read(trained.fitted.place(small.cells[asked])).novelties.astype(np.float64)
         area = auroc(left, far)
         assert area is not None  # there are cells of this label and of others
         share = float((far[left] > classifier.novelty_limit).mean())
-        found.append(LeftOut(name, int(left.sum()), area, share))
-    return found
+        return LeftOut(small.label_names[code], int(left.sum()), area, share)
+
+    # Labels left out together would be fewer fits, but other figures: AUROC differs by up to .09.
+    return [x for x in in_parallel(left_out, range(small.n_labels)) if x is not None]

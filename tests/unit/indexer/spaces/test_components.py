@@ -34,3 +34,15 @@ def test_approximate_axes_have_nearly_the_same_span(shape: tuple[int, int]) -> N
     assert ((axes[:15] @ found[:20].T) ** 2).sum(axis=1).min() > 0.98
     assert exact.sum() * 0.98 < squares.sum() < exact.sum() * 1.0001
     assert not np.array_equal(squares, exact)
+
+
+@pytest.mark.parametrize("shape", [(400, 900), (900, 400)], ids=["wide", "tall"])
+def test_axes_of_large_matrices_are_found_without_a_gram_matrix(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    scales = np.concatenate([np.linspace(9, 3, 30), np.ones(shape[1] - 30)])
+    x = (rng.standard_normal(shape) * scales).astype(np.float32)
+    x -= x.mean(axis=0)
+    squares, axes = principal_axes(x, 20)
+    _, sizes, want = np.linalg.svd(x.astype(np.float64), full_matrices=False)
+    np.testing.assert_allclose(squares, sizes[:20] ** 2, rtol=1e-4)
+    np.testing.assert_allclose(np.abs((axes * want[:20]).sum(axis=1)), 1, atol=1e-3)
