@@ -68,7 +68,7 @@ def _by_gram_matrix(centered: Float32Matrix, n: int) -> tuple[Float64Vector, Flo
 
 def _in_krylov_subspace(
     centered: Float32Matrix, n: int, width: int, depth: int
-) -> tuple[Float64Vector, Float32Matrix]:
+) -> tuple[Float64Vector, Float64Matrix]:
     """Return the leading axes within a block Krylov subspace (arXiv:1504.05477)."""
     start = np.random.default_rng(0).standard_normal((centered.shape[1], width), np.float32)
     basis = np.empty((centered.shape[1], width * depth), np.float32, order="F")
@@ -82,4 +82,4 @@ def _in_krylov_subspace(
         placed[:, begin : begin + width] = along = centered @ block
     values, within = eigh((placed.T @ placed).astype(np.float64), check_finite=False)
     top = within[:, ::-1][:, :n].astype(np.float32)
-    return values[::-1][:n], (basis @ top).T
+    return values[::-1][:n], np.asarray((basis @ top).T, np.float64)
