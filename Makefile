@@ -37,7 +37,7 @@ $(BIN)/uv:
 	$(BIN)/python -m pip install -q --disable-pip-version-check 'uv>=0.9'
 
 $(VENV)/.ready: pyproject.toml clients/pyproject.toml .ci/constraints.txt | $(BIN)/uv
-	$(UV) pip install --compile-bytecode -p $(BIN)/python -c .ci/constraints.txt -e ./clients[anndata,mcp] -e .[$(EXTRAS)] --group dev
+	$(UV) pip install --compile-bytecode -p $(BIN)/python -c .ci/constraints.txt -e ./clients[anndata,explore,mcp] -e .[$(EXTRAS)] --group dev
 	@touch $@
 
 $(PROTOC_VENV)/.ready: pyproject.toml .ci/constraints.txt $(VENV)/.ready
@@ -77,6 +77,9 @@ test-python-%:  ## Run the tests on another Python of this machine: make test-py
 
 test-gpu: dev  ## Run the tests that need a CUDA device; without one they are skipped, with the reason.
 	$(BIN)/pytest -m gpu -rs
+
+test-explorer: dev  ## Use the pages of `cellkin explore` in Chromium, with a pancreas reference; skipped without them.
+	$(BIN)/pytest -m slow -rs tests/explore
 
 test-client: dev  ## Build the client's wheel, and label a sample with it in a fresh environment.
 	$(BIN)/pytest -m slow tests/packaging/test_fresh_client.py
@@ -145,7 +148,7 @@ demo: dev  ## Label mouse cells from a human reference by gene text alone.
 lock: | $(BIN)/uv  ## Choose the newest versions that fit together, into .ci/constraints.txt.
 	{ echo '# The versions that are tested, for every supported Python. Made by: make lock'; \
 	  echo 'torch==$(TORCH)' | $(UV) pip compile -c - --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --no-emit-index-url \
-	    --extra cpu --extra cells --extra embed --extra milvus --extra openai --extra ray --extra server --extra traces --extra anndata --extra arrow --extra filters --extra mcp --extra pandas --extra plot --group bench --group dev --group docs \
+	    --extra cpu --extra cells --extra embed --extra milvus --extra openai --extra ray --extra server --extra traces --extra anndata --extra arrow --extra explore --extra filters --extra mcp --extra pandas --extra plot --group bench --group dev --group docs \
 	    pyproject.toml clients/pyproject.toml | grep -vE '^(-e|cellkin|nvidia-|cuda-|triton|torch==)'; echo 'torch==$(TORCH)'; } > .ci/constraints.tmp
 	mv .ci/constraints.tmp .ci/constraints.txt
 

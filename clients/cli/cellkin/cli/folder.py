@@ -8,6 +8,7 @@ from pathlib import Path
 from cellkin.wire.errors import NotFoundError, PermissionDeniedError
 
 _N_NAMED = 20
+_N_LISTED = 1000
 
 
 class Files:
@@ -21,6 +22,19 @@ class Files:
 
     def __init__(self, folder: Path | None) -> None:
         self._folder = None if folder is None else folder.resolve()
+
+    def names(self, endings: tuple[str, ...]) -> list[str]:
+        """Return the names of files in the folder and below it, ascending, at most 1000.
+
+        Parameters
+        ----------
+        endings
+            In lower case, of files to name.
+        """
+        if self._folder is None:
+            return []
+        found = (path for path in self._folder.rglob("*") if path.name.lower().endswith(endings))
+        return sorted(str(path.relative_to(self._folder)) for path in found)[:_N_LISTED]
 
     def find(self, name: str) -> Path:
         """Return the path of a file.
