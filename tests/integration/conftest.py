@@ -12,6 +12,9 @@ from pathlib import Path
 import pytest
 from tests.integration.live import Live, live_server
 
+from cellkin.store.store import Store
+from cellkin.wire.names import VersionName
+
 CELLKIN = Path(sys.executable).with_name("cellkin")
 
 
@@ -78,3 +81,26 @@ def live(store_path: Path) -> Iterator[Live]:
 def own_store(tmp_path: Path, store_path: Path) -> Path:
     """A copy of the shared store, to change."""
     return Path(shutil.copytree(store_path, tmp_path / "own"))
+
+
+@pytest.fixture(scope="session")
+def laid_out(tmp_path_factory: pytest.TempPathFactory, store_path: Path) -> Path:
+    """The shared store with a layout of `trio`, fitted to 99 of its cells. Only for reading.
+
+    By principal components: UMAP is compiled anew in every process, for ten seconds.
+    """
+    from cellkin.indexer.cells.layout import add_layout
+    from cellkin.indexer.spaces import layout
+
+    path = Path(shutil.copytree(store_path, tmp_path_factory.mktemp("layout") / "store"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(layout, "_embedded", layout._principal)
+        patched.setattr(layout, "FITTED_CELLS", 99)
+        add_layout(Store.open(str(path)), VersionName("trio"), lambda what: silent())
+    return path
+
+
+@contextmanager
+def silent() -> Iterator[Callable[[int, int], None]]:
+    """Show no progress."""
+    yield lambda done, total: None

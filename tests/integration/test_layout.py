@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,7 @@ from tests.integration.live import GENES, Live, live_server
 import cellkin.client as ck
 from cellkin.client.results.layouts import Layout
 from cellkin.indexer.cells.job import append_cells
-from cellkin.indexer.cells.layout import add_layout
 from cellkin.indexer.cells.sources import Reference
-from cellkin.indexer.spaces import layout as fitting
 from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
 from cellkin.v1 import cell_service_pb2 as wire
@@ -37,21 +34,6 @@ pytestmark = [
 ]
 LINEAR = ExpressionUnits.LINEAR
 MakeCells = Callable[..., anndata.AnnData]
-
-
-def silent(what: str) -> Any:
-    return nullcontext(lambda done, total: None)
-
-
-@pytest.fixture(scope="module")
-def laid_out(tmp_path_factory: pytest.TempPathFactory, store_path: Path) -> Path:
-    """The shared store with a layout of `trio`, fitted to 99 of its cells without UMAP."""
-    path = Path(shutil.copytree(store_path, tmp_path_factory.mktemp("layout") / "store"))
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(fitting, "_embedded", fitting._principal)
-        patched.setattr(fitting, "FITTED_CELLS", 99)
-        add_layout(Store.open(str(path)), VersionName("trio"), silent)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.integration.live import Live
+from tests.integration.live import live_server
 
 pytestmark = pytest.mark.integration
 DOCUMENT = Path(__file__).parents[2] / "docs/python.md"
@@ -18,7 +18,7 @@ NAMES = {
 
 
 def test_the_code_of_the_guide(
-    live: Live,
+    laid_out: Path,
     query_path: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -27,15 +27,16 @@ def test_the_code_of_the_guide(
     pytest.importorskip("matplotlib").use("Agg")
     shutil.copy(query_path, tmp_path / "mouse.h5ad")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("CELLKIN_ADDRESS", live.address)
     blocks = re.findall(r"^```python\n(.*?)^```", DOCUMENT.read_text(), re.M | re.S)
-    assert len(blocks) == 11
+    assert len(blocks) == 12
     namespace: dict[str, object] = {}
-    for code in blocks:
-        for name, ours in NAMES.items():
-            code = code.replace(name, ours)
-        exec(compile(code, str(DOCUMENT), "exec"), namespace)
-    namespace["client"].close()
+    with live_server(laid_out) as live:
+        monkeypatch.setenv("CELLKIN_ADDRESS", live.address)
+        for code in blocks:
+            for name, ours in NAMES.items():
+                code = code.replace(name, ours)
+            exec(compile(code, str(DOCUMENT), "exec"), namespace)
+        namespace["client"].close()
     shown = capsys.readouterr().out
     assert "GENE6 protein number 6 of taxon 9606" in shown
     assert "True 60 trio@" in shown

@@ -22,7 +22,7 @@ VERBS = {
     "annotate", "demo", "enrich", "explain", "mcp", "quickstart", "serve", "status",
     "search genes", "search cells", "subtypes contrast",
     *(f"genes {verb}" for verb in ("import", "fetch", "show", "embed", "load", "resolve")),
-    *(f"cells {verb}" for verb in ("index", "append", "merge", "convert", "evaluate")),
+    *(f"cells {verb}" for verb in ("index", "append", "merge", "layout", "convert", "evaluate")),
     *(f"{kind} {verb}" for kind in ("corpora", "embeddings", "genesets", "indexes")
       for verb in ("list", "show", "verify", "alias", "retract", "unretract", "prune", "gc")),
     *(f"store {verb}" for verb in ("verify", "backup", "reload", "restore", "upgrade")),
