@@ -1,5 +1,7 @@
 """What a gene adds to a cell's score: exact, additive, and by the definition."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -9,16 +11,19 @@ from hypothesis import strategies as st
 from cellkin.space.arrays import Float32Matrix
 from cellkin.space.attribution import attribute, attribute_expression
 from cellkin.space.expression import ExpressionColumns, ExpressionSpace, place_expression
-from cellkin.space.projection import CellSpace, gene_columns, project
-from cellkin.space.recipe import TEXT_V1, Recipe
+from cellkin.space.projection import CellSpace, gene_columns, project, weighted_means
+from cellkin.space.recipe import TEXT_V1, Expression, Recipe
 from cellkin.space.vectors import unit_rows
 
 N_GENES, DIM, OUT = 40, 12, 7
 
 
-def space(seed: int, head: bool, centered: bool, top_n: int) -> CellSpace:
+def space(
+    seed: int, head: bool, centered: bool, top_n: int, expression: Expression = "linear"
+) -> CellSpace:
     rng = np.random.default_rng(seed)
-    recipe = Recipe(**{**TEXT_V1.to_json(), "centered": centered, "top_n": top_n})
+    changed = {"centered": centered, "top_n": top_n, "expression": expression}
+    recipe = Recipe(**{**TEXT_V1.to_json(), **changed})
     return CellSpace(
         recipe=recipe,
         gene_ids=np.arange(1, N_GENES + 1),
@@ -33,6 +38,38 @@ def space(seed: int, head: bool, centered: bool, top_n: int) -> CellSpace:
 
 def prototypes(dim: int, n: int = 4) -> Float32Matrix:
     return unit_rows(np.random.default_rng(9).standard_normal((n, dim)).astype(np.float32))
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(0, 999), st.booleans(), st.booleans(), st.sampled_from([0, 5, 1000]),
+    st.sampled_from(get_args(Expression)), st.sampled_from([None, 2]), st.booleans(),
+)  # fmt: skip
+def test_contributions_of_any_recipe_add_up_to_the_score_of_the_mean(
+    seed: int, head: bool, centered: bool, top_n: int, expression: Expression,
+    against: int | None, mean: bool,
+) -> None:  # fmt: skip
+    made = space(seed, head, centered, top_n, expression)
+    rng = np.random.default_rng(seed)
+    counts = sp.csr_matrix(rng.poisson(0.7, (4, N_GENES + 5)), dtype=np.float32)
+    rows = np.concatenate([rng.permutation(N_GENES), [-1, -1, 3, 3, 0]])
+    columns, classes = gene_columns(rows, N_GENES), prototypes(made.dim)
+    means, empty = weighted_means(counts, columns, made)
+    if mean:
+        n = max((~empty).sum(), 1)
+        means, empty = means[~empty].sum(axis=0)[None] / n, np.array([empty.all()])
+    label = None if against is None else 1
+    for row, found in enumerate(attribute(counts, columns, made, classes, label, against, mean)):
+        if empty[row]:
+            assert found.class_row == -1
+            continue
+        z = means[row].astype(float) - (made.center if centered else 0)
+        z = z if made.head is None else made.head.astype(float) @ z
+        direction = classes[found.class_row].astype(float)
+        direction = direction if against is None else direction - classes[against]
+        assert found.score == pytest.approx(z @ direction, abs=1e-5)
+        assert found.contributions.sum(dtype=float) == pytest.approx(found.score, abs=1e-5)
+        assert found.similarity == pytest.approx(z @ direction / np.linalg.norm(z), abs=1e-5)
 
 
 @settings(deadline=None, max_examples=30)
@@ -96,11 +133,16 @@ def test_a_cell_of_no_gene_has_nothing_to_explain() -> None:
     assert found.score == pytest.approx(0)
 
 
-@settings(deadline=None, max_examples=30)
-@given(st.integers(0, 99), st.integers(2, 30))
-def test_z_scores_add_up_to_the_place_in_an_expression_space(seed: int, n_columns: int) -> None:
+@settings(deadline=None, max_examples=25)
+@given(
+    st.integers(0, 999), st.integers(2, 30), st.sampled_from([4, 6]), st.sampled_from([None, 2]),
+    st.booleans(),
+)  # fmt: skip
+def test_z_scores_add_up_to_the_place_in_an_expression_space(
+    seed: int, n_columns: int, n_components: int, against: int | None, mean: bool
+) -> None:
     rng = np.random.default_rng(seed)
-    n_variable, dim, n_components = 25, 6, 4
+    n_variable, dim = 25, 6
     made = ExpressionSpace(
         gene_ids=np.arange(1, N_GENES + 1),
         shares=rng.dirichlet(np.ones(N_GENES)).astype(np.float32),
@@ -118,15 +160,24 @@ def test_z_scores_add_up_to_the_place_in_an_expression_space(seed: int, n_column
     columns = ExpressionColumns.of(rng.integers(-1, N_GENES, n_columns))
     classes = prototypes(n_components)
     placed = place_expression(counts, columns, made)
-    for row, found in enumerate(attribute_expression(counts, columns, made, classes)):
+    some = ~placed.empty & np.isin(made.variable, columns.rows).any()
+    z = placed.z[:, :n_components].astype(float)
+    if mean:
+        z, some = z[some].sum(axis=0)[None] / max(some.sum(), 1), np.array([some.any()])
+    label = None if against is None else 1
+    explained = attribute_expression(counts, columns, made, classes, label, against, mean)
+    for row, found in enumerate(explained):
         if found.class_row < 0:
-            assert placed.empty[row] or not np.isin(made.variable, columns.rows).any()
+            assert not some[row]
             continue
-        scores = placed.z[row, :n_components] @ classes.T
-        assert found.class_row == int(np.argmax(scores))
-        assert found.score == pytest.approx(float(scores.max()), abs=1e-4)
-        mean_cell = -float(made.center[:n_components] @ classes[found.class_row])
-        assert found.contributions.sum() + mean_cell == pytest.approx(found.score, abs=1e-4)
+        direction = classes[found.class_row].astype(float)
+        direction = direction if against is None else direction - classes[against]
+        assert found.score == pytest.approx(z[row] @ direction, abs=1e-5)
+        mean_cell = -float(made.center[:n_components] @ direction)
+        total = found.contributions.sum(dtype=float) + mean_cell
+        assert total == pytest.approx(found.score, abs=1e-5)
+        if against is None:
+            assert found.class_row == int(np.argmax(z[row] @ classes.T))
         assert set(found.genes) <= set(made.variable.tolist())
 
 
