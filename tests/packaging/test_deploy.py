@@ -69,7 +69,7 @@ def test_every_setting_in_the_environment_exists(path: Path) -> None:
     assert all(name.startswith(PREFIX) for name in names)
     assigned = re.findall(r"^\s*(?:ENV |Environment=)?([A-Z][A-Z0-9_]{2,})=", text, re.M)
     if path.suffix in (".service", ".example") or path.name == "Containerfile":
-        of_build = {"PYTHON", "VARIANT", "EXTRAS"}
+        of_build = {"PYTHON", "VARIANT", "EXTRAS", "CLIENT_EXTRAS"}
         assert all(n in of_build or n in names or FOREIGN.match(n) for n in assigned), assigned
 
 
@@ -87,6 +87,9 @@ def test_the_image_installs_and_runs_what_exists() -> None:
     text = text_of("Containerfile")
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (extras,) = re.findall(r"^ARG EXTRAS=(\S+)$", text, re.M)
+    (of_client,) = re.findall(r"^ARG CLIENT_EXTRAS=(\S+)$", text, re.M)
+    client = tomllib.loads((ROOT / "clients/pyproject.toml").read_text())["project"]
+    assert {*of_client.split(",")} <= set(client["optional-dependencies"])
     chosen = re.findall(r"faiss=(\w+)", text)
     assert {*extras.split(","), *chosen} <= set(project["optional-dependencies"])
     assert f"-t cellkin:{project['version']} ." in text
@@ -107,12 +110,20 @@ def test_the_image_installs_and_runs_what_exists() -> None:
 def test_the_composition() -> None:
     parts = yaml.safe_load(text_of("compose.yaml"))
     services = parts["services"]
-    for name in ("server", "indexer"):
+    for name in ("server", "explorer", "indexer"):
         check_command(services[name]["command"])
         assert services[name]["read_only"]
         assert services[name]["volumes"] == [f"cache:{CACHE}"]
         assert (ROOT / services[name]["build"]["dockerfile"]).exists()
     assert services["server"]["ports"] == [f"127.0.0.1:{GRPC}:{GRPC}"]
+    explorer = services["explorer"]
+    words = explorer["command"]
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    assert options["--server"] == f"server:{GRPC}"
+    port = options["--listen"].removeprefix("0.0.0.0:")
+    assert explorer["ports"] == [f"127.0.0.1:{port}:{port}"]
+    assert options["--origin"] == f"localhost:{port}"
+    assert f"http://127.0.0.1:{port}/" in explorer["healthcheck"]["test"][-1]
     mounted = [v for each in services.values() for v in each.get("volumes", ())]
     for volume in mounted:
         source = volume.split(":")[0]
