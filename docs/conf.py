@@ -37,6 +37,7 @@ html_css_files = ["cellkin.css"]
 html_theme_options = {
     "show_navbar_depth": 1,
     "show_toc_level": 2,
+    "navbar_persistent": [],
     "use_download_button": False,
     "navigation_with_keys": False,
 }
@@ -52,7 +53,10 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:(?!obj).*", r"(?!cellkin).*"),
     # Types of signatures that are no part of the public interface.
-    (r"py:class", r"cellkin\.matrices\.(labels\.Labels|options\.ReadOptions|units\.UnitsFinding)"),
+    (
+        r"py:class",
+        r"cellkin\.matrices\.(labels\.Labels|matrix\.Matrix|options\.ReadOptions|units\.UnitsFinding)",
+    ),
     (r"py:class", r"cellkin\.(space\.reference\.Reference|v1\..*)"),
 ]
 autosummary_ignore_module_all = False

@@ -93,7 +93,9 @@ def find(app: Sphinx, env: Any, node: Any, shown: Any) -> Any:
     found = known[1][target.rpartition(".")[2]]
     if not target.startswith("cellkin."):
         found = [name for name in found if name.endswith(f".{target}")]
-    if len(found) != 1:
+    # One class may have two names, and is described once.
+    places = {names[name].docname: names[name] for name in found}
+    if len(places) != 1:
         return None
-    place = names[found[0]]
+    (place,) = places.values()
     return make_refnode(app.builder, node["refdoc"], place.docname, place.node_id, [shown])

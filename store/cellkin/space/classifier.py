@@ -40,7 +40,7 @@ RATES = (0.001, 0.005, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15, 0.2, 0.3, 0.5)
 """Rates of false alarms with a stored novelty limit."""
 
 DEPTHS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.0)
-"""Boundaries of the ranges of depth in `LabelClassifier.least_by_depth`."""
+"""Boundaries of the ranges of depth in ``LabelClassifier.least_by_depth``."""
 
 Float64Matrix: TypeAlias = npt.NDArray[np.float64]
 BoolMatrix: TypeAlias = npt.NDArray[np.bool_]
@@ -80,7 +80,7 @@ class LabelClassifier:
         Factor of the averaged logarithms, and of those of votes used alone; above 1 for more
         certain labels.
     novelty_means, novelty_deviations
-        (n_ways, n_labels) float32 of the rows of `closeness` for the reference's own cells, by
+        (n_ways, n_labels) float32 of the rows of ``closeness`` for the reference's own cells, by
         label; of the length, over all its cells.
     novelty_limit
         A cell with a novelty above this is unknown.

@@ -128,7 +128,7 @@ class ExpressionSpace:
 
 @dataclass(frozen=True)
 class ExpressionColumns:
-    """Mapping from the columns of a matrix of cells to the genes of a space; made by `of`.
+    """Mapping from the columns of a matrix of cells to the genes of a space; made by ``of``.
 
     Parameters
     ----------

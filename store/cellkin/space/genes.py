@@ -164,7 +164,7 @@ class GeneResolver:
             Names as given by users, in any order.
         taxon
             NCBI taxonomy id; 0 to infer the species: the one with most exact matches by id or
-            current symbol, then by synonym, then the first of `SPECIES` with any match.
+            current symbol, then by synonym, then the first of ``SPECIES`` with any match.
 
         Raises
         ------

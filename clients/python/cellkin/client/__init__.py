@@ -37,6 +37,7 @@ from cellkin.client.results.cells import (
     SearchReport,
 )
 from cellkin.client.results.contrasts import Contrast, ContrastReport, RegulatorActivities
+from cellkin.client.results.depth import DepthCost, ReferenceDepth
 from cellkin.client.results.enrichment import EnrichedSets, Enrichment, SetEnrichment
 from cellkin.client.results.gene_sets import (
     GeneSet,
@@ -44,7 +45,13 @@ from cellkin.client.results.gene_sets import (
     GeneSetMember,
     GeneSetRecord,
 )
-from cellkin.client.results.genes import Gene, GeneNeighborhood, GeneRecord, ResolvedGenes
+from cellkin.client.results.genes import (
+    Gene,
+    GeneFilter,
+    GeneNeighborhood,
+    GeneRecord,
+    ResolvedGenes,
+)
 from cellkin.client.results.layouts import Layout, LayoutCertificate
 from cellkin.client.results.predictions import Prediction, Predictions, QueryReport
 from cellkin.client.results.sample import LabelCheck, ReportWarning, SampleCheck
@@ -70,6 +77,7 @@ __all__ = [
     "Client",
     "Contrast",
     "ContrastReport",
+    "DepthCost",
     "EmbeddingModel",
     "EmbeddingVersion",
     "EnrichedSets",
@@ -77,6 +85,7 @@ __all__ = [
     "Explanations",
     "FoundCells",
     "Gene",
+    "GeneFilter",
     "GeneNeighborhood",
     "GeneRecord",
     "GeneSet",
@@ -91,6 +100,7 @@ __all__ = [
     "Prediction",
     "Predictions",
     "QueryReport",
+    "ReferenceDepth",
     "RegulatorActivities",
     "Reloaded",
     "ReportWarning",

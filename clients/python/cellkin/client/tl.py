@@ -122,7 +122,7 @@ def annotate(
     Returns
     -------
     AnnData, Annotation or None
-        For a path or blocks, the `Annotation`. For AnnData, the copy if requested, else None; these
+        For a path or blocks, the ``Annotation``. For AnnData, the copy if requested, else None; these
         fields are added:
 
         ``obs['cellkin_label']``

@@ -36,7 +36,7 @@ class Reproduction(Tabular):
     versions
         Versions of both.
     server_before
-        The server's cellkin release of the stored labels; `versions` has the new one.
+        The server's cellkin release of the stored labels; ``versions`` has the new one.
     """
 
     n_cells: int

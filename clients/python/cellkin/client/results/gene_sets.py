@@ -84,7 +84,7 @@ class GeneSetMember(Shown):
 
 @dataclass(frozen=True, repr=False)
 class GeneSet(Tabular):
-    """A gene set with its genes; iterating gives the `members`.
+    """A gene set with its genes; iterating gives the ``members``.
 
     Parameters
     ----------
