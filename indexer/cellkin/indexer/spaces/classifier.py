@@ -271,10 +271,9 @@ def hold_out(
         return held, n_left, [*kinds, found.novelties.astype(np.float64)]
 
     found = [fold for fold in in_parallel(predicted, folds(sample)) if fold is not None]
-    none = np.empty(0, np.int64), np.empty(0, np.int64)
-    rows, n_left = (
-        np.concatenate(parts) for parts in zip(none, *(fold[:2] for fold in found), strict=True)
-    )
+    no_rows = np.empty(0, np.int64)
+    rows = np.concatenate([no_rows, *(fold[0] for fold in found)])
+    n_left = np.concatenate([no_rows, *(fold[1] for fold in found)])
     tables = [fold[2] for fold in found]
     if not tables:
         none = np.empty((0, sample.n_labels))
