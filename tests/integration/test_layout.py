@@ -13,7 +13,7 @@ from tests.integration.live import GENES, Live, live_server
 
 import cellkin.client as ck
 from cellkin.client.results.layouts import Layout
-from cellkin.indexer.cells.job import append_cells
+from cellkin.indexer.cells.job import append_cells, merge_indexes, place_like
 from cellkin.indexer.cells.sources import Reference
 from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
@@ -175,16 +175,36 @@ def test_an_index_without_a_layout_says_how_to_make_one(live: Live, make_cells: 
             ck.tl.place(make_cells(5, 1), "trio", client=client)
 
 
-def test_an_index_that_grows_has_no_layout(
+def test_appended_cells_are_placed_where_they_would_be_as_a_query(
     laid_out: Path, query_path: Path, tmp_path: Path
 ) -> None:
-    path = shutil.copytree(laid_out, tmp_path / "store")
+    path = Path(shutil.copytree(laid_out, tmp_path / "store"))
+    added = Reference([query_path], "cell_type", "donor")
     store = Store.open(str(path))
-    entry = append_cells(
-        store, VersionName("trio"), Reference([query_path], "cell_type", "donor")
-    ).entry
-    assert "layout" not in entry.manifest
-    assert not (store.index_folder(entry) / "layout.safetensors").exists()
+    older = store.catalog.resolve(Kind.INDEX, VersionName("trio")).full_name
+    grown = append_cells(store, VersionName("trio"), added).entry
+    with live_server(path) as live, ck.Client(live.address) as client:
+        before, after = client.get_layout(older), client.get_layout("trio")
+        query = anndata.read_h5ad(query_path)
+        ck.tl.place(query, older, client=client)
+    assert after.versions.index == grown.full_name
+    assert after.certificate.n_cells == 210
+    assert after.certificate.n_fitted == before.certificate.n_fitted
+    np.testing.assert_array_equal(after.positions[:150], before.positions)
+    np.testing.assert_array_equal(after.n_same[:150], before.n_same)
+    np.testing.assert_array_equal(after.positions[150:], query.obsm["X_cellkin_layout"])
+
+
+def test_cells_in_the_spaces_of_another_index_have_no_layout(
+    laid_out: Path, query_path: Path, tmp_path: Path
+) -> None:
+    store = Store.open(str(shutil.copytree(laid_out, tmp_path / "store")))
+    reference = Reference([query_path], "cell_type", "donor")
+    placed = place_like(store, "other", reference, VersionName("trio")).entry
+    merged = merge_indexes(store, "both", [VersionName("trio"), VersionName("other")])
+    for entry in (placed, merged):
+        assert "layout" not in entry.manifest
+        assert not (store.index_folder(entry) / "layout.safetensors").exists()
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from cellkin.indexer.cells.fitting import (
     read_sample,
     shared_genes,
 )
+from cellkin.indexer.cells.layout import with_layout
 from cellkin.indexer.cells.plan import MatchedFile, count_genes, match_files, sample_of
 from cellkin.indexer.cells.publish import (
     IndexChoice,
@@ -298,7 +299,7 @@ def place_like(
     model = store.catalog.resolve(Kind.INDEX, like)
     files = Files.of(reference, read_sources(reference), {})
     spaces, matched, mass, placed = _place_in(job.at(store, name), model, files)
-    spaces = replace(spaces, profiles=None)  # which are of the other reference's cells
+    spaces = spaces.of_other_cells()
     parts = [x for p in placed for x in p.parts]
     cells = commit_rows(store, name, spaces.schema, parts)
     made_from = {
@@ -334,11 +335,13 @@ def append_cells(
     parts = before.parts() + [x for p in placed for x in p.parts]
     cells = commit_rows(store, base.name, before.schema, parts)
     cells.require_start(before)
+    spaces = with_layout(spaces, cells)
     kept = described(reference, matched)
     kept["references"] = [*base.manifest["references"], *kept["references"]]
     made_from = {
         **inherited(base),
         **kept,
+        **({"layout": base.manifest["layout"]} if spaces.layout is not None else {}),
         "appended_to": base.full_name,
         "made_with": job.to_manifest(),
     }
@@ -385,7 +388,7 @@ def merge_indexes(
         "merged_from": [entry.full_name for entry in entries],
         "made_with": job.to_manifest(),
     }
-    shared = replace(Spaces.of(store.index_folder(entries[0])), profiles=None)
+    shared = Spaces.of(store.index_folder(entries[0])).of_other_cells()
     return publish_index(store, name, cells, shared, job.index, made_from, job.stages)
 
 

@@ -1,13 +1,15 @@
 """Add a layout in two dimensions to an index."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from cellkin.indexer.cells.publish import Spaces, Stages
-from cellkin.indexer.spaces.layout import fit_layout
+from cellkin.indexer.spaces.layout import extend_layout, fit_layout
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.cell_index import LAYOUT, read_reference_cells, write_layout
-from cellkin.store.cell_table import check_rows
+from cellkin.store.cell_table import CellTable, check_rows
+from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.store import Store
 from cellkin.wire.names import VersionName
 
@@ -34,10 +36,9 @@ def add_layout(store: Store, index: VersionName, stages: Stages) -> Entry:
     base = store.catalog.resolve(Kind.INDEX, index)
     folder, cells = store.index_folder(base), check_rows(store, base)
     spaces = Spaces.of(folder)
-    found = zip(spaces.names, spaces.searched(cells), strict=True)
-    vectors = {name: each for name, (each, _) in found}
+    labels = read_reference_cells(folder).labels
     with stages("fitting the layout") as progress:
-        layout, certificate = fit_layout(vectors, read_reference_cells(folder).labels, progress)
+        layout, certificate = fit_layout(_vectors(spaces, cells), labels, progress)
 
     def write(new: Path) -> None:
         for name in set(base.manifest["files"]) - {LAYOUT}:
@@ -46,3 +47,24 @@ def add_layout(store: Store, index: VersionName, stages: Stages) -> Entry:
 
     kept = {name: value for name, value in base.manifest.items() if name not in ("path", "files")}
     return store.publish_index(base.name, write, {**kept, "layout": certificate.to_json()})
+
+
+def with_layout(spaces: Spaces, cells: CellTable) -> Spaces:
+    """Return spaces whose layout, if they have one, has the cells that were appended.
+
+    Parameters
+    ----------
+    spaces
+        The spaces and the layout of the cells before.
+    cells
+        All cells.
+    """
+    if spaces.layout is None:
+        return spaces
+    labels = cells.column("label").combine_chunks().dictionary_encode().indices.to_numpy()
+    return replace(spaces, layout=extend_layout(spaces.layout, _vectors(spaces, cells), labels))
+
+
+def _vectors(spaces: Spaces, cells: CellTable) -> dict[str, CellVectors]:
+    found = zip(spaces.names, spaces.searched(cells), strict=True)
+    return {name: vectors for name, (vectors, _) in found}

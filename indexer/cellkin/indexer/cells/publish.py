@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,6 +14,7 @@ from cellkin.indexer.neighbors.build import build_neighbors, extend_neighbors
 from cellkin.space.classifier import LabelClassifier
 from cellkin.space.expression import ExpressionSpace
 from cellkin.space.gene_pairs import ForeignReference
+from cellkin.space.layout import Layout
 from cellkin.space.profiles import Profiles
 from cellkin.space.projection import CellSpace
 from cellkin.store.catalog import Entry
@@ -27,6 +28,7 @@ from cellkin.store.cell_index import (
     read_classifier,
     read_expression_space,
     read_foreign,
+    read_layout,
     read_neighbors,
     read_profiles,
     read_reference_cells,
@@ -84,6 +86,8 @@ class Spaces:
         Reference for checking samples with foreign genes, or None.
     profiles
         Profiles of the labels, of the cells that the spaces were fitted to, or None.
+    layout
+        Layout of the reference's cells, or None.
     """
 
     text: CellSpace | None = None
@@ -92,6 +96,7 @@ class Spaces:
     expression_classifier: LabelClassifier | None = None
     foreign: ForeignReference | None = None
     profiles: Profiles | None = None
+    layout: Layout | None = None
 
     @property
     def names(self) -> list[str]:
@@ -130,6 +135,7 @@ class Spaces:
             None if expression is None else read_classifier(folder, EXPRESSION),
             read_foreign(folder),
             read_profiles(folder, read_reference_cells(folder).label_names),
+            read_layout(folder),
         )
 
     def searched(self, cells: CellTable) -> list[tuple[CellVectors, bytes]]:
@@ -143,6 +149,10 @@ class Spaces:
             found.append((CellVectors.of_expression(cells, n), f"{EXPRESSION} {n}".encode()))
         return found
 
+    def of_other_cells(self) -> "Spaces":
+        """Return the spaces without what describes the cells that they were fitted to."""
+        return replace(self, profiles=None, layout=None)
+
     def index(self, cells: ReferenceCells, neighbors: Sequence[Neighbors]) -> CellIndex:
         """Assemble the `CellIndex`; ``neighbors`` are in the order of `names`."""
         found = dict(zip(self.names, neighbors, strict=True))
@@ -153,7 +163,7 @@ class Spaces:
             expression = ExpressionIndex(
                 self.expression, found[EXPRESSION], self.expression_classifier
             )
-        return CellIndex(cells, text, expression, self.profiles)
+        return CellIndex(cells, text, expression, self.profiles, self.layout)
 
 
 def publish_index(

@@ -1,13 +1,20 @@
 """Fit the two-dimensional layout of a reference."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from importlib.metadata import version
 
 import numpy as np
 import numpy.typing as npt
 
 from cellkin.indexer.spaces.sample import balanced
-from cellkin.space.arrays import BoolVector, Float32Matrix, Int32Vector, Int64Vector
+from cellkin.space.arrays import (
+    BoolVector,
+    Float32Matrix,
+    Int32Vector,
+    Int64Vector,
+    UInt8Vector,
+)
 from cellkin.space.layout import PLACED_BY, Layout, among
 from cellkin.space.products import largest_products
 from cellkin.store.cell_index import EXPRESSION, TEXT
@@ -63,29 +70,69 @@ def fit_layout(
         raise FailedPreconditionError(
             f"{len(labels)} cells have no neighbors to lay out; give {_FEWEST} or more"
         )
-    space = EXPRESSION if EXPRESSION in vectors else TEXT
+    space = _compared_in(vectors)
     fitted = balanced(labels, FITTED_CELLS)
     landmarks = {name: found.take(fitted) for name, found in vectors.items()}
     progress(0, len(labels))
     at = _embedded(landmarks[space])
-    positions, placed = np.empty((2, len(labels), 2), np.float32)
-    n_same = np.empty(len(labels), np.uint8)
-    is_fitted = np.zeros(len(labels), bool)
-    is_fitted[fitted] = True
-    done = 0
-    for batch in vectors[space].batches():
-        for start in range(0, len(batch), _BLOCK):
-            z = batch[start : start + _BLOCK]
-            rows = np.arange(done, done + len(z))
-            similarities, nearest = _others(landmarks[space], z, rows, fitted)
-            placed[rows] = among(at, similarities, nearest)
-            n_same[rows] = (labels[fitted][nearest] == labels[rows][:, None]).sum(axis=1)
-            done += len(z)
-            progress(done, len(labels))
-    positions[:] = placed
+    placed, n_same = _place_from(0, at, landmarks[space], fitted, vectors[space], labels, progress)
+    positions = placed.copy()
     positions[fitted] = at
     layout = Layout(positions, n_same, fitted, landmarks)
     return layout, _certificate(layout, placed, vectors[space], space)
+
+
+def extend_layout(
+    layout: Layout, vectors: Mapping[str, CellVectors], labels: Int32Vector
+) -> Layout:
+    """Place the cells that were appended to a reference in its layout.
+
+    Parameters
+    ----------
+    layout
+        The layout of the cells before.
+    vectors, labels
+        As for `fit_layout`, of all cells.
+    """
+    space = _compared_in(vectors)
+    at, n_old = layout.positions[layout.fitted], len(layout.positions)
+    placed, n_same = _place_from(
+        n_old, at, layout.vectors[space], layout.fitted, vectors[space], labels
+    )
+    positions = np.concatenate([layout.positions, placed])
+    return replace(layout, positions=positions, n_same=np.concatenate([layout.n_same, n_same]))
+
+
+def _compared_in(vectors: Mapping[str, CellVectors]) -> str:
+    return EXPRESSION if EXPRESSION in vectors else TEXT
+
+
+def _place_from(
+    first: int, at: Float32Matrix, landmarks: Float32Matrix, fitted: Int64Vector,
+    vectors: CellVectors, labels: Int32Vector,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> tuple[Float32Matrix, UInt8Vector]:  # fmt: skip
+    """Place the cells from a row on among the fitted ones, each without itself.
+
+    Returns
+    -------
+    positions, n_same
+        As of a `Layout`, of these cells.
+    """
+    n = len(labels)
+    placed, n_same = np.empty((n, 2), np.float32), np.empty(n, np.uint8)
+    done = 0
+    for batch in vectors.batches():
+        for start in range(0, len(batch), _BLOCK):
+            z = batch[start : start + _BLOCK]
+            rows = np.arange(done, done + len(z))
+            done += len(z)
+            z, rows = z[rows >= first], rows[rows >= first]
+            similarities, nearest = _others(landmarks, z, rows, fitted)
+            placed[rows] = among(at, similarities, nearest)
+            n_same[rows] = (labels[fitted][nearest] == labels[rows][:, None]).sum(axis=1)
+            progress(done, n)
+    return placed[first:], n_same[first:]
 
 
 def _embedded(vectors: Float32Matrix) -> Float32Matrix:
