@@ -2,7 +2,7 @@
 SHELL := /bin/bash -o pipefail
 PYTHON ?= python3
 VENV := .venv
-EXTRAS := cpu,cells,embed,layout,milvus,openai,ray,server,traces
+EXTRAS := cpu,cells,embed,fast,layout,milvus,openai,ray,server,traces
 BIN := $(VENV)/bin
 TORCH := 2.13.0
 PROTOC_VENV := .venv-protos
@@ -148,7 +148,7 @@ demo: dev  ## Label mouse cells from a human reference by gene text alone.
 lock: | $(BIN)/uv  ## Choose the newest versions that fit together, into .ci/constraints.txt.
 	{ echo '# The versions that are tested, for every supported Python. Made by: make lock'; \
 	  echo 'torch==$(TORCH)' | $(UV) pip compile -c - --universal --python-version 3.11 --no-header --no-annotate --no-emit-find-links --no-emit-index-url \
-	    --extra cpu --extra cells --extra embed --extra milvus --extra openai --extra ray --extra server --extra traces --extra anndata --extra arrow --extra explore --extra filters --extra mcp --extra pandas --extra plot --group bench --group dev --group docs \
+	    --extra cpu --extra cells --extra embed --extra fast --extra milvus --extra openai --extra ray --extra server --extra traces --extra anndata --extra arrow --extra explore --extra filters --extra mcp --extra pandas --extra plot --group bench --group dev --group docs \
 	    pyproject.toml clients/pyproject.toml | grep -vE '^(-e|cellkin|nvidia-|cuda-|triton|torch==)'; echo 'torch==$(TORCH)'; } > .ci/constraints.tmp
 	mv .ci/constraints.tmp .ci/constraints.txt
 

@@ -23,7 +23,7 @@ KILLS = 20
 EMBED = """
 import hashlib, sys, time
 import numpy as np
-from cellkin.indexer.embeddings import job
+from cellkin.indexer.embeddings import job, parts
 from cellkin.indexer.models.contract import ModelInfo, TokenCounts
 from cellkin.space.vectors import unit_rows
 from cellkin.store.store import Store
@@ -40,7 +40,7 @@ class Model:
         return unit_rows(np.array(drawn, np.float32))
 
 job.load_model = lambda spec, **_: Model()
-job._FRAGMENT_CHARACTERS = 200
+parts._FRAGMENT_CHARACTERS = 200
 print("begun", flush=True)
 job.embed_genes(Store.open(sys.argv[1]), "slow", VersionName("genes"))
 """

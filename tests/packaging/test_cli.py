@@ -26,7 +26,8 @@ VERBS = {
     *(f"{kind} {verb}" for kind in ("corpora", "embeddings", "genesets", "indexes")
       for verb in ("list", "show", "verify", "alias", "retract", "unretract", "prune", "gc")),
     *(f"store {verb}" for verb in ("verify", "backup", "reload", "restore", "upgrade")),
-    "corpora diff", "embeddings diff", "genesets diff", "genesets import",
+    "corpora diff", "embeddings diff", "embeddings export", "embeddings install", "genesets diff",
+    "genesets import",
 }  # fmt: skip
 PROTOCOLS = {"mcp"}
 """Commands whose output is a protocol."""

@@ -7,7 +7,7 @@ are slower than exactly as many, especially if they wait by spinning.
 
 import math
 import os
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -59,6 +59,18 @@ def limit_threads(n: int, environment: MutableMapping[str, str] = os.environ) ->
         The environment to change.
     """
     environment.setdefault("OMP_NUM_THREADS", str(n))
+
+
+def n_threads(environment: Mapping[str, str] = os.environ) -> int:
+    """Return the threads of a library that does not read what `limit_threads` sets.
+
+    Parameters
+    ----------
+    environment
+        With ``OMP_NUM_THREADS``; the available cores are used where it is no number.
+    """
+    stated = environment.get("OMP_NUM_THREADS", "")
+    return max(1, int(stated)) if stated.isdecimal() else n_cores()
 
 
 @dataclass(frozen=True)

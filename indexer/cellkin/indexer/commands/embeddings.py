@@ -1,9 +1,12 @@
 """``cellkin embeddings``: manage the versions of gene embeddings."""
 
+import json
+from pathlib import Path
+
 import click
 
 from cellkin.indexer.commands.difference import add_diff
-from cellkin.indexer.commands.options import store_option
+from cellkin.indexer.commands.options import corpus_option, store_option
 from cellkin.indexer.commands.versions import (
     add_verify,
     add_version_commands,
@@ -58,6 +61,66 @@ def show(version: str, uri: str, as_json: bool) -> None:
             "a control: these vectors say nothing about genes, and labels by text that are made of "
             "them mean nothing"
         )
+
+
+@embeddings.command()
+@version_argument
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@store_option
+@json_option
+def export(version: str, file: Path, uri: str, as_json: bool) -> None:
+    """Write a version that a language model made to FILE, for `install` in other stores.
+
+    FILE has a vector in half precision for each text, what it was made from, and a digest.
+    """
+    from cellkin.indexer.embeddings.exported import export_embedding
+    from cellkin.store.digest import file_digest
+    from cellkin.store.store import Store
+    from cellkin.wire.names import parse_version_name
+
+    wanted = parse_version_name(version, "gene embedding")
+    entry = export_embedding(Store.open(uri), wanted, file)
+    sha256, n_bytes = file_digest(file), file.stat().st_size
+    if as_json:
+        said = {"embedding": entry.full_name, "file": str(file), "bytes": n_bytes}
+        click.echo(json.dumps(said | {"file_sha256": sha256}))
+        return
+    click.echo(f"{entry.full_name} is in {file}: {n_bytes / 1e6:,.1f} MB, SHA-256 {sha256}")
+
+
+@embeddings.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@store_option
+@corpus_option
+@json_option
+def install(file: Path, uri: str, corpus: str, as_json: bool) -> None:
+    """Publish the vectors of FILE, which `export` wrote, for the genes of a corpus.
+
+    A gene gets a vector if its text in the corpus is one of FILE's. `cellkin genes embed` embeds
+    the others, and reuses these if model, runtime and precision are the same.
+    """
+    from cellkin.indexer.embeddings.exported import install_embedding
+    from cellkin.store.store import Store
+    from cellkin.wire.names import parse_version_name
+
+    report = install_embedding(Store.open(uri), file, parse_version_name(corpus, "corpus"))
+    entry = report.entry
+    if as_json:
+        said = {"embedding": entry.full_name, "digest": entry.digest, **entry.manifest}
+        click.echo(json.dumps(said | {"same_as_exported": report.same}))
+        return
+    n_genes = entry.manifest["n_genes"]
+    origin = entry.manifest["installed"]["embedding"]
+    click.echo(
+        f"embedding {entry.full_name}: {n_genes:,} genes, by {report.n_texts:,} texts of "
+        f"{origin}{', the same version' if report.same else ''}"
+    )
+    if report.n_left_out:
+        click.echo(
+            f"no vector: {report.n_left_out:,} genes, whose texts are not in {file.name}; "
+            "`cellkin genes embed` embeds them too"
+        )
+    click.echo(f"digest {entry.digest}")
 
 
 add_diff(embeddings, _KIND)

@@ -3,11 +3,13 @@
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from cellkin.indexer.commands.options import corpus_option, store_option
+from cellkin.indexer.models.recipe import Runtime
 from cellkin.terminal.options import json_option
 from cellkin.wire.errors import FailedPreconditionError
 from cellkin.wire.terms import DEFAULT_MODEL
@@ -27,6 +29,23 @@ if TYPE_CHECKING:
     "symbol-only:MODEL.",
 )
 @corpus_option
+@click.option(
+    "--for",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path, exists=True),
+    metavar="FILE",
+    help="Embed only the genes of this file of cells; repeat for more. A later run without it "
+    "embeds the rest, and reuses these.",
+)
+@click.option(
+    "--runtime",
+    type=click.Choice([each.value for each in Runtime]),
+    default=Runtime.AUTO.value,
+    show_default=True,
+    help="What computes an encoder: OpenVINO, of cellkin[fast], in bfloat16 where the CPU can, or "
+    "torch. auto takes OpenVINO where it is installed and fits.",
+)
 @click.option("--allow-download", is_flag=True, help="Fetch weights that are not here.")
 @click.option("--dry-run", is_flag=True, help="Say what there is to do and what it costs, no more.")
 @click.option("--yes", is_flag=True, help="Do not ask before spending money.")
@@ -35,6 +54,8 @@ def embed(
     uri: str,
     model: str,
     corpus: str,
+    files: tuple[Path, ...],
+    runtime: str,
     allow_download: bool,
     dry_run: bool,
     yes: bool,
@@ -42,25 +63,34 @@ def embed(
 ) -> None:
     """Embed the texts of a corpus with a language model.
 
-    An interrupted run is resumed.
+    An interrupted run is resumed. Vectors of the same texts that an earlier version has, by the
+    same model, runtime and precision, are reused.
     """
     from time import perf_counter
 
     from cellkin.indexer.embeddings.job import embed_genes
+    from cellkin.indexer.embeddings.measured import measured_genes
+    from cellkin.store.catalog import Kind
     from cellkin.store.store import Store
     from cellkin.terminal.console import progress_bar
     from cellkin.wire.names import parse_version_name
 
     store = Store.open(uri)
     start_s = perf_counter()
+    source = parse_version_name(corpus, "corpus")
+    only = None
+    if files:
+        only = measured_genes(store, store.catalog.resolve(Kind.CORPUS, source), files)
     with progress_bar("embedding texts") as progress:
         report = embed_genes(
             store,
             model,
-            parse_version_name(corpus, "corpus"),
+            source,
             progress,
             _approval(dry_run=dry_run, yes=yes, as_json=as_json),
             allow_download=allow_download,
+            runtime=runtime,
+            only=only,
         )
     seconds = perf_counter() - start_s
     if as_json:
@@ -74,6 +104,11 @@ def embed(
     )
     if report.counts.n_long:
         click.echo(_long_texts(report.counts))
+    if left_out := report.entry.manifest.get("only", {}).get("n_left_out"):
+        click.echo(
+            f"not embedded: {left_out:,} genes that are in no FILE; run it again without --for to "
+            "embed them too"
+        )
     click.echo(f"digest {report.entry.digest}")
 
 
@@ -98,7 +133,7 @@ def _approval(*, dry_run: bool, yes: bool, as_json: bool) -> "Callable[[Pending]
 
 def _plan(pending: "Pending") -> dict[str, object]:
     cost = pending.cost
-    return {
+    plan: dict[str, object] = {
         "model": pending.name,
         "n_texts": pending.n_texts,
         "n_to_embed": pending.counts.n_texts,
@@ -106,6 +141,9 @@ def _plan(pending: "Pending") -> dict[str, object]:
         "n_requests": cost.n_requests if cost else 0,
         "dollars": cost.dollars if cost else 0.0,
     }
+    if pending.seconds is not None:
+        plan |= {"computed_by": pending.computed_by, "seconds": round(pending.seconds(), 1)}
+    return plan
 
 
 def _described(pending: "Pending") -> str:
@@ -115,6 +153,11 @@ def _described(pending: "Pending") -> str:
         f"{pending.n_texts - counts.n_texts:,} of them with a vector; "
         f"to embed: {counts.n_texts:,} texts, {_tokens(counts)} tokens"
     ]
+    if pending.seconds is not None:
+        lines.append(
+            f"computed by {pending.computed_by}: about {pending.seconds():,.0f} s, as a few of the "
+            "texts took"
+        )
     if pending.cost is not None:
         lines.append(f"cost: {_price(pending.cost)} in {pending.cost.n_requests:,} requests")
     if counts.n_long:

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from cellkin.indexer.embeddings.controls import (
     random_vectors,
     symbol_texts,
 )
+from cellkin.indexer.embeddings.measured import MeasuredGenes
+from cellkin.indexer.embeddings.parts import in_parts, late_texts, timing
 from cellkin.indexer.models.contract import (
     CostEstimate,
     EmbeddingModel,
@@ -27,18 +30,16 @@ from cellkin.indexer.models.contract import (
     TokenCounts,
     as_name,
 )
+from cellkin.indexer.models.recipe import Runtime
 from cellkin.indexer.models.registry import load_model
 from cellkin.space.arrays import Float32Matrix, Float32Vector
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.controls import is_control
 from cellkin.store.store import GeneEmbedding, Staging, Store
-from cellkin.wire.errors import FailedPreconditionError
+from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError
 from cellkin.wire.names import VersionName, embedding_name
 
 Progress = Callable[[int, int], None]
-# Some seconds of work, the most an interruption loses; enough that texts of one length fill their
-# batches.
-_FRAGMENT_CHARACTERS = 200_000
 _NOTHING = TokenCounts(0, 0, 0)
 
 
@@ -56,12 +57,18 @@ class Pending:
         Counts of the texts without a vector.
     cost
         Estimated cost of embedding these; None if requests are free.
+    computed_by
+        Runtime and precision of a model that is computed here, such as ``openvino bfloat16``.
+    seconds
+        Measures how many seconds it will take, in about one; None if it is not computed here.
     """
 
     name: str
     n_texts: int
     counts: TokenCounts
     cost: CostEstimate | None = None
+    computed_by: str = field(default="", compare=False)
+    seconds: Callable[[], float] | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)
@@ -102,12 +109,14 @@ def embed_genes(
     approve: Callable[[Pending], None] = lambda pending: None,
     *,
     allow_download: bool = False,
+    runtime: Runtime | str = Runtime.AUTO,
+    only: MeasuredGenes | None = None,
 ) -> EmbedReport:
-    """Embed all genes of a corpus that have a text and publish the gene embedding.
+    """Embed the genes of a corpus that have a text and publish the gene embedding.
 
     Vectors are committed in parts (for a paid model, each response), so that an interrupted run can
     be resumed. A text shared by several genes is embedded once, and vectors are reused from the
-    newest version of the same model and settings.
+    versions of the same model and settings, the newest first.
 
     Parameters
     ----------
@@ -124,40 +133,68 @@ def embed_genes(
         Called once before anything is embedded or published; an exception from it stops the run.
     allow_download
         Whether missing model weights may be downloaded.
+    runtime
+        What computes an encoder.
+    only
+        Genes to embed; None for all.
 
     Raises
     ------
     NotFoundError
         If the corpus, the model or the embedding to permute does not exist.
     InvalidArgumentError
-        If the spec has no known form.
+        If the spec has no known form, or some genes of an embedding are to be permuted.
     FailedPreconditionError
         If the corpus has no texts, or the embedding to permute was made from another corpus.
     """
     source = store.catalog.resolve(Kind.CORPUS, corpus)
     control, _, argument = spec.partition(":")
     if control == PERMUTED:
+        if only is not None:
+            raise InvalidArgumentError(
+                f"model {spec!r} permutes all vectors of an embedding; leave out the files"
+            )
         return _permute(store, Permutation.parse(spec), source, approve)
-    genes = _with_text(store, source)
+    genes, note = _wanted(with_text(store, source), only)
     if control == RANDOM:
         vectors = random_vectors(spec, genes["gene_id"].to_numpy())
         approve(Pending(embedding_name(spec), 0, _NOTHING))
         settings: dict[str, Any] = {"model": spec}
-        entry = publish_vectors(store, embedding_name(spec), source, settings, genes, vectors)
+        entry = publish_vectors(store, embedding_name(spec), source, settings, genes, vectors, note)
         return EmbedReport(entry, len(genes))
     if control == SYMBOL_ONLY:
         genes = symbol_texts(genes)
-        model = load_model(argument, allow_download=allow_download)
+        model = load_model(argument, allow_download=allow_download, runtime=runtime)
         name = as_name(f"{SYMBOL_ONLY}-{model.info.name}")
         settings = _settings(name, model.info) | {"text": "symbol"}
     else:
-        model = load_model(spec, allow_download=allow_download)
+        model = load_model(spec, allow_download=allow_download, runtime=runtime)
         name = model.info.name
         settings = _settings(name, model.info)
-    return _embed_genes(store, model, name, settings, source, genes, progress, approve)
+    return _embed_genes(store, model, name, settings, source, genes, note, progress, approve)
 
 
-def _with_text(store: Store, corpus: Entry) -> pa.Table:
+def _wanted(genes: pa.Table, only: MeasuredGenes | None) -> tuple[pa.Table, Mapping[str, Any]]:
+    """Return the genes to embed, and what the manifest says of those that are left out."""
+    if only is None:
+        return genes, {}
+    wanted = genes.filter(pc.is_in(genes["gene_id"], value_set=pa.array(only.gene_ids)))
+    if not len(wanted):
+        raise FailedPreconditionError(
+            f"none of the {len(only.gene_ids)} genes of {', '.join(only.files)} has a text in the "
+            "corpus: import more sources of texts"
+        )
+    return wanted, {"only": {"files": list(only.files), "n_left_out": len(genes) - len(wanted)}}
+
+
+def with_text(store: Store, corpus: Entry) -> pa.Table:
+    """Return the genes of a corpus that have a text.
+
+    Raises
+    ------
+    FailedPreconditionError
+        If there is none.
+    """
     genes = store.corpus(corpus)
     genes = genes.filter(pc.not_equal(genes["text"], ""))
     if not len(genes):
@@ -209,6 +246,7 @@ def _embed_genes(
     settings: Mapping[str, Any],
     corpus: Entry,
     genes: pa.Table,
+    note: Mapping[str, Any],
     progress: Progress,
     approve: Callable[[Pending], None],
 ) -> EmbedReport:
@@ -223,13 +261,15 @@ def _embed_genes(
         wanted = list(missing.values())
         counts = model.count(wanted) if missing else _NOTHING
         cost = model.estimate(wanted) if missing and isinstance(model, PaidModel) else None
-        approve(Pending(name, len(texts), counts, cost))
+        computed_by = " ".join(str(settings[k]) for k in ("runtime", "dtype") if k in settings)
+        pending = Pending(name, len(texts), counts, cost, computed_by, timing(model, wanted))
+        approve(pending)
         start_s = perf_counter()
-        _embed(model, missing, known, staging, progress)
+        _embed(model, missing, late_texts(genes), known, staging, progress)
         embed_s = perf_counter() - start_s
         shas = genes["text_sha256"].to_pylist()
         vectors = np.stack([known[sha] for sha in shas])
-        entry = publish_vectors(store, name, corpus, settings, genes, vectors)
+        entry = publish_vectors(store, name, corpus, settings, genes, vectors, note)
     return EmbedReport(
         entry, len(genes), len(texts), len(missing), n_resumed, n_reused, counts, embed_s
     )
@@ -238,7 +278,7 @@ def _embed_genes(
 def _published(
     store: Store, name: str, settings: Mapping[str, Any], wanted: Collection[str]
 ) -> dict[str, Float32Vector]:
-    """Return the wanted vectors of the newest version made with the same settings.
+    """Return the wanted vectors of versions made with the same settings, of the newest if several.
 
     Retracted versions are skipped, as their vectors may be wrong.
     """
@@ -248,16 +288,20 @@ def _published(
         for e in store.catalog.entries(Kind.EMBEDDING, name)
         if e.manifest["settings"] == settings and (e.kind, e.name, e.version) not in retracted
     ]
-    if not same:
-        return {}
-    version = store.embedding(same[-1])
-    rows = zip(version.text_sha256, version.vectors, strict=True)
-    return {sha: vector for sha, vector in rows if sha in wanted}
+    found: dict[str, Float32Vector] = {}
+    for entry in reversed(same):
+        if len(found) == len(wanted):
+            break
+        version = store.embedding(entry)
+        rows = zip(version.text_sha256, version.vectors, strict=True)
+        found = {sha: vector for sha, vector in rows if sha in wanted} | found
+    return found
 
 
 def _embed(
     model: EmbeddingModel,
     missing: Mapping[str, str],
+    late: Collection[str],
     known: dict[str, Float32Vector],
     staging: Staging,
     progress: Progress,
@@ -265,36 +309,10 @@ def _embed(
     """Embed the missing texts, committing each part."""
     n_texts = len(known) + len(missing)
     progress(len(known), n_texts)
-    for part, vectors in _parts(model, missing):
+    for part, vectors in in_parts(model, missing, late):
         staging.append(part, vectors)
         known.update(zip(part, vectors, strict=True))
         progress(len(known), n_texts)
-
-
-def _parts(
-    model: EmbeddingModel, missing: Mapping[str, str]
-) -> Iterator[tuple[list[str], Float32Matrix]]:
-    """Embed texts in parts, shortest first; a paid model divides them itself."""
-    order = sorted(missing, key=lambda sha: (len(missing[sha]), sha))
-    if isinstance(model, PaidModel):
-        for rows, vectors in model.embed_parts([missing[sha] for sha in order]):
-            yield [order[row] for row in rows.tolist()], vectors
-        return
-    for fragment in _fragments(order, missing):
-        yield fragment, model.embed([missing[sha] for sha in fragment])
-
-
-def _fragments(order: list[str], texts: Mapping[str, str]) -> Iterator[list[str]]:
-    fragment: list[str] = []
-    n_characters = 0
-    for sha in order:
-        fragment.append(sha)
-        n_characters += len(texts[sha])
-        if n_characters >= _FRAGMENT_CHARACTERS:
-            yield fragment
-            fragment, n_characters = [], 0
-    if fragment:
-        yield fragment
 
 
 def publish_vectors(
@@ -304,6 +322,7 @@ def publish_vectors(
     settings: Mapping[str, Any],
     genes: pa.Table,
     vectors: Float32Matrix,
+    note: Mapping[str, Any] = MappingProxyType({}),
 ) -> Entry:
     """Publish a gene embedding with its corpus and settings.
 
@@ -321,6 +340,8 @@ def publish_vectors(
         Columns ``gene_id``, ascending, ``taxon`` and ``text_sha256``.
     vectors
         (n_genes, dim) float32, unit rows.
+    note
+        Further fields of the manifest.
     """
     embedding = GeneEmbedding(
         genes["gene_id"].to_numpy(),
@@ -335,6 +356,7 @@ def publish_vectors(
         "corpus_digest": corpus.digest,
         "n_genes": len(genes),
         "dim": vectors.shape[1],
+        **note,
     }
     manifest["control"] = is_control(manifest)
     return store.publish_embedding(name, embedding, manifest)

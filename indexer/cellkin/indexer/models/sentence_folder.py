@@ -5,8 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cellkin.indexer.models.checkpoint import Recipe
-from cellkin.indexer.models.encoder import Pooling
+from cellkin.indexer.models.recipe import Pooling, Recipe
 from cellkin.wire.errors import InputFileError
 
 _POOLINGS = {

@@ -8,14 +8,16 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from cellkin.indexer.embeddings import job
+from cellkin.indexer.embeddings import job, parts
+from cellkin.indexer.embeddings.measured import MeasuredGenes
 from cellkin.indexer.models.contract import ModelInfo, TokenCounts
 from cellkin.space.arrays import Float32Matrix
 from cellkin.space.vectors import unit_rows
 from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
-from cellkin.wire.errors import FailedPreconditionError, NotFoundError
+from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from cellkin.wire.names import VersionName
+from cellkin.wire.terms import TextRung
 
 GENES = VersionName("genes")
 
@@ -45,7 +47,7 @@ class HashModel:
 def model(monkeypatch: pytest.MonkeyPatch) -> HashModel:
     model = HashModel()
     monkeypatch.setattr(job, "load_model", lambda spec, **_: model)
-    monkeypatch.setattr(job, "_FRAGMENT_CHARACTERS", 300)
+    monkeypatch.setattr(parts, "_FRAGMENT_CHARACTERS", 300)
     return model
 
 
@@ -174,6 +176,69 @@ def test_a_run_that_is_not_approved_does_nothing(store: Store, model: HashModel)
     ]
     # What was embedded before is still there.
     assert job.embed_genes(store, "hash", GENES).n_resumed == done
+
+
+def of_files(*gene_ids: int) -> MeasuredGenes:
+    return MeasuredGenes(("a.h5ad",), np.array(gene_ids, np.int64))
+
+
+def test_genes_of_files_come_first_and_are_reused(store: Store, model: HashModel) -> None:
+    some = job.embed_genes(store, "hash", GENES, only=of_files(1, 2, 10, 100_003, 999_999))
+    assert store.embedding(some.entry).gene_ids.tolist() == [1, 2, 100_003]
+    assert some.entry.manifest["only"] == {"files": ["a.h5ad"], "n_left_out": 213}
+    whole = job.embed_genes(store, "hash", GENES)
+    assert (whole.n_reused, whole.n_embedded) == (3, 213)
+    assert "only" not in whole.entry.manifest
+    # A version of few genes does not hide an older one of all.
+    job.embed_genes(store, "hash", GENES, only=of_files(5))
+    assert job.embed_genes(store, "hash", GENES).n_reused == 216
+    fresh = Store.create(store.uri + "-fresh")
+    fresh.publish_corpus("genes", store.corpus(store.catalog.resolve(Kind.CORPUS, GENES)), {})
+    assert job.embed_genes(fresh, "hash", GENES).entry.digest == whole.entry.digest
+
+
+def test_files_whose_genes_have_no_text_or_are_to_be_permuted(store: Store) -> None:
+    with pytest.raises(FailedPreconditionError, match=r"none of the 1 genes of a\.h5ad has a text"):
+        job.embed_genes(store, "hash", GENES, only=of_files(10))
+    with pytest.raises(InvalidArgumentError, match="leave out the files"):
+        job.embed_genes(store, "permuted:hash", GENES, only=of_files(1))
+
+
+def test_names_of_pseudogenes_and_loci_come_last(
+    store: Store, model: HashModel, make_corpus: Callable[[], pa.Table]
+) -> None:
+    rows = make_corpus().to_pylist()
+    only_named = {"rung": TextRung.DESIGNATIONS}
+    rows[0] |= only_named | {"gene_type": "pseudo"}
+    rows[1] |= only_named | {"symbol": "LOC2"}
+    rows[2] |= {"gene_type": "pseudo"}  # with a summary
+    rows[3] |= only_named
+    # The text of a pseudogene that another gene shares.
+    shared = {k: rows[5][k] for k in ("text", "text_sha256")}
+    rows[4] |= only_named | {"gene_type": "pseudo"} | shared
+    store.publish_corpus("genes", pa.Table.from_pylist(rows, make_corpus().schema), {})
+    job.embed_genes(store, "hash", GENES)
+    assert {*model.embedded[-2:]} == {rows[0]["text"], rows[1]["text"]}
+
+
+def test_the_first_part_is_soon_done(
+    store: Store, model: HashModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(parts, "_FIRST_CHARACTERS", 50)
+    job.embed_genes(store, "hash", GENES, lambda done, _: seen.append(done))
+    sizes = np.diff(seen)
+    assert sizes[0] == 2
+    assert (sizes[:3] <= sizes[1:4]).all()
+
+
+def test_seconds_are_measured_before_anything_is_done(store: Store, model: HashModel) -> None:
+    found: list[job.Pending] = []
+    job.embed_genes(store, "hash", GENES, approve=found.append)
+    assert found[0].seconds is not None
+    assert 0 < found[0].seconds() < 60
+    job.embed_genes(store, "hash", GENES, approve=found.append)
+    assert found[1].seconds is None
 
 
 def test_vectors_of_a_retracted_version_are_not_taken_over(store: Store, model: HashModel) -> None:

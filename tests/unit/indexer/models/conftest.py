@@ -15,8 +15,9 @@ from tokenizers import BertWordPieceTokenizer
 from transformers import BertConfig, BertModel
 
 from cellkin.indexer.models import openai_client
-from cellkin.indexer.models.checkpoint import Recipe, load_folder
+from cellkin.indexer.models.checkpoint import load_folder
 from cellkin.indexer.models.encoder import TransformerModel
+from cellkin.indexer.models.recipe import Recipe
 
 TINY = Recipe("tiny", lower_case=True, bert=True, dim=64)
 

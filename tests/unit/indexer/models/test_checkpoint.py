@@ -21,8 +21,8 @@ import transformers
 from tests.contract.embedding_model import TEXTS
 from tests.unit.indexer.models.conftest import TINY
 
-from cellkin.indexer.models.checkpoint import Recipe, load_folder
-from cellkin.indexer.models.encoder import Pooling
+from cellkin.indexer.models.checkpoint import load_folder
+from cellkin.indexer.models.recipe import Pooling, Recipe
 from cellkin.wire.errors import InputFileError, IntegrityError, NotFoundError
 
 Array = npt.NDArray[np.float64]

@@ -21,7 +21,8 @@ from tests.unit.indexer.models.conftest import TINY
 from cellkin.indexer.models import encoder
 from cellkin.indexer.models.checkpoint import load_folder
 from cellkin.indexer.models.contract import EmbeddingModel
-from cellkin.indexer.models.encoder import Pooling, TransformerModel, pool
+from cellkin.indexer.models.encoder import TransformerModel, pool
+from cellkin.indexer.models.recipe import Pooling
 from cellkin.wire.errors import FailedPreconditionError, InputFileError, InvalidArgumentError
 
 # Of every length from one word to three windows.

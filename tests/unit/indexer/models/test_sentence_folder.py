@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from cellkin.indexer.models.checkpoint import Recipe
-from cellkin.indexer.models.encoder import Pooling
 from cellkin.indexer.models.presets import load_transformers
+from cellkin.indexer.models.recipe import Pooling, Recipe
 from cellkin.indexer.models.sentence_folder import read_sentence_folder
 from cellkin.wire.errors import InputFileError
 
