@@ -156,7 +156,7 @@ def draw(client: Client, query: anndata.AnnData, only: set[str]) -> None:
 def drawn(n_labels: int) -> anndata.AnnData:
     """Return made-up cells of many labels, to see whether their colors can be told apart."""
     rng = np.random.default_rng(0)
-    code = np.repeat(np.arange(n_labels), 60)
+    code = np.repeat(np.arange(n_labels), 30)
     side = int(np.ceil(n_labels**0.5))
     at = np.stack([code % side, code // side], axis=1) + 0.16 * rng.normal(size=(len(code), 2))
     cells = anndata.AnnData(np.zeros((len(code), 1), np.float32))

@@ -160,9 +160,9 @@ def on_reference(
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         _draw_numbers(ax, at, values.to_numpy(np.float64), name, palette, size)
     else:
-        _draw_categories(ax, at, adata, values, palette, size, legend_loc)
+        _draw_categories(ax, at, adata, values, palette, size, legend_loc, edge=_EDGE)
     if title is None:
-        title = f"{len(at):,} cells on {len(layout.positions):,} of {layout.versions.index}"
+        title = f"{len(at):,} cells on the {len(layout.positions):,} of {layout.versions.index}"
     _finish(ax, "layout", title)
     return ax
 
@@ -175,6 +175,7 @@ def _draw_categories(
     palette: Palette | None,
     size: float | None,
     legend_loc: str,
+    edge: str = "none",
 ) -> None:
     """Draw one point per cell: unknown and missing ones first, the others in a random order."""
     grouped = categories_of(values)
@@ -185,7 +186,8 @@ def _draw_categories(
     order = np.random.default_rng(0).permutation(len(at))
     order = np.concatenate([order[~known[order]], order[known[order]]])
     drawn = np.array([*colors.values(), gray], object)[grouped.codes]
-    points(ax, at[order], drawn[order].tolist(), size)
+    width = 0 if edge == "none" else 0.4
+    points(ax, at[order], drawn[order].tolist(), size, linewidths=width, edgecolors=edge)
     counts = pd.Series(names).value_counts().to_dict()
     missing = {} if UNKNOWN_LABEL in colors else {UNKNOWN_LABEL: gray}
     legend(ax, legend_loc, colors | missing, counts, at, names)

@@ -89,25 +89,25 @@ def _drawings(found: Contrast) -> Iterator[tuple[str, str]]:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    from cellkin.client import gene_plots
+    from cellkin.client import pl
     from cellkin.pages.drawing import SETTINGS, svg
 
     pictures: list[tuple[Any, str]] = [
         (
-            gene_plots.contrast,
+            pl.contrast,
             f"Genes by fold change and false discovery rate (FDR); right: {found.name_a}.",
         ),
         (
-            gene_plots.dotplot,
+            pl.dotplot,
             "The genes that differ most: size is the share of cells with the gene, color the mean.",
         ),
     ]
     if found.sets.sets:
         said = "Gene sets by the larger of their FDRs under both nulls; gray: not called."
-        pictures.append((gene_plots.enrichment, said))
+        pictures.append((pl.enrichment, said))
     if found.sets.called:
         said = "Called sets (squares) and their leading genes. Links are membership in a set."
-        pictures.append((gene_plots.gene_network, said))
+        pictures.append((pl.gene_network, said))
     with mpl.rc_context(SETTINGS):
         for number, (draw, caption) in enumerate(pictures):
             figure = Figure(figsize=(6.4, 4.8), layout="tight")

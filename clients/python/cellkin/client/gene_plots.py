@@ -2,9 +2,8 @@
 
 from typing import Any
 
-import anndata
 import numpy as np
-import pandas as pd
+import numpy.typing as npt
 
 from cellkin.client.drawing import (
     INK,
@@ -15,12 +14,11 @@ from cellkin.client.drawing import (
     short,
     without_frame,
 )
-from cellkin.client.queries import require_anndata
 from cellkin.client.results.contrasts import Contrast
 from cellkin.client.results.enrichment import EnrichedSets, SetEnrichment
 from cellkin.client.results.genes import GeneNeighborhood
 from cellkin.client.results.tables import needed
-from cellkin.wire.errors import InvalidArgumentError, NotFoundError
+from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.species import taxon_name
 
 FDR = 0.05
@@ -28,6 +26,8 @@ FDR = 0.05
 _LEAST_FDR = 1e-300
 """Smaller ones, such as 0, are drawn here."""
 _LINKED = 8
+_NAME = (38, 8)
+"""Width and height of a written name, in points."""
 _UP, _DOWN = "#c2570c", "#1e5ebe"
 
 
@@ -69,11 +69,9 @@ def contrast(found: Contrast, *, n_named: int = 10, ax: Any = None) -> Any:
             x[here], y[here], s=8, color=color, linewidths=0, label=f"{label} ({here.sum():,})",
             rasterized=len(x) > MANY_POINTS,
         )  # fmt: skip
-    for at in found.strongest(n_named):
-        place = (found.log2_fold_changes[at], _heights(found.fdrs[at]))
-        ax.annotate(
-            found.genes[at].symbol, place, xytext=(2, 2), textcoords="offset points", fontsize=7
-        )
+    named = found.strongest(n_named)
+    places = np.stack([found.log2_fold_changes[named], _heights(found.fdrs[named])], axis=1)
+    _name_apart(ax, places, [found.genes[at].symbol for at in named])
     ax.axhline(_heights(FDR), color=SOFT, linewidth=0.8, linestyle=":")
     ax.set(xlabel="log2 fold change", ylabel="-log10 FDR", title=_versus(found))
     # Not where there is most room: finding it takes long among many points.
@@ -124,54 +122,6 @@ def enrichment(found: EnrichedSets | Contrast, *, n_sets: int = 20, ax: Any = No
     ax.set(xlabel="-log10 FDR, negative in group b" if directed else "-log10 FDR")
     if isinstance(found, Contrast):
         ax.set_title(_versus(found))
-    return ax
-
-
-def dotplot(
-    found: Contrast | anndata.AnnData,
-    *,
-    n_genes: int | None = None,
-    key: str = "cellkin_explained",
-    ax: Any = None,
-) -> Any:
-    """Plot expression and detection of the genes of a contrast or of explained groups.
-
-    Parameters
-    ----------
-    found
-        Result of `cellkin.client.tl.contrast`; or AnnData with the results of
-        `cellkin.client.tl.explain` by groups.
-    n_genes
-        Genes of each side of a contrast, 10 by default, or of each group, 5 by default.
-    key
-        Name of the results of an explanation.
-    ax
-        matplotlib axes to draw on; None for new ones.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        One dot per gene for each of the two groups, or for the cells of the explained group and for
-        all other cells: its size is the share of cells in which the gene is detected, its color the
-        mean log1p of counts per 10,000. Genes of a group have its name above.
-
-    Raises
-    ------
-    NotFoundError
-        If there are no explained groups.
-    MissingDependencyError
-        If matplotlib is not installed.
-    """
-    if not isinstance(found, Contrast):
-        return _dots_of_groups(_explained(found, key), n_genes or 5, ax)
-    ax = axes_of(ax)
-    at = found.strongest(n_genes or 10)
-    means, shares = (
-        [found.means_a[at], found.means_b[at]],
-        [found.detected_a[at], found.detected_b[at]],
-    )
-    _dots(ax, [found.genes[gene].symbol for gene in at], means, shares)
-    ax.set_yticks([0, 1], [short(found.name_a), short(found.name_b)])
     return ax
 
 
@@ -287,61 +237,30 @@ def gene_network(found: EnrichedSets | Contrast, *, n_sets: int = 8, ax: Any = N
     return ax
 
 
-def _dots_of_groups(genes: pd.DataFrame, n_genes: int, ax: Any) -> Any:
-    """Draw the genes of each group, with the group's name above them."""
-    genes = (
-        genes[genes["contribution"] > 0].groupby("group", sort=False, observed=True).head(n_genes)
-    )
-    ax = axes_of(ax, 2.4 + 0.24 * len(genes), 3.4)
-    columns = [[genes[f"{what}_in"], genes[f"{what}_out"]] for what in ("mean", "detected")]
-    _dots(ax, list(genes["gene"]), *columns)
-    ax.set_yticks([0, 1], ["in the group", "other cells"])
-    first = 0
-    for name, n in genes.groupby("group", sort=False, observed=True).size().items():
-        ax.plot([first - 0.3, first + n - 0.7], [-0.7, -0.7], color=INK, linewidth=1.2)
-        ax.text(
-            first - 0.3, -0.8, short(str(name)), rotation=45, fontsize=8, ha="left", va="bottom"
-        )
-        first += n
-    return ax
-
-
-def _dots(ax: Any, names: list[str], means: Any, shares: Any) -> None:
-    """Draw two rows of dots, one column per gene."""
-    x, y = np.tile(np.arange(len(names)), 2), np.repeat([0, 1], len(names))
-    sizes = 10 + 190 * np.concatenate(shares)
-    colors = np.concatenate(means)
-    dots = ax.scatter(x, y, s=sizes, c=colors, cmap="viridis", linewidths=0)
-    ax.set_xticks(np.arange(len(names)), names, rotation=90, fontsize=8)
-    ax.set_ylim(1.6, -0.6)
-    ax.grid(visible=False)
-    without_frame(ax)
-    ax.figure.colorbar(dots, ax=ax, label="mean log1p(CP10k)")
-    for share in (0.25, 0.5, 1.0):
-        ax.scatter([], [], s=10 + 190 * share, color=SOFT, linewidths=0, label=f"{share:.0%}")
-    ax.legend(
-        title="detected", loc="upper center", bbox_to_anchor=(0.5, -0.35), ncols=3, frameon=False
-    )
-
-
-def _explained(adata: Any, key: str) -> pd.DataFrame:
-    """Return the genes of explained groups."""
-    require_anndata(adata)
-    told = adata.uns.get(key, {})
-    if "groups" not in told:
-        raise NotFoundError(
-            f"no groups in uns[{key!r}]; run cellkin.client.tl.explain with by=COLUMN first"
-        )
-    genes: pd.DataFrame = told["genes"]
-    return genes
+def _name_apart(ax: Any, places: npt.NDArray[Any], names: list[str]) -> None:
+    """Write names beside points, the highest first, lower where others stand; lines lead there."""
+    ax.margins(0.08)
+    ax.autoscale_view()
+    at = ax.transData.transform(places) * 72 / ax.figure.dpi
+    taken: list[tuple[float, float]] = []
+    for row in np.argsort(-places[:, 1], kind="stable"):
+        x, y = at[row]
+        down = 0.0
+        while any(
+            abs(x - left) < _NAME[0] and abs(y - down - top) < _NAME[1] for left, top in taken
+        ):
+            down += 1
+        taken.append((x, y - down))
+        line = {"arrowstyle": "-", "color": SOFT, "linewidth": 0.5} if down > _NAME[1] else None
+        ax.annotate(
+            names[row], places[row], xytext=(3, 1 - down), textcoords="offset points", fontsize=7,
+            arrowprops=line,
+        )  # fmt: skip
 
 
 def _percent(share: float) -> str:
-    """Return a share near 1 in percent, with as many digits as tell it from 100 %."""
-    if share >= 1:
-        return "100%"
-    digits = int(np.clip(np.ceil(-np.log10(1 - share)) - 2, 0, 4))
-    return f"{100 * np.floor(share * 10 ** (digits + 2)) / 10 ** (digits + 2):.{digits}f}%"
+    """Return a share in percent, rounded down."""
+    return ">99.9%" if share > 0.999 else f"{np.floor(1000 * share) / 10:.1f}%"
 
 
 def _most_significant(found: EnrichedSets | Contrast, n_sets: int) -> list[SetEnrichment]:

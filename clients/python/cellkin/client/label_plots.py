@@ -89,8 +89,8 @@ def confidence(
     names = [short(str(winners.categories[code])) for code in there]
     ax.set_yticks(range(len(names)), names)
     ax.set(
-        xlabel="calibrated probability of the most probable label", xlim=(0, 1.01),
-        ylim=(len(names) - 0.5, -0.5), title=title or "",
+        xlabel="calibrated probability of the most probable label (gray: of unknown cells)",
+        xlim=(0, 1.02), ylim=(len(names) - 0.5, -0.5), title=title or "",
     )  # fmt: skip
     without_frame(ax)
     return ax
@@ -159,7 +159,9 @@ def confusion(
         [f"{short(str(own.categories[at]))} ({n:,})" for at, n in zip(rows, totals, strict=True)],
     )
     ax.set(
-        xlabel="label", ylabel=groupby, title=_agreement(own, called) if title is None else title
+        xlabel="label, % of the row",
+        ylabel=groupby,
+        title=_agreement(own, called) if title is None else title,
     )
     return ax
 
@@ -262,9 +264,9 @@ def reliability(
     Returns
     -------
     matplotlib.axes.Axes
-        One point per tenth of the cells, by their calibrated probability: its mean, and the share
-        of cells whose most probable label is right, with a 95 % interval. On the diagonal
-        probabilities are right; unknown cells count.
+        One point per tenth of the calibrated probability that has cells, larger for more: its mean,
+        and the share of cells whose most probable label is right, with a 95 % interval and their
+        number. On the diagonal probabilities are right; unknown cells count.
 
     Raises
     ------
@@ -286,8 +288,8 @@ def reliability(
             field="groupby",
         )
     chances = column(adata, f"{key}_winner_probability", _ANNOTATE).to_numpy(np.float64)[given]
-    parts = np.array_split(np.argsort(chances, kind="stable"), _BINS)
-    parts = [part for part in parts if len(part)]
+    bins = np.minimum((chances * _BINS).astype(int), _BINS - 1)
+    parts = [np.flatnonzero(bins == at) for at in np.unique(bins)]
     right = types == called
     means = np.array([chances[part].mean() for part in parts])
     shares = np.array([right[part].mean() for part in parts])
@@ -296,13 +298,16 @@ def reliability(
     ax = axes_of(ax, 4.8, 4.8)
     ax.plot([0, 1], [0, 1], color=SOFT, linewidth=0.8, linestyle=":")
     low, high = _interval(shares, sizes)
-    ax.errorbar(
-        means, shares, [shares - low, high - shares], fmt="o", markersize=4, linewidth=1,
-        color="#1e5ebe",
-    )  # fmt: skip
+    ax.vlines(means, low, high, color="#1e5ebe", linewidth=1)
+    ax.scatter(means, shares, 20 + 180 * sizes / sizes.max(), color="#1e5ebe", linewidths=0)
+    for mean, least, n in zip(means, low, sizes.tolist(), strict=True):
+        ax.annotate(
+            f"{n:,}", (mean, least), xytext=(0, -9), textcoords="offset points", ha="center",
+            fontsize=7, color=INK,
+        )  # fmt: skip
     ax.set(
-        xlabel="calibrated probability of the most probable label", xlim=(0, 1.02),
-        ylabel="share of cells that are right", ylim=(0, 1.02), aspect="equal",
+        xlabel="calibrated probability of the most probable label", xlim=(0, 1.04),
+        ylabel="share of cells that are right", ylim=(-0.06, 1.04), aspect="equal",
         title=f"{len(types):,} cells, calibration error {error:.3f}" if title is None else title,
     )  # fmt: skip
     without_frame(ax)

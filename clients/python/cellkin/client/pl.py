@@ -6,9 +6,9 @@ writes it to ``uns['cellkin_label_colors']``, where ``scanpy.pl`` finds it.
 """
 
 from cellkin.client.cell_plots import labels, on_reference
+from cellkin.client.dot_plots import dotplot
 from cellkin.client.gene_plots import (
     contrast,
-    dotplot,
     enrichment,
     gene_neighborhood,
     gene_network,
