@@ -24,6 +24,7 @@ from typing import Any
 import anndata
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import scipy.sparse as sp
 from report import Figure, Timing, add_options, at_least, at_most, cpu_s, finish, machine, wall_s
 
@@ -37,6 +38,7 @@ from cellkin.space.vectors import unit_rows
 from cellkin.store.catalog import Kind
 from cellkin.store.store import GeneEmbedding, Store
 from cellkin.wire.names import parse_version_name
+from cellkin.wire.terms import TextRung
 
 ROOT = Path(__file__).resolve().parents[1]
 PANCREAS = ROOT.parent / "shared/data/cells/pancreas_human_baron.h5ad"
@@ -216,6 +218,8 @@ def with_vectors(cells: Path, store: Path) -> None:
     """Make a store with the genes of a file and random vectors for them."""
     names = NamedFile.of("genes", list(anndata.read_h5ad(cells, backed="r").var_names))
     table = own_names([names], [9606])
+    rungs = pa.array([int(TextRung.OWN_SUMMARY)] * len(table), table.schema.field("rung").type)
+    table = table.set_column(table.schema.get_field_index("rung"), "rung", rungs)
     made = Store.create(str(store))
     corpus = made.publish_corpus("genes", table, {})
     ids = np.sort(table["gene_id"].to_numpy())
