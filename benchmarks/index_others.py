@@ -11,6 +11,8 @@ from cellkin.space.arrays import Float32Matrix, Int64Vector
 
 _LINKS, _BUILD_EF = 32, 60
 """As of cellkin's HNSW32."""
+_REFINE = 30
+"""Rows that LanceDB compares exactly, for each that is wanted."""
 _QDRANT_MOST = 100_000
 """Cells that Qdrant's local mode, which compares a query with all of them, is given at most."""
 
@@ -151,7 +153,8 @@ class LanceDb(Other):
         found = np.full((len(queries), k), -1, np.int64)
         for at, query in enumerate(queries):
             asked = self._table.search(query).metric("dot").nprobes(self._nprobes)
-            ids = asked.refine_factor(10).limit(k).select(["id"]).to_arrow()["id"].to_numpy()
+            rows = asked.refine_factor(_REFINE).limit(k).select(["id", "_distance"]).to_arrow()
+            ids = rows["id"].to_numpy()
             found[at, : len(ids)] = ids
         return found
 
