@@ -32,6 +32,8 @@ from pathlib import Path
 from typing import Any
 
 _LIMIT_S = 90
+_FIRST_S = 900
+"""Of the first trial of a process, which imports and compiles."""
 _FLIPS = 2
 """Of every file."""
 _PARTS = (
@@ -237,10 +239,13 @@ class Worker:
         self._words = [sys.executable, __file__, "--worker", str(world), str(scratch)]
         self._scratch = scratch
         self._process: subprocess.Popen[str] | None = None
+        self._slowest_s = 0.0
 
     def see(self, trial: Trial) -> Outcome:
         """Make a trial."""
+        limit_s = max(_LIMIT_S, 5 * self._slowest_s)
         if self._process is None:
+            limit_s = _FIRST_S
             # What was noted of files that are whole is not to be of another store.
             cache = {"XDG_CACHE_HOME": tempfile.mkdtemp(dir=self._scratch)}
             self._process = subprocess.Popen(
@@ -250,17 +255,18 @@ class Worker:
         process = self._process
         assert process.stdin is not None
         assert process.stdout is not None
-        line = ""
+        line, began = "", time.monotonic()
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(json.dumps(asdict(trial)) + "\n")
             process.stdin.flush()
             with selectors.DefaultSelector() as selector:
                 selector.register(process.stdout, selectors.EVENT_READ)
-                line = process.stdout.readline() if selector.select(_LIMIT_S) else "hang"
+                line = process.stdout.readline() if selector.select(limit_s) else "hang"
         if line in ("", "hang"):
             process.kill()
             self._process = None
             return Outcome(crashed=line or f"exit {process.wait()}")
+        self._slowest_s = max(self._slowest_s, time.monotonic() - began)
         return Outcome(**json.loads(line))
 
     def end(self) -> None:
