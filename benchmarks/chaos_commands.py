@@ -28,7 +28,7 @@ import anndata
 import numpy as np
 from chaos_fork import Fork
 from chaos_report import closing_line, report
-from chaos_world import N_GENES, STAGES, World, cells
+from chaos_world import N_GENES, STAGES, World, cells, publish
 
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.maintenance import damage
@@ -67,6 +67,7 @@ class Commands:
         self._files()
         store = Store.open(str(self.root))
         self.first, self._second, _ = store.catalog.entries(Kind.INDEX, "trio")
+        publish(store, scratch, cells(_N_CELLS, 23), "other")
         self.run_whole("cells append")
         shutil.rmtree(scratch / "backup", ignore_errors=True)
         self.run_whole("store backup")
@@ -98,7 +99,7 @@ class Commands:
                             "cell_type", "--embedding", "random-48-7", *small, *at],
             "cells append": ["cells", "append", self.first.full_name, f"{here}/more.h5ad",
                              "--label", "cell_type", "--batch", "donor", *at],
-            "cells merge": ["cells", "merge", self.first.full_name, "trio@latest", "--name",
+            "cells merge": ["cells", "merge", self.first.full_name, "other", "--name",
                             "merged", "--recall", "0.8", *at],
             "cells convert": ["cells", "convert", f"{here}/reference.h5ad", f"{here}/out.zarr"],
             "indexes alias": ["indexes", "alias", either, "next", *at],
