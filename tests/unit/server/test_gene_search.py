@@ -133,6 +133,20 @@ def test_protein_coding_genes_are_searched_unless_others_are_asked_for() -> None
     assert ids(others) == best({g: c for g, c in cosines().items() if g % 3 == 0})
 
 
+def test_what_a_hit_is_does_not_depend_on_its_company() -> None:
+    answers = [
+        search(k=39), search(k=5), search(k=39, score=wire.GENE_SCORE_CSLS),
+        search(k=50, filter=wire.GeneFilter(taxa=[MOUSE, HUMAN], gene_types=["*"])),
+        search(k=39, compare_embeddings=["other"], controls=["permuted"]),
+    ]  # fmt: skip
+    found: dict[int, set[float]] = {}
+    for answer in answers:
+        for hit in answer.hits:
+            found.setdefault(hit.gene.gene_id, set()).add(hit.similarity)
+    assert len(found) > 39
+    assert {len(similarities) for similarities in found.values()} == {1}
+
+
 def test_genes_of_any_type_are_searched_where_no_types_are_known() -> None:
     genes = VERSIONS.embeddings[MODEL]
     untyped = {
