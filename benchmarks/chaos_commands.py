@@ -46,6 +46,7 @@ _LARGEST_BYTES = 300_000
 _MOST_LEFT_BYTES = 4_000_000
 """About what the largest command writes to this store."""
 _DISK_BYTES = 512 * 2**20
+_UNSHARED = "CELLKIN_CHAOS_UNSHARED"
 _N_CELLS = 240
 
 
@@ -259,18 +260,30 @@ def _nothing_to_do(errors: str) -> bool:
 @contextmanager
 def scratch_folder(small_disk: bool) -> Iterator[Path]:
     """Make a folder, on a small disk of its own in memory if that is wanted and allowed."""
+    own_mounts = ["unshare", "--mount"]
+    if small_disk and not os.environ.pop(_UNSHARED, "") and _allowed([*own_mounts, "true"]):
+        # Begun again with mounts that end with the process, however that ends.
+        again = [*own_mounts, sys.executable, *sys.argv]
+        os.execvpe("unshare", again, os.environ | {_UNSHARED: "yes"})
     with tempfile.TemporaryDirectory(prefix="cellkin-chaos-") as name:
         if not small_disk:
             yield Path(name)
             return
         mount = ["mount", "-t", "tmpfs", "-o", f"size={_DISK_BYTES}", "cellkin-chaos", name]
-        if subprocess.run(mount, check=False).returncode:
+        if not _allowed(mount):
             print(closing_line(0, 0))
             raise SystemExit(f"skipped: no file system may be mounted: {' '.join(mount)}")
         try:
             yield Path(name)
         finally:
             subprocess.run(["umount", "--lazy", name], check=True)
+
+
+def _allowed(command: list[str]) -> bool:
+    """Run a command of the system; return whether it is there and ends well."""
+    if shutil.which(command[0]) is None:
+        return False
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 def main() -> int:
