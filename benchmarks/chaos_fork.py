@@ -14,6 +14,7 @@ _IMPORTED = (
     "cellkin.indexer.commands.genes", "cellkin.indexer.commands.store",
     "cellkin.matrices.annotated",
 )  # fmt: skip
+_FORKED = "ignore:lancedb fork support is:RuntimeWarning,ignore:lance is not fork-safe:UserWarning"
 _PART = 65536
 
 
@@ -30,7 +31,7 @@ class Fork:
 
     def __init__(self, target: Callable[..., int], *given: Any) -> None:
         # Nothing but imports was done by what is forked.
-        os.environ["PYTHONWARNINGS"] = "ignore:lancedb fork support is:RuntimeWarning"
+        os.environ["PYTHONWARNINGS"] = _FORKED
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(_IMPORTED))
         self._said, theirs = context.Pipe(duplex=False)
