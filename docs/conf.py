@@ -37,6 +37,7 @@ html_css_files = ["cellkin.css"]
 html_theme_options = {
     "show_navbar_depth": 1,
     "show_toc_level": 2,
+    "collapse_navigation": True,  # the whole tree in every page takes most of the time
     "navbar_persistent": [],
     "use_download_button": False,
     "navigation_with_keys": False,

@@ -6,8 +6,6 @@ than it says stops the build.
 
 import base64
 import json
-import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -19,16 +17,16 @@ from typing import Any
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
+from tests.tutorials.practice_store import make_practice
 from tests.tutorials.runner import (
     DATA,
     FIRST_PAGE,
     PAGES,
     REAL,
-    ROOT,
     Block,
     commands,
-    link_data,
-    run_page,
+    data_folder,
+    run_apart,
 )
 
 _PROCESSES = 2
@@ -60,39 +58,15 @@ def execute_all(scratch: Path, pool: ProcessPoolExecutor) -> dict[str, _Ran]:
     ran: dict[str, _Ran] = {}
     for path in PAGES:
         if path.stem in REAL and data_folder().is_dir():
-            ran[path.stem] = pool.submit(execute, path, scratch, None)
+            ran[path.stem] = pool.submit(run_apart, path, scratch, None)
         elif path.stem in REAL:
             _log.info("NOT executed, as %s names no folder of data: %s", DATA, path.name)
-    made = pool.submit(make, scratch / "practice").result()
+    made = scratch / "practice"
+    pool.submit(make_practice, made).result()
     for path in (FIRST_PAGE, *PAGES):
         if path.stem not in REAL:
-            ran[path.stem] = pool.submit(execute, path, scratch, made)
+            ran[path.stem] = pool.submit(run_apart, path, scratch, made)
     return ran
-
-
-def data_folder() -> Path:
-    """Return where the data of the pages of real cells are."""
-    return Path(os.environ.get(DATA) or ROOT.parent / "shared/data")
-
-
-def make(folder: Path) -> Path:
-    """Make the practice folder and its store."""
-    from tests.tutorials.practice_store import make_practice
-
-    make_practice(folder)
-    return folder
-
-
-def execute(path: Path, scratch: Path, made: Path | None) -> tuple[list[Block], list[str]]:
-    """Run a page in a folder of its own; return its blocks and what is otherwise than it says."""
-    os.environ["MPLBACKEND"] = "agg"
-    folder = scratch / path.stem
-    if made is None:
-        link_data(path.stem, data_folder(), folder)
-    else:
-        shutil.copytree(made, folder)
-    page = run_page(path, folder)
-    return page.blocks, page.differences
 
 
 def put_in(app: Sphinx, page: str, source: list[str]) -> None:

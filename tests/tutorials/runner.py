@@ -237,8 +237,42 @@ def run_page(path: Path, folder: Path) -> Page:
         return page
 
 
+def data_folder() -> Path:
+    """Return where the data of the pages of real cells are looked for."""
+    return Path(os.environ.get(DATA) or ROOT.parent / "shared/data")
+
+
+def run_apart(path: Path, scratch: Path, made: Path | None) -> tuple[list[Block], list[str]]:
+    """Run a page in a folder of its own.
+
+    Parameters
+    ----------
+    path
+        The page.
+    scratch
+        Where the folder is made.
+    made
+        The practice folder, which is copied; None for a page of real cells.
+
+    Returns
+    -------
+    list of Block
+        The pieces of the page, with what they print now.
+    list of str
+        What was printed otherwise than the page says.
+    """
+    os.environ["MPLBACKEND"] = "agg"
+    folder = scratch / path.stem
+    if made is None:
+        link_data(path.stem, data_folder(), folder)
+    else:
+        shutil.copytree(made, folder)
+    page = run_page(path, folder)
+    return page.blocks, page.differences
+
+
 def write_pages(paths: list[Path]) -> None:
-    """Write what is printed into pages; those of real cells need `DATA`."""
+    """Write what is printed into pages; those of real cells need their data."""
     from tests.tutorials.practice_store import make_practice
 
     with tempfile.TemporaryDirectory() as scratch:
@@ -246,15 +280,12 @@ def write_pages(paths: list[Path]) -> None:
         if any(path.stem not in REAL for path in paths):
             make_practice(made)
         for path in paths:
-            folder = Path(scratch) / path.stem
-            if path.stem in REAL:
-                link_data(path.stem, Path(os.environ[DATA]), folder)
-            else:
-                shutil.copytree(made, folder)
-            page = run_page(path, folder)
-            path.write_text("".join(map(str, page.blocks)))
+            blocks, differences = run_apart(
+                path, Path(scratch), None if path.stem in REAL else made
+            )
+            path.write_text("".join(map(str, blocks)))
             sys.stdout.write(
-                "\n".join([f"{path.name}: {len(page.differences)} changes\n", *page.differences])
+                "\n".join([f"{path.name}: {len(differences)} changes\n", *differences])
             )
 
 
