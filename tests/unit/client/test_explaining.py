@@ -1,5 +1,6 @@
 """Which label of a group is explained, against which other one, and by which of its cells."""
 
+from dataclasses import replace
 from typing import Any
 
 import anndata
@@ -10,6 +11,7 @@ import scipy.sparse as sp
 
 from cellkin.client import explaining
 from cellkin.client.explaining import Asked, Predicted, explain_groups
+from cellkin.client.explaining_cells import explain_cells
 from cellkin.client.queries import WholeQuery
 from cellkin.client.results.cells import CellExplanation, CellHits, Explanations
 from cellkin.client.results.versions import Versions
@@ -183,3 +185,60 @@ def test_of_a_large_group_cells_are_drawn_evenly(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(explaining, "_MEAN_VALUES", 9)
     found, _ = explained(None, groups)
     assert [group.n_explained for group in found.groups] == [3, 2]
+
+
+class ToldOfCells(Told):
+    """A client that answers for each cell, by its first value."""
+
+    def explain_cell(self, index: str, genes: list[str], cells: Any, **given: Any) -> Explanations:
+        one = super().explain_cell(index, genes, cells, **given)
+        scores = cells.toarray()[:, 0].tolist()
+        found = tuple(replace(one.cells[0], score=score) for score in scores)
+        return replace(one, cells=found)
+
+
+def explained_cells(predicted: Predicted | None, **asked: Any) -> tuple[Any, list[str], Told]:
+    counts = sp.csr_matrix(1 + np.arange(N_CELLS * 3, dtype=np.float32).reshape(N_CELLS, 3))
+    query = WholeQuery(held_cells(anndata.AnnData(counts)))
+    client = ToldOfCells()
+    found, rivals = explain_cells(
+        client,  # type: ignore[arg-type]
+        query, predicted, Asked("trio", **asked), lambda done, total: None,
+    )  # fmt: skip
+    scores = [cell.score for cell in found.cells]
+    np.testing.assert_array_equal(scores, counts.toarray()[:, 0])
+    return found, rivals, client
+
+
+def test_cells_are_explained_by_their_label_and_its_rival() -> None:
+    predicted = Predicted.of(COLUMNS, "ck")
+    assert predicted is not None
+    found, rivals, client = explained_cells(predicted)
+    winners, seconds = predicted.labels.tolist()
+    held = {"alpha", "beta", "delta"}
+    assert [cell.label for cell in found.cells] == [w if w in held else "" for w in winners]
+    assert rivals == [
+        second if winner in held and second else ""
+        for winner, second in zip(winners, seconds, strict=True)
+    ]
+    # Cells of the same two labels are asked for together, all of one version.
+    pairs = [(asked["label"], asked["against"]) for asked in client.asked]
+    assert len(pairs) == len(set(pairs))
+    assert {asked["index"] for asked in client.asked[1:]} == {"trio"}
+
+
+@pytest.mark.parametrize(
+    ("predicted", "asked", "pair"),
+    [
+        (None, {}, ("", "")),
+        (Predicted.of(COLUMNS, "ck"), {"label": "beta"}, ("beta", "")),
+        (None, {"label": "beta", "against": "alpha"}, ("beta", "alpha")),
+    ],
+    ids=["nothing", "a label", "two"],
+)
+def test_what_is_asked_for_of_cells(
+    predicted: Predicted | None, asked: dict[str, str], pair: tuple[str, str]
+) -> None:
+    _, rivals, client = explained_cells(predicted, **asked)
+    assert [(one["label"], one["against"]) for one in client.asked] == [pair]
+    assert rivals == [pair[1]] * N_CELLS

@@ -1,4 +1,4 @@
-"""Explanations of single cells, and of groups of cells by their mean."""
+"""Explanations of groups of cells by their mean."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -25,8 +25,6 @@ from cellkin.wire.errors import NotFoundError
 from cellkin.wire.species import taxon_id
 from cellkin.wire.terms import ExpressionUnits
 
-_CELLS = 64
-"""Cells per request for explanations."""
 _MEAN_CELLS = 4096
 """Cells per request for the explanation of their mean."""
 _MEAN_VALUES = 4_000_000
@@ -234,32 +232,6 @@ class Groups(Tabular):
             "n_drawn": np.array([cell.n_drawn for _, cell in of], np.int64),
             "similarity": np.array([cell.similarity for _, cell in of], np.float64),
         }
-
-
-def explain_cells(
-    client: Client, query: WholeQuery, asked: Asked, progress: Progress
-) -> Explanations:
-    """Explain each cell of a query.
-
-    Raises
-    ------
-    InvalidArgumentError
-        If the reference lacks a label.
-    GenesUnmatchedError
-        If too few genes match.
-    """
-    explained: list[CellExplanation] = []
-    answer = Explanations(Versions(), (), "")
-    for block in query.blocks(_CELLS):
-        answer = client.explain_cell(
-            # All from the version of the first response.
-            answer.versions.index or asked.index, query.gene_names, block.cells,
-            units=ExpressionUnits.LINEAR, taxon=asked.taxon, label=asked.label,
-            against=asked.against, n_genes=asked.n_genes, space=asked.space,
-        )  # fmt: skip
-        explained += answer.cells
-        progress(len(explained), len(query.cell_ids))
-    return replace(answer, cells=tuple(explained))
 
 
 def explain_groups(

@@ -19,7 +19,8 @@ import pandas as pd
 from cellkin.client.arguments import typed
 from cellkin.client.calls.messages import CellFilter
 from cellkin.client.client import Client
-from cellkin.client.explaining import Asked, Predicted, explain_cells, explain_groups
+from cellkin.client.explaining import Asked, Predicted, explain_groups
+from cellkin.client.explaining_cells import explain_cells
 from cellkin.client.gene_tools import contrast, enrich
 from cellkin.client.hits import joined, rectangles
 from cellkin.client.labels.annotation import storable
@@ -122,8 +123,8 @@ def annotate(
     Returns
     -------
     AnnData, Annotation or None
-        For a path or blocks, the ``Annotation``. For AnnData, the copy if requested, else None; these
-        fields are added:
+        For a path or blocks, the ``Annotation``. For AnnData, the copy if requested, else None;
+        these fields are added:
 
         ``obs['cellkin_label']``
             categorical, a label or ``unknown``.
@@ -357,18 +358,19 @@ def explain(
         A column of ``obs``, such as ``cellkin_label`` or ``leiden``, to explain the mean of each of
         its groups, over up to 4096 evenly spaced cells per group.
     label
-        The label to explain. Empty for the one whose mean is nearest to each cell; for a group, the
-        group's own name, or its most probable label if the index has no label of that name.
+        The label to explain. Empty for the most probable one of each cell by `annotate`, or if it
+        was not run, the one whose mean is nearest; for a group, the group's own name, or its most
+        probable label if the index has no label of that name.
     against
         The label to compare with: contributions, score and remainder are then those of the label
-        minus those of this one. Empty for none; for a group, the most probable other label.
+        minus those of this one. Empty for the second label of each cell by `annotate`, or for a
+        group the most probable other one; none if it was not run, or a cell's label is given.
     n_genes
         Genes to list per cell or group, 1 to 1000.
     space
         As for `annotate`: the space of the label.
     key
-        Prefix of the results of `annotate`, from which the most probable labels of a group are
-        read.
+        Prefix of the results of `annotate`, from which the most probable labels are read.
     key_added
         Name of the results.
 
@@ -378,8 +380,9 @@ def explain(
         The copy if requested. ``uns['cellkin_explained']`` has the versions, ``space`` and two
         tables. Without ``by`` these are ``genes``, one row per cell and gene (``cell``, ``label``,
         ``gene_id``, ``symbol``, ``weight``, ``contribution``), and ``cells``, one row per cell with
-        the sum of all contributions (``score``), the cosine similarity to the label's mean
-        (``similarity``) and the sum of the contributions of genes not listed (``remainder``). With
+        its ``label``, the one compared with (``against``), the sum of all contributions
+        (``score``), the cosine similarity to the label's mean (``similarity``) and the sum of the
+        contributions of genes not listed (``remainder``). With
         ``by`` they are ``genes``, one row per group and gene (``group``, ``label``, ``against``,
         ``n_cells``, ``gene``, ``contribution``, ``weight``, ``gene_id``; ``mean_in``, ``mean_out``,
         mean log1p of counts per 10,000 in the group and in all other cells; ``detected_in``,
@@ -409,15 +412,16 @@ def explain(
         connected(client) as ours,
         shown_progress("explaining cells") as progress,
     ):
+        predicted = Predicted.of(target.obs, key)
         if by is None:
-            cells = explain_cells(ours, query, asked, progress)
+            cells, rivals = explain_cells(ours, query, predicted, asked, progress)
             names = target.obs_names.to_numpy()
             told = {"genes": storable(cells.columns()), "cells": storable(cells.cell_columns())}
             told["genes"]["cell"] = names[told["genes"]["cell"]]
             told["cells"].index = names
+            told["cells"].insert(1, "against", rivals)
             found: Any = cells
         else:
-            predicted = Predicted.of(target.obs, key)
             found = explain_groups(ours, query, target.obs[by], predicted, asked, progress)
             told = {
                 "genes": storable(found.columns()), "groups": storable(found.group_columns()),
