@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cellkin.indexer.models.contract import ModelInfo
+from cellkin.indexer.models.openvino_import import openvino
 from cellkin.indexer.models.recipe import Recipe
 from cellkin.indexer.models.weights import check_weights, read_config, says_bert
 from cellkin.store.checked import cache_folder
@@ -121,7 +122,6 @@ def _read(place: Path) -> Converted | None:
 
 def _convert(folder: Path, recipe: Recipe, place: Path) -> Converted:
     """Convert a checkpoint into a new folder."""
-    import openvino
     import torch
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
@@ -142,7 +142,6 @@ def _convert(folder: Path, recipe: Recipe, place: Path) -> Converted:
     example = {
         name: torch.ones(2, 8, dtype=torch.int64) for name in ("input_ids", "attention_mask")
     }
-    # Not openvino.convert_model, which reports its use to the maker.
     frontend = FrontEndManager().load_by_framework("pytorch")
     with quiet(), warnings.catch_warnings():
         # Of values that tracing takes for constants; none of them depends on the input's shape.

@@ -12,12 +12,12 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import openvino
 from tokenizers import Tokenizer
 
 from cellkin.indexer.models.contract import ModelInfo
 from cellkin.indexer.models.converted import converted
 from cellkin.indexer.models.half import as_half, from_half
+from cellkin.indexer.models.openvino_import import openvino
 from cellkin.indexer.models.recipe import Pooling, Recipe
 from cellkin.indexer.models.windows import Batch, TokenIds, WindowedModel
 from cellkin.space.arrays import Float32Matrix, Int64Vector

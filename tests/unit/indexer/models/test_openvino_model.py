@@ -1,6 +1,9 @@
 """OpenVINO: the same contract as torch, the same vectors but for rounding, and a checked cache."""
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -104,6 +107,22 @@ def test_rounding_to_half_precision_is_done_once(dim: int) -> None:
     once = from_half(as_half(vectors), "any")
     assert from_half(as_half(once), "any").tobytes() == once.tobytes()
     assert (once * vectors).sum(1).min() > 1 - 1e-6
+
+
+def test_nothing_is_reported_to_the_maker(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; os.register_at_fork(before=lambda: print('forked'))\n"
+        "import cellkin.indexer.models.openvino_model\n"
+        "print(sorted(m for m in sys.modules if m.startswith('openvino_telemetry')"
+        " and sys.modules[m] is not None))"
+    )
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "HOME": str(tmp_path)}
+    variables.pop("CI", None)  # where nothing is reported in any case
+    run = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=variables, check=True
+    )
+    assert (run.stdout, run.stderr) == ("[]\n", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestCache:
