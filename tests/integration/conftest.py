@@ -4,18 +4,17 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from tests.integration.commands import CELLKIN, Commands
 from tests.integration.live import Live, live_server
 
+from cellkin.store.catalog import Kind
 from cellkin.store.store import Store
 from cellkin.wire.names import VersionName
-
-CELLKIN = Path(sys.executable).with_name("cellkin")
 
 
 @contextmanager
@@ -55,19 +54,13 @@ def server(store_path: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def run_cellkin() -> Callable[..., subprocess.CompletedProcess[str]]:
+def run_cellkin(
+    cache: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     """Runs the command with arguments, as a user does."""
-
-    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [CELLKIN, *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=1500,
-        )
-
-    return run
+    commands = Commands(tmp_path_factory.mktemp("commands"))
+    yield commands.run
+    commands.close()
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +89,9 @@ def laid_out(tmp_path_factory: pytest.TempPathFactory, store_path: Path) -> Path
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(layout, "_embedded", layout._principal)
         patched.setattr(layout, "FITTED_CELLS", 99)
-        add_layout(Store.open(str(path)), VersionName("trio"), lambda what: silent())
+        store = Store.open(str(path))
+        base = store.catalog.resolve(Kind.INDEX, VersionName("trio"))
+        add_layout(store, base, lambda what: silent())
     return path
 
 

@@ -1,6 +1,7 @@
 """The layout of an index, from the command that makes it to positions of a query's cells."""
 
 import asyncio
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -209,7 +210,15 @@ def test_cells_in_the_spaces_of_another_index_have_no_layout(
 
 @pytest.mark.slow
 def test_the_command(own_store: Path, run_cellkin: Any) -> None:
+    store = Store.open(str(own_store))
+    base = store.catalog.resolve(Kind.INDEX, VersionName("trio"))
+    store.catalog.set_alias(base, "stable")
     done = run_cellkin("cells", "layout", "trio", "--store", own_store)
     assert done.returncode == 0, done.stderr
     assert "150 cells laid out by umap-learn" in done.stdout
     assert "by chance" in done.stdout
+    assert f"alias stable still means {base.full_name}" in done.stdout
+    done = run_cellkin("cells", "layout", "trio@stable", "--store", own_store, "--json")
+    found = json.loads(done.stdout)
+    assert found["n_fitted"] == found["n_cells"] == 150
+    assert found["permuted_trustworthiness"] < found["trustworthiness"] <= 1

@@ -6,34 +6,32 @@ from pathlib import Path
 
 from cellkin.indexer.cells.publish import Spaces, Stages
 from cellkin.indexer.spaces.layout import extend_layout, fit_layout
-from cellkin.store.catalog import Entry, Kind
+from cellkin.store.catalog import Entry
 from cellkin.store.cell_index import LAYOUT, read_reference_cells, write_layout
 from cellkin.store.cell_table import CellTable, check_rows
 from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.store import Store
-from cellkin.wire.names import VersionName
 
 
-def add_layout(store: Store, index: VersionName, stages: Stages) -> Entry:
+def add_layout(store: Store, base: Entry, stages: Stages) -> Entry:
     """Publish a version of an index with a layout; everything else is copied.
 
     Parameters
     ----------
     store
         The store.
-    index
-        The index. A layout that it has is replaced.
+    base
+        A version of an index. A layout that it has is replaced.
     stages
         Shows progress.
 
     Raises
     ------
-    NotFoundError
-        If the index does not exist.
+    FailedPreconditionError
+        If it has fewer than three cells.
     MissingDependencyError
         If umap-learn is not installed.
     """
-    base = store.catalog.resolve(Kind.INDEX, index)
     folder, cells = store.index_folder(base), check_rows(store, base)
     spaces = Spaces.of(folder)
     labels = read_reference_cells(folder).labels

@@ -19,12 +19,15 @@ def layout(index: str, uri: str, as_json: bool) -> None:
     cellkin.client.tl.place. Labels stay the same.
     """
     from cellkin.indexer.cells.layout import add_layout
+    from cellkin.store.catalog import Kind
     from cellkin.store.certificate import LayoutCertificate
     from cellkin.store.store import Store
     from cellkin.terminal.console import progress_bar
     from cellkin.wire.names import parse_version_name
 
-    entry = add_layout(Store.open(uri), parse_version_name(index, "cell index"), progress_bar)
+    store, name = Store.open(uri), parse_version_name(index, "cell index")
+    base = store.catalog.resolve(Kind.INDEX, name)
+    entry = add_layout(store, base, progress_bar)
     made = LayoutCertificate.from_json(entry.manifest["layout"])
     if as_json:
         found = {"index": entry.full_name, "n_cells": entry.manifest["n_cells"], **made.to_json()}
@@ -39,3 +42,8 @@ def layout(index: str, uri: str, as_json: bool) -> None:
         f"as those of a query {made.placed_trustworthiness:.3f}; by chance "
         f"{made.permuted_trustworthiness:.3f}"
     )
+    for alias in store.catalog.view().aliases_of(base):
+        click.echo(
+            f"alias {alias} still means {base.full_name}; move it by `cellkin indexes alias "
+            f"{entry.full_name} {alias} --store {uri}`"
+        )

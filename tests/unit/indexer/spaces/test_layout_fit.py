@@ -1,5 +1,6 @@
 """A layout: fitted to a sample, the rest placed, measured beside chance."""
 
+import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,7 +12,7 @@ from cellkin.indexer.spaces.layout import fit_layout
 from cellkin.space.layout import Layout
 from cellkin.space.vectors import unit_rows
 from cellkin.store.certificate import LayoutCertificate
-from cellkin.wire.errors import FailedPreconditionError
+from cellkin.wire.errors import FailedPreconditionError, MissingDependencyError
 
 Floats = npt.NDArray[np.float32]
 
@@ -98,7 +99,14 @@ def test_two_cells_have_no_layout() -> None:
         fit(*groups(2))
 
 
+def test_without_umap_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "umap.umap_", None)
+    with pytest.raises(MissingDependencyError, match=r"pip install 'cellkin\[layout\]'"):
+        fit(*groups(40))
+
+
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Tensorflow not installed:ImportWarning")
 def test_umap() -> None:
     vectors, labels = groups(500)
     layout, certificate = fit(vectors, labels)
