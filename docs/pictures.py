@@ -2,8 +2,8 @@
 
     python docs/pictures.py [--store FOLDER]
 
-The reference is three of the donors of the human pancreas (Baron 2016), without its endothelial
-cells; the query is the fourth donor. Genes, gene sets and an index are made in a store, which
+The reference is three donors of the human pancreas (Baron 2016), without endothelial cells; the
+query is the fourth donor. Genes, gene sets and an index are made in a store, which
 ``--store`` keeps for the next time; a server answers from it.
 """
 
@@ -28,7 +28,7 @@ from cellkin.client import Client, pl, tl
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT.parent / "shared/data"
 PICTURES = ROOT / "docs/pictures"
-LEFT_OUT, QUERY_DONOR = "endothelial", "human4"
+LEFT_OUT, QUERY_DONOR = "endothelial", "human1"
 N_GENES = 3000
 """Genes with a text: the most variable ones."""
 _HALLMARK = "genesets/h.all.v7.0.symbols.gmt.gz"
@@ -123,7 +123,7 @@ def draw(client: Client, query: anndata.AnnData, only: set[str]) -> None:
     )
     pictures: dict[str, Callable[[], Any]] = {
         "labels": lambda: pl.labels(query),
-        "labels-on-data": lambda: pl.labels(query, legend_loc="on data", title="Donor 4"),
+        "labels-on-data": lambda: pl.labels(query, legend_loc="on data", title="Donor 1"),
         "labels-probability": lambda: pl.labels(query, color="cellkin_winner_probability"),
         "labels-scanpy": lambda: scanpy.pl.umap(query, color="cellkin_label", show=False),
         "confidence": lambda: pl.confidence(query),
@@ -156,7 +156,7 @@ def draw(client: Client, query: anndata.AnnData, only: set[str]) -> None:
 def drawn(n_labels: int) -> anndata.AnnData:
     """Return made-up cells of many labels, to see whether their colors can be told apart."""
     rng = np.random.default_rng(0)
-    code = np.repeat(np.arange(n_labels), 30)
+    code = np.repeat(np.arange(n_labels), 20)
     side = int(np.ceil(n_labels**0.5))
     at = np.stack([code % side, code // side], axis=1) + 0.16 * rng.normal(size=(len(code), 2))
     cells = anndata.AnnData(np.zeros((len(code), 1), np.float32))

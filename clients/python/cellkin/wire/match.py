@@ -10,7 +10,7 @@ from cellkin.wire.species import taxon_name
 from cellkin.wire.terms import MATCHED_ROUTES, GeneRoute, TextRung
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class GeneMatch:
     """How each gene name of a matrix was matched to the corpus, in the order given.
 
@@ -35,6 +35,10 @@ class GeneMatch:
     routes: npt.NDArray[np.uint8]
     rungs: npt.NDArray[np.uint8]
     in_space: npt.NDArray[np.uint8]
+
+    def __repr__(self) -> str:
+        species = taxon_name(self.taxon) if self.taxon else "no species"
+        return f"<GeneMatch: {self.n_used:,} of {self.n_given:,} names used, {species}>"
 
     @property
     def n_given(self) -> int:

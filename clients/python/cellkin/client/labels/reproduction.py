@@ -14,7 +14,7 @@ from cellkin.client.labels.labelling import Settings, label
 from cellkin.client.queries import open_query, require_anndata
 from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import PINNED, Versions
-from cellkin.client.session import connected, shown_progress
+from cellkin.client.session import connected, shown_progress, tell
 from cellkin.matrices.options import ReadOptions
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
@@ -51,6 +51,18 @@ class Reproduction(Tabular):
     def same(self) -> bool:
         """Whether every cell has the same label as before."""
         return not self.cell_ids
+
+    @property
+    def title(self) -> str:
+        """How many labels are the same, in one line."""
+        n_same = self.n_cells - len(self.cell_ids)
+        return (
+            f"{n_same:,} of {self.n_cells:,} labels are the same by {self.versions.index}; "
+            f"probabilities changed by up to {self.largest_change:.2g}"
+        )
+
+    def _title(self) -> str:
+        return self.title
 
     def columns(self) -> dict[str, Any]:
         """Return one row per cell whose label differs."""
@@ -112,14 +124,14 @@ def reproduce(
         connected(client) as asked,
         shown_progress("labelling cells again") as progress,
     ):
-        found = label(asked.using(pins=pins), query, settings, progress=progress)
-    now = Annotation.of(found, how)
+        again = label(asked.using(pins=pins), query, settings, progress=progress)
+    now = Annotation.of(again, how)
     before, labels = (np.asarray(c, object) for c in (adata.obs[column], now.labels))
     differ = np.flatnonzero(before != labels)
     changes: npt.NDArray[np.float32] = np.abs(
         _probabilities(adata.obs, key) - now.predictions.probabilities
     )
-    return Reproduction(
+    found = Reproduction(
         n_cells=len(labels),
         cell_ids=tuple(now.cell_ids[at] for at in differ.tolist()),
         before=tuple(map(str, before[differ])),
@@ -128,6 +140,8 @@ def reproduce(
         versions=now.report.versions,
         server_before=str(said["versions"]["server"]),
     )
+    tell(found.title)
+    return found
 
 
 def _probabilities(obs: Any, key: str) -> npt.NDArray[np.float32]:
