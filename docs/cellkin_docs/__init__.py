@@ -31,6 +31,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.setup_extension("sphinx.ext.autodoc")
     app.add_config_value("cellkin_run_tutorials", True, "env", bool)
     app.connect("builder-inited", notebooks.start)
+    app.connect("env-before-read-docs", notebooks.read_last)
     app.connect("source-read", fill)
     app.connect("source-read", notebooks.put_in)
     app.connect("build-finished", notebooks.end)

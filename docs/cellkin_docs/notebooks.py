@@ -69,13 +69,20 @@ def execute_all(scratch: Path, pool: ProcessPoolExecutor) -> dict[str, _Ran]:
     return ran
 
 
+def is_executed(page: str) -> bool:
+    """Tell whether a page is a tutorial."""
+    return page == FIRST_PAGE.stem or (page.startswith("tutorials/") and page[-6:] != "README")
+
+
+def read_last(_: Sphinx, __: Any, pages: list[str]) -> None:
+    """Read the tutorials last, as they are being executed meanwhile."""
+    pages.sort(key=is_executed)
+
+
 def put_in(app: Sphinx, page: str, source: list[str]) -> None:
     """Put what a tutorial printed and drew just now into its page."""
     name = page.rpartition("/")[2]
-    if page != FIRST_PAGE.stem and not (name[0].isdigit() and page.startswith("tutorials/")):
-        return
-    ran = app.cellkin_ran.result()
-    if name not in ran:
+    if not is_executed(page) or name not in (ran := app.cellkin_ran.result()):
         return
     blocks, differences = ran[name].result()
     if differences:
