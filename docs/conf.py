@@ -42,7 +42,7 @@ html_theme_options = {
     "use_download_button": False,
     "navigation_with_keys": False,
 }
-html_show_sourcelink = False
+html_copy_source = False
 
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4

@@ -64,7 +64,7 @@ def _section(of: tuple[str, click.Command, click.Context]) -> str:
         if isinstance(option, click.Option) and (record := option.get_help_record(context))
     ]
     table = "".join(f"| `{_cell(names)}` | {_cell(what)} |\n" for names, what in rows)
-    return f"\n## cellkin {name}\n\n    {usage}\n\n{told}\n\n| option | |\n| --- | --- |\n{table}"
+    return f"\n### cellkin {name}\n\n    {usage}\n\n{told}\n\n| option | |\n| --- | --- |\n{table}"
 
 
 def _cell(text: str) -> str:
