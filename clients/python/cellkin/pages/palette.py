@@ -1,8 +1,8 @@
 """Colors of labels: one for each, the same in every picture and page.
 
 The first six are those of Okabe and Ito. Each further one is the color of sRGB, neither near white,
-black or gray nor glaring, that is farthest from all before it in OKLab, where distances seen
-without red and green cones count double.
+black or gray nor glaring, that is farthest from all before it in OKLab, where distances as seen
+without green cones count double.
 """
 
 from collections.abc import Iterable

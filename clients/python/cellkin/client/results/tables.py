@@ -4,6 +4,7 @@ import csv
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from datetime import datetime
 from html import escape
 from importlib import import_module
 from itertools import islice
@@ -159,6 +160,8 @@ def _brief(value: Any) -> str:
         return repr(value if len(value) <= _MOST_SIGNS else value[: _MOST_SIGNS - 3] + "...")
     if isinstance(value, float):
         return f"{value:.6g}"
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
     if isinstance(value, Mapping):
         return f"{{{_items(list(value))}}}"
     if isinstance(value, list | tuple):
