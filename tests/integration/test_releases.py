@@ -130,6 +130,7 @@ NEW: dict[str, Callable[[Client, Any], Any]] = {
     "enrich_genes": lambda c, x: c.enrich_genes(["go"], genes=["GENE1"]),
     "contrast_subtypes": lambda c, x: c.contrast_subtypes("trio", a=["alpha"]),
     "get_layout": lambda c, x: c.get_layout("trio"),
+    "back_up_store": lambda c, x: c.back_up_store("s3://bucket/backup"),
 }
 # What a server of these releases answers as if an option had not been given.
 IGNORED: dict[str, Callable[[Client, Any], Any]] = {
