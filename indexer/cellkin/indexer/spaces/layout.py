@@ -33,6 +33,7 @@ _EPOCHS = 200
 _MIN_DISTANCE = 0.3
 _BLOCK = 4096
 _FEWEST = 3
+_NOISE = 1e-4
 
 
 def fit_layout(
@@ -158,7 +159,9 @@ def _embedded(vectors: Float32Matrix) -> Float32Matrix:
     )
     a, b = find_ab_params(1.0, _MIN_DISTANCE)
     start = _principal(vectors)
-    start *= 10 / max(np.abs(start).max(), 1e-6)  # 0 if all cells are equal
+    start /= max(float(np.abs(start).max()), 1e-6)
+    # UMAP divides by the range of each dimension, which is 0 if all cells are equal.
+    start += state.normal(scale=_NOISE, size=start.shape).astype(np.float32)
     at, _ = simplicial_set_embedding(
         vectors, graph, 2, 1.0, a, b, 1.0, 5, _EPOCHS, start, state, "euclidean", {},
         False, {}, False,
