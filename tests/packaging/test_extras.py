@@ -247,6 +247,17 @@ def test_a_language_model(environment: Make) -> None:
     )
 
 
+def test_a_faster_runtime(environment: Make) -> None:
+    env = environment("cellkin[fast]")
+    env.lacks("faiss", "anndata", "matplotlib", "grpc_reflection")
+    env.python(
+        "from cellkin.indexer.models.registry import load_model\n"
+        "model = load_model('all-minilm-l6-v2')\n"
+        "assert str(model.info.settings['runtime']).startswith('openvino')\n"
+        "assert model.embed(['a gene']).shape == (1, 384)"
+    )
+
+
 def test_an_evaluation(environment: Make) -> None:
     env = environment("cellkin[cells,cpu,evaluate]")
     env.lacks("torch", "scanpy", "celltypist", "grpc_reflection")

