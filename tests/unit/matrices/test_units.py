@@ -11,7 +11,7 @@ import scipy.sparse as sp
 from cellkin.matrices.linear import LinearReader
 from cellkin.matrices.scales import LINEAR, LOG1P, LOG2, LOG10, LOG_TWICE, SQUARE_ROOT, Scale
 from cellkin.matrices.unit_evidence import _rank_correlation
-from cellkin.matrices.units import UnitsFinding, check_values, find_units
+from cellkin.matrices.units import UnitsFinding, check_values, find_units, whole_rows
 from cellkin.wire.errors import InvalidArgumentError
 
 Dense = npt.NDArray[np.float64]
@@ -273,3 +273,11 @@ def test_scaled_values_are_refused() -> None:
 def test_the_refusal_names_the_matrices_to_read_instead() -> None:
     with pytest.raises(InvalidArgumentError, match=r"also has --layer counts, --raw$"):
         check_values(np.array([-1.0]), "x.h5ad", ["--layer counts", "--raw"])
+
+
+def test_rows_of_whole_numbers_are_told_from_others() -> None:
+    cells = sp.csr_matrix(np.array([[1, 0, 2], [0, 0, 0], [0, 1.5, 3], [4, 0, 0]], np.float32))
+    assert whole_rows(cells).tolist() == [True, True, False, True]
+    cells.data[0] = np.nan
+    assert whole_rows(cells).tolist() == [False, True, False, True]
+    assert whole_rows(cells[[1, 3]]).all()

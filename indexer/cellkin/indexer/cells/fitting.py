@@ -188,7 +188,7 @@ def fit_spaces(
     keep = np.flatnonzero(np.isin(sample.gene_ids, shared))
     if sample.n_labels > 1 and len(keep):
         with stages("fitting the expression space") as progress:
-            common = replace(sample, cells=sample.cells[:, keep], gene_ids=sample.gene_ids[keep])
+            common = sample.of_genes(keep)
             fitted, classifier, quality["expression"] = fit_expression_part(
                 common, how, judging, progress
             )

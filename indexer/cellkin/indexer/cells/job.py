@@ -242,10 +242,8 @@ def index_by_expression(
 
 def _profiled(fitted: Fitted, sample: Sample, shared: Int64Vector) -> Fitted:
     """Add the profiles of the labels, over the genes that all files have."""
-    columns = np.searchsorted(sample.gene_ids, shared)
-    profiles = Profiles.of(
-        sample.cells[:, columns], shared, sample.label_names, sample.labels, sample.batches
-    )
+    common = sample.of_genes(np.searchsorted(sample.gene_ids, shared))
+    profiles = Profiles.of(common.cells, shared, sample.label_names, sample.labels, sample.batches)
     return replace(fitted, spaces=replace(fitted.spaces, profiles=profiles))
 
 

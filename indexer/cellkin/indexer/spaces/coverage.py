@@ -177,10 +177,10 @@ def depth_report(
         ``at_least``, ``below``, ``n_cells``, the share ``wrong`` of the labels that are not
         unknown, and the share ``unknown``.
     """
-    whole = not np.any(sample.cells.data % 1)
+    whole = np.array_equal(np.rint(sample.cells.data), sample.cells.data)
     totals = np.asarray(sample.cells.sum(axis=1, dtype=np.float64)).ravel()
     return {
-        "genes": np.quantile(detected(sample.cells), _QUANTILES).tolist(),
+        "genes": np.quantile(sample.logs.n_detected, _QUANTILES).tolist(),
         "counts": np.quantile(totals, _QUANTILES).tolist() if whole else None,
         "costs": _costs(probe.thinned, classifier),
     }

@@ -1,7 +1,7 @@
 """Samples of labeled cells that spaces are fitted to."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -72,6 +72,12 @@ class Sample:
         )  # fmt: skip
         object.__setattr__(taken, "_logs", self.logs.take(rows))
         return taken
+
+    def of_genes(self, columns: Int64Vector) -> "Sample":
+        """Return the same cells with some of the genes; columns are ascending."""
+        if len(columns) == len(self.gene_ids):
+            return self
+        return replace(self, cells=self.cells[:, columns], gene_ids=self.gene_ids[columns])
 
 
 def balanced(labels: Int32Vector, n_cells: int, seed: int = 0) -> Int64Vector:
