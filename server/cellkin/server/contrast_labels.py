@@ -11,8 +11,8 @@ from cellkin.server.contrast_result import (
     TestedGenes,
     finish,
     over_genes,
-    warning,
 )
+from cellkin.server.contrast_warnings import warning
 from cellkin.server.loading import LoadedIndex
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.contrasts import GroupMeans, welch

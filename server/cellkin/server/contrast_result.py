@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from cellkin.server import calls
 from cellkin.server.contrast_nulls import PermutedCells, PermutedLabels
+from cellkin.server.contrast_warnings import contrast_warnings, prior_warnings, warning
 from cellkin.server.loaded_sets import LoadedGeneSets
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import gene_records, index_versions
@@ -23,7 +24,6 @@ from cellkin.server.tested_sets import (
 from cellkin.space.arrays import BoolVector, CsrMatrix, Int64Vector
 from cellkin.space.content_order import content_order
 from cellkin.space.contrasts import (
-    MIN_BATCHES,
     GeneRanks,
     GroupMeans,
     log2_fold_changes,
@@ -49,7 +49,6 @@ from cellkin.wire.terms import GeneSetKind
 WILCOXON = "wilcoxon"
 MIN_DETECTED = 3
 """Genes detected in fewer cells of both groups are not tested."""
-_FEW_CELLS = 20
 _PREDICTED = 50
 """Genes predicted from text to return, the strongest of each direction."""
 _MIN_TEXTS = 200
@@ -244,9 +243,14 @@ def finish(
         called_by_chance=by_chance,
         warnings=[
             *notes,
-            *_warnings(genes, results, by_chance),
+            *contrast_warnings(
+                min(genes.a.n_cells, genes.b.n_cells),
+                genes.pseudobulk is not None,
+                sum(int(np.count_nonzero(result.called)) for result in results),
+                by_chance,
+            ),
             *few_sets_warnings(untested),
-            *_prior_warnings(prior),
+            *prior_warnings(prior),
         ],
         n_genes=len(genes.gene_ids),
     )
@@ -373,56 +377,3 @@ def _regulators(part: TestedSets, statistics: Float64Vector) -> list[wire.Regula
         )
         for at in np.lexsort((-np.abs(scores), p_values)).tolist()
     ]
-
-
-def _warnings(
-    genes: TestedGenes, results: Sequence[Results], by_chance: float
-) -> list[cell_service_pb2.Warning]:
-    found = []
-    n = min(genes.a.n_cells, genes.b.n_cells)
-    n_called = sum(int(np.count_nonzero(result.called)) for result in results)
-    if n < _FEW_CELLS:
-        found.append(
-            warning(
-                "SMALL_GROUPS",
-                f"the smaller group has {n} cells: most differences cannot be told from noise at "
-                f"this size; of the sets {n_called} are called, and {by_chance:.2g} on average if "
-                "the group labels are permuted",
-            )
-        )
-    elif n_called and by_chance > 0.2 * n_called:
-        found.append(
-            warning(
-                "CALLED_BY_CHANCE",
-                f"of the sets {n_called} are called, and {by_chance:.2g} on average if the group "
-                "labels are permuted: believe none of them alone",
-            )
-        )
-    if genes.pseudobulk is None:
-        found.append(
-            warning(
-                "CELLS_AS_REPLICATES",
-                "cells count as independent, though those of a donor are alike: p-values hold for "
-                f"these donors alone. With batches of at least {MIN_BATCHES} donors in each group, "
-                "genes are also tested between donors",
-            )
-        )
-    return found
-
-
-def _prior_warnings(prior: TextPrior | None) -> list[cell_service_pb2.Warning]:
-    if prior is None or prior.explained <= 0:
-        return []
-    return [
-        warning(
-            "PREDICTED_FROM_TEXT",
-            "statistics of genes that were not measured are predicted from genes of similar text, "
-            f"which explains {prior.explained:.1%} of the variance of measured genes: leads to "
-            "measure, no results",
-        )
-    ]
-
-
-def warning(reason: str, message: str) -> cell_service_pb2.Warning:
-    """Return a warning."""
-    return cell_service_pb2.Warning(reason=reason, message=message)
