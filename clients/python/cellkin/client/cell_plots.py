@@ -19,6 +19,7 @@ from cellkin.client.drawing import (
     without_frame,
 )
 from cellkin.client.results.layouts import Layout
+from cellkin.client.results.tables import needed
 from cellkin.pages.palette import label_colors
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 from cellkin.wire.terms import UNKNOWN_LABEL
@@ -185,9 +186,10 @@ def _draw_categories(
     known = np.array([*(name != UNKNOWN_LABEL for name in colors), False])[grouped.codes]
     order = np.random.default_rng(0).permutation(len(at))
     order = np.concatenate([order[~known[order]], order[known[order]]])
-    drawn = np.array([*colors.values(), gray], object)[grouped.codes]
+    to_rgba = needed("matplotlib.colors", "plot").to_rgba_array
+    drawn = to_rgba([*colors.values(), gray])[grouped.codes]
     width = 0 if edge == "none" else 0.4
-    points(ax, at[order], drawn[order].tolist(), size, linewidths=width, edgecolors=edge)
+    points(ax, at[order], drawn[order], size, linewidths=width, edgecolors=edge)
     counts = pd.Series(names).value_counts().to_dict()
     missing = {} if UNKNOWN_LABEL in colors else {UNKNOWN_LABEL: gray}
     legend(ax, legend_loc, colors | missing, counts, at, names)
