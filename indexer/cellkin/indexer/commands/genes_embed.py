@@ -154,10 +154,8 @@ def _described(pending: "Pending") -> str:
         f"to embed: {counts.n_texts:,} texts, {_tokens(counts)} tokens"
     ]
     if pending.seconds is not None:
-        lines.append(
-            f"computed by {pending.computed_by}: about {pending.seconds():,.0f} s, as a few of the "
-            "texts took"
-        )
+        by = f"by {pending.computed_by}, " if pending.computed_by else ""
+        lines.append(f"time: {by}about {pending.seconds():,.0f} s, as a few of the texts took")
     if pending.cost is not None:
         lines.append(f"cost: {_price(pending.cost)} in {pending.cost.n_requests:,} requests")
     if counts.n_long:

@@ -35,7 +35,8 @@ class RoundedModel(HashModel):
     """Its vectors are kept by half precision: their values differ in sign alone."""
 
     def embed(self, texts: Any) -> Float32Matrix:
-        return from_half(as_half(np.sign(super().embed(texts)) / np.float32(8**0.5)), "hash")
+        signs = np.sign(super().embed(texts)) / 8**0.5
+        return from_half(as_half(signs.astype(np.float32)), "hash")
 
 
 @pytest.fixture
