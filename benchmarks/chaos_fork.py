@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 _IMPORTED = (
-    "anndata", "faiss", "lancedb", "sklearn.linear_model",
+    "__main__", "anndata", "faiss", "lancedb", "sklearn.linear_model",
     "cellkin.cli.main", "cellkin.indexer.cells.job", "cellkin.indexer.commands.cells",
     "cellkin.indexer.commands.genes", "cellkin.indexer.commands.store",
     "cellkin.matrices.annotated",
