@@ -182,7 +182,8 @@ def world_of(store: Store, n_drawn: int) -> World:
     named = [[name for name in line.split("\t")[2:] if name] for line in lines_of(path)]
     every = sorted({name for members in named for name in members})
     ids = dict(zip(every, ids_of(names, every).tolist(), strict=True))
-    sets = [np.intersect1d([ids[name] for name in members], with_text) for members in named]
+    there = set(with_text.tolist())
+    sets = [np.array(sorted({ids[name] for name in members} & there)) for members in named]
     sets = [members for members in sets if SMALLEST <= len(members) <= LARGEST]
     gene_ids = np.unique(np.concatenate(sets))
     indices = np.searchsorted(gene_ids, np.concatenate(sets))
