@@ -12,12 +12,38 @@ from cellkin.client.contrast import Comparison, contrast_cells, contrast_referen
 from cellkin.client.queries import WholeQuery
 from cellkin.explore import charts
 from cellkin.explore.labeled import Labeled
-from cellkin.explore.parts import Notices, alert, choices, downloads, heading, note, table
+from cellkin.explore.parts import (
+    Notices,
+    alert,
+    boxes,
+    choices,
+    downloads,
+    heading,
+    note,
+    offer,
+    table,
+)
 from cellkin.explore.session import Session
 from cellkin.matrices.cells import open_cells
 
 _REFERENCE = "cells of the reference"
 _N_SETS = 50
+_COLUMNS = {
+    "gene": "gene", "log2_fold_change": "log2 fold change", "fdr": "FDR", "mean_a": "mean a",
+    "mean_b": "mean b", "detected_a": "detected a", "detected_b": "detected b",
+    "statistic": "statistic", "name": "name",
+}  # fmt: skip
+"""Columns of a contrast that are shown, and how they are called."""
+_NUMBERS = ["log2 fold change", "FDR", "mean a", "mean b", "statistic"]
+_WRAPPED = {
+    "& .MuiToggleButtonGroup-root": {"flexWrap": "wrap"},
+    "& button": {
+        "textTransform": "none",
+        "margin": "2px",
+        "border": "1px solid #c3cad4 !important",
+    },
+}
+"""Style of buttons of labels, which may be many."""
 
 
 class ContrastPage:
@@ -34,12 +60,17 @@ class ContrastPage:
         self._notices = Notices(session)
         self._of = choices("Compare", [_REFERENCE])
         self._a, self._b = (
-            pmui.MultiPill(label=label, options=[], value=[], sizing_mode="stretch_width")
+            pmui.CheckButtonGroup(
+                label=label,
+                options=[],
+                value=[],
+                size="small",
+                sx=_WRAPPED,
+                sizing_mode="stretch_width",
+            )
             for label in ("Group a", "Group b; none for all other labels")
         )
-        self._collections = pmui.MultiChoice(
-            label="Test gene sets of", options=[], sizing_mode="stretch_width"
-        )
+        self._collections = boxes("Test gene sets of")
         self._go = pmui.Button(label="Compare", on_click=self._compare)
         self._of.param.watch(self._list, "value")
         self._results = pn.Column(sizing_mode="stretch_width")
@@ -57,7 +88,7 @@ class ContrastPage:
         with self._notices.telling():
             client = self._session.client
             found = await self._session.ask(lambda: list(client.list_gene_set_collections()))
-            self._collections.options = [each.version for each in found]
+            offer(self._collections, [each.version for each in found])
 
     def _offer(self, event: Any) -> None:
         files = [] if event.new is None else [f"cells of {event.new.path.name}"]
@@ -72,8 +103,7 @@ class ContrastPage:
         else:
             labels = [] if labeled is None else list(labeled.annotation.counts())
         for group in (self._a, self._b):
-            group.value = []
-            group.options = labels
+            group.param.update(options=labels, value=[])
 
     async def _compare(self, _: Any) -> None:
         session = self._session
@@ -90,7 +120,10 @@ class ContrastPage:
                     found = await session.work(_contrasted, session.client, session.labeled, asked)
                 csv = session.folder / "contrast.csv"
                 await session.ask(found.write_csv, csv)
-                self._results.objects = [*_view(found), downloads(session, [csv])]
+                self._results.objects = [
+                    *await session.ask(_view, found),
+                    downloads(session, [csv]),
+                ]
             finally:
                 self._results.loading = False
 
@@ -105,16 +138,14 @@ def _view(found: Contrast) -> list[Any]:
     frame = pd.DataFrame(found.columns())
     measured = frame[~frame["predicted_from_text"]]
     order = np.argsort(-measured["statistic"].abs().to_numpy(), kind="stable")
-    names = ["gene", "name", "log2_fold_change", "fdr", "statistic", "mean_a", "mean_b",
-             "detected_a", "detected_b"]  # fmt: skip
-    genes = measured.iloc[order][names]
+    genes = measured.iloc[order][list(_COLUMNS)].rename(columns=_COLUMNS)
     parts: list[Any] = [
         heading(found.title, 5),
         *(alert("warning", str(each)) for each in found.warnings),
         pn.Row(
             pn.Column(charts.volcano(found), sizing_mode="stretch_width"),
             pn.Column(
-                table(genes, digits=names[2:7], shares=names[7:]),
+                table(genes, digits=_NUMBERS, shares=["detected a", "detected b"]),
                 sizing_mode="stretch_width",
             ),
             sizing_mode="stretch_width",

@@ -11,7 +11,7 @@ import panel_material_ui as pmui
 
 from cellkin.client import Client, Enrichment, Gene, GeneNeighborhood
 from cellkin.explore import charts
-from cellkin.explore.parts import Notices, alert, choices, heading, note, table
+from cellkin.explore.parts import Notices, alert, boxes, choices, heading, note, offer, table
 from cellkin.explore.session import Session
 from cellkin.wire.errors import CellkinError, InvalidArgumentError, NotFoundError
 from cellkin.wire.species import taxon_id, taxon_name
@@ -116,12 +116,8 @@ class GenesPage:
         )
         self._k = pmui.IntInput(label="Neighbors", value=20, start=1, end=1000, width=120)
         self._embedding = pmui.Select(label="Embedding", options=[""], width=280)
-        self._compared = pmui.MultiChoice(
-            label="Compare with embeddings", options=[], sizing_mode="stretch_width"
-        )
-        self._collections = pmui.MultiChoice(
-            label="Test gene sets of", options=[], sizing_mode="stretch_width"
-        )
+        self._compared = boxes("Compare with embeddings")
+        self._collections = boxes("Test gene sets of")
         self._go = pmui.Button(label="Search", on_click=self._search)
         self._kind.param.watch(self._asked_by, "value")
         self._text.param.watch(self._search, "enter_pressed")
@@ -140,8 +136,8 @@ class GenesPage:
         with self._notices.telling():
             models, collections = await self._session.ask(_catalog, self._session.client)
             self._embedding.options = {"default": ""} | {name: name for name in models}
-            self._compared.options = models
-            self._collections.options = collections
+            offer(self._compared, models)
+            offer(self._collections, collections)
 
     def _asked_by(self, event: Any) -> None:
         labels = {
@@ -308,8 +304,8 @@ def spring(n: int, links: list[tuple[int, int]]) -> list[tuple[float, float]]:
     for step in range(_STEPS):
         apart = places[:, None] - places[None]
         distance = np.maximum(np.linalg.norm(apart, axis=-1), 1e-3)
-        force = ideal**2 / distance**2 - linked * distance / ideal - 0.02
-        move = (apart * force[..., None]).sum(axis=1)
+        force = ideal**2 / distance**2 - linked * distance / ideal
+        move = (apart * force[..., None]).sum(axis=1) - places
         length = np.maximum(np.linalg.norm(move, axis=1, keepdims=True), 1e-9)
         places += move / length * np.minimum(length, 0.1 * (1 - step / _STEPS))
     return [(float(x), float(y)) for x, y in places]

@@ -179,20 +179,23 @@ class Results:
             note(_how(labeled)),
             self._downloads(csv),
             pn.Row(
-                pn.Column(self._map.view, sizing_mode="stretch_width"),
+                pn.Column(self._map.view, self._tables(), sizing_mode="stretch_width"),
                 pn.Column(self._cell, self._evidence, width=430),
                 sizing_mode="stretch_width",
             ),
-            pmui.Tabs(
-                ("Labels", self._labels()),
-                ("Unknown", self._unknown()),
-                ("Genes", self._genes()),
-                ("Compare with a column", self._confusion()),
-                ("Clusters", self._clusters()),
-                ("Cells", self._cells()),
-                dynamic=True, sizing_mode="stretch_width",
-            ),
         ]  # fmt: skip
+
+    def _tables(self) -> Any:
+        return pmui.Tabs(
+            ("Labels", self._labels()),
+            ("Unknown", self._unknown()),
+            ("Genes", self._genes()),
+            ("Compare with a column", self._confusion()),
+            ("Clusters", self._clusters()),
+            ("Cells", self._cells()),
+            dynamic=True,
+            sizing_mode="stretch_width",
+        )
 
     async def _chosen(self, event: Any) -> None:
         if event.new:

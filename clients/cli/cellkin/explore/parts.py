@@ -8,12 +8,14 @@ from typing import Any
 import pandas as pd
 import panel as pn
 import panel_material_ui as pmui
+from bokeh.models import ScientificFormatter
 
 from cellkin.explore.session import Session
 from cellkin.wire.errors import CancelledError, CellkinError
 
 PAGE_ROWS = 15
 """Rows of a table that are shown, and sent to the browser, at once."""
+_NUMBERS = {"precision": 3, "power_limit_low": -3, "power_limit_high": 6, "text_align": "right"}
 
 
 class Notices:
@@ -98,11 +100,12 @@ def table(
         Other parameters of ``panel.widgets.Tabulator``.
     """
     frame = frame.copy()
-    for name in digits:
-        frame[name] = [_digits(value) for value in frame[name]]
     for name in shares:
         frame[name] = [f"{value:.1%}" if value == value else "" for value in frame[name]]
-    formatters = {name: {"type": "link", "target": "_blank"} for name in links}
+    formatters: dict[str, Any] = {
+        name: {"type": "link", "target": "_blank", "label": "open"} for name in links
+    }
+    formatters |= {name: ScientificFormatter(**_NUMBERS) for name in digits}
     return pn.widgets.Tabulator(
         frame, show_index=False, disabled=True, pagination="remote" if len(frame) > rows else None,
         page_size=rows, formatters=formatters, sizing_mode="stretch_width", layout="fit_data_fill",
@@ -118,6 +121,16 @@ def choices(label: str, options: Sequence[str]) -> Any:
     )  # fmt: skip
 
 
+def boxes(label: str) -> Any:
+    """Return boxes of which several may be ticked; hidden until there are options."""
+    return pmui.CheckBoxGroup(label=label, options=[], value=[], inline=True, visible=False)
+
+
+def offer(ticked: Any, options: Sequence[str]) -> None:
+    """Give boxes their options, none of them ticked."""
+    ticked.param.update(options=list(options), value=[], visible=bool(options))
+
+
 def downloads(session: Session, paths: Iterable[Any]) -> Any:
     """Return links to files of the session."""
     links = "".join(
@@ -126,17 +139,6 @@ def downloads(session: Session, paths: Iterable[Any]) -> Any:
         for path in paths
     )
     return pn.pane.HTML(f"Download: {links}", margin=(5, 10), sizing_mode="stretch_width")
-
-
-def number(value: float) -> float | None:
-    """Return a number for a table, None if it is missing."""
-    return None if value != value else float(value)
-
-
-def _digits(value: Any) -> Any:
-    if value is None or value != value:
-        return None
-    return float(f"{float(value):.3g}")
 
 
 def _escaped(text: str) -> str:

@@ -2,7 +2,8 @@
 
 import ipaddress
 import signal
-from dataclasses import dataclass
+import socket
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -84,6 +85,8 @@ def serve(settings: Settings) -> None:
 
 def web_server(shared: Shared, settings: Settings) -> Any:
     """Return a web server that is not started yet."""
+    if not settings.port:
+        settings = replace(settings, port=_free_port(settings.host))
 
     def page() -> Any:
         session = Session(shared)
@@ -98,7 +101,7 @@ def web_server(shared: Shared, settings: Settings) -> Any:
         show=False,
         verbose=False,
         title="cellkin",
-        websocket_origin=_origins(settings),
+        websocket_origin=origins_of(settings),
         websocket_max_message_size=_MESSAGE_BYTES,
         unused_session_lifetime_milliseconds=_UNUSED_MS,
         check_unused_sessions_milliseconds=_UNUSED_MS,
@@ -119,7 +122,18 @@ def is_this_machine(host: str) -> bool:
         return host == "localhost"
 
 
-def _origins(settings: Settings) -> list[str]:
-    names = {settings.host, "localhost"} if is_this_machine(settings.host) else {settings.host}
-    own = [f"{name}:{settings.port or '*'}" for name in sorted(names)]
-    return [*own, *settings.origins]
+def origins_of(settings: Settings) -> list[str]:
+    """Return the names by which browsers may reach the pages."""
+    names = {"localhost"} if is_this_machine(settings.host) else set()
+    names |= set() if ":" in settings.host else {settings.host}  # Bokeh reads no IPv6 address
+    return [*(f"{name}:{settings.port}" for name in sorted(names)), *settings.origins]
+
+
+def _free_port(host: str) -> int:
+    """Return a port that is free now; origins of browsers need it before the server starts."""
+    with socket.create_server((host, 0), family=_family(host)) as taken:
+        return int(taken.getsockname()[1])
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET

@@ -194,7 +194,8 @@ class Session(param.Parameterized):  # type: ignore[misc]
         for key in self._keys.values():
             self.shared.downloads.pop(key, None)
         shutil.rmtree(self.folder, ignore_errors=True)
-        self.labeled = None
+        with param.parameterized.discard_events(self):  # the page is gone
+            self.labeled = None
 
     def shown(self, error: CellkinError) -> str:
         """Return a message for the user, without the server's folders."""
