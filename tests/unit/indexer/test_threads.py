@@ -1,5 +1,6 @@
 """Small products have one thread of linear algebra, so that no other one is waited for."""
 
+import threading
 from typing import Any
 
 import pytest
@@ -22,6 +23,33 @@ def test_threads_follow_the_size_of_a_matrix(monkeypatch: pytest.MonkeyPatch) ->
             with threads.threads_for(1000):
                 assert blas() == {1}
         assert blas() == {1}
+
+
+@pytest.mark.parametrize("n_cores", [1, 3])
+def test_parts_run_in_threads_in_order(n_cores: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "n_cores", lambda: n_cores)
+    met = threading.Barrier(n_cores, timeout=10)
+
+    def work(number: int) -> tuple[int, set[int], str]:
+        met.wait()  # breaks unless all threads are at work
+        return number, blas(), threading.current_thread().name
+
+    with threads.blas_threads(2):
+        found = threads.in_parallel(work, range(3))
+        assert blas() == {2}
+    assert [number for number, _, _ in found] == [0, 1, 2]
+    assert all(limits == {1} for _, limits, _ in found)
+    assert len({name for _, _, name in found}) == n_cores
+
+
+def test_the_error_of_a_part_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "n_cores", lambda: 2)
+
+    def fail(number: int) -> None:
+        raise Asked(number)
+
+    with pytest.raises(Asked):
+        threads.in_parallel(fail, [0, 1])
 
 
 class Asked(Exception):

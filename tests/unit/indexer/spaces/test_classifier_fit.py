@@ -219,6 +219,17 @@ def test_held_out_cells_are_asked_once_and_named_right(held: HeldOut) -> None:
     assert held.novelty.shape == held.batches.shape == (260,)
 
 
+def test_folds_do_not_depend_on_the_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, few = [], SAMPLE.take(np.arange(0, SAMPLE.n_cells, 3))
+    for n_cores in (1, 2):
+        monkeypatch.setattr("cellkin.indexer.threads.n_cores", lambda n=n_cores: n)
+        found.append(hold_out(few, fit_expression, HOW))
+    one, two = found
+    np.testing.assert_array_equal(one.truth, two.truth)
+    np.testing.assert_array_equal(one.novelty, two.novelty)
+    np.testing.assert_array_equal(one.kinds, two.kinds)
+
+
 def test_what_is_not_refined_is_read_without_a_head() -> None:
     plain = hold_out(SAMPLE, fit_expression, HOW, refine=False)
     assert [len(kind) for kind in plain.kinds] == [260, 260, 0, 260]
