@@ -28,7 +28,7 @@ import anndata
 import numpy as np
 from chaos_fork import Fork
 from chaos_report import closing_line, report
-from chaos_world import N_GENES, STAGES, World, cells, publish
+from chaos_world import N_GENES, STAGES, World, cells
 
 from cellkin.store.catalog import Entry, Kind
 from cellkin.store.maintenance import damage
@@ -48,6 +48,7 @@ _MOST_LEFT_BYTES = 4_000_000
 _DISK_BYTES = 512 * 2**20
 _UNSHARED = "CELLKIN_CHAOS_UNSHARED"
 _N_CELLS = 240
+_SMALL = ("--workers", "1", "--recall", "0.8", "--index", "IVF8,Flat")
 
 
 def run_command(words: list[str], limit: int) -> int:
@@ -68,7 +69,24 @@ class Commands:
         self._files()
         store = Store.open(str(self.root))
         self.first, self._second, _ = store.catalog.entries(Kind.INDEX, "trio")
-        publish(store, scratch, cells(_N_CELLS, 23), "other")
+        # To be merged with the first, in whose space it is.
+        cells(_N_CELLS, 23).write_h5ad(scratch / "other.h5ad")
+        words = [
+            "cells",
+            "index",
+            f"{scratch}/other.h5ad",
+            "--name",
+            "other",
+            "--label",
+            "cell_type",
+            "--like",
+            self.first.full_name,
+            *_SMALL,
+            "--store",
+            str(self.root),
+        ]
+        code, said = Fork(run_command, words, -1).end()
+        assert code == 0, said
         self.run_whole("cells append")
         shutil.rmtree(scratch / "backup", ignore_errors=True)
         self.run_whole("store backup")
@@ -90,14 +108,13 @@ class Commands:
         here, at = self._scratch, ["--store", str(self.root)]
         either = rng.choice((self.first, self._second)).full_name
         second = self._second.full_name
-        small = ["--workers", "1", "--recall", "0.8", "--index", "IVF8,Flat"]
         return {
             "genes import": ["genes", "import", "--gene-info", f"{here}/gene_info", *at,
                              "--name", "imported"],
             "genes embed": ["genes", "embed", "--model", f"random:24:{rng.randrange(10**6)}", *at],
             "genes load": ["genes", "load", f"{here}/vectors.npz", "--name", "loaded", *at],
             "cells index": ["cells", "index", f"{here}/reference.h5ad", "--name", "made", "--label",
-                            "cell_type", "--embedding", "random-48-7", *small, *at],
+                            "cell_type", "--embedding", "random-48-7", *_SMALL, *at],
             "cells append": ["cells", "append", self.first.full_name, f"{here}/more.h5ad",
                              "--label", "cell_type", "--batch", "donor", *at],
             "cells merge": ["cells", "merge", self.first.full_name, "other", "--name",
