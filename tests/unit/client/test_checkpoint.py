@@ -47,6 +47,7 @@ def answer(start: int, n: int, dim: int) -> Predictions:
         rng.integers(-1, 9, n).astype(np.int32),
         rng.random(n).astype(np.float32),
         rng.random((n, dim)).astype(np.float32),
+        rng.random((n, 2 if dim else 0)).astype(np.float32),
     )
 
 
@@ -191,10 +192,12 @@ def test_predictions_come_over_the_wire_as_they_were(n: int, dim: int, seed: int
         runners_up=codec.encode(sent.runners_up),
         runner_up_probabilities=codec.encode(sent.runner_up_probabilities),
         label_probabilities=codec.encode(sent.label_probabilities),
+        positions=codec.encode(sent.positions),
     )
     back = read_predictions(wire.PredictionBlock.FromString(message.SerializeToString()))
     for name, values in columns(sent).items():
-        if n or name != "label_probabilities":  # of no cells nobody says how many labels there are
+        # Of no cells nobody says how many labels there are, or whether positions were asked for.
+        if n or name not in ("label_probabilities", "positions"):
             np.testing.assert_array_equal(getattr(back, name), values, strict=True)
 
 

@@ -42,6 +42,7 @@ def test_an_ancestor_has_to_be_as_probable_as_the_coverage_of_its_cell_asks(
         _hierarchy=Hierarchy.of(["a/b", "a/c", "d"]),
         _return_vectors=False,
         _return_probabilities=False,
+        _layout=None,
     )
     monkeypatch.setattr(prediction, "route_shares", lambda *_: np.zeros((2, 1), np.float32))
     answer = query.predict(wire.CellBlock())
