@@ -46,7 +46,7 @@ class Suite:
 
 SUITES = {
     "project": Suite("numpy, scipy", ("--cells", "4096", "--rounds", "3", "--read-gib", "0.25")),
-    "index": Suite("bare FAISS, hnswlib, USearch, LanceDB, Qdrant", ("--n", "50000")),
+    "index": Suite("bare FAISS, hnswlib, USearch, LanceDB, Qdrant", ("--n", "30000")),
     "embed": Suite("sentence-transformers", ("--texts", "64", "--rounds", "2")),
     "job": Suite("anndata's own reading", ("--cells", "16384", "--rounds", "1")),
     "annotate": Suite("PCA-kNN, prototypes, logistic regression, CellTypist, scanpy",
