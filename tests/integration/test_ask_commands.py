@@ -61,6 +61,13 @@ def test_groups_are_explained(
         parts = sum(gene["contribution"] for gene in group["genes"]) + group["remainder"]
         assert parts == pytest.approx(group["score"], abs=1e-5)
     assert "cells; the group's name): alpha against " in run_cellkin(*asked).stdout
+    cells = ("explain", out, "--index", "trio", "--server", server, "--json", "--cell", "cell2-1")
+    told = json.loads(run_cellkin(*cells, "--cell", "cell2-2", "--cell", "cell2-1").stdout)["cells"]
+    assert [(cell["cell"], cell["label"]) for cell in told[:2]] == [
+        ("cell2-1", "beta"), ("cell2-2", told[1]["label"]),
+    ]  # fmt: skip
+    assert all(cell["against"] not in ("", cell["label"]) for cell in told)
+    assert told[0] == told[2]
     both = run_cellkin(*asked, "--cell", "cell2-1")
     assert (both.returncode, "name cells by --cell, or groups" in both.stderr) == (2, True)
     not_labelled = ("explain", query_path, "--index", "trio", "--server", server)

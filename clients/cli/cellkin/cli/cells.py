@@ -57,6 +57,25 @@ def opened(query: Path, reading: dict[str, Any]) -> "Iterator[CellFile]":
         yield cells
 
 
+def rows_of(cells: "CellFile", names: Sequence[str]) -> list[int]:
+    """Return the rows of the cells with the given names, in that order.
+
+    Raises
+    ------
+    NotFoundError
+        If the file has no cell with a given name.
+    """
+    at = {name: row for row, name in enumerate(cells.cell_ids)}
+    missing = [name for name in names if name not in at]
+    if missing:
+        raise NotFoundError(
+            f"{cells.path} has no cell {missing[0]!r}; its first is {cells.cell_ids[0]!r}"
+            if cells.cell_ids
+            else f"{cells.path} has no cells"
+        )
+    return [at[name] for name in names]
+
+
 def named(cells: "CellFile", names: Sequence[str]) -> "sp.csr_matrix":
     """Read the cells with the given names, in that order.
 
@@ -67,13 +86,5 @@ def named(cells: "CellFile", names: Sequence[str]) -> "sp.csr_matrix":
     """
     import scipy.sparse as sp
 
-    at = {name: row for row, name in enumerate(cells.cell_ids)}
-    missing = [name for name in names if name not in at]
-    if missing:
-        raise NotFoundError(
-            f"{cells.path} has no cell {missing[0]!r}; its first is {cells.cell_ids[0]!r}"
-            if cells.cell_ids
-            else f"{cells.path} has no cells"
-        )
-    rows = [cells.rows(at[name], at[name] + 1) for name in names]
-    return sp.vstack(rows, format="csr")
+    rows = rows_of(cells, names)
+    return sp.vstack([cells.rows(row, row + 1) for row in rows], format="csr")

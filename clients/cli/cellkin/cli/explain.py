@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cellkin.cli.cells import named, opened, query_options
+from cellkin.cli.cells import opened, query_options, rows_of
 from cellkin.terminal.options import json_option, server_option, taxon_option
 from cellkin.wire.errors import InvalidArgumentError
-from cellkin.wire.terms import ExpressionUnits
 
 if TYPE_CHECKING:
     from cellkin.client import CellExplanation, Client, Explanations
-    from cellkin.client.explaining import Group, Groups
+    from cellkin.client.explaining import Group, Groups, Predicted
     from cellkin.matrices.cells import CellFile
 
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     "cell_ids",
     multiple=True,
     metavar="ID",
-    help="A cell of QUERY; may be repeated, up to 64 times.",
+    help="A cell of QUERY; may be repeated.",
 )
 @click.option(
     "--by",
@@ -36,14 +35,15 @@ if TYPE_CHECKING:
 @click.option(
     "--label",
     default="",
-    help="The subtype to explain.  [default: the nearest to each cell; of a group its name, or its "
-    "most probable label]",
+    help="The subtype to explain.  [default: the label that `annotate` wrote, or the nearest to "
+    "each cell; of a group its name, or its most probable label]",
 )
 @click.option(
     "--against",
     default="",
     metavar="LABEL",
-    help="The subtype to compare it with.  [default: none; of a group the most probable other one]",
+    help="The subtype to compare it with.  [default: the second label that `annotate` wrote, or "
+    "none; of a group the most probable other one]",
 )
 @click.option(
     "--genes",
@@ -75,30 +75,56 @@ def explain(
 
     Contributions sum to the score: the projection of the cell on the direction of the label. The
     weight of a gene is its share of the cell in the text space, and its z-score in the expression
-    space, so that absent genes contribute too. For groups, give a copy of QUERY written by
-    `annotate`: its columns name the most probable labels.
+    space, so that absent genes contribute too. Give a copy of QUERY written by `annotate`: its
+    columns name the most probable labels.
     """
     from cellkin.cli.connection import connect
 
     if bool(cell_ids) == (by is not None):
         raise InvalidArgumentError("name cells by --cell, or groups by --by: one of them")
     with opened(query, reading) as cells, connect(server) as client:
+        asked = {"label": label, "against": against, "n_genes": n_genes, "space": space}
         if by is not None:
-            asked = {"label": label, "against": against, "n_genes": n_genes, "space": space}
             _explain_groups(client, cells, index, by, taxon, asked, as_json=as_json)
-            return
-        found = client.explain_cell(
-            index,
-            cells.gene_names,
-            named(cells, cell_ids),
-            units=ExpressionUnits.LINEAR,
-            taxon=taxon,
-            label=label,
-            against=against,
-            n_genes=n_genes,
-            space=space,
-        )
-    _show_cells(cell_ids, found, against, as_json=as_json)
+        else:
+            _explain_cells(client, cells, index, cell_ids, taxon, asked, as_json=as_json)
+
+
+def _explain_cells(
+    client: "Client",
+    cells: "CellFile",
+    index: str,
+    cell_ids: tuple[str, ...],
+    taxon: int,
+    asked: dict[str, Any],
+    *,
+    as_json: bool,
+) -> None:
+    import numpy as np
+
+    from cellkin.client.explaining import Asked
+    from cellkin.client.explaining_cells import explain_cells
+    from cellkin.client.queries import WholeQuery
+
+    rows, places = np.unique(rows_of(cells, cell_ids), return_inverse=True)
+    found, rivals = explain_cells(
+        client, WholeQuery(cells), _predicted(cells), Asked(index, taxon, **asked), rows=rows
+    )
+    told = [(name, found.cells[at], rivals[at]) for name, at in zip(cell_ids, places, strict=True)]
+    if as_json:
+        _echo(found, "cells", [{"cell": n, **_record(cell, rival)} for n, cell, rival in told])
+        return
+    for name, cell, rival in told:
+        _print(name, cell, rival, found.space)
+    click.echo(f"by {found.space} in index {found.versions.index}")
+
+
+def _predicted(cells: "CellFile") -> "Predicted | None":
+    """Return the labels that `annotate` wrote into the file, None if there are none."""
+    from cellkin.client.explaining import Predicted, predicted_columns
+
+    names = [name for name in predicted_columns("cellkin") if name in cells.columns]
+    return Predicted.of({name: cells.column(name, "groups") for name in names}, "cellkin")
 
 
 def _explain_groups(
@@ -111,19 +137,17 @@ def _explain_groups(
     *,
     as_json: bool,
 ) -> None:
-    from cellkin.client.explaining import Asked, Predicted, explain_groups, predicted_columns
+    from cellkin.client.explaining import Asked, explain_groups
     from cellkin.client.queries import WholeQuery
     from cellkin.terminal.console import progress_bar
 
     groups = cells.column(by, "groups")
-    names = [name for name in predicted_columns("cellkin") if name in cells.columns]
-    columns = {name: cells.column(name, "groups") for name in names}
     with progress_bar("explaining groups") as progress:
         found = explain_groups(
             client,
             WholeQuery(cells),
             groups,
-            Predicted.of(columns, "cellkin"),
+            _predicted(cells),
             Asked(index, taxon, **asked),
             progress,
         )
@@ -147,18 +171,6 @@ def _explain_groups(
         near = [f"{c.cell_id} ({c.label}; {c.n_cells} of {c.n_drawn})" for c in group.nearest]
         if near:
             click.echo(f"reference cells near most of its cells: {', '.join(near)}")
-    click.echo(f"by {found.space} in index {found.versions.index}")
-
-
-def _show_cells(
-    cell_ids: tuple[str, ...], found: "Explanations", against: str, *, as_json: bool
-) -> None:
-    cells = list(zip(cell_ids, found.cells, strict=True))
-    if as_json:
-        _echo(found, "cells", [{"cell": n, **_record(cell, against)} for n, cell in cells])
-        return
-    for name, cell in cells:
-        _print(name, cell, against, found.space)
     click.echo(f"by {found.space} in index {found.versions.index}")
 
 

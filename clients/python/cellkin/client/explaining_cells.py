@@ -23,7 +23,8 @@ def explain_cells(
     query: WholeQuery,
     predicted: Predicted | None,
     asked: Asked,
-    progress: Progress,
+    progress: Progress = lambda done, total: None,
+    rows: npt.NDArray[np.int64] | None = None,
 ) -> tuple[Explanations, list[str]]:
     """Explain the label of each cell of a query.
 
@@ -41,6 +42,8 @@ def explain_cells(
         The settings.
     progress
         Called with the number of finished cells and the total.
+    rows
+        (n_cells,) int64 rows of the cells to explain, ascending and distinct; None for all.
 
     Returns
     -------
@@ -56,25 +59,25 @@ def explain_cells(
     GenesUnmatchedError
         If too few genes match.
     """
-    n_cells = len(query.cell_ids)
-    pairs = [(asked.label, asked.against)] * n_cells
+    rows = np.arange(len(query.cell_ids)) if rows is None else rows
+    pairs = [(asked.label, asked.against)] * len(rows)
     if predicted is not None and not asked.label:
         held = set(client.get_cell_index(asked.index).labels)
-        names = zip(*predicted.labels.tolist(), strict=True)
+        names = zip(*predicted.labels[:, rows].tolist(), strict=True)
         pairs = [_pair(winner, second, asked.against, held) for winner, second in names]
     explained: dict[int, CellExplanation] = {}
     answer = Explanations(Versions(), (), "")
-    for rows in _together(pairs):
-        label, against = pairs[int(rows[0])]
+    for places in _together(pairs):
+        label, against = pairs[int(places[0])]
         answer = client.explain_cell(
             # All from the version of the first response.
-            answer.versions.index or asked.index, query.gene_names, query.chosen(rows),
+            answer.versions.index or asked.index, query.gene_names, query.chosen(rows[places]),
             units=ExpressionUnits.LINEAR, taxon=asked.taxon, label=label, against=against,
             n_genes=asked.n_genes, space=asked.space,
         )  # fmt: skip
-        explained |= zip(rows.tolist(), answer.cells, strict=True)
-        progress(len(explained), n_cells)
-    cells = tuple(explained[row] for row in range(n_cells))
+        explained |= zip(places.tolist(), answer.cells, strict=True)
+        progress(len(explained), len(rows))
+    cells = tuple(explained[place] for place in range(len(rows)))
     return replace(answer, cells=cells), [against for _, against in pairs]
 
 
@@ -86,10 +89,10 @@ def _pair(winner: str | None, second: str | None, asked: str, held: set[str]) ->
 
 
 def _together(pairs: Sequence[tuple[str, str]]) -> Iterator[npt.NDArray[np.int64]]:
-    """Yield the rows of cells that are asked for together: up to 64 of the same labels."""
-    rows: dict[tuple[str, str], list[int]] = {}
-    for row, pair in enumerate(pairs):
-        rows.setdefault(pair, []).append(row)
-    for same in rows.values():
+    """Yield the places of cells that are asked for together: up to 64 of the same labels."""
+    places: dict[tuple[str, str], list[int]] = {}
+    for place, pair in enumerate(pairs):
+        places.setdefault(pair, []).append(place)
+    for same in places.values():
         for start in range(0, len(same), _CELLS):
             yield np.array(same[start : start + _CELLS], np.int64)
