@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -306,6 +307,7 @@ def _nothing(kind: pa.DataType) -> Any:
     return "" if pa.types.is_string(kind) else 0
 
 
+@lru_cache(maxsize=1 << 16)
 def _take_apart(name: str) -> tuple[str, str]:
     """Return the symbol and the Ensembl id in a name, "" if missing."""
     name = name.strip()

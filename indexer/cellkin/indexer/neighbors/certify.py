@@ -26,7 +26,7 @@ The index and the queries are the same, so that only rounding on another machine
 """
 
 _QUERIES = "cells spread over the index, each moved as cells there differ, and itself left out"
-_SINGLE_S = 0.5
+_SINGLE_S = 0.1
 
 
 def certify(
