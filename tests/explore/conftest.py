@@ -169,7 +169,10 @@ def take_picture(page: Any, name: str) -> None:
         return
     from PIL import Image
 
+    page.mouse.move(700, 20)  # nothing is under the pointer
     page.wait_for_timeout(1500)  # what fades in is whole
     picture = Image.open(BytesIO(page.screenshot()))
-    few = picture.convert("RGB").resize((1020, 750), Image.Resampling.LANCZOS).quantize(128)
+    few = (
+        picture.convert("RGB").resize((1020, 750), Image.Resampling.LANCZOS).quantize(256, kmeans=3)
+    )
     few.save(Path(folder) / f"{name}.png", optimize=True)

@@ -131,7 +131,7 @@ def test_two_labels_are_compared(tab: Any) -> None:
 def test_indexes_are_described(tab: Any) -> None:
     open_tab(tab, "Indexes")
     tab.get_by_text("Labels left out of the reference in turn").first.wait_for()
-    tab.get_by_text("recall@10").wait_for()
+    tab.get_by_text("recall@10", exact=True).wait_for()
     take_picture(tab, "explore-indexes")
 
 

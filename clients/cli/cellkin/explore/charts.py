@@ -122,7 +122,7 @@ def heat(counts: pd.DataFrame) -> Any:
     colors = LinearColorMapper(_ramp("#f7f9fc", DOWN, 32), low=0, high=1)
     made = figure(
         x_range=columns, y_range=rows[::-1], height=120 + 24 * len(rows), tools="",
-        toolbar_location=None, sizing_mode="stretch_width", x_axis_label="label",
+        width=min(200 + 44 * len(columns), 900), toolbar_location=None, x_axis_label="label",
         y_axis_label=str(counts.index.name),
     )  # fmt: skip
     source = ColumnDataSource(flat)
@@ -143,7 +143,7 @@ def heat(counts: pd.DataFrame) -> Any:
     )  # fmt: skip
     made.xaxis.major_label_orientation = 0.8
     made.grid.visible = False
-    return shown(made)
+    return pn.pane.Bokeh(made, margin=(5, 10))
 
 
 def network(

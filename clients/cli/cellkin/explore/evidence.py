@@ -1,5 +1,6 @@
 """What is shown of one cell: why it has its label."""
 
+import html
 from dataclasses import dataclass
 from typing import Any
 
@@ -106,11 +107,15 @@ def query_view(found: Evidence) -> Any:
 
 
 def _facts(facts: dict[str, str]) -> Any:
-    return table(pd.DataFrame({"what": list(facts), "value": list(facts.values())}))
+    rows = "".join(
+        f"<tr><td>{html.escape(what)}&emsp;</td><td>{html.escape(value)}</td></tr>"
+        for what, value in facts.items()
+    )
+    return pn.pane.HTML(f"<table>{rows}</table>", margin=(0, 10), sizing_mode="stretch_width")
 
 
 def _nearest(hits: CellHits, itself: str) -> list[Any]:
-    frame = pd.DataFrame(hits.columns())[["cell_id", "label", "batch", "similarity"]]
+    frame = pd.DataFrame(hits.columns())[["label", "similarity", "cell_id", "batch"]]
     frame = frame[frame["cell_id"] != itself].head(_NEIGHBORS)
-    frame = frame.rename(columns={"cell_id": "cell"})
-    return [heading("Nearest reference cells"), table(frame, digits=["similarity"])]
+    frame = frame.rename(columns={"cell_id": "cell", "similarity": "cosine"})
+    return [heading("Nearest reference cells"), table(frame, digits=["cosine"])]

@@ -125,7 +125,7 @@ class MapView:
         made.scatter(
             "x", "y", source=self._mark, size=16, fill_alpha=0, line_color="black", line_width=2
         )
-        made.add_tools(HoverTool(renderers=[quads, *dots], tooltips="@text"))
+        made.add_tools(HoverTool(renderers=[quads, dots[-1]], tooltips="@text", limit=1))
         made.on_event(RangesUpdate, self._moved)
         made.on_event(Tap, self._tapped)
         self._dots = dots
