@@ -44,6 +44,14 @@ def list_(uri: str, as_json: bool) -> None:
     controls = [entry.full_name for entry in entries if is_control(entry.manifest)]
     if controls and not as_json:
         click.echo(f"controls, whose vectors say nothing about genes: {', '.join(controls)}")
+    left_out = {
+        e.full_name: e.manifest["only"]["n_left_out"] for e in entries if "only" in e.manifest
+    }
+    if left_out and not as_json:
+        said = ", ".join(f"{name} ({n:,} left out)" for name, n in left_out.items())
+        click.echo(
+            f"of the genes of some files only: {said}; `cellkin genes embed` adds the others"
+        )
 
 
 @embeddings.command()

@@ -11,6 +11,7 @@ from click.testing import CliRunner, Result
 from tests.unit.indexer.embeddings.test_job import GENES, HashModel
 
 from cellkin.indexer.commands import genes_embed
+from cellkin.indexer.commands.embeddings import embeddings
 from cellkin.indexer.embeddings import job
 from cellkin.indexer.embeddings.measured import measured_genes
 from cellkin.store.catalog import Kind
@@ -64,6 +65,9 @@ def test_the_command_says_what_it_left_out(store: Store, write: Callable[..., Pa
     assert done.exit_code == 0, done.output
     assert ": 2 genes, 2 distinct texts" in done.output
     assert "not embedded: 214 genes that are in no FILE; run it again without --for" in done.output
+    (entry,) = store.catalog.entries(Kind.EMBEDDING)
+    listed = CliRunner().invoke(embeddings, ["list", "--store", store.uri])
+    assert f"of some files only: {entry.full_name} (214 left out)" in listed.output
     done = embed(store)
     assert "2 for an earlier version" in done.output
     assert "not embedded" not in done.output
