@@ -32,7 +32,7 @@ LEFT_OUT, QUERY_DONOR = "endothelial", "human1"
 N_GENES = 3000
 """Genes with a text: the most variable ones."""
 _HALLMARK = "genesets/h.all.v7.0.symbols.gmt.gz"
-_SETTINGS: Any = {"savefig.dpi": 110, "font.size": 9, "savefig.bbox": "tight"}
+_SETTINGS: Any = {"savefig.dpi": 100, "font.size": 9, "savefig.bbox": "tight"}
 
 
 def main() -> int:

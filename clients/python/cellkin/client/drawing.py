@@ -10,12 +10,13 @@ import pandas as pd
 from cellkin.client.queries import require_anndata
 from cellkin.client.results.tables import needed
 from cellkin.pages.palette import label_colors
+from cellkin.pages.theme import LIGHT
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 from cellkin.wire.terms import UNKNOWN_LABEL
 
 Palette: TypeAlias = Mapping[str, str] | Sequence[str]
 """Colors of matplotlib: by label, or in the order of the categories."""
-SOFT, INK = "#9aa6b5", "#1a2330"
+SOFT, INK = "#9aa6b5", LIGHT["ink"]
 MANY_POINTS = 2000
 """More points are drawn as an image, also in SVG, where each takes 90 bytes."""
 _LEGENDS = ("right margin", "on data", "none")
@@ -52,6 +53,12 @@ def without_frame(ax: Any) -> None:
 def short(name: str) -> str:
     """Return a name that fits beside an axis."""
     return name if len(name) <= _MOST_SIGNS else name[: _MOST_SIGNS - 1] + "…"
+
+
+def halo() -> list[Any]:
+    """Return the effect by which text is legible on points: an edge in the color of paper."""
+    effects = needed("matplotlib.patheffects", "plot")
+    return [effects.withStroke(linewidth=2.5, foreground=LIGHT["paper"])]
 
 
 def column(adata: Any, name: str, made_by: str = "") -> pd.Series:
@@ -189,14 +196,12 @@ def legend(
     """
     there = [name for name in colors if counts.get(name)]
     if where == "on data":
-        effects = needed("matplotlib.patheffects", "plot")
-        halo = [effects.withStroke(linewidth=2.5, foreground="white")]
         for name in there:
             if name != UNKNOWN_LABEL:
                 x, y = np.nanmedian(at[names == name], axis=0)
                 ax.text(
                     x, y, short(name), ha="center", va="center", fontsize=8, fontweight="bold",
-                    color=INK, path_effects=halo,
+                    color=INK, path_effects=halo(),
                 )  # fmt: skip
     if where == "right margin":
         dot = needed("matplotlib.lines", "plot").Line2D

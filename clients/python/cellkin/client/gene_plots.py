@@ -10,6 +10,7 @@ from cellkin.client.drawing import (
     MANY_POINTS,
     SOFT,
     axes_of,
+    halo,
     rows_height,
     short,
     without_frame,
@@ -119,8 +120,11 @@ def enrichment(found: EnrichedSets | Contrast, *, n_sets: int = 20, ax: Any = No
     ax.invert_yaxis()
     for line in {-1, 1} & set(signs.tolist()):
         ax.axvline(line * _heights(FDR), color=SOFT, linewidth=0.8, linestyle=":")
-    ax.set(xlabel="-log10 FDR, negative in group b" if directed else "-log10 FDR")
+    ax.set_xlabel("-log10 FDR")
     if isinstance(found, Contrast):
+        ax.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+        left, right = short(found.name_b), short(found.name_a)
+        ax.set_xlabel(f"\N{LEFTWARDS ARROW} {left}    -log10 FDR    {right} \N{RIGHTWARDS ARROW}")
         ax.set_title(_versus(found))
     return ax
 
@@ -215,7 +219,7 @@ def gene_network(found: EnrichedSets | Contrast, *, n_sets: int = 8, ax: Any = N
     graph = networkx.Graph(links)
     graph.add_nodes_from((each.name, True) for each in shown)
     places = networkx.spring_layout(graph, seed=0, k=4 / max(1, len(graph)) ** 0.5)
-    ax = axes_of(ax)
+    ax = axes_of(ax, 8.0, 6.0)
     genes = [node for node in graph if not node[1]]
     colors, limits = _gene_colors(found, [name for name, _ in genes])
     networkx.draw_networkx_edges(graph, places, ax=ax, edge_color="#dfe3e9")
@@ -231,7 +235,7 @@ def gene_network(found: EnrichedSets | Contrast, *, n_sets: int = 8, ax: Any = N
         weight = "bold" if is_set else "normal"
         ax.annotate(
             short(name), (x, y), xytext=(0, 5), textcoords="offset points", ha="center",
-            fontsize=7, fontweight=weight,
+            fontsize=7, fontweight=weight, path_effects=halo(), zorder=5 if is_set else 4,
         )  # fmt: skip
     ax.set_axis_off()
     return ax
