@@ -190,6 +190,11 @@ def _token_fields(counts: "TokenCounts") -> dict[str, object]:
     return {"n_tokens": counts.n_tokens, "tokens_exact": counts.exact, "n_long": counts.n_long}
 
 
+def _left_out(report: "EmbedReport") -> int:
+    """Return how many genes that have a text are in none of the files."""
+    return int(report.entry.manifest.get("only", {}).get("n_left_out", 0))
+
+
 def _as_json(report: "EmbedReport") -> dict[str, object]:
     return {
         "embedding": report.entry.full_name,
@@ -201,4 +206,5 @@ def _as_json(report: "EmbedReport") -> dict[str, object]:
         "n_reused": report.n_reused,
         **_token_fields(report.counts),
         "embed_s": report.embed_s,
+        "n_left_out": _left_out(report),
     }
