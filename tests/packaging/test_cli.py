@@ -19,7 +19,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 MARK = "<!-- From here on written by tests/packaging/test_cli.py. -->\n"
 COMMAND = Path(sys.executable).with_name("cellkin")
 VERBS = {
-    "annotate", "demo", "enrich", "explain", "mcp", "quickstart", "serve", "status",
+    "annotate", "demo", "enrich", "explain", "explore", "mcp", "quickstart", "serve", "status",
     "search genes", "search cells", "subtypes contrast",
     *(f"genes {verb}" for verb in ("import", "fetch", "show", "embed", "load", "resolve")),
     *(f"cells {verb}" for verb in ("index", "append", "merge", "layout", "convert", "evaluate")),
@@ -29,8 +29,8 @@ VERBS = {
     "corpora diff", "embeddings diff", "embeddings export", "embeddings install", "genesets diff",
     "genesets import",
 }  # fmt: skip
-PROTOCOLS = {"mcp"}
-"""Commands whose output is a protocol."""
+PROTOCOLS = {"explore", "mcp"}
+"""Commands that print nothing for programs: they serve pages, or a protocol."""
 
 
 def commands(

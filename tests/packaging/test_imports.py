@@ -35,6 +35,7 @@ Brought: TypeAlias = dict[str, tuple[str, ...]]
 # What users install for each command: README.md says so.
 CLIENT: Brought = {"cellkin-client": ("",)}
 FILES: Brought = {"cellkin-client": ("", "anndata")}
+PAGES: Brought = {"cellkin-client": ("", "explore")}
 AGENTS: Brought = {"cellkin-client": ("", "anndata", "mcp")}
 STORE: Brought = {"cellkin": ("",), "cellkin-client": ("",)}
 INDEXER: Brought = {"cellkin": ("", "cpu", "cells"), "cellkin-client": ("",)}
@@ -57,6 +58,7 @@ COMMANDS = {
     "cellkin.cli.explain": FILES,
     "cellkin.cli.subtypes": FILES,
     "cellkin.client.tl": FILES,
+    "cellkin.explore.commands": PAGES,
     "cellkin.mcp.command": AGENTS,
     "cellkin.client.pl": FILES,
     "cellkin.indexer.commands.corpora": STORE,

@@ -46,7 +46,7 @@ def explore(
     files: Path | None,
     max_upload_mb: int,
 ) -> None:
-    """Explore a server in the browser: its references, genes and contrasts; label files.
+    """Explore a server in the browser: references, genes, contrasts; label files.
 
     Whoever reaches the pages may read all that the token of CELLKIN_TOKEN or of the profile may.
     Uploaded files are kept until the tab is closed.

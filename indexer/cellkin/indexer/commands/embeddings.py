@@ -77,7 +77,7 @@ def show(version: str, uri: str, as_json: bool) -> None:
 @store_option
 @json_option
 def export(version: str, file: Path, uri: str, as_json: bool) -> None:
-    """Write a version that a language model made to FILE, for `install` in other stores.
+    """Write a version made by a language model to FILE, for `install` elsewhere.
 
     FILE has a vector in half precision for each text, what it was made from, and a digest.
     """
