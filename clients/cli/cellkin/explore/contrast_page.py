@@ -117,7 +117,9 @@ class ContrastPage:
                 if self._of.value == _REFERENCE or session.labeled is None:
                     found = await session.ask(contrast_reference, session.client, asked)
                 else:
-                    found = await session.work(_contrasted, session.client, session.labeled, asked)
+                    found = await session.work(
+                        contrast_labeled, session.client, session.labeled, asked
+                    )
                 csv = session.folder / "contrast.csv"
                 await session.ask(found.write_csv, csv)
                 self._results.objects = [
@@ -128,7 +130,8 @@ class ContrastPage:
                 self._results.loading = False
 
 
-def _contrasted(client: Client, labeled: Labeled, asked: Comparison) -> Contrast:
+def contrast_labeled(client: Client, labeled: Labeled, asked: Comparison) -> Contrast:
+    """Compare cells of a labeled file by their labels."""
     found = labeled.annotation
     with open_cells(labeled.path, found.how) as cells:
         return contrast_cells(client, WholeQuery(cells), found.labels, asked)
