@@ -9,6 +9,7 @@ from tests.unit.client.test_contrasts import A_CONTRAST
 import cellkin.client as ck
 from cellkin.client.results.cells import CellHits
 from cellkin.client.results.tables import Shown
+from cellkin.wire.match import GeneMatch
 
 N = 30_000
 INPUTS = {"CellFilter", "GroupedCells", "Tls"}
@@ -52,3 +53,11 @@ def test_fields_are_a_table() -> None:
 
 def test_what_was_compared_is_said() -> None:
     assert repr(A_CONTRAST).startswith("<Contrast: rod (")
+    match = GeneMatch(
+        9606, True, np.arange(N), np.ones(N, np.uint8), np.ones(N, np.uint8),
+        (np.arange(N) % 2).astype(np.uint8),
+    )  # fmt: skip
+    assert repr(match) == "<GeneMatch: 15,000 of 30,000 names used, human>"
+    found = ck.Reproduction(90, ("a",), ("beta",), ("alpha",), 0.25, ck.Versions("trio@1"), "0.1")
+    said = "89 of 90 labels are the same by trio@1; probabilities changed by up to 0.25"
+    assert repr(found) == f"<Reproduction: {said}>"
