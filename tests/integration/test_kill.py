@@ -1,16 +1,17 @@
 """SIGKILL at any moment: a version is whole or not there, and a resumed run ends the same."""
 
+import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from tests.integration.forking import Forks
 
 from cellkin.store.catalog import Kind
 from cellkin.store.maintenance import damage
@@ -20,8 +21,8 @@ pytestmark = pytest.mark.integration
 KILLS = 20
 
 # A model that takes its time: the run is cut off between its fragments and within them.
-EMBED = """
-import hashlib, sys, time
+SLOW_MODEL = """
+import hashlib, time
 import numpy as np
 from cellkin.indexer.embeddings import job, parts
 from cellkin.indexer.models.contract import ModelInfo, TokenCounts
@@ -41,25 +42,10 @@ class Model:
 
 job.load_model = lambda spec, **_: Model()
 parts._FRAGMENT_CHARACTERS = 200
-print("begun", flush=True)
-job.embed_genes(Store.open(sys.argv[1]), "slow", VersionName("genes"))
 """
-
-
-def start(store: Path) -> "subprocess.Popen[str]":
-    process = subprocess.Popen(
-        [sys.executable, "-c", EMBED, str(store)], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "begun\n"
-    return process
-
-
-def end(process: "subprocess.Popen[str]") -> int:
-    code = process.wait(timeout=120)
-    assert process.stdout is not None
-    process.stdout.close()
-    return code
+EMBED = """
+job.embed_genes(Store.open(told["store"]), "slow", VersionName("genes"))
+"""
 
 
 def test_runs_that_were_killed_and_resumed_equal_one_that_was_not(
@@ -68,16 +54,23 @@ def test_runs_that_were_killed_and_resumed_equal_one_that_was_not(
     whole = tmp_path / "whole"
     Store.create(str(whole)).publish_corpus("genes", make_corpus(), {})
     cut = Path(shutil.copytree(whole, tmp_path / "cut"))
+    forks = Forks(SLOW_MODEL, EMBED)
+
+    def run(store: Path) -> int:
+        forks.begin(store=str(store))
+        return forks.end()
+
     began = time.monotonic()
-    assert end(start(whole)) == 0
+    assert run(whole) == 0
     run_s = time.monotonic() - began
     moments = random.Random(1)
     n_killed = 0
     for _ in range(KILLS):
-        process = start(cut)
+        child = forks.begin(store=str(cut))
         time.sleep(moments.uniform(0, run_s / 3))
-        process.send_signal(signal.SIGKILL)
-        if end(process) == -signal.SIGKILL:
+        with suppress(ProcessLookupError):  # it was done already
+            os.kill(child, signal.SIGKILL)
+        if forks.end() == -signal.SIGKILL:
             n_killed += 1
         else:  # the machine is less busy than it was when the run was timed
             run_s *= 0.7
@@ -86,7 +79,8 @@ def test_runs_that_were_killed_and_resumed_equal_one_that_was_not(
             store.catalog.entries()
         )
     assert n_killed >= KILLS // 4, "most runs ended before they were killed"
-    assert end(start(cut)) == 0
+    assert run(cut) == 0
+    forks.close()
     vectors = []
     for path in (whole, cut):
         store = Store.open(str(path))

@@ -4,8 +4,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from datetime import timedelta
@@ -13,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.integration.forking import Forks
 
 from cellkin.store.catalog import Kind
 from cellkin.store.cell_index import read_cell_index
@@ -24,10 +23,7 @@ from cellkin.wire.names import VersionName
 
 pytestmark = pytest.mark.integration
 
-# Imports once, then makes a child for every line it is given; prints its process id when it begins
-# and how it ended. Nothing of Lance runs before the fork, whose threads would not survive it.
-PARENT = """
-import os, sys
+IMPORTS = """
 from pathlib import Path
 from cellkin.indexer.cells import plan
 from cellkin.indexer.cells.engines import LocalEngine
@@ -38,15 +34,10 @@ from cellkin.store.store import Store
 from cellkin.wire.names import VersionName
 
 plan.SHARD_CELLS = 40
-store, path = sys.argv[1:]
-for line in sys.stdin:
-    child = os.fork()
-    if not child:
-        reference = Reference([Path(path)], "cell_type", "donor")
-        index_cells(Store.open(store), "trio", reference, VersionName("random-64-7"), TEXT_V1)
-        os._exit(0)
-    print(child, flush=True)
-    print(os.waitpid(child, 0)[1], flush=True)
+"""
+INDEX = """
+reference = Reference([Path(told["cells"])], "cell_type", "donor")
+index_cells(Store.open(told["store"]), "trio", reference, VersionName("random-64-7"), TEXT_V1)
 """
 
 
@@ -55,27 +46,16 @@ def test_whatever_is_cut_off_leaves_no_bad_version(
     store_path: Path, reference_path: Path, tmp_path: Path, n_kills: int
 ) -> None:
     path = Path(shutil.copytree(store_path, tmp_path / "store"))
-    process = subprocess.Popen(
-        [sys.executable, "-c", PARENT, str(path), str(reference_path)],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    to_parent, from_parent = process.stdin, process.stdout
-    assert to_parent is not None
-    assert from_parent is not None
+    forks = Forks(IMPORTS, INDEX)
 
     def begin() -> int:
-        to_parent.write("go\n")
-        to_parent.flush()
-        return int(from_parent.readline())
-
-    def status() -> int:
-        return int(from_parent.readline())
+        return forks.begin(store=str(path), cells=str(reference_path))
 
     begin()
-    assert status() == 0  # whatever is compiled or cached is so now
+    assert forks.end() == 0  # whatever is compiled or cached is so now
     began = time.monotonic()
     begin()
-    assert status() == 0
+    assert forks.end() == 0
     run_s = time.monotonic() - began
     moments = random.Random(2)
     n_killed = 0
@@ -84,15 +64,13 @@ def test_whatever_is_cut_off_leaves_no_bad_version(
         time.sleep(moments.uniform(0, 0.9 * run_s))
         with suppress(ProcessLookupError):  # it was done already
             os.kill(child, signal.SIGKILL)
-        if status() == signal.SIGKILL:
+        if forks.end() == -signal.SIGKILL:
             n_killed += 1
         else:  # the machine is less busy than it was when a run was timed
             run_s *= 0.8
         if n_killed == n_kills:
             break
-    to_parent.close()
-    assert process.wait(timeout=60) == 0
-    from_parent.close()
+    forks.close()
     assert n_killed == n_kills, "most runs ended before they were killed"
 
     store = Store.open(str(path))
