@@ -145,6 +145,7 @@ def test_numbers_and_other_columns(adata: anndata.AnnData, axes: Any) -> None:
     [
         ({"basis": "X_tsne"}, NotFoundError, "no coordinates X_tsne in obsm; compute"),
         ({"basis": "tsne"}, NotFoundError, "no coordinates tsne or X_tsne in obsm"),
+        ({"basis": "X_line"}, InvalidArgumentError, "fewer than two columns"),
         ({"color": "depth"}, NotFoundError, r"no obs\['depth'\]\. There is: cellkin_label"),
         ({"key": "mine"}, NotFoundError, r"run cellkin\.client\.tl\.annotate first"),
         ({"legend_loc": "left"}, InvalidArgumentError, "give one of 'right margin', 'on data'"),
@@ -157,8 +158,21 @@ def test_numbers_and_other_columns(adata: anndata.AnnData, axes: Any) -> None:
 def test_what_is_wrong_is_said(
     adata: anndata.AnnData, axes: Any, given: dict[str, Any], error: type[Exception], match: str
 ) -> None:
+    adata.obsm["X_line"] = np.ones((N, 1))
     with pytest.raises(error, match=match):
         pl.labels(adata, ax=axes, **given)
+
+
+@pytest.mark.parametrize("plot", [pl.composition, pl.confusion])
+def test_groups_without_cells_are_refused(adata: anndata.AnnData, plot: Any) -> None:
+    adata.obs["own"] = pd.Categorical([None] * N, categories=["a"])
+    with pytest.raises(InvalidArgumentError, match=r"no cell has a value in obs\['own'\]"):
+        plot(adata, "own")
+
+
+def test_no_cells_are_an_empty_picture(adata: anndata.AnnData, axes: Any) -> None:
+    assert pl.labels(adata[:0].copy(), ax=axes) is axes
+    assert pl.confidence(adata[:0].copy(), ax=axes) is axes
 
 
 def test_a_query_on_its_reference(adata: anndata.AnnData, axes: Any) -> None:

@@ -78,7 +78,8 @@ def labels(
     NotFoundError
         If the column or coordinates are missing.
     InvalidArgumentError
-        If the palette has no color for a category, or ``legend_loc`` is not supported.
+        If the palette has no color for a category, ``legend_loc`` is not supported, or the
+        coordinates have fewer than two columns.
     MissingDependencyError
         If matplotlib is not installed.
     """
@@ -235,6 +236,11 @@ def _basis(adata: Any, basis: str | None) -> str:
     if basis is not None:
         wanted = (basis,) if basis.startswith("X_") else (basis, f"X_{basis}")
     for name in wanted:
+        if name in adata.obsm and np.shape(adata.obsm[name])[1] < 2:
+            raise InvalidArgumentError(
+                f"obsm[{name!r}] has fewer than two columns; give coordinates in two dimensions",
+                field="basis",
+            )
         if name in adata.obsm:
             return name
     raise NotFoundError(

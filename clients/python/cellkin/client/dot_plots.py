@@ -76,7 +76,7 @@ def _dots_of_groups(genes: pd.DataFrame, n_genes: int, ax: Any) -> Any:
     both = [pd.concat([genes[f"{what}_in"], genes[f"{what}_out"]]) for what in ("mean", "detected")]
     _dots(ax, np.concatenate([ranks + 0.7, ranks + 0.88]), np.tile(rows, 2), *both)
     ax.set_yticks(range(len(groups)), map(short, groups))
-    ax.set(xlim=(0, n_genes), ylim=(len(groups) - 0.5, -0.5), xticks=[])
+    ax.set(xlim=(0, n_genes), ylim=(max(len(groups), 1) - 0.5, -0.5), xticks=[])
     ax.set_xlabel("left dot: in the group; right dot: other cells")
     return ax
 

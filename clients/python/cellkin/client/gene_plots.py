@@ -172,7 +172,7 @@ def gene_neighborhood(found: GeneNeighborhood, *, title: str | None = None, ax: 
         transform=ax.get_yaxis_transform(),
     )  # fmt: skip
     ax.set_yticks(places, names)
-    ax.set_ylim(len(places) - 0.5, -0.5)
+    ax.set_ylim(max(len(places), 1) - 0.5, -0.5)
     ax.margins(x=0.12)
     ax.set(xlabel="cosine similarity of descriptions")
     asked = f"nearest to {short(found.question)}\nby {found.versions.embedding}"

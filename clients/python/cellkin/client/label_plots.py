@@ -90,7 +90,7 @@ def confidence(
     ax.set_yticks(range(len(names)), names)
     ax.set(
         xlabel="calibrated probability of the most probable label (gray: of unknown cells)",
-        xlim=(0, 1.02), ylim=(len(names) - 0.5, -0.5), title=title or "",
+        xlim=(0, 1.02), ylim=(max(len(names), 1) - 0.5, -0.5), title=title or "",
     )  # fmt: skip
     without_frame(ax)
     return ax
@@ -130,10 +130,12 @@ def confusion(
     ------
     NotFoundError
         If a column is missing.
+    InvalidArgumentError
+        If no cell has a value in ``groupby``.
     MissingDependencyError
         If matplotlib is not installed.
     """
-    own = categories_of(column(adata, groupby))
+    own = _groups(adata, groupby)
     called = categories_of(column(adata, f"{key}_label", _ANNOTATE))
     counts = _crossed(own, called)
     columns = np.flatnonzero(counts.sum(axis=0))
@@ -203,10 +205,12 @@ def composition(
     ------
     NotFoundError
         If a column is missing.
+    InvalidArgumentError
+        If no cell has a value in ``groupby``.
     MissingDependencyError
         If matplotlib is not installed.
     """
-    groups = categories_of(column(adata, groupby))
+    groups = _groups(adata, groupby)
     called = categories_of(column(adata, f"{key}_label", _ANNOTATE))
     colors = colors_of(adata, f"{key}_label", list(called.categories), palette)
     counts = _crossed(groups, called)
@@ -312,6 +316,17 @@ def reliability(
     )  # fmt: skip
     without_frame(ax)
     return ax
+
+
+def _groups(adata: Any, groupby: str) -> pd.Categorical:
+    """Return a column as categories that some cells have."""
+    groups = categories_of(column(adata, groupby))
+    if not (groups.codes >= 0).any():
+        raise InvalidArgumentError(
+            f"no cell has a value in obs[{groupby!r}]; give a column with groups of cells",
+            field="groupby",
+        )
+    return groups
 
 
 def _draw_range(ax: Any, at: float, values: npt.NDArray[np.float64], color: str) -> None:
