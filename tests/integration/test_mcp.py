@@ -4,10 +4,14 @@ import asyncio
 import hashlib
 import json
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from mcp import Client as Agent
 from mcp import StdioServerParameters, stdio_client
@@ -139,6 +143,41 @@ def test_what_is_refused_says_why(ask: Ask, tool: str, given: dict[str, Any], to
     refused = ask(tool, **given)
     assert isinstance(refused, str)
     assert told in refused
+
+
+def test_progress_is_told_and_a_tool_ends_when_it_is_given_up(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, ended = list[float](), threading.Event()
+
+    def endless(*_: Any, progress: Callable[[int, int], None], **__: Any) -> None:
+        try:
+            while True:
+                progress(30, 60)
+                time.sleep(0.01)
+        finally:
+            ended.set()
+
+    async def tell(done: float, total: float | None, message: str | None) -> None:
+        told.append(done)
+
+    async def call() -> None:
+        server = make_server(Client("127.0.0.1:9"), Files(folder))
+        async with Agent(server) as agent:
+            with anyio.move_on_after(30) as waiting:
+                async with anyio.create_task_group() as tasks:
+                    tasks.start_soon(
+                        partial(agent.call_tool, "label_file", QUERY, progress_callback=tell)
+                    )
+                    while not told:
+                        await anyio.sleep(0.01)
+                    tasks.cancel_scope.cancel()
+            assert not waiting.cancelled_caught
+
+    monkeypatch.setattr("cellkin.client.annotate.annotate_file", endless)
+    asyncio.run(call())
+    assert told[0] == 30
+    assert ended.wait(30)
 
 
 def test_it_is_served_over_standard_input(address: str, folder: Path) -> None:

@@ -262,7 +262,9 @@ class Tools:
         ] = "",
         batch: Annotated[str, Field(description="With a path: the column of obs of donors.")] = "",
         collections: Names = (),
-        regulons: Names = (),
+        regulons: Annotated[
+            Sequence[str], Field(description="Collections of regulons, NAME[@VERSION].")
+        ] = (),
         taxon: Taxon = 0,
         n_genes: Annotated[int, Field(ge=0, description="Genes of each direction.")] = 20,
         n_sets: Annotated[int, Field(ge=1, description="Sets of each collection.")] = 20,
