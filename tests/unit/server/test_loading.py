@@ -10,6 +10,7 @@ import pytest
 from cellkin.server import loading
 from cellkin.server.loading import IndexLoader, _probes
 from cellkin.server.metrics import Metrics
+from cellkin.store.cell_index import CellIndex
 from cellkin.store.row_digests import BLOCK_ROWS
 
 
@@ -32,11 +33,11 @@ def test_another_version_is_asked_for_others_and_the_same_for_the_same() -> None
 def test_an_index_that_was_loaded_again_keeps_its_metrics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cells = SimpleNamespace(ids=[], batches=[])
-    index = SimpleNamespace(cells=cells, text=None, expression=None, parts={}, profiles=None)
+    cells: Any = SimpleNamespace(ids=[], batches=[])
+    index = CellIndex(cells, None, None)
     store: Any = SimpleNamespace(index_folder=lambda entry, again: tmp_path)
     entry: Any = SimpleNamespace(full_name="trio@1", manifest={"files": [], "n_cells": 3})
-    for name in ("test_index", "_vectors", "cell_table", "CellIndex", "Strings"):
+    for name in ("test_index", "_vectors", "cell_table", "Strings"):
         monkeypatch.setattr(loading, name, lambda *_: None)
     monkeypatch.setattr(loading, "read_cell_index", lambda folder: index)
     metrics = Metrics()
