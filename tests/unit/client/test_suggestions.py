@@ -55,7 +55,7 @@ def test_what_is_spelt_otherwise_is_suggested(
     [
         ("serve --store s", "it comes with: pip install 'cellkin[cpu,server]'"),
         ("genes import", "it comes with: pip install 'cellkin[cells,cpu]'"),
-        ("indexes alias a", "it comes with: pip install 'cellkin[cells,cpu]'"),
+        ("indexes prune a", "it comes with: pip install 'cellkin[cells,cpu]'"),
         ("gene import", "did you mean genes? (pip install 'cellkin[cells,cpu]')"),
         ("anotate", "did you mean annotate?"),
     ],
@@ -67,10 +67,11 @@ def test_the_client_alone_says_what_brings_a_command(
 
 
 def test_every_command_of_the_service_is_known() -> None:
+    clients = ("cellkin.cli.", "cellkin.explore.", "cellkin.mcp.")
     service: set[str] = set()
     for name, points in main._commands().items():
-        others = [point.load() for point in points if not point.value.startswith("cellkin.cli.")]
-        own = [point.load() for point in points if point.value.startswith("cellkin.cli.")]
+        others = [point.load() for point in points if not point.value.startswith(clients)]
+        own = [point.load() for point in points if point.value.startswith(clients)]
         if own:
             verbs = {verb for group in others for verb in group.commands}
             service |= {f"{name} {verb}" for verb in verbs - set(getattr(own[0], "commands", ()))}

@@ -8,21 +8,24 @@ _INDEXER = "pip install 'cellkin[cells,cpu]'"
 _SERVER = "pip install 'cellkin[cpu,server]'"
 _OWN = "pip install 'cellkin[cells,cpu,server]'"
 _ALL = "pip install 'cellkin[all]'"
+_VERBS = {
+    "corpora": "list show diff",
+    "embeddings": "list show diff export install",
+    "genesets": "import diff",
+    "indexes": "list",
+}
 _COMES_WITH = {
     "cells": _INDEXER,
-    "corpora": _INDEXER,
     "demo": _ALL,
-    "embeddings": _INDEXER,
     "genes": _INDEXER,
     "quickstart": _OWN,
     "serve": _SERVER,
-    "store": _INDEXER,
     **{
         f"{group} {verb}": _INDEXER
-        for group, own in (("indexes", "list"), ("genesets", "import"))
-        for verb in (own, "verify", "alias", "retract", "unretract", "prune", "gc")
+        for group, verbs in _VERBS.items()
+        for verb in (*verbs.split(), "verify", "unretract", "prune", "gc")
     },
-    "genesets diff": _INDEXER,
+    **{f"store {verb}": _INDEXER for verb in ("verify", "restore", "upgrade")},
 }
 """Commands of the service, which the client alone lacks."""
 
