@@ -151,7 +151,7 @@ def opened(browser: Any, address: str) -> Iterator[Any]:
     page.get_by_text("Trustworthiness").wait_for()
     try:
         yield page
-        assert wrong == []
+        assert wrong == [], "\n".join(wrong)
     finally:
         context.close()
 

@@ -77,10 +77,11 @@ def test_a_file_is_labeled_looked_at_and_downloaded(tab: Any, server: str, tmp_p
                 expected.astype(object).where(expected.notna(), None).tolist()
             ), name
 
-    open_tab(tab, "Compare with a column")
+    tab.get_by_role("button", name="Compare with a column").click()
     tab.get_by_role("combobox", name="Column of obs").first.click()
     tab.get_by_text("cell_type", exact=True).last.click()
     tab.get_by_text("labeled cells whose value is also a label").wait_for()
+    tab.mouse.wheel(0, 700)
     take_picture(tab, "explore-confusion")
     tab.get_by_role("button", name=re.compile("Prepare a copy")).click()
     copy = anndata.read_h5ad(downloaded(tab, ".labeled.h5ad"))
@@ -209,5 +210,5 @@ def test_a_limit_is_told_before_an_upload(browser: Any, server: str) -> None:
         open_tab(page, "Label a file")
         page.get_by_text("of at most 1 MB").wait_for()
         page.locator("input[type=file]").set_input_files(MOUSE)
-        page.get_by_text("File is too large").wait_for()
+        page.get_by_text("File is too large", exact=True).wait_for()
         assert list(folder.rglob("*.h5ad")) == []

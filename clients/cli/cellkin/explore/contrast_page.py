@@ -123,7 +123,7 @@ class ContrastPage:
                 csv = session.folder / "contrast.csv"
                 await session.ask(found.write_csv, csv)
                 self._results.objects = [
-                    *await session.ask(_view, found),
+                    *_view(found),
                     downloads(session, [csv]),
                 ]
             finally:

@@ -186,14 +186,15 @@ class Results:
         ]  # fmt: skip
 
     def _tables(self) -> Any:
-        return pmui.Tabs(
+        # Not tabs within tabs: charts that are added there later have no width.
+        return pn.Accordion(
             ("Labels", self._labels()),
             ("Unknown", self._unknown()),
             ("Genes", self._genes()),
             ("Compare with a column", self._confusion()),
             ("Clusters", self._clusters()),
             ("Cells", self._cells()),
-            dynamic=True,
+            active=[0],
             sizing_mode="stretch_width",
         )
 

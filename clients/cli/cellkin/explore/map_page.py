@@ -38,7 +38,9 @@ class MapPage:
         self._legend = Legend(self._filtered)
         self._by = choices("Color by", ["label", "batch", "agreement"])
         self._by.param.watch(self._recolored, "value")
-        self._cell = pmui.TextInput(label="Cell of the reference, by its name", width=400)
+        self._cell = pmui.TextInput(
+            label="Cell of the reference, by its name", sizing_mode="stretch_width"
+        )
         self._cell.param.watch(self._named, "value")
         self._evidence = pn.Column(
             note(
@@ -173,7 +175,7 @@ class LabeledMap:
             ),
             sizing_mode="stretch_width",
         )
-        pn.state.execute(self._start)
+        session.start(self._start)
 
     def mark(self, row: int) -> None:
         """Mark a cell of the file."""

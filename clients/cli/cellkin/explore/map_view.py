@@ -204,7 +204,7 @@ class MapView:
 
     def _tapped(self, event: Any) -> None:
         # Bokeh awaits no handler of events.
-        pn.state.execute(partial(self._pick, event.x, event.y))
+        self._session.start(partial(self._pick, event.x, event.y))
 
     async def _pick(self, x: float, y: float) -> None:
         found = await self._session.ask(_nearest, tuple(self._layers), self._window(), x, y)

@@ -4,7 +4,7 @@ import asyncio
 import os
 import secrets
 import shutil
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import panel as pn
 import param
+from panel.io.state import set_curdoc
 
 from cellkin.cli.folder import Files
 from cellkin.client import Client
@@ -176,6 +177,18 @@ class Session(param.Parameterized):  # type: ignore[misc]
         """
         if self._document is not None and not self._closed.is_set():
             self._document.add_next_tick_callback(models)
+
+    def start(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Begin work that shows something, for a caller that cannot wait for it.
+
+        Parameters
+        ----------
+        work
+            An asynchronous function.
+        """
+        # Parts of a page that are made without a document have their styles from elsewhere.
+        with set_curdoc(self._document):
+            pn.state.execute(work)
 
     def require_open(self) -> None:
         """Raise if the tab was closed.
