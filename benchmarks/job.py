@@ -2,10 +2,10 @@
 
 Counts are those of `project.py`, written uncompressed and as zarr. The plain rate is anndata's own:
 one process that takes slices of a backed file. The job reads with two processes and projects in the
-same two, so it is set beside two processes of its reader as well. The target is asked of the
-projection of `project.py`; what a job does by default, which is both spaces, is beside it. Memory
-is the peak of the largest process while cells are read and placed; ten times the cells are ten
-times the files, which share their values on disk.
+same two, so it is set beside two processes of its reader as well. Targets are those of the
+projection of `project.py`, alone and with the expression space, and differ by the format. Memory is
+the peak of the largest process while cells are read and placed; ten times the cells are ten times
+the files, which share their values on disk.
 """
 
 import argparse
@@ -62,12 +62,12 @@ _FIT_CELLS = 2_000
 
 @dataclass(frozen=True)
 class _Way:
-    """A recipe, and whether cells are placed by expression as well."""
+    """A recipe, whether cells are placed by expression as well, and targets of zarr and h5ad."""
 
     title: str
     recipe: Recipe
     expression: bool
-    is_target: bool = False
+    targets: tuple[float, float] | None = None
 
     @property
     def index(self) -> str:
@@ -76,8 +76,8 @@ class _Way:
 
 
 _WAYS = (
-    _Way("top 200", _TOP_200, expression=False, is_target=True),
-    _Way("top 200 and expression", _TOP_200, expression=True),
+    _Way("top 200", _TOP_200, expression=False, targets=(0.95, 0.8)),
+    _Way("top 200 and expression", _TOP_200, expression=True, targets=(0.8, 0.7)),
     _Way("text-v1 and expression", TEXT_V1, expression=True),
 )
 
@@ -139,8 +139,8 @@ def _rates(scratch: Path, n_cells: int, n_rounds: int) -> list[Figure]:
                 Figure(f"{name}: read plainly, 1 process", rate(timings["plain"]), "cells/s"),
                 Figure(f"{name}: our reader, 2 processes", rate(timings["reader"]), "cells/s"),
                 Figure(f"{name}: read and placed, 2 processes", rate(job), "cells/s"),
-                at_least(f"{name}: placed / read plainly", ratio, "x", 0.8)
-                if way.is_target
+                at_least(f"{name}: placed / read plainly", ratio, "x", way.targets[path is h5ad])
+                if way.targets
                 else Figure(f"{name}: placed / read plainly", ratio, "x"),
                 Figure(f"{name}: placed / our reader", speedup(timings["reader"], job), "x"),
             ]
