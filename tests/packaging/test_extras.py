@@ -225,6 +225,7 @@ def test_indexing(
         "--page", "page.html", code=2,
     )  # fmt: skip
     assert "cellkin[evaluate]" in refused
+    assert "cellkin[layout]" in env.cellkin("cells", "layout", "own", "--store", store, code=2)
 
 
 def test_corpora_and_embeddings(environment: Make, store_path: Path, tmp_path: Path) -> None:
@@ -268,6 +269,12 @@ def test_an_evaluation(environment: Make) -> None:
         "from tests.unit.indexer.evaluation.cells import a_report\n"
         "assert '<svg' in page([a_report()])"
     )
+
+
+def test_a_layout(environment: Make) -> None:
+    env = environment("cellkin[cells,cpu,layout]")
+    env.lacks("torch", "scanpy", "matplotlib")
+    env.python("import cellkin.indexer.cells.layout, umap.umap_, sklearn.manifold")
 
 
 def test_a_server(environment: Make, store_path: Path) -> None:
