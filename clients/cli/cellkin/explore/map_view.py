@@ -172,7 +172,9 @@ class MapView:
     def _window(self) -> Window:
         try:
             width, height = self.figure.inner_width, self.figure.inner_height
-        except UnsetValueError:  # the browser has not shown it yet
+        except UnsetValueError:
+            width = height = 0
+        if width <= 0 or height <= 0:  # the browser has not shown it yet
             width, height = _WIDTH, _HEIGHT
         return Window(*self._ends, min(width, _MOST_PIXELS), min(height, _MOST_PIXELS))
 
