@@ -43,9 +43,9 @@ def page(name: str) -> str:
 
 def _parts(file: FileDescriptorProto, said: dict[tuple[int, ...], str]) -> Iterator[str]:
     for i, service in enumerate(file.service):
-        yield f"## {service.name}\n\n{prose(said.get((SERVICE, i), ''))}"
+        yield f"{prose(said.get((SERVICE, i), ''))}\n## Requests\n"
         for j, method in enumerate(service.method):
-            yield f"### {service.name}.{method.name}\n"
+            yield f"### {method.name}\n"
             takes = "stream " * method.client_streaming + last(method.input_type)
             gives = "stream " * method.server_streaming + last(method.output_type)
             yield f"    rpc {method.name}({takes}) returns ({gives})\n"
