@@ -271,7 +271,10 @@ def trial(
 
 def _nothing_to_do(errors: str) -> bool:
     """Return whether a command refused because an earlier one had done the same, or had not."""
-    return any(words in errors for words in ("is not retracted", "no index 'made'", "already"))
+    return any(
+        words in errors
+        for words in ("is not retracted", "was retracted", "no index 'made'", "already")
+    )
 
 
 @contextmanager
