@@ -71,5 +71,6 @@ def in_parallel(function: Callable[[Item], Result], items: Sequence[Item]) -> li
         n_threads = min(n_cores(), len(items))
         if n_threads < 2:
             return [function(item) for item in items]
-        with ThreadPoolExecutor(n_threads, "parts") as pool:
+        # OpenMP, which some builds of BLAS use, has a limit for each thread.
+        with ThreadPoolExecutor(n_threads, "parts", blas_threads, (1,)) as pool:
             return list(pool.map(function, items))

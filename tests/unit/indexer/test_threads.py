@@ -3,6 +3,7 @@
 import threading
 from typing import Any
 
+import faiss  # noqa: F401  its BLAS is one of OpenMP, with a limit for each thread
 import pytest
 from threadpoolctl import threadpool_info
 

@@ -133,7 +133,7 @@ def test_an_encoder_must_be_named() -> None:
 def test_a_model_is_named_after_its_folder(checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "My Encoder@2_v1.0"
     shutil.copytree(checkpoint, folder)
-    model = load_transformers(str(folder))
+    model = load_transformers(str(folder), runtime="torch")
     assert model.info.name == "my-encoder-2_v1.0"
     assert model.embed(TEXTS).tobytes() == load_folder(checkpoint, TINY).embed(TEXTS).tobytes()
 
