@@ -10,7 +10,7 @@ DEPLOY_VENV := .venv-deploy
 DOCS_VENV := .venv-docs
 if_there = @if command -v $(1) > /dev/null; then $(2); else echo "NOT run, there is no $(1) here: $(1)"; fi
 # Tests of one file stay in one process, for they share servers and stores.
-TESTS := -m "not gpu and not slow" -n 2 --dist loadfile
+TESTS := -m "not gpu and not slow" -n 2 --dist loadfile --no-loadscope-reorder
 NEWER := 3.14 3.13 3.12
 STUBS := clients/python
 PROTOS := $(wildcard protos/cellkin/v1/*.proto)
@@ -131,7 +131,7 @@ $(DOCS_VENV)/.ready: pyproject.toml clients/pyproject.toml .ci/constraints.txt |
 	@touch $@
 
 docs: $(DOCS_VENV)/.ready  ## Build the documentation strictly, its tutorials executed, into docs/_build/html.
-	$(DOCS_VENV)/bin/python -m sphinx -W --keep-going docs docs/_build/html
+	$(DOCS_VENV)/bin/python -m sphinx -W --keep-going $(SPHINXOPTS) docs docs/_build/html
 
 # hdf5plugin and hnswlib state theirs in files alone: MIT with others of BSD kind, and Apache 2.0.
 licenses: $(DEPLOY_VENV)/.ready  ## Compare the licenses of all that is installed with those accepted.

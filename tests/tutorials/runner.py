@@ -30,7 +30,7 @@ from cellkin.cli.main import main
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "docs" / "tutorials").glob("[0-9]-*.md"))
 FIRST_PAGE = ROOT / "docs" / "five-minutes.md"
-"""Run when the documentation is built."""
+"""Runs on the same practice data."""
 BLOCK = re.compile(r"^```(python|console|text)\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
 DATE = re.compile(r"@\d{4}-\d\d-\d\d\.")
 SERVER_END_S = 20

@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 from tests.tutorials.practice_store import make_practice
-from tests.tutorials.runner import DATA, PAGES, REAL, commands, link_data, run_page, same
+from tests.tutorials.runner import (
+    DATA,
+    FIRST_PAGE,
+    PAGES,
+    REAL,
+    commands,
+    link_data,
+    run_page,
+    same,
+)
 
 pytestmark = pytest.mark.integration
 
@@ -25,7 +34,9 @@ def test_there_are_six() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.stem not in REAL], ids=lambda page: page.stem
+    "page",
+    [FIRST_PAGE, *(page for page in PAGES if page.stem not in REAL)],
+    ids=lambda page: page.stem,
 )
 def test_a_tutorial_prints_what_it_says(
     page: Path, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

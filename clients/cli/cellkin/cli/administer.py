@@ -13,14 +13,14 @@ _BACKUP_S = 24 * 3600.0
 
 
 def add_version_commands(group: click.Group, kind: VersionKind) -> None:
-    """Add the commands that are the same for every kind of version.
+    """Add the commands ``alias`` and ``retract``, which ask a server, to a group.
 
     Parameters
     ----------
     group
-        Command group of the kind.
+        The group, such as ``indexes``.
     kind
-        The kind.
+        The kind of its versions.
     """
 
     @group.command()

@@ -49,10 +49,11 @@ def shown_progress(what: str) -> Iterator[Progress]:
 
 
 def tell(line: str) -> None:
-    """Log a line on a result.
+    """Log a line on a result, at the level INFO.
 
-    If no handler takes it, it is printed where a progress bar would be shown, unless the logger
-    ``cellkin.client`` or ``cellkin`` has a higher level.
+    If no handler takes it, it is printed where a progress bar would be shown: to the output of a
+    notebook's cell, or to standard error if that is a terminal. A level above INFO of the logger
+    ``cellkin.client`` or ``cellkin`` silences it.
     """
     if LOGGER.isEnabledFor(logging.INFO) and LOGGER.hasHandlers():
         LOGGER.info(line)
