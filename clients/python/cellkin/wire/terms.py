@@ -101,7 +101,7 @@ class GeneScore(Term):
 
     @property
     def label(self) -> str:
-        """Name of the score in tables, files and options; the number if it is unknown."""
+        """Name of the score in tables, files and options; ``other (9)`` if unknown."""
         return _SCORE_LABELS.get(self, self._other)
 
 
@@ -157,7 +157,7 @@ class GeneSetKind(Term):
 
     @property
     def label(self) -> str:
-        """Name of the kind in tables, files and options; the number if it is unknown."""
+        """Name of the kind in tables, files and options; ``other (9)`` if unknown."""
         return self.name.lower() if self in set(GeneSetKind) else self._other
 
 
