@@ -10,7 +10,7 @@ DEPLOY_VENV := .venv-deploy
 DOCS_VENV := .venv-docs
 if_there = @if command -v $(1) > /dev/null; then $(2); else echo "NOT run, there is no $(1) here: $(1)"; fi
 # Tests of one file stay in one process, for they share servers and stores.
-TESTS := -m "not gpu and not slow" -n 2 --dist loadfile --no-loadscope-reorder
+TESTS := -m "not gpu and not slow" -n 2 --dist loadfile
 NEWER := 3.14 3.13 3.12
 STUBS := clients/python
 PROTOS := $(wildcard protos/cellkin/v1/*.proto)

@@ -31,11 +31,6 @@ TYPES = ("alpha", "beta", "delta")
 MOUSE_OFFSET = 100_000
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that take long, so that no process is left with one at the end."""
-    items.sort(key=lambda item: "/unit/" in str(item.path))
-
-
 def corpus_table() -> pa.Table:
     """120 human genes G1.. and their mouse namesakes; every tenth has no text."""
     rows = []
