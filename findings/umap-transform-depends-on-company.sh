@@ -3,8 +3,8 @@
 #
 # Expected: with a fitted model and random_state set, a point gets one position, whether it is
 #   transformed alone or with others, and a point that was fitted gets the position it was fitted to.
-# Seen: the same 20 new points get other positions in a call with 200 more than alone, and fitted
-#   points are moved, by a large part of the distance between neighbors.
+# Seen: the same 20 new points get other positions in a call with 200 more than alone, half as far
+#   away as their 15th neighbor; half of the fitted points, in a call of their own, are moved, too.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
@@ -27,7 +27,8 @@ together = model.transform(new)[:20]
 spacing = np.median(np.sort(np.linalg.norm(
     model.embedding_[:, None] - model.embedding_[None], axis=2), axis=1)[:, 15])
 moved = np.linalg.norm(alone - together, axis=1).mean() / spacing
-own = np.linalg.norm(model.transform(fitted) - model.embedding_, axis=1).mean() / spacing
+own = np.linalg.norm(
+    model.transform(fitted[:200]) - model.embedding_[:200], axis=1).mean() / spacing
 print(f"of the distance to the 15th neighbor: moved by company {moved:.2f}, fitted points {own:.2f}")
 print("the same call twice is equal:", bool(np.array_equal(alone, again)))
 sys.exit(0 if moved > 0.05 and own > 0.05 else 1)
