@@ -1,5 +1,6 @@
 """Other libraries of vector search, as benchmarks/index.py measures them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +18,7 @@ _QDRANT_MOST = 100_000
 """Cells that Qdrant's local mode, which compares a query with all of them, is given at most."""
 
 
-class Other:
+class Other(ABC):
     """An index of another library.
 
     Parameters
@@ -34,26 +35,27 @@ class Other:
     most = 4096
     """Largest value of the setting."""
 
+    @abstractmethod
     def __init__(self, folder: Path, n: int, dim: int) -> None:
-        raise NotImplementedError
+        """Make an empty index."""
 
+    @abstractmethod
     def add(self, block: Float32Matrix, start: int) -> None:
         """Add vectors, whose ids count up from a number."""
-        raise NotImplementedError
 
-    def finish(self) -> None:
+    def finish(self) -> None:  # noqa: B027  most have nothing to do
         """Build what is built once all vectors are there."""
 
-    def set(self, value: int) -> None:
+    def set(self, value: int) -> None:  # noqa: B027  exact ones have none
         """Set what its recall is tuned by."""
 
+    @abstractmethod
     def search(self, queries: Float32Matrix, k: int) -> Int64Vector:
         """Return the ids (n_queries, k) of the nearest vectors, on one thread where it can."""
-        raise NotImplementedError
 
+    @abstractmethod
     def n_bytes(self) -> int:
         """Return the bytes that it takes in memory or, of a database, on disk."""
-        raise NotImplementedError
 
 
 class Hnswlib(Other):
