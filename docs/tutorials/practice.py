@@ -72,7 +72,7 @@ def make_cells(types: list[str], seed: int, donors: int = 3) -> anndata.AnnData:
 def make_data(folder: Path) -> None:
     """Write the gene tables and the files of cells.
 
-    ``reference.h5ad`` has labels, ``sample.h5ad`` is to be labelled, and ``more.h5ad`` are labelled
+    ``reference.h5ad`` has labels, ``sample.h5ad`` is to be labeled, and ``more.h5ad`` are labeled
     cells of other donors.
     """
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""`cellkin quickstart`: from two files to labels, a labelled copy and a page, all or nothing."""
+"""`cellkin quickstart`: from two files to labels, a labeled copy and a page, all or nothing."""
 
 import json
 import re

@@ -45,7 +45,7 @@ def index_warnings(view: CatalogView, entry: Entry, space: str) -> list[wire.War
                 reason="WEAK_LABELS",
                 message=f"left out of the reference, cells of {names} were mostly given other "
                 f"labels instead of being called unknown (AUROC below {WEAK_AUROC}): cells of a "
-                f"type that {entry.full_name} lacks may be labelled in the same way",
+                f"type that {entry.full_name} lacks may be labeled in the same way",
                 labels=quality.weak_labels,
             )
         )

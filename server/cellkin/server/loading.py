@@ -87,7 +87,7 @@ class LoadedIndex:
 
     @cached_property
     def reference(self) -> Reference:
-        """The reference that cells are labelled with."""
+        """The reference that cells are labeled with."""
         return self.index.reference(self.entry.full_name)
 
     def search_exactly(

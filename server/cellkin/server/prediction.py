@@ -35,7 +35,7 @@ _VERDICTS = {
 
 
 class PredictionQuery:
-    """One prediction query: genes are matched once, then blocks are labelled one by one.
+    """One prediction query: genes are matched once, then blocks are labeled one by one.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ class PredictionQuery:
 
     @property
     def wants_background(self) -> bool:
-        """Whether a background should be sent before any cell is labelled."""
+        """Whether a background should be sent before any cell is labeled."""
         return self._labeler.background_cells > 0
 
     @property
     def requires_background(self) -> bool:
-        """Whether no cell can be labelled before a background is sent."""
+        """Whether no cell can be labeled before a background is sent."""
         return self._labeler.requires_background
 
     def report(self) -> wire.QueryReport:

@@ -41,7 +41,7 @@ def test_a_notebook_shows_a_bar_and_a_line(capsys: pytest.CaptureFixture[str]) -
     annotated()
     shown = capsys.readouterr()
     assert re.fullmatch(SAID + r"\n", shown.out)
-    assert re.search(r"labelling cells: .*0/250", shown.err)
+    assert re.search(r"labeling cells: .*0/250", shown.err)
 
 
 @pytest.mark.usefixtures("notebook")

@@ -113,7 +113,7 @@ def annotate(
     labelling.require_targets(outputs, query, how, overwrite=force)
     # A resumed run may be written to other outputs than it was started for.
     vectors = settings["resume"] is not None or any(map(labelling.is_copy, outputs))
-    with connect(server) as client, progress_bar("labelling cells") as progress:
+    with connect(server) as client, progress_bar("labeling cells") as progress:
         annotation = labelling.annotate_file(
             client, query, index, how=how, vectors=vectors, progress=progress, **settings
         )

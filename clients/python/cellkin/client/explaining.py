@@ -340,7 +340,7 @@ def _label_of(
     if predicted is None:
         raise NotFoundError(
             f"the group {name!r} is called none of the index's labels, and its cells were not "
-            "labelled; run cellkin.client.tl.annotate first, or give a label"
+            "labeled; run cellkin.client.tl.annotate first, or give a label"
         )
     return predicted.winner(rows), "most probable label"
 

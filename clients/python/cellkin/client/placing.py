@@ -141,7 +141,7 @@ def annotated(
     with (
         open_query(cells, how) as query,
         connected(client) as asked,
-        shown_progress("labelling cells") as progress,
+        shown_progress("labeling cells") as progress,
     ):
         return annotate_query(
             asked, query, settings, how, clusters=clusters, resume=kept, progress=progress

@@ -202,7 +202,7 @@ def fit_spaces(
 def _nothing_to_compare(sample: Sample, n_shared: int) -> str:
     if sample.n_labels < 2:
         return (
-            f"every labelled cell is {sample.label_names[0]!r}: by expression cells are told apart "
+            f"every labeled cell is {sample.label_names[0]!r}: by expression cells are told apart "
             "by their labels, so at least two are needed; give a reference with more types, or "
             "another --label"
         )

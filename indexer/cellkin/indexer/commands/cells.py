@@ -294,7 +294,7 @@ def _found(
         raise NotFoundError(
             f"{error.message}. Two ways to go on: `--space expression` compares cells by "
             "expression alone and needs no embedding; `cellkin genes import` and `cellkin genes "
-            "embed` make one, by which cells of other species are labelled, too",
+            "embed` make one, by which cells of other species are labeled, too",
             error.metadata,
         ) from error
     return store, wanted

@@ -35,7 +35,7 @@ _path = click.Path(path_type=Path, exists=True)
     default=Path("cellkin-quickstart"),
     show_default=True,
     metavar="DIR",
-    help="Where labels.csv, the labelled copy, report.html and the store go.",
+    help="Where labels.csv, the labeled copy, report.html and the store go.",
 )
 @click.option("--force", is_flag=True, help="Replace the results that DIR has.")
 @taxon_option

@@ -247,7 +247,7 @@ def _annotate(question: Question, folder: Path, address: str) -> dict[str, Any]:
         answer["warnings"].append(
             {
                 "reason": "SAME_FILE",
-                "message": "QUERY is the REFERENCE itself: each cell was labelled by itself, which "
+                "message": "QUERY is the REFERENCE itself: each cell was labeled by itself, which "
                 "says nothing of how good labels are; give two files of different cells",
                 "labels": [],
             }

@@ -122,7 +122,7 @@ def reproduce(
     with (
         open_query(adata, how) as query,
         connected(client) as asked,
-        shown_progress("labelling cells again") as progress,
+        shown_progress("labeling cells again") as progress,
     ):
         again = label(asked.using(pins=pins), query, settings, progress=progress)
     now = Annotation.of(again, how)
