@@ -1,4 +1,4 @@
-"""How well cells are labelled, on real data, beside controls.
+"""How well cells are labeled, on real data, beside controls.
 
 Same genes: the default answer of an index against the best of PCA-kNN, class prototypes, logistic
 regression and, where it is installed, CellTypist. Few cells: halves, and draws of 5, 10 and 20

@@ -271,7 +271,7 @@ def main() -> int:
         f"{N_GENES:,} mean a gene; {N_REFERENCE:,} reference cells of {N_TYPES} types, compared by "
         "expression; client and server share the CPUs; the bare stub before and after the run"
     )
-    title = "Labelling a million cells through the client"
+    title = "Labeling a million cells through the client"
     return finish(arguments, "annotate_client", title, notes, figures)
 
 

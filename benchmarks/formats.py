@@ -1,7 +1,7 @@
 """Have files of many forms written by who writes them, label them, and read the copies there again.
 
 A matrix of writers, each in an environment of its own, containers, and what a file may hold. Every
-file is read and labelled by the client, beside the oldest and the newest AnnData that it supports,
+file is read and labeled by the client, beside the oldest and the newest AnnData that it supports,
 and asked of a real server. The answers must be those to the same cells that never were in a file,
 probabilities to 1e-6. Copies with the labels are read again by the libraries that wrote the file,
 and must have all that was there and the labels. Each difference, refusal or crash is a failure.
@@ -213,7 +213,7 @@ class Matrix:
     def _by_client(
         self, chosen: list[tuple[Form, dict[str, Any]]], client: str, beside: Path, python: Path
     ) -> None:
-        """Have the files labelled by one client, and its copies read by who wrote the files."""
+        """Have the files labeled by one client, and its copies read by who wrote the files."""
         answers = self.place / client
         answers.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.place) as name:
@@ -222,18 +222,18 @@ class Matrix:
                 task | {"folder": str(answers), "targets": targets(form, copies, number)}
                 for number, (form, task) in enumerate(chosen)
             ]
-            labelled = run(beside, "formats_client.py", tasks, copies)
+            labeled = run(beside, "formats_client.py", tasks, copies)
             checks, of_check = [], {}
             for form, task in chosen:
-                for target in labelled[form.name].get("written", ()):
+                for target in labeled[form.name].get("written", ()):
                     known = str(answers / f"{kind_of(form)}.npz")
                     checks.append(task | {"name": target, "target": target, "answers": known})
                     of_check[target] = form
             again = run(python, "formats_check.py", checks, copies)
         with self._counting:
             for form, _ in chosen:
-                done, row = labelled[form.name], self.row(form)
-                for what in ("read", "labelled"):
+                done, row = labeled[form.name], self.row(form)
+                for what in ("read", "labeled"):
                     row.counts[what] += done.get(what, False)
                 if error := done.get("error"):
                     self.fail(form, f"by the client beside {client}", error)
@@ -247,9 +247,9 @@ class Matrix:
 
     def table(self) -> list[str]:
         """Return the rows of a table of Markdown."""
-        names = ("files", "read", "labelled", "copies", "read again")
+        names = ("files", "read", "labeled", "copies", "read again")
         lines = [
-            "| writer | container | files | read | labelled | copies written | read again "
+            "| writer | container | files | read | labeled | copies written | read again "
             "| failures |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
@@ -266,7 +266,7 @@ class Matrix:
         return [
             at_least("files of different forms", total["files"], "", 200),
             Figure("read, by all clients", total["read"], f"of {asked}"),
-            Figure("labelled as cells that were in no file", total["labelled"], f"of {asked}"),
+            Figure("labeled as cells that were in no file", total["labeled"], f"of {asked}"),
             Figure("copies read again by the writer", total["read again"], f"of {total['copies']}"),
             at_most("failures", len(failures), "", 0),
         ]
@@ -276,7 +276,7 @@ def agreement(place: Path, clients: Sequence[str], cells: Path) -> list[Figure]:
     """Return whether the answers that all else is compared with are right, and the same."""
     paths = [place / client / "few.npz" for client in clients]
     if not all(path.is_file() for path in paths):
-        return []  # nothing was labelled
+        return []  # nothing was labeled
     held = [dict(np.load(path)) for path in paths]
     types = np.load(cells)["types"]
     known = types != "macrophage"  # the reference has none
@@ -373,7 +373,7 @@ def main() -> int:
     notes += [
         "writers: " + "; ".join(described),
         f"clients: beside {' and beside '.join(arguments.client)}; a file counts once a client "
-        f"where it is read and labelled; {time.perf_counter() - began:.0f} s",
+        f"where it is read and labeled; {time.perf_counter() - began:.0f} s",
         *matrix.notes,
     ]
     return finish(arguments, "formats", "Files", notes, figures, matrix.table())

@@ -87,7 +87,7 @@ def annotate(task: dict[str, Any]) -> dict[str, Any]:
     known = expected(*(task[name] for name in asked), kind_of(form))
     matrix: dict[str, Any] = {"layer": "counts"} if form.place == "layer" else {}
     how = ReadOptions(**matrix, raw=form.place == "raw")
-    done: dict[str, Any] = {"read": False, "labelled": False, "written": [], "error": ""}
+    done: dict[str, Any] = {"read": False, "labeled": False, "written": [], "error": ""}
     try:
         with open_cells(path, how) as cells:
             done["read"] = cells.cell_ids == cells_of(task["cells"], kind_of(form)).cell_ids
@@ -99,7 +99,7 @@ def annotate(task: dict[str, Any]) -> dict[str, Any]:
         )
         if said:
             return done | {"error": said}
-        done["labelled"] = True
+        done["labeled"] = True
         for target in task["targets"]:
             write_annotation(found, path, Path(target))
             done["written"].append(target)

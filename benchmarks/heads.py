@@ -1,7 +1,7 @@
 """What each head of a text space buys, on real data, beside controls.
 
 No head, supervised contrast (linear), NT-Xent (linear, without labels) and an MLP by supervised
-contrast, each over the same vectors of cells, labelled by neighbors and prototypes; with random and
+contrast, each over the same vectors of cells, labeled by neighbors and prototypes; with random and
 permuted gene vectors, three seeds each. Pancreas and retina leave each donor out; human to mouse
 shares no gene.
 """

@@ -38,7 +38,7 @@ MOST_WRONG = 0.05
 
 @dataclass(frozen=True)
 class Cells:
-    """Labelled cells: (n_cells, n_genes) CSR counts, types, and which are asked about."""
+    """Labeled cells: (n_cells, n_genes) CSR counts, types, and which are asked about."""
 
     name: str
     counts: sp.csr_matrix

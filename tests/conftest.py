@@ -98,7 +98,7 @@ def make_corpus() -> Callable[[], pa.Table]:
 
 @pytest.fixture(scope="session")
 def reference_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of 150 labelled cells."""
+    """A file of 150 labeled cells."""
     path = tmp_path_factory.mktemp("cells") / "reference.h5ad"
     cells(150, 1).write_h5ad(path)
     return path

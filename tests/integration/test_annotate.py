@@ -1,4 +1,4 @@
-"""Labelling cells through a real server: right labels, honest unknowns, refusals, nothing lost."""
+"""Labeling cells through a real server: right labels, honest unknowns, refusals, nothing lost."""
 
 import json
 import subprocess
@@ -101,7 +101,7 @@ def test_json_is_for_programs(server: str, query_path: Path, run_cellkin: Run) -
     assert by_route["unmatched"] + by_route["symbol"] == pytest.approx(1)
 
 
-def test_genes_that_do_not_match_are_never_labelled(
+def test_genes_that_do_not_match_are_never_labeled(
     server: str,
     make_cells: Callable[..., anndata.AnnData],
     tmp_path: Path,
@@ -256,7 +256,7 @@ def test_a_file_cut_short_is_refused(
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(-1.0, "values down to -1; centred or scaled"), (np.nan, "some values are not finite")],
+    [(-1.0, "values down to -1; centered or scaled"), (np.nan, "some values are not finite")],
 )
 def test_values_that_are_no_expression_are_refused(
     server: str,

@@ -48,7 +48,7 @@ def test_a_label_is_explained(server: str, query_path: Path, run_cellkin: Run) -
 def test_groups_are_explained(
     server: str, query_path: Path, tmp_path: Path, run_cellkin: Run
 ) -> None:
-    out = tmp_path / "labelled.h5ad"
+    out = tmp_path / "labeled.h5ad"
     run_cellkin("annotate", query_path, "--index", "trio", "--server", server, "-o", out)
     asked = ("explain", out, "--index", "trio", "--server", server, "--by", "cellkin_label")
     done = run_cellkin(*asked, "--genes", "5", "--json")
@@ -70,9 +70,9 @@ def test_groups_are_explained(
     assert told[0] == told[2]
     both = run_cellkin(*asked, "--cell", "cell2-1")
     assert (both.returncode, "name cells by --cell, or groups" in both.stderr) == (2, True)
-    not_labelled = ("explain", query_path, "--index", "trio", "--server", server)
-    done = run_cellkin(*not_labelled, "--by", "donor")
-    assert (done.returncode, "its cells were not labelled" in done.stderr) == (2, True)
+    not_labeled = ("explain", query_path, "--index", "trio", "--server", server)
+    done = run_cellkin(*not_labeled, "--by", "donor")
+    assert (done.returncode, "its cells were not labeled" in done.stderr) == (2, True)
 
 
 def test_status_says_what_a_server_is(server: str, run_cellkin: Run) -> None:

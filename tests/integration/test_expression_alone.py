@@ -77,7 +77,7 @@ def header(**settings: object) -> wire.QueryHeader:
     return wire.QueryHeader(**given)
 
 
-def test_cells_are_labelled_and_told_what_that_rests_on(
+def test_cells_are_labeled_and_told_what_that_rests_on(
     live: Live, make_cells: Make, query_path: Path
 ) -> None:
     cells = make_cells(60, 2)

@@ -1,4 +1,4 @@
-"""What the installed AnnData writes is labelled as the same cells in memory, and its copies read.
+"""What the installed AnnData writes is labeled as the same cells in memory, and its copies read.
 
 A part of the matrix of benchmarks/formats.py, which has other writers and versions too.
 """
@@ -55,7 +55,7 @@ def cells(make_cells: Callable[..., anndata.AnnData], tmp_path_factory: Any) -> 
 
 
 @pytest.mark.parametrize("form", chosen(), ids=lambda form: form.name.partition(", ")[2])
-def test_a_form_is_read_labelled_and_written(
+def test_a_form_is_read_labeled_and_written(
     form: Form, cells: Path, server: str, tmp_path: Path
 ) -> None:
     if form.container in (ZSTD, BLOSC) and find_spec("hdf5plugin") is None:

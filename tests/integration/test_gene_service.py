@@ -45,7 +45,7 @@ def search(live: Live, **given: Any) -> wire.SearchGenesResponse:
 
 @pytest.fixture(scope="module")
 def vectors(store_path: Path) -> dict[int, Any]:
-    """The centred unit vectors by GeneID, as the definition has them."""
+    """The centered unit vectors by GeneID, as the definition has them."""
     store = Store.open(str(store_path))
     raw = store.embedding(store.catalog.resolve(Kind.EMBEDDING, VersionName(EMBEDDING)))
     centered = raw.vectors - raw.vectors.mean(axis=0)

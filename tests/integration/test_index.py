@@ -87,7 +87,7 @@ def broken(kind: str, make_cells: Make, path: Path) -> None:
     data = make_cells(12, 1)
     if kind == "twins":
         data.obs_names = ["same"] * 2 + [f"c{i}" for i in range(10)]
-    elif kind == "unlabelled":
+    elif kind == "unlabeled":
         data.obs["cell_type"] = [np.nan] * 12
     elif kind == "alien":
         data.var_names = [f"probe{i}" for i in range(120)]
@@ -107,9 +107,9 @@ def broken(kind: str, make_cells: Make, path: Path) -> None:
     ("kind", "message"),
     [
         ("twins", "1 cell names repeat in "),
-        ("unlabelled", "every cell's label in 'cell_type' is missing"),
+        ("unlabeled", "every cell's label in 'cell_type' is missing"),
         ("alien", "error: 120 gene names mean 0 genes that count"),
-        ("scaled", "centred or scaled data cannot be used"),
+        ("scaled", "centered or scaled data cannot be used"),
         ("other label", "has no obs column 'cell_type' for the labels; it has: donor"),
         ("cut", "cannot be read as .h5ad"),
         ("text", "cannot be read as .h5ad"),

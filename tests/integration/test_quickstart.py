@@ -20,7 +20,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 pytestmark = pytest.mark.integration
 CELLKIN = Path(sys.executable).with_name("cellkin")
 REAL = Path(__file__).parents[3] / "shared/data/cells"
-FILES = {"labels.csv", "labelled.h5ad", "report.html", "server.log", "store"}
+FILES = {"labels.csv", "labeled.h5ad", "report.html", "server.log", "store"}
 
 
 class Outside(HTMLParser):
@@ -69,7 +69,7 @@ def test_it_leaves_labels_a_copy_a_page_and_the_store(
     own = anndata.read_h5ad(query_path).obs["cell_type"]
     labels = pd.read_csv(folder / "labels.csv", index_col="cell_id")
     assert (labels.loc[own.index, "label"] == own).mean() > 0.9
-    copy = anndata.read_h5ad(folder / "labelled.h5ad")
+    copy = anndata.read_h5ad(folder / "labeled.h5ad")
     assert (copy.obs["cellkin_label"] == labels["label"]).all()
     for word in (
         "alpha",

@@ -15,7 +15,7 @@ from tests.integration.live import Live
 
 import cellkin.client as ck
 from cellkin.client.annotate import annotate_file, write_annotation
-from cellkin.client.labels import checkpoint, labelling
+from cellkin.client.labels import checkpoint, labeling
 from cellkin.client.labels.annotation import Annotation
 from cellkin.client.transport.errors import AnswerWarning
 from cellkin.matrices.cells import open_cells
@@ -57,7 +57,7 @@ def path(adata: anndata.AnnData, tmp_path: Path) -> Path:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks of 8 cells, parts of 16."""
-    monkeypatch.setattr(labelling, "MAX_CELLS", 8)
+    monkeypatch.setattr(labeling, "MAX_CELLS", 8)
     monkeypatch.setattr(checkpoint, "PART_CELLS", 16)
 
 
@@ -128,7 +128,7 @@ def test_layers_and_raw_are_read(client: ck.Client, adata: anndata.AnnData) -> N
     with (
         ck.Client("127.0.0.1:9") as nobody,
         pytest.raises(
-            InvalidArgumentError, match=r"centred or scaled data .* has layer='counts', raw"
+            InvalidArgumentError, match=r"centered or scaled data .* has layer='counts', raw"
         ),
     ):
         # Refused before anything is sent.
@@ -303,9 +303,9 @@ def test_an_interrupted_run_goes_on(
         held = {"AnnData": adata, "path": path, "blocks": [adata[:50].copy(), adata[50:].copy()]}
         with pytest.MonkeyPatch.context() as patch:
             if stop is not None:
-                blocks = labelling._Sent.__iter__
+                blocks = labeling._Sent.__iter__
                 patch.setattr(
-                    labelling._Sent, "__iter__", lambda self: interrupted(blocks(self), stop)
+                    labeling._Sent, "__iter__", lambda self: interrupted(blocks(self), stop)
                 )
             found = ck.tl.annotate(held[holder], "trio", client=asked, **given)
         return found.to_pandas() if isinstance(found, Annotation) else results(adata)
@@ -320,7 +320,7 @@ def test_an_interrupted_run_goes_on(
         with pytest.raises(CheckpointError, match=f"{next(iter(other))} was"):
             run(client, resume=folder, **other)
     sent = 0
-    send = labelling._Sent.__iter__
+    send = labeling._Sent.__iter__
 
     def counted(self: Any) -> Iterator[Any]:
         nonlocal sent
@@ -328,7 +328,7 @@ def test_an_interrupted_run_goes_on(
             sent += cells.shape[0]
             yield cells
 
-    monkeypatch.setattr(labelling._Sent, "__iter__", counted)
+    monkeypatch.setattr(labeling._Sent, "__iter__", counted)
     assert_same(run(client, resume=str(folder)), whole)
     assert sent == 90 - n_done
     assert_same(run(client, resume=folder), whole)
@@ -410,7 +410,7 @@ def test_wrong_arguments_are_errors_of_cellkin(
 
 
 @pytest.mark.filterwarnings("ignore:Observation names are not unique")
-def test_cells_of_one_name_are_labelled_and_warned_of(
+def test_cells_of_one_name_are_labeled_and_warned_of(
     client: ck.Client, adata: anndata.AnnData
 ) -> None:
     right = ck.tl.annotate([adata], "trio", client=client)

@@ -56,7 +56,7 @@ def cut_tables(folder: Path, n: int) -> Path:
 
 def walk(tables: Path, folder: Path, run: Run, serve: Serve) -> dict[str, float]:
     """Do what the page does; return what came of it."""
-    store, out = folder / "store", folder / "labelled.h5ad"
+    store, out = folder / "store", folder / "labeled.h5ad"
 
     def ask(*arguments: str | Path) -> str:
         done = run(*arguments)

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from tests.unit.client.fake import FakeServer, client_of
-from tests.unit.client.test_labelling import cells, labelled
+from tests.unit.client.test_labeling import cells, labeled
 
 from cellkin.client import pl, tl
 from cellkin.client.annotate import write_annotation
@@ -95,7 +95,7 @@ def test_scanpy_draws_the_same_colors(adata: anndata.AnnData, axes: Any) -> None
 
 def test_copies_of_files_have_the_colors(tmp_path: Path) -> None:
     cells(6).write_h5ad(tmp_path / "query.h5ad")
-    found = labelled(6, {}).clustered("own", np.array(["a", "b"] * 3, object))
+    found = labeled(6, {}).clustered("own", np.array(["a", "b"] * 3, object))
     write_annotation(found, tmp_path / "query.h5ad", tmp_path / "labels.h5ad", "mine")
     copy = anndata.read_h5ad(tmp_path / "labels.h5ad")
     for name in ("label", "winner", "runner_up", "cluster_label"):

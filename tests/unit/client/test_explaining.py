@@ -168,7 +168,7 @@ def test_what_is_asked_for_is_explained() -> None:
     assert [group.against for group in found.groups][:2] == ["", "alpha"]
 
 
-def test_cells_that_were_not_labelled_have_no_rival() -> None:
+def test_cells_that_were_not_labeled_have_no_rival() -> None:
     with pytest.raises(NotFoundError, match=r"the group 'none' .*\.tl\.annotate first, or give"):
         explained(None)
     groups = ["alpha"] * 6 + [None] * 6

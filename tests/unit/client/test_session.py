@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from tests.unit.client.fake import FakeServer, client_of
-from tests.unit.client.test_labelling import FOREIGN, cells
+from tests.unit.client.test_labeling import FOREIGN, cells
 
 from cellkin.client import session, tl
 from cellkin.terminal.notebook import in_notebook

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from tests.unit.client.test_labelling import FOREIGN, labelled
+from tests.unit.client.test_labeling import FOREIGN, labeled
 
 from cellkin.client import annotate
 from cellkin.client.annotate import TABLES, require_targets, write_labels
@@ -18,7 +18,7 @@ from cellkin.wire.errors import AlreadyExistsError, InvalidArgumentError, Missin
 
 @pytest.fixture
 def annotation() -> Annotation:
-    return labelled(6, FOREIGN, taxon=9606)
+    return labeled(6, FOREIGN, taxon=9606)
 
 
 def read(path: Path) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def test_names_of_all_kinds_come_back(annotation: Annotation, tmp_path: Path, en
 
 @pytest.mark.parametrize("ending", TABLES)
 def test_no_cells_are_a_table_with_its_columns(tmp_path: Path, ending: str) -> None:
-    none = labelled(0, FOREIGN, taxon=9606)
+    none = labeled(0, FOREIGN, taxon=9606)
     write_labels(none, tmp_path / f"none{ending}")
     assert list(read(tmp_path / f"none{ending}").columns) == list(none.columns())
 

@@ -4,7 +4,7 @@ import pytest
 
 from cellkin.client.calls import genes, messages
 from cellkin.client.explaining import Asked
-from cellkin.client.labels.labelling import Settings
+from cellkin.client.labels.labeling import Settings
 from cellkin.wire.errors import InvalidArgumentError
 from cellkin.wire.terms import ExpressionUnits
 

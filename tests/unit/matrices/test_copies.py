@@ -97,7 +97,7 @@ def test_columns_that_are_no_genes_are_left_out_with_their_answers(
 def test_answers_on_raw_are_written_beside_its_genes(
     form: str, data: anndata.AnnData, make_form: Make, tmp_path: Path
 ) -> None:
-    target = tmp_path / f"labelled.{form.split()[0]}"
+    target = tmp_path / f"labeled.{form.split()[0]}"
     label(make_form(form, data), target, ReadOptions(raw=True), made.N_GENES + 5)
     got = read(target)
     require_labels(got)

@@ -11,7 +11,7 @@ from cellkin.matrices.labels import is_missing, read_labels
 
 MISSING = [
     *("", " ", "nan", "NaN", "NA", "N/A", "None", "null", "<NA>", "#N/A"),
-    *("unknown", "Unknown", "unassigned", "Unassigned ", "Unclassified", "unlabelled", "N.A."),
+    *("unknown", "Unknown", "unassigned", "Unassigned ", "Unclassified", "unlabeled", "N.A."),
     *("not available", "Not_Assigned", "not-annotated", "missing", "undefined"),
 ]
 

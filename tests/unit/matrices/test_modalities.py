@@ -121,9 +121,9 @@ def test_a_copy_has_all_modalities_and_the_answers_in_one(
     if ending == "h5mu":
         assert target.read_bytes().startswith(b"MuData")
         root.close()
-    labelled, other = read.pop(modality or "rna"), next(iter(read.values()))
-    assert list(labelled.obs["label"]) == ["a", "b"] * 45
-    assert list(labelled.var["id"]) == list(range(n))
+    labeled, other = read.pop(modality or "rna"), next(iter(read.values()))
+    assert list(labeled.obs["label"]) == ["a", "b"] * 45
+    assert list(labeled.var["id"]) == list(range(n))
     assert "label" not in other.obs
     assert "id" not in other.var
 

@@ -92,7 +92,7 @@ def test_ranges_of_chunks(tmp_path: Path, axis: int) -> None:
 @pytest.mark.parametrize("form", ["h5ad", "h5ad dense", "zarr v3"])
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(-2.0, "values down to -2; centred or scaled"), (np.nan, "not finite"), (np.inf, "not fini")],
+    [(-2.0, "values down to -2; centered or scaled"), (np.nan, "not finite"), (np.inf, "not fini")],
 )
 def test_values_that_are_no_expression_are_refused_wherever_they_are(
     form: str, value: float, message: str, make_form: Make

@@ -263,7 +263,7 @@ def test_what_cannot_be_as_said_is_refused(said: str) -> None:
 
 def test_scaled_values_are_refused() -> None:
     with pytest.raises(
-        InvalidArgumentError, match=r"^x.h5ad: values down to -1\.5; centred or scaled"
+        InvalidArgumentError, match=r"^x.h5ad: values down to -1\.5; centered or scaled"
     ):
         check_values(np.array([-1.5, 2]), "x.h5ad")
     with pytest.raises(InvalidArgumentError, match=r"^x.h5ad: some values are not finite"):

@@ -95,7 +95,7 @@ def annotate(
     cells cannot be checked; all of them are then unknown, unless --max-novelty is given.
     """
     try:
-        from cellkin.client import annotate as labelling
+        from cellkin.client import annotate as labeling
         from cellkin.matrices.options import ReadOptions
     except ImportError as error:
         raise MissingDependencyError(
@@ -110,18 +110,18 @@ def annotate(
     if force and not outputs:
         raise InvalidArgumentError("--force says that -o may overwrite a file; add -o FILE")
     how = ReadOptions.pop(settings)
-    labelling.require_targets(outputs, query, how, overwrite=force)
+    labeling.require_targets(outputs, query, how, overwrite=force)
     # A resumed run may be written to other outputs than it was started for.
-    vectors = settings["resume"] is not None or any(map(labelling.is_copy, outputs))
+    vectors = settings["resume"] is not None or any(map(labeling.is_copy, outputs))
     with connect(server) as client, progress_bar("labeling cells") as progress:
-        annotation = labelling.annotate_file(
+        annotation = labeling.annotate_file(
             client, query, index, how=how, vectors=vectors, progress=progress, **settings
         )
     for output in outputs:
-        if labelling.is_copy(output):
-            labelling.write_annotation(annotation, query, output, overwrite=force)
+        if labeling.is_copy(output):
+            labeling.write_annotation(annotation, query, output, overwrite=force)
         else:
-            labelling.write_labels(annotation, output, overwrite=force)
+            labeling.write_labels(annotation, output, overwrite=force)
     if as_json:
         click.echo(json.dumps(annotation_record(annotation), indent=1))
     else:

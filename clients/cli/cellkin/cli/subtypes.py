@@ -15,7 +15,7 @@ from cellkin.wire.errors import AlreadyExistsError, InvalidArgumentError
 
 if TYPE_CHECKING:
     from cellkin.client import Client
-    from cellkin.client.labels.labelling import Progress
+    from cellkin.client.labels.labeling import Progress
     from cellkin.client.results.contrasts import Contrast
 
 _SHOWN = 10

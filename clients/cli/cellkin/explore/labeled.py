@@ -13,7 +13,7 @@ from cellkin.cli.folder import require_own_data
 from cellkin.client import CellExplanation, CellHits, Client
 from cellkin.client.annotate import annotate_query
 from cellkin.client.labels.annotation import Annotation, label_names
-from cellkin.client.labels.labelling import Settings
+from cellkin.client.labels.labeling import Settings
 from cellkin.client.queries import WholeQuery
 from cellkin.matrices.cells import open_cells
 from cellkin.matrices.options import X

@@ -22,7 +22,7 @@ from cellkin.cli.records import (
     neighborhood_record,
 )
 from cellkin.client import Client
-from cellkin.client.labels.labelling import Progress
+from cellkin.client.labels.labeling import Progress
 from cellkin.wire.errors import CellkinError, InvalidArgumentError, NotFoundError
 from cellkin.wire.failures import machine_failure
 from mcp.server import MCPServer

@@ -9,7 +9,7 @@ from typing import Any
 from cellkin.client.arguments import typed
 from cellkin.client.client import Client
 from cellkin.client.labels.annotation import Annotation
-from cellkin.client.labels.labelling import Progress, Settings, label
+from cellkin.client.labels.labeling import Progress, Settings, label
 from cellkin.client.labels.summary import category_colors
 from cellkin.client.queries import Query, open_query
 from cellkin.client.results.tables import needed

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from cellkin.client.calls.contrasts import GroupedCells
 from cellkin.client.client import Client
 from cellkin.client.labels.annotation import label_names
-from cellkin.client.labels.labelling import Progress
+from cellkin.client.labels.labeling import Progress
 from cellkin.client.queries import WholeQuery, evenly
 from cellkin.client.results.contrasts import Contrast
 from cellkin.client.results.sample import ReportWarning

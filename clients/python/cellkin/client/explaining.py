@@ -16,7 +16,7 @@ from cellkin.client.evidence import (
     expression_of_groups,
     nearest_cells,
 )
-from cellkin.client.labels.labelling import Progress
+from cellkin.client.labels.labeling import Progress
 from cellkin.client.queries import WholeQuery
 from cellkin.client.results.cells import CellExplanation, Explanations
 from cellkin.client.results.tables import Shown, Tabular

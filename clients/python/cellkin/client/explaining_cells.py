@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from cellkin.client.client import Client
 from cellkin.client.explaining import Asked, Predicted
-from cellkin.client.labels.labelling import Progress
+from cellkin.client.labels.labeling import Progress
 from cellkin.client.queries import WholeQuery
 from cellkin.client.results.cells import CellExplanation, Explanations
 from cellkin.client.results.versions import Versions

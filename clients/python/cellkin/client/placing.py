@@ -10,7 +10,7 @@ from cellkin.client.annotate import annotate_query
 from cellkin.client.arguments import typed
 from cellkin.client.client import Client
 from cellkin.client.labels.annotation import Annotation
-from cellkin.client.labels.labelling import Settings
+from cellkin.client.labels.labeling import Settings
 from cellkin.client.queries import open_query, require_anndata
 from cellkin.client.session import connected, shown_progress, tell
 from cellkin.matrices.options import ReadOptions

@@ -8,7 +8,7 @@ from types import NoneType
 
 from cellkin.client.arguments import require
 from cellkin.client.client import Client
-from cellkin.client.labels.labelling import Progress
+from cellkin.client.labels.labeling import Progress
 from cellkin.terminal.notebook import in_notebook, notebook_bar
 
 LOGGER = logging.getLogger("cellkin.client")

@@ -24,7 +24,7 @@ from cellkin.client.explaining_cells import explain_cells
 from cellkin.client.gene_tools import contrast, enrich
 from cellkin.client.hits import joined, rectangles
 from cellkin.client.labels.annotation import storable
-from cellkin.client.labels.labelling import Settings
+from cellkin.client.labels.labeling import Settings
 from cellkin.client.labels.summary import summary
 from cellkin.client.placing import annotated, embed, place, target_of
 from cellkin.client.queries import WholeQuery, open_query, require_anndata

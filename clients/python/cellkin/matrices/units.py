@@ -142,7 +142,7 @@ def check_values(
         raise InvalidArgumentError(f"{where}: some values are not finite; give counts{instead}")
     if values.size and values.min() < 0:
         raise InvalidArgumentError(
-            f"{where}: values down to {values.min():.3g}; centred or scaled data cannot be used. "
+            f"{where}: values down to {values.min():.3g}; centered or scaled data cannot be used. "
             f"Give counts, or log1p of normalized counts{instead}"
         )
 

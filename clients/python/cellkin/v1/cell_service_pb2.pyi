@@ -286,7 +286,7 @@ class StreamPredictSubtypesRequest(google.protobuf.message.Message):
     @property
     def background(self) -> global___CellBlock:
         """Before any block of cells: cells drawn evenly from the whole query. Their mean is subtracted, and
-        the sample is checked with them; they are not labelled. Send it if the report requests it (see
+        the sample is checked with them; they are not labeled. Send it if the report requests it (see
         `QueryReport.background_cells`), or directly after a header with CENTER_QUERY, whose report
         follows the background.
         """
@@ -441,7 +441,7 @@ global___StreamPredictSubtypesResponse = StreamPredictSubtypesResponse
 
 @typing.final
 class QueryReport(google.protobuf.message.Message):
-    """QueryReport describes a query before any cell is labelled."""
+    """QueryReport describes a query before any cell is labeled."""
 
     DESCRIPTOR: google.protobuf.descriptor.Descriptor
 

@@ -85,7 +85,7 @@ class CellServiceStub:
         cellkin.v1.cell_service_pb2.ExplainCellResponse,
     ]
     """ExplainCell returns the contributions of genes to a label, in the space in which the cell is
-    labelled. In the text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact
+    labeled. In the text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact
     and additive, where `p_c` is the normalized mean of the class's reference cells; in the expression
     space it is `w_g <v_g, p_c>` with the gene's z-score as `w_g`, so that an absent gene contributes
     too.
@@ -181,7 +181,7 @@ class CellServiceAsyncStub:
         cellkin.v1.cell_service_pb2.ExplainCellResponse,
     ]
     """ExplainCell returns the contributions of genes to a label, in the space in which the cell is
-    labelled. In the text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact
+    labeled. In the text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact
     and additive, where `p_c` is the normalized mean of the class's reference cells; in the expression
     space it is `w_g <v_g, p_c>` with the gene's z-score as `w_g`, so that an absent gene contributes
     too.
@@ -287,7 +287,7 @@ class CellServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[cellkin.v1.cell_service_pb2.ExplainCellResponse, collections.abc.Awaitable[cellkin.v1.cell_service_pb2.ExplainCellResponse]]:
         """ExplainCell returns the contributions of genes to a label, in the space in which the cell is
-        labelled. In the text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact
+        labeled. In the text space the contribution of gene g to class c is `w_g <H (v_g - m), p_c>`, exact
         and additive, where `p_c` is the normalized mean of the class's reference cells; in the expression
         space it is `w_g <v_g, p_c>` with the gene's z-score as `w_g`, so that an absent gene contributes
         too.

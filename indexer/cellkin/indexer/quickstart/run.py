@@ -29,7 +29,7 @@ from cellkin.wire.errors import AlreadyExistsError, FailedPreconditionError, Not
 from cellkin.wire.species import taxon_name
 
 LABELS, PAGE, STORE = "labels.csv", "report.html", "store"
-_OURS = re.compile(r"labels\.csv|report\.html|store|server\.log|labelled\.(h5ad|zarr|h5mu)")
+_OURS = re.compile(r"labels\.csv|report\.html|store|server\.log|labeled\.(h5ad|zarr|h5mu)")
 _COPIES = (".zarr", ".h5mu")
 _WITH_TEXT = (
     "Cells of other species are compared by what is written about their genes: `cellkin genes "
@@ -75,7 +75,7 @@ class Question:
     def copy(self) -> str:
         """File name of the labeled copy of the query."""
         ending = self.query.suffix.lower()
-        return f"labelled{ending if ending in _COPIES else '.h5ad'}"
+        return f"labeled{ending if ending in _COPIES else '.h5ad'}"
 
 
 def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, float]]:

@@ -39,7 +39,7 @@ def test_text_v1_whitens_and_weighs_by_inverse_detection() -> None:
     assert not space.center.any()
 
 
-def test_without_whitening_vectors_are_only_centred() -> None:
+def test_without_whitening_vectors_are_only_centered() -> None:
     space = fit_space(replace(TEXT_V1, whitening_shrinkage=None), EMBEDDING, KEEP, STATISTICS)
     np.testing.assert_array_equal(space.vectors, centered_unit_rows(VECTORS[KEEP]))
 

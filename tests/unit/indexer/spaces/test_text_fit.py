@@ -81,7 +81,7 @@ def test_weights_that_no_label_had_part_in_are_left() -> None:
     assert fitted.space.head is None
 
 
-def test_the_centre_is_the_mean_of_the_whole_reference() -> None:
+def test_the_center_is_the_mean_of_the_whole_reference() -> None:
     space = text_space(TEXT_V1)
     fitted = fit_text(space, SAMPLE)
     raw = fit_text(text_space(replace(TEXT_V1, centered=False)), SAMPLE)
@@ -123,9 +123,9 @@ def test_a_head_by_views_draws_cells_to_themselves_seen_again_and_needs_no_label
 
     assert to_themselves(refined) > to_themselves(plain) + 0.05
     shuffled = replace(train, labels=train.labels[::-1].copy())
-    unlabelled = fit_text(text_space(TEXT_V1_NT_XENT), shuffled)
-    assert unlabelled.space.head is not None
-    assert unlabelled.space.head.tobytes() == refined.space.head.tobytes()
+    unlabeled = fit_text(text_space(TEXT_V1_NT_XENT), shuffled)
+    assert unlabeled.space.head is not None
+    assert unlabeled.space.head.tobytes() == refined.space.head.tobytes()
 
 
 def test_a_head_by_views_is_that_of_the_counts_behind_scaled_expression() -> None:
@@ -148,7 +148,7 @@ def test_a_single_cell_has_no_head_by_views() -> None:
     assert fitted.space.head is None
 
 
-def test_an_empty_cell_is_nowhere_and_moves_no_centre() -> None:
+def test_an_empty_cell_is_nowhere_and_moves_no_center() -> None:
     counts = SAMPLE.cells.tolil()
     counts[5] = 0
     hollow = replace(SAMPLE, cells=counts.tocsr())
@@ -167,7 +167,7 @@ def test_one_label_needs_no_head() -> None:
     assert np.isfinite(fitted.place(SAMPLE.cells).z).all()
 
 
-def test_cells_without_a_gene_that_has_text_leave_the_centre() -> None:
+def test_cells_without_a_gene_that_has_text_leave_the_center() -> None:
     space = text_space(TEXT_V2)
     strangers = replace(SAMPLE, gene_ids=SAMPLE.gene_ids + 1000)
     fitted = fit_text(replace(space, weights=np.zeros_like(space.weights)), sample_of([9]))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from cellkin.client.labels.clusters import Clusters, vote
-from cellkin.client.labels.labelling import Labelled
+from cellkin.client.labels.labeling import Labeled
 from cellkin.client.labels.summary import category_colors, summary
 from cellkin.client.results.sample import BELONGS, ReportWarning, SampleCheck
 from cellkin.client.results.tables import Tabular, Told
@@ -24,14 +24,14 @@ _Labeled: TypeAlias = type[GeneRoute] | type[TextRung] | type[UnknownReason]
 
 
 @dataclass(frozen=True, repr=False)
-class Annotation(Labelled, Tabular):
+class Annotation(Labeled, Tabular):
     """The labels of cells.
 
     Parameters
     ----------
     settings, report, units, cell_ids, predictions, mass, median_genes, columns_read, notes,
     gene_hint
-        As for `Labelled`.
+        As for `Labeled`.
     how
         The matrix that was read, and how it was interpreted.
     clustered_by
@@ -46,7 +46,7 @@ class Annotation(Labelled, Tabular):
     groups: Any = None
 
     @classmethod
-    def of(cls, found: Labelled, how: ReadOptions) -> "Annotation":
+    def of(cls, found: Labeled, how: ReadOptions) -> "Annotation":
         """Return an annotation of these results."""
         return cls(**vars(found), how=how)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from cellkin.client.client import Client
 from cellkin.client.labels.annotation import Annotation
-from cellkin.client.labels.labelling import Settings, label
+from cellkin.client.labels.labeling import Settings, label
 from cellkin.client.queries import open_query, require_anndata
 from cellkin.client.results.tables import Tabular
 from cellkin.client.results.versions import PINNED, Versions

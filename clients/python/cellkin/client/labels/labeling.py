@@ -86,7 +86,7 @@ class Settings:
 
 
 @dataclass(frozen=True, repr=False)
-class Labelled(Shown):
+class Labeled(Shown):
     """The results of a query.
 
     Parameters
@@ -132,7 +132,7 @@ def label(
     *,
     resume: Path | None = None,
     progress: Progress = lambda done, total: None,
-) -> Labelled:
+) -> Labeled:
     """Label cells by one request, reading and sending them in blocks.
 
     Parameters
@@ -182,7 +182,7 @@ def label(
         kept.write()
     mass = kept.mass(len(query.gene_names))
     few_match = report.match.n_used < _FEW_MATCH * report.match.n_given
-    return Labelled(
+    return Labeled(
         settings, report, query.units, names, kept.answers(), mass,
         sent.median_genes(report.match.in_space > 0), query.columns_read,
         query.notes, query.gene_hint() if few_match else "",

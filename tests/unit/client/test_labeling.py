@@ -11,9 +11,9 @@ import scipy.sparse as sp
 from tests.unit.client.fake import FakeServer, client_of
 
 from cellkin.client import tl
-from cellkin.client.labels import labelling
+from cellkin.client.labels import labeling
 from cellkin.client.labels.annotation import Annotation
-from cellkin.client.labels.labelling import Settings, label
+from cellkin.client.labels.labeling import Settings, label
 from cellkin.client.queries import BlockwiseQuery, Query, WholeQuery
 from cellkin.client.transport.errors import AnswerWarning
 from cellkin.matrices.held import held_cells
@@ -53,7 +53,7 @@ def query(n: int) -> Query:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labelling, "MAX_CELLS", 100)
+    monkeypatch.setattr(labeling, "MAX_CELLS", 100)
 
 
 def test_few_cells_take_one_round_trip() -> None:
@@ -105,14 +105,14 @@ def test_nothing_is_written_without_resume(tmp_path: Path, monkeypatch: pytest.M
     assert list(tmp_path.iterdir()) == []
 
 
-def labelled(n: int, report: dict[str, Any], **settings: Any) -> Annotation:
+def labeled(n: int, report: dict[str, Any], **settings: Any) -> Annotation:
     server = FakeServer(wanted=3072, report=report)
     found = label(client_of(server), query(n), Settings("trio", **settings))
     return Annotation.of(found, X)
 
 
 def test_labels_as_tables() -> None:
-    found = labelled(250, FOREIGN)
+    found = labeled(250, FOREIGN)
     columns = found.label_columns()
     assert columns["label"] == ["alpha", "beta", "unknown"]
     assert columns["n_cells"].tolist() == [84, 83, 83]
@@ -133,12 +133,12 @@ def test_labels_as_tables() -> None:
 
 def test_what_weakens_labels_is_said() -> None:
     unconfirmed = "labels that expression did not confirm, so that their cells are unknown: delta"
-    assert labelled(250, FOREIGN).weaknesses() == ["delta is weak", unconfirmed]
+    assert labeled(250, FOREIGN).weaknesses() == ["delta is weak", unconfirmed]
     foreign = wire.SampleCheck(verdict=wire.SAMPLE_VERDICT_FOREIGN, labels=[wire.LabelCheck()])
     warned = wire.Warning(reason="FOREIGN_SAMPLE", message="the sample does not belong here")
     told = {"sample_check": foreign, "warnings": [warned]}
-    assert labelled(250, told).weaknesses() == ["the sample does not belong here"]
-    assert labelled(250, {}).weaknesses() == []
+    assert labeled(250, told).weaknesses() == ["the sample does not belong here"]
+    assert labeled(250, {}).weaknesses() == []
 
 
 def test_annotate_warns_once_a_call() -> None:
