@@ -11,8 +11,8 @@ from cellkin.matrices.labels import is_missing, read_labels
 
 MISSING = [
     *("", " ", "nan", "NaN", "NA", "N/A", "None", "null", "<NA>", "#N/A"),
-    *("unknown", "Unknown", "unassigned", "Unassigned ", "Unclassified", "unlabeled", "N.A."),
-    *("not available", "Not_Assigned", "not-annotated", "missing", "undefined"),
+    *("unknown", "Unknown", "unassigned", "Unassigned ", "Unclassified", "unlabeled", "unlabelled"),
+    *("N.A.", "not available", "Not_Assigned", "not-annotated", "missing", "undefined"),
 ]
 
 
