@@ -28,7 +28,7 @@ import numpy.typing as npt
 import pandas as pd
 import scipy.sparse as sp
 from report import Figure, add_options, at_least, at_most, finish, machine
-from serve import serving
+from serving import serving
 
 from cellkin.client.calls.cells import stream_predict_subtypes
 from cellkin.client.queries import WholeQuery

@@ -39,7 +39,7 @@ from gene_scores import (
     total,
 )
 from report import Figure, add_options, at_least, at_most, finish, machine
-from serve import serving
+from serving import serving
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
 

@@ -6,7 +6,6 @@ store is made once and kept (``--store``), for a million cells take minutes to i
 """
 
 import argparse
-import json
 import os
 import signal
 import statistics
@@ -15,255 +14,23 @@ import sys
 import tempfile
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from multiprocessing import get_context
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import grpc
 import numpy as np
-import pyarrow as pa
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from index import DIM, N_TYPES, mixture
+from index import DIM, mixture
 from report import Figure, add_options, at_least, at_most, finish, machine
+from serve_store import FACTORY, FLAT, LISTS, TINY, K, make_store
+from serving import Server, bare, echoing, load, load_from_many, serving, wait_serving
 
-from cellkin.indexer.cells.publish import IndexChoice, Spaces, publish_index
-from cellkin.space.classifier import RATES, LabelClassifier
-from cellkin.space.projection import CellSpace
-from cellkin.space.recipe import TEXT_V1
-from cellkin.space.vectors import unit_rows
-from cellkin.store import schema
 from cellkin.store.catalog import Kind
-from cellkin.store.cell_rows import write_rows
-from cellkin.store.cell_table import commit_rows, table_name
 from cellkin.store.store import Store
-from cellkin.v1 import cell_service_pb2, cell_service_pb2_grpc
-from cellkin.wire.terms import TextRung
 
-FLAT, LISTS, TINY = "flat", "lists", "tiny"
-FACTORY = "IVF4096,RaBitQ,Refine(SQ8)"
-K = 10
-_HERE = Path(__file__).parent
-_N_QUERIES = 2048
 _ROUNDS = 3
 _HEAVY = 64
-_GENERATORS = 4
-_MOST_START_S = 120
-
-
-# ---- the store ----------------------------------------------------------------------------------
-
-
-def make_store(place: Path, n_cells: int) -> None:
-    """Make a store with a flat index, one of inverted lists, and one of a handful of cells."""
-    store = Store.create(str(place))
-    genes = _genes(2000)
-    corpus = store.publish_corpus("genes", genes, {})
-    rng = np.random.default_rng(1)
-    space = CellSpace(
-        recipe=TEXT_V1,
-        gene_ids=genes["gene_id"].to_numpy(),
-        taxa=genes["taxon"].to_numpy(),
-        vectors=unit_rows(rng.standard_normal((2000, DIM)).astype(np.float32)),
-        weights=np.ones(2000, np.float32),
-        measured=np.ones(2000, bool),
-        center=np.zeros(DIM, np.float32),
-    )
-    spaces = Spaces(space, _classifier())
-    made_from = {
-        "recipe": TEXT_V1.name, "corpus": corpus.full_name, "embedding": "random@2020-01-01.1",
-    }  # fmt: skip
-    for name, n, factory in (
-        (TINY, 256, "Flat"), (FLAT, min(100_000, n_cells), "Flat"), (LISTS, n_cells, FACTORY),
-    ):  # fmt: skip
-        print(f"indexing {n} cells as {factory}", flush=True)
-        columns = schema.cells_schema(DIM, 0)
-        rows = write_rows(store.table_uri(table_name(name)), columns, _rows(n))
-        cells = commit_rows(store, name, columns, rows)
-        choice = IndexChoice(factory, 0.95)
-        publish_index(store, name, cells, spaces, choice, made_from, lambda _: nullcontext(_ignore))
-    queries = np.concatenate([*mixture(_N_QUERIES, 77)])[:_N_QUERIES]
-    np.save(place / "queries.npy", queries)
-
-
-def _classifier() -> LabelClassifier:
-    """Return a classifier of votes alone: no label is asked for here."""
-    prototypes = unit_rows(np.random.default_rng(2).standard_normal((N_TYPES, DIM)))
-    nothing, none = np.zeros((N_TYPES, 0), np.float32), np.zeros((0, DIM), np.float32)
-    deviations = np.ones((2, N_TYPES), np.float32)
-    return LabelClassifier(
-        k=K, n_novelty=K, vote_epsilon=1e-4, class_balance=0.0, n_components=DIM,
-        prototypes=prototypes.astype(np.float32), head_prototypes=nothing,
-        coefficients=none, intercepts=np.zeros(0, np.float32), discriminants=none,
-        leading_prototypes=nothing, leading_discriminants=nothing,
-        mix=np.array([1.0, 0, 0, 0]), sharpness=1.0, votes_sharpness=1.0,
-        novelty_means=np.zeros_like(deviations), novelty_deviations=deviations,
-        novelty_limit=np.inf, novelty_limits=np.full(len(RATES), np.inf, np.float32),
-        min_probability=0.5,
-    )  # fmt: skip
-
-
-def _ignore(done: int, total: int) -> None:
-    return
-
-
-def _genes(n: int) -> pa.Table:
-    rows = [
-        {
-            "gene_id": i, "taxon": 9606, "symbol": f"G{i}", "name": "", "synonyms": [],
-            "designations": [], "ensembl_ids": [], "former_ids": [], "gene_type": "",
-            "rung": TextRung.DESIGNATIONS, "text": f"gene {i}", "text_source": "",
-            "text_gene_id": i, "n_sharing": 1, "text_sha256": "",
-        }
-        for i in range(1, n + 1)
-    ]  # fmt: skip
-    return pa.Table.from_pylist(rows, schema=schema.CORPUS)
-
-
-def _rows(n: int) -> Iterator[pa.RecordBatch]:
-    done = 0
-    for block in mixture(n, 5):
-        ids = [f"cell-{i}" for i in range(done, done + len(block))]
-        labels = [f"type-{i % N_TYPES}" for i in range(done, done + len(block))]
-        batches = [f"donor-{i % 8}" for i in range(done, done + len(block))]
-        flat = pa.array(np.ascontiguousarray(block).reshape(-1))
-        vectors = pa.FixedSizeListArray.from_arrays(flat, DIM)
-        columns = [pa.array(ids), pa.array(labels), pa.array(batches), vectors]
-        yield pa.RecordBatch.from_arrays(columns, schema=schema.cells_schema(DIM, 0))
-        done += len(block)
-
-
-# ---- processes ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Server:
-    """A server process."""
-
-    address: str
-    pid: int
-
-    def cpu_s(self) -> float:
-        """Return the CPU seconds it has taken."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-    def resident_mib(self) -> float:
-        """Return the memory that is its own, not mapped from files."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        return int(status.partition("RssAnon:")[2].split()[0]) / 1024
-
-
-@contextmanager
-def serving(store: Path, *options: str) -> Iterator[Server]:
-    """Run a server."""
-    process = subprocess.Popen(
-        [
-            Path(sys.executable).with_name("cellkin"), "serve", "--store", str(store),
-            "--listen", "127.0.0.1:0", *options,
-        ],
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        yield Server(line.removeprefix("serving on ").strip(), process.pid)
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=60)
-
-
-def load(server: Server, what: str, **options: Any) -> dict[str, Any]:
-    """Run the generator; return what came back and the server's CPU time for each answer."""
-    before = server.cpu_s()
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
-    done = subprocess.run(
-        [sys.executable, _HERE / "load.py", server.address, what, *flags],
-        capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    found: dict[str, Any] = json.loads(done.stdout)
-    found["cpu_ms"] = 1e3 * (server.cpu_s() - before) / max(sum(found["codes"].values()), 1)
-    return found
-
-
-def load_from_many(server: Server, n_clients: int, rate: float, **options: Any) -> dict[str, Any]:
-    """Run several generators at once; return what came back in all."""
-    each = {"clients": n_clients // _GENERATORS, "rate": rate / _GENERATORS, **options}
-    with ThreadPoolExecutor(_GENERATORS) as pool:
-        runs = [pool.submit(load, server, "search", **each) for _ in range(_GENERATORS)]
-        found = [run.result() for run in runs]
-    codes: Counter[str] = sum((Counter(run["codes"]) for run in found), Counter())
-    longest = sorted(latency for run in found for latency in run["longest_ms"])
-    return {
-        "codes": codes,
-        "rate": sum(run["rate"] for run in found),
-        "offered": sum(run.get("offered", 0) for run in found),
-        "p50_ms": statistics.median(run["p50_ms"] for run in found),
-        # Every run gives its longest two in a hundred, and so they hold the longest one of all.
-        "p99_ms": longest[-(codes["OK"] // 100 + 1)] if codes["OK"] else 0.0,
-    }
-
-
-def bare(store: str, name: str, seconds: float, n: int = 1) -> tuple[float, float]:
-    """Search by FAISS alone, one query after the other; return queries a second, CPU-ms a query."""
-    from cellkin.store.cell_index import TEXT, read_neighbors
-    from cellkin.store.neighbors_faiss import faiss
-    from cellkin.wire.names import VersionName
-
-    opened = Store.open(store)
-    entry = opened.catalog.resolve(Kind.INDEX, VersionName(name))
-    index = read_neighbors(opened.index_folder(entry, again=False), TEXT).faiss_index
-    faiss.omp_set_num_threads(1)
-    queries = np.load(Path(store) / "queries.npy")
-    for row in range(64):
-        index.search(queries[row : row + n], K)
-    began, cpu, done = time.perf_counter(), time.process_time(), 0
-    while time.perf_counter() - began < seconds:
-        at = done * n % (len(queries) - n)
-        index.search(queries[at : at + n], K)
-        done += 1
-    took = time.perf_counter() - began
-    return done * n / took, 1e3 * (time.process_time() - cpu) / (done * n)
-
-
-# ---- what is measured ---------------------------------------------------------------------------
-
-
-class _Echo(cell_service_pb2_grpc.CellServiceServicer):
-    """Answers every message of a stream with nothing."""
-
-    def StreamSearchCells(self, request_iterator: Any, context: Any) -> Iterator[Any]:
-        """Answer."""
-        for _ in request_iterator:
-            yield cell_service_pb2.StreamSearchCellsResponse()
-
-
-def _echo(connection: Connection) -> None:
-    """Serve nothing, by gRPC alone."""
-    server = grpc.server(ThreadPoolExecutor(16))
-    cell_service_pb2_grpc.add_CellServiceServicer_to_server(_Echo(), server)
-    connection.send(server.add_insecure_port("127.0.0.1:0"))
-    server.start()
-    connection.recv()
-
-
-@contextmanager
-def echoing() -> Iterator[Server]:
-    """Run a server that does nothing: what gRPC itself takes."""
-    context = get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_echo, args=(theirs,), daemon=True)
-    process.start()
-    try:
-        yield Server(f"127.0.0.1:{ours.recv()}", process.pid or 0)
-    finally:
-        process.terminate()
-        process.join()
 
 
 def small_requests(store: Path, seconds: float) -> list[Figure]:
@@ -389,7 +156,7 @@ def start(store: Path) -> list[Figure]:
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         try:
-            _wait_serving("127.0.0.1:50977")
+            wait_serving("127.0.0.1:50977")
             times.append(time.perf_counter() - began)
             cpu.append(Server("", process.pid).cpu_s())
         finally:
@@ -399,21 +166,6 @@ def start(store: Path) -> list[Figure]:
         at_most("start to SERVING", statistics.median(times[1:]), "s", 2.0),
         Figure("start to SERVING: CPU", statistics.median(cpu[1:]), "s"),
     ]
-
-
-def _wait_serving(address: str) -> None:
-    request = health_pb2.HealthCheckRequest(service="cellkin.v1.CellService")
-    until = time.monotonic() + _MOST_START_S
-    while time.monotonic() < until:
-        with grpc.insecure_channel(address) as channel:
-            try:
-                found = health_pb2_grpc.HealthStub(channel).Check(request, timeout=1)
-            except grpc.RpcError:
-                found = None
-        if found is not None and found.status == health_pb2.HealthCheckResponse.SERVING:
-            return
-        time.sleep(0.02)
-    raise TimeoutError(f"the server does not serve after {_MOST_START_S} s")
 
 
 def milvus(store: Path, seconds: float) -> list[Figure]:

@@ -26,7 +26,8 @@ from typing import Any
 import grpc
 import numpy as np
 from report import Figure, add_options, at_least, at_most, finish, machine
-from serve import FLAT, LISTS, K, Server, load, make_store, serving
+from serve_store import FLAT, LISTS, K, make_store
+from serving import Server, load, serving
 
 from cellkin.v1 import cell_service_pb2 as wire
 
