@@ -117,7 +117,7 @@ $(DEPLOY_VENV)/.ready: pyproject.toml .ci/constraints.txt $(VENV)/.ready
 check-deploy: $(DEPLOY_VENV)/.ready  ## Lint the files of deploy/, each by its own tool.
 	$(DEPLOY_VENV)/bin/hadolint deploy/Containerfile
 	$(DEPLOY_VENV)/bin/yamllint --strict -c deploy/.yamllint.yaml deploy/compose.yaml deploy/prometheus deploy/grafana deploy/helm/cellkin/values.yaml deploy/helm/cellkin/Chart.yaml
-	for values in "" "secrets__tokens=t secrets__tls=t indexer__job__enabled=true"; do \
+	for values in "" "secrets__tokens=t secrets__tls=t indexer__job__enabled=true explorer__enabled=true explorer__token=t"; do \
 	  $(BIN)/python -m tests.packaging.helm_subset $$values > .rendered.yaml && \
 	  $(DEPLOY_VENV)/bin/kubernetes-validate --strict .rendered.yaml || exit 1; done; rm -f .rendered.yaml
 	$(call if_there,promtool,promtool check rules deploy/prometheus/alerts.yml)

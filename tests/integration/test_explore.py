@@ -17,6 +17,8 @@ from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError, P
 
 pytest.importorskip("panel", reason="needs the extra explore")
 
+from tornado.httpclient import AsyncHTTPClient
+
 from cellkin.cli.folder import Files
 from cellkin.explore.contrast_page import contrast_labeled
 from cellkin.explore.genes_page import Asked, search
@@ -24,6 +26,7 @@ from cellkin.explore.indexes_page import described
 from cellkin.explore.label_page import LabelPage
 from cellkin.explore.labeled import Labeled, explain, label_file
 from cellkin.explore.page import build
+from cellkin.explore.serving import Settings, web_server
 from cellkin.explore.session import Session, Shared
 
 pytestmark = pytest.mark.integration
@@ -60,6 +63,21 @@ def test_a_page_is_built_for_a_session(session: Session) -> None:
         return build(session)  # where a loop runs, as in the web server
 
     assert asyncio.run(built()).title.endswith(session.shared.address)
+
+
+def test_a_probe_is_answered_without_a_session(session: Session) -> None:
+    async def asked() -> bytes:
+        web = web_server(session.shared, Settings(None, "127.0.0.1", 0, (), None, 10))
+        web.start()
+        try:
+            url = f"http://127.0.0.1:{web.port}/healthz"
+            found = await AsyncHTTPClient().fetch(url)
+            assert not web.get_sessions("/")
+            return found.body
+        finally:
+            web.stop()
+
+    assert asyncio.run(asked()) == b"ok\n"
 
 
 def test_labels_are_those_of_the_command(

@@ -22,7 +22,9 @@ FILES = sorted(path for path in DEPLOY.rglob("*") if path.is_file())
 GRPC, PAGES, USER, CACHE = 50051, 9464, 10001, "/var/cache/cellkin"
 ALL_ON: dict[str, Any] = {
     "secrets__tokens": "tokens", "secrets__tls": "tls", "indexer__job__enabled": True,
+    "explorer__enabled": True, "explorer__token": "token",
 }  # fmt: skip
+OF_CLIENTS = {"CELLKIN_TOKEN", "CELLKIN_TLS_CA"}
 # Of the store's library, MinIO and Grafana.
 FOREIGN = re.compile(r"AWS_|MINIO_ROOT_|GF_SECURITY_|NVIDIA_|XDG_CACHE_HOME|PYTHON|PATH$")
 
@@ -66,7 +68,7 @@ def test_every_setting_in_the_environment_exists(path: Path) -> None:
     text = path.read_text()
     names = set(re.findall(r"\bCELLKIN_\w+", text))
     check_environment(names)
-    assert all(name.startswith(PREFIX) for name in names)
+    assert all(name.startswith(PREFIX) for name in names - OF_CLIENTS)
     assigned = re.findall(r"^\s*(?:ENV |Environment=)?([A-Z][A-Z0-9_]{2,})=", text, re.M)
     if path.suffix in (".service", ".example") or path.name == "Containerfile":
         of_build = {"PYTHON", "VARIANT", "EXTRAS", "CLIENT_EXTRAS"}
@@ -123,7 +125,7 @@ def test_the_composition() -> None:
     port = options["--listen"].removeprefix("0.0.0.0:")
     assert explorer["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert options["--origin"] == f"localhost:{port}"
-    assert f"http://127.0.0.1:{port}/" in explorer["healthcheck"]["test"][-1]
+    assert f"http://127.0.0.1:{port}/healthz" in explorer["healthcheck"]["test"][-1]
     mounted = [v for each in services.values() for v in each.get("volumes", ())]
     for volume in mounted:
         source = volume.split(":")[0]
@@ -191,8 +193,7 @@ def test_the_chart(changes: dict[str, Any]) -> None:
         check_environment([each["name"] for each in container.get("env", ())])
         assert container["securityContext"]["readOnlyRootFilesystem"], kind
         assert any(mount["mountPath"] == CACHE for mount in container["volumeMounts"])
-    (deployment,) = [each for each in chart if each["kind"] == "Deployment"]
-    pod = deployment["spec"]["template"]["spec"]
+    pod = named(chart, "Deployment", "trial-server")["spec"]["template"]["spec"]
     assert pod["securityContext"]["runAsUser"] == USER
     grace_s = ServerSettings.model_fields["grace_s"].default
     assert pod["terminationGracePeriodSeconds"] > grace_s
@@ -211,8 +212,47 @@ def test_the_chart(changes: dict[str, Any]) -> None:
         for name in ("tokens", "tls_cert", "tls_key"):
             assert str(Path(settings[name]).parent) in mounts
     ServerSettings(**settings)
-    policy = next(each for each in chart if each["kind"] == "NetworkPolicy")
+    policy = named(chart, "NetworkPolicy", "trial")
     assert [rule["ports"][0]["port"] for rule in policy["spec"]["ingress"]] == [GRPC, PAGES]
+
+
+def test_the_explorer_of_the_chart() -> None:
+    chart = manifests(values(**ALL_ON))
+    pod = named(chart, "Deployment", "trial-explorer")["spec"]["template"]
+    (explorer,) = pod["spec"]["containers"]
+    words = explorer["args"]
+    options = dict(zip(words[1::2], words[2::2], strict=True))
+    # The server is reached by its service, whose policy lets the explorer in.
+    name, _, port = options["--server"].partition(":")
+    service = named(chart, "Service", name)["spec"]
+    assert int(port) in [each["port"] for each in service["ports"]]
+    policy = named(chart, "NetworkPolicy", "trial")["spec"]
+    allowed = policy["ingress"][0]["from"][0]["podSelector"]["matchLabels"].items()
+    assert allowed <= pod["metadata"]["labels"].items()
+    # Browsers reach the port at which it listens, and probes ask a page that is no session.
+    (pages,) = explorer["ports"]
+    assert options["--listen"] == f"0.0.0.0:{pages['containerPort']}"
+    of_pages = named(chart, "Service", "trial-explorer")["spec"]
+    (browsers,) = named(chart, "NetworkPolicy", "trial-explorer")["spec"]["ingress"]
+    assert browsers["ports"] == [{"port": pages["containerPort"]}]
+    assert of_pages["ports"][0]["targetPort"] == pages["name"]
+    assert of_pages["selector"].items() <= pod["metadata"]["labels"].items()
+    for kind in ("startup", "readiness", "liveness"):
+        assert explorer[f"{kind}Probe"]["httpGet"] == {"path": "/healthz", "port": pages["name"]}
+    # Of the secret of TLS it gets the authority, and not the key.
+    (authority,) = [each["value"] for each in explorer["env"]]
+    (mount,) = [
+        m for m in explorer["volumeMounts"] if Path(authority).parent == Path(m["mountPath"])
+    ]
+    (volume,) = [v for v in pod["spec"]["volumes"] if v["name"] == mount["name"]]
+    assert [item["path"] for item in volume["secret"]["items"]] == [Path(authority).name]
+    assert explorer["envFrom"] == [{"secretRef": {"name": "token"}}]
+    assert not [each for each in manifests(values()) if "explorer" in each["metadata"]["name"]]
+
+
+def named(chart: list[dict[str, Any]], kind: str, name: str) -> dict[str, Any]:
+    (found,) = [m for m in chart if (m["kind"], m["metadata"]["name"]) == (kind, name)]
+    return found
 
 
 def test_a_template_with_what_is_not_known_here_is_refused() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 import panel as pn
+from tornado.web import RequestHandler
 
 from cellkin.cli.connection import connect, endpoint_of
 from cellkin.cli.folder import Files
@@ -105,8 +106,18 @@ def web_server(shared: Shared, settings: Settings) -> Any:
         websocket_max_message_size=_MESSAGE_BYTES,
         unused_session_lifetime_milliseconds=_UNUSED_MS,
         check_unused_sessions_milliseconds=_UNUSED_MS,
-        extra_patterns=[(r"/download/([\w-]+)", Download, {"files": shared.downloads})],
+        extra_patterns=[
+            (r"/download/([\w-]+)", Download, {"files": shared.downloads}),
+            (r"/healthz", _Health),
+        ],
     )
+
+
+class _Health(RequestHandler):
+    """Says that the process answers; a page asked for would be a session."""
+
+    def get(self) -> None:
+        self.finish("ok\n")
 
 
 def address_of(host: str, port: int) -> str:
