@@ -1,13 +1,13 @@
-"""A store: a folder of Lance tables, which LanceDB opens, and index artifacts under one catalog."""
+"""A store: a folder of LanceDB tables and index artifacts under one catalog."""
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import lance
 import numpy as np
 import pyarrow as pa
 
@@ -28,6 +28,9 @@ from cellkin.wire.errors import (
     NotFoundError,
 )
 from cellkin.wire.names import check_name
+
+if TYPE_CHECKING:
+    import lancedb
 
 _UNIT_TOLERANCE = 1e-3
 STAGING = "staging-"
@@ -124,6 +127,13 @@ class Store:
         self.files = files
         self.checked = CheckedTables(self.table_uri, self._folder())
         self._safe_writers = False
+
+    @cached_property
+    def database(self) -> "lancedb.DBConnection":
+        """The LanceDB connection, used for writing; reading uses Lance directly."""
+        import lancedb
+
+        return lancedb.connect(self._root())
 
     @classmethod
     def open(cls, uri: str) -> "Store":
@@ -356,14 +366,13 @@ class Store:
         )
         what = f"table {table_name} of the store at {self.uri}"
         with writing(what):
-            # Appending nothing creates a table that is missing.
-            uri = self.table_uri(table_name)
-            table = lance.write_dataset(columns.empty_table(), uri, mode="append")
+            table = self.database.create_table(table_name, schema=columns, exist_ok=True)
         yield Staging(table, dim, what)
         # Emptied instead of dropped: another run of the same model may be appending, and appending
         # to a dropped table leaves an unreadable one.
         with writing(what):
-            lance.dataset(uri).delete("true")
+            table.checkout_latest()
+            table.delete("true")
 
     def _keep(self, kind: Kind, name: str, table: str, version: int) -> None:
         """Set the time of a table version to now, so that it is not collected before the commit."""
@@ -388,7 +397,7 @@ class Store:
         table_name = f"{kind}-{name}"
         digest = table_digest(table)
         with writing(f"{kind.noun} {name!r} in the store at {self.uri}"):
-            written = lance.write_dataset(table, self.table_uri(table_name), mode="overwrite")
+            written = self.database.create_table(table_name, table, mode="overwrite")
             # A tag protects the version from Lance's cleanup.
             written.tags.create(f"sha256-{digest[:16]}-{uuid.uuid4().hex[:8]}", written.version)
         location = {"table": table_name, "table_version": written.version, "n_rows": len(table)}
@@ -406,7 +415,7 @@ class Store:
 class Staging:
     """Vectors of an unfinished run, by SHA-256 of their text."""
 
-    def __init__(self, table: lance.LanceDataset, dim: int, what: str) -> None:
+    def __init__(self, table: Any, dim: int, what: str) -> None:
         self._table = table
         self._dim = dim
         self._what = what
@@ -414,7 +423,7 @@ class Staging:
     def vectors(self) -> dict[str, Float32Vector]:
         """Return the vectors committed so far: text SHA-256 to (dim,) float32."""
         with reading(self._what, "remove the table, which has unfinished work alone"):
-            rows = self._table.to_table().combine_chunks()
+            rows = self._table.to_arrow().combine_chunks()
         flat = [chunk.flatten().to_numpy() for chunk in rows["vector"].chunks]
         matrix = np.concatenate(flat).reshape(-1, self._dim) if flat else np.empty((0, self._dim))
         return dict(zip(rows["text_sha256"].to_pylist(), matrix, strict=True))
@@ -424,7 +433,7 @@ class Staging:
         flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
         column = pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(pa.float32(), self._dim))
         with writing(self._what):
-            self._table.insert(pa.table([pa.array(text_sha256), column], schema=self._table.schema))
+            self._table.add(pa.table([pa.array(text_sha256), column], schema=self._table.schema))
 
 
 def _is_local(uri: str) -> bool:

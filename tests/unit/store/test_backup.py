@@ -71,7 +71,7 @@ def content(store: Store) -> tuple[list[Entry], object, object, list[str]]:
 
 def test_a_copy_has_what_the_store_has_and_can_be_written_to(store: Store, place: str) -> None:
     left = embedding(7).to_table()
-    lance.write_dataset(left, store.table_uri("embedding-model"), mode="overwrite")  # of no version
+    store.database.create_table("embedding-model", left, mode="overwrite")  # of no version
     copied = copy_store(store.uri, place, silent)
     assert content(copied.store) == content(store)
     assert content(store)[3] == []
@@ -248,9 +248,7 @@ def test_a_file_is_no_place_for_a_copy(store: Store, tmp_path: Path) -> None:
 def test_a_tag_that_goes_meanwhile_is_not_missed(
     store: Store, place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lance.write_dataset(
-        embedding(7).to_table(), store.table_uri("embedding-model"), mode="overwrite"
-    )
+    store.database.create_table("embedding-model", embedding(7).to_table(), mode="overwrite")
     lance.dataset(store.table_uri("embedding-model")).tags.create("left", 3)
     read = backup._tagged
 

@@ -90,7 +90,7 @@ def test_a_whole_store_has_no_orphans(store: Store) -> None:
 def test_what_interrupted_runs_left_is_removed_and_nothing_else(store: Store) -> None:
     # A run cut off after writing its table, one after writing its folder, one in its midst.
     left = embedding(7).to_table()
-    table = lance.write_dataset(left, store.table_uri("embedding-model"), mode="overwrite")
+    table = store.database.create_table("embedding-model", left, mode="overwrite")
     table.tags.create("sha256-left", table.version)
     store.publish_embedding("model", embedding(8), {"n_genes": 9})
     store.files.publish("indexes/cells", write("left"))
@@ -222,7 +222,7 @@ def test_what_is_written_to_a_table_meanwhile_stays(
     store: Store, at_removal: list[Callable[[], object]]
 ) -> None:
     left = embedding(7).to_table()
-    lance.write_dataset(left, store.table_uri("embedding-other"))
+    store.database.create_table("embedding-other", left)
     age_all(store)
     at_removal.append(lambda: store.publish_embedding("other", embedding(1), {"n_genes": 9}))
     assert {o.what for o in collect(store, DAY)} == {"table version", "rows"}
@@ -237,13 +237,11 @@ def test_what_another_removed_first_is_passed_over(
     if left == "folder":
         store.files.publish("indexes/cells", write("left"))
     elif left == "table":
-        lance.write_dataset(embedding(7).to_table(), store.table_uri("embedding-other"))
+        store.database.create_table("embedding-other", embedding(7).to_table())
     elif left == "rows":
         write_rows(store.table_uri("cells-cells"), cells_schema(4, 0), [cell_rows("a")])
     else:
-        lance.write_dataset(
-            embedding(7).to_table(), store.table_uri("embedding-model"), mode="overwrite"
-        )
+        store.database.create_table("embedding-model", embedding(7).to_table(), mode="overwrite")
         store.publish_embedding("model", embedding(8), {"n_genes": 9})
     age_all(store)
     other = Store.open(store.uri)
@@ -351,7 +349,7 @@ def test_a_removal_that_was_cut_off_is_finished_later(
 
 
 def test_a_table_of_no_version_is_emptied_and_can_be_written_to(store: Store) -> None:
-    lance.write_dataset(embedding(7).to_table(), store.table_uri("embedding-other"))
+    store.database.create_table("embedding-other", embedding(7).to_table())
     age_all(store)
     assert {o.what for o in collect(store, DAY)} == {"table version", "rows"}
     assert orphans(store) == []
@@ -380,7 +378,7 @@ def test_what_killed_processes_left_among_small_files_is_removed(store: Store) -
 def test_a_table_that_cannot_be_read_is_named(
     store: Store, at_removal: list[Callable[[], object]]
 ) -> None:
-    lance.write_dataset(embedding(7).to_table(), store.table_uri("embedding-other"))
+    store.database.create_table("embedding-other", embedding(7).to_table())
     age_all(store)
     (manifest,) = Path(store.uri).glob("embedding-other.lance/_versions/*.manifest")
 
@@ -397,7 +395,7 @@ def test_a_table_that_cannot_be_read_is_named(
 def test_a_table_is_not_emptied_for_a_version_that_stays(
     store: Store, at_removal: list[Callable[[], object]]
 ) -> None:
-    lance.write_dataset(embedding(7).to_table(), store.table_uri("embedding-other"))
+    store.database.create_table("embedding-other", embedding(7).to_table())
     age_all(store)
     where = {"table": "embedding-other", "table_version": 1}
     at_removal.append(lambda: store.catalog.commit(Kind.EMBEDDING, "other", DIGEST, where))
