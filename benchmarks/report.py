@@ -130,7 +130,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here")
     parser.add_argument("--strict", action="store_true", help="exit 1 when a target is missed")
     parser.add_argument(
-        "--no-docs", action="store_true", help="leave this subject's part of docs/benchmarks.md"
+        "--no-docs", action="store_true", help="leave this subject's part of the document"
     )
 
 
@@ -141,6 +141,7 @@ def finish(
     notes: Sequence[str],
     figures: Sequence[Figure],
     table: Sequence[str] = (),
+    document: Path = _DOCUMENT,
 ) -> int:
     """Print the figures, write them where they were asked for, and return the exit status.
 
@@ -158,6 +159,8 @@ def finish(
         What was measured.
     table
         Lines of a table of Markdown above the figures, where they are not all that is to be seen.
+    document
+        The document with that part.
     """
     for line in (*notes, *table):
         print(line)
@@ -167,7 +170,7 @@ def finish(
     if arguments.json:
         arguments.json.write_text(json.dumps([asdict(figure) for figure in figures], indent=1))
     if not arguments.no_docs:
-        write_section(subject, title, notes, figures, table)
+        write_section(subject, title, notes, figures, table, document)
     n_missed = sum(figure.met is False for figure in figures)
     print(f"{sum(figure.met is True for figure in figures)} met, {n_missed} missed")
     return int(arguments.strict and n_missed > 0)

@@ -9,6 +9,7 @@ import pyarrow as pa
 from index import DIM, N_TYPES, mixture
 
 from cellkin.indexer.cells.publish import IndexChoice, Spaces, publish_index
+from cellkin.space.arrays import Float32Matrix
 from cellkin.space.classifier import RATES, LabelClassifier
 from cellkin.space.projection import CellSpace
 from cellkin.space.recipe import TEXT_V1
@@ -28,7 +29,7 @@ _N_QUERIES = 2048
 def make_store(place: Path, n_cells: int) -> None:
     """Make a store with a flat index, one of inverted lists, and one of a handful of cells."""
     store = Store.create(str(place))
-    genes = _genes(2000)
+    genes = corpus_of(2000)
     corpus = store.publish_corpus("genes", genes, {})
     rng = np.random.default_rng(1)
     space = CellSpace(
@@ -40,7 +41,7 @@ def make_store(place: Path, n_cells: int) -> None:
         measured=np.ones(2000, bool),
         center=np.zeros(DIM, np.float32),
     )
-    spaces = Spaces(space, _classifier())
+    spaces = Spaces(space, votes_alone(N_TYPES))
     made_from = {
         "recipe": TEXT_V1.name, "corpus": corpus.full_name, "embedding": "random@2020-01-01.1",
     }  # fmt: skip
@@ -57,11 +58,11 @@ def make_store(place: Path, n_cells: int) -> None:
     np.save(place / "queries.npy", queries)
 
 
-def _classifier() -> LabelClassifier:
+def votes_alone(n_labels: int) -> LabelClassifier:
     """Return a classifier of votes alone: no label is asked for here."""
-    prototypes = unit_rows(np.random.default_rng(2).standard_normal((N_TYPES, DIM)))
-    nothing, none = np.zeros((N_TYPES, 0), np.float32), np.zeros((0, DIM), np.float32)
-    deviations = np.ones((2, N_TYPES), np.float32)
+    prototypes = unit_rows(np.random.default_rng(2).standard_normal((n_labels, DIM)))
+    nothing, none = np.zeros((n_labels, 0), np.float32), np.zeros((0, DIM), np.float32)
+    deviations = np.ones((2, n_labels), np.float32)
     return LabelClassifier(
         k=K, n_novelty=K, vote_epsilon=1e-4, class_balance=0.0, n_components=DIM,
         prototypes=prototypes.astype(np.float32), head_prototypes=nothing,
@@ -78,7 +79,8 @@ def _ignore(done: int, total: int) -> None:
     return
 
 
-def _genes(n: int) -> pa.Table:
+def corpus_of(n: int) -> pa.Table:
+    """Return a corpus of genes with the ids 1 to n."""
     rows = [
         {
             "gene_id": i, "taxon": 9606, "symbol": f"G{i}", "name": "", "synonyms": [],
@@ -94,11 +96,18 @@ def _genes(n: int) -> pa.Table:
 def _rows(n: int) -> Iterator[pa.RecordBatch]:
     done = 0
     for block in mixture(n, 5):
-        ids = [f"cell-{i}" for i in range(done, done + len(block))]
-        labels = [f"type-{i % N_TYPES}" for i in range(done, done + len(block))]
-        batches = [f"donor-{i % 8}" for i in range(done, done + len(block))]
-        flat = pa.array(np.ascontiguousarray(block).reshape(-1))
-        vectors = pa.FixedSizeListArray.from_arrays(flat, DIM)
-        columns = [pa.array(ids), pa.array(labels), pa.array(batches), vectors]
-        yield pa.RecordBatch.from_arrays(columns, schema=schema.cells_schema(DIM, 0))
+        yield rows_of(block, done, [f"type-{i % N_TYPES}" for i in range(done, done + len(block))])
         done += len(block)
+
+
+def rows_of(vectors: Float32Matrix, first: int, labels: list[str]) -> pa.RecordBatch:
+    """Return the rows of cells, of which the first has a number."""
+    numbers = range(first, first + len(vectors))
+    flat = pa.array(np.ascontiguousarray(vectors).reshape(-1))
+    columns = [
+        pa.array([f"cell-{i}" for i in numbers]),
+        pa.array(labels),
+        pa.array([f"donor-{i % 8}" for i in numbers]),
+        pa.FixedSizeListArray.from_arrays(flat, DIM),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=schema.cells_schema(DIM, 0))

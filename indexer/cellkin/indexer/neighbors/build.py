@@ -13,8 +13,10 @@ from cellkin.indexer.neighbors import gpu
 from cellkin.indexer.neighbors.certify import certify
 from cellkin.indexer.neighbors.choice import AUTO, Choice, choose, list_count, new_index, refusing
 from cellkin.indexer.neighbors.exact import choose_queries
+from cellkin.indexer.neighbors.lists import ListFiller, grouped_lists, train_lists
 from cellkin.indexer.neighbors.tune import tune
 from cellkin.indexer.neighbors.vectors import Vectors, Watched, spread_rows
+from cellkin.space.arrays import Float32Matrix
 from cellkin.store.certificate import TUNED_K, Certificate
 from cellkin.store.neighbors import NeighborIndex
 from cellkin.store.neighbors_faiss import faiss, layers, n_lists, shape
@@ -81,9 +83,10 @@ def build_neighbors(
     watched = Watched(vectors, progress, _PASSES)
     started = time.perf_counter()
     _train(index, vectors, choice.factory)
+    add = _adding(index)
     for batch in watched.batches():
         with refusing(choice.factory, vectors.dim):
-            index.add(np.ascontiguousarray(batch))
+            add(np.ascontiguousarray(batch))
     build_s = time.perf_counter() - started
     return _finish(NeighborIndex(index), watched, choice, recall, build_s, digest)
 
@@ -135,9 +138,10 @@ def extend_neighbors(
     watched.report(n_old)
     started = time.perf_counter()
     grown = _copy(index.faiss_index)
+    add = _adding(grown)
     for start in range(n_old, n, _ADD_ROWS):
         rows = np.arange(start, min(start + _ADD_ROWS, n), dtype=np.int64)
-        grown.add(np.ascontiguousarray(old_and_new.take(rows)))
+        add(np.ascontiguousarray(old_and_new.take(rows)))
         watched.report(len(rows))
     build_s = time.perf_counter() - started
     lists = n_lists(grown)
@@ -158,8 +162,18 @@ def _train(index: faiss.Index, vectors: Vectors, factory: str) -> None:
     if not index.is_trained:
         wanted = max(_LEAST_SAMPLE, _SAMPLE_PER_LIST * n_lists(index))
         sample = vectors.take(spread_rows(vectors.n, wanted, _SEED))
+        grouped = grouped_lists(index)
         with refusing(factory, vectors.dim):
-            gpu.train(index, sample)
+            if grouped is None or len(sample) < grouped.nlist:
+                gpu.train(index, sample)
+            else:
+                train_lists(index, grouped, sample)
+
+
+def _adding(index: faiss.Index) -> Callable[[Float32Matrix], None]:
+    """Return what adds rows to a trained index."""
+    grouped = grouped_lists(index)
+    return index.add if grouped is None else ListFiller(index, grouped).add
 
 
 def _finish(

@@ -87,13 +87,16 @@ def _answer(
     start = 0
     for block in vectors.batches():
         # One more than is kept, as the cell itself may be among them.
-        near, at = nearest(queries, block, min(k + 1, len(block)))
+        near, at = nearest(queries, block, min(k + 1, len(block)), above=similarities[:, -1])
         at = at + start
         near[at == rows[:, None]] = -np.inf
-        near, at = np.hstack([similarities, near]), np.hstack([ids, at])
-        best = np.argsort(-near, axis=1, kind="stable")[:, :k]
-        similarities = np.take_along_axis(near, best, axis=1)
-        ids = np.take_along_axis(at, best, axis=1)
+        some = np.flatnonzero((near > similarities[:, -1:]).any(axis=1))
+        near = np.hstack([similarities[some], near[some]])
+        at = np.hstack([ids[some], at[some]])
+        # Among ties, the lowest id comes first.
+        best = np.lexsort((at, -near), axis=1)[:, :k]
+        similarities[some] = np.take_along_axis(near, best, axis=1)
+        ids[some] = np.take_along_axis(at, best, axis=1)
         start += len(block)
     ids[np.isneginf(similarities)] = -1
     return similarities, ids
