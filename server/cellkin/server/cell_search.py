@@ -48,19 +48,15 @@ class CellSearch:
 
     def __init__(self, version_cache: VersionCache, max_k: int, header: wire.SearchHeader) -> None:
         self._k = wanted(header.k, _DEFAULT_K, max_k, "header.k")
-        check_names(header.genes, MOST_GENES, "header.genes")
         self._loaded = version_cache.index(parse_version_name(header.index, "cell index"))
         self._exact = header.exact
-        self._passing = self._mask(header)
+        matched, self._passing = self._loaded.prepared.get(_prepare, self._loaded, header)
         space = space_name(header.space)
         self._reader = None
         index, reference = self._loaded.index, self._loaded.reference
         self._expression = None
-        if header.genes:
-            self._reader = CellReader(
-                self._loaded, header.genes, header.taxon, int(header.units), "header"
-            )
-            self._shared = SharedGenes.of(reference, self._reader.match.gene_ids)
+        if matched is not None:
+            self._reader, self._shared = matched
             if self._shared.choose(reference, space) is not None:
                 self._expression = index.expression
         elif space == EXPRESSION or (space is None and index.text is None):
@@ -150,21 +146,30 @@ class CellSearch:
             return self._loaded.search_exactly(self._vectors, z, self._k, passing)
         return self._neighbors.search(z, self._k, passing)
 
-    def _mask(self, header: wire.SearchHeader) -> BoolVector | None:
-        if len(header.filters) > _MOST_FILTERS:
-            raise InvalidArgumentError(
-                f"{len(header.filters)} filters; give at most {_MOST_FILTERS}",
-                field="header.filters",
-            )
-        cells = self._loaded.index.cells
-        masks = [_passing(cells, f, f"header.filters[{i}]") for i, f in enumerate(header.filters)]
-        return reduce(np.logical_and, masks) if masks else None
-
     def _without(self, batch: str) -> BoolVector | None:
         if not batch:
             return self._passing
         others: BoolVector = pc.not_equal(self._loaded.index.cells.batches, batch).to_numpy()
         return others if self._passing is None else others & self._passing
+
+
+def _prepare(
+    loaded: LoadedIndex, header: wire.SearchHeader
+) -> tuple[tuple[CellReader, SharedGenes] | None, BoolVector | None]:
+    """Match the genes of a search, if it has any, and mark the cells that pass its filters."""
+    check_names(header.genes, MOST_GENES, "header.genes")
+    if len(header.filters) > _MOST_FILTERS:
+        raise InvalidArgumentError(
+            f"{len(header.filters)} filters; give at most {_MOST_FILTERS}",
+            field="header.filters",
+        )
+    cells = loaded.index.cells
+    masks = [_passing(cells, f, f"header.filters[{i}]") for i, f in enumerate(header.filters)]
+    passing = reduce(np.logical_and, masks) if masks else None
+    if not header.genes:
+        return None, passing
+    reader = CellReader(loaded, header.genes, header.taxon, int(header.units), "header")
+    return (reader, SharedGenes.of(loaded.reference, reader.match.gene_ids)), passing
 
 
 def _passing(cells: ReferenceCells, wanted_cells: wire.CellFilter, field: str) -> BoolVector:

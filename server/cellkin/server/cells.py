@@ -8,7 +8,6 @@ import grpc
 from cellkin.server.cell_search import CellSearch, get_cells
 from cellkin.server.explanation import explain
 from cellkin.server.layouts import get_layout
-from cellkin.server.limits import MOST_GENES, check_names
 from cellkin.server.prediction import PredictionQuery
 from cellkin.server.version_cache import VersionCache
 from cellkin.v1 import cell_service_pb2 as wire
@@ -125,7 +124,6 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
             request = yield wire.StreamSearchCellsResponse(hits=search.hits(request.queries))
 
     def _predict(self, header: wire.QueryHeader) -> PredictionQuery:
-        check_names(header.genes, MOST_GENES, "header.genes")
         return PredictionQuery(self._version_cache, header)
 
 

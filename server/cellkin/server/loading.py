@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cellkin.server import calls
 from cellkin.server.metrics import Metrics
+from cellkin.server.recent import RecentHeaders
 from cellkin.server.searching import SMALL, BatchedSearch, ConcurrentSearch, Cores, DirectSearch
 from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64Vector, rows_in
 from cellkin.space.neighborhoods import nearest_means, permutation
@@ -70,6 +71,9 @@ class LoadedIndex:
         Lock held during exact search; shared by all indexes of the process.
     ids, batches
         Ids of the cells, and their donors or batches, by row.
+    prepared
+        What was prepared for recent headers of queries. It must not refer to this object, which
+        would then not be freed when the last request ends.
     """
 
     entry: Entry
@@ -79,6 +83,7 @@ class LoadedIndex:
     scanning: threading.Lock
     ids: Strings
     batches: Strings
+    prepared: RecentHeaders = field(default_factory=RecentHeaders)
 
     @property
     def genes(self) -> GeneNames:

@@ -1,5 +1,7 @@
 """Convert prediction requests and responses; a `Labeler` does the labeling."""
 
+from copy import copy
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -7,7 +9,7 @@ import pyarrow.compute as pc
 from cellkin.server.answer_warnings import index_warnings, query_warnings
 from cellkin.server.blocks import CellReader
 from cellkin.server.layouts import require_layout
-from cellkin.server.limits import MOST_NAMED, check_names
+from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import index_versions, match_message
 from cellkin.server.spaces import require_known, space_kind, space_name
@@ -18,6 +20,7 @@ from cellkin.space.hierarchy import Hierarchy
 from cellkin.space.labeler import Labeler, Options, runners_up
 from cellkin.space.routes import route_shares
 from cellkin.space.sample_check import SampleCheck
+from cellkin.store.catalog import CatalogView
 from cellkin.store.cell_index import EXPRESSION, TEXT
 from cellkin.store.quality import SpaceQuality, read_qualities
 from cellkin.v1 import cell_service_pb2 as wire
@@ -32,6 +35,26 @@ _VERDICTS = {
     False: wire.SAMPLE_VERDICT_FOREIGN,
     None: wire.SAMPLE_VERDICT_UNDECIDED,
 }
+
+
+class _Prepared:
+    """What queries with one header share: genes, a labeler, and the report for a catalog.
+
+    Raises
+    ------
+    CellkinError
+        As for `PredictionQuery`.
+    """
+
+    def __init__(self, loaded: LoadedIndex, header: wire.QueryHeader) -> None:
+        require_known(wire.Center, header.center, "center")
+        check_names(header.exclude_batches, MOST_NAMED, "header.exclude_batches")
+        check_names(header.genes, MOST_GENES, "header.genes")
+        self.reader = CellReader(loaded, header.genes, header.taxon, header.units, "header")
+        options = _options(loaded, header)
+        self.labeler = Labeler(loaded.reference, self.reader.match.gene_ids, options)
+        self.hierarchy = Hierarchy.of(loaded.index.cells.label_names)
+        self.reported: tuple[CatalogView | None, wire.QueryReport | None] = None, None
 
 
 class PredictionQuery:
@@ -58,18 +81,16 @@ class PredictionQuery:
     """
 
     def __init__(self, version_cache: VersionCache, header: wire.QueryHeader) -> None:
-        require_known(wire.Center, header.center, "center")
-        check_names(header.exclude_batches, MOST_NAMED, "header.exclude_batches")
         self._view = version_cache.view
         self._loaded = version_cache.index(parse_version_name(header.index, "cell index"))
-        self._reader = CellReader(self._loaded, header.genes, header.taxon, header.units, "header")
-        self._labeler = Labeler(
-            self._loaded.reference, self._reader.match.gene_ids, _options(self._loaded, header)
-        )
+        prepared = self._loaded.prepared.get(_Prepared, self._loaded, header)
+        self._prepared: _Prepared | None = prepared
+        self._reader = prepared.reader
+        self._labeler = copy(prepared.labeler)  # a background is of this query alone
+        self._hierarchy = prepared.hierarchy
         self._return_vectors = header.return_vectors
         self._return_probabilities = header.return_probabilities
         self._layout = require_layout(self._loaded) if header.return_positions else None
-        self._hierarchy = Hierarchy.of(self._loaded.index.cells.label_names)
 
     @property
     def wants_background(self) -> bool:
@@ -83,6 +104,15 @@ class PredictionQuery:
 
     def report(self) -> wire.QueryReport:
         """Return the report of the query."""
+        if self._prepared is None:
+            return self._new_report()
+        view, report = self._prepared.reported
+        if report is None or view is not self._view:
+            report = self._new_report()
+            self._prepared.reported = self._view, report
+        return report
+
+    def _new_report(self) -> wire.QueryReport:
         loaded, labeler = self._loaded, self._labeler
         text = loaded.index.text if labeler.space == TEXT else None
         quality = read_qualities(loaded.entry.manifest).get(labeler.space)
@@ -138,6 +168,7 @@ class PredictionQuery:
         FailedPreconditionError
             If there are too few cells.
         """
+        self._prepared = None  # the report will say what the background shows
         self._labeler.set_background(self._reader.read(block))
 
     def predict_alone(self, block: wire.CellBlock) -> wire.PredictionBlock:

@@ -1,7 +1,7 @@
 """Type checks of arguments, before anything is read or sent."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import IntEnum
 from functools import lru_cache, wraps
 from numbers import Integral, Real
@@ -154,5 +154,10 @@ def _is(value: Any, kind: Any) -> bool:
         hasattr(value, "__len__")
         and hasattr(value, "__iter__")
         and not isinstance(value, str | bytes)
-        and all(_is(item, _item(kind)) for item in value)
+        and all(_is(item, _item(kind)) for item in _examples(value, _item(kind)))
     )
+
+
+def _examples(value: Iterable[Any], kind: Any) -> Iterable[Any]:
+    """Return the items to check: one of each class, unless their values count, as of a term."""
+    return value if _is_term(kind) else dict(zip(map(type, value), value, strict=True)).values()
