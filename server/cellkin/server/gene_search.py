@@ -11,7 +11,9 @@ from cellkin.server.text_models import TextModels
 from cellkin.server.version_cache import VersionCache
 from cellkin.space.arrays import Float32Vector, Int32Vector, Int64Vector
 from cellkin.space.neighborhoods import fused, largest, ranks
+from cellkin.store.partial import partial_caution
 from cellkin.v1 import gene_service_pb2 as wire
+from cellkin.v1.cell_service_pb2 import Warning as AnswerWarning
 from cellkin.wire.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from cellkin.wire.names import VersionName, embedding_name, parse_version_name
 from cellkin.wire.species import taxon_name
@@ -95,6 +97,11 @@ class GeneSearch:
             filter=chosen.message,
             score=self._score,
             n_searched=len(pool),
+            warnings=[
+                AnswerWarning(reason="PARTIAL_EMBEDDING", message=said)
+                for each in (loaded, *others)
+                if (said := partial_caution(each.entry.full_name, each.entry.manifest))
+            ],
         )
 
     def searched(self) -> Int64Vector:

@@ -40,10 +40,15 @@ def of_control(view: CatalogView, entry: Entry) -> bool:
     """
     if "control_embedding" in entry.manifest:
         return bool(entry.manifest["control_embedding"])
+    return is_control(embedding_manifest(view, entry))
+
+
+def embedding_manifest(view: CatalogView, entry: Entry) -> Mapping[str, Any]:
+    """Return the manifest of the gene embedding of a cell index, empty if the catalog has none."""
     if "embedding" not in entry.manifest:
-        return False
+        return {}
     try:
         wanted = parse_version_name(entry.manifest["embedding"], "gene embedding")
-        return is_control(view.version(Kind.EMBEDDING, wanted).manifest)
+        return view.version(Kind.EMBEDDING, wanted).manifest
     except NotFoundError:
-        return False
+        return {}

@@ -16,6 +16,7 @@ from cellkin.client import pl
 from cellkin.client.results.enrichment import EnrichedSets
 from cellkin.client.results.genes import read_neighborhood
 from cellkin.v1 import gene_service_pb2 as wire
+from cellkin.v1.cell_service_pb2 import Warning as WireWarning
 from cellkin.wire.errors import InvalidArgumentError, NotFoundError
 
 mpl.use("agg")
@@ -112,7 +113,10 @@ def test_neighbors_have_their_percentile(
         wire.GeneHit(gene=gene("IGF1"), similarity=0.8, background_percentile=0.99987),
         wire.GeneHit(gene=gene("GCG"), similarity=0.7, background_percentile=0.5),
     ]
-    message = wire.SearchGenesResponse(gene_set=map(gene, asked), hits=hits, n_searched=90)
+    partial = WireWarning(reason="PARTIAL_EMBEDDING", message="others are not found")
+    message = wire.SearchGenesResponse(
+        gene_set=map(gene, asked), hits=hits, n_searched=90, warnings=[partial]
+    )
     found = read_neighborhood((), message, text)
     pl.gene_neighborhood(found, ax=axes)
     assert axes.get_title(loc="left").startswith(title)
@@ -120,3 +124,5 @@ def test_neighbors_have_their_percentile(
     assert [label.get_text() for label in axes.get_yticklabels()] == ["IGF1", "GCG"]
     assert repr(found).startswith(f"<GeneNeighborhood: 2 genes {title}")
     assert "it is no evidence that genes interact" in found._repr_html_()
+    assert [warning.reason for warning in found.warnings] == ["PARTIAL_EMBEDDING"]
+    assert "others are not found" in found._repr_html_()

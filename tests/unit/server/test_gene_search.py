@@ -102,6 +102,17 @@ def search(versions: Any = VERSIONS, **given: Any) -> wire.SearchGenesResponse:
     return GeneSearch(versions, models, 1000, request).answer()
 
 
+def test_what_a_partial_embedding_lacks_is_said_with_the_hits() -> None:
+    versions = Versions()
+    assert not search(versions, compare_embeddings=["other"]).warnings
+    for name, n in ((MODEL, 5), ("other", 7)):
+        versions.embeddings[name].entry.manifest["only"] = {"files": ["a"], "n_left_out": n}
+    (found,) = search(versions).warnings
+    assert (found.reason, f"{MODEL}@1 has vectors" in found.message) == ("PARTIAL_EMBEDDING", True)
+    both = search(versions, compare_embeddings=["other"]).warnings
+    assert [": 5 others" in both[0].message, ": 7 others" in both[1].message] == [True, True]
+
+
 def ids(answer: wire.SearchGenesResponse) -> list[int]:
     return [hit.gene.gene_id for hit in answer.hits]
 

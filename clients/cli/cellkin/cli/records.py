@@ -97,6 +97,7 @@ def neighborhood_record(found: "GeneNeighborhood") -> Record:
         "searched": asdict(found.searched),
         "n_searched": found.n_searched,
         "caution": found.caution,
+        "warnings": [asdict(warning) for warning in found.warnings],
         "versions": asdict(found.versions),
     }
 

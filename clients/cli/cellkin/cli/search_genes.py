@@ -165,6 +165,8 @@ def _print(found: "GeneNeighborhood", what: str) -> None:
     if found.unmatched:
         click.echo(f"not used, no single gene with a text: {_listed(found.unmatched)}")
     click.echo(found.caution)
+    for warning in found.warnings:
+        click.secho(f"WARNING: {warning}", fg="yellow")
 
 
 def _listed(names: Any) -> str:

@@ -228,6 +228,7 @@ def _view(found: Found, asked: Asked) -> list[Any]:
             "percentile is the share of random pairs of genes that are less similar."
         ),
     ]
+    parts += [alert("warning", str(warning)) for warning in hits.warnings]
     if hits.unmatched:
         parts.append(alert("warning", f"not used: {', '.join(hits.unmatched[:20])}"))
     if ranks:

@@ -542,6 +542,7 @@ class SearchGenesResponse(google.protobuf.message.Message):
     FILTER_FIELD_NUMBER: builtins.int
     SCORE_FIELD_NUMBER: builtins.int
     N_SEARCHED_FIELD_NUMBER: builtins.int
+    WARNINGS_FIELD_NUMBER: builtins.int
     score: global___GeneScore.ValueType
     """Output only. The score that orders the hits."""
     n_searched: builtins.int
@@ -578,6 +579,12 @@ class SearchGenesResponse(google.protobuf.message.Message):
     def filter(self) -> global___GeneFilter:
         """Output only. The filter, with defaults filled in."""
 
+    @property
+    def warnings(self) -> google.protobuf.internal.containers.RepeatedCompositeFieldContainer[cellkin.v1.cell_service_pb2.Warning]:
+        """Output only. Warnings about the hits, to be shown with them: `PARTIAL_EMBEDDING`, an embedding has
+        vectors of some genes only, and the others are not found.
+        """
+
     def __init__(
         self,
         *,
@@ -590,9 +597,10 @@ class SearchGenesResponse(google.protobuf.message.Message):
         filter: global___GeneFilter | None = ...,
         score: global___GeneScore.ValueType = ...,
         n_searched: builtins.int = ...,
+        warnings: collections.abc.Iterable[cellkin.v1.cell_service_pb2.Warning] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["filter", b"filter", "gene", b"gene", "versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["compared_embeddings", b"compared_embeddings", "filter", b"filter", "gene", b"gene", "gene_set", b"gene_set", "hits", b"hits", "n_searched", b"n_searched", "score", b"score", "unmatched", b"unmatched", "versions", b"versions"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["compared_embeddings", b"compared_embeddings", "filter", b"filter", "gene", b"gene", "gene_set", b"gene_set", "hits", b"hits", "n_searched", b"n_searched", "score", b"score", "unmatched", b"unmatched", "versions", b"versions", "warnings", b"warnings"]) -> None: ...
 
 global___SearchGenesResponse = SearchGenesResponse
 

@@ -10,9 +10,11 @@ import numpy.typing as npt
 from cellkin.indexer.cells.plan import MatchedFile
 from cellkin.indexer.cells.sources import Reference, SourceFile
 from cellkin.indexer.cells.worker import Placed
-from cellkin.store.catalog import Entry
+from cellkin.store.catalog import CatalogView, Entry
+from cellkin.store.controls import embedding_manifest, of_control
 from cellkin.store.corpus import OWN_NAMES_CAUTION
 from cellkin.store.digest import path_digest
+from cellkin.store.partial import partial_caution
 from cellkin.store.quality import few_cells_caution
 from cellkin.wire.match import GeneMatch
 from cellkin.wire.terms import control_caution
@@ -103,6 +105,13 @@ def inherited(entry: Entry) -> dict[str, Any]:
     # Keys missing in a version (an older one, or one without embedding) stay missing.
     kept = {key: entry.manifest[key] for key in keys if key in entry.manifest}
     return kept | {"terms": entry.manifest.get("terms", {})}
+
+
+def cautions_of(view: CatalogView, entry: Entry) -> list[str]:
+    """Return warnings about what weakens all labels of a version of an index."""
+    partial = partial_caution(entry.manifest.get("embedding", ""), embedding_manifest(view, entry))
+    found = cautions(entry.manifest, control=of_control(view, entry))
+    return [*found, partial] if partial else found
 
 
 def cautions(manifest: Mapping[str, Any], *, control: bool) -> list[str]:

@@ -487,10 +487,9 @@ def _show_entry(entry: "Entry", store: "Store") -> None:
 
 
 def _cautions(entry: "Entry", store: "Store") -> list[str]:
-    from cellkin.indexer.cells.report import cautions
-    from cellkin.store.controls import of_control
+    from cellkin.indexer.cells.report import cautions_of
 
-    return cautions(entry.manifest, control=of_control(store.catalog.view(), entry))
+    return cautions_of(store.catalog.view(), entry)
 
 
 def _print_json(entry: "Entry", store: "Store") -> None:

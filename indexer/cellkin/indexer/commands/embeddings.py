@@ -1,7 +1,9 @@
 """``cellkin embeddings``: manage the versions of gene embeddings."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +18,9 @@ from cellkin.indexer.commands.versions import (
     version_argument,
 )
 from cellkin.terminal.options import json_option
+
+if TYPE_CHECKING:
+    from cellkin.store.catalog import Entry
 
 _KIND = "embedding"
 
@@ -44,14 +49,8 @@ def list_(uri: str, as_json: bool) -> None:
     controls = [entry.full_name for entry in entries if is_control(entry.manifest)]
     if controls and not as_json:
         click.echo(f"controls, whose vectors say nothing about genes: {', '.join(controls)}")
-    left_out = {
-        e.full_name: e.manifest["only"]["n_left_out"] for e in entries if "only" in e.manifest
-    }
-    if left_out and not as_json:
-        said = ", ".join(f"{name} ({n:,} left out)" for name, n in left_out.items())
-        click.echo(
-            f"of the genes of some files only: {said}; `cellkin genes embed` adds the others"
-        )
+    if not as_json:
+        _warn_of_partial(entries)
 
 
 @embeddings.command()
@@ -69,6 +68,16 @@ def show(version: str, uri: str, as_json: bool) -> None:
             "a control: these vectors say nothing about genes, and labels by text that are made of "
             "them mean nothing"
         )
+    if not as_json:
+        _warn_of_partial([entry])
+
+
+def _warn_of_partial(entries: "Iterable[Entry]") -> None:
+    from cellkin.store.partial import partial_caution
+
+    for entry in entries:
+        if said := partial_caution(entry.full_name, entry.manifest):
+            click.echo(f"WARNING: {said}")
 
 
 @embeddings.command()

@@ -104,7 +104,7 @@ def embed(
     )
     if report.counts.n_long:
         click.echo(_long_texts(report.counts))
-    if left_out := report.entry.manifest.get("only", {}).get("n_left_out"):
+    if left_out := _left_out(report):
         click.echo(
             f"not embedded: {left_out:,} genes that are in no FILE; run it again without --for to "
             "embed them too"
@@ -192,7 +192,9 @@ def _token_fields(counts: "TokenCounts") -> dict[str, object]:
 
 def _left_out(report: "EmbedReport") -> int:
     """Return how many genes that have a text are in none of the files."""
-    return int(report.entry.manifest.get("only", {}).get("n_left_out", 0))
+    from cellkin.store.partial import n_left_out
+
+    return n_left_out(report.entry.manifest)
 
 
 def _as_json(report: "EmbedReport") -> dict[str, object]:

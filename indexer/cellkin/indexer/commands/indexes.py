@@ -59,15 +59,14 @@ def list_(uri: str, as_json: bool) -> None:
 @json_option
 def show(version: str, uri: str, as_json: bool) -> None:
     """Show the certificate and label quality of an index."""
-    from cellkin.indexer.cells.report import cautions
-    from cellkin.store.controls import of_control
+    from cellkin.indexer.cells.report import cautions_of
     from cellkin.store.quality import read_qualities
     from cellkin.terminal.console import print_table
 
     store, entry = resolve(uri, _KIND, version)
     view = store.catalog.view()
     qualities = read_qualities(entry.manifest)
-    warnings = cautions(entry.manifest, control=of_control(view, entry))
+    warnings = cautions_of(view, entry)
     if as_json:
         weak = {space: list(quality.weak_labels) for space, quality in qualities.items()}
         said = described(view, entry) | {"weak_labels": weak, "warnings": warnings}

@@ -66,11 +66,15 @@ def test_the_command_says_what_it_left_out(store: Store, write: Callable[..., Pa
     assert ": 2 genes, 2 distinct texts" in done.output
     assert "not embedded: 214 genes that are in no FILE; run it again without --for" in done.output
     (entry,) = store.catalog.entries(Kind.EMBEDDING)
-    listed = CliRunner().invoke(embeddings, ["list", "--store", store.uri])
-    assert f"of some files only: {entry.full_name} (214 left out)" in listed.output
+    said = f"WARNING: {entry.full_name} has vectors of the genes of some files only: 214 others"
+    for words in (["list"], ["show", entry.full_name]):
+        assert said in CliRunner().invoke(embeddings, [*words, "--store", store.uri]).output
     done = embed(store)
     assert "2 for an earlier version" in done.output
     assert "not embedded" not in done.output
+    whole = store.catalog.entries(Kind.EMBEDDING)[-1]
+    shown = CliRunner().invoke(embeddings, ["show", whole.full_name, "--store", store.uri])
+    assert "WARNING" not in shown.output
 
 
 def test_a_dry_run_says_seconds(store: Store) -> None:

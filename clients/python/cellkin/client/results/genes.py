@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cellkin.client.results.predictions import read_match
+from cellkin.client.results.sample import ReportWarning, read_warnings
 from cellkin.client.results.tables import Shown, Tabular, Told
 from cellkin.client.results.versions import Versions
 from cellkin.v1 import gene_service_pb2 as wire
@@ -157,6 +158,8 @@ class GeneNeighborhood(Tabular):
         Which genes were searched, and how many.
     text
         The free text that was searched for; empty for genes or a vector.
+    warnings
+        Warnings about the hits.
     """
 
     genes: tuple[GeneRecord, ...]
@@ -176,6 +179,7 @@ class GeneNeighborhood(Tabular):
     searched: GeneFilter
     n_searched: int
     text: str = ""
+    warnings: tuple[ReportWarning, ...] = ()
 
     @property
     def question(self) -> str:
@@ -223,7 +227,8 @@ class GeneNeighborhood(Tabular):
     def _told(self) -> Told:
         left_out = [f"not used: {', '.join(self.unmatched)}"] if self.unmatched else []
         searched = f"searched: {self.n_searched:,} genes, {self.searched}"
-        return self._title(), [searched, self.caution, *left_out], self.columns()
+        said = [searched, self.caution, *left_out, *map(str, self.warnings)]
+        return self._title(), said, self.columns()
 
 
 @dataclass(frozen=True, repr=False)
@@ -314,6 +319,7 @@ def read_neighborhood(
         ),
         message.n_searched,
         text,
+        read_warnings(message.warnings),
     )
 
 
