@@ -1,11 +1,11 @@
 """Label mouse cells from a human reference, using only texts about genes.
 
 Run by ``cellkin demo``. The steps are the commands a user would type, and they are printed as they
-run: import the genes of both species, embed their texts with a language model, index the human
-pancreas, serve it, annotate the mouse pancreas through the server. No table of orthologs is used,
-and ``cellkin annotate`` does not read the known types of the mouse cells, which are compared with
-the predicted ones afterwards. The control uses a random vector instead of each gene embedding, and
-so shows the quality of labels without texts.
+run, those that overlap when they end: import the genes of both species, embed their texts with a
+language model, index the human pancreas, serve it, annotate the mouse pancreas through the server.
+No table of orthologs is used, and ``cellkin annotate`` does not read the known types of the mouse
+cells, which are compared with the predicted ones afterwards. The control uses a random vector
+instead of each gene embedding, and so shows the quality of labels without texts.
 
 All files are in ``.demo/`` of the working folder; downloads are reused.
 """
@@ -16,6 +16,7 @@ import shutil
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,24 +51,33 @@ def label_mouse(steps: Steps, files: DemoFiles) -> tuple[dict[str, Path], str]:
         Files of annotated mouse cells by method, and the printed neighbors of INS.
     """
     steps.run("import genes", "genes", "import", *STORE, "--gene-info", str(files.gene_info))
-    for method, model in MODELS.items():
-        steps.run(f"embed {method}", "genes", "embed", *STORE, "--model", model)
     # Cells of mice are compared by text alone; what is not asked for here is not fitted.
     columns = ["--label", "cell_type", "--batch", "donor", "--space", "text", "--quick"]
-    for method, index in INDEXES.items():
+
+    def index(method: str) -> None:
+        model = MODELS[method]
+        steps.run(f"embed {method}", "genes", "embed", *STORE, "--model", model)
         # The text model is the default, so only the control names its gene vectors.
-        control = ["--embedding", MODELS[method]] if method == "random" else []
-        where = [str(files.human), *STORE, "--name", index]
+        control = ["--embedding", model] if method == "random" else []
+        where = [str(files.human), *STORE, "--name", INDEXES[method]]
         steps.run(f"index {method}", "cells", "index", *where, *columns, *control)
+
+    steps.together(*(partial(index, method) for method in MODELS))
     outputs = {method: WORK / f"mouse-{method}.h5ad" for method in INDEXES}
+    genes = ""
     with serving(steps) as address:
         server = ["--server", address]
-        for method, index in INDEXES.items():
-            where = [str(files.mouse), "--index", index, *server, "-o", str(outputs[method])]
-            steps.run(f"annotate {method}", "annotate", *where)
-        genes = steps.run(
-            "search genes", "search", "genes", "INS", "--taxon", "9606", "-k", "10", *server
-        )
+
+        def annotate(method: str) -> None:
+            where = [str(files.mouse), "--index", INDEXES[method], *server]
+            steps.run(f"annotate {method}", "annotate", *where, "-o", str(outputs[method]))
+
+        def search() -> None:
+            nonlocal genes
+            near = ["INS", "--taxon", "9606", "-k", "10"]
+            genes = steps.run("search genes", "search", "genes", *near, *server)
+
+        steps.together(*(partial(annotate, method) for method in INDEXES), search)
     return outputs, genes
 
 

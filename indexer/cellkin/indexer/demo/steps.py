@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,8 @@ SERVER_END_S = 20.0
 class Steps:
     """Prints one line for each step, and records its seconds.
 
+    Steps may overlap; see `together`.
+
     Parameters
     ----------
     quiet
@@ -34,6 +37,26 @@ class Steps:
     def __init__(self, quiet: bool = False) -> None:
         self.seconds: dict[str, float] = {}
         self._quiet = quiet
+        self._overlap = self._ended = False
+        self._running: set[subprocess.Popen[str]] = set()
+
+    def together(self, *branches: Callable[[], object]) -> None:
+        """Run functions at the same time, each of which runs steps; these print when they end.
+
+        If one fails, the commands of the others are ended, and its error is raised.
+        """
+        self._overlap = True
+        with ThreadPoolExecutor(len(branches)) as pool:
+            try:
+                for done in as_completed([pool.submit(branch) for branch in branches]):
+                    done.result()
+            except BaseException:
+                self._ended = True
+                for command in [*self._running]:
+                    command.terminate()
+                raise
+            finally:
+                self._overlap = False
 
     @contextmanager
     def step(self, title: str, detail: str) -> Iterator[None]:
@@ -46,15 +69,18 @@ class Steps:
         detail
             Printed after the seconds when it is done.
         """
-        self._echo(f"{title:<15}", nl=False)
+        before = f"{title:<15}"
+        if not self._overlap:
+            self._echo(before, nl=False)
+            before = ""
         start = time.monotonic()
         try:
             yield
         except BaseException:
-            self._echo("failed")
+            self._echo(before + "failed")
             raise
         self.seconds[title] = round(time.monotonic() - start, 2)
-        self._echo(f"{self.seconds[title]:6.1f} s  {detail}")
+        self._echo(f"{before}{self.seconds[title]:6.1f} s  {detail}")
 
     def _echo(self, text: str, nl: bool = True) -> None:
         if not self._quiet:
@@ -81,12 +107,24 @@ class Steps:
             If the command failed, with its exit code; its standard error is printed before.
         """
         with self.step(title, shlex.join(["cellkin", *arguments])):
-            done = subprocess.run(
-                [str(CELLKIN), *arguments], capture_output=True, text=True, check=False
-            )
-        if done.returncode:
-            stop(arguments, done.returncode, done.stderr)
-        return done.stdout
+            command = subprocess.Popen(
+                [str(CELLKIN), *arguments],
+                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            with command:
+                self._running.add(command)
+                try:
+                    stdout, stderr = command.communicate()
+                except BaseException:
+                    command.kill()
+                    raise
+                finally:
+                    self._running.discard(command)
+        if self._ended:  # by the failure of another
+            raise SystemExit(1)
+        if command.returncode:
+            stop(arguments, command.returncode, stderr)
+        return stdout
 
 
 def stop(arguments: tuple[str, ...], code: int, stderr: str) -> NoReturn:

@@ -71,6 +71,38 @@ def test_a_killed_command_ends_the_demo_as_a_shell_would(cellkin: FakeCommand) -
     assert caught.value.code == 128 + 9
 
 
+def test_branches_run_at_the_same_time_and_print_whole_lines(
+    cellkin: FakeCommand, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Each command waits for the file of the other.
+    cellkin(
+        f"here, other = (os.path.join({str(tmp_path)!r}, name) for name in sys.argv[1:])\n"
+        "open(here, 'w').close()\n"
+        "while not os.path.exists(other): time.sleep(0.01)"
+    )
+    steps = Steps()
+    steps.together(lambda: steps.run("one", "a", "b"), lambda: steps.run("two", "b", "a"))
+    lines = sorted(capsys.readouterr().out.splitlines())
+    assert [line.split()[0] for line in lines] == ["one", "two"]
+    assert [line.partition(" s  ")[2] for line in lines] == ["cellkin a b", "cellkin b a"]
+
+
+def test_a_branch_that_fails_ends_the_commands_of_the_others(
+    cellkin: FakeCommand, tmp_path: Path
+) -> None:
+    started = tmp_path / "pid"
+    cellkin(
+        "if sys.argv[1] == 'fail':\n"
+        f"    while not os.path.exists({str(started)!r}): time.sleep(0.01)\n"
+        "    sys.exit(7)\n" + serve_script(tmp_path)
+    )
+    steps = Steps()
+    with pytest.raises(SystemExit) as caught:
+        steps.together(lambda: steps.run("long", "wait"), lambda: steps.run("bad", "fail"))
+    assert caught.value.code == 7
+    assert_ended(tmp_path)
+
+
 def test_the_server_is_ended_after_use(cellkin: FakeCommand, tmp_path: Path) -> None:
     cellkin(serve_script(tmp_path))
     with serving(Steps()) as address:
