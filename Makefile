@@ -8,6 +8,7 @@ TORCH := 2.13.0
 PROTOC_VENV := .venv-protos
 DEPLOY_VENV := .venv-deploy
 DOCS_VENV := .venv-docs
+PEERS_VENV := .venv-peers
 if_there = @if command -v $(1) > /dev/null; then $(2); else echo "NOT run, there is no $(1) here: $(1)"; fi
 # Tests of one file stay in one process, for they share servers and stores.
 TESTS := -m "not gpu and not slow" -n 2 --dist loadfile
@@ -91,13 +92,19 @@ $(VENV)/.bench-ready: $(VENV)/.ready
 	$(UV) pip install -p $(BIN)/python -c .ci/constraints.txt --group bench
 	@touch $@
 
-bench: $(VENV)/.bench-ready  ## Run every benchmark in a short form, beside its alternatives; under ten minutes.
+# Of other versions than ours: CellTypist needs an older scikit-learn.
+$(PEERS_VENV)/.ready: pyproject.toml $(VENV)/.ready
+	$(PYTHON) -m venv $(PEERS_VENV)
+	$(UV) pip install -p $(PEERS_VENV)/bin/python -e ./clients -e .[peers]
+	@touch $@
+
+bench: $(VENV)/.bench-ready $(PEERS_VENV)/.ready  ## Run every benchmark in a short form, beside its alternatives; under ten minutes.
 	$(BIN)/python benchmarks/bench.py
 
-bench-full: $(VENV)/.bench-ready  ## Run every benchmark whole; hours.
+bench-full: $(VENV)/.bench-ready $(PEERS_VENV)/.ready  ## Run every benchmark whole; hours.
 	$(BIN)/python benchmarks/bench.py --full
 
-bench-compare: $(VENV)/.bench-ready  ## Measure another commit and this one in turn: make bench-compare BASE=main~5.
+bench-compare: $(VENV)/.bench-ready $(PEERS_VENV)/.ready  ## Measure another commit and this one in turn: make bench-compare BASE=main~5.
 	$(BIN)/python benchmarks/bench.py --base $(or $(BASE),$(error name a commit: make bench-compare BASE=...))
 
 chaos: dev  ## Try every promise against kills, full disks, damage, clocks, networks and stores.
@@ -106,6 +113,7 @@ chaos: dev  ## Try every promise against kills, full disks, damage, clocks, netw
 soak: dev  ## Ten minutes of mixed load on one server, or MINUTES=N.
 	$(BIN)/python benchmarks/soak.py --minutes $(or $(MINUTES),10)
 
+bench-peers: $(PEERS_VENV)/.ready
 bench-%: $(VENV)/.bench-ready  ## Run benchmarks/%.py, which writes its part of docs/benchmarks.md.
 	$(BIN)/python benchmarks/$*.py
 

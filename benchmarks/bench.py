@@ -25,6 +25,8 @@ from bench_page import kept_runs, write_page
 from runs import KEPT, ROOT, about, commit_of, heading, keep, run_shown
 
 _PACKAGES = ("store", "indexer", "server", "clients/python", "clients/cli")
+_PEERS = ROOT / ".venv-peers/bin/python"
+"""The environment of CellTypist, which needs another scikit-learn; made by `make bench`."""
 _LIMIT_S = 3600.0
 _FULL_LIMIT_S = 6 * 3600.0
 
@@ -35,24 +37,28 @@ class Suite:
 
     beside: str
     short: tuple[str, ...]
+    """Empty if the suite is part of the whole form only."""
 
-    def words(self, name: str, full: bool) -> list[str]:
+    def words(self, name: str, full: bool, scratch: Path) -> list[str]:
         """Return the words of the short or the whole form."""
-        if full:
-            return []
-        kept = ["--store", str(KEPT / "serve")] if name == "serve" else []
-        return [*self.short, *kept]
+        words = [] if full else [*self.short]
+        if name == "serve":  # a store of another commit may be of another format
+            words += ["--store", str(scratch / "serve")]
+        if name == "peers" and _PEERS.exists():
+            words += ["--python", str(_PEERS)]
+        return words
 
 
 SUITES = {
-    "project": Suite("numpy, scipy", ("--cells", "4096", "--rounds", "3", "--read-gib", "0.25")),
-    "index": Suite("bare FAISS, hnswlib, USearch, LanceDB, Qdrant", ("--n", "30000")),
-    "embed": Suite("sentence-transformers", ("--texts", "64", "--rounds", "2")),
-    "job": Suite("anndata's own reading", ("--cells", "16384", "--rounds", "1")),
-    "annotate": Suite("PCA-kNN, prototypes, logistic regression, CellTypist, scanpy",
-                      ("--sets", "PBMC 3k", "--no-foreign", "--no-unknown", "--no-draws")),
+    "peers": Suite("CellTypist, scanpy ingest, logistic regression", ("--sizes", "2000")),
+    "index": Suite("bare FAISS, hnswlib, USearch, LanceDB, Milvus Lite, Qdrant", ("--n", "20000")),
+    "embed": Suite("sentence-transformers, ONNX Runtime",
+                   ("--texts", "64", "--rounds", "2", "--threads", "1")),
     "serve": Suite("bare gRPC, Milvus Lite",
-                   ("--cells", "50000", "--seconds", "1", "--overload-s", "5")),
+                   ("--cells", "20000", "--seconds", "0.5", "--overload-s", "5")),
+    "project": Suite("numpy, scipy", ("--cells", "4096", "--rounds", "3", "--read-gib", "0.25")),
+    "job": Suite("anndata's own reading", ("--cells", "16384", "--rounds", "1")),
+    "annotate": Suite("PCA-kNN, prototypes, logistic regression", ()),
 }  # fmt: skip
 Figures = dict[str, dict[str, Any]]
 Measured = dict[str, Any]
@@ -61,25 +67,33 @@ Measured = dict[str, Any]
 def measure(name: str, tree: Path, full: bool) -> Measured:
     """Run a suite of a tree; return its figures by name, its seconds, and why there are none."""
     began, cpu_s = time.monotonic(), _cpu_s()
+    script = tree / "benchmarks" / f"{name}.py"
+    if not script.exists():
+        return _nothing(name, f"skipped: {commit_of(tree)} has no {script.name}")
     paths = [str(tree / package) for package in _PACKAGES]
     with tempfile.TemporaryDirectory() as scratch:
         found = Path(scratch) / "figures.json"
-        words = [*SUITES[name].words(name, full), "--no-docs", "--json", str(found)]
+        words = SUITES[name].words(name, full, Path(scratch))
         code, output = run_shown(
-            [sys.executable, "-u", str(tree / "benchmarks" / f"{name}.py"), *words],
+            [sys.executable, "-u", str(script), *words, "--no-docs", "--json", str(found)],
             _FULL_LIMIT_S if full else _LIMIT_S,
             {**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         )
         figures = json.loads(found.read_text()) if found.exists() else []
     last = output.strip().splitlines()[-1] if output.strip() else "nothing was said"
     why = "" if figures and code == 0 else last if code == 0 else f"exit {code}: {last}"
-    return {
-        "beside": SUITES[name].beside,
+    return _nothing(name, why) | {
         "figures": {each["name"]: each for each in figures},
         "seconds": round(time.monotonic() - began, 1),
         "cpu_seconds": round(_cpu_s() - cpu_s, 1),
-        "why": why,
     }
+
+
+def _nothing(name: str, why: str) -> Measured:
+    return {
+        "beside": SUITES[name].beside, "figures": {}, "seconds": 0.0, "cpu_seconds": 0.0,
+        "why": why,
+    }  # fmt: skip
 
 
 def _cpu_s() -> float:
@@ -149,7 +163,8 @@ def main() -> int:
 
 def _run(arguments: argparse.Namespace, base: Path | None) -> int:
     kept, suites = about() | {"full": arguments.full}, dict[str, Measured]()
-    for number, name in enumerate(arguments.suite or SUITES):
+    short = [name for name, suite in SUITES.items() if suite.short]
+    for number, name in enumerate(arguments.suite or (SUITES if arguments.full else short)):
         print(f"{name}, beside {SUITES[name].beside}", flush=True)
         # Each other suite the other way round, so that what else the machine does meets both.
         trees = [tree for tree in (base, ROOT) if tree is not None][:: -1 if number % 2 else 1]

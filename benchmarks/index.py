@@ -265,7 +265,9 @@ def main() -> int:
     lists = f"IVF{list_count(arguments.n)}"
     others, skipped = measurable(arguments.n)
     wanted = ["HNSW32", f"{lists},RaBitQ,Refine(SQ8)", f"{lists},SQ8", *others]
-    notes = machine("faiss-cpu", "hnswlib", "lancedb", "numpy", "qdrant-client", "usearch")
+    notes = machine(
+        "faiss-cpu", "hnswlib", "lancedb", "milvus-lite", "numpy", "qdrant-client", "usearch"
+    )
     with tempfile.TemporaryDirectory(prefix="cellkin-") as scratch:
         write_inputs(Path(scratch), arguments.n)
         kinds = {kind: _run(kind, scratch, arguments.recall) for kind in wanted}

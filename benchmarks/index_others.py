@@ -14,6 +14,8 @@ _LINKS, _BUILD_EF = 32, 60
 """As of cellkin's HNSW32."""
 _REFINE = 30
 """Rows that LanceDB compares exactly, for each that is wanted."""
+_MILVUS_ROWS = 4096
+"""Rows in a request to Milvus Lite, whose messages are limited."""
 _QDRANT_MOST = 100_000
 """Cells that Qdrant's local mode, which compares a query with all of them, is given at most."""
 
@@ -165,6 +167,54 @@ class LanceDb(Other):
         return sum(path.stat().st_size for path in self._folder.rglob("*") if path.is_file())
 
 
+class MilvusLite(Other):
+    """Milvus Lite's graph."""
+
+    module, setting = "pymilvus", "ef"
+
+    def __init__(self, folder: Path, n: int, dim: int) -> None:
+        from pymilvus import DataType, MilvusClient
+
+        self._file, self._ef = folder / "milvus.db", _BUILD_EF
+        self._client = MilvusClient(str(self._file))
+        form = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        form.add_field("row", DataType.INT64, is_primary=True)
+        form.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
+        self._client.create_collection("cells", schema=form)
+
+    def add(self, block: Float32Matrix, start: int) -> None:
+        """Add vectors."""
+        rows = [{"row": start + i, "vector": vector} for i, vector in enumerate(block)]
+        for at in range(0, len(rows), _MILVUS_ROWS):
+            self._client.insert("cells", rows[at : at + _MILVUS_ROWS])
+
+    def finish(self) -> None:
+        """Build the graph; rows that are not flushed would be searched without one."""
+        self._client.flush("cells")
+        graph = self._client.prepare_index_params()
+        parameters = {"M": _LINKS, "efConstruction": _BUILD_EF}
+        graph.add_index("vector", index_type="HNSW", metric_type="IP", params=parameters)
+        self._client.create_index("cells", graph)
+        self._client.load_collection("cells")
+
+    def set(self, value: int) -> None:
+        """Set ef, which has to be at least k."""
+        self._ef = value
+
+    def search(self, queries: Float32Matrix, k: int) -> Int64Vector:
+        """Return the ids of the nearest vectors."""
+        answers = self._client.search(
+            "cells", data=[*queries], anns_field="vector", limit=k,
+            search_params={"metric_type": "IP", "params": {"ef": max(k, self._ef)}},
+        )  # fmt: skip
+        return np.array([[hit["row"] for hit in hits] for hits in answers], np.int64)
+
+    def n_bytes(self) -> int:
+        """Return the size of its files."""
+        files = self._file.rglob("*") if self._file.is_dir() else [self._file]
+        return sum(path.stat().st_size for path in files if path.is_file())
+
+
 class QdrantLocal(Other):
     """Qdrant's local mode, which is exact and in the process."""
 
@@ -196,6 +246,7 @@ OTHERS: dict[str, type[Other]] = {
     "hnswlib": Hnswlib,
     "USearch": Usearch,
     "LanceDB IVF_PQ": LanceDb,
+    "Milvus Lite HNSW": MilvusLite,
     "Qdrant, local mode": QdrantLocal,
 }
 
@@ -205,7 +256,9 @@ def measurable(n: int) -> tuple[list[str], list[str]]:
     names, skipped = [], []
     for name, other in OTHERS.items():
         if find_spec(other.module) is None:
-            skipped.append(f"{name}: not measured, it is not installed (dependency group bench)")
+            skipped.append(
+                f"{name}: not measured, it is not installed (`make bench-index` installs it)"
+            )
         elif other is QdrantLocal and n > _QDRANT_MOST:
             skipped.append(f"{name}: not measured, it compares with all cells; to {_QDRANT_MOST}")
         else:

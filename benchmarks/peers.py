@@ -6,8 +6,9 @@ peers_others.py. The cells are made of those of three donors of the human pancre
 molecules of two cells of a type and donor; the queries likewise of a fourth donor. Accuracy counts
 the most probable label, as the other tools never say unknown.
 
-CellTypist needs an environment of its own, whose interpreter `--python` names:
-`pip install "cellkin[peers]"`. A tool that takes longer than `--limit-s` is ended.
+CellTypist needs an environment of its own, made by `make bench-peers` or by
+`pip install "cellkin[peers]"`, whose interpreter `--python` names. A tool that takes longer than
+`--limit-s` is ended.
 """
 
 import argparse
@@ -33,6 +34,7 @@ SIZES = (2_000, 20_000, 100_000)
 OURS = "cellkin"
 OTHERS = ("CellTypist", "scanpy ingest", "logistic regression")
 _BLOCK = 10_000
+_PEERS = Path(__file__).resolve().parents[1] / ".venv-peers/bin/python"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="*", default=list(SIZES), metavar="CELLS")
     parser.add_argument("--tools", nargs="*", default=[OURS, *OTHERS], choices=[OURS, *OTHERS])
-    parser.add_argument("--python", default=sys.executable, help="interpreter of the other tools")
+    python = _PEERS if _PEERS.exists() else sys.executable
+    parser.add_argument("--python", default=str(python), help="interpreter of the other tools")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--limit-s", type=int, default=1800)
     add_options(parser)
