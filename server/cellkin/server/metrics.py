@@ -93,7 +93,9 @@ class Metrics:
             ["token", "quota"],
         )  # fmt: skip
         self._token_expires = gauge(
-            "cellkin_token_expires_timestamp_seconds", "When a token expires.", ["token"]
+            "cellkin_token_expires_timestamp_seconds",
+            "When the first token of a name expires.",
+            ["token"],
         )
         self._expiries: Callable[[], Mapping[str, float]] = dict
         self._pending = gauge(
