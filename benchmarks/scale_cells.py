@@ -91,18 +91,17 @@ def origin() -> Origin:
         columns = gene_columns(np.array([row_of[gene] for gene in genes]), len(symbols))
         placed.append(weighted_means(matrix, columns, space)[0])
     vectors, of = np.concatenate(placed), np.concatenate([labels for _, _, labels in read])
-    labels, codes, counts = np.unique(of, return_inverse=True, return_counts=True)
-    kept = counts[codes] >= _LEAST_CELLS
-    vectors, of = vectors[kept], of[kept]
-    order = np.argsort(of, kind="stable")
-    labels, codes, counts = np.unique(of[order], return_inverse=True, return_counts=True)
+    _, codes, counts = np.unique(of, return_inverse=True, return_counts=True)
+    kept = np.flatnonzero(counts[codes] >= _LEAST_CELLS)
+    order = kept[np.argsort(of[kept], kind="stable")]
+    names, codes, counts = np.unique(of[order], return_inverse=True, return_counts=True)
     starts = np.concatenate([[0], np.cumsum(counts)])
-    means = np.add.reduceat(vectors[order], starts[:-1], axis=0) / counts[:, None]
-    means = np.asarray(means, np.float32)
-    made = Origin(
-        replace(space, center=vectors.mean(axis=0)), labels.tolist(), [], starts, means,
-        vectors[order] - means[codes],
-    )  # fmt: skip
+    means = np.asarray(
+        np.add.reduceat(vectors[order], starts[:-1], axis=0) / counts[:, None], np.float32
+    )
+    space = replace(space, center=vectors[order].mean(axis=0))
+    labels = [str(name) for name in names]
+    made = Origin(space, labels, [], starts, means, vectors[order] - means[codes])
     note = (
         f"made from {len(order):,} real cells of {len(labels)} types and {len(symbols):,} genes, "
         f"placed by text-v1 with seeded vectors of the genes: a type's mean, and {_COMBINED} of "

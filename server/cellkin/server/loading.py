@@ -1,5 +1,6 @@
 """Load versions into memory: read, warm up, and test before any request uses them."""
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping
@@ -12,11 +13,19 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
+import structlog
 
 from cellkin.server import calls
 from cellkin.server.metrics import Metrics
 from cellkin.server.recent import RecentHeaders
-from cellkin.server.searching import SMALL, BatchedSearch, ConcurrentSearch, Cores, DirectSearch
+from cellkin.server.searching import (
+    SMALL,
+    BatchedSearch,
+    ConcurrentSearch,
+    Cores,
+    DeviceSearch,
+    DirectSearch,
+)
 from cellkin.space.arrays import BoolVector, Float32Matrix, Float32Vector, Int64Vector, rows_in
 from cellkin.space.neighborhoods import nearest_means, permutation
 from cellkin.space.reference import Reference
@@ -30,11 +39,14 @@ from cellkin.store.certificate import Certificate
 from cellkin.store.corpus import GeneNames
 from cellkin.store.exact_search import search_exactly
 from cellkin.store.neighbor_search import Found, Neighbors
+from cellkin.store.neighbors import NeighborIndex
+from cellkin.store.neighbors_device import Device, DeviceIndex
 from cellkin.store.row_digests import BLOCK_ROWS
 from cellkin.store.store import Store
 from cellkin.store.strings import Strings
 from cellkin.wire.errors import IntegrityError
 
+_log = structlog.get_logger("cellkin.server")
 _PROBES, _PROBED_BLOCKS = 64, 8
 _PAIRS = 100_000
 _PART = 10_000
@@ -250,11 +262,15 @@ class IndexLoader:
         Where loading and searching are counted.
     cores
         Maximum number of parallel searches.
+    device
+        The device that large blocks of queries are searched on; None for the CPU.
     """
 
-    def __init__(self, store: Store, metrics: Metrics, cores: int) -> None:
+    def __init__(
+        self, store: Store, metrics: Metrics, cores: int, device: Device | None = None
+    ) -> None:
         self._store, self._metrics = store, metrics
-        self._cores = Cores(cores)
+        self._cores, self._device, self._lane = Cores(cores), device, Cores(1)
         self._scanning = threading.Lock()
         self._counting = threading.Lock()
         self._live: WeakValueDictionary[str, LoadedIndex] = WeakValueDictionary()
@@ -308,6 +324,18 @@ class IndexLoader:
         return names
 
     def _shared(self, neighbors: Neighbors, name: str) -> Neighbors:
+        shared = self._on_cpu(neighbors, name)
+        if self._device is None or not isinstance(neighbors, NeighborIndex):
+            return shared
+        try:
+            placed = DeviceIndex(neighbors, self._device)
+        except RuntimeError as error:
+            cause = str(error).strip().rpartition("\n")[2]
+            _log.warning("index not on device", index=name, device=self._device.name, error=cause)
+            return shared
+        return DeviceSearch(placed, shared, name, self._metrics, self._lane)
+
+    def _on_cpu(self, neighbors: Neighbors, name: str) -> Neighbors:
         if neighbors.exact:
             if len(neighbors) * neighbors.dim <= SMALL:
                 return DirectSearch(neighbors, name, self._metrics)
@@ -318,10 +346,19 @@ class IndexLoader:
 def _warm(files: Iterable[Path]) -> None:
     """Read files once, so that the first requests do not wait for page faults."""
     buffer = bytearray(1 << 24)
-    for path in files:
-        with path.open("rb", buffering=0) as file:
-            while file.readinto(buffer):
-                pass
+    with Path(os.devnull).open("wb", buffering=0) as nowhere:
+        for path in files:
+            with path.open("rb", buffering=0) as file:
+                try:
+                    # Linux reads into the page cache and copies nothing.
+                    while n := os.sendfile(
+                        nowhere.fileno(), file.fileno(), file.tell(), len(buffer)
+                    ):
+                        file.seek(n, os.SEEK_CUR)
+                except OSError:
+                    # The system, or this kind of file, sends to sockets only.
+                    while file.readinto(buffer):
+                        pass
 
 
 def _vectors(index: CellIndex, cells: CellTable) -> dict[str, CellVectors]:

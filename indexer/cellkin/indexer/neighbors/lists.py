@@ -137,8 +137,9 @@ class ListFiller:
 
     def add(self, vectors: Float32Matrix) -> None:
         """Add (n, dim) float32 unit rows under the next ids."""
-        nearest = faiss.swig_ptr(self._groups.nearest(vectors))
-        self._lists.add_core(len(vectors), faiss.swig_ptr(vectors), None, nearest)
+        nearest = self._groups.nearest(vectors)
+        pointers = faiss.swig_ptr(vectors), None, faiss.swig_ptr(nearest)
+        self._lists.add_core(len(vectors), *pointers)
         if hasattr(self._index, "refine_index"):
             self._index.refine_index.add(vectors)
             self._index.ntotal = self._index.refine_index.ntotal
