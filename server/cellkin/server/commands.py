@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     help="Load this language model, for genes by free text; may be repeated.",
 )  # fmt: skip
 @click.option("--processes", type=int, metavar="N", help="Processes on the port.  [default: 1]")
+@click.option(
+    "--device", metavar="DEVICE",
+    help="Where large blocks of queries are searched: cpu, cuda or cuda:N.  [default: cpu]",
+)  # fmt: skip
 @click.option("--tls-cert", metavar="PEM", help="The server's certificate chain.")
 @click.option("--tls-key", metavar="PEM", help="Its key.")
 @click.option("--tls-client-ca", metavar="PEM", help="Ask clients for certificates of these CAs.")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import grpc
 import structlog
@@ -42,6 +42,9 @@ from cellkin.v1 import (
     gene_set_service_pb2_grpc,
 )
 from cellkin.wire.errors import AlreadyExistsError, NotFoundError
+
+if TYPE_CHECKING:
+    from cellkin.store.neighbors_device import Device
 
 Result = TypeVar("Result")
 
@@ -81,7 +84,7 @@ def running(settings: ServerSettings, worker: int | None = None) -> Iterator[str
             metrics.watch_tokens(tokens.expiries)
         version_cache = VersionCache(
             Store.open(settings.store), settings.refresh_s, settings.max_loaded, metrics,
-            settings.cores,
+            settings.cores, _device(settings.device),
         )  # fmt: skip
         models = TextModels(settings.text_models)
         tracer, end_traces = tracer_to(settings.traces)
@@ -240,6 +243,14 @@ def _bind(settings: ServerSettings, server: "grpc.aio.Server") -> int:
             f"cannot listen on {settings.listen}: another process does, or the address is not of "
             "this machine; give another with --listen, port 0 for a free one"
         ) from error
+
+
+def _device(name: str) -> "Device | None":
+    if name == "cpu":
+        return None
+    from cellkin.store.neighbors_device import find_device
+
+    return find_device(name)
 
 
 def _load(version_cache: VersionCache, names: tuple[str, ...]) -> None:

@@ -3,7 +3,8 @@
 A flat index reads every vector for every batch, so 64 queries in one batch cost little more than
 two. Requests that arrive during a search wait and are searched together next. There is no timer: a
 single request is searched at once, on its own thread. Inverted lists and graphs gain nothing from
-batching, so their searches run in parallel, limited to the number of cores.
+batching, so their searches run in parallel, limited to the number of cores. On a CUDA device one
+search runs at a time, beside those on the cores.
 """
 
 import threading
@@ -20,6 +21,7 @@ from cellkin.server import calls
 from cellkin.server.calls import Call
 from cellkin.space.arrays import BoolVector, Float32Matrix
 from cellkin.store.neighbor_search import Found, Neighbors
+from cellkin.store.neighbors_device import DeviceIndex
 
 MOST_TOGETHER = 1024
 """Most queries of one batch; a larger block is searched alone, in parts."""
@@ -259,6 +261,34 @@ class ConcurrentSearch(_Measured):
         call.compute_s += search_s
         self._meter.searched(self._name, len(queries), 1, search_s)
         return found
+
+
+class DeviceSearch(_Measured):
+    """Searches large blocks on a device, one at a time, and all others on the CPU.
+
+    Parameters
+    ----------
+    inner
+        The index on the device.
+    cpu
+        The same index as it is searched without one.
+    name, meter
+        As for `BatchedSearch`.
+    lane
+        The one place on the device.
+    """
+
+    def __init__(
+        self, inner: DeviceIndex, cpu: Neighbors, name: str, meter: Meter, lane: Cores
+    ) -> None:
+        super().__init__(inner, name, meter)
+        self._cpu, self._takes = cpu, inner.takes
+        self._device = ConcurrentSearch(inner, name, meter, lane)
+
+    def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
+        """Find the nearest vectors of each query; see `BatchedSearch.search`."""
+        on_device = self._takes(len(queries), k, passing)
+        return (self._device if on_device else self._cpu).search(queries, k, passing)
 
 
 def _in_parts(

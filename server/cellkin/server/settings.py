@@ -66,6 +66,8 @@ class ServerSettings(BaseSettings):
     """Maximum number of concurrent requests, including those that wait for a shared search."""
     cores: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=n_cores)
     """Maximum number of parallel searches of inverted lists and graphs."""
+    device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
+    """Where more than 128 queries of one message are searched: ``cpu``, ``cuda`` or ``cuda:N``."""
     queue: Annotated[int, Field(ge=0, le=100_000)] = 256
     """Requests that may wait for a thread; more are refused."""
     max_wait_s: Annotated[float, Field(gt=0, le=3600)] = 1.0

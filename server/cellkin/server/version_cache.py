@@ -27,6 +27,7 @@ from cellkin.server.metrics import Metrics
 from cellkin.store.catalog import CatalogView, Entry, Kind
 from cellkin.store.corpus import read_gene_names
 from cellkin.store.failures import RAISED
+from cellkin.store.neighbors_device import Device
 from cellkin.store.store import Store
 from cellkin.wire.errors import (
     CellkinError,
@@ -80,16 +81,22 @@ class VersionCache:
         Maximum number of names kept loaded; the least recently used are dropped.
     metrics
         Where loading and searching are counted.
-    cores
-        Maximum number of parallel searches.
+    cores, device
+        As for `IndexLoader`.
     """
 
     def __init__(
-        self, store: Store, refresh_s: float, most_loaded: int, metrics: Metrics, cores: int
+        self,
+        store: Store,
+        refresh_s: float,
+        most_loaded: int,
+        metrics: Metrics,
+        cores: int,
+        device: Device | None = None,
     ) -> None:
         self._store, self._metrics = store, metrics
         self._refresh_s, self._most_loaded = refresh_s, most_loaded
-        self._loader = IndexLoader(store, metrics, cores)
+        self._loader = IndexLoader(store, metrics, cores, device)
         self._meant: dict[Wanted, Loaded] = {}
         self._used: dict[Wanted, float] = {}
         self._alive: WeakValueDictionary[tuple[Kind, str], Loaded] = WeakValueDictionary()

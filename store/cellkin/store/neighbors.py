@@ -1,6 +1,7 @@
 """Nearest-neighbor search with FAISS, exact or approximate."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,7 @@ _LEAST = 10
 _BLAS_QUERIES = 3
 # From 2 to this many queries and up to this many neighbors, comparing all products was measured to
 # take a half to a fifth of the time of FAISS.
-_OWN_QUERIES = 128
+OWN_QUERIES = 128
 _OWN_NEIGHBORS = 256
 # The least difference of similarities that rounding by FAISS cannot hide.
 _ROUNDING = np.float32(1e-5)
@@ -119,16 +120,15 @@ class NeighborIndex(Neighbors):
             raise DimensionMismatchError(
                 f"queries of {queries.shape[1]} dimensions, index of {self._dim}"
             )
-        spare = k + _SPARE if self.exact else max(k, _LEAST)
-        wide = min(spare, len(self))
+        wide = self.width(k)
         if not len(queries) or k < 1 or not wide:
             return _nothing(len(queries), k)
         queries = np.ascontiguousarray(queries, np.float32)
-        own = wide <= _OWN_NEIGHBORS and 1 < len(queries) <= _OWN_QUERIES
+        own = wide <= _OWN_NEIGHBORS and 1 < len(queries) <= OWN_QUERIES
         if self._vectors is not None and own and passing is None:
             return _compared(self._vectors, queries, k, None)
         only = None if passing is None else only_among(self._index, passing)
-        similarities, ids = self._index.search(queries, wide, params=only)
+        similarities, ids = self._candidates(queries, wide, only)
         if self._vectors is not None:
             for row, found in enumerate(ids):
                 similarities[row] = all_products(queries[row : row + 1], self._vectors[found])
@@ -141,6 +141,15 @@ class NeighborIndex(Neighbors):
                 found = _compared(self._vectors, queries[near], k, passing)
                 similarities[near, :k], ids[near, :k] = found
         return _padded(similarities[:, :k], ids[:, :k], k)
+
+    def width(self, k: int) -> int:
+        """Return how many candidates a search looks at, for its k nearest."""
+        return min(k + _SPARE if self.exact else max(k, _LEAST), len(self))
+
+    def _candidates(self, queries: Float32Matrix, wide: int, only: Any) -> Found:
+        """Return similarities and ids of candidates; for a flat index only the ids count."""
+        found: Found = self._index.search(queries, wide, params=only)
+        return found
 
 
 def _compared(

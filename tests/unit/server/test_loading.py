@@ -10,7 +10,10 @@ import pytest
 from cellkin.server import loading
 from cellkin.server.loading import IndexLoader, _probes
 from cellkin.server.metrics import Metrics
+from cellkin.server.searching import DeviceSearch, DirectSearch
 from cellkin.store.cell_index import CellIndex
+from cellkin.store.neighbors import NeighborIndex
+from cellkin.store.neighbors_device import TorchDevice
 from cellkin.store.row_digests import BLOCK_ROWS
 
 
@@ -55,3 +58,25 @@ def test_an_index_that_was_loaded_again_keeps_its_metrics(
     del loaded
     assert loader.unload() == ["trio@1"]
     assert n_cells() is None
+
+
+class Full(TorchDevice):
+    """A device without room."""
+
+    def place(self, index: Any) -> Any:
+        raise RuntimeError("first\nout of memory")
+
+
+def test_an_index_that_a_device_has_no_room_for_is_searched_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    said: list[Any] = []
+    monkeypatch.setattr(loading, "_log", SimpleNamespace(warning=lambda *a, **k: said.append(k)))
+    store: Any = None
+    index = NeighborIndex.build(np.eye(4, dtype=np.float32))
+    placed = IndexLoader(store, Metrics(), 1, TorchDevice("cpu"))._shared(index, "trio@1")
+    assert isinstance(placed, DeviceSearch)
+    assert not said
+    kept = IndexLoader(store, Metrics(), 1, Full("cuda:0"))._shared(index, "trio@1")
+    assert isinstance(kept, DirectSearch)
+    assert said == [{"index": "trio@1", "device": "cuda:0", "error": "out of memory"}]

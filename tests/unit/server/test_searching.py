@@ -12,11 +12,18 @@ from hypothesis import strategies as st
 
 from cellkin.server import calls
 from cellkin.server.calls import Call
-from cellkin.server.searching import BatchedSearch, ConcurrentSearch, Cores, DirectSearch
+from cellkin.server.searching import (
+    BatchedSearch,
+    ConcurrentSearch,
+    Cores,
+    DeviceSearch,
+    DirectSearch,
+)
 from cellkin.space.arrays import BoolVector, Float32Matrix
 from cellkin.space.vectors import unit_rows
 from cellkin.store.neighbor_search import Found
-from cellkin.store.neighbors import NeighborIndex
+from cellkin.store.neighbors import OWN_QUERIES, NeighborIndex
+from cellkin.store.neighbors_device import DeviceIndex, TorchDevice
 from cellkin.wire.errors import CancelledError, DeadlineExceededError
 
 RNG = np.random.default_rng(3)
@@ -199,3 +206,25 @@ def test_a_large_block_ends_when_its_caller_leaves() -> None:
             together.search(np.repeat(QUERIES, 40, axis=0), 5)
     finally:
         calls.work_on(None)
+
+
+def test_only_large_blocks_wait_for_the_device() -> None:
+    index, counts, lane = NeighborIndex.build(VECTORS), Counts(), Cores(1)
+    on_device = DeviceSearch(
+        DeviceIndex(index, TorchDevice("cpu")), DirectSearch(index, "x", counts), "x", counts, lane
+    )
+    large = np.tile(QUERIES, (3, 1))
+    assert len(large) > OWN_QUERIES
+    calls.work_on(a_call())
+    lane.take(a_call())  # another search is on the device
+    for queries, passing in ((QUERIES, None), (large, np.arange(300) < 200)):
+        found = on_device.search(queries, 5, passing)
+        np.testing.assert_array_equal(found[1], index.search(queries, 5, passing)[1])
+    calls.work_on(a_call(left_s=-1))
+    with pytest.raises(DeadlineExceededError):
+        on_device.search(large, 5)
+    lane.give()
+    calls.work_on(a_call())
+    np.testing.assert_array_equal(on_device.search(large, 5)[0], index.search(large, 5)[0])
+    assert counts.searches == [(64, 1), (192, 1), (192, 1)]
+    calls.work_on(None)
