@@ -107,6 +107,11 @@ def tree_of(commit: str) -> Path:
     command = ["git", "-C", str(ROOT), "rev-parse", "--short", f"{commit}^{{commit}}"]
     short = subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
     tree = KEPT / "trees" / short
+    # The scripts look for data beside their tree.
+    data, link = ROOT.parent / "shared", KEPT / "trees/shared"
+    if data.exists() and not link.exists():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(data)
     if not tree.exists():
         command = ["git", "-C", str(ROOT), "worktree", "add", "--detach", str(tree), short]
         subprocess.run(command, check=True)
