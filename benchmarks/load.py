@@ -21,7 +21,10 @@ from cellkin.v1 import catalog_service_pb2, catalog_service_pb2_grpc, cell_servi
 from cellkin.v1 import cell_service_pb2_grpc as cells
 
 _MOST_IN_FLIGHT = 2000
-_OPTIONS = [("grpc.max_receive_message_length", 64 << 20)]
+_OPTIONS = [
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.lb_policy_name", "round_robin"),  # an address may be of several servers
+]
 Ask = Callable[[int], Awaitable[Any]]
 
 

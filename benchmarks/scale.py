@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,7 @@ _N_QUERIES = 2048
 _BYTES_A_CELL = 2450
 _FREE_BYTES = 8 << 30
 _STARTS = 3
+_REPLICAS = 3
 _PASSES = 3
 
 
@@ -200,6 +201,31 @@ def served_figures(place: Path, index: Path, seconds: float) -> list[Figure]:
     ]
 
 
+def replica_figures(place: Path, seconds: float) -> list[Figure]:
+    """Ask one, two and three servers of one store behind one address."""
+    figures: list[Figure] = []
+    asked = {"index": _NAME, "queries": place / "queries.npy", "k": K, "clients": 64}
+    with ExitStack() as running:
+        servers: list[Server] = []
+        for n in range(1, _REPLICAS + 1):
+            servers.append(running.enter_context(_ready(place)))
+            every = Server("ipv4:" + ",".join(s.address for s in servers), servers[-1].pid)
+            load(every, "search", seconds=1, **asked)
+            found = load(every, "search", seconds=seconds, **asked)
+            who = f"{n} server{'s' if n > 1 else ''}, 64 clients"
+            figures += [
+                Figure(f"{who}: rate", found["rate"], "queries/s"),
+                Figure(f"{who}: p99", found["p99_ms"], "ms"),
+                at_most(
+                    f"{who}: not answered",
+                    sum(found["codes"].values()) - found["codes"]["OK"],
+                    "requests",
+                    0,
+                ),
+            ]
+    return figures
+
+
 @contextmanager
 def _ready(place: Path) -> Iterator[Server]:
     with serving(place, "--index", _NAME) as server:
@@ -250,6 +276,7 @@ def report(
     figures = [
         *built_figures(arguments.cells, found, place),
         *served_figures(place, Path(found["index"]), arguments.seconds),
+        *replica_figures(place, arguments.seconds),
     ]
     certificate = found["certificate"]
     settings = ", ".join(f"{name} {value}" for name, value in certificate["parameters"].items())
