@@ -1,6 +1,6 @@
 """The store of the benchmarks of the server: the cells of index.py in three indexes."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -26,7 +26,7 @@ K = 10
 _N_QUERIES = 2048
 
 
-def make_store(place: Path, n_cells: int) -> None:
+def make_store(place: Path, n_cells: int, wanted: Collection[str] = (TINY, FLAT, LISTS)) -> None:
     """Make a store with a flat index, one of inverted lists, and one of a handful of cells."""
     store = Store.create(str(place))
     genes = corpus_of(2000)
@@ -48,6 +48,8 @@ def make_store(place: Path, n_cells: int) -> None:
     for name, n, factory in (
         (TINY, 256, "Flat"), (FLAT, min(100_000, n_cells), "Flat"), (LISTS, n_cells, FACTORY),
     ):  # fmt: skip
+        if name not in wanted:
+            continue
         print(f"indexing {n} cells as {factory}", flush=True)
         columns = schema.cells_schema(DIM, 0)
         rows = write_rows(store.table_uri(table_name(name)), columns, _rows(n))
