@@ -36,7 +36,7 @@ class Suite:
     """A script, what it is set beside, and the words of its short form."""
 
     beside: str
-    short: tuple[str, ...]
+    short: tuple[str, ...] = ()
     """Empty if the suite is part of the whole form only."""
 
     def words(self, name: str, full: bool, scratch: Path) -> list[str]:
@@ -51,14 +51,25 @@ class Suite:
 
 SUITES = {
     "peers": Suite("CellTypist, scanpy ingest, logistic regression", ("--sizes", "2000")),
-    "index": Suite("bare FAISS, hnswlib, USearch, LanceDB, Milvus Lite, Qdrant", ("--n", "20000")),
+    "index": Suite("bare FAISS, hnswlib, USearch, LanceDB, Milvus Lite, Qdrant", ("--n", "10000")),
     "embed": Suite("sentence-transformers, ONNX Runtime",
                    ("--texts", "64", "--rounds", "2", "--threads", "1")),
     "serve": Suite("bare gRPC, Milvus Lite",
-                   ("--cells", "20000", "--seconds", "0.5", "--overload-s", "5")),
+                   ("--cells", "50000", "--seconds", "0.5", "--overload-s", "5")),
     "project": Suite("numpy, scipy", ("--cells", "4096", "--rounds", "3", "--read-gib", "0.25")),
     "job": Suite("anndata's own reading", ("--cells", "16384", "--rounds", "1")),
-    "annotate": Suite("PCA-kNN, prototypes, logistic regression", ()),
+    "one_cell": Suite("scikit-learn in the process", ("--requests", "150", "--rounds", "1")),
+    "growth": Suite("itself at other sizes"),
+    "annotate": Suite("PCA-kNN, prototypes, logistic regression"),
+    "annotate_client": Suite("the bare stub"),
+    "heads": Suite("no head, random and permuted vectors"),
+    "small": Suite("as many or all genes, molecules and cells"),
+    "genes": Suite("permuted vectors, symbols alone, other embeddings"),
+    "contrast": Suite("scanpy's Wilcoxon test, permuted labels"),
+    "layout": Suite("umap-learn's transform"),
+    "formats": Suite("the libraries that write files of cells"),
+    "index_small": Suite("an older build, if one is named"),
+    "busy": Suite("itself on a quiet machine"),
 }  # fmt: skip
 Figures = dict[str, dict[str, Any]]
 Measured = dict[str, Any]

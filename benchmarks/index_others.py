@@ -170,7 +170,7 @@ class LanceDb(Other):
 class MilvusLite(Other):
     """Milvus Lite's graph."""
 
-    module, setting = "pymilvus", "ef"
+    module, setting, most = "pymilvus", "ef", 1024
 
     def __init__(self, folder: Path, n: int, dim: int) -> None:
         from pymilvus import DataType, MilvusClient
