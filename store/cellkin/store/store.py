@@ -131,7 +131,7 @@ class Store:
     @cached_property
     def database(self) -> "lancedb.DBConnection":
         """The LanceDB connection, used for writing; reading uses Lance directly."""
-        import lancedb
+        from cellkin.store.lancedb_import import lancedb
 
         return lancedb.connect(self._root())
 
