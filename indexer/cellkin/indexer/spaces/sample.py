@@ -3,13 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
 
 from cellkin.indexer.spaces.logs import Float64Matrix, GeneMoments, LogExpression
-from cellkin.space.arrays import CsrMatrix, Int32Vector, Int64Vector
+from cellkin.space.arrays import CsrMatrix, Float32Matrix, Int32Vector, Int64Vector
 
 
 @dataclass(frozen=True)
@@ -148,11 +147,15 @@ def folds(sample: Sample, at_most: int = 5, seed: int = 0) -> list[Int64Vector]:
     return [np.flatnonzero(parts == part) for part in found]
 
 
-def label_sums(values: Any, sample: Sample) -> Float64Matrix:
+def label_sums(values: Float32Matrix, sample: Sample) -> Float64Matrix:
     """Return (n_labels, dim) float64 sums of (n_cells, dim) values of the cells of each label."""
-    n = sample.n_cells
-    one_hot = sp.csr_matrix((np.ones(n), (sample.labels, np.arange(n))), shape=(sample.n_labels, n))
-    return np.asarray(one_hot @ values)
+    # A product in double precision would copy all values.
+    return np.stack(
+        [
+            values[sample.labels == label].sum(axis=0, dtype=np.float64)
+            for label in range(sample.n_labels)
+        ]
+    )
 
 
 def log_expression(cells: CsrMatrix) -> CsrMatrix:
