@@ -106,7 +106,8 @@ def test_what_a_partial_embedding_lacks_is_said_with_the_hits() -> None:
     versions = Versions()
     assert not search(versions, compare_embeddings=["other"]).warnings
     for name, n in ((MODEL, 5), ("other", 7)):
-        versions.embeddings[name].entry.manifest["only"] = {"files": ["a"], "n_left_out": n}
+        entry: Any = versions.embeddings[name].entry
+        entry.manifest["only"] = {"files": ["a"], "n_left_out": n}
     (found,) = search(versions).warnings
     assert (found.reason, f"{MODEL}@1 has vectors" in found.message) == ("PARTIAL_EMBEDDING", True)
     both = search(versions, compare_embeddings=["other"]).warnings
