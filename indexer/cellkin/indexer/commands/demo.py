@@ -16,8 +16,8 @@ def demo(as_json: bool) -> None:
     """Demonstrate what gene texts contribute: label mouse cells by human ones.
 
     Downloads two wheels for their data, then prints and runs the commands a user would type. No
-    ortholog table is used; the control replaces the vector of each text by a random one. It takes
-    some minutes. Everything is kept in .demo in the working folder.
+    ortholog table is used; the control replaces the vector of each text by a random one. It takes a
+    minute or two. Everything is kept in .demo in the working folder.
     """
     try:
         from cellkin.indexer.demo.run import run_demo
