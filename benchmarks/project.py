@@ -34,13 +34,13 @@ from report import (
 )
 
 from cellkin.space import gather
-from cellkin.space.aligned import empty_aligned
+from cellkin.space.aligned import aligned, empty_aligned
+from cellkin.space.arrays import frozen
+from cellkin.space.blocks import BLOCK_CELLS, Block
 from cellkin.space.projection import (
-    BLOCK_CELLS,
     CellSpace,
     GeneColumns,
-    _Block,
-    _Means,
+    _Chooser,
     gene_columns,
     weighted_means,
 )
@@ -193,13 +193,12 @@ def reading(n_bytes: int, threads: int) -> Callable[[], object]:
 
 def adding(world: World, recipe: Recipe, threads: int) -> tuple[Callable[[], object], int]:
     """Return only the adding up of vectors, and the bytes of vectors it adds."""
-    block = _Block.of(world.cells, world.columns, 1, map)
-    work = _Means(block, world.columns, world.space(recipe))
+    block, space = Block.of(world.cells, world.columns.n_columns, 1, map), world.space(recipe)
     parts = np.array_split(np.arange(block.n_cells), max(threads, block.n_cells // BLOCK_CELLS))
-    # A projection's own arrays are used again for every part.
-    chosen = [tuple(array.copy() for array in work.choose(part)) for part in parts]
+    chooser = _Chooser.of(world.columns, space)
+    chosen = [chooser.choose(block, part) for part in parts]
     means = [empty_aligned(len(part), _DIM).reshape(-1) for part in parts]
-    flat = work._vectors
+    flat = frozen(aligned(space.vectors).reshape(-1))
 
     def add(number: int) -> None:
         bounds, genes, shares = chosen[number]
@@ -214,9 +213,9 @@ def adding(world: World, recipe: Recipe, threads: int) -> tuple[Callable[[], obj
 
 def choosing(world: World, recipe: Recipe) -> Callable[[], object]:
     """Return only the choosing of genes, on one thread."""
-    block = _Block.of(world.cells, world.columns, 1, map)
-    work = _Means(block, world.columns, world.space(recipe))
-    return lambda: work.choose(np.arange(block.n_cells))
+    block = Block.of(world.cells, world.columns.n_columns, 1, map)
+    chooser = _Chooser.of(world.columns, world.space(recipe))
+    return lambda: chooser.choose(block, np.arange(block.n_cells))
 
 
 def check(world: World, recipe: Recipe) -> Figure:

@@ -10,7 +10,8 @@ of the genes that separate labels times loadings, without z-scores. The logarith
 computed once for both.
 """
 
-# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+# The compiled functions have no annotations.
+# mypy: disable-error-code="no-untyped-call"
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from cellkin.space.arrays import (
     without_duplicates,
 )
 from cellkin.space.classifier import Placed
-from cellkin.space.compiled import compiled
+from cellkin.space.expression_kernel import weigh_genes
 from cellkin.space.gather import add_vectors
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -43,7 +44,6 @@ CLIP = 10.0
 _PART_CELLS = 1024
 # Dimensions added at once; see `cellkin.space.gather`.
 _LANES = 32
-_FEW = 16
 
 
 @dataclass(frozen=True)
@@ -157,6 +157,18 @@ class ExpressionColumns:
         order = used[np.argsort(rows[used], kind="stable")]
         return cls(order, rows[order], len(rows))
 
+    @cached_property
+    def genes(self) -> Int64Vector:
+        """(n_matched,) int64 distinct rows of the matched genes, ascending."""
+        return np.unique(self.rows)
+
+    @cached_property
+    def ordered(self) -> bool:
+        """Whether each column matches a gene of its own, in the order of the genes."""
+        return self.n_columns == len(self.order) == len(self.genes) and bool(
+            (np.diff(self.order) > 0).all()
+        )
+
 
 def place_expression(
     cells: CsrMatrix, columns: ExpressionColumns, space: ExpressionSpace, threads: int = 1
@@ -183,46 +195,70 @@ def place_expression(
     Placed
         ``z``, ``refined`` and ``leading`` are not scaled to unit length, and zero for empty cells.
     """
-    if cells.shape[1] != columns.n_columns:
-        raise InvalidArgumentError(
-            f"cells of {cells.shape[1]} columns; their genes are given for {columns.n_columns}"
+    return ExpressionPlacer(columns, space).place(cells, threads)
+
+
+class ExpressionPlacer:
+    """Place blocks of cells of the same columns in an expression space.
+
+    Parameters
+    ----------
+    columns, space
+        As in `place_expression`.
+    """
+
+    def __init__(self, columns: ExpressionColumns, space: ExpressionSpace) -> None:
+        self._columns, self._space = columns, space
+        rows = columns.genes
+        self._maps = space._maps
+        self._offsets = [part.offset(rows) for part in self._maps]
+        variable, weighted = (part.places[rows] for part in self._maps)
+        deviations = space.deviations.astype(np.float64)
+        self._tables = (
+            ((variable >= 0) | (weighted >= 0)).astype(np.uint8),
+            variable,
+            weighted,
+            # The kernel reads the first even if there is no variable gene.
+            np.append(1.0 / deviations, 0.0),
+            np.append(CLIP + (space.means / space.deviations).astype(np.float64), 0.0),
+            PER_CELL * float(space.shares[rows].sum(dtype=np.float64)),
         )
-    ours, rows = by_gene(cells, columns)
-    plain, refined = space._maps
-    offsets = plain.offset(rows), refined.offset(rows)
-    variable, weighted = plain.places[rows], refined.places[rows]
-    choosing = (
-        np.ascontiguousarray(ours.indptr, np.int64),
-        np.ascontiguousarray(ours.indices, np.int32),
-        np.ascontiguousarray(ours.data, None if ours.data.dtype == np.float32 else np.float64),
-        # One byte per gene fits the first-level cache.
-        ((variable >= 0) | (weighted >= 0)).astype(np.uint8),
-        variable,
-        weighted,
-        1.0 / space.deviations.astype(np.float64),
-        (space.means / space.deviations).astype(np.float64),
-        PER_CELL * float(space.shares[rows].sum(dtype=np.float64)),
-    )
-    z = np.zeros((cells.shape[0], space.dim), np.float32)
-    second = np.zeros((cells.shape[0], len(refined.total)), np.float32)
-    empty = np.zeros(cells.shape[0], bool)
 
-    def place(start: int) -> None:
-        stop = min(start + _PART_CELLS, len(z))
-        by_variable, by_weighted = _choose(start, stop, *choosing, empty)
-        some = ~empty[start:stop]
-        z[start:stop][some] = (plain.sums(*by_variable) - offsets[0] - space.center)[some]
-        if second.shape[1]:
-            second[start:stop][some] = (refined.sums(*by_weighted) - offsets[1])[some]
+    def place(self, cells: CsrMatrix, threads: int = 1) -> Placed:
+        """Place a block of cells; see `place_expression`."""
+        if cells.shape[1] != self._columns.n_columns:
+            raise InvalidArgumentError(
+                f"cells of {cells.shape[1]} columns; their genes are given for "
+                f"{self._columns.n_columns}"
+            )
+        ours, _ = by_gene(cells, self._columns)
+        arrays = (
+            np.ascontiguousarray(ours.indptr, np.int64),
+            np.ascontiguousarray(ours.indices, np.int32),
+            np.ascontiguousarray(ours.data, None if ours.data.dtype == np.float32 else np.float64),
+        )
+        (plain, refined), offsets, center = self._maps, self._offsets, self._space.center
+        z = np.zeros((cells.shape[0], self._space.dim), np.float32)
+        second = np.zeros((cells.shape[0], len(refined.total)), np.float32)
+        empty = np.zeros(cells.shape[0], bool)
 
-    starts = range(0, len(z), _PART_CELLS)
-    if threads == 1:
-        for start in starts:
-            place(start)
-    else:
-        with ThreadPoolExecutor(threads, "expression") as pool:
-            list(pool.map(place, starts))
-    return Placed(z, empty, second[:, : space.refined_dim], second[:, space.refined_dim :])
+        def place(start: int) -> None:
+            stop = min(start + _PART_CELLS, len(z))
+            by_variable, by_weighted = weigh_genes(start, stop, *arrays, *self._tables, empty)
+            some = ~empty[start:stop]
+            z[start:stop][some] = (plain.sums(*by_variable) - offsets[0] - center)[some]
+            if second.shape[1]:
+                second[start:stop][some] = (refined.sums(*by_weighted) - offsets[1])[some]
+
+        starts = range(0, len(z), _PART_CELLS)
+        if threads == 1:
+            for start in starts:
+                place(start)
+        else:
+            with ThreadPoolExecutor(threads, "expression") as pool:
+                list(pool.map(place, starts))
+        refined_dim = self._space.refined_dim
+        return Placed(z, empty, second[:, :refined_dim], second[:, refined_dim:])
 
 
 @dataclass(frozen=True)
@@ -332,93 +368,14 @@ def by_gene(cells: CsrMatrix, columns: ExpressionColumns) -> tuple[CsrMatrix, In
     rows
         (n_matched,) int64 distinct rows of the matched genes, ascending.
     """
-    unique, position = np.unique(columns.rows, return_inverse=True)
-    ordered = len(unique) == len(columns.rows) and (np.diff(columns.order) > 0).all()
-    if ordered and len(columns.order) == columns.n_columns:
-        return cells if cells.has_canonical_format else without_duplicates(cells), unique
+    if columns.ordered:
+        tidy = cells if cells.has_canonical_format else without_duplicates(cells)
+        return tidy, columns.genes
     gather: npt.NDArray[np.float32] = np.ones(len(columns.order), np.float32)
+    position = np.searchsorted(columns.genes, columns.rows)
     chosen = sp.csr_matrix(
-        (gather, (columns.order, position)), shape=(columns.n_columns, len(unique))
+        (gather, (columns.order, position)), shape=(columns.n_columns, len(columns.genes))
     )
     ours = sp.csr_matrix(cells).astype(np.float64) @ chosen
     ours.sort_indices()
-    return ours, unique
-
-
-@compiled
-def _total(values):
-    """Return the sum of a cell's values in double precision."""
-    # Eight accumulators, because each addition to a single one would wait for the one before.
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    e, f, g, h = 0.0, 0.0, 0.0, 0.0
-    n_whole = len(values) - len(values) % 8
-    for i in range(0, n_whole, 8):
-        a += values[i]
-        b += values[i + 1]
-        c += values[i + 2]
-        d += values[i + 3]
-        e += values[i + 4]
-        f += values[i + 5]
-        g += values[i + 6]
-        h += values[i + 7]
-    for i in range(n_whole, len(values)):
-        a += values[i]
-    return ((a + b) + (c + d)) + ((e + f) + (g + h))
-
-
-@compiled
-def _met(columns, either, places):
-    """Write the positions of a cell's variable or weighted genes; return their number."""
-    n = 0
-    for i in range(len(columns)):
-        # Stored unconditionally: the branch would be mispredicted.
-        places[n] = i
-        n += either[np.uint32(columns[i])]
-    return n
-
-
-@compiled
-def _choose(start, stop, indptr, indices, values, either, variable, weighted, scales, zeros,
-            per_cell, empty):  # fmt: skip
-    """Return the inputs of `add_vectors` for some cells, by variable and by weighted genes."""
-    bounds = np.zeros(stop - start + 1, np.int64)
-    other_bounds = np.zeros(stop - start + 1, np.int64)
-    most = indptr[stop] - indptr[start]
-    # One extra element, because the place after the last is also written.
-    chosen, weights = np.empty(most + 1, np.int32), np.empty(most + 1, np.float32)
-    others, logs_of = np.empty(most + 1, np.int32), np.empty(most + 1, np.float32)
-    places = np.empty(most, np.int32)
-    logs = np.empty(_FEW + 1, np.float64)
-    n, n_others = 0, 0
-    for cell in range(start, stop):
-        begin, end = indptr[cell], indptr[cell + 1]
-        columns, x = indices[begin:end], values[begin:end]
-        total = _total(x)
-        if total > 0.0:
-            factor = per_cell / total
-            # Most values are small counts, so their logarithms are cached per cell.
-            logs[:] = 0.0
-            for j in range(_met(columns, either, places)):
-                value = x[places[j]]
-                if not value > 0.0:
-                    continue
-                column = columns[places[j]]
-                count = int(min(value, _FEW))
-                if count == value:
-                    if logs[count] == 0.0:
-                        logs[count] = np.log(1.0 + count * factor)
-                    expression = logs[count]
-                else:
-                    expression = np.log(1.0 + value * factor)
-                row = variable[column]
-                if row >= 0:
-                    chosen[n] = row
-                    weights[n] = min(expression * scales[row], CLIP + zeros[row])
-                    n += 1
-                # Stored unconditionally, as in `_met`.
-                others[n_others], logs_of[n_others] = weighted[column], expression
-                n_others += weighted[column] >= 0
-        else:
-            empty[cell] = True
-        bounds[cell - start + 1], other_bounds[cell - start + 1] = n, n_others
-    return (bounds, chosen[:n], weights[:n]), (other_bounds, others[:n_others], logs_of[:n_others])
+    return ours, columns.genes

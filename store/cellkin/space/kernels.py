@@ -31,6 +31,7 @@ _ONE64 = np.uint64(1)
 _PER_CELL = 10_000.0
 _N_REMEMBERED = 64
 _STRETCH = 256
+_LEAST_BITS, _INFINITY_BITS = np.uint32(1), np.uint32(0x7F800000)
 
 
 @compiled
@@ -169,7 +170,7 @@ def _choose(columns, values, rows, weights, top_n, weighted, places, keys, scrat
     bits = weighted.view(np.uint32)
     counts = np.zeros(_N_COARSE, np.int32)
     for i in range(n):
-        weight = values[i] * weights[columns[i]]
+        weight = values[i] * weights[np.uint32(columns[i])]
         # NaN and negative weights become zero, so that the sign bit is never set.
         weighted[i] = weight if weight > 0 else np.float32(0)
         counts[bits[i] >> _COARSE_SHIFT] += 1
@@ -185,7 +186,7 @@ def _choose(columns, values, rows, weights, top_n, weighted, places, keys, scrat
         n_places += bits[i] >= least
     for j in range(n_places):
         i = places[j]
-        keys[j] = (np.uint64(bits[i]) << _HALF) | np.uint64(~np.uint32(rows[columns[i]]))
+        keys[j] = (np.uint64(bits[i]) << _HALF) | np.uint64(~np.uint32(rows[np.uint32(columns[i])]))
     if top_n <= 0 or n_places <= top_n:
         return n_places
     above = np.uint64(np.uint32(bin_ + 1) << _COARSE_SHIFT) << _HALF
@@ -305,15 +306,53 @@ def is_ascending(indptr, indices, n_columns, first, last):
         begin, end = indptr[cell], indptr[cell + 1]
         if begin > end or begin < 0 or end > len(indices):
             return False
-        if begin < end and (indices[begin] < 0 or indices[end - 1] >= n_columns):
-            return False
-        line = indices[begin:end]
-        n_wrong = np.int32(0)
-        for i in range(len(line) - 1):
-            n_wrong += np.int32(line[i + 1] <= line[i])
-        if n_wrong:
+        if not _ascends(indices[begin:end], n_columns):
             return False
     return True
+
+
+@compiled
+def _ascends(line, n_columns):
+    if len(line) and (line[0] < 0 or line[-1] >= n_columns):
+        return False
+    n_wrong = np.int32(0)
+    for i in range(len(line) - 1):
+        n_wrong += np.int32(line[i + 1] <= line[i])
+    return n_wrong == 0
+
+
+@compiled
+def _positive(bits):
+    # The bits of positive finite numbers are consecutive integers.
+    wrong = np.uint32(0)
+    for i in range(len(bits)):
+        wrong |= np.uint32(bits[i] - _LEAST_BITS >= _INFINITY_BITS - _LEAST_BITS)
+    return wrong == 0
+
+
+@compiled
+def _whole(values):
+    n_broken = np.int32(0)
+    for i in range(len(values)):
+        n_broken += np.int32(np.floor(values[i]) != values[i])
+    return n_broken == 0
+
+
+@compiled
+def check_cells(indptr, indices, data, n_columns):
+    """Return whether cells are tidy, and whether all values are whole numbers.
+
+    Cells are tidy if the columns of each strictly ascend within range, and values are positive and
+    finite. The rest of cells that are not is not looked at.
+    """
+    bits, whole = data.view(np.uint32), True
+    for cell in range(len(indptr) - 1):
+        begin, end = indptr[cell], indptr[cell + 1]
+        # One simple loop after the other: each is turned into SIMD, and a cell fits the cache.
+        if not (_ascends(indices[begin:end], n_columns) and _positive(bits[begin:end])):
+            return False, False
+        whole = whole and _whole(data[begin:end])
+    return True, whole
 
 
 @compiled

@@ -1,11 +1,8 @@
 """The projection: cells as weighted means of gene embeddings, defined once for all layers."""
 
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
-from threading import local
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -23,15 +20,12 @@ from cellkin.space.arrays import (
     Int64Vector,
     frozen,
     rows_in,
-    without_duplicates,
 )
+from cellkin.space.blocks import BLOCK_CELLS, Block, Share, parts_of, sharing
 from cellkin.space.products import all_products
 from cellkin.space.recipe import Recipe
 from cellkin.space.vectors import unit_rows
 from cellkin.wire.errors import InvalidArgumentError
-
-BLOCK_CELLS = 2048
-"""Approximate number of cells per pass over the vectors."""
 
 Float64Vector: TypeAlias = npt.NDArray[np.float64]
 
@@ -171,12 +165,10 @@ def weighted_means(
     """
     # BLAS would be faster for cells with nearly all genes, but on some CPUs the last bits of a row
     # of its product depend on the row's position.
-    with _sharing(threads) as share:
-        block = _Block.of(cells, columns, threads, share)
-        work = _Means(block, columns, space)
-        for _ in share(work.gather, block.parts(threads)):
-            pass
-    return work.means, work.empty
+    with sharing(threads) as share:
+        means = _Means(columns, space, threads, share)
+        means.add(cells)
+        return means.take()
 
 
 def project(
@@ -241,8 +233,8 @@ def chosen_genes(
         (n,) int64 rows of the space, ascending, and (n,) float64; empty if a cell expresses no
         weighted gene.
     """
-    block = _Block.of(cells, columns, 1, map)
-    bounds, genes, shares = _Means(block, columns, space).choose(np.arange(block.n_cells))
+    block = Block.of(cells, columns.n_columns, 1, map)
+    bounds, genes, shares = _Chooser.of(columns, space).choose(block, np.arange(block.n_cells))
     for begin, end in pairwise(bounds.tolist()):
         weights = shares[begin:end].astype(np.float64)
         yield (
@@ -268,7 +260,7 @@ def count_detected(
     mass
         (n_columns,) float64, increased by each column's sum, matched or not.
     """
-    block = _Block.of(cells, columns, 1, map)
+    block = Block.of(cells, columns.n_columns, 1, map)
     kernels.count_columns(
         *block.arrays, frozen(columns.rows), frozen(columns.shared), columns.n_genes,
         detected, mass,
@@ -279,9 +271,10 @@ class Projector(Protocol):
     """Compute weighted means of blocks of cells on some device."""
 
     def means(self, blocks: Iterable[CsrMatrix]) -> Iterator[tuple[Float32Matrix, BoolVector]]:
-        """Return the result of `weighted_means` for every block, in order.
+        """Yield the results of `weighted_means` for all blocks, in order.
 
-        A block may be requested before the result of the previous one is consumed.
+        Results of consecutive blocks may be joined, and a block may be requested before the result
+        of the previous one is consumed.
         """
 
 
@@ -294,121 +287,97 @@ class CpuProjector:
     threads: int = 1
 
     def means(self, blocks: Iterable[CsrMatrix]) -> Iterator[tuple[Float32Matrix, BoolVector]]:
-        """Return the result of `weighted_means` for every block, in order."""
-        for block in blocks:
-            yield weighted_means(block, self.columns, self.space, self.threads)
+        """Yield the results of `weighted_means` for all blocks, in order; see `Projector.means`.
+
+        Genes are chosen per block, which is fastest for blocks that fit the cache, and vectors are
+        added for many cells at once.
+        """
+        with sharing(self.threads) as share:
+            means = _Means(self.columns, self.space, self.threads, share)
+            for block in blocks:
+                means.add(block)
+                if means.n_cells >= BLOCK_CELLS * self.threads:
+                    yield means.take()
+            if means.n_cells:
+                yield means.take()
 
 
 @dataclass(frozen=True)
-class _Block:
-    """A block of cells as read-only int64, int32 and float32 arrays for the kernels."""
+class _Chooser:
+    """Choose the genes of cells; made by ``of``."""
 
-    n_cells: int
-    arrays: tuple[Int64Vector, Int32Vector, Float32Vector]
+    recipe: Recipe
+    columns: tuple[Any, ...]
 
     @classmethod
-    def of(cls, cells: CsrMatrix, columns: GeneColumns, threads: int, share: "_Share") -> "_Block":
-        """Convert a matrix, sorting and summing duplicates if needed; the check uses threads."""
-        if cells.shape[1] != columns.n_columns:
-            raise InvalidArgumentError(
-                f"cells of {cells.shape[1]} columns; their genes are given for {columns.n_columns}"
-            )
-        block = cls(cells.shape[0], cls._arrays(cells))
-        if all(share(lambda part: block._is_ascending(part, columns), block.parts(threads))):
-            return block
-        return cls(cells.shape[0], cls._arrays(without_duplicates(cells)))
-
-    def parts(self, threads: int) -> list[Int64Vector]:
-        """Split the cells into parts of about `BLOCK_CELLS`, the same number for each thread."""
-        n_parts = threads * max(1, round(self.n_cells / (threads * BLOCK_CELLS)))
-        return np.array_split(np.arange(self.n_cells), n_parts)
-
-    def _is_ascending(self, cells: Int64Vector, columns: GeneColumns) -> bool:
-        if not len(cells):
-            return True
-        indptr, indices, _ = self.arrays
-        first, last = int(cells[0]), int(cells[-1]) + 1
-        return bool(kernels.is_ascending(indptr, indices, columns.n_columns, first, last))
-
-    @staticmethod
-    def _arrays(cells: CsrMatrix) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
-        return (
-            frozen(np.ascontiguousarray(cells.indptr, np.int64)),
-            frozen(np.ascontiguousarray(cells.indices, np.int32)),
-            frozen(np.ascontiguousarray(cells.data, np.float32)),
-        )
-
-
-class _Means:
-    """Compute the weighted means of one block, in parts."""
-
-    def __init__(self, block: _Block, columns: GeneColumns, space: CellSpace) -> None:
-        self.means = empty_aligned(block.n_cells, space.vectors.shape[1])
-        self.empty = np.empty(block.n_cells, bool)
-        self._block, self._space, self._held = block, space, local()
+    def of(cls, columns: GeneColumns, space: CellSpace) -> "_Chooser":
+        """Prepare the columns for the kernel."""
         weights = np.zeros(columns.n_columns, np.float32)
         matched = columns.rows >= 0
         weights[matched] = space.weights[columns.rows[matched]]
-        self._columns = (
+        return cls(space.recipe, (
             frozen(columns.rows), frozen(columns.shared), bool(columns.shared.any()),
             columns.ordered, frozen(weights), columns.n_genes,
-        )  # fmt: skip
-        self._vectors = frozen(aligned(space.vectors).reshape(-1))
+        ))  # fmt: skip
 
-    def n_entries(self, cells: Int64Vector) -> Int64Vector:
-        """Return the maximum number of genes used for each of some cells."""
-        top_n, indptr = self._space.recipe.top_n, self._block.arrays[0]
-        n_entries: Int64Vector = indptr[cells + 1] - indptr[cells]
-        return np.minimum(n_entries, top_n) if top_n else n_entries
-
-    def choose(self, cells: Int64Vector) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
-        """Return the bounds, genes, which ascend, and shares of some cells.
-
-        Genes and shares are valid until the next call from the same thread.
-        """
-        recipe = self._space.recipe
+    def choose(
+        self, block: Block, cells: Int64Vector
+    ) -> tuple[Int64Vector, Int32Vector, Float32Vector]:
+        """Return the bounds, genes, which ascend, and shares of some cells."""
+        recipe, indptr = self.recipe, block.arrays[0]
+        n_entries = indptr[cells + 1] - indptr[cells]
+        most = int((np.minimum(n_entries, recipe.top_n) if recipe.top_n else n_entries).sum())
         bounds = np.empty(len(cells) + 1, np.int64)
-        genes, shares = self._entries(int(self.n_entries(cells).sum()))
-        rows, shared, n_shared, in_order, weights, n_genes = self._columns
+        genes, shares = np.empty(most, np.int32), np.empty(most, np.float32)
+        rows, shared, n_shared, in_order, weights, n_genes = self.columns
         kernels.choose_genes(
-            *self._block.arrays, frozen(cells), rows, shared, n_shared, in_order,
+            *block.arrays, frozen(cells), rows, shared, n_shared, in_order,
             weights, n_genes, kernels.EXPRESSIONS[recipe.expression], recipe.top_n,
             bounds, genes, shares,
         )  # fmt: skip
-        return bounds, genes, shares
-
-    def _entries(self, n: int) -> tuple[Int32Vector, Float32Vector]:
-        """Return arrays reused by this thread, because allocating and freeing them is slow."""
-        held: tuple[Int32Vector, Float32Vector] | None = getattr(self._held, "entries", None)
-        if held is None or len(held[0]) < n:
-            held = np.empty(n, np.int32), np.empty(n, np.float32)
-            self._held.entries = held
-        return held[0][:n], held[1][:n]
-
-    def gather(self, cells: Int64Vector) -> None:
-        """Compute the means of consecutive cells."""
-        if not len(cells):
-            return
-        n_genes, dim = self._space.vectors.shape
-        bounds, genes, shares = self.choose(cells)
-        means = self.means[cells[0] : cells[-1] + 1].reshape(-1)
-        gather.add_vectors(
-            bounds[:-1], bounds[1:], genes, shares, self._vectors, n_genes, dim, means
-        )
-        self.empty[cells] = bounds[:-1] == bounds[1:]
+        return bounds, genes[: bounds[-1]], shares[: bounds[-1]]
 
 
-_Share: TypeAlias = Callable[..., Iterable[Any]]
+class _Means:
+    """Compute weighted means: the genes of blocks are chosen, then the vectors of all added."""
+
+    def __init__(self, columns: GeneColumns, space: CellSpace, threads: int, share: Share) -> None:
+        self.n_cells = 0
+        self._columns, self._chooser = columns, _Chooser.of(columns, space)
+        self._vectors = aligned(space.vectors)
+        self._threads, self._share = threads, share
+        self._chosen: list[tuple[Int64Vector, Int32Vector, Float32Vector]] = []
+
+    def add(self, cells: CsrMatrix) -> None:
+        """Choose the genes of a block's cells."""
+        block = Block.of(cells, self._columns.n_columns, self._threads, self._share)
+        parts = block.parts(self._threads)
+        self._chosen += self._share(lambda part: self._chooser.choose(block, part), parts)
+        self.n_cells += block.n_cells
+
+    def take(self) -> tuple[Float32Matrix, BoolVector]:
+        """Return the means of the cells added since the last call, and which are empty."""
+        bounds, genes, shares = zip(*self._chosen, strict=True)
+        counts = np.concatenate([np.diff(part) for part in bounds])
+        ends = np.cumsum(counts)
+        begins = ends - counts
+        joined = (_joined(genes), _joined(shares), frozen(self._vectors.reshape(-1)))
+        n_genes, dim = self._vectors.shape
+        means = empty_aligned(self.n_cells, dim)
+
+        def gather_part(part: slice) -> None:
+            sums = means[part].reshape(-1)
+            gather.add_vectors(begins[part], ends[part], *joined, n_genes, dim, sums)
+
+        for _ in self._share(gather_part, parts_of(self.n_cells, self._threads)):
+            pass
+        self._chosen, self.n_cells = [], 0
+        return means, counts == 0
 
 
-@contextmanager
-def _sharing(threads: int) -> Iterator[_Share]:
-    """Yield ``map``, or the ``map`` of a thread pool."""
-    if threads == 1:
-        yield map
-    else:
-        with ThreadPoolExecutor(threads, "projection") as pool:
-            yield pool.map
+def _joined(parts: tuple[npt.NDArray[Any], ...]) -> npt.NDArray[Any]:
+    """Concatenate arrays; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def linear_expression(cells: CsrMatrix) -> CsrMatrix:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.space.awkward import EXPRESSIONS, N_GENES, VECTORS, space_of
 
 from cellkin.space import gather, kernels
+from cellkin.space.arrays import frozen
 from cellkin.space.projection import gene_columns, weighted_means
 from cellkin.space.recipe import TEXT_V1
 
@@ -104,3 +105,33 @@ def test_importing_compiles_nothing() -> None:
         "assert not kernels.choose_genes.signatures and not gather.add_vectors.signatures"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+CHECKED = sp.csr_matrix(np.array([[1, 0, 2, 7], [0, 0, 0, 0], [0, 3, 0, 1]], np.float32))
+
+
+def checked(cells: sp.csr_matrix, n_columns: int = 4) -> tuple[bool, bool]:
+    indptr = cells.indptr.astype(np.int64)
+    tidy, whole = kernels.check_cells(*map(frozen, (indptr, cells.indices, cells.data)), n_columns)
+    return bool(tidy), bool(whole)
+
+
+def test_cells_are_checked_in_one_pass() -> None:
+    assert checked(CHECKED) == (True, True)
+    assert checked(CHECKED * np.float32(0.5)) == (True, False)
+    assert checked(CHECKED, 3) == (False, False)
+
+
+@pytest.mark.parametrize("value", [0, -0.0, -1, np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_values_that_are_not_positive_and_finite_are_not_tidy(value: float, place: int) -> None:
+    cells = CHECKED.copy()
+    cells.data[place] = value
+    assert checked(cells) == (False, False)
+
+
+@pytest.mark.parametrize(("place", "column"), [(0, -1), (1, 0), (2, 2), (3, 3), (4, 4)])
+def test_columns_out_of_order_or_range_are_not_tidy(place: int, column: int) -> None:
+    cells = CHECKED.copy()
+    cells.indices[place] = column
+    assert checked(cells) == (False, False)

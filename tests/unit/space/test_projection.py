@@ -22,6 +22,7 @@ from tests.unit.space.awkward import (
     space_of,
 )
 
+from cellkin.space import projection
 from cellkin.space.projection import (
     CpuProjector,
     count_detected,
@@ -141,13 +142,18 @@ def test_callers_on_several_threads_do_not_disturb_each_other(many: Case) -> Non
         assert all(f.result()[0].tobytes() == alone.tobytes() for f in found)
 
 
-def test_a_projector_answers_block_by_block(many: Case) -> None:
+@pytest.mark.parametrize(("at_once", "lengths"), [(2048, [33]), (3, [7, 23, 3])])
+def test_a_projector_joins_blocks(
+    many: Case, monkeypatch: pytest.MonkeyPatch, at_once: int, lengths: list[int]
+) -> None:
+    monkeypatch.setattr(projection, "BLOCK_CELLS", at_once)
     columns = gene_columns(many.rows, len(many.space.weights))
-    blocks = [many.cells[:7], many.cells[7:7], many.cells[7:30]]
+    blocks = [many.cells[:7], many.cells[7:7], many.cells[7:30], many.cells[30:33]]
     parts = list(CpuProjector(many.space, columns, 2).means(blocks))
-    assert [len(means) for means, _ in parts] == [7, 0, 23]
-    whole, _ = weighted_means(many.cells[:30], columns, many.space)
+    assert [len(means) for means, _ in parts] == lengths
+    whole, empty = weighted_means(many.cells[:33], columns, many.space)
     assert np.vstack([means for means, _ in parts]).tobytes() == whole.tobytes()
+    assert np.array_equal(np.concatenate([none for _, none in parts]), empty)
 
 
 def test_among_equals_the_lowest_gene_counts() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import h5py
 
+from cellkin.matrices.hdf5_direct import DirectReader
 from cellkin.matrices.options import ReadOptions
 from cellkin.matrices.ranges import RangeReader
 from cellkin.wire.errors import InputFileError, MissingDependencyError
@@ -42,6 +43,8 @@ def is_slow(dataset: h5py.Dataset) -> bool:
 def hdf5_ranges(dataset: h5py.Dataset, axis: int = 0) -> RangeReader:
     """Return a reader of ranges of a dataset along one axis."""
     require_filters(dataset)
+    if dataset.ndim == 1 and not _filters(dataset):
+        return DirectReader(dataset)
     packed = compression(dataset) != "uncompressed"
     # Along the first axis part of a chunk is contiguous in the file, along others it is not.
     return RangeReader(dataset, axis, whole_chunks=packed or axis > 0)

@@ -1,14 +1,17 @@
 """Convert blocks of cells to linear expression, each cell by its own units."""
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import numpy.typing as npt
 import scipy.sparse as sp
 
 from cellkin.matrices.scales import LINEAR, LOG1P, LOG2, Scale
 from cellkin.matrices.unit_evidence import Evidence
 from cellkin.matrices.units import (
     UnitsFinding,
+    all_whole,
     largest_of_rows,
     require_one_scale,
     require_said,
@@ -38,10 +41,17 @@ class LinearReader:
         The units of a sample of the matrix.
     where
         The matrix's name in errors.
+    all_whole
+        Returns whether values are whole numbers, for callers with compiled code.
     """
 
-    def __init__(self, finding: UnitsFinding, where: str) -> None:
-        self._sampled, self._where = finding, where
+    def __init__(
+        self,
+        finding: UnitsFinding,
+        where: str,
+        all_whole: Callable[[npt.NDArray[np.float32]], bool] = all_whole,
+    ) -> None:
+        self._sampled, self._where, self._all_whole = finding, where, all_whole
         # The scale of cells with fractions; None until one is read.
         self._scale: Scale | None = None if finding.whole else finding.scale
         self._unchecked = _CHECKED_EVERY
@@ -108,7 +118,7 @@ class LinearReader:
         due = self._unchecked >= _CHECKED_EVERY and self._sampled.sure
         if not due and self._scale is not None:
             return
-        odd = np.flatnonzero(~whole_rows(cells))
+        odd = np.flatnonzero(~whole_rows(cells, self._all_whole))
         if not len(odd):
             return
         where = f"{self._where}, cells from {first + int(odd[0]):,} on"

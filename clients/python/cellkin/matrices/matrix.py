@@ -1,10 +1,10 @@
 """The matrix of a file, read in blocks of rows, for all formats."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,12 @@ MAX_CELLS = 1024
 # Entries of a dense block: 64 MiB of float32.
 _MAX_DENSE_ENTRIES = 2**24
 _N_SAMPLED = 64
+
+
+IsTidy: TypeAlias = Callable[
+    [npt.NDArray[np.int64], npt.NDArray[np.int32], npt.NDArray[np.float32], int], bool
+]
+"""Returns whether rows are as `Matrix.rows` returns them, from indptr, indices and data."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,9 @@ class Matrix(ABC):
         Number of columns that are read.
     kept
         (n_columns,) int64, their stored indices, ascending; None if all are read.
+    is_tidy
+        A faster check of sparse rows than this class has, by a caller with compiled code; rows that
+        fail it are checked as usual.
     """
 
     def __init__(self, storage: Storage, n_cells: int, n_stored: int) -> None:
@@ -73,6 +82,7 @@ class Matrix(ABC):
         self.n_stored = n_stored
         self.n_columns = n_stored
         self.kept: npt.NDArray[np.int64] | None = None
+        self.is_tidy: IsTidy | None = None
 
     def keep(self, columns: npt.NDArray[np.int64]) -> None:
         """Read only these columns from now on.
@@ -116,7 +126,7 @@ class Matrix(ABC):
                 f"{self.path}: cells {start} to {stop} of {self.n_cells} were asked for"
             )
         try:
-            block = self._read(start, stop)
+            block, tidy = self._read(start, stop)
         except CellkinError:
             raise
         except (OSError, ValueError, RuntimeError, KeyError) as error:
@@ -126,7 +136,7 @@ class Matrix(ABC):
             ) from error
         if self.kept is not None:
             block = block[:, self.kept]
-        return self._tidied(block)
+        return block if tidy else self._tidied(block)
 
     def blocks(
         self,
@@ -158,8 +168,8 @@ class Matrix(ABC):
             start = until
 
     @abstractmethod
-    def _read(self, start: int, stop: int) -> sp.csr_matrix:
-        """Return rows as stored, float32, with all columns."""
+    def _read(self, start: int, stop: int) -> tuple[sp.csr_matrix, bool]:
+        """Return rows as stored, float32, with all columns, and whether they are known as tidy."""
 
     @abstractmethod
     def _block_stop(self, start: int, stop: int, max_values: int) -> int:
@@ -211,12 +221,18 @@ class CompressedMatrix(Matrix):
                 f"and {data.n} values; the file is damaged"
             )
 
-    def _read(self, start: int, stop: int) -> sp.csr_matrix:
+    def _read(self, start: int, stop: int) -> tuple[sp.csr_matrix, bool]:
         first, last = int(self._indptr[start]), int(self._indptr[stop])
         indices = self._indices.read(first, last)
+        data = self._data.read(first, last).astype(np.float32, copy=False)
         bounds = self._indptr[start : stop + 1] - first
-        ascending = _ascends(indices, bounds)
-        if not _within(indices, bounds, self.n_stored, ascending=ascending):
+        tidy = (
+            self.is_tidy is not None
+            and indices.dtype == np.int32
+            and self.is_tidy(bounds, indices, data, self.n_stored)
+        )
+        ascending = tidy or _ascends(indices, bounds)
+        if not tidy and not _within(indices, bounds, self.n_stored, ascending=ascending):
             raise InputFileError(
                 f"{self.path}: cells {start} to {stop} name columns beyond the {self.n_stored} "
                 "there are; the file is damaged"
@@ -225,14 +241,14 @@ class CompressedMatrix(Matrix):
         # Set, not passed: the constructor would check and convert them again.
         block.indptr = bounds.astype(np.int32)
         block.indices = indices.astype(np.int32, copy=False)
-        block.data = self._data.read(first, last).astype(np.float32, copy=False)
+        block.data = data
         # Otherwise scipy would check every value again.
         block.has_canonical_format = ascending
-        return block
+        return block, tidy
 
     def _block_stop(self, start: int, stop: int, max_values: int) -> int:
         full = np.searchsorted(self._indptr, self._indptr[start] + max_values, side="right") - 1
-        return int(np.clip(full, start + 1, stop))
+        return min(max(int(full), start + 1), stop)
 
 
 class DenseMatrix(Matrix):
@@ -261,14 +277,14 @@ class DenseMatrix(Matrix):
         self._entries, self._transposed = entries, transposed
         self._mean_values = 0.0
 
-    def _read(self, start: int, stop: int) -> sp.csr_matrix:
+    def _read(self, start: int, stop: int) -> tuple[sp.csr_matrix, bool]:
         entries = self._entries.read(start, stop)
-        return _sparse(np.ascontiguousarray(entries.T if self._transposed else entries))
+        return _sparse(np.ascontiguousarray(entries.T if self._transposed else entries)), False
 
     def _block_stop(self, start: int, stop: int, max_values: int) -> int:
         if not self._mean_values:
             n = min(_N_SAMPLED, self.n_cells)
-            self._mean_values = max(1.0, self._read(0, n).nnz / n)
+            self._mean_values = max(1.0, self._read(0, n)[0].nnz / n)
         most = min(max_values / self._mean_values, _MAX_DENSE_ENTRIES / max(1, self.n_stored))
         return int(np.clip(start + int(most), start + 1, stop))
 

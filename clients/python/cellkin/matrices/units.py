@@ -1,6 +1,6 @@
 """Find the units of a matrix: counts, their logarithm, or values that cannot be used."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -88,12 +88,19 @@ def find_units(
     return replace(found, why=f"{others}, in the others {found.why}", caution=caution)
 
 
-def whole_rows(cells: sp.csr_matrix) -> npt.NDArray[np.bool_]:
+def all_whole(values: npt.NDArray[np.float32]) -> bool:
+    """Return whether all of (n,) float32 values are whole numbers."""
+    stretches = (values[i : i + _STRETCH] for i in range(0, len(values), _STRETCH))
+    return all(np.array_equal(np.rint(stretch), stretch) for stretch in stretches)
+
+
+def whole_rows(
+    cells: sp.csr_matrix, all_whole: Callable[[npt.NDArray[np.float32]], bool] = all_whole
+) -> npt.NDArray[np.bool_]:
     """Return (n_cells,) bool, whether all values of a row are whole; True for empty rows."""
     whole, values = np.ones(cells.shape[0], bool), cells.data[: cells.nnz]
     # Nearly all files are of counts, for which one pass through the cache is enough.
-    stretches = (values[i : i + _STRETCH] for i in range(0, len(values), _STRETCH))
-    if all(np.array_equal(np.rint(stretch), stretch) for stretch in stretches):
+    if all_whole(values):
         return whole
     filled = np.flatnonzero(np.diff(cells.indptr))
     whole[filled] = ~np.logical_or.reduceat(np.rint(values) != values, cells.indptr[filled])

@@ -18,10 +18,11 @@ from cellkin.matrices.cells import open_matrix
 from cellkin.matrices.linear import LinearReader
 from cellkin.matrices.matrix import Matrix
 from cellkin.matrices.options import ReadOptions
-from cellkin.matrices.units import UnitsFinding
-from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, Int64Vector
+from cellkin.matrices.units import UnitsFinding, all_whole
+from cellkin.space import kernels
+from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, Int64Vector, frozen
 from cellkin.space.classifier import Placed as PlacedCells
-from cellkin.space.expression import ExpressionColumns, ExpressionSpace, place_expression
+from cellkin.space.expression import ExpressionColumns, ExpressionPlacer, ExpressionSpace
 from cellkin.space.projection import (
     CellSpace,
     GeneColumns,
@@ -178,6 +179,7 @@ class CellWorker:
     def __init__(self, work: Work, n_threads: int = 1) -> None:
         self._work = work
         self._n_threads = n_threads
+        self._checks = _Checks()
         self._opened: tuple[int, ExitStack, Matrix] | None = None
 
     def close(self) -> None:
@@ -266,9 +268,9 @@ class CellWorker:
         found: list[PlacedCells],
     ) -> Iterator[CsrMatrix]:
         """Pass blocks on, appending their cells in the expression space to ``found``."""
-        columns = ExpressionColumns.of(space.rows_of(file.gene_ids))
+        placer = ExpressionPlacer(ExpressionColumns.of(space.rows_of(file.gene_ids)), space)
         for block in blocks:
-            found.append(place_expression(block, columns, space, self._n_threads))
+            found.append(placer.place(block, self._n_threads))
             yield block
 
     def _write(self, rows: pa.Table, vectors: list[npt.NDArray[np.float32]]) -> list[str]:
@@ -284,7 +286,8 @@ class CellWorker:
         """Yield the linear expression of a shard's cells."""
         file = self._work.files[shard.file]
         matrix = self._matrix(shard.file)
-        reader, start = LinearReader(file.units, str(file.path)), shard.start
+        reader = LinearReader(file.units, str(file.path), self._checks.all_whole)
+        start = shard.start
         for block in matrix.blocks(shard.start, shard.stop, _BLOCK_VALUES, _BLOCK_CELLS):
             yield reader.linear(block, start)
             start += block.shape[0]
@@ -301,8 +304,32 @@ class CellWorker:
             file = self._work.files[number]
             stack = ExitStack()
             matrix = stack.enter_context(open_matrix(file.path, file.how))
+            matrix.is_tidy = self._checks.is_tidy
             self._opened = number, stack, matrix
         return self._opened[2]
+
+
+class _Checks:
+    """Compiled checks of the blocks of a matrix, in one pass over each."""
+
+    def __init__(self) -> None:
+        self._whole = False
+
+    def is_tidy(
+        self,
+        indptr: Int64Vector,
+        indices: npt.NDArray[np.int32],
+        data: npt.NDArray[np.float32],
+        n_columns: int,
+    ) -> bool:
+        """Check a block that was read; see `Matrix.is_tidy`."""
+        arrays = frozen(indptr), frozen(indices), frozen(data)
+        tidy, self._whole = kernels.check_cells(*arrays, n_columns)
+        return bool(tidy)
+
+    def all_whole(self, values: npt.NDArray[np.float32]) -> bool:
+        """Return whether the values of the block that was checked last are whole numbers."""
+        return self._whole or all_whole(values)
 
 
 class _Clock:
