@@ -2,15 +2,17 @@
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from cellkin.wire.errors import CancelledError, CellkinError, DeadlineExceededError
 
 TURN_S = 0.05
 """Seconds between a waiting request's checks for its deadline or cancellation."""
 _here = threading.local()
+Result = TypeVar("Result")
 
 
 @dataclass(eq=False, slots=True)
@@ -33,6 +35,9 @@ class Call:
         Name of the token, or address of the connection.
     n_cells
         Cells that were read.
+    brief_bytes
+        Messages of a stream of up to this size are answered at once, on the event loop; set by the
+        service where that takes less than passing them to a thread, and waits for nothing.
     queue_s, compute_s
         Seconds spent waiting for a thread or for a turn to search, and seconds spent searching.
     versions
@@ -48,6 +53,7 @@ class Call:
     id: str = ""
     client: str = ""
     n_cells: int = 0
+    brief_bytes: int = 0
     queue_s: float = 0.0
     compute_s: float = 0.0
     versions: list[str] = field(default_factory=list)
@@ -89,6 +95,15 @@ def current() -> Call:
 def work_on(call: Call | None) -> None:
     """Set this thread's request; None for no request."""
     _here.call = call
+
+
+def done_by(call: Call, work: Callable[[], Result]) -> Result:
+    """Return the result of a function that is run for a request, here and now."""
+    work_on(call)
+    try:
+        return work()
+    finally:
+        work_on(None)
 
 
 def check() -> None:

@@ -11,6 +11,7 @@ from cellkin.server.blocks import CellReader
 from cellkin.server.limits import MOST_GENES, MOST_NAMED, check_names, read_vectors, wanted
 from cellkin.server.loading import LoadedIndex
 from cellkin.server.messages import index_versions, match_message
+from cellkin.server.searching import DirectSearch
 from cellkin.server.spaces import space_kind, space_name
 from cellkin.server.version_cache import VersionCache
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
@@ -29,6 +30,7 @@ _MOST_VALUES = 10_000
 _MOST_FILTERS = 16
 _MOST_HITS = 400_000
 """Most hits of one response, so that it fits in a message."""
+_FRAMING_BYTES = 16
 _FEW = 20_000
 """If at most this many cells pass the filter, exact search is faster than the index."""
 
@@ -80,6 +82,14 @@ class CellSearch:
     @property
     def _space_name(self) -> str:
         return TEXT if self._expression is None else EXPRESSION
+
+    @property
+    def brief_bytes(self) -> int:
+        """Size of a message with one vector if that is searched in a moment; else 0."""
+        plain = self._reader is None and self._passing is None
+        if not plain or not isinstance(self._neighbors, DirectSearch):
+            return 0
+        return 4 * self._loaded.index.parts[self._space_name].space.dim + _FRAMING_BYTES
 
     def match(self) -> wire.GeneMatch | None:
         """Return the match report of the genes, or None if the header has no genes."""

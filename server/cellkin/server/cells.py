@@ -5,6 +5,7 @@ from typing import Any
 
 import grpc
 
+from cellkin.server import calls
 from cellkin.server.cell_search import CellSearch, get_cells
 from cellkin.server.explanation import explain
 from cellkin.server.layouts import get_layout
@@ -112,6 +113,7 @@ class CellService(cell_service_pb2_grpc.CellServiceServicer):
             first.WhichOneof("payload") == "header", "the first message of a search is its header"
         )
         search = CellSearch(self._version_cache, self._max_k, first.header)
+        calls.current().brief_bytes = search.brief_bytes
         report = wire.SearchReport(
             versions=search.versions(), genes=search.match(), space=search.space
         )

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 import grpc
 import structlog
 
+from cellkin.server import calls
 from cellkin.server.calls import Call
 from cellkin.server.exchange import Exchange, TimeoutMonitor, Timeouts
 from cellkin.server.executors import BoundedExecutor, ClientLimiter
@@ -271,7 +272,10 @@ class RequestInterceptor(grpc.GenericRpcHandler):
                 call.check()
                 n_before = call.n_cells
                 say = partial(method.say, talk, message, self._metrics)
-                answer = await executor.run(call, say)
+                if len(message) <= call.brief_bytes:
+                    answer = calls.done_by(call, say)
+                else:
+                    answer = await executor.run(call, say)
                 if exchange.principal is not None:
                     self._quotas.charge(exchange.principal, call.n_cells - n_before)
                 if answer is not None:

@@ -1,6 +1,7 @@
 """The interceptor, behind a server of gRPC: refusals before messages, waits that end, draining."""
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ import grpc
 import pytest
 from structlog.testing import capture_logs
 
+from cellkin.server import calls
 from cellkin.server.exchange import TimeoutMonitor, Timeouts
 from cellkin.server.executors import BoundedExecutor, ClientLimiter
 from cellkin.server.interceptor import ClientLimiters, Executors, RequestInterceptor
@@ -67,7 +69,11 @@ def talk(requests: Any, context: Any) -> Any:
         request = yield request
 
 
-def serve(test: Callable[[Served], Awaitable[None]], **waits_s: float) -> None:
+def serve(
+    test: Callable[[Served], Awaitable[None]],
+    talk: Callable[[Any, Any], Any] = talk,
+    **waits_s: float,
+) -> None:
     """Run a test of a server on its own event loop."""
 
     async def run() -> None:
@@ -291,3 +297,22 @@ def test_a_unary_request_that_ends_without_a_message_is_wrong() -> None:
         assert "takes one message, and none came" in details
 
     serve(test)
+
+
+def test_brief_messages_are_answered_on_the_loop_and_longer_ones_on_a_thread() -> None:
+    async def test(served: Served) -> None:
+        call = served.open(TALK)
+        threads = []
+        for message in (b"brief", b"b", b"long message", b"b"):
+            await call.write(message)
+            threads.append((await call.read()).decode())
+        here = threading.current_thread().name
+        assert [name == here for name in threads] == [False, True, False, True]
+
+    def named(requests: Any, context: Any) -> Any:
+        yield None
+        while True:
+            calls.current().brief_bytes = 2
+            yield threading.current_thread().name.encode()
+
+    serve(test, talk=named)
