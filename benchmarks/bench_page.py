@@ -10,6 +10,7 @@ import json
 import sys
 from collections import defaultdict
 from collections.abc import Iterator
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def _trends(suite: str, targets: list[Run], like: list[Run]) -> Figure:
     labels = [run["commit"] for run in like]
     for number, wanted in enumerate(targets[:_TRENDS]):
         before = [run["suites"].get(suite, {}).get("figures", {}) for run in like]
-        shares = [_share(of[wanted["name"]]) if wanted["name"] in of else None for of in before]
+        shares = [_share(of[wanted["name"]]) if wanted["name"] in of else nan for of in before]
         color = LIGHT[f"c{number + 1}"]
         axes.plot(range(len(like)), shares, marker="o", color=color, label=wanted["name"])
     axes.axhline(1.0, color=LIGHT["ink"], linewidth=1)
