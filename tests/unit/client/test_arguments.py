@@ -43,6 +43,7 @@ def asked(
         ("exact", "no", "give True or False"),
         ("batches", "d0", "give a list of strings"),
         ("batches", [3], "give a list of strings"),
+        ("batches", ["d0", "d1", 3, "d2"], "give a list of strings"),
         ("batches", 3, "give a list of strings"),
         ("folder", 3, "give a string or a path or None"),
         ("taxon", 2.0, "give an integer or a string"),
