@@ -24,7 +24,8 @@ class Strings:
     """
 
     def __init__(self, column: pa.ChunkedArray) -> None:
-        array = column.combine_chunks()
+        # Combining a single chunk would copy it.
+        array = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         # Depending on the number of chunks, the result may still be a chunked array.
         self._array = array.chunk(0) if isinstance(array, pa.ChunkedArray) else array
         wide = pa.types.is_large_string(self._array.type)

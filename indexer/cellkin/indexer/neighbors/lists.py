@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 from scipy import sparse
 
+from cellkin.indexer.threads import in_parallel
 from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.space.vectors import unit_rows
+from cellkin.store.machine import n_cores
 from cellkin.store.neighbors_faiss import faiss, flat_vectors, layers
 
 GROUPED_FROM = 8192
@@ -105,6 +107,10 @@ class ListGroups:
         Int64Vector
             (n,) int64 lists.
         """
+        # BLAS would have its threads wait for each other: the products with one group are small.
+        return np.concatenate(in_parallel(self._nearest, np.array_split(vectors, n_cores())))
+
+    def _nearest(self, vectors: Float32Matrix) -> Int64Vector:
         n, wanted = len(vectors), min(_NEAREST_GROUPS, len(self._groups))
         near = np.argpartition(vectors @ self._groups.T, -wanted, axis=1)[:, -wanted:]
         best, found = np.full(n, -np.inf, np.float32), np.zeros(n, np.int64)
