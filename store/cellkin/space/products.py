@@ -184,6 +184,56 @@ def _multiply_brief(vectors, queries, products):
     _multiply(vectors, queries, products)
 
 
+@compiled
+def _multiply_found(vectors, queries, found, products):
+    """Write the products of each query with its found vectors, gathered to lie beside each other."""
+    n_found, dim = found.shape[1], vectors.shape[1]
+    lanes = np.zeros(dim * _TOGETHER, np.float32)
+    gathered = np.empty((n_found, dim), np.float32)
+    flat, scores = gathered.reshape(-1), np.empty(_BLOCK * _TOGETHER, np.float32)
+    for query in range(len(queries)):
+        for j in range(dim):
+            lanes[j * _TOGETHER] = queries[query, j]
+        for at in range(n_found):
+            gathered[at] = vectors[max(found[query, at], 0)]
+        for begin in range(0, n_found, _BLOCK):
+            end = min(begin + _BLOCK, n_found)
+            _block(flat, begin, end, dim, lanes, 0, 1, scores)
+            for at in range(begin, end):
+                products[query, at] = scores[(at - begin) * _TOGETHER]
+
+
+def found_products(
+    queries: Float32Matrix, vectors: Float32Matrix, found: Int64Vector
+) -> Float32Matrix:
+    """Return the products of each query with some vectors, the same bits as `all_products`.
+
+    Parameters
+    ----------
+    queries
+        (n_queries, dim) float32.
+    vectors
+        (n, dim) float32.
+    found
+        (n_queries, n_found) int64, rows of the vectors for each query; the product of a negative
+        one means nothing.
+
+    Returns
+    -------
+    Float32Matrix
+        (n_queries, n_found) float32.
+
+    Raises
+    ------
+    ValueError
+        If the dimensions differ.
+    """
+    _require_same_dim(queries, vectors)
+    products = np.empty(found.shape, np.float32)
+    _multiply_found(frozen(_rows(vectors)), frozen(_rows(queries)), found, products)
+    return products
+
+
 def all_products(
     queries: npt.NDArray[np.floating], vectors: npt.NDArray[np.floating]
 ) -> Float32Matrix:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
-from cellkin.space.products import all_products, largest_products
+from cellkin.space.products import found_products, largest_products
 from cellkin.store.neighbor_search import Found, Neighbors
 from cellkin.store.neighbors_faiss import faiss, flat_vectors, only_among, require_one_faiss
 from cellkin.wire.errors import DimensionMismatchError
@@ -130,8 +130,7 @@ class NeighborIndex(Neighbors):
         only = None if passing is None else only_among(self._index, passing)
         similarities, ids = self._candidates(queries, wide, only)
         if self._vectors is not None:
-            for row, found in enumerate(ids):
-                similarities[row] = all_products(queries[row : row + 1], self._vectors[found])
+            similarities = found_products(queries, self._vectors, ids)
         similarities, ids = _in_order(similarities, ids)
         if self._vectors is not None and k < wide < len(self):
             # Where the candidates end among near ties, which of them FAISS found depends on the

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cellkin.space.products import all_products, largest_products
+from cellkin.space.products import all_products, found_products, largest_products
 
 
 @given(
@@ -72,6 +72,18 @@ def test_a_product_is_the_same_at_every_place_and_in_every_block() -> None:
             block[place] = query
             assert all_products(block, vectors)[place].tobytes() == alone.tobytes()
             block[place] = kept
+
+
+@pytest.mark.parametrize("n_found", [0, 1, 46, 300])
+def test_products_of_found_vectors_are_those_of_all(n_found: int) -> None:
+    rng = np.random.default_rng(n_found)
+    vectors = rng.standard_normal((500, 37)).astype(np.float32)
+    queries = rng.standard_normal((5, 37)).astype(np.float32)
+    found = rng.integers(0, 500, (5, n_found))
+    every = all_products(queries, vectors)
+    assert np.array_equal(
+        found_products(queries, vectors, found), np.take_along_axis(every, found, axis=1)
+    )
 
 
 def test_vectors_of_another_dimension_are_refused() -> None:
