@@ -7,9 +7,8 @@ from cellkin.space.arrays import Float32Matrix
 from cellkin.space.classifier import Float64Matrix
 from cellkin.space.projection import Float64Vector
 
-# Width of the blocks of a Krylov subspace for 100 axes, and how many blocks it has. Fewer and wider
-# blocks are less accurate for the same work, and are multiplied faster.
-_WHOLE, _PARTS = (40, 12), (60, 3)
+# Width of the blocks of a Krylov subspace for 100 axes, and how many blocks it has.
+_WIDTH, _DEPTH, _DEPTH_OF_PARTS = 40, 12, 6
 # Larger subspaces take as long as the whole matrix.
 _LARGEST_SHARE = 0.5
 
@@ -30,9 +29,9 @@ def principal_axes(
     n
         Number of axes, at most the smaller of both dimensions.
     approximate
-        Whether a third of the work will do. The leading half of the axes then have 99.5 % of the
-        sum of squares that they could have, all together 96 %; otherwise they have all of it to
-        within a part in 100,000.
+        Whether half as large a subspace will do. The leading half of the axes are then the same to
+        within a hundredth, and all together have 99 % of the sum of squares; otherwise they have
+        all of it to within a part in 100,000.
 
     Returns
     -------
@@ -42,8 +41,7 @@ def principal_axes(
         (n, n_genes) float64. Axes of a positive sum of squares are orthonormal; all others are
         rounding noise.
     """
-    width, depth = _PARTS if approximate else _WHOLE
-    width = -(-n * width // 100)
+    width, depth = -(-n * _WIDTH // 100), _DEPTH_OF_PARTS if approximate else _DEPTH
     if width * depth <= _LARGEST_SHARE * min(centered.shape):
         squares, axes = _in_krylov_subspace(centered, n, width, depth)
     else:
@@ -72,22 +70,16 @@ def _in_krylov_subspace(
     centered: Float32Matrix, n: int, width: int, depth: int
 ) -> tuple[Float64Vector, Float64Matrix]:
     """Return the leading axes within a block Krylov subspace (arXiv:1504.05477)."""
-    # The subspace is one of genes, or of cells if these are fewer.
-    by_cells = centered.shape[0] < centered.shape[1]
-    across = centered.T if by_cells else centered
-    start = np.random.default_rng(0).standard_normal((across.shape[1], width), np.float32)
-    basis = np.empty((across.shape[1], width * depth), np.float32, order="F")
-    placed = np.empty((across.shape[0], width * depth), np.float32, order="F")
-    along = across @ start
+    start = np.random.default_rng(0).standard_normal((centered.shape[1], width), np.float32)
+    basis = np.empty((centered.shape[1], width * depth), np.float32, order="F")
+    placed = np.empty((centered.shape[0], width * depth), np.float32, order="F")
+    along = centered @ start
     for begin in range(0, width * depth, width):
-        before, block = basis[:, :begin], across.T @ along
+        before, block = basis[:, :begin], centered.T @ along
         for _ in range(2 if begin else 1):  # twice, because of rounding
             block = qr(block - before @ (before.T @ block), mode="economic", check_finite=False)[0]
         basis[:, begin : begin + width] = block
-        placed[:, begin : begin + width] = along = across @ block
+        placed[:, begin : begin + width] = along = centered @ block
     values, within = eigh((placed.T @ placed).astype(np.float64), check_finite=False)
-    squares, top = values[::-1][:n], within[:, ::-1][:, :n]
-    if by_cells:
-        top = top / np.sqrt(np.maximum(squares, 1e-12))
-    found = (placed if by_cells else basis) @ top.astype(np.float32)
-    return squares, np.asarray(found.T, np.float64)
+    top = within[:, ::-1][:, :n].astype(np.float32)
+    return values[::-1][:n], np.asarray((basis @ top).T, np.float64)
