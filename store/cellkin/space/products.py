@@ -186,7 +186,7 @@ def _multiply_brief(vectors, queries, products):
 
 @compiled
 def _multiply_found(vectors, queries, found, products):
-    """Write the products of each query with its found vectors, gathered to lie beside each other."""
+    """Write the products of each query with its found vectors, which are gathered first."""
     n_found, dim = found.shape[1], vectors.shape[1]
     lanes = np.zeros(dim * _TOGETHER, np.float32)
     gathered = np.empty((n_found, dim), np.float32)
