@@ -36,6 +36,10 @@ _OPTIONS = [
     # Otherwise a stream to a dead machine waits for the timeout of the operating system.
     ("grpc.keepalive_time_ms", 30_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # Otherwise the pause before a server that was away is tried again grows from 1 s to 2 minutes,
+    # and the others may be gone before it is noticed that it is back.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
     # A stream whose first messages exceed this would not be retried.
     ("grpc.per_rpc_retry_buffer_size", MAX_IN_FLIGHT * MAX_MESSAGE_BYTES),
 ]
