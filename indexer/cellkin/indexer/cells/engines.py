@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import pickle
 import signal
 import tempfile
 import threading
@@ -13,7 +14,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
-from cellkin.indexer.cells.shared_arrays import read_object, write_object
 from cellkin.indexer.cells.worker import CellWorker, Shard, Work
 from cellkin.indexer.devices import AUTO, resolve
 from cellkin.indexer.threads import blas_threads, share_cores
@@ -95,10 +95,9 @@ class LocalEngine:
             return _run_here(work, step, shards, finished)
         results: dict[int, Any] = {}
         n_broken = 0
-        # Windows keeps files that a worker has mapped.
-        with tempfile.TemporaryDirectory(prefix="cellkin-", ignore_cleanup_errors=True) as scratch:
+        with tempfile.TemporaryDirectory(prefix="cellkin-") as scratch:
             path = Path(scratch) / "work"
-            write_object(work, path)
+            path.write_bytes(pickle.dumps(work, protocol=pickle.HIGHEST_PROTOCOL))
             while len(results) < len(shards):
                 n_before = len(results)
                 try:
@@ -196,5 +195,5 @@ def _step(work: Path, step: str, shard: Shard) -> Any:
         for worker in _workers.values():
             worker.close()
         _workers.clear()
-        _workers[work] = CellWorker(read_object(work))
+        _workers[work] = CellWorker(pickle.loads(work.read_bytes()))
     return getattr(_workers[work], step)(shard)
