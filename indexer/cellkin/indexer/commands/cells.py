@@ -1,119 +1,39 @@
 """``cellkin cells``: index reference cells."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
+from cellkin.indexer.commands.cells_options import (
+    index_choice,
+    index_options,
+    job_of,
+    job_options,
+    reference_options,
+)
 from cellkin.indexer.commands.convert import convert
 from cellkin.indexer.commands.evaluate import evaluate
 from cellkin.indexer.commands.layout import layout
 from cellkin.indexer.commands.options import (
-    literal_labels_option,
     ontology_option,
     store_option,
 )
 from cellkin.space.recipe import RECIPES
 from cellkin.store.machine import limit_threads, n_cores
-from cellkin.terminal.options import json_option, reading_options, taxon_option
-from cellkin.wire.errors import InvalidArgumentError, NotFoundError
+from cellkin.terminal.options import json_option
+from cellkin.wire.errors import NotFoundError
 from cellkin.wire.terms import DEFAULT_MODEL
 
 if TYPE_CHECKING:
-    from cellkin.indexer.cells.job import Job
-    from cellkin.indexer.cells.publish import IndexChoice
     from cellkin.indexer.cells.report import IndexReport
     from cellkin.store.catalog import Entry
     from cellkin.store.store import Store
     from cellkin.wire.names import VersionName
 
-Command = Callable[..., None]
-
 _files = click.argument("files", nargs=-1, required=True, metavar="FILE...")
-
-
-def _reference_options(command: Command) -> Command:
-    for option in (
-        click.option(
-            "--label",
-            required=True,
-            metavar="COLUMN",
-            help="The obs column of subtypes, or several from class to subtype: class,subtype.",
-        ),
-        click.option(
-            "--batch",
-            metavar="COLUMN",
-            help="The obs column of donors or batches; without it each of several files is one.",
-        ),
-        literal_labels_option,
-        taxon_option,
-        reading_options,
-    ):
-        command = option(command)
-    return command
-
-
-def _index_options(command: Command) -> Command:
-    for option in (
-        click.option(
-            "--index",
-            "wanted",
-            default="auto",
-            show_default=True,
-            metavar="FACTORY",
-            help="auto chooses by size and memory; or a FAISS factory string; or milvus://HOST:PORT.",
-        ),
-        click.option(
-            "--recall",
-            type=click.FloatRange(0, 1, min_open=True),
-            default=0.98,
-            show_default=True,
-            help="The recall@10 the index is tuned to; what it reaches is measured and stored.",
-        ),
-        click.option(
-            "--memory-gib",
-            type=click.FloatRange(min=0, min_open=True),
-            help="What the index may take where it is served.  [default: a share of this machine]",
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def _job_options(command: Command) -> Command:
-    for option in (
-        click.option(
-            "--device",
-            default="auto",
-            show_default=True,
-            metavar="auto|cpu|cuda[:N]",
-            help="Where cells are projected.",
-        ),
-        click.option(
-            "--engine",
-            type=click.Choice(["local", "ray"]),
-            default="local",
-            show_default=True,
-            help="Processes of this machine, or a Ray cluster.",
-        ),
-        click.option(
-            "--address",
-            metavar="HOST:PORT",
-            help="The Ray cluster; without it one starts here.",
-        ),
-        click.option(
-            "--gpus", type=click.FloatRange(min=0), default=0.0, help="Of a GPU, a Ray worker."
-        ),
-        click.option(
-            "--workers", type=click.IntRange(min=1), help="Worker processes.  [default: one a core]"
-        ),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -131,7 +51,7 @@ cells.add_command(layout)
 @_files
 @store_option
 @click.option("--name", required=True, help="Name of the index.")
-@_reference_options
+@reference_options
 @click.option(
     "--embedding",
     default=DEFAULT_MODEL,
@@ -178,8 +98,8 @@ cells.add_command(layout)
     help="Do not leave each label out in turn to measure whether its cells are found unknown; "
     "labels and probabilities stay the same.",
 )
-@_index_options
-@_job_options
+@index_options
+@job_options
 @json_option
 @click.pass_context
 def index(
@@ -221,7 +141,7 @@ def index(
     reference = Reference(
         expand(files), label, batch, taxon, ReadOptions.pop(job), ontology, literal_labels
     )
-    with _job(**job, false_alarms=false_alarms, quick=quick) as how:
+    with job_of(**job, false_alarms=false_alarms, quick=quick) as how:
         if like is not None:
             model = parse_version_name(like, "cell index")
             report = place_like(store, name, reference, model, how)
@@ -304,9 +224,9 @@ def _found(
 @click.argument("index", metavar="INDEX[@VERSION]")
 @_files
 @store_option
-@_reference_options
-@_index_options
-@_job_options
+@reference_options
+@index_options
+@job_options
 @json_option
 def append(
     index: str,
@@ -337,7 +257,7 @@ def append(
     )
     base = parse_version_name(index, "cell index")
     store = Store.open(uri)
-    with _job(**job) as how:
+    with job_of(**job) as how:
         report = append_cells(store, base, reference, how)
     _show(report, store, as_json)
 
@@ -346,7 +266,7 @@ def append(
 @click.argument("indexes", nargs=-1, required=True, metavar="INDEX[@VERSION]...")
 @store_option
 @click.option("--name", required=True, help="Name of the new index.")
-@_index_options
+@index_options
 @json_option
 def merge(
     indexes: tuple[str, ...],
@@ -364,51 +284,13 @@ def merge(
     from cellkin.wire.names import parse_version_name
 
     names = [parse_version_name(index, "cell index") for index in indexes]
-    job = Job(index=_index_choice(wanted, recall, memory_gib), stages=progress_bar)
+    job = Job(index=index_choice(wanted, recall, memory_gib), stages=progress_bar)
     store = Store.open(uri)
     entry = merge_indexes(store, name, names, job)
     if as_json:
         _print_json(entry, store)
     else:
         _show_entry(entry, store)
-
-
-@contextmanager
-def _job(
-    wanted: str,
-    recall: float,
-    memory_gib: float | None,
-    device: str,
-    engine: str,
-    address: str | None,
-    gpus: float,
-    workers: int | None,
-    false_alarms: float | None = None,
-    quick: bool = False,
-) -> "Iterator[Job]":
-    from cellkin.indexer.cells.engines import LocalEngine
-    from cellkin.indexer.cells.fitting import Judging
-    from cellkin.indexer.cells.job import Job
-    from cellkin.indexer.cells.ray_engine import RayEngine
-    from cellkin.indexer.spaces.classifier import Votes
-    from cellkin.terminal.console import progress_bar
-
-    if engine != "ray" and (address or gpus):
-        raise InvalidArgumentError("--address and --gpus are of --engine ray; give that too")
-    n_workers = workers or n_cores()
-    where = RayEngine(address, n_workers, gpus) if engine == "ray" else LocalEngine(n_workers)
-    votes = Votes() if false_alarms is None else Votes(false_alarms=false_alarms)
-    choice = _index_choice(wanted, recall, memory_gib)
-    with closing(where):
-        judging = Judging.CELLS if quick else Judging.LEAVE_OUT
-        yield Job(where, device, choice, votes, progress_bar, judging)
-
-
-def _index_choice(wanted: str, recall: float, memory_gib: float | None) -> "IndexChoice":
-    from cellkin.indexer.cells.publish import IndexChoice
-
-    memory = None if memory_gib is None else int(memory_gib * 2**30)
-    return IndexChoice(wanted, recall, memory)
 
 
 def _show(report: "IndexReport", store: "Store", as_json: bool) -> None:
