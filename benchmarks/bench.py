@@ -51,11 +51,11 @@ class Suite:
 
 SUITES = {
     "peers": Suite("CellTypist, scanpy ingest, logistic regression", ("--sizes", "2000")),
-    "index": Suite("bare FAISS, hnswlib, USearch, LanceDB, Milvus Lite, Qdrant", ("--n", "10000")),
+    "index": Suite("bare FAISS, hnswlib, USearch, LanceDB, Milvus Lite, Qdrant", ("--n", "6000")),
     "embed": Suite("sentence-transformers, ONNX Runtime",
                    ("--texts", "48", "--rounds", "1", "--threads", "1")),
     "serve": Suite("bare gRPC, Milvus Lite",
-                   ("--cells", "50000", "--seconds", "0.5", "--overload-s", "5")),
+                   ("--cells", "20000", "--seconds", "0.3", "--overload-s", "3")),
     "job": Suite("anndata's own reading", ("--cells", "16384", "--rounds", "1")),
     "one_cell": Suite("scikit-learn in the process", ("--requests", "150", "--rounds", "1")),
     "project": Suite("numpy, scipy"),
