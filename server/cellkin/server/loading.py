@@ -355,8 +355,8 @@ def _warm(files: Iterable[Path]) -> None:
                         nowhere.fileno(), file.fileno(), file.tell(), len(buffer)
                     ):
                         file.seek(n, os.SEEK_CUR)
-                except OSError:
-                    # The system, or this kind of file, sends to sockets only.
+                except (AttributeError, OSError):
+                    # The system has no such call, or sends this kind of file to sockets only.
                     while file.readinto(buffer):
                         pass
 

@@ -19,7 +19,7 @@ def _defer(name: str) -> None:
     package, loader = module_from_spec(spec), spec.loader
 
     def run(attribute: str) -> Any:
-        del package.__dict__["__getattr__"]
+        package.__dict__.pop("__getattr__", None)
         loader.exec_module(package)
         return getattr(package, attribute)
 

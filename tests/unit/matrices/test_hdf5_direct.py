@@ -91,6 +91,15 @@ def test_places_after_a_user_block_are_left_to_hdf5(tmp_path: Path) -> None:
         require_equal(file["x"], direct=False)
 
 
+def test_what_another_handle_writes_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path, in_chunks)
+    with h5py.File(path, "r+") as written_to, h5py.File(path, "r") as file:
+        reader = hdf5_ranges(file["x"])
+        assert reader.read(0, 10)[5] == VALUES[5]
+        written_to["x"][5] = 77
+        assert reader.read(0, 10)[5] == 77
+
+
 def test_a_closed_file_is_not_read(tmp_path: Path) -> None:
     path = written(tmp_path, at_once)
     with h5py.File(path) as file:

@@ -54,6 +54,8 @@ class DirectReader(RangeReader):
         dataset, file = self._dataset, self._dataset.file
         if not (
             hasattr(os, "preadv")
+            # What this process writes by another handle of the file may be in HDF5's memory only.
+            and file.mode == "r"
             and file.driver == "sec2"
             and file.userblock_size == 0
             and self._dtype.kind in "iuf"
