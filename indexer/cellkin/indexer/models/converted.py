@@ -146,7 +146,9 @@ def _convert(folder: Path, recipe: Recipe, place: Path) -> Converted:
     with quiet(), warnings.catch_warnings():
         # Of values that tracing takes for constants; none of them depends on the input's shape.
         warnings.simplefilter("ignore")
-        decoder = TorchScriptPythonDecoder(States(checkpoint.module), example_input=example)
+        decoder = TorchScriptPythonDecoder(
+            States(checkpoint.module), example_input=example, trace_kwargs={"check_trace": False}
+        )  # without the check, which would trace it once more
         model = frontend.convert(frontend.load(decoder))
     place.mkdir()
     openvino.save_model(model, place / _MODEL, compress_to_fp16=False)

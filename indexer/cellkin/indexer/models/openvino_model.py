@@ -105,6 +105,10 @@ class OpenVinoModel(WindowedModel):
         self._requests: queue.SimpleQueue[openvino.InferRequest] = queue.SimpleQueue()
         for _ in range(threads):
             self._requests.put(compiled.create_infer_request())
+        # OpenVINO sets up its table of numpy types in the first inference, and two threads that
+        # start with one at the same time may wait for each other forever.
+        one = np.ones((1, _STEP), np.int64)
+        self._pool(one, one)
         super().__init__(info, int(info.settings["max_tokens"]))
 
     def embed(self, texts: Sequence[str]) -> Float32Matrix:

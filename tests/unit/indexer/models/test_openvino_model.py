@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,22 @@ class TestByOpenVino(EmbeddingModelTests):
     @pytest.fixture
     def model(self, fast: OpenVinoModel) -> EmbeddingModel:
         return fast
+
+
+def test_the_first_inference_is_in_the_thread_that_loads(
+    checkpoint: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Two first inferences at the same time were seen to wait for each other forever.
+    threads: list[threading.Thread] = []
+    pooled = OpenVinoModel._pool
+
+    def pool(model: OpenVinoModel, *batch: Any) -> Any:
+        threads.append(threading.current_thread())
+        return pooled(model, *batch)
+
+    monkeypatch.setattr(OpenVinoModel, "_pool", pool)
+    load_openvino(checkpoint, RECIPE, cache)
+    assert threads == [threading.current_thread()]
 
 
 @given(rows=st.lists(st.integers(0, len(LONG) - 1), min_size=1, max_size=20))
