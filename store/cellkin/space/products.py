@@ -195,7 +195,9 @@ def _multiply_found(vectors, queries, found, products):
         for j in range(dim):
             lanes[j * _TOGETHER] = queries[query, j]
         for at in range(n_found):
-            gathered[at] = vectors[max(found[query, at], 0)]
+            row = max(found[query, at], 0)
+            for j in range(dim):  # assigning a row would take seconds to compile
+                gathered[at, j] = vectors[row, j]
         for begin in range(0, n_found, _BLOCK):
             end = min(begin + _BLOCK, n_found)
             _block(flat, begin, end, dim, lanes, 0, 1, scores)
