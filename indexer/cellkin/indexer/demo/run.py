@@ -60,9 +60,7 @@ def label_mouse(steps: Steps, files: DemoFiles) -> tuple[dict[str, Path], str]:
         # The text model is the default, so only the control names its gene vectors.
         control = ["--embedding", model] if method == "random" else []
         where = [str(files.human), *STORE, "--name", INDEXES[method]]
-        command = ["cells", "index", *where, *columns, *control]
-        # The texts take longest, and the control can be indexed beside what comes after them.
-        steps.run(f"index {method}", *command, yields=method == "random")
+        steps.run(f"index {method}", "cells", "index", *where, *columns, *control)
 
     steps.together(*(partial(index, method) for method in MODELS))
     outputs = {method: WORK / f"mouse-{method}.h5ad" for method in INDEXES}

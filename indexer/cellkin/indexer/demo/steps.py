@@ -1,6 +1,5 @@
 """Run ``cellkin`` commands step by step, with timing, until one fails."""
 
-import os
 import select
 import shlex
 import signal
@@ -22,7 +21,6 @@ CELLKIN = Path(sys.executable).with_name("cellkin")
 STORE = ["--store", str(WORK / "store")]
 SERVER_START_S = 120.0
 SERVER_END_S = 20.0
-_LOW_PRIORITY = 10  # of nice
 
 
 class Steps:
@@ -88,7 +86,7 @@ class Steps:
         if not self._quiet:
             click.echo(text, nl=nl)
 
-    def run(self, title: str, *arguments: str, yields: bool = False) -> str:
+    def run(self, title: str, *arguments: str) -> str:
         """Run a ``cellkin`` command as a step.
 
         Parameters
@@ -97,8 +95,6 @@ class Steps:
             Name of the step.
         arguments
             Arguments of ``cellkin``.
-        yields
-            Whether commands that run at the same time get the CPU first.
 
         Returns
         -------
@@ -115,8 +111,6 @@ class Steps:
                 [str(CELLKIN), *arguments],
                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
-            if yields and sys.platform != "win32":
-                os.setpriority(os.PRIO_PROCESS, command.pid, _LOW_PRIORITY)
             with command:
                 self._running.add(command)
                 try:

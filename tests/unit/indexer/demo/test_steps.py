@@ -52,12 +52,6 @@ def test_a_step_gives_what_the_command_printed(
     assert capsys.readouterr().out.endswith(" s  cellkin genes embed --store 'a b'\n")
 
 
-def test_a_step_that_yields_has_low_priority(cellkin: FakeCommand) -> None:
-    cellkin("time.sleep(0.5); print(os.nice(0))")
-    usual, low = (int(Steps().run("index", "cells", "index", yields=y)) for y in (False, True))
-    assert usual < low
-
-
 def test_a_failed_command_ends_the_demo_with_its_message_and_exit_code(
     cellkin: FakeCommand, capsys: pytest.CaptureFixture[str]
 ) -> None:
