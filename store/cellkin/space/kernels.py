@@ -190,7 +190,7 @@ def _choose(columns, values, rows, weights, top_n, weighted, places, keys, scrat
     if top_n <= 0 or n_places <= top_n:
         return n_places
     above = np.uint64(np.uint32(bin_ + 1) << _COARSE_SHIFT) << _HALF
-    n_lowest = 0
+    n_lowest = np.int64(0)  # a literal would be another type, for which _limit is compiled again
     for j in range(n_places):
         scratch[n_lowest] = keys[j]
         n_lowest += keys[j] < above

@@ -33,6 +33,8 @@ _FLOATS_A_LINE = 16
 # Vectors multiplied with all queries before the next block: they stay in the L2 cache, and either
 # number of rows divides them.
 _BLOCK = 240
+# A literal 0 would be another type, for which a function is compiled again.
+_FIRST = np.int64(0)
 # Float products that take about 20 microseconds.
 _BRIEF = 1 << 20
 
@@ -172,7 +174,7 @@ def _multiply(vectors, queries, products):
                 lanes[j * _TOGETHER + i] = queries[first + i, j]
         for begin in range(0, n_vectors, _BLOCK):
             end = min(begin + _BLOCK, n_vectors)
-            _block(flat, begin, end, dim, lanes, 0, n, scores)
+            _block(flat, begin, end, dim, lanes, _FIRST, n, scores)
             for i in range(n):
                 for row in range(begin, end):
                     products[first + i, row] = scores[(row - begin) * _TOGETHER + i]
