@@ -92,8 +92,8 @@ def check(
 
     def client(env: Environment) -> None:
         assert env.commands() == {
-            "annotate", "corpora", "embeddings", "enrich", "explain", "explore", "genesets", "indexes",
-        "mcp", "search", "status", "store", "subtypes",
+            "annotate", "corpora", "embeddings", "enrich", "explain", "explore", "genesets",
+            "indexes", "mcp", "search", "status", "store", "subtypes",
         }  # fmt: skip
         asked = ("annotate", query_path, "--index", "trio", "-o")
         env.run("cellkin", *asked, "labels.csv", asked=address)
