@@ -228,7 +228,7 @@ def _arguments(text: str) -> dict[str, str]:
 
 
 def _value(literal: str) -> str:
-    # Python's own parser, which few of them need, takes ten times as long.
+    # Python's own parser is slow, and few literals need it.
     if "\\" in literal:
         return str(ast.literal_eval(literal))
     return literal[1:-1] if literal[0] in "'\"" else literal

@@ -64,6 +64,12 @@ def test_parse_genes_reads_text_that_looks_like_code() -> None:
     assert gene["GeneID"] == "9"
 
 
+def test_parse_genes_reads_quotes_within_quotes() -> None:
+    (gene,) = parse_genes([INS.replace("'insulin'", "\"5'-end 'a'\"")])
+    assert gene["description"] == "5'-end 'a'"
+    assert gene["other_designations"] == "proinsulin|preproinsulin"
+
+
 @pytest.mark.parametrize(
     "row",
     ["  1 : NtData(Symbol=open('x')),\n", "  1 : NtData(Symbol=\n", "  1 : NtData(Symbol=name),\n"],
