@@ -112,15 +112,7 @@ def write_inputs(folder: Path, n: int) -> None:
         for block in mixture(n, seed=1):
             block.tofile(file)
     queries = next(mixture(N_QUERIES, seed=2))
-    near = np.full((N_QUERIES, K), -np.inf, np.float32)
-    ids = np.zeros((N_QUERIES, K), np.int64)
-    start = 0
-    for block in FileVectors(folder / "cells").batches():
-        found, rows = nearest(queries, block, K)
-        near, ids = np.hstack([near, found]), np.hstack([ids, rows + start])
-        best = np.argsort(-near, axis=1, kind="stable")[:, :K]
-        near, ids = np.take_along_axis(near, best, 1), np.take_along_axis(ids, best, 1)
-        start += len(block)
+    ids = nearest(queries, FileVectors(folder / "cells").batches(), K)[1]
     np.savez(folder / "new.npz", queries=queries, ids=ids)
 
 

@@ -29,8 +29,8 @@ from cellkin.client.results.layouts import Layout as Received
 from cellkin.client.results.layouts import read_part
 from cellkin.indexer.spaces import layout as fitting
 from cellkin.server.layouts import get_layout
+from cellkin.space.largest import largest_products
 from cellkin.space.layout import PLACED_BY, Layout, among
-from cellkin.space.products import largest_products
 from cellkin.space.vectors import unit_rows
 from cellkin.store.catalog import Kind
 from cellkin.store.cell_index import EXPRESSION, ReferenceCells

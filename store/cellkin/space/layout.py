@@ -10,7 +10,7 @@ import numpy as np
 
 from cellkin.space.arrays import Float32Matrix, Int64Vector, UInt8Vector, frozen
 from cellkin.space.compiled import compiled
-from cellkin.space.products import largest_products
+from cellkin.space.largest import largest_products
 
 PLACED_BY = 15
 """Number of nearest fitted cells by which a cell is placed."""

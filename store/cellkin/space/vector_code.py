@@ -64,6 +64,20 @@ class VectorCode:
         product = self._builder.fmul(a, b, flags=("contract",))
         return self._builder.fadd(total, product, flags=("contract",))
 
+    def larger(self, a: Any, b: Any) -> Any:
+        """Return the larger of each pair of floats; ``b`` where ``a`` is NaN."""
+        return self._builder.select(self._builder.fcmp_ordered(">", a, b), a, b)
+
+    def above(self, values: list[Any], limits: list[Any]) -> Any:
+        """Return an integer whose bit i says whether float i of all vectors is above its limit."""
+        builder, bits = self._builder, ir.IntType(self._lanes)
+        found: Any = self.number(0)
+        for value, limit, offset in zip(values, limits, self._offsets, strict=True):
+            is_above = builder.fcmp_ordered(">", value, limit)
+            part = builder.zext(builder.bitcast(is_above, bits), self.index)
+            found = builder.or_(found, builder.shl(part, offset))
+        return found
+
     def prefetch(self, pointer: Any) -> None:
         """Prefetch from an address, which need not be readable."""
         short, void = ir.IntType(32), ir.VoidType()

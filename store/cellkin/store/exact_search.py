@@ -1,15 +1,17 @@
 """Exact nearest cells, from the vectors of the cell table and independent of the index."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 
-from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
-from cellkin.space.products import all_products
+from cellkin.space.arrays import BoolVector, Float32Matrix
+from cellkin.space.largest import LargestProducts
 from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.neighbor_search import Found
 
+# Vectors read at once by their rows, which is faster where few pass.
 _TAKEN = 4096
+_TAKEN_SHARE = 0.1
 
 
 def search_exactly(
@@ -41,32 +43,18 @@ def search_exactly(
     similarities, ids
         As returned by `Neighbors.search`.
     """
-    best = np.full((len(queries), k), -np.inf, np.float32)
-    ids = np.full((len(queries), k), -1, np.int64)
-    for rows, block in _blocks(vectors, passing):
+    largest = LargestProducts(queries, k)
+    if passing is not None and passing.mean() <= _TAKEN_SHARE:
+        rows = np.flatnonzero(passing)
+        for start in range(0, len(rows), _TAKEN):
+            check()
+            largest.add(vectors.take(rows[start : start + _TAKEN]), first_id=start)
+        similarities, at = largest.result()
+        return similarities, np.where(at < 0, -1, rows[at]) if len(rows) else at
+    start = 0
+    for block in vectors.batches():
         check()
-        similarities = np.hstack([best, all_products(queries, block)])
-        candidates = np.hstack([ids, np.broadcast_to(rows, (len(queries), len(rows)))])
-        # Rows ascend from block to block, so a stable sort keeps the lowest id among ties.
-        order = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
-        best = np.take_along_axis(similarities, order, axis=1)
-        ids = np.take_along_axis(candidates, order, axis=1)
-    ids[np.isneginf(best)] = -1
-    return best, ids
-
-
-def _blocks(
-    vectors: CellVectors, passing: BoolVector | None
-) -> Iterator[tuple[Int64Vector, Float32Matrix]]:
-    if passing is None or passing.mean() > 0.1:
-        start = 0
-        for block in vectors.batches():
-            rows = np.arange(start, start + len(block))
-            start += len(block)
-            kept = slice(None) if passing is None else passing[rows]
-            yield rows[kept], block[kept]
-        return
-    rows = np.flatnonzero(passing)
-    for begin in range(0, len(rows), _TAKEN):
-        part = rows[begin : begin + _TAKEN]
-        yield part, vectors.take(part)
+        part = None if passing is None else passing[start : start + len(block)]
+        largest.add(block, None if part is None else np.flatnonzero(part), start)
+        start += len(block)
+    return largest.result()

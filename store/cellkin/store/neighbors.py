@@ -1,29 +1,20 @@
-"""Nearest-neighbor search with FAISS, exact or approximate."""
+"""Nearest-neighbor search: exact by comparing all vectors, or approximate by FAISS."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
-from cellkin.space.products import found_products, largest_products
+from cellkin.space.largest import LargestProducts
 from cellkin.store.neighbor_search import Found, Neighbors
 from cellkin.store.neighbors_faiss import faiss, flat_vectors, only_among, require_one_faiss
 from cellkin.wire.errors import DimensionMismatchError
 
 _FILES = {"text": "neighbors.faiss", "expression": "expression-neighbors.faiss"}
-# Candidates beyond k, so that the order among near ties does not depend on FAISS's kernel.
-_SPARE = 16
-# An index that rescores its candidates has too few of them when k is small.
-_LEAST = 10
+LEAST_CANDIDATES = 10
+"""An index that rescores its candidates has too few of them when k is small."""
 # From this many queries on, BLAS was measured to be faster than query by query.
 _BLAS_QUERIES = 3
-# From 2 to this many queries and up to this many neighbors, comparing all products was measured to
-# take a half to a fifth of the time of FAISS.
-OWN_QUERIES = 128
-_OWN_NEIGHBORS = 256
-# The least difference of similarities that rounding by FAISS cannot hide.
-_ROUNDING = np.float32(1e-5)
 _widest = 0
 
 
@@ -120,56 +111,32 @@ class NeighborIndex(Neighbors):
             raise DimensionMismatchError(
                 f"queries of {queries.shape[1]} dimensions, index of {self._dim}"
             )
-        wide = self.width(k)
-        if not len(queries) or k < 1 or not wide:
-            return _nothing(len(queries), k)
         queries = np.ascontiguousarray(queries, np.float32)
-        own = wide <= _OWN_NEIGHBORS and 1 < len(queries) <= OWN_QUERIES
-        if self._vectors is not None and own and passing is None:
-            return _compared(self._vectors, queries, k, None)
-        only = None if passing is None else only_among(self._index, passing)
-        similarities, ids = self._candidates(queries, wide, only)
         if self._vectors is not None:
-            similarities = found_products(queries, self._vectors, ids)
-        similarities, ids = _in_order(similarities, ids)
-        if self._vectors is not None and k < wide < len(self):
-            # Where the candidates end among near ties, which of them FAISS found depends on the
-            # number of queries.
-            near = (similarities[:, k - 1] <= similarities[:, -1] + _ROUNDING) & (ids[:, -1] >= 0)
-            if near.any():
-                found = _compared(self._vectors, queries[near], k, passing)
-                similarities[near, :k], ids[near, :k] = found
-        return _padded(similarities[:, :k], ids[:, :k], k)
-
-    def width(self, k: int) -> int:
-        """Return how many candidates a search looks at, for its k nearest."""
-        return min(k + _SPARE if self.exact else max(k, _LEAST), len(self))
-
-    def _candidates(self, queries: Float32Matrix, wide: int, only: Any) -> Found:
-        """Return similarities and ids of candidates; for a flat index only the ids count."""
-        found: Found = self._index.search(queries, wide, params=only)
-        return found
+            largest = LargestProducts(queries, k)
+            largest.add(self._vectors, None if passing is None else np.flatnonzero(passing))
+            return largest.result()
+        n_candidates = min(max(k, LEAST_CANDIDATES), len(self))
+        if not len(queries) or k < 1 or not n_candidates:
+            return _nothing(len(queries), k)
+        only = None if passing is None else only_among(self._index, passing)
+        return best_of(*self._index.search(queries, n_candidates, params=only), k)
 
 
-def _compared(
-    vectors: Float32Matrix, queries: Float32Matrix, k: int, passing: BoolVector | None
-) -> Found:
-    """Find the nearest vectors by comparing all that pass."""
-    if passing is None:
-        return _padded(*largest_products(vectors, queries, min(k, len(vectors))), k)
-    rows = np.flatnonzero(passing)
-    similarities, at = largest_products(vectors[rows], queries, min(k, len(rows)))
-    return _padded(similarities, rows[at], k)
+def best_of(similarities: Float32Matrix, ids: Int64Vector, k: int) -> Found:
+    """Return the best k of the candidates of each query; see `Neighbors.search`.
 
-
-def _padded(similarities: Float32Matrix, ids: Int64Vector, k: int) -> Found:
-    """Return k columns, the last of them missing if there are fewer."""
-    n = similarities.shape[1]
-    if n == k:
-        return similarities, ids
-    padded = _nothing(len(ids), k)
-    padded[0][:, :n], padded[1][:, :n] = similarities, ids
-    return padded
+    Parameters
+    ----------
+    similarities, ids
+        (n_queries, n_candidates) float32 and int64, in nearly descending order; id -1 for none.
+    k
+        Neighbors per query; the last are missing if there are fewer candidates.
+    """
+    similarities, ids = _in_order(similarities, ids)
+    found, n = _nothing(len(ids), k), min(k, ids.shape[1])
+    found[0][:, :n], found[1][:, :n] = similarities[:, :n], ids[:, :n]
+    return found
 
 
 def _in_order(similarities: Float32Matrix, ids: Int64Vector) -> Found:
@@ -189,7 +156,7 @@ def _nothing(n_queries: int, k: int) -> Found:
 
 
 def _choose_blas_from(dim: int) -> None:
-    """Set the batch size from which FAISS uses BLAS.
+    """Set the batch size from which FAISS compares queries with the centers of lists by BLAS.
 
     Below a process-wide threshold of queries times dimensions (since 1.15; queries before), FAISS
     scans query by query. The threshold is set for the widest index: for narrower ones, BLAS starts

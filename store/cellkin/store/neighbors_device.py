@@ -11,11 +11,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from cellkin.space.arrays import BoolVector, Float32Matrix
+from cellkin.space.largest import largest_products
+from cellkin.space.products import found_products
 from cellkin.store.neighbor_search import Found
-from cellkin.store.neighbors import OWN_QUERIES, NeighborIndex
+from cellkin.store.neighbors import LEAST_CANDIDATES, NeighborIndex, best_of
 from cellkin.store.neighbors_faiss import faiss, flat_vectors
 from cellkin.wire.errors import FailedPreconditionError
 
+MOST_ON_CPU = 128
+"""Most queries of a block that is not worth the way to a device."""
+# Candidates beyond k, so that the order among near ties does not depend on the device.
+_SPARE = 16
+# The least difference of similarities that rounding by a device cannot hide.
+_ROUNDING = np.float32(1e-5)
 # FAISS selects no more on a device.
 _MOST_NEIGHBORS = 2048
 # Products of one matrix product; they take 4 bytes each.
@@ -131,12 +139,28 @@ class DeviceIndex(NeighborIndex):
 
     def takes(self, n_queries: int, k: int, passing: BoolVector | None) -> bool:
         """Return whether the device is what searches a block, for it is large and unrestricted."""
-        return passing is None and n_queries > OWN_QUERIES and self.width(k) <= _MOST_NEIGHBORS
+        large = n_queries > MOST_ON_CPU and self._n_candidates(k) <= _MOST_NEIGHBORS
+        return passing is None and k > 0 and large
 
-    def _candidates(self, queries: Float32Matrix, wide: int, only: Any) -> Found:
-        if only is not None or len(queries) <= OWN_QUERIES or wide > _MOST_NEIGHBORS:
-            return super()._candidates(queries, wide, only)
-        return self._placed.search(queries, wide)
+    def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
+        """Find the nearest vectors of each query; see `Neighbors.search`."""
+        if not self.takes(len(queries), k, passing) or queries.shape[1] != self.dim:
+            return super().search(queries, k, passing)
+        queries = np.ascontiguousarray(queries, np.float32)
+        similarities, ids = self._placed.search(queries, self._n_candidates(k))
+        if self._vectors is None:
+            return best_of(similarities, ids, k)
+        similarities = found_products(queries, self._vectors, ids)
+        similarities, ids = best_of(similarities, ids, ids.shape[1])
+        if k < ids.shape[1] < len(self):
+            # Where the candidates end among near ties, the device may have left out others.
+            near = similarities[:, k - 1] <= similarities[:, -1] + _ROUNDING
+            found = largest_products(self._vectors, queries[near], k)
+            similarities[near, :k], ids[near, :k] = found
+        return best_of(similarities, ids, k)
+
+    def _n_candidates(self, k: int) -> int:
+        return min(k + _SPARE if self.exact else max(k, LEAST_CANDIDATES), len(self))
 
 
 def find_device(name: str) -> Device:

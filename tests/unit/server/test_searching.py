@@ -22,8 +22,8 @@ from cellkin.server.searching import (
 from cellkin.space.arrays import BoolVector, Float32Matrix
 from cellkin.space.vectors import unit_rows
 from cellkin.store.neighbor_search import Found
-from cellkin.store.neighbors import OWN_QUERIES, NeighborIndex
-from cellkin.store.neighbors_device import DeviceIndex, TorchDevice
+from cellkin.store.neighbors import NeighborIndex
+from cellkin.store.neighbors_device import MOST_ON_CPU, DeviceIndex, TorchDevice
 from cellkin.wire.errors import CancelledError, DeadlineExceededError
 
 RNG = np.random.default_rng(3)
@@ -214,7 +214,7 @@ def test_only_large_blocks_wait_for_the_device() -> None:
         DeviceIndex(index, TorchDevice("cpu")), DirectSearch(index, "x", counts), "x", counts, lane
     )
     large = np.tile(QUERIES, (3, 1))
-    assert len(large) > OWN_QUERIES
+    assert len(large) > MOST_ON_CPU
     calls.work_on(a_call())
     lane.take(a_call())  # another search is on the device
     for queries, passing in ((QUERIES, None), (large, np.arange(300) < 200)):

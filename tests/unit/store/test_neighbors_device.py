@@ -7,12 +7,18 @@ import pytest
 
 from cellkin.space.vectors import unit_rows
 from cellkin.store import neighbors_device
-from cellkin.store.neighbors import OWN_QUERIES, NeighborIndex
-from cellkin.store.neighbors_device import DeviceIndex, FaissDevice, TorchDevice, find_device
+from cellkin.store.neighbors import NeighborIndex
+from cellkin.store.neighbors_device import (
+    MOST_ON_CPU,
+    DeviceIndex,
+    FaissDevice,
+    TorchDevice,
+    find_device,
+)
 from cellkin.store.neighbors_faiss import faiss
 from cellkin.wire.errors import FailedPreconditionError
 
-DIM, N, MANY = 16, 700, OWN_QUERIES + 60
+DIM, N, MANY = 16, 700, MOST_ON_CPU + 60
 
 
 def vectors(n: int, seed: int) -> Any:
@@ -55,7 +61,7 @@ def test_what_the_device_does_not_search() -> None:
     device, index = Counted("cpu"), NeighborIndex.build(CELLS)
     placed, passing = DeviceIndex(index, device), np.arange(N) % 2 == 0
     assert placed.takes(MANY, 10, None)
-    for queries, k, only in ((QUERIES[:OWN_QUERIES], 10, None), (QUERIES, 10, passing)):
+    for queries, k, only in ((QUERIES[:MOST_ON_CPU], 10, None), (QUERIES, 10, passing)):
         assert not placed.takes(len(queries), k, only)
         found, expected = placed.search(queries, k, only), index.search(queries, k, only)
         np.testing.assert_array_equal(found[1], expected[1])

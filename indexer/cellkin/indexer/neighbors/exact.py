@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.indexer.neighbors.gpu import nearest
+from cellkin.indexer.neighbors import gpu
 from cellkin.indexer.neighbors.vectors import Vectors, spread_rows
 from cellkin.space.arrays import Float32Matrix, Int64Vector
 from cellkin.space.vectors import unit_rows
@@ -82,22 +82,12 @@ def _answer(
     vectors: Vectors, rows: Int64Vector, queries: Float32Matrix, k: int
 ) -> tuple[Float32Matrix, Int64Vector]:
     """Return the exact similarities and ids of neighbors, excluding each query's own cell."""
-    similarities = np.full((len(rows), k), -np.inf, np.float32)
-    ids = np.full((len(rows), k), -1, np.int64)
-    start = 0
-    for block in vectors.batches():
-        # One more than is kept, as the cell itself may be among them.
-        near, at = nearest(queries, block, min(k + 1, len(block)), above=similarities[:, -1])
-        at = at + start
-        near[at == rows[:, None]] = -np.inf
-        some = np.flatnonzero((near > similarities[:, -1:]).any(axis=1))
-        near = np.hstack([similarities[some], near[some]])
-        at = np.hstack([ids[some], at[some]])
-        # Among ties, the lowest id comes first.
-        best = np.lexsort((at, -near), axis=1)[:, :k]
-        similarities[some] = np.take_along_axis(near, best, axis=1)
-        ids[some] = np.take_along_axis(at, best, axis=1)
-        start += len(block)
+    # One more than is kept, as the cell itself may be among them.
+    similarities, ids = gpu.nearest(queries, vectors.batches(), k + 1)
+    similarities[ids == rows[:, None]] = -np.inf
+    best = np.argsort(-similarities, axis=1, kind="stable")[:, :k]
+    similarities = np.take_along_axis(similarities, best, axis=1)
+    ids = np.take_along_axis(ids, best, axis=1)
     ids[np.isneginf(similarities)] = -1
     return similarities, ids
 

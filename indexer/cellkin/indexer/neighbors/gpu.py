@@ -3,10 +3,17 @@
 Both are matrix products. The resulting index and its file are always the CPU form.
 """
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
 import numpy as np
 
 from cellkin.indexer.devices import resolve
-from cellkin.space.arrays import Float32Matrix, Float32Vector, Int64Vector
+from cellkin.space.arrays import Float32Matrix, Int64Vector
+from cellkin.space.largest import LargestProducts
+from cellkin.store.machine import n_cores
+from cellkin.store.neighbors import best_of
 from cellkin.store.neighbors_faiss import faiss
 
 
@@ -34,55 +41,60 @@ def train(index: faiss.Index, sample: Float32Matrix) -> None:
 
 
 def nearest(
-    queries: Float32Matrix, block: Float32Matrix, k: int, above: Float32Vector | None = None
+    queries: Float32Matrix, blocks: Iterable[Float32Matrix], k: int
 ) -> tuple[Float32Matrix, Int64Vector]:
-    """Find the exact nearest rows of a block.
+    """Find the exact nearest vectors of each query.
 
     Parameters
     ----------
     queries
         (n_queries, dim) float32, unit rows.
-    block
-        (n_rows, dim) float32, unit rows.
+    blocks
+        Blocks of the searched vectors, (n_rows, dim) float32, unit rows; the id of a vector is its
+        row, counted over all blocks.
     k
-        Neighbors per query, at most ``n_rows``.
-    above
-        (n_queries,) float32, similarities that rows must exceed to be wanted; None for all rows.
+        Neighbors per query, at least 1.
 
     Returns
     -------
-    similarities, rows
-        (n_queries, width) float32 cosine similarities and int64 rows of the block. They contain the
-        k nearest rows that are wanted, in any order, or all; -inf and -1 where there are fewer.
+    similarities, ids
+        (n_queries, k) float32 cosine similarities, descending, and int64 ids, ascending among equal
+        similarities; -inf and -1 where there are fewer vectors.
     """
-    queries, block = np.ascontiguousarray(queries), np.ascontiguousarray(block)
-    metric = faiss.METRIC_INNER_PRODUCT
     if faiss.get_num_gpus():
-        resources = faiss.StandardGpuResources()
-        return faiss.knn_gpu(resources, queries, block, k, metric=metric)
+        return _nearest_by_faiss(queries, blocks, k)
     if resolve("auto") != "cpu":
         from cellkin.indexer.neighbors.torch_exact import exact_neighbors
 
-        return exact_neighbors(queries, [block], k, "auto")
-    return _nearest_of_products(queries @ block.T, k, above)
+        return exact_neighbors(queries, blocks, k, "auto")
+    # At least one part, for the shape of what is found.
+    parts = np.array_split(queries, max(1, min(n_cores(), len(queries))))
+    largest = [LargestProducts(part, k) for part in parts]
+    with ThreadPoolExecutor(len(largest), "nearest") as pool:
+        first_id = 0
+        for block in blocks:
+            add = partial(LargestProducts.add, vectors=block, first_id=first_id)
+            for _ in pool.map(add, largest):
+                pass
+            first_id += len(block)
+    found = [part.result() for part in largest]
+    return np.concatenate([part[0] for part in found]), np.concatenate([part[1] for part in found])
 
 
-def _nearest_of_products(
-    products: Float32Matrix, k: int, above: Float32Vector | None
+def _nearest_by_faiss(
+    queries: Float32Matrix, blocks: Iterable[Float32Matrix], k: int
 ) -> tuple[Float32Matrix, Int64Vector]:
-    """Select from the (n_queries, n_rows) products, which numpy's BLAS computes faster than FAISS.
-
-    That of FAISS's packages takes three to five times the CPU time.
-    """
-    if above is not None:
-        wanted = products > above[:, None]
-        n_wanted = np.count_nonzero(wanted, axis=1)
-        if (width := int(n_wanted.max(initial=0))) <= k:
-            query, row = np.nonzero(wanted)
-            place = np.arange(len(query)) - np.repeat(np.cumsum(n_wanted) - n_wanted, n_wanted)
-            similarities = np.full((len(products), width), -np.inf, np.float32)
-            rows = np.full((len(products), width), -1, np.int64)
-            similarities[query, place], rows[query, place] = products[query, row], row
-            return similarities, rows
-    rows = np.argpartition(products, -k, axis=1)[:, -k:]
-    return np.take_along_axis(products, rows, axis=1), rows
+    resources = faiss.StandardGpuResources()
+    queries = np.ascontiguousarray(queries)
+    similarities = np.full((len(queries), k), -np.inf, np.float32)
+    ids, first_id = np.full((len(queries), k), -1, np.int64), 0
+    for block in blocks:
+        near, rows = faiss.knn_gpu(
+            resources, queries, np.ascontiguousarray(block), min(k, len(block)),
+            metric=faiss.METRIC_INNER_PRODUCT,
+        )  # fmt: skip
+        similarities, ids = best_of(
+            np.hstack([similarities, near]), np.hstack([ids, rows + first_id]), k
+        )
+        first_id += len(block)
+    return similarities, ids

@@ -15,8 +15,8 @@ from cellkin.space.arrays import (
     Int64Vector,
     UInt8Vector,
 )
+from cellkin.space.largest import largest_products
 from cellkin.space.layout import PLACED_BY, Layout, among
-from cellkin.space.products import largest_products
 from cellkin.store.cell_index import EXPRESSION, TEXT
 from cellkin.store.cell_vectors import CellVectors
 from cellkin.store.certificate import LayoutCertificate

@@ -150,7 +150,7 @@ def test_an_extended_index_reaches_the_recall_too(tmp_path: Path, factory: str) 
 
 def test_another_kind_or_more_lists_are_built_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     small = 60_000  # Less than any but lists of short codes takes.
-    monkeypatch.setattr("cellkin.indexer.neighbors.choice._FLAT_BELOW", 1000)
+    monkeypatch.setattr("cellkin.indexer.neighbors.choice._FLAT_UP_TO", 24_000)
     old = build_neighbors(ArrayVectors(MATRIX[:300]), "Flat").index
     lists = extend_neighbors(old, ArrayVectors(MATRIX[:2000]), 300, memory_bytes=small, recall=0.9)
     assert lists.choice.factory == "IVF128,RaBitQ,Refine(SQ8)"
@@ -229,5 +229,6 @@ def test_training_and_exact_search_use_a_gpu_where_there_is_one(
     index = faiss.index_factory(24, "IVF8,RaBitQ,Refine(SQ8)", faiss.METRIC_INNER_PRODUCT)
     gpu.train(index, MATRIX)
     assert index.is_trained
-    gpu.nearest(MATRIX[:2], MATRIX, 3)
-    assert calls == ["train", "knn"]
+    found = gpu.nearest(MATRIX[:2], [MATRIX[:100], MATRIX[100:102], MATRIX[102:]], 3)
+    assert calls == ["train", "knn", "knn", "knn"]
+    np.testing.assert_array_equal(found[1], np.argsort(-MATRIX[:2] @ MATRIX.T, axis=1)[:, :3])

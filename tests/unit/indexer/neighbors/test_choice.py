@@ -13,8 +13,8 @@ GIB = 1 << 30
     ("n", "recall", "memory_bytes", "factory"),
     [
         (1, 0.98, GIB, "Flat"),
-        (49_999, 0.98, GIB, "Flat"),
-        (50_000, 0.98, GIB, "HNSW32"),
+        (52_083, 0.98, GIB, "Flat"),
+        (52_084, 0.98, GIB, "HNSW32"),
         (1_000_000, 0.98, 2 * GIB, "HNSW32"),
         (1_000_000, 0.98, GIB, "IVF4096,RaBitQ,Refine(SQfp16)"),
         (1_000_000, 0.95, GIB, "IVF4096,RaBitQ,Refine(SQ8)"),
@@ -27,6 +27,11 @@ def test_auto(n: int, recall: float, memory_bytes: int, factory: str) -> None:
     choice = choose(n, 384, recall=recall, memory_bytes=memory_bytes)
     assert choice.factory == factory
     assert choice.why.startswith(f"{n} cells of 384 dimensions: ")
+
+
+def test_narrow_vectors_are_searched_exactly_for_more_cells() -> None:
+    assert choose(400_000, 50).factory == "Flat"
+    assert choose(400_001, 50).factory == "HNSW32"
 
 
 def test_the_smallest_is_taken_where_none_fits() -> None:

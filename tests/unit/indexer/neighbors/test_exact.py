@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tests.unit.indexer.neighbors.array_vectors import ArrayVectors
 
+from cellkin.indexer.neighbors import gpu
 from cellkin.indexer.neighbors.exact import Queries, choose_queries, recalls, shares
 from cellkin.indexer.neighbors.vectors import spread_rows
 from cellkin.space.arrays import Float32Matrix
@@ -117,3 +118,14 @@ def test_fewer_cells_than_neighbors(n: int) -> None:
     vectors = ArrayVectors(MATRIX[:n])
     for queries in choose_queries(vectors):
         assert (recalls(NeighborIndex.build(MATRIX[:n]), vectors, queries, 10) == 1).all()
+
+
+def test_the_nearest_of_blocks_are_those_of_all() -> None:
+    queries = MATRIX[:3]
+    blocks = [MATRIX[:5], MATRIX[5:5], MATRIX[5:]]
+    similarities, ids = gpu.nearest(queries, blocks, len(MATRIX) + 2)
+    exact = queries @ MATRIX.T
+    assert (ids[:, -2:] == -1).all()
+    assert np.isneginf(similarities[:, -2:]).all()
+    np.testing.assert_allclose(similarities[:, :-2], -np.sort(-exact, axis=1), atol=1e-6)
+    assert gpu.nearest(queries[:0], blocks, 4)[1].shape == (0, 4)

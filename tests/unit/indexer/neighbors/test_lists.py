@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tests.unit.indexer.neighbors.array_vectors import ArrayVectors
 
-from cellkin.indexer.neighbors import gpu
 from cellkin.indexer.neighbors.build import build_neighbors, extend_neighbors
 from cellkin.indexer.neighbors.choice import new_index
 from cellkin.indexer.neighbors.lists import ListGroups, grouped_lists, train_lists
@@ -100,22 +99,3 @@ def test_an_index_of_grouped_lists_reaches_its_recall(kind: str) -> None:
 def test_fewer_cells_than_lists_are_refused_as_by_faiss() -> None:
     with pytest.raises(ValueError, match="training points"):
         build_neighbors(ArrayVectors(MATRIX[: LISTS - 1]), f"IVF{LISTS},Flat")
-
-
-def test_only_rows_above_are_found() -> None:
-    queries, products = MATRIX[:50], MATRIX[:50] @ MATRIX.T
-    above = np.sort(products, axis=1)[:, -9]
-    above[0] = np.inf
-    similarities, rows = gpu.nearest(queries, MATRIX, 10, above)
-    assert similarities.shape == rows.shape == (50, 8)
-    assert (rows[0] == -1).all()
-    assert np.isneginf(similarities[0]).all()
-    wanted = np.argsort(-products, axis=1)[1:, :8]
-    np.testing.assert_array_equal(np.sort(rows[1:], axis=1), np.sort(wanted, axis=1))
-    np.testing.assert_allclose(
-        similarities[1:], np.take_along_axis(products[1:], rows[1:], 1), atol=1e-6
-    )
-    everything = gpu.nearest(queries, MATRIX, 10, np.full(50, -np.inf, np.float32))[1]
-    np.testing.assert_array_equal(
-        np.sort(everything, axis=1), np.sort(np.argsort(-products, axis=1)[:, :10], axis=1)
-    )

@@ -1,0 +1,248 @@
+"""The vectors with the largest inner products with each query, found by comparing all.
+
+The products are those of `cellkin.space.products`: bitwise independent of the other queries. They
+are compared while they are in the L1 cache, and most of them only with the least of those found.
+"""
+
+# numba infers types and inspects the parameters of an intrinsic; neither has annotations.
+# mypy: disable-error-code="no-untyped-def,no-untyped-call"
+
+from typing import Any
+
+import numpy as np
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from cellkin.space.arrays import Float32Matrix, Int64Vector, frozen
+from cellkin.space.compiled import compiled
+from cellkin.space.products import (
+    BLOCK,
+    FIRST,
+    LANES,
+    TOGETHER,
+    multiply_block,
+    require_same_dim,
+)
+from cellkin.space.vector_code import VectorCode
+
+# Vectors whose largest products are found before any is compared with what was found.
+_PART = 48
+_ALL = np.empty(0, np.int64)
+
+
+class LargestProducts:
+    """The vectors with the largest inner products with each query, of blocks added one by one.
+
+    Parameters
+    ----------
+    queries
+        (n_queries, dim) float32.
+    k
+        Number of vectors to find for each query.
+    """
+
+    def __init__(self, queries: Float32Matrix, k: int) -> None:
+        n, self._dim = queries.shape
+        n_groups = -(-n // TOGETHER)
+        padded = np.zeros((n_groups * TOGETHER, self._dim), np.float32)
+        padded[:n] = queries
+        lanes = padded.reshape(n_groups, TOGETHER, self._dim).transpose(0, 2, 1)
+        self._lanes = np.ascontiguousarray(lanes).reshape(-1)
+        # The lanes without a query find nothing.
+        self._limits = np.full(n_groups * TOGETHER, np.inf, np.float32)
+        self._limits[:n] = -np.inf if k else np.inf
+        self._products = np.full((n, k), -np.inf, np.float32)
+        self._ids = np.full((n, k), -1, np.int64)
+
+    def add(
+        self, vectors: Float32Matrix, only: Int64Vector | None = None, first_id: int = 0
+    ) -> None:
+        """Compare a block of vectors with all queries.
+
+        Parameters
+        ----------
+        vectors
+            (n, dim) float32, mapped from a file or in memory; copied if not C-contiguous.
+        only
+            (n_compared,) int64, ascending rows of the vectors to compare; None for all.
+        first_id
+            Id of the first row, above those of all blocks before.
+
+        Raises
+        ------
+        ValueError
+            If the dimensions differ.
+        """
+        require_same_dim(self._dim, vectors.shape[1])
+        rows = _ALL if only is None else np.ascontiguousarray(only, np.int64)
+        if not vectors.size or (only is not None and not len(rows)):
+            return
+        flat = frozen(np.ascontiguousarray(vectors, np.float32).reshape(-1))
+        state = self._limits, self._products, self._ids
+        _scan(flat, frozen(rows), first_id, self._lanes, self._dim, *state)
+
+    def result(self) -> tuple[Float32Matrix, Int64Vector]:
+        """Return the largest products; the last call, as it sorts in place.
+
+        Returns
+        -------
+        products
+            (n_queries, k) float32, descending; -inf where there are fewer vectors.
+        ids
+            (n_queries, k) int64, ascending among equal products; -1 where there are fewer.
+        """
+        _sort(self._products, self._ids)
+        return self._products, self._ids
+
+
+def largest_products(
+    vectors: Float32Matrix, queries: Float32Matrix, k: int
+) -> tuple[Float32Matrix, Int64Vector]:
+    """Find the vectors with the largest inner products with each query.
+
+    Parameters
+    ----------
+    vectors
+        (n, dim) float32, C-contiguous, mapped from a file or in memory.
+    queries
+        (n_queries, dim) float32.
+    k
+        Number of vectors to find.
+
+    Returns
+    -------
+    products, rows
+        As `LargestProducts.result`.
+
+    Raises
+    ------
+    ValueError
+        If the dimensions differ.
+    """
+    largest = LargestProducts(queries, k)
+    largest.add(vectors)
+    return largest.result()
+
+
+def _marking() -> Any:
+    """Return an intrinsic that marks the queries of a group with a product above their limit.
+
+    ``above(products, at, n_rows, limits, first)`` compares the products of ``n_rows`` vectors, from
+    ``products[at]`` on, with the limits from ``limits[first]`` on, and returns one bit per query.
+    """
+
+    @intrinsic
+    def above(typing_context, products, at, n_rows, limits, first):
+        signature = types.int64(products, at, n_rows, limits, first)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def pointer(number: int, at: Any) -> Any:
+                array = context.make_array(signature.args[number])(
+                    context, builder, arguments[number]
+                )
+                return builder.gep(array.data, [at])
+
+            emit = VectorCode(builder, LANES, TOGETHER // LANES)
+            _, at, n_rows, _, first = arguments
+            limits = emit.load(pointer(3, first))
+            slots = [cgutils.alloca_once(builder, limit.type) for limit in limits]
+            for slot, limit in zip(slots, limits, strict=True):
+                builder.store(limit, slot)
+            start = pointer(0, at)
+            with cgutils.for_range(builder, n_rows) as loop:
+                place = builder.mul(loop.index, emit.number(TOGETHER))
+                values = emit.load(builder.gep(start, [place]))
+                for slot, value in zip(slots, values, strict=True):
+                    builder.store(emit.larger(value, builder.load(slot)), slot)
+            return emit.above([builder.load(slot) for slot in slots], limits)
+
+        return signature, generate
+
+    return above
+
+
+_above = _marking()
+
+
+@compiled
+def _sift(products, ids, query, n):
+    """Move the first of the ``n`` found for a query down to its place in their heap.
+
+    The first of a heap is the one to replace: the lowest product, of equal ones the last id.
+    """
+    value, name, at = products[query, 0], ids[query, 0], 0
+    while 2 * at + 1 < n:
+        child = 2 * at + 1
+        other = min(child + 1, n - 1)
+        if products[query, other] < products[query, child] or (
+            products[query, other] == products[query, child]
+            and ids[query, other] > ids[query, child]
+        ):
+            child = other
+        if products[query, child] > value or (
+            products[query, child] == value and ids[query, child] < name
+        ):
+            break
+        products[query, at], ids[query, at] = products[query, child], ids[query, child]
+        at = child
+    products[query, at], ids[query, at] = value, name
+
+
+@compiled
+def _keep(scores, first_query, names, limits, products, ids):
+    """Update what was found for a group of queries with the products of some vectors."""
+    k = products.shape[1]
+    for start in range(0, len(names), _PART):
+        n_rows = min(_PART, len(names) - start)
+        # Most queries keep nothing of most parts.
+        marked = _above(scores, start * TOGETHER, n_rows, limits, first_query)
+        query = first_query
+        while marked:
+            if marked & 1:
+                for row in range(start, start + n_rows):
+                    value = scores[row * TOGETHER + query - first_query]
+                    if value > limits[query]:
+                        products[query, 0], ids[query, 0] = value, names[row]
+                        _sift(products, ids, query, k)
+                        limits[query] = products[query, 0]
+            marked >>= 1
+            query += 1
+
+
+@compiled
+def _scan(vectors, only, first_id, queries, dim, limits, products, ids):
+    """Update what was found with the products of some vectors, or of all without ``only``."""
+    scores = np.zeros(BLOCK * TOGETHER, np.float32)
+    gathered = np.empty(BLOCK * dim if len(only) else 0, np.float32)
+    names = np.empty(BLOCK, np.int64)
+    n_queries, n_vectors = len(products), len(only) if len(only) else len(vectors) // dim
+    for begin in range(0, n_vectors, BLOCK):
+        n = min(BLOCK, n_vectors - begin)
+        for at in range(n):
+            names[at] = begin + at + first_id
+        if len(only):
+            for at in range(n):
+                row = only[begin + at]
+                names[at] = row + first_id
+                for j in range(dim):  # assigning a row would take seconds to compile
+                    gathered[at * dim + j] = vectors[row * dim + j]
+        for first in range(0, n_queries, TOGETHER):
+            group, at = min(n_queries - first, TOGETHER), first * dim
+            if len(only):
+                multiply_block(gathered, FIRST, n, dim, queries, at, group, scores)
+            else:
+                multiply_block(vectors, begin, begin + n, dim, queries, at, group, scores)
+            _keep(scores, first, names[:n], limits, products, ids)
+
+
+@compiled
+def _sort(products, ids):
+    """Sort the heap of each query, best first."""
+    for query in range(len(products)):
+        for n in range(products.shape[1] - 1, 0, -1):
+            # The first of the heap, the lowest, goes behind the others.
+            value, name = products[query, 0], ids[query, 0]
+            products[query, 0], ids[query, 0] = products[query, n], ids[query, n]
+            _sift(products, ids, query, n)
+            products[query, n], ids[query, n] = value, name
