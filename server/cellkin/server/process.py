@@ -54,7 +54,7 @@ _CONTROL_WAITING = 512
 _CLIENT_HELPERS = 64
 """Open health checks and reflection requests per client."""
 _TURNED_AWAY_S = 0.5
-"""Seconds during which new requests get UNAVAILABLE before the server stops."""
+"""Most seconds during which new requests get UNAVAILABLE before the server stops."""
 
 
 @contextmanager
@@ -179,7 +179,7 @@ class _Endpoint:
         """Refuse new requests, and finish the running ones."""
         self._readiness.drain()
         self._interceptor.drain()
-        await asyncio.sleep(_TURNED_AWAY_S)
+        await asyncio.sleep(min(_TURNED_AWAY_S, grace_s))
         await self._server.stop(grace_s)
 
     async def close(self) -> None:

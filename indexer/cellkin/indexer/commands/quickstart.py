@@ -2,6 +2,7 @@
 
 import json
 import math
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,10 +58,11 @@ def quickstart(
     matched by the names in the files, symbols or Ensembl ids.
     """
     try:
-        import anndata  # noqa: F401  # what `cellkin annotate` needs, which is run at the end
-
         from cellkin.indexer.quickstart.run import Question, commands
         from cellkin.indexer.quickstart.run import quickstart as run
+
+        if find_spec("anndata") is None:  # `cellkin annotate` needs it, which is run at the end
+            raise ModuleNotFoundError(name="anndata")
     except ImportError as error:
         raise MissingDependencyError(
             f"quickstart needs {error.name}, which is not installed; "

@@ -15,6 +15,8 @@ from typing import NoReturn
 
 import click
 
+from cellkin.indexer.demo.prepared import Prepared
+
 WORK = Path(".demo")
 """Folder of the demo, relative to the working directory."""
 CELLKIN = Path(sys.executable).with_name("cellkin")
@@ -151,7 +153,10 @@ def stop(arguments: tuple[str, ...], code: int, stderr: str) -> NoReturn:
 
 @contextmanager
 def serving(
-    steps: Steps, store: Path = WORK / "store", log: Path = WORK / "server.log"
+    steps: Steps,
+    store: Path = WORK / "store",
+    log: Path = WORK / "server.log",
+    prepared: Prepared | None = None,
 ) -> Iterator[str]:
     """Run the server during the block.
 
@@ -163,6 +168,8 @@ def serving(
         The store to serve.
     log
         File for its standard error.
+    prepared
+        The process to run it in, whose standard error is ``log``; None for a new one.
 
     Yields
     ------
@@ -175,12 +182,14 @@ def serving(
         If it did not start.
     """
     arguments = ("serve", "--store", str(store), "--listen", "127.0.0.1:0")
-    with (
-        log.open("w") as stderr,
-        subprocess.Popen(
-            [str(CELLKIN), *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True
-        ) as server,
-    ):
+    if prepared is None:
+        with log.open("w") as stderr:
+            server = subprocess.Popen(
+                [str(CELLKIN), *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True
+            )
+    else:
+        server = prepared.start(arguments)
+    with server:
         try:
             with steps.step("serve", shlex.join(["cellkin", *arguments])):
                 address = _wait_for_address(server, arguments, log)

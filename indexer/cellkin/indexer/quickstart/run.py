@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -16,7 +15,8 @@ from typing import Any
 from cellkin.indexer.cells.fitting import Judging
 from cellkin.indexer.cells.job import Job, index_by_expression
 from cellkin.indexer.cells.sources import Reference
-from cellkin.indexer.demo.steps import CELLKIN, Steps, ended_by_signals, serving
+from cellkin.indexer.demo.prepared import Prepared
+from cellkin.indexer.demo.steps import Steps, ended_by_signals, serving
 from cellkin.indexer.genes.own_names import NamedFile, taxa_of
 from cellkin.indexer.quickstart.page import page
 from cellkin.indexer.quickstart.result import Result, read_cells
@@ -31,6 +31,9 @@ from cellkin.wire.species import taxon_name
 LABELS, PAGE, STORE = "labels.csv", "report.html", "store"
 _OURS = re.compile(r"labels\.csv|report\.html|store|server\.log|labeled\.(h5ad|zarr|h5mu)")
 _COPIES = (".zarr", ".h5mu")
+_LOG = "server.log"
+# Of the server: nobody else asks it, and it is done when the labels are written.
+_SERVER = {"OMP_NUM_THREADS": "1", "CELLKIN_SERVER__GRACE_S": "0"}
 _WITH_TEXT = (
     "Cells of other species are compared by what is written about their genes: `cellkin genes "
     "import`, `cellkin genes embed`, `cellkin cells index` and `cellkin annotate`, as README shows"
@@ -110,7 +113,13 @@ def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, fl
     """
     _require_free(question)
     steps = Steps(quiet=True)
-    with ended_by_signals(), _finished_or_gone(question) as folder:
+    with (
+        ended_by_signals(),
+        _finished_or_gone(question) as folder,
+        (folder / _LOG).open("w") as log,
+        Prepared(["cellkin.server.process"], log, _SERVER) as server,
+        Prepared(["cellkin.client.annotate"]) as annotating,
+    ):
         with steps.step("read names", ""):
             named = NamedFile.read(question.query)
             _require_shared(question, NamedFile.read(question.reference), named)
@@ -121,10 +130,10 @@ def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, fl
             job = Job(stages=stages, judging=Judging.CELLS)
             report = index_by_expression(store, question.index, wanted, job=job, linked=[named])
         with (
-            serving(steps, folder / STORE, folder / "server.log") as address,
+            serving(steps, folder / STORE, folder / _LOG, server) as address,
             steps.step("annotate", ""),
         ):
-            answer = _annotate(question, folder, address)
+            answer = _annotate(question, folder, address, annotating)
         with steps.step("page", ""):
             made = report.entry.manifest
             result = Result(
@@ -230,19 +239,24 @@ def _own_labels(question: Question) -> list[str | None] | None:
             return None
 
 
-def _annotate(question: Question, folder: Path, address: str) -> dict[str, Any]:
-    """Label the query through the server, by running ``cellkin annotate``."""
+def _annotate(
+    question: Question, folder: Path, address: str, annotating: Prepared
+) -> dict[str, Any]:
+    """Label the query through the server, by ``cellkin annotate``."""
     arguments = ["annotate", str(question.query), "--index", question.index, "--server", address]
     arguments += ["-o", str(folder / LABELS), "-o", str(folder / question.copy), "--json"]
     if question.taxon:
         arguments += ["--taxon", str(question.taxon)]
     # Standard error, with progress and errors, is inherited.
-    done = subprocess.run(
-        [str(CELLKIN), *arguments], stdout=subprocess.PIPE, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(done.returncode if done.returncode > 0 else 128 - done.returncode)
-    answer: dict[str, Any] = json.loads(done.stdout)
+    with annotating.start(arguments) as command:
+        try:
+            stdout, _ = command.communicate()
+        except BaseException:
+            command.kill()
+            raise
+    if code := command.returncode:
+        raise SystemExit(code if code > 0 else 128 - code)
+    answer: dict[str, Any] = json.loads(stdout)
     if question.query.samefile(question.reference):
         answer["warnings"].append(
             {

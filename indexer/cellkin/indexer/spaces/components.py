@@ -1,8 +1,11 @@
 """Principal components."""
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.linalg import eigh, qr
 
+from cellkin.indexer.threads import blas_threads
 from cellkin.space.arrays import Float32Matrix
 from cellkin.space.classifier import Float64Matrix
 from cellkin.space.projection import Float64Vector
@@ -11,6 +14,9 @@ from cellkin.space.projection import Float64Vector
 _WIDTH, _DEPTH, _DEPTH_OF_PARTS = 40, 12, 6
 # Larger subspaces take as long as the whole matrix.
 _LARGEST_SHARE = 0.5
+# A Gram matrix was measured to take less time than the products of a subspace up to this many times
+# the dimensions of that.
+_GRAM_UP_TO = 6
 
 
 def principal_axes(
@@ -18,9 +24,9 @@ def principal_axes(
 ) -> tuple[Float64Vector, Float64Matrix]:
     """Return the leading principal axes.
 
-    `sklearn.decomposition.PCA` returns the same axes. Small matrices are decomposed by the smaller
-    of the two Gram matrices; in others the axes are searched in a Krylov subspace, which needs
-    neither. The solvers of scikit-learn take longer (ADR 32, ADR 42).
+    `sklearn.decomposition.PCA` returns the same axes. They are those of the smaller of the two Gram
+    matrices, which is decomposed if it is small; else they are searched in a Krylov subspace, if the
+    Gram matrix is large without making it. The solvers of scikit-learn take longer (ADR 32, ADR 42).
 
     Parameters
     ----------
@@ -42,44 +48,59 @@ def principal_axes(
         rounding noise.
     """
     width, depth = -(-n * _WIDTH // 100), _DEPTH_OF_PARTS if approximate else _DEPTH
-    if width * depth <= _LARGEST_SHARE * min(centered.shape):
-        squares, axes = _in_krylov_subspace(centered, n, width, depth)
+    size, wide = min(centered.shape), centered.shape[0] < centered.shape[1]
+    if size > _GRAM_UP_TO * width * depth:
+        squares, axes = _in_krylov_subspace(
+            lambda block: centered.T @ (centered @ block), centered.shape[1], n, width, depth
+        )
     else:
-        squares, axes = _by_gram_matrix(centered, n)
+        gram = centered @ centered.T if wide else centered.T @ centered
+        if width * depth <= _LARGEST_SHARE * size:
+            with blas_threads(1):  # small products, for which several wait for each other
+                squares, axes = _in_krylov_subspace(gram.__matmul__, size, n, width, depth)
+        else:
+            squares, axes = _decomposed(gram, n)
+        if wide:
+            axes = (axes @ centered) / np.sqrt(np.maximum(squares, 1e-12))[:, None]
     # The sign of an eigenvector depends on the machine: make its largest entry positive.
     largest = axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)]
     return squares, np.asarray(axes * np.where(largest < 0, -1.0, 1.0)[:, None], np.float64)
 
 
-def _by_gram_matrix(centered: Float32Matrix, n: int) -> tuple[Float64Vector, Float64Matrix]:
-    wide = centered.shape[0] < centered.shape[1]
-    gram = centered @ centered.T if wide else centered.T @ centered
+def _decomposed(gram: Float32Matrix, n: int) -> tuple[Float64Vector, Float64Matrix]:
+    """Return the n largest eigenvalues of a matrix, and the eigenvectors as rows."""
     values, found = eigh(
         gram.astype(np.float64),
         subset_by_index=(len(gram) - n, len(gram) - 1),
         overwrite_a=True,
         check_finite=False,
     )
-    squares, axes = values[::-1], found[:, ::-1].T
-    if wide:
-        axes = (axes @ centered) / np.sqrt(np.maximum(squares, 1e-12))[:, None]
-    return squares, axes
+    return values[::-1], found[:, ::-1].T
 
 
 def _in_krylov_subspace(
-    centered: Float32Matrix, n: int, width: int, depth: int
+    times: Callable[[Float32Matrix], Float32Matrix], size: int, n: int, width: int, depth: int
 ) -> tuple[Float64Vector, Float64Matrix]:
-    """Return the leading axes within a block Krylov subspace (arXiv:1504.05477)."""
-    start = np.random.default_rng(0).standard_normal((centered.shape[1], width), np.float32)
-    basis = np.empty((centered.shape[1], width * depth), np.float32, order="F")
-    placed = np.empty((centered.shape[0], width * depth), np.float32, order="F")
-    along = centered @ start
+    """Return the same within a block Krylov subspace (arXiv:1504.05477).
+
+    Parameters
+    ----------
+    times
+        Multiplies the (size, size) matrix by (size, width) float32.
+    size, n
+        Dimension of the matrix, and number of eigenvalues.
+    width, depth
+        Columns of a block, and number of blocks.
+    """
+    basis = np.empty((size, width * depth), np.float32, order="F")
+    along = np.empty_like(basis)
+    block = times(np.random.default_rng(0).standard_normal((size, width), np.float32))
     for begin in range(0, width * depth, width):
-        before, block = basis[:, :begin], centered.T @ along
+        before = basis[:, :begin]
         for _ in range(2 if begin else 1):  # twice, because of rounding
             block = qr(block - before @ (before.T @ block), mode="economic", check_finite=False)[0]
         basis[:, begin : begin + width] = block
-        placed[:, begin : begin + width] = along = centered @ block
-    values, within = eigh((placed.T @ placed).astype(np.float64), check_finite=False)
+        along[:, begin : begin + width] = block = times(block)
+    values, within = eigh((basis.T @ along).astype(np.float64), check_finite=False)
     top = within[:, ::-1][:, :n].astype(np.float32)
     return values[::-1][:n], np.asarray((basis @ top).T, np.float64)

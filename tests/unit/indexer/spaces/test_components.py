@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from cellkin.indexer.spaces import components
 from cellkin.indexer.spaces.components import principal_axes
 
 
@@ -36,8 +37,13 @@ def test_approximate_axes_have_nearly_the_same_span(shape: tuple[int, int]) -> N
     assert not np.array_equal(squares, exact)
 
 
+@pytest.mark.parametrize("by_gram", [True, False])
 @pytest.mark.parametrize("shape", [(400, 900), (900, 400)], ids=["wide", "tall"])
-def test_axes_of_large_matrices_are_found_without_a_gram_matrix(shape: tuple[int, int]) -> None:
+def test_axes_of_large_matrices_are_found_in_a_subspace(
+    shape: tuple[int, int], by_gram: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(components, "_GRAM_UP_TO", 100 if by_gram else 0)
+    monkeypatch.setattr(components, "_decomposed", None)
     rng = np.random.default_rng(0)
     scales = np.concatenate([np.linspace(9, 3, 30), np.ones(shape[1] - 30)])
     x = (rng.standard_normal(shape) * scales).astype(np.float32)
