@@ -43,9 +43,18 @@ def per_ten_thousand(cells: CsrMatrix) -> CsrMatrix:
     scaled.sum_duplicates()
     totals = np.asarray(scaled.sum(axis=1, dtype=np.float64)).ravel()
     factors = np.divide(PER_CELL, totals, out=np.zeros_like(totals), where=totals > 0)
-    scaled.data *= np.repeat(factors, np.diff(scaled.indptr)).astype(np.float32)
-    scaled.eliminate_zeros()
+    _scale(scaled.indptr, scaled.data, factors.astype(np.float32))
+    if not scaled.data.all():
+        scaled.eliminate_zeros()
     return scaled
+
+
+@compiled
+def _scale(indptr, data, factors):
+    """Multiply the values of each cell by its factor."""
+    for cell in range(len(factors)):
+        for i in range(indptr[cell], indptr[cell + 1]):
+            data[i] *= factors[cell]
 
 
 @dataclass(frozen=True)

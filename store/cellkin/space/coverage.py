@@ -18,9 +18,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.space.arrays import BoolVector, CsrMatrix, Int64Vector, without_duplicates
+from cellkin.space.arrays import BoolVector, CsrMatrix, Int64Vector, frozen, without_duplicates
 from cellkin.space.classifier import Float64Matrix, LabelClassifier
 from cellkin.space.expression import ExpressionColumns, ExpressionSpace, by_gene
+from cellkin.space.kernels import count_positive
 from cellkin.space.labels import CellCoverage
 
 # From the first capture on no correction is made; at the second, labels need the fitted
@@ -107,11 +108,16 @@ def detected(cells: CsrMatrix, counted: BoolVector | None = None) -> Int64Vector
     """Return (n_cells,) int64, the number of counted columns in which each cell is above 0."""
     if not cells.has_canonical_format:
         cells = without_duplicates(cells)
-    met = cells.data > 0
-    if counted is not None:
-        met &= counted[cells.indices]
-    ends = np.concatenate([[0], np.cumsum(met)])
-    return np.asarray(ends[cells.indptr[1:]] - ends[cells.indptr[:-1]], np.int64)
+    counted = np.ones(cells.shape[1], bool) if counted is None else counted
+    found = np.empty(cells.shape[0], np.int64)
+    count_positive(
+        frozen(cells.indptr.astype(np.int64, copy=False)),
+        frozen(cells.indices.astype(np.int32, copy=False)),
+        frozen(cells.data),
+        frozen(counted),
+        found,
+    )
+    return found
 
 
 def shallowness(depths: npt.NDArray[np.float64], usual: float) -> npt.NDArray[np.float64]:

@@ -295,6 +295,16 @@ def count_columns(indptr, indices, data, rows, shared, n_genes, detected, mass):
 
 
 @compiled
+def count_positive(indptr, indices, data, counted, found):
+    """Count the values of each cell that are above 0, in the columns that count."""
+    for cell in range(len(found)):
+        n = 0
+        for i in range(indptr[cell], indptr[cell + 1]):
+            n += (data[i] > 0) & counted[indices[i]]
+        found[cell] = n
+
+
+@compiled
 def is_ascending(indptr, indices, n_columns, first, last):
     """Return whether the columns of each cell strictly ascend and are within range.
 

@@ -1,6 +1,7 @@
 """Small products have one thread of linear algebra, so that no other one is waited for."""
 
 import threading
+from types import SimpleNamespace
 from typing import Any
 
 import faiss  # noqa: F401  its BLAS is one of OpenMP, with a limit for each thread
@@ -64,7 +65,7 @@ def test_a_space_is_fitted_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> Non
         found.append(blas())
         raise Asked
 
-    nothing: Any = None
+    nothing: Any = SimpleNamespace(n_labels=1)
     monkeypatch.setattr("cellkin.indexer.cells.fitting.fit_expression", fit)
     with threads.blas_threads(2):
         with pytest.raises(Asked):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from itertools import pairwise
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -19,7 +19,8 @@ from cellkin.indexer.spaces.classifier import (
     Votes,
     calibrate,
     draft,
-    hold_out,
+    fold_tasks,
+    join_folds,
     probability_report,
 )
 from cellkin.indexer.spaces.contrast import Contrast
@@ -30,8 +31,8 @@ from cellkin.indexer.spaces.left_out import leave_labels_out
 from cellkin.indexer.spaces.novelty import with_novelty
 from cellkin.indexer.spaces.sample import Sample, balanced, folds
 from cellkin.indexer.spaces.text import FittedText, fit_text
-from cellkin.indexer.threads import blas_threads
-from cellkin.space.arrays import Int32Vector, Int64Vector
+from cellkin.indexer.threads import blas_threads, in_parallel
+from cellkin.space.arrays import CsrMatrix, Float32Vector, Int32Vector, Int64Vector
 from cellkin.space.classifier import LabelClassifier
 from cellkin.space.projection import CellSpace
 from cellkin.wire.errors import InvalidArgumentError
@@ -49,6 +50,7 @@ _TWO_LABELS = (
     "are called unknown: many of them may be given one of the two"
 )
 
+Space = TypeVar("Space", FittedText, FittedExpression)
 FitText: TypeAlias = Callable[
     [CellSpace, Sample, Int64Vector | None, bool, Contrast | None], FittedText
 ]
@@ -110,13 +112,7 @@ def read_sample(engine: Engine, work: Work, chosen: Sequence[Shard], finished: F
     genes = every[every != 0]
     blocks = []
     for shard, cells in zip(chosen, parts, strict=True):
-        ids = work.files[shard.file].gene_ids
-        met = np.flatnonzero(ids)
-        ones = np.ones(len(met), np.float32)
-        to_genes = sp.csr_matrix(
-            (ones, (met, np.searchsorted(genes, ids[met]))), (len(ids), len(genes))
-        )
-        blocks.append(cells @ to_genes)
+        blocks.append(_by_gene(cells, work.files[shard.file].gene_ids, genes))
     rows = pa.concat_tables([s.rows.take(pa.array(s.chosen)) for s in chosen])
     names, labels = np.unique(rows["label"].to_numpy(zero_copy_only=False), return_inverse=True)
     _, batches = np.unique(rows["batch"].to_numpy(zero_copy_only=False), return_inverse=True)
@@ -125,6 +121,19 @@ def read_sample(engine: Engine, work: Work, chosen: Sequence[Shard], finished: F
     return Sample(
         cells, genes, labels.astype(np.int32), [str(n) for n in names], batches.astype(np.int32)
     )
+
+
+def _by_gene(cells: CsrMatrix, ids: Int64Vector, genes: Int64Vector) -> CsrMatrix:
+    """Return (n_cells, n_genes) expression by gene; columns of one gene are added."""
+    met = np.flatnonzero(ids)
+    places = np.searchsorted(genes, ids[met])
+    if len(met) == len(ids) == len(np.unique(places)):  # every column is a gene of its own
+        return sp.csr_matrix(
+            (cells.data, places.astype(np.int32)[cells.indices], cells.indptr),
+            (cells.shape[0], len(genes)),
+        )
+    ones = np.ones(len(met), np.float32)
+    return cells @ sp.csr_matrix((ones, (met, places)), (len(ids), len(genes)))
 
 
 def shared_genes(work: Work) -> Int64Vector:
@@ -242,9 +251,11 @@ def fit_text_part(
     def refit(part: Sample, training: Contrast | None) -> FittedSpace:
         return fit(text, part, None, False, training)
 
+    def whole() -> FittedText:
+        return fit(text, sample, counts, True, None)
+
     with blas_threads(1):  # most products are small; the fit raises the limit for large ones
-        fitted = fit(text, sample, counts, True, None)
-        return fitted, *_read(refit, fitted, sample, how, False, judging, progress)
+        return _judged(whole, refit, sample, how, False, judging, progress)
 
 
 def fit_expression_part(
@@ -260,33 +271,41 @@ def fit_expression_part(
     how, judging, progress
         As in `fit_text_part`.
     """
+
+    def refit(part: Sample, training: Contrast | None) -> FittedSpace:
+        return fit_expression(part, approximate=True, training=training)
+
     with blas_threads(1):  # as in `fit_text_part`
-        fitted = fit_expression(sample)
-
-        def refit(part: Sample, training: Contrast | None) -> FittedSpace:
-            return fit_expression(part, approximate=True, training=training)
-
-        return fitted, *_read(refit, fitted, sample, how, True, judging, progress)
+        return _judged(lambda: fit_expression(sample), refit, sample, how, True, judging, progress)
 
 
-def _read(
-    refit: Callable[[Sample, Contrast | None], FittedSpace], fitted: FittedSpace, sample: Sample,
-    how: Votes, refine: bool, judging: Judging, progress: Progress,
-) -> tuple[LabelClassifier, dict[str, Any]]:  # fmt: skip
-    """Draft a classifier and calibrate it on held-out cells."""
+def _judged(
+    whole: Callable[[], Space], refit: Callable[[Sample, Contrast | None], FittedSpace],
+    sample: Sample, how: Votes, by_expression: bool, judging: Judging, progress: Progress,
+) -> tuple[Space, LabelClassifier, dict[str, Any]]:  # fmt: skip
+    """Fit a space, draft a classifier, and calibrate it on held-out cells.
+
+    The whole and the folds are fitted at the same time, each in one thread.
+    """
+
+    def drafted() -> tuple[Space, LabelClassifier, Float32Vector]:
+        fitted = whole()
+        placed = fitted.place(sample.cells)
+        first = draft(fitted, sample, placed, how, by_expression)
+        return fitted, *with_novelty(first, placed, sample)
+
     progress(0, 3)
-    placed = fitted.place(sample.cells)
-    classifier, own = with_novelty(draft(fitted, sample, placed, how, refine), placed, sample)
-    part = sample.take(balanced(sample.labels, _HELD_OUT_CELLS))
-    if part.n_labels < 2 or judging is Judging.NOTHING:
-        return classifier, {}
+    part, probe, tasks = sample, None, []
+    if sample.n_labels > 1 and judging is not Judging.NOTHING:
+        part = sample.take(balanced(sample.labels, _HELD_OUT_CELLS))
+        probe = CoverageProbe(len(folds(part))) if by_expression else None
+        on_fold = None if probe is None else probe.predict
+        tasks = fold_tasks(part, lambda train: refit(train, None), how, by_expression, on_fold)
+    (fitted, classifier, own), *found = in_parallel(lambda task: task(), [drafted, *tasks])
     progress(1, 3)
-    probe = CoverageProbe(len(folds(part))) if isinstance(fitted, FittedExpression) else None
-    held = hold_out(
-        part, lambda train: refit(train, None), how, refine, probe.predict if probe else None
-    )
+    held = join_folds(part, found)
     if not len(held.truth):
-        return classifier, {}
+        return fitted, classifier, {}
     classifier, macro_f1 = calibrate(classifier, held, own, part.counts(), how)
     if probe:
         classifier = probe.fit(classifier, sample)
@@ -301,7 +320,7 @@ def _read(
     progress(3, 3)
     if probe:
         quality["depth"] = depth_report(probe, classifier, sample)
-    return classifier, quality
+    return fitted, classifier, quality
 
 
 def _quality(

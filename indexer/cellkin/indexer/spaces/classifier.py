@@ -4,8 +4,9 @@ All are calibrated on held-out cells: folds of the reference, by donor if it has
 out in turn, and space, head, regression and prototypes are fitted without them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -243,6 +244,10 @@ OnFold: TypeAlias = Callable[[Trained, Sample, Int64Vector], None]
 """Called for each fold, in any thread, with the fit, the whole sample, and the rows held out."""
 
 
+Fold: TypeAlias = tuple[Int64Vector, Int64Vector, list[Any]]
+"""Rows held out, the cells of their labels in the rest, and what was predicted for them."""
+
+
 def hold_out(
     sample: Sample, fit: FitSpace, how: Votes, refine: bool = True, on_fold: OnFold | None = None
 ) -> HeldOut:
@@ -251,9 +256,17 @@ def hold_out(
     Held-out cells are ignored if the rest has too few of their label (less than 5, and less than
     half of all), as is common with donors: the result would not apply to the whole reference.
     """
+    tasks = fold_tasks(sample, fit, how, refine, on_fold)
+    return join_folds(sample, in_parallel(lambda task: task(), tasks))
+
+
+def fold_tasks(
+    sample: Sample, fit: FitSpace, how: Votes, refine: bool, on_fold: OnFold | None
+) -> list[Callable[[], Fold | None]]:
+    """Return what predicts each fold for `join_folds`, to be called in any thread."""
     names = {name: code for code, name in enumerate(sample.label_names)}
 
-    def predicted(held: Int64Vector) -> tuple[Int64Vector, Int64Vector, list[Any]] | None:
+    def predicted(held: Int64Vector) -> Fold | None:
         rest = np.setdiff1d(np.arange(sample.n_cells), held, assume_unique=True)
         train = sample.take(rest)
         left = np.bincount(sample.labels[rest], minlength=sample.n_labels)
@@ -270,7 +283,12 @@ def hold_out(
         n_left = left[sample.labels[held]]
         return held, n_left, [*kinds, found.novelties.astype(np.float64)]
 
-    found = [fold for fold in in_parallel(predicted, folds(sample)) if fold is not None]
+    return [partial(predicted, held) for held in folds(sample)]
+
+
+def join_folds(sample: Sample, predicted: Iterable[Fold | None]) -> HeldOut:
+    """Join the predictions of all folds; None is a fold without any."""
+    found = [fold for fold in predicted if fold is not None]
     no_rows = np.empty(0, np.int64)
     rows = np.concatenate([no_rows, *(fold[0] for fold in found)])
     n_left = np.concatenate([no_rows, *(fold[1] for fold in found)])

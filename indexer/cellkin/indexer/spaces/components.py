@@ -25,8 +25,8 @@ def principal_axes(
     """Return the leading principal axes.
 
     `sklearn.decomposition.PCA` returns the same axes. They are those of the smaller of the two Gram
-    matrices, which is decomposed if it is small; else they are searched in a Krylov subspace, if the
-    Gram matrix is large without making it. The solvers of scikit-learn take longer (ADR 32, ADR 42).
+    matrices. A small one is decomposed; in a larger one the axes are searched in a Krylov subspace,
+    and a very large one is not even made. The solvers of scikit-learn take longer (ADR 32, ADR 42).
 
     Parameters
     ----------

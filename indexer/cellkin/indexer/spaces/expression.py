@@ -10,7 +10,6 @@ separates the labels: z-scores, in which all genes have equal weight, are mostly
 The leading components of the weighted expression are also used for novelty (ADR 21).
 """
 
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +21,6 @@ from cellkin.indexer.spaces.logistic import fit_logistic
 from cellkin.indexer.spaces.sample import Sample, label_sums
 from cellkin.indexer.spaces.text import label_dispersion
 from cellkin.indexer.spaces.variable_genes import most_variable
-from cellkin.indexer.threads import threads_for
 from cellkin.space.arrays import (
     CsrMatrix,
     Float32Matrix,
@@ -92,14 +90,6 @@ def fit_expression(
         How the head is trained.
     """
     variable = most_variable(sample.moments.mean, sample.moments.variance)
-    # Parts are fitted at the same time, each in a thread of its own.
-    with nullcontext() if approximate else threads_for(sample.n_cells * len(variable)):
-        return _fit(sample, variable, approximate, training)
-
-
-def _fit(
-    sample: Sample, variable: Int64Vector, approximate: bool, training: Contrast | None
-) -> FittedExpression:
     means, deviations = _log_moments(sample, variable)
     z = sample.logs.dense(variable, means, 1 / deviations, CLIP)
     coefficients, intercepts = _regression(z, sample)

@@ -74,11 +74,12 @@ class LogExpression:
         n_cells, n_genes = cells.shape
         totals = np.asarray(cells.sum(axis=1, dtype=np.float64)).ravel()
         factors = PER_CELL / np.where(totals > 0, totals, 1.0)
-        linear = (cells.data * np.repeat(factors, np.diff(cells.indptr))).astype(np.float32)
+        indptr = np.ascontiguousarray(cells.indptr, np.int64)
         indices = np.ascontiguousarray(cells.indices, np.int32)
+        linear, sums = np.empty(len(indices), np.float32), np.zeros(n_genes)
+        _scale(indptr, indices, cells.data, factors, linear, sums)
         return cls(
-            np.ascontiguousarray(cells.indptr, np.int64), indices, linear, np.log1p(linear),
-            np.bincount(indices, linear, n_genes) / max(n_cells, 1), detected(cells),
+            indptr, indices, linear, np.log1p(linear), sums / max(n_cells, 1), detected(cells),
             np.arange(n_cells),
         )  # fmt: skip
 
@@ -154,6 +155,15 @@ class LogExpression:
     def n_detected(self) -> Int64Vector:
         """(n_cells,) int64, the number of genes above 0 in each cell."""
         return self.n_met[self.rows]
+
+
+@compiled
+def _scale(indptr, indices, data, factors, linear, sums):
+    """Write the values of each cell times its factor, and add them to the sums of their genes."""
+    for cell in range(len(factors)):
+        for i in range(indptr[cell], indptr[cell + 1]):
+            linear[i] = data[i] * factors[cell]
+            sums[indices[i]] += linear[i]
 
 
 @compiled
