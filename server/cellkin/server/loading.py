@@ -339,7 +339,7 @@ class IndexLoader:
         if neighbors.exact:
             if len(neighbors) * neighbors.dim <= SMALL:
                 return DirectSearch(neighbors, name, self._metrics)
-            return BatchedSearch(neighbors, name, self._metrics)
+            return BatchedSearch(neighbors, name, self._metrics, self._cores)
         return ConcurrentSearch(neighbors, name, self._metrics, self._cores)
 
 

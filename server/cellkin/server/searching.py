@@ -4,12 +4,15 @@ A flat index reads every vector for every batch, so 64 queries in one batch cost
 two. Requests that arrive during a search wait and are searched together next. There is no timer: a
 single request is searched at once, on its own thread. Inverted lists and graphs gain nothing from
 batching, so their searches run in parallel, limited to the number of cores. On a CUDA device one
-search runs at a time, beside those on the cores.
+search runs at a time, beside those on the cores. A large block is shared among the cores that are
+idle when it comes.
 """
 
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -25,6 +28,8 @@ from cellkin.store.neighbors_device import DeviceIndex
 
 MOST_TOGETHER = 1024
 """Most queries of one batch; a larger block is searched alone, in parts."""
+_LEAST_PART = 64
+"""Fewest queries of a part of a block that is shared among cores."""
 SMALL = 1 << 20
 """Size in floats up to which searching a flat index is faster than joining a batch."""
 
@@ -76,6 +81,72 @@ class _Measured(Neighbors):
         self.inner.close()
 
 
+class Cores:
+    """A limit on concurrent searches, shared by the indexes of a process.
+
+    Parameters
+    ----------
+    n
+        Maximum number of concurrent searches.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        # threading.Semaphore is written in Python, and takes ten times as long.
+        self._free: SimpleQueue[None] = SimpleQueue()
+        for _ in range(n):
+            self._free.put(None)
+        self._helpers = ThreadPoolExecutor(n, "searching")
+
+    def take(self, call: Call) -> None:
+        """Wait for a place.
+
+        Raises
+        ------
+        DeadlineExceededError, CancelledError
+            If the deadline passed or the client cancelled while waiting.
+        """
+        while True:
+            try:
+                return self._free.get(timeout=calls.TURN_S)
+            except Empty:
+                call.check()
+
+    def take_idle(self) -> bool:
+        """Take a place if there is one."""
+        try:
+            self._free.get_nowait()
+        except Empty:
+            return False
+        return True
+
+    def give(self) -> None:
+        """Release a place."""
+        self._free.put(None)
+
+    def help(self, work: Callable[[], None], n_most: int) -> "list[Future[None]]":
+        """Start work in other threads, one for each idle core.
+
+        Parameters
+        ----------
+        work
+            Called in each.
+        n_most
+            Most threads to start.
+        """
+
+        def placed() -> None:
+            try:
+                work()
+            finally:
+                self.give()
+
+        started: list[Future[None]] = []
+        while len(started) < n_most and self.take_idle():
+            started.append(self._helpers.submit(placed))
+        return started
+
+
 @dataclass(eq=False)
 class _Waiting:
     """A block of queries waiting for a search."""
@@ -90,10 +161,19 @@ class _Waiting:
 
 
 class BatchedSearch(_Measured):
-    """Searches the requests that arrived during the last search in one batch."""
+    """Searches the requests that arrived during the last search in one batch.
 
-    def __init__(self, inner: Neighbors, name: str, meter: Meter) -> None:
+    Parameters
+    ----------
+    inner, name, meter
+        As for `DirectSearch`.
+    cores
+        What a large batch is shared among, as far as they are idle.
+    """
+
+    def __init__(self, inner: Neighbors, name: str, meter: Meter, cores: Cores) -> None:
         super().__init__(inner, name, meter)
+        self._cores = cores
         self._lock = threading.Lock()
         self._queue: deque[_Waiting] = deque()
         self._busy = False
@@ -169,7 +249,12 @@ class BatchedSearch(_Measured):
         try:
             together = np.concatenate([w.queries for w in batch]) if batch[1:] else mine.queries
             began = time.perf_counter()
-            found = _in_parts(self.inner, together, mine.k, passing)
+            counted = self._cores.take_idle()
+            try:
+                found = _in_parts(self.inner, together, mine.k, passing, self._cores)
+            finally:
+                if counted:
+                    self._cores.give()
             search_s = time.perf_counter() - began
             self._meter.searched(self._name, len(together), len(batch), search_s)
             start = 0
@@ -191,45 +276,11 @@ class DirectSearch(_Measured):
     def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
         """Find the nearest vectors of each query; see `BatchedSearch.search`."""
         began = time.perf_counter()
-        found = _in_parts(self.inner, queries, k, passing)
+        found = _in_parts(self.inner, queries, k, passing, None)
         search_s = time.perf_counter() - began
         calls.current().compute_s += search_s
         self._meter.searched(self._name, len(queries), 1, search_s)
         return found
-
-
-class Cores:
-    """A limit on concurrent searches, shared by the indexes of a process.
-
-    Parameters
-    ----------
-    n
-        Maximum number of concurrent searches.
-    """
-
-    def __init__(self, n: int) -> None:
-        # threading.Semaphore is written in Python, and takes ten times as long.
-        self._free: SimpleQueue[None] = SimpleQueue()
-        for _ in range(n):
-            self._free.put(None)
-
-    def take(self, call: Call) -> None:
-        """Wait for a place.
-
-        Raises
-        ------
-        DeadlineExceededError, CancelledError
-            If the deadline passed or the client cancelled while waiting.
-        """
-        while True:
-            try:
-                return self._free.get(timeout=calls.TURN_S)
-            except Empty:
-                call.check()
-
-    def give(self) -> None:
-        """Release a place."""
-        self._free.put(None)
 
 
 class ConcurrentSearch(_Measured):
@@ -254,7 +305,7 @@ class ConcurrentSearch(_Measured):
         try:
             started = time.perf_counter()
             call.queue_s += started - began
-            found = _in_parts(self.inner, queries, k, passing)
+            found = _in_parts(self.inner, queries, k, passing, self._cores)
             search_s = time.perf_counter() - started
         finally:
             self._cores.give()
@@ -292,13 +343,46 @@ class DeviceSearch(_Measured):
 
 
 def _in_parts(
-    inner: Neighbors, queries: Float32Matrix, k: int, passing: BoolVector | None
+    inner: Neighbors,
+    queries: Float32Matrix,
+    k: int,
+    passing: BoolVector | None,
+    cores: Cores | None,
 ) -> Found:
-    """Search in parts, so that a cancelled request frees the index quickly."""
-    if len(queries) <= MOST_TOGETHER:
+    """Search in parts, on all cores that are idle.
+
+    A cancelled request frees the index after a part.
+    """
+    n_parts = -(-len(queries) // MOST_TOGETHER)
+    if cores is not None and not inner.remote:
+        n_parts = max(n_parts, min(len(queries) // _LEAST_PART, cores.n))
+    if n_parts <= 1:
         return inner.search(queries, k, passing)
-    parts = []
-    for at in range(0, len(queries), MOST_TOGETHER):
+    parts = np.array_split(queries, n_parts)
+    found: list[Found | None] = [None] * n_parts
+    left = deque(range(n_parts))
+
+    def take_part() -> bool:
+        try:
+            number = left.popleft()
+        except IndexError:  # another thread took the last one
+            return False
+        found[number] = inner.search(parts[number], k, passing)
+        return True
+
+    def help_search() -> None:
+        while take_part():
+            pass
+
+    helpers = [] if cores is None else cores.help(help_search, n_parts - 1)
+    try:
         calls.check()
-        parts.append(inner.search(queries[at : at + MOST_TOGETHER], k, passing))
-    return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
+        while take_part():
+            calls.check()
+    finally:
+        left.clear()
+        wait(helpers)
+    for helper in helpers:
+        helper.result()  # raises its error
+    done = [part for part in found if part is not None]
+    return np.concatenate([part[0] for part in done]), np.concatenate([part[1] for part in done])

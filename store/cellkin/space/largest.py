@@ -27,8 +27,13 @@ from cellkin.space.products import (
 from cellkin.space.vector_code import VectorCode
 
 # Vectors whose largest products are found before any is compared with what was found.
-_PART = 48
+_PART = 24
 _ALL = np.empty(0, np.int64)
+# Products and ids are kept as one number each, see `_key`.
+_MOST_IDS = (1 << 32) - 1
+# The key of minus infinity and no id.
+_NOTHING = np.int64(np.int32(0x807FFFFF - (1 << 32))) << np.int64(32)
+_MINUS_ZERO = np.int32(-(1 << 31))
 
 
 class LargestProducts:
@@ -51,9 +56,8 @@ class LargestProducts:
         self._lanes = np.ascontiguousarray(lanes).reshape(-1)
         # The lanes without a query find nothing.
         self._limits = np.full(n_groups * TOGETHER, np.inf, np.float32)
-        self._limits[:n] = -np.inf if k else np.inf
-        self._products = np.full((n, k), -np.inf, np.float32)
-        self._ids = np.full((n, k), -1, np.int64)
+        self._limits[:n] = -np.inf
+        self._heaps = np.full((n, k), _NOTHING, np.int64)
 
     def add(
         self, vectors: Float32Matrix, only: Int64Vector | None = None, first_id: int = 0
@@ -76,14 +80,14 @@ class LargestProducts:
         """
         require_same_dim(self._dim, vectors.shape[1])
         rows = _ALL if only is None else np.ascontiguousarray(only, np.int64)
-        if not vectors.size or (only is not None and not len(rows)):
+        if not vectors.size or not self._heaps.size or (only is not None and not len(rows)):
             return
         flat = frozen(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-        state = self._limits, self._products, self._ids
-        _scan(flat, frozen(rows), first_id, self._lanes, self._dim, *state)
+        heaps, k = self._heaps.reshape(-1), self._heaps.shape[1]
+        _scan(flat, frozen(rows), first_id, self._lanes, self._dim, self._limits, heaps, k)
 
     def result(self) -> tuple[Float32Matrix, Int64Vector]:
-        """Return the largest products; the last call, as it sorts in place.
+        """Return the largest products so far.
 
         Returns
         -------
@@ -92,8 +96,14 @@ class LargestProducts:
         ids
             (n_queries, k) int64, ascending among equal products; -1 where there are fewer.
         """
-        _sort(self._products, self._ids)
-        return self._products, self._ids
+        keys = -np.sort(-self._heaps, axis=1)
+        bits = (keys >> 32).astype(np.int32)
+        products = (bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))).view(np.float32)
+        ids = _MOST_IDS - (keys & _MOST_IDS)
+        missing = keys == _NOTHING
+        if missing.any():
+            products[missing], ids[missing] = -np.inf, -1
+        return products, ids
 
 
 def largest_products(
@@ -166,33 +176,23 @@ _above = _marking()
 
 
 @compiled
-def _sift(products, ids, query, n):
-    """Move the first of the ``n`` found for a query down to its place in their heap.
-
-    The first of a heap is the one to replace: the lowest product, of equal ones the last id.
-    """
-    value, name, at = products[query, 0], ids[query, 0], 0
-    while 2 * at + 1 < n:
-        child = 2 * at + 1
-        other = min(child + 1, n - 1)
-        if products[query, other] < products[query, child] or (
-            products[query, other] == products[query, child]
-            and ids[query, other] > ids[query, child]
-        ):
-            child = other
-        if products[query, child] > value or (
-            products[query, child] == value and ids[query, child] < name
-        ):
+def _put(heap, first, k, key):
+    """Replace the first, lowest key of the heap of ``k`` that begins at ``first``."""
+    at, child = 0, 1
+    while child < k:
+        if child + 1 < k and heap[first + child + 1] < heap[first + child]:
+            child += 1
+        if heap[first + child] > key:
             break
-        products[query, at], ids[query, at] = products[query, child], ids[query, child]
-        at = child
-    products[query, at], ids[query, at] = value, name
+        heap[first + at] = heap[first + child]
+        at, child = child, 2 * child + 1
+    heap[first + at] = key
 
 
 @compiled
-def _keep(scores, first_query, names, limits, products, ids):
+def _keep(scores, first_query, names, limits, heap, k):
     """Update what was found for a group of queries with the products of some vectors."""
-    k = products.shape[1]
+    bits, limit_bits = scores.view(np.int32), limits.view(np.int32)
     for start in range(0, len(names), _PART):
         n_rows = min(_PART, len(names) - start)
         # Most queries keep nothing of most parts.
@@ -201,22 +201,35 @@ def _keep(scores, first_query, names, limits, products, ids):
         while marked:
             if marked & 1:
                 for row in range(start, start + n_rows):
-                    value = scores[row * TOGETHER + query - first_query]
-                    if value > limits[query]:
-                        products[query, 0], ids[query, 0] = value, names[row]
-                        _sift(products, ids, query, k)
-                        limits[query] = products[query, 0]
+                    at = row * TOGETHER + query - first_query
+                    if scores[at] > limits[query]:
+                        _put(heap, query * k, k, _key(bits[at], names[row]))
+                        limit_bits[query] = _turned(np.int32(heap[query * k] >> 32))
             marked >>= 1
             query += 1
 
 
 @compiled
-def _scan(vectors, only, first_id, queries, dim, limits, products, ids):
+def _turned(bits):
+    """Return the bits of a float32 as a number of the same order, or the reverse."""
+    return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
+
+
+@compiled
+def _key(bits, name):
+    """Return a number that is greater for a larger product, and for a lower id of equal ones."""
+    if bits == _MINUS_ZERO:
+        bits = np.int32(0)
+    return (np.int64(_turned(bits)) << 32) | (_MOST_IDS - name)
+
+
+@compiled
+def _scan(vectors, only, first_id, queries, dim, limits, heap, k):
     """Update what was found with the products of some vectors, or of all without ``only``."""
     scores = np.zeros(BLOCK * TOGETHER, np.float32)
     gathered = np.empty(BLOCK * dim if len(only) else 0, np.float32)
     names = np.empty(BLOCK, np.int64)
-    n_queries, n_vectors = len(products), len(only) if len(only) else len(vectors) // dim
+    n_queries, n_vectors = len(heap) // k, len(only) if len(only) else len(vectors) // dim
     for begin in range(0, n_vectors, BLOCK):
         n = min(BLOCK, n_vectors - begin)
         for at in range(n):
@@ -233,16 +246,4 @@ def _scan(vectors, only, first_id, queries, dim, limits, products, ids):
                 multiply_block(gathered, FIRST, n, dim, queries, at, group, scores)
             else:
                 multiply_block(vectors, begin, begin + n, dim, queries, at, group, scores)
-            _keep(scores, first, names[:n], limits, products, ids)
-
-
-@compiled
-def _sort(products, ids):
-    """Sort the heap of each query, best first."""
-    for query in range(len(products)):
-        for n in range(products.shape[1] - 1, 0, -1):
-            # The first of the heap, the lowest, goes behind the others.
-            value, name = products[query, 0], ids[query, 0]
-            products[query, 0], ids[query, 0] = products[query, n], ids[query, n]
-            _sift(products, ids, query, n)
-            products[query, n], ids[query, n] = value, name
+            _keep(scores, first, names[:n], limits, heap, k)

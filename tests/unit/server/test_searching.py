@@ -88,7 +88,7 @@ def test_a_small_index_is_searched_at_once_and_counted() -> None:
 
 def test_what_came_during_a_search_is_searched_in_one_batch() -> None:
     gate, counts = Gate(NeighborIndex.build(VECTORS)), Counts()
-    together = BatchedSearch(gate, "x", counts)
+    together = BatchedSearch(gate, "x", counts, Cores(1))
     answers: dict[int, Found] = {}
 
     def ask(i: int) -> None:
@@ -118,7 +118,7 @@ def test_what_came_during_a_search_is_searched_in_one_batch() -> None:
 def test_every_request_gets_its_own_answer(asked: list[tuple[int, int]], flat: bool) -> None:
     index = NeighborIndex.build(VECTORS)
     search: Any = (
-        BatchedSearch(index, "x", Counts())
+        BatchedSearch(index, "x", Counts(), Cores(2))
         if flat
         else ConcurrentSearch(index, "x", Counts(), Cores(2))
     )
@@ -145,7 +145,9 @@ def test_nobody_waits_in_a_queue_for_who_left(
 ) -> None:
     gate, counts = Gate(NeighborIndex.build(VECTORS)), Counts()
     search: Any = (
-        BatchedSearch(gate, "x", counts) if flat else ConcurrentSearch(gate, "x", counts, Cores(1))
+        BatchedSearch(gate, "x", counts, Cores(1))
+        if flat
+        else ConcurrentSearch(gate, "x", counts, Cores(1))
     )
     running = at_once(1, lambda i: search.search(QUERIES[:1], 5))
     assert gate.entered.wait(20)
@@ -162,7 +164,7 @@ def test_nobody_waits_in_a_queue_for_who_left(
 
 def test_an_error_reaches_every_request_of_its_batch_and_no_later_one() -> None:
     gate = Gate(NeighborIndex.build(VECTORS))
-    together = BatchedSearch(gate, "x", Counts())
+    together = BatchedSearch(gate, "x", Counts(), Cores(1))
     errors: list[Exception] = []
 
     def ask(i: int) -> None:
@@ -183,7 +185,7 @@ def test_an_error_reaches_every_request_of_its_batch_and_no_later_one() -> None:
 
 def test_times_are_told_apart() -> None:
     gate = Gate(NeighborIndex.build(VECTORS))
-    together = BatchedSearch(gate, "x", Counts())
+    together = BatchedSearch(gate, "x", Counts(), Cores(1))
     first = at_once(1, lambda i: together.search(QUERIES[:1], 5))
     assert gate.entered.wait(20)
     threading.Timer(0.1, gate.open.set).start()
@@ -200,7 +202,7 @@ def test_times_are_told_apart() -> None:
 
 def test_a_large_block_ends_when_its_caller_leaves() -> None:
     calls.work_on(a_call(active=False))
-    together = BatchedSearch(NeighborIndex.build(VECTORS), "x", Counts())
+    together = BatchedSearch(NeighborIndex.build(VECTORS), "x", Counts(), Cores(1))
     try:
         with pytest.raises(CancelledError):
             together.search(np.repeat(QUERIES, 40, axis=0), 5)
@@ -227,4 +229,59 @@ def test_only_large_blocks_wait_for_the_device() -> None:
     calls.work_on(a_call())
     np.testing.assert_array_equal(on_device.search(large, 5)[0], index.search(large, 5)[0])
     assert counts.searches == [(64, 1), (192, 1), (192, 1)]
+    calls.work_on(None)
+
+
+class Failing(NeighborIndex):
+    """An index that remembers its threads, and fails at some query."""
+
+    def __init__(self, inner: NeighborIndex, fails_at: int | None) -> None:
+        self.inner, self.fails_at = inner, fails_at
+        self.met, self.threads = threading.Barrier(2), set[str]()
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def search(self, queries: Float32Matrix, k: int, passing: BoolVector | None = None) -> Found:
+        self.threads.add(threading.current_thread().name)
+        if self.met.n_waiting < 2 and len(self.threads) < 3:
+            self.met.wait(20)  # breaks unless two threads are at work
+        if self.fails_at is not None and (queries == LARGE[self.fails_at]).all(axis=1).any():
+            raise ValueError("damaged")
+        return self.inner.search(queries, k, passing)
+
+
+LARGE = unit_rows(RNG.standard_normal((130, 16)).astype(np.float32))
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_a_large_block_is_shared_among_idle_cores(flat: bool) -> None:
+    index, counts, cores = NeighborIndex.build(VECTORS), Counts(), Cores(2)
+    slow = Failing(index, None)
+    kind = BatchedSearch if flat else ConcurrentSearch
+    shared = kind(slow, "x", counts, cores)
+    calls.work_on(a_call())
+    found = shared.search(LARGE, 5)
+    for got, want in zip(found, index.search(LARGE, 5), strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert counts.searches == [(130, 1)]
+    assert len(slow.threads) == 2
+    assert cores.take_idle()
+    assert cores.take_idle()
+    assert not cores.take_idle(), "a place was released twice"
+    # No core is idle: what is left is searched by the request's own thread.
+    if flat:
+        np.testing.assert_array_equal(kind(index, "x", counts, cores).search(LARGE, 5)[1], found[1])
+    calls.work_on(None)
+
+
+@pytest.mark.parametrize("fails_at", [0, 129])
+def test_the_error_of_a_part_is_that_of_the_request(fails_at: int) -> None:
+    cores = Cores(2)
+    shared = ConcurrentSearch(Failing(NeighborIndex.build(VECTORS), fails_at), "x", Counts(), cores)
+    calls.work_on(a_call())
+    with pytest.raises(ValueError, match="damaged"):
+        shared.search(LARGE, 5)
+    assert cores.take_idle()
+    assert cores.take_idle()
     calls.work_on(None)

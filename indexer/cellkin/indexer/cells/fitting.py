@@ -50,7 +50,7 @@ _TWO_LABELS = (
     "are called unknown: many of them may be given one of the two"
 )
 
-Space = TypeVar("Space", FittedText, FittedExpression)
+Space = TypeVar("Space", bound=FittedSpace)
 FitText: TypeAlias = Callable[
     [CellSpace, Sample, Int64Vector | None, bool, Contrast | None], FittedText
 ]
@@ -295,7 +295,8 @@ def _judged(
         return fitted, *with_novelty(first, placed, sample)
 
     progress(0, 3)
-    part, probe, tasks = sample, None, []
+    part, probe = sample, None
+    tasks: list[Callable[[], Any]] = []
     if sample.n_labels > 1 and judging is not Judging.NOTHING:
         part = sample.take(balanced(sample.labels, _HELD_OUT_CELLS))
         probe = CoverageProbe(len(folds(part))) if by_expression else None
