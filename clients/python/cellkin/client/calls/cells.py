@@ -188,7 +188,7 @@ def stream_predict_subtypes(
         "CellService/StreamPredictSubtypes",
         opening,
         blocks,
-        lambda block: request(cells=to_message(block)),
+        _cells_message,
         lambda first: predictions.read_report(first.report),
         lambda answer: predictions.read_predictions(
             answer.predictions, with_positions=return_positions
@@ -197,6 +197,12 @@ def stream_predict_subtypes(
         then=lambda report: _background_message(report, asked),
         n_ahead=n_ahead,
     )
+
+
+def _cells_message(block: Any) -> wire.StreamPredictSubtypesRequest:
+    message = wire.StreamPredictSubtypesRequest()
+    to_message(block, message.cells)
+    return message
 
 
 def _background_message(

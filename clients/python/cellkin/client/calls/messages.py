@@ -51,8 +51,16 @@ class CellFilter:
         require("values", self.values, Sequence[str])
 
 
-def to_message(block: Any) -> wire.CellBlock:
+def to_message(block: Any, message: wire.CellBlock | None = None) -> wire.CellBlock:
     """Return the message for a CSR matrix of cells.
+
+    Parameters
+    ----------
+    block
+        The matrix.
+    message
+        The message to fill, such as a part of another, into which it need not be copied then; None
+        for a new one.
 
     Raises
     ------
@@ -65,11 +73,11 @@ def to_message(block: Any) -> wire.CellBlock:
             "scipy.sparse.csr_matrix(counts)",
             field="cells",
         )
-    return wire.CellBlock(
-        indptr=codec.encode(block.indptr.astype(np.int64, copy=False)),
-        columns=codec.encode(block.indices.astype(np.int32, copy=False)),
-        values=codec.encode(block.data.astype(np.float32, copy=False)),
-    )
+    message = wire.CellBlock() if message is None else message
+    message.indptr = codec.encode(block.indptr.astype(np.int64, copy=False))
+    message.columns = codec.encode(block.indices.astype(np.int32, copy=False))
+    message.values = codec.encode(block.data.astype(np.float32, copy=False))
+    return message
 
 
 def query_header(
