@@ -9,7 +9,13 @@ import scipy.sparse as sp
 from cellkin.server import calls
 from cellkin.server.limits import MOST_CELLS
 from cellkin.server.loading import LoadedIndex
-from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix
+from cellkin.space.arrays import (
+    BoolVector,
+    CsrMatrix,
+    Float32Matrix,
+    Float32Vector,
+    Int32Vector,
+)
 from cellkin.space.matching import match_reference, require_enough
 from cellkin.space.projection import GeneColumns, gene_columns, linear_expression, project
 from cellkin.space.reference import WITH_TEXT
@@ -167,8 +173,7 @@ def read_block(block: wire.CellBlock, n_genes: int) -> CsrMatrix:
         If it is not a CSR matrix with ``n_genes`` columns, or a value is negative or not finite.
     """
     indptr = codec.decode(block.indptr, np.int64, "indptr")
-    columns = codec.decode(block.columns, np.int32, "columns")
-    values = codec.decode(block.values, np.float32, "values")
+    columns, values = _columns(block), _values(block)
     n_cells = len(indptr) - 1
     if not 0 <= n_cells <= MOST_CELLS:
         raise InvalidArgumentError(
@@ -193,9 +198,37 @@ def read_block(block: wire.CellBlock, n_genes: int) -> CsrMatrix:
             f"the header has genes 0 to {n_genes - 1}",
             field="cells.columns",
         )
-    if not np.isfinite(values).all() or (values < 0).any():
+    # A NaN fails every comparison.
+    if len(values) and not (values.min() >= 0 and values.max() < np.inf):
         raise InvalidArgumentError(
             "values must be finite and not negative; give counts or log1p of counts",
             field="cells.values",
         )
     return sp.csr_matrix((values, columns, indptr), shape=(n_cells, n_genes))
+
+
+def _columns(block: wire.CellBlock) -> Int32Vector:
+    columns = codec.decode(block.columns, np.int32, "columns")
+    if not block.short_columns:
+        return columns
+    if len(columns):
+        raise InvalidArgumentError(
+            "columns and short_columns are given; give one of them", field="cells.short_columns"
+        )
+    return codec.decode(block.short_columns, np.uint16, "short_columns").astype(np.int32)
+
+
+def _values(block: wire.CellBlock) -> Float32Vector:
+    values = codec.decode(block.values, np.float32, "values")
+    if not block.small_values:
+        return values
+    small = codec.decode(block.small_values, np.uint8, "small_values")
+    found, others = small.astype(np.float32), np.flatnonzero(small == codec.NOT_SMALL)
+    if len(others) != len(values):
+        raise InvalidArgumentError(
+            f"{len(others)} small_values are {codec.NOT_SMALL}, each for one of the values, and "
+            f"there are {len(values)} values; give one each",
+            field="cells.values",
+        )
+    found[others] = values
+    return found

@@ -139,6 +139,7 @@ class PredictionQuery:
             ],
             sample_check=None if check is None else self._check_message(check),
             reference_depth=_depth_message(labeler, quality),
+            reads_compact_blocks=True,
         )
 
     def _check_message(self, check: SampleCheck) -> wire.SampleCheck:

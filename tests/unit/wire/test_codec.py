@@ -30,3 +30,27 @@ def test_half_a_value_is_refused() -> None:
         InvalidArgumentError, match="field values: 5 bytes are no whole number of 4-byte"
     ):
         codec.decode(b"12345", np.float32, "values")
+
+
+def test_small_counts_take_a_byte_each() -> None:
+    values = np.array([0, 1, 254, 255, 256, 0.5, 3, 7, 9, 70_000, 11, 12], np.float32)
+    found = codec.encode_small(values)
+    assert found is not None
+    small, others = found
+    assert list(small) == [0, 1, 254, 255, 255, 255, 3, 7, 9, 255, 11, 12]
+    assert others.tolist() == [255, 256, 0.5, 70_000]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 1.5, 3e38])
+def test_no_other_value_is_taken_for_a_small_count(value: float) -> None:
+    found = codec.encode_small(np.array([1, 2, value, 4], np.float32))
+    assert found is not None
+    assert found[0] == bytes([1, 2, 255, 4])
+    np.testing.assert_array_equal(found[1], np.array([value], np.float32))
+
+
+def test_values_that_are_no_counts_stay_as_they_are() -> None:
+    assert codec.encode_small(np.array([0.25, 1.5, 3], np.float32)) is None
+    nothing = codec.encode_small(np.empty(0, np.float32))
+    assert nothing is not None
+    assert nothing[0] == b""

@@ -394,20 +394,34 @@ class CellBlock(google.protobuf.message.Message):
     INDPTR_FIELD_NUMBER: builtins.int
     COLUMNS_FIELD_NUMBER: builtins.int
     VALUES_FIELD_NUMBER: builtins.int
+    SHORT_COLUMNS_FIELD_NUMBER: builtins.int
+    SMALL_VALUES_FIELD_NUMBER: builtins.int
     indptr: builtins.bytes
     """Required. (n_cells + 1) little-endian int64, ascending from 0: the start of each cell's values."""
     columns: builtins.bytes
-    """Required. Little-endian int32: the gene of each value, as a position in the header's genes."""
+    """Required unless `short_columns` is set. Little-endian int32: the gene of each value, as a position
+    in the header's genes.
+    """
     values: builtins.bytes
-    """Required. Little-endian float32: the values, finite and nonnegative."""
+    """Required unless `small_values` is set. Little-endian float32: the values, finite and nonnegative."""
+    short_columns: builtins.bytes
+    """Optional. The columns as little-endian uint16, in half the bytes, to a server whose report has
+    `reads_compact_blocks`.
+    """
+    small_values: builtins.bytes
+    """Optional. The values as uint8, in a quarter of the bytes, to a server whose report has
+    `reads_compact_blocks`. 255 stands for the next of `values`, which then has no others.
+    """
     def __init__(
         self,
         *,
         indptr: builtins.bytes = ...,
         columns: builtins.bytes = ...,
         values: builtins.bytes = ...,
+        short_columns: builtins.bytes = ...,
+        small_values: builtins.bytes = ...,
     ) -> None: ...
-    def ClearField(self, field_name: typing.Literal["columns", b"columns", "indptr", b"indptr", "values", b"values"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["columns", b"columns", "indptr", b"indptr", "short_columns", b"short_columns", "small_values", b"small_values", "values", b"values"]) -> None: ...
 
 global___CellBlock = CellBlock
 
@@ -462,6 +476,7 @@ class QueryReport(google.protobuf.message.Message):
     WARNINGS_FIELD_NUMBER: builtins.int
     SAMPLE_CHECK_FIELD_NUMBER: builtins.int
     REFERENCE_DEPTH_FIELD_NUMBER: builtins.int
+    READS_COMPACT_BLOCKS_FIELD_NUMBER: builtins.int
     recipe: builtins.str
     """Output only. Recipe of the text space, such as `text-v2`; `expression` for the expression space."""
     min_probability: builtins.float
@@ -495,6 +510,8 @@ class QueryReport(google.protobuf.message.Message):
     mean is subtracted, the sample is not checked, and all cells are unknown unless the header has a
     novelty limit.
     """
+    reads_compact_blocks: builtins.bool
+    """Output only. Whether the server reads `short_columns` and `small_values` of blocks."""
     @property
     def versions(self) -> cellkin.v1.versions_pb2.Versions:
         """Output only. Versions the response is made from."""
@@ -547,9 +564,10 @@ class QueryReport(google.protobuf.message.Message):
         warnings: collections.abc.Iterable[global___Warning] | None = ...,
         sample_check: global___SampleCheck | None = ...,
         reference_depth: global___ReferenceDepth | None = ...,
+        reads_compact_blocks: builtins.bool = ...,
     ) -> None: ...
     def HasField(self, field_name: typing.Literal["genes", b"genes", "reference_depth", b"reference_depth", "sample_check", b"sample_check", "versions", b"versions"]) -> builtins.bool: ...
-    def ClearField(self, field_name: typing.Literal["ancestors", b"ancestors", "background_cells", b"background_cells", "calibration_error", b"calibration_error", "center", b"center", "foreign", b"foreign", "genes", b"genes", "k", b"k", "labels", b"labels", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "recipe", b"recipe", "reference_depth", b"reference_depth", "sample_check", b"sample_check", "shared_expression", b"shared_expression", "space", b"space", "versions", b"versions", "warnings", b"warnings"]) -> None: ...
+    def ClearField(self, field_name: typing.Literal["ancestors", b"ancestors", "background_cells", b"background_cells", "calibration_error", b"calibration_error", "center", b"center", "foreign", b"foreign", "genes", b"genes", "k", b"k", "labels", b"labels", "min_probability", b"min_probability", "novelty_limit", b"novelty_limit", "reads_compact_blocks", b"reads_compact_blocks", "recipe", b"recipe", "reference_depth", b"reference_depth", "sample_check", b"sample_check", "shared_expression", b"shared_expression", "space", b"space", "versions", b"versions", "warnings", b"warnings"]) -> None: ...
 
 global___QueryReport = QueryReport
 

@@ -180,7 +180,7 @@ def stream_predict_subtypes(
         index, genes, units, taxon, min_probability, return_vectors, space, given is not None,
         exclude_batches, novelty_limit, false_alarms, return_probabilities, return_positions,
     )  # fmt: skip
-    request = wire.StreamPredictSubtypesRequest
+    request, sent = wire.StreamPredictSubtypesRequest, _Blocks()
     opening = [request(header=header)]
     if given is not None:
         opening.append(request(background=to_message(given)))
@@ -188,8 +188,8 @@ def stream_predict_subtypes(
         "CellService/StreamPredictSubtypes",
         opening,
         blocks,
-        _cells_message,
-        lambda first: predictions.read_report(first.report),
+        sent.message,
+        lambda first: predictions.read_report(sent.told(first.report)),
         lambda answer: predictions.read_predictions(
             answer.predictions, with_positions=return_positions
         ),
@@ -199,10 +199,22 @@ def stream_predict_subtypes(
     )
 
 
-def _cells_message(block: Any) -> wire.StreamPredictSubtypesRequest:
-    message = wire.StreamPredictSubtypesRequest()
-    to_message(block, message.cells)
-    return message
+class _Blocks:
+    """Makes the messages of blocks, compact ones once a server has said that it reads them."""
+
+    def __init__(self) -> None:
+        self._compact = False
+
+    def told(self, report: wire.QueryReport) -> wire.QueryReport:
+        """Look at the report of a server, and return it."""
+        self._compact = report.reads_compact_blocks
+        return report
+
+    def message(self, block: Any) -> wire.StreamPredictSubtypesRequest:
+        """Return the message of a block."""
+        message = wire.StreamPredictSubtypesRequest()
+        to_message(block, message.cells, compact=self._compact)
+        return message
 
 
 def _background_message(
