@@ -124,11 +124,11 @@ def test_no_more_blocks_are_in_flight_than_allowed(
     in_flight: list[int] = []
     made, answered = to_message, fake.predictions
 
-    def sending(block: Any) -> Any:
+    def sending(*given: Any, **named: Any) -> Any:
         nonlocal n_sent
         n_sent += 1
         in_flight.append(n_sent - n_answered)
-        return made(block)
+        return made(*given, **named)
 
     def answering(*given: Any) -> Any:
         nonlocal n_answered
