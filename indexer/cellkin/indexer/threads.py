@@ -6,8 +6,9 @@ has been given a core, and until then the other threads burn theirs.
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from threading import Thread
 from typing import Any, TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -74,3 +75,28 @@ def in_parallel(function: Callable[[Item], Result], items: Sequence[Item]) -> li
         # OpenMP, which some builds of BLAS use, has a limit for each thread.
         with ThreadPoolExecutor(n_threads, "parts", blas_threads, (1,)) as pool:
             return list(pool.map(function, items))
+
+
+def in_background(function: Callable[[], Result]) -> Callable[[], Result]:
+    """Call a function in a thread for which the end of the process does not wait.
+
+    Parameters
+    ----------
+    function
+        Takes long, outside of the interpreter's lock.
+
+    Returns
+    -------
+    callable
+        Waits for the result and returns it, or raises the function's error.
+    """
+    future: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001  # raised where the result is asked for
+            future.set_exception(error)
+
+    Thread(target=run, name="background", daemon=True).start()
+    return future.result

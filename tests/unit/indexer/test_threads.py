@@ -73,3 +73,22 @@ def test_a_space_is_fitted_on_one_thread(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(Asked):
             fit_expression_part(nothing, nothing, Judging.NOTHING)
     assert found == [{1}, {1}]
+
+
+def test_work_in_the_background_has_a_result_or_an_error() -> None:
+    met = threading.Event()
+
+    def work() -> str:
+        assert met.wait(10)
+        return threading.current_thread().name
+
+    result = threads.in_background(work)
+    met.set()
+    assert result() == "background"
+
+    def fail() -> None:
+        raise Asked
+
+    failed = threads.in_background(fail)
+    with pytest.raises(Asked):
+        failed()

@@ -127,6 +127,9 @@ class CellFile:
                 + (", ".join(self.columns) or "none, only names; give an .h5ad with obs")
             )
         values = pd.Series(self.obs.column(name))
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            names = [*map(str, values.cat.categories), None]  # the code of a missing value is -1
+            return [names[code] for code in values.cat.codes.tolist()]
         return [
             None if missing else str(v) for v, missing in zip(values, pd.isna(values), strict=True)
         ]

@@ -59,19 +59,21 @@ def read_labels(levels: Sequence[Sequence[str | None]], *, literal: bool = False
         Paths such as ``neuron/RGC``; None if a level is missing.
     """
     if literal:
-        paths = zip(*levels, strict=True)
-        return Labels([None if None in path else "/".join(map(str, path)) for path in paths], [])
+        whole = zip(*levels, strict=True)
+        return Labels([None if None in path else "/".join(map(str, path)) for path in whole], [])
+    paths = list(zip(*levels, strict=True))
     words: Counter[str] = Counter()
     n_trimmed = 0
-    values: list[str | None] = []
-    for path in zip(*levels, strict=True):
+    joined: dict[tuple[str | None, ...], str | None] = {}
+    for path, n_cells in Counter(paths).items():
         bare = [None if level is None else level.strip() for level in path]
         found = [level for level in bare if level is not None and is_missing(level)]
         if found:
-            words[found[0]] += 1
+            words[found[0]] += n_cells
         elif None not in bare:
-            n_trimmed += bare != list(path)
-        values.append(None if found or None in bare else "/".join(map(str, bare)))
+            n_trimmed += n_cells * (bare != list(path))
+        joined[path] = None if found or None in bare else "/".join(map(str, bare))
+    values = [joined[path] for path in paths]
     notes = []
     if words:
         each = ", ".join(

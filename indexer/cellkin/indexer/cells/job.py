@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -27,13 +28,20 @@ from cellkin.indexer.cells.publish import (
     extend_index,
     publish_index,
 )
-from cellkin.indexer.cells.report import IndexReport, described, inherited, likely_batch
+from cellkin.indexer.cells.report import (
+    IndexReport,
+    described,
+    digests_of,
+    inherited,
+    likely_batch,
+)
 from cellkin.indexer.cells.sources import Reference, read_sources, require_unique
 from cellkin.indexer.cells.steps import Files, Place, counting
 from cellkin.indexer.cells.worker import Placed
 from cellkin.indexer.genes.own_names import NamedFile, find_corpus, publish_own_names
 from cellkin.indexer.spaces.classifier import Votes
 from cellkin.indexer.spaces.sample import Sample
+from cellkin.indexer.threads import in_background
 from cellkin.space.arrays import Int64Vector
 from cellkin.space.profiles import Profiles
 from cellkin.space.projection import CellSpace
@@ -259,6 +267,7 @@ def _publish(
 ) -> IndexReport:
     """Place all cells in the fitted spaces and publish them."""
     spaces = fitted.spaces
+    digests = in_background(partial(digests_of, matched))
     placed = at.place(files, matched, spaces)
     parts = [x for p in placed for x in p.parts]
     cells = commit_rows(at.store, at.name, spaces.schema, parts)
@@ -272,7 +281,7 @@ def _publish(
         **({"own_names": True} if is_of_own_names(corpus) else {}),
         "terms": files.terms,
         "likely_batch": likely_batch(files.sources),
-        **described(files.reference, matched),
+        **described(files.reference, matched, digests()),
         "made_with": job.to_manifest(),
     }
     entry = publish_index(at.store, at.name, cells, spaces, job.index, made_from, at.stages)
@@ -302,7 +311,7 @@ def place_like(
     cells = commit_rows(store, name, spaces.schema, parts)
     made_from = {
         **inherited(model),
-        **described(reference, matched),
+        **described(reference, matched, digests_of(matched)),
         "like": model.full_name,
         "made_with": job.to_manifest(),
     }
@@ -334,7 +343,7 @@ def append_cells(
     cells = commit_rows(store, base.name, before.schema, parts)
     cells.require_start(before)
     spaces = with_layout(spaces, cells)
-    kept = described(reference, matched)
+    kept = described(reference, matched, digests_of(matched))
     kept["references"] = [*base.manifest["references"], *kept["references"]]
     made_from = {
         **inherited(base),

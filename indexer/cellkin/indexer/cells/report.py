@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -146,15 +147,30 @@ def cautions(manifest: Mapping[str, Any], *, control: bool) -> list[str]:
     return found
 
 
-def described(reference: Reference, matched: Sequence[MatchedFile]) -> dict[str, Any]:
-    """Return the manifest entries about the source files, from which an index can be rebuilt."""
+def digests_of(files: Sequence[MatchedFile]) -> dict[Path, str]:
+    """Return the digest of each source file, by path; reads them whole."""
+    return {file.source.path: path_digest(file.source.path) for file in files}
+
+
+def described(
+    reference: Reference, matched: Sequence[MatchedFile], digests: Mapping[Path, str]
+) -> dict[str, Any]:
+    """Return the manifest entries about the source files, from which an index can be rebuilt.
+
+    Parameters
+    ----------
+    reference, matched
+        The reference, and its files with their genes.
+    digests
+        Of the files; see `digests_of`.
+    """
     reading = {name: value for name, value in vars(reference.how).items() if value}
     return {
         "references": [
             {
                 "file": file.source.path.name,
                 "path": str(file.source.path.absolute()),
-                "sha256": path_digest(file.source.path),
+                "sha256": digests[file.source.path],
                 "reading": reading,
                 "taxon": reference.taxon,
                 "literal_labels": reference.literal_labels,
