@@ -301,3 +301,9 @@ def test_profiles_that_are_refused(
     home.write_text(text)
     with pytest.raises(error, match=message):
         Client(profile=profile)
+
+
+@pytest.mark.parametrize("address", ["http://cells.example.org", "HTTPS://x:443", "a b:1", "?", ""])
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(InvalidArgumentError, match="give HOST:PORT"):
+        Endpoint(address)

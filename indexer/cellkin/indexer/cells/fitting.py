@@ -290,7 +290,7 @@ def _judged(
 
     def drafted() -> tuple[Space, LabelClassifier, Float32Vector]:
         fitted = whole()
-        placed = fitted.place(sample.cells)
+        placed = fitted.own
         first = draft(fitted, sample, placed, how, by_expression)
         return fitted, *with_novelty(first, placed, sample)
 

@@ -113,27 +113,28 @@ def quickstart(question: Question, stages: Stages) -> tuple[Result, dict[str, fl
     """
     _require_free(question)
     steps = Steps(quiet=True)
-    with (
-        ended_by_signals(),
-        _finished_or_gone(question) as folder,
-        (folder / _LOG).open("w") as log,
-        Prepared(["cellkin.server.process"], log, _SERVER) as server,
-        Prepared(["cellkin.client.annotate"]) as annotating,
-    ):
+    with ended_by_signals(), _finished_or_gone(question) as folder:
         with steps.step("read names", ""):
             named = NamedFile.read(question.query)
             _require_shared(question, NamedFile.read(question.reference), named)
             truth = _own_labels(question)
-        with steps.step("index", ""):
-            store = Store.create(str(folder / STORE))
-            wanted = Reference([question.reference], question.label, question.batch, question.taxon)
-            job = Job(stages=stages, judging=Judging.CELLS)
-            report = index_by_expression(store, question.index, wanted, job=job, linked=[named])
         with (
-            serving(steps, folder / STORE, folder / _LOG, server) as address,
-            steps.step("annotate", ""),
+            (folder / _LOG).open("w") as log,
+            Prepared(["cellkin.server.process"], log, _SERVER) as server,
+            Prepared(["cellkin.client.annotate"]) as annotating,
         ):
-            answer = _annotate(question, folder, address, annotating)
+            with steps.step("index", ""):
+                store = Store.create(str(folder / STORE))
+                wanted = Reference(
+                    [question.reference], question.label, question.batch, question.taxon
+                )
+                job = Job(stages=stages, judging=Judging.CELLS)
+                report = index_by_expression(store, question.index, wanted, job=job, linked=[named])
+            with (
+                serving(steps, folder / STORE, folder / _LOG, server) as address,
+                steps.step("annotate", ""),
+            ):
+                answer = _annotate(question, folder, address, annotating)
         with steps.step("page", ""):
             made = report.entry.manifest
             result = Result(

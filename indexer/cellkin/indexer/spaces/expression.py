@@ -100,12 +100,10 @@ def fit_expression(
     mean_of = label_sums(z, sample) / sample.counts()[:, None]
     basis = _orthonormal(np.concatenate([components, mean_of, coefficients]))
     loadings = np.ascontiguousarray(basis.T, np.float32)
-    totals = np.asarray(sample.cells.sum(axis=1)).ravel().astype(np.float64)
-    shares = sample.cells.T @ (1.0 / np.where(totals > 0, totals, 1.0))
     head, second = _head(sample, approximate, training)
     space = ExpressionSpace(
         sample.gene_ids,
-        (shares / shares.sum()).astype(np.float32),
+        (sample.moments.mean / sample.moments.mean.sum()).astype(np.float32),
         variable.astype(np.int32),
         means.astype(np.float32),
         deviations.astype(np.float32),

@@ -18,6 +18,7 @@ exists. It has one table per profile; ``CELLKIN_PROFILE`` names one other than `
 """
 
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from cellkin.client.transport.tls import Tls
 from cellkin.wire.errors import InputFileError, InvalidArgumentError, NotFoundError
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
+_NO_ADDRESS = re.compile(r"^https?:|[\s?#]|^$", re.IGNORECASE)
 _KEYS = ("address", "token", "token_file", "tls_ca", "tls_cert", "tls_key")
 
 
@@ -42,11 +44,24 @@ class Endpoint:
         Token sent with every request; only over TLS, or to this machine.
     tls
         TLS settings; None for an unencrypted connection.
+
+    Raises
+    ------
+    InvalidArgumentError
+        If the address is that of a web page, or cannot be one at all.
     """
 
     address: str = DEFAULT_ADDRESS
     token: str | None = None
     tls: Tls | None = None
+
+    def __post_init__(self) -> None:
+        # gRPC would look it up as a name, or fail with lines of its own on standard error.
+        if _NO_ADDRESS.search(self.address):
+            raise InvalidArgumentError(
+                f"the server's address is {self.address!r}; give HOST:PORT, such as "
+                f"{DEFAULT_ADDRESS}, without http:// (CELLKIN_TLS_CA encrypts)"
+            )
 
 
 def find_endpoint(profile: str | None = None) -> Endpoint:
