@@ -65,7 +65,7 @@ class ServerSettings(BaseSettings):
     threads: Annotated[int, Field(ge=1, le=1024)] = 64
     """Maximum number of concurrent requests, including those that wait for a shared search."""
     cores: Annotated[int, Field(ge=1, le=1024)] = Field(default_factory=n_cores)
-    """Maximum number of parallel searches of inverted lists and graphs."""
+    """Maximum number of parallel searches of inverted lists and graphs; idle ones share a block."""
     device: Annotated[str, Field(pattern=r"^(cpu|cuda(:\d+)?)$")] = "cpu"
     """Where more than 128 queries of one message are searched: ``cpu``, ``cuda`` or ``cuda:N``."""
     queue: Annotated[int, Field(ge=0, le=100_000)] = 256
@@ -93,7 +93,7 @@ class ServerSettings(BaseSettings):
     refresh_s: Annotated[float, Field(ge=0.05, le=3600)] = 2.0
     """Seconds between reads of the catalog, after which new versions are seen."""
     grace_s: Annotated[float, Field(ge=0, le=3600)] = 30.0
-    """Seconds that running requests may take to finish when the server stops."""
+    """Seconds that running requests may take to finish when the server stops; 0 stops at once."""
 
     @model_validator(mode="after")
     def _whole(self) -> "ServerSettings":
