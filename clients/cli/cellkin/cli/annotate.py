@@ -2,6 +2,7 @@
 
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -117,11 +118,16 @@ def annotate(
         annotation = labeling.annotate_file(
             client, query, index, how=how, vectors=vectors, progress=progress, **settings
         )
-    for output in outputs:
-        if labeling.is_copy(output):
+    with ThreadPoolExecutor(1, "tables") as pool:  # while the bytes of large files are copied
+        tables = [
+            pool.submit(labeling.write_labels, annotation, output, overwrite=force)
+            for output in outputs
+            if not labeling.is_copy(output)
+        ]
+        for output in filter(labeling.is_copy, outputs):
             labeling.write_annotation(annotation, query, output, overwrite=force)
-        else:
-            labeling.write_labels(annotation, output, overwrite=force)
+        for table in tables:
+            table.result()
     if as_json:
         click.echo(json.dumps(annotation_record(annotation), indent=1))
     else:

@@ -177,8 +177,9 @@ def index_cells(
         cells_to_fit = read_sample(job.engine, work, chosen, counting(chosen, progress))
     counts = files.label_counts(cells_to_fit.label_names)
     shared = shared_genes(work) if expression else np.empty(0, np.int64)
+    profiles = in_background(partial(_profiles, cells_to_fit, shared_genes(work)))
     fitted = fit_spaces(space, cells_to_fit, counts, shared, job.votes, job.stages, job.judging)
-    fitted = _profiled(fitted, cells_to_fit, shared_genes(work))
+    fitted = _with(fitted, profiles())
     matched = match_files(files.sources, resolutions, genes, fitted.spaces.text)
     embedded = {
         "recipe": recipe.name,
@@ -240,18 +241,22 @@ def index_by_expression(
     with job.stages("reading a sample") as progress:
         cells_to_fit = read_sample(job.engine, work, chosen, counting(chosen, progress))
     counts, shared = files.label_counts(cells_to_fit.label_names), shared_genes(work)
+    profiles = in_background(partial(_profiles, cells_to_fit, shared))
     fitted = fit_spaces(None, cells_to_fit, counts, shared, job.votes, job.stages, job.judging)
-    fitted = _profiled(fitted, cells_to_fit, shared)
+    fitted = _with(fitted, profiles())
     matched = match_files(files.sources, resolutions, genes, None, shared)
     mass = at.count_mass(files, matched, 0)
     by_expression = {"recipe": EXPRESSION}
     return _publish(at, files, matched, fitted, named_by, mass, job, by_expression)
 
 
-def _profiled(fitted: Fitted, sample: Sample, shared: Int64Vector) -> Fitted:
-    """Add the profiles of the labels, over the genes that all files have."""
+def _profiles(sample: Sample, shared: Int64Vector) -> Profiles:
+    """Return the profiles of the labels, over the genes that all files have."""
     common = sample.of_genes(np.searchsorted(sample.gene_ids, shared))
-    profiles = Profiles.of(common.cells, shared, sample.label_names, sample.labels, sample.batches)
+    return Profiles.of(common.cells, shared, sample.label_names, sample.labels, sample.batches)
+
+
+def _with(fitted: Fitted, profiles: Profiles) -> Fitted:
     return replace(fitted, spaces=replace(fitted.spaces, profiles=profiles))
 
 
