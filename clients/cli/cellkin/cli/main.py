@@ -1,11 +1,14 @@
 """The ``cellkin`` command, with sub-commands of each distribution by entry point."""
 
+import _thread
 import gc
 import os
 import sys
+import time
 from collections.abc import Sequence
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from typing import Any
 
 import click
 
@@ -19,6 +22,7 @@ EXIT_BUG = 1
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
 EXIT_NO_READER = 141
+_AGAIN_S = 0.05
 
 
 class Commands(SuggestingGroup):
@@ -55,6 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0 is success; 2 a request refused by cellkin or the operating system, with the reason on
     standard error; 130 an interrupt; 141 an output closed by its reader; 1 a bug.
     """
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _interrupt_again
     try:
         # Commands return None; an int is the exit code given to `click.Context.exit`.
         code = cellkin.main(args=arguments, prog_name="cellkin", standalone_mode=False)
@@ -82,6 +88,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _drop_output()
         return _refused(failure)
     return code if isinstance(code, int) else 0
+
+
+def _interrupt_again(lost: Any) -> None:
+    """Interrupt again where Python could only print that it was interrupted.
+
+    That is so in callbacks of weak references, which every import has, and in finalizers.
+    """
+    if lost.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(lost)
+        return
+
+    def interrupt() -> None:
+        time.sleep(_AGAIN_S)
+        _thread.interrupt_main()
+
+    # Later, and from another thread: here it would be lost as well.
+    _thread.start_new_thread(interrupt, ())
 
 
 def _refused(error: CellkinError) -> int:
