@@ -88,8 +88,8 @@ def test_what_has_waited_too_long_is_refused_without_work() -> None:
         )
         first = asyncio.create_task(executor.run(a_call(), partial(go.wait, 20)))
         late = asyncio.create_task(executor.run(a_call(), partial(worked.append, 1)))
-        lost = asyncio.create_task(executor.run(a_call(0.01), partial(worked.append, 2)))
-        await asyncio.sleep(0.1)
+        lost = asyncio.create_task(executor.run(a_call(0.08), partial(worked.append, 2)))
+        await asyncio.sleep(0.2)
         executor.turn_away()
         with pytest.raises(ResourceExhaustedError):
             await late
