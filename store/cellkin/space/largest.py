@@ -76,9 +76,11 @@ class LargestProducts:
         Raises
         ------
         ValueError
-            If the dimensions differ.
+            If the dimensions differ, or ids reach 4,294,967,295.
         """
         require_same_dim(self._dim, vectors.shape[1])
+        if first_id + len(vectors) > _MOST_IDS:
+            raise ValueError(f"ids up to {first_id + len(vectors)}; they are below {_MOST_IDS}")
         rows = _ALL if only is None else np.ascontiguousarray(only, np.int64)
         if not vectors.size or not self._heaps.size or (only is not None and not len(rows)):
             return

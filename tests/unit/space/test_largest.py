@@ -116,3 +116,11 @@ def test_vectors_of_another_dimension_are_refused() -> None:
     queries, vectors = np.ones((2, 5), np.float32), np.ones((3, 4), np.float32)
     with pytest.raises(ValueError, match=r"5 .* 4"):
         largest_products(vectors, queries, 1)
+
+
+def test_ids_that_do_not_fit_are_refused() -> None:
+    largest = LargestProducts(np.ones((1, 2), np.float32), 1)
+    largest.add(np.ones((1, 2), np.float32), first_id=2**32 - 2)
+    assert largest.result()[1].tolist() == [[2**32 - 2]]
+    with pytest.raises(ValueError, match="they are below 4294967295"):
+        largest.add(np.ones((1, 2), np.float32), first_id=2**32 - 1)

@@ -21,7 +21,6 @@ from cellkin.indexer.measures import (
 )
 from cellkin.indexer.spaces.novelty import discriminants, mean_directions, nearest, with_novelty
 from cellkin.indexer.spaces.sample import Sample, folds
-from cellkin.indexer.threads import in_parallel
 from cellkin.space.arrays import (
     BoolVector,
     CsrMatrix,
@@ -248,22 +247,14 @@ Fold: TypeAlias = tuple[Int64Vector, Int64Vector, list[Any]]
 """Rows held out, the cells of their labels in the rest, and what was predicted for them."""
 
 
-def hold_out(
-    sample: Sample, fit: FitSpace, how: Votes, refine: bool = True, on_fold: OnFold | None = None
-) -> HeldOut:
-    """Hold out folds of the sample in turn, and predict their labels from the rest.
+def fold_tasks(
+    sample: Sample, fit: FitSpace, how: Votes, refine: bool, on_fold: OnFold | None
+) -> list[Callable[[], Fold | None]]:
+    """Return what predicts each fold from the rest, for `join_folds`, to be called in any thread.
 
     Held-out cells are ignored if the rest has too few of their label (less than 5, and less than
     half of all), as is common with donors: the result would not apply to the whole reference.
     """
-    tasks = fold_tasks(sample, fit, how, refine, on_fold)
-    return join_folds(sample, in_parallel(lambda task: task(), tasks))
-
-
-def fold_tasks(
-    sample: Sample, fit: FitSpace, how: Votes, refine: bool, on_fold: OnFold | None
-) -> list[Callable[[], Fold | None]]:
-    """Return what predicts each fold for `join_folds`, to be called in any thread."""
     names = {name: code for code, name in enumerate(sample.label_names)}
 
     def predicted(held: Int64Vector) -> Fold | None:
@@ -312,7 +303,7 @@ def calibrate(
     classifier
         From `draft`.
     held
-        From `hold_out`, of the same sample.
+        From `join_folds`, of the same sample.
     own
         (n_cells,) float32 novelty of the reference's own cells, from `with_novelty`.
     counts

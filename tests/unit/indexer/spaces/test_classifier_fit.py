@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from scipy.stats import norm
+from tests.unit.indexer.spaces.folds import hold_out
 from tests.unit.indexer.spaces.made import held_out, sample_of
 
 from cellkin.indexer.cells.fitting import Judging, fit_expression_part
@@ -17,7 +18,6 @@ from cellkin.indexer.spaces.classifier import (
     Votes,
     calibrate,
     draft,
-    hold_out,
     novelty_note,
     probability_report,
 )

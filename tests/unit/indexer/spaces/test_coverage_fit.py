@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from tests.unit.indexer.spaces.folds import hold_out
 from tests.unit.indexer.spaces.made import sample_of
 
 from cellkin.indexer.cells.fitting import Judging, fit_expression_part
-from cellkin.indexer.spaces.classifier import Votes, ceilings, hold_out
+from cellkin.indexer.spaces.classifier import Votes, ceilings
 from cellkin.indexer.spaces.coverage import CoverageProbe, _costs, _Draw, detection_of
 from cellkin.indexer.spaces.expression import fit_expression
 from cellkin.indexer.spaces.sample import Sample
