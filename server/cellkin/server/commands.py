@@ -54,9 +54,7 @@ def serve(print_config: bool, as_json: bool, **given: Any) -> None:
     Every setting, those of limits among them, can be given as CELLKIN_SERVER__NAME in the
     environment; --print-config shows all of them.
     """
-    import signal
     import sys
-    import threading
 
     from cellkin.store.machine import limit_threads
 
@@ -67,12 +65,10 @@ def serve(print_config: bool, as_json: bool, **given: Any) -> None:
         click.echo(settings.model_dump_json(indent=1))
         return
     from cellkin.server.logs import configure_logs, log_start
+    from cellkin.server.stopping import StopRequest
 
     configure_logs(settings.json_logs, settings.audit_log)
     log_start(settings)
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
     if settings.processes > 1:
         from cellkin.server.workers import running_processes
 
@@ -81,7 +77,7 @@ def serve(print_config: bool, as_json: bool, **given: Any) -> None:
         from cellkin.server.process import running
 
         server = running(settings)
-    with server as address:
+    with StopRequest() as stop, server as address:
         click.echo(json.dumps({"serving": address}) if as_json else f"serving on {address}")
         sys.stdout.flush()
         stop.wait()

@@ -5,7 +5,6 @@ the processes, restarts those that die, and stops them when it stops; they also 
 """
 
 import multiprocessing
-import signal
 import socket
 import sys
 import threading
@@ -19,6 +18,7 @@ import structlog
 
 from cellkin.server.logs import configure_logs
 from cellkin.server.settings import ServerSettings, parse_address
+from cellkin.server.stopping import StopRequest
 from cellkin.wire.errors import AlreadyExistsError, CellkinError, InternalError, error_from_reason
 
 _log = structlog.get_logger("cellkin.server")
@@ -139,11 +139,8 @@ def _work(settings: ServerSettings, number: int, pipe: Connection) -> None:
     from cellkin.server.process import running
 
     configure_logs(settings.json_logs, settings.audit_log)
-    stop = threading.Event()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, lambda *_: stop.set())
     try:
-        with running(settings, number):
+        with StopRequest() as stop, running(settings, number):
             pipe.send(None)
             threading.Thread(target=_until_orphaned, args=(pipe, stop), daemon=True).start()
             stop.wait()
@@ -152,7 +149,7 @@ def _work(settings: ServerSettings, number: int, pipe: Connection) -> None:
         sys.exit(1)
 
 
-def _until_orphaned(pipe: Connection, stop: threading.Event) -> None:
+def _until_orphaned(pipe: Connection, stop: StopRequest) -> None:
     try:
         pipe.recv()
     except (EOFError, OSError):
