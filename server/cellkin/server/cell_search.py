@@ -16,7 +16,7 @@ from cellkin.server.spaces import space_kind, space_name
 from cellkin.server.version_cache import VersionCache
 from cellkin.space.arrays import BoolVector, Float32Matrix, Int64Vector
 from cellkin.space.classifier import neighbor_vectors
-from cellkin.space.expression import place_expression
+from cellkin.space.expression import ExpressionPlacer
 from cellkin.space.shared_genes import SharedGenes
 from cellkin.store.cell_index import EXPRESSION, TEXT, ReferenceCells
 from cellkin.store.neighbor_search import Found
@@ -58,8 +58,8 @@ class CellSearch:
         index, reference = self._loaded.index, self._loaded.reference
         self._expression = None
         if matched is not None:
-            self._reader, self._shared = matched
-            if self._shared.choose(reference, space) is not None:
+            self._reader, self._placer = matched
+            if self._placer is not None:
                 self._expression = index.expression
         elif space == EXPRESSION or (space is None and index.text is None):
             reference.require_expression()
@@ -132,10 +132,9 @@ class CellSearch:
             z = read_vectors(queries.vectors, dim, "queries.vectors")
             return self._compared(z), None
         if kind == "cells" and self._reader is not None:
-            if self._expression is None:
+            if self._placer is None:
                 return self._reader.place(queries.cells)
-            cells = self._reader.read(queries.cells)
-            placed = place_expression(cells, self._shared.columns, self._expression.space)
+            placed = self._placer.place(self._reader.read(queries.cells))
             return self._compared(placed.z), placed.empty
         if kind == "cells":
             raise InvalidArgumentError(
@@ -165,8 +164,11 @@ class CellSearch:
 
 def _prepare(
     loaded: LoadedIndex, header: wire.SearchHeader
-) -> tuple[tuple[CellReader, SharedGenes] | None, BoolVector | None]:
-    """Match the genes of a search, if it has any, and mark the cells that pass its filters."""
+) -> tuple[tuple[CellReader, ExpressionPlacer | None] | None, BoolVector | None]:
+    """Match the genes of a search, if it has any, and mark the cells that pass its filters.
+
+    The placer is None if cells are placed in the text space.
+    """
     check_names(header.genes, MOST_GENES, "header.genes")
     if len(header.filters) > _MOST_FILTERS:
         raise InvalidArgumentError(
@@ -179,7 +181,10 @@ def _prepare(
     if not header.genes:
         return None, passing
     reader = CellReader(loaded, header.genes, header.taxon, int(header.units), "header")
-    return (reader, SharedGenes.of(loaded.reference, reader.match.gene_ids)), passing
+    shared = SharedGenes.of(loaded.reference, reader.match.gene_ids)
+    part = shared.choose(loaded.reference, space_name(header.space))
+    placer = None if part is None else ExpressionPlacer(shared.columns, part.space)
+    return (reader, placer), passing
 
 
 def _passing(cells: ReferenceCells, wanted_cells: wire.CellFilter, field: str) -> BoolVector:

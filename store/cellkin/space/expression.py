@@ -33,7 +33,7 @@ from cellkin.space.arrays import (
     without_duplicates,
 )
 from cellkin.space.classifier import Placed
-from cellkin.space.expression_kernel import weigh_genes
+from cellkin.space.expression_kernel import sort_by_gene, weigh_genes
 from cellkin.space.gather import add_vectors
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -163,6 +163,13 @@ class ExpressionColumns:
         return np.unique(self.rows)
 
     @cached_property
+    def places(self) -> Int32Vector:
+        """(n_columns,) int32 places of the columns' genes in `genes`, -1 for no gene."""
+        places = np.full(self.n_columns, -1, np.int32)
+        places[self.order] = np.searchsorted(self.genes, self.rows)
+        return places
+
+    @cached_property
     def ordered(self) -> bool:
         """Whether each column matches a gene of its own, in the order of the genes."""
         return self.n_columns == len(self.order) == len(self.genes) and bool(
@@ -231,24 +238,23 @@ class ExpressionPlacer:
                 f"cells of {cells.shape[1]} columns; their genes are given for "
                 f"{self._columns.n_columns}"
             )
-        ours, _ = by_gene(cells, self._columns)
-        arrays = (
-            np.ascontiguousarray(ours.indptr, np.int64),
-            np.ascontiguousarray(ours.indices, np.int32),
-            np.ascontiguousarray(ours.data, None if ours.data.dtype == np.float32 else np.float64),
-        )
+        columns, ordered = self._columns, self._columns.ordered
+        indptr, indices, values = _arrays(_without_repeats(cells) if ordered else cells)
         (plain, refined), offsets, center = self._maps, self._offsets, self._space.center
         z = np.zeros((cells.shape[0], self._space.dim), np.float32)
         second = np.zeros((cells.shape[0], len(refined.total)), np.float32)
         empty = np.zeros(cells.shape[0], bool)
 
         def place(start: int) -> None:
-            stop = min(start + _PART_CELLS, len(z))
-            by_variable, by_weighted = weigh_genes(start, stop, *arrays, *self._tables, empty)
-            some = ~empty[start:stop]
-            z[start:stop][some] = (plain.sums(*by_variable) - offsets[0] - center)[some]
+            part = slice(start, min(start + _PART_CELLS, len(z)))
+            ours = indptr[start : part.stop + 1], indices, values
+            if not ordered:
+                ours = _sorted_by_gene(*ours, columns)
+            by_variable, by_weighted = weigh_genes(*ours, *self._tables, empty[part])
+            some = ~empty[part]
+            z[part][some] = (plain.sums(*by_variable) - offsets[0] - center)[some]
             if second.shape[1]:
-                second[start:stop][some] = (refined.sums(*by_weighted) - offsets[1])[some]
+                second[part][some] = (refined.sums(*by_weighted) - offsets[1])[some]
 
         starts = range(0, len(z), _PART_CELLS)
         if threads == 1:
@@ -369,13 +375,34 @@ def by_gene(cells: CsrMatrix, columns: ExpressionColumns) -> tuple[CsrMatrix, In
         (n_matched,) int64 distinct rows of the matched genes, ascending.
     """
     if columns.ordered:
-        tidy = cells if cells.has_canonical_format else without_duplicates(cells)
-        return tidy, columns.genes
-    gather: npt.NDArray[np.float32] = np.ones(len(columns.order), np.float32)
-    position = np.searchsorted(columns.genes, columns.rows)
-    chosen = sp.csr_matrix(
-        (gather, (columns.order, position)), shape=(columns.n_columns, len(columns.genes))
-    )
-    ours = sp.csr_matrix(cells).astype(np.float64) @ chosen
-    ours.sort_indices()
+        return _without_repeats(cells), columns.genes
+    bounds, genes, sums = _sorted_by_gene(*_arrays(cells), columns)
+    ours = sp.csr_matrix((sums, genes, bounds), shape=(cells.shape[0], len(columns.genes)))
+    ours.has_canonical_format = True
     return ours, columns.genes
+
+
+def _sorted_by_gene(
+    indptr: Int64Vector,
+    indices: Int32Vector,
+    values: npt.NDArray[np.floating],
+    columns: ExpressionColumns,
+) -> tuple[Int64Vector, Int32Vector, npt.NDArray[np.floating]]:
+    """Return cells by matched gene, as arrays of the same kind."""
+    bounds, n = np.empty(len(indptr), np.int64), int(indptr[-1] - indptr[0])
+    genes, sums = np.empty(n + 1, np.int32), np.empty(n + 1, np.float64)
+    sort_by_gene(indptr, indices, values, columns.places, len(columns.genes), bounds, genes, sums)
+    return bounds, genes[: bounds[-1]], sums[: bounds[-1]]
+
+
+def _without_repeats(cells: CsrMatrix) -> CsrMatrix:
+    return cells if cells.has_canonical_format else without_duplicates(cells)
+
+
+def _arrays(cells: CsrMatrix) -> tuple[Int64Vector, Int32Vector, npt.NDArray[np.floating]]:
+    """Return cells as the kernels take them."""
+    return (
+        np.ascontiguousarray(cells.indptr, np.int64),
+        np.ascontiguousarray(cells.indices, np.int32),
+        np.ascontiguousarray(cells.data, None if cells.data.dtype == np.float32 else np.float64),
+    )

@@ -19,7 +19,7 @@ from cellkin.space.arrays import (
 )
 from cellkin.space.classifier import LabelClassifier, Placed, neighbor_vectors
 from cellkin.space.coverage import Coverage
-from cellkin.space.expression import place_expression
+from cellkin.space.expression import ExpressionPlacer
 from cellkin.space.foreign import PairedSample, Reading, check_sample, limited
 from cellkin.space.labels import Labels, read_labels
 from cellkin.space.novelty import limit_at
@@ -97,8 +97,10 @@ class Labeler:
         self._expression = self._shared.choose(reference, options.space)
         part = self._expression or reference.require_text()
         self._classifier = _with_options(part.classifier, options)
+        self._unlimited = replace(self._classifier, novelty_limit=np.inf)
         self._columns: GeneColumns | None = None
         self._coverage: Coverage | None = None
+        self._placer: ExpressionPlacer | None = None
         if self._expression is None:
             space = reference.require_text().space
             self._columns = gene_columns(space.rows_of(gene_ids), len(space.gene_ids))
@@ -109,6 +111,7 @@ class Labeler:
                 field="header.center",
             )
         if self._expression is not None:
+            self._placer = ExpressionPlacer(self._shared.columns, self._expression.space)
             self._coverage = Coverage.of(
                 self._shared.columns, self._expression.space, self._classifier
             )
@@ -232,11 +235,10 @@ class Labeler:
         similarities, rows = part.neighbors.search(compared, classifier.n_neighbors, self._passing)
         voted = reference.labels_of(rows)
         voted[placed.empty] = -1
-        unlimited = replace(classifier, novelty_limit=np.inf)
         only_votes = self._passing is not None
         coverage = None if self._coverage is None else self._coverage.of_cells(cells)
         labels = read_labels(
-            placed, similarities, voted, reference.counts, unlimited, only_votes, coverage
+            placed, similarities, voted, reference.counts, self._unlimited, only_votes, coverage
         )
         return Reading(placed, similarities, voted, labels)
 
@@ -264,8 +266,8 @@ class Labeler:
         return np.full(len(self._reference.label_names), limit, np.float32)
 
     def _place(self, cells: CsrMatrix) -> Placed:
-        if self._expression is not None:
-            return place_expression(cells, self._shared.columns, self._expression.space)
+        if self._placer is not None:
+            return self._placer.place(cells)
         text = self._reference.require_text()
         means, empty = self._means(cells)
         space = text.space if self._own is None else replace(text.space, center=self._own)

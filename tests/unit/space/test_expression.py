@@ -15,6 +15,7 @@ from cellkin.space.expression import (
     CLIP,
     ExpressionColumns,
     ExpressionSpace,
+    by_gene,
     place_expression,
 )
 from cellkin.wire.errors import InvalidArgumentError
@@ -127,11 +128,14 @@ def test_the_order_of_columns_does_not_change_a_bit(case: Case, random: Any) -> 
     assert plain.refined.tobytes() == shuffled.refined.tobytes()
 
 
+@pytest.mark.parametrize("rows", [np.arange(300), np.arange(300)[::-1], np.arange(300) % 290])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
-def test_blocks_threads_and_types_of_counts_do_not_change_a_bit(dtype: type) -> None:
+def test_blocks_threads_and_types_of_counts_do_not_change_a_bit(
+    dtype: type, rows: npt.NDArray[np.int64]
+) -> None:
     space = space_of(300, 120, 20, n_weighted=90, refined_dim=40)
     cells = sp.csr_matrix(np.round(cells_of(2500, 300).toarray()), dtype=dtype)
-    columns = ExpressionColumns.of(np.arange(300))
+    columns = ExpressionColumns.of(rows)
     whole = place_expression(cells, columns, space)
     threaded = place_expression(cells, columns, space, threads=3)
     assert threaded.z.tobytes() == whole.z.tobytes()
@@ -140,6 +144,23 @@ def test_blocks_threads_and_types_of_counts_do_not_change_a_bit(dtype: type) -> 
     parts = [place_expression(cells[a:b], columns, space) for a, b in itertools.pairwise(cuts)]
     assert np.concatenate([part.z for part in parts]).tobytes() == whole.z.tobytes()
     assert np.concatenate([part.refined for part in parts]).tobytes() == whole.refined.tobytes()
+
+
+@given(cases(), st.sampled_from([np.float32, np.float64, np.int32]), st.booleans())
+def test_cells_are_sorted_and_summed_by_gene(case: Case, dtype: type, turned: bool) -> None:
+    dense = case.counts.astype(dtype)
+    cells = sp.csr_matrix(dense)
+    if turned:  # the entries of each cell are stored in descending order
+        at = [np.arange(a, b)[::-1] for a, b in itertools.pairwise(cells.indptr)]
+        order = np.concatenate([*at, np.empty(0, int)]).astype(int)
+        cells = sp.csr_matrix((cells.data[order], cells.indices[order], cells.indptr), dense.shape)
+    found, genes = by_gene(cells, ExpressionColumns.of(case.rows))
+    assert genes.tolist() == sorted({row for row in case.rows.tolist() if row >= 0})
+    sums = dense.astype(np.float64) @ (case.rows[:, None] == genes)
+    np.testing.assert_allclose(found.toarray(), sums, rtol=1e-12)
+    found.check_format(full_check=True)
+    assert found.copy().has_canonical_format
+    assert (found.data != 0).all()
 
 
 def test_columns_in_the_order_of_the_space_are_placed_as_any_others() -> None:
