@@ -5,27 +5,38 @@ has been given a core, and until then the other threads burn theirs.
 """
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
+from functools import cache
 from threading import Thread
 from typing import Any, TypeVar
 
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from cellkin.store.machine import n_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+_WITH_BLAS = ("numpy", "scipy.linalg", "faiss", "torch")
+"""Packages that load a BLAS of their own when they are imported."""
 _SMALL = 20_000_000
 """Matrix entries up to which one thread is as fast as several on a busy machine."""
 
 
 def blas_threads(n: int) -> AbstractContextManager[Any]:
     """Return a context manager that limits BLAS to n threads."""
-    limited: AbstractContextManager[Any] = threadpool_limits(n, "blas")
+    loaded = tuple(name for name in _WITH_BLAS if name in sys.modules)
+    limited: AbstractContextManager[Any] = _libraries(loaded).limit(limits=n, user_api="blas")
     return limited
+
+
+@cache
+def _libraries(_loaded: tuple[str, ...]) -> ThreadpoolController:
+    """Return the libraries that these packages have loaded; finding them takes 20 ms."""
+    return ThreadpoolController()
 
 
 def share_cores(n_threads: int) -> None:

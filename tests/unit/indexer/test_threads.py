@@ -1,5 +1,7 @@
 """Small products have one thread of linear algebra, so that no other one is waited for."""
 
+import subprocess
+import sys
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -92,3 +94,18 @@ def test_work_in_the_background_has_a_result_or_an_error() -> None:
     failed = threads.in_background(fail)
     with pytest.raises(Asked):
         failed()
+
+
+def test_libraries_loaded_later_are_limited_too() -> None:
+    script = (
+        "from cellkin.indexer.threads import blas_threads\n"
+        "from threadpoolctl import threadpool_info\n"
+        "def pools(): return {p['filepath']: p['num_threads'] for p in threadpool_info()"
+        " if p['user_api'] == 'blas'}\n"
+        "with blas_threads(1): before = pools()\n"
+        "import faiss\n"
+        "with blas_threads(1): after = pools()\n"
+        "assert len(after) > len(before), after\n"
+        "assert set(after.values()) == {1}, after\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
