@@ -22,12 +22,15 @@ from cellkin.space.products import (
     LANES,
     TOGETHER,
     multiply_block,
+    multiply_by_one,
     require_same_dim,
 )
 from cellkin.space.vector_code import VectorCode
 
 # Vectors whose largest products are found before any is compared with what was found.
 _PART = 24
+# Vectors multiplied at once with a single query.
+_ROWS = 8 * TOGETHER
 _ALL = np.empty(0, np.int64)
 # Products and ids are kept as one number each, see `_key`.
 _MOST_IDS = (1 << 32) - 1
@@ -49,6 +52,11 @@ class LargestProducts:
 
     def __init__(self, queries: Float32Matrix, k: int) -> None:
         n, self._dim = queries.shape
+        self._heaps = np.full((n, k), _NOTHING, np.int64)
+        if n == 1:
+            self._lanes = np.ascontiguousarray(queries, np.float32).reshape(-1)
+            self._limits = np.full(TOGETHER, -np.inf, np.float32)
+            return
         n_groups = -(-n // TOGETHER)
         padded = np.zeros((n_groups * TOGETHER, self._dim), np.float32)
         padded[:n] = queries
@@ -57,7 +65,6 @@ class LargestProducts:
         # The lanes without a query find nothing.
         self._limits = np.full(n_groups * TOGETHER, np.inf, np.float32)
         self._limits[:n] = -np.inf
-        self._heaps = np.full((n, k), _NOTHING, np.int64)
 
     def add(
         self, vectors: Float32Matrix, only: Int64Vector | None = None, first_id: int = 0
@@ -85,8 +92,9 @@ class LargestProducts:
         if not vectors.size or not self._heaps.size or (only is not None and not len(rows)):
             return
         flat = frozen(np.ascontiguousarray(vectors, np.float32).reshape(-1))
-        heaps, k = self._heaps.reshape(-1), self._heaps.shape[1]
-        _scan(flat, frozen(rows), first_id, self._lanes, self._dim, self._limits, heaps, k)
+        heaps, (n, k) = self._heaps.reshape(-1), self._heaps.shape
+        scan = _scan_for_one if n == 1 else _scan
+        scan(flat, frozen(rows), first_id, self._lanes, self._dim, self._limits, heaps, k)
 
     def result(self) -> tuple[Float32Matrix, Int64Vector]:
         """Return the largest products so far.
@@ -98,13 +106,12 @@ class LargestProducts:
         ids
             (n_queries, k) int64, ascending among equal products; -1 where there are fewer.
         """
-        keys = -np.sort(-self._heaps, axis=1)
-        bits = (keys >> 32).astype(np.int32)
-        products = (bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))).view(np.float32)
-        ids = _MOST_IDS - (keys & _MOST_IDS)
-        missing = keys == _NOTHING
-        if missing.any():
-            products[missing], ids[missing] = -np.inf, -1
+        shape = self._heaps.shape
+        products, ids = np.empty(shape, np.float32), np.empty(shape, np.int64)
+        if products.size:
+            _take_out(
+                self._heaps.reshape(-1).copy(), shape[1], products.reshape(-1), ids.reshape(-1)
+            )
         return products, ids
 
 
@@ -192,6 +199,18 @@ def _put(heap, first, k, key):
 
 
 @compiled
+def _take_out(heap, k, products, ids):
+    """Empty the heaps into products, descending, and their ids."""
+    bits = products.view(np.int32)
+    for first in range(0, len(heap), k):
+        for at in range(k - 1, -1, -1):
+            key = heap[first]
+            bits[first + at] = _turned(np.int32(key >> 32))
+            ids[first + at] = -1 if key == _NOTHING else _MOST_IDS - (key & _MOST_IDS)
+            _put(heap, first, at, heap[first + at])
+
+
+@compiled
 def _keep(scores, first_query, names, limits, heap, k):
     """Update what was found for a group of queries with the products of some vectors."""
     bits, limit_bits = scores.view(np.int32), limits.view(np.int32)
@@ -212,6 +231,22 @@ def _keep(scores, first_query, names, limits, heap, k):
 
 
 @compiled
+def _keep_for_one(scores, n, only, begin, first_id, limits, heap, k):
+    """Update what was found for one query with the products of n vectors from ``begin`` on."""
+    bits, limit_bits = scores.view(np.int32), limits.view(np.int32)
+    scores[n : n + (-n) % TOGETHER] = -np.inf
+    for start in range(0, n, TOGETHER):
+        marked, row = _above(scores, start, 1, limits, FIRST), start
+        while marked:
+            if marked & 1 and scores[row] > limits[0]:
+                at = only[begin + row] if len(only) else begin + row
+                _put(heap, FIRST, k, _key(bits[row], first_id + at))
+                limit_bits[:] = _turned(np.int32(heap[0] >> 32))
+            marked >>= 1
+            row += 1
+
+
+@compiled
 def _turned(bits):
     """Return the bits of a float32 as a number of the same order, or the reverse."""
     return bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))
@@ -226,6 +261,14 @@ def _key(bits, name):
 
 
 @compiled
+def _gather(vectors, only, begin, n, dim, gathered):
+    """Copy the n selected vectors from ``begin`` on."""
+    for at in range(n):
+        for j in range(dim):  # assigning a row would take seconds to compile
+            gathered[at * dim + j] = vectors[only[begin + at] * dim + j]
+
+
+@compiled
 def _scan(vectors, only, first_id, queries, dim, limits, heap, k):
     """Update what was found with the products of some vectors, or of all without ``only``."""
     scores = np.zeros(BLOCK * TOGETHER, np.float32)
@@ -235,13 +278,9 @@ def _scan(vectors, only, first_id, queries, dim, limits, heap, k):
     for begin in range(0, n_vectors, BLOCK):
         n = min(BLOCK, n_vectors - begin)
         for at in range(n):
-            names[at] = begin + at + first_id
+            names[at] = first_id + (only[begin + at] if len(only) else begin + at)
         if len(only):
-            for at in range(n):
-                row = only[begin + at]
-                names[at] = row + first_id
-                for j in range(dim):  # assigning a row would take seconds to compile
-                    gathered[at * dim + j] = vectors[row * dim + j]
+            _gather(vectors, only, begin, n, dim, gathered)
         for first in range(0, n_queries, TOGETHER):
             group, at = min(n_queries - first, TOGETHER), first * dim
             if len(only):
@@ -249,3 +288,19 @@ def _scan(vectors, only, first_id, queries, dim, limits, heap, k):
             else:
                 multiply_block(vectors, begin, begin + n, dim, queries, at, group, scores)
             _keep(scores, first, names[:n], limits, heap, k)
+
+
+@compiled
+def _scan_for_one(vectors, only, first_id, query, dim, limits, heap, k):
+    """Update what was found for one query, as `_scan` does for several."""
+    scores = np.empty(_ROWS, np.float32)
+    gathered = np.empty(_ROWS * dim if len(only) else 0, np.float32)
+    n_vectors = len(only) if len(only) else len(vectors) // dim
+    for begin in range(0, n_vectors, _ROWS):
+        n = min(_ROWS, n_vectors - begin)
+        if len(only):
+            _gather(vectors, only, begin, n, dim, gathered)
+            multiply_by_one(gathered, FIRST, n, dim, query, scores)
+        else:
+            multiply_by_one(vectors, begin, n, dim, query, scores)
+        _keep_for_one(scores, n, only, begin, first_id, limits, heap, k)

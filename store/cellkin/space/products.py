@@ -93,6 +93,58 @@ def _products(n_rows: int, n_vectors: int) -> Any:
     return multiply
 
 
+def _products_of_one() -> Any:
+    """Return an intrinsic that multiplies ``LANES`` vectors with one query.
+
+    ``multiply(vectors, row, dim, query, out, to)`` writes the product of vector ``row + r`` to
+    ``out[to + r]``, the same bits as above: vectors, not queries, lie in SIMD lanes, but each
+    product is the same sum.
+    """
+
+    @intrinsic
+    def multiply(typing_context, vectors, row, dim, query, out, to):
+        signature = types.void(vectors, row, dim, query, out, to)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            def data(number: int) -> Any:
+                return context.make_array(signature.args[number])(
+                    context, builder, arguments[number]
+                ).data
+
+            emit = VectorCode(builder, LANES, 1)
+            _, row, dim, _, _, to = arguments
+            rows = [
+                builder.gep(data(0), [builder.mul(builder.add(row, emit.number(r)), dim)])
+                for r in range(2 * LANES)
+            ]
+            total = cgutils.alloca_once_value(builder, emit.zero)
+            builder.store(emit.zero, total)
+
+            def add(j: Any, column: Any) -> None:
+                asked = emit.spread(builder.load(builder.gep(data(3), [j])))
+                builder.store(emit.add_product(builder.load(total), column, asked), total)
+
+            whole = builder.sub(dim, builder.urem(dim, emit.number(LANES)))
+            tiles = emit.number(0), whole, emit.number(LANES), emit.index
+            with cgutils.for_range_slice(builder, *tiles) as (j, _):
+                for ahead in rows[LANES:]:
+                    emit.prefetch(builder.gep(ahead, [j]))
+                parts = [emit.load(builder.gep(r, [j]))[0] for r in rows[:LANES]]
+                for i, column in enumerate(emit.transposed(parts)):
+                    add(builder.add(j, emit.number(i)), column)
+            rest = whole, dim, emit.number(1), emit.index
+            with cgutils.for_range_slice(builder, *rest) as (j, _):
+                values = [builder.load(builder.gep(r, [j])) for r in rows[:LANES]]
+                add(j, emit.joined(values))
+            emit.store([builder.load(total)], builder.gep(data(4), [to]))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return multiply
+
+
+_some_by_one_query = _products_of_one()
 _many_by_one, _one_by_one = _products(_ROWS_ONE, 1), _products(1, 1)
 _many_by_two, _one_by_two = _products(_ROWS_TWO, 2), _products(1, 2)
 
@@ -119,6 +171,19 @@ def multiply_block(vectors, begin, end, dim, queries, at, n_queries, scores):
             _one_by_one(vectors, row, dim, queries, at, scores, to)
             row += 1
             to += TOGETHER
+
+
+@compiled
+def multiply_by_one(vectors, begin, n, dim, query, scores):
+    """Multiply n vectors from ``begin`` on with one query; n, rounded up to LANES, fits scores."""
+    whole = n - n % LANES
+    for row in range(0, whole, LANES):
+        _some_by_one_query(vectors, begin + row, dim, query, scores, row)
+    if whole < n:
+        rest = np.zeros(LANES * dim, np.float32)
+        for i in range((n - whole) * dim):
+            rest[i] = vectors[(begin + whole) * dim + i]
+        _some_by_one_query(rest, FIRST, dim, query, scores, whole)
 
 
 @compiled

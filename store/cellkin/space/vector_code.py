@@ -52,6 +52,58 @@ class VectorCode:
         for value, part in zip(values, self._parts(pointer), strict=True):
             self._builder.store(value, part).align = 4
 
+    def transposed(self, rows: list[Any]) -> list[Any]:
+        """Return the columns of as many vectors as there are floats in each; 8 or 16.
+
+        Shuffles within 128 bits come first, which CPUs do fastest, then those of whole 128 bits.
+        """
+        n = self._lanes
+
+        def within(a: Any, b: Any, places: list[int]) -> Any:
+            return self._shuffled(a, b, [at + p for at in range(0, n, 4) for p in places])
+
+        def every_other(a: Any, b: Any, first: int) -> Any:
+            starts = [of + at for of in (0, n) for at in range(4 * first, n, 8)]
+            return self._shuffled(a, b, [start + i for start in starts for i in range(4)])
+
+        columns: dict[int, Any] = {}
+
+        def place(parts: list[Any], column: int, step: int) -> None:
+            if len(parts) == 1:
+                columns[column] = parts[0]
+                return
+            for odd in (0, 1):
+                pairs = zip(parts[::2], parts[1::2], strict=True)
+                place([every_other(a, b, odd) for a, b in pairs], column + odd * step, 2 * step)
+
+        fours: list[list[Any]] = []
+        for at in range(0, n, 4):
+            twos = [
+                within(rows[at + i], rows[at + i + 1], places)
+                for i in (0, 2)
+                for places in ([0, n, 1, n + 1], [2, n + 2, 3, n + 3])
+            ]
+            fours.append([
+                within(twos[i], twos[i + 2], places)
+                for i in (0, 1)
+                for places in ([0, 1, n, n + 1], [2, 3, n + 2, n + 3])
+            ])  # fmt: skip
+        for column in range(4):
+            place([four[column] for four in fours], column, 4)
+        return [columns[column] for column in range(n)]
+
+    def joined(self, values: list[Any]) -> Any:
+        """Return a vector of single floats."""
+        vector = ir.Constant(self._vector, ir.Undefined)
+        for place, value in enumerate(values):
+            number = ir.Constant(ir.IntType(32), place)
+            vector = self._builder.insert_element(vector, value, number)
+        return vector
+
+    def _shuffled(self, a: Any, b: Any, places: list[int]) -> Any:
+        mask = ir.Constant(ir.VectorType(ir.IntType(32), self._lanes), places)
+        return self._builder.shuffle_vector(a, b, mask)
+
     def spread(self, value: Any) -> Any:
         """Broadcast a value to a vector."""
         blank = ir.Constant(self._vector, ir.Undefined)

@@ -39,16 +39,24 @@ def test_they_are_those_of_numpy(n: int, dim: int, n_queries: int, k: int, seed:
     require_first(exact, products, rows)
 
 
+@pytest.mark.parametrize("dim", [1, 15, 16, 50, 96])
+@pytest.mark.parametrize("n", [1, 17, 1000])
 @pytest.mark.parametrize("n_queries", [2, 15, 17, 33, 128])
-def test_a_query_is_answered_the_same_whatever_the_others(n_queries: int) -> None:
+def test_a_query_is_answered_the_same_whatever_the_others(n_queries: int, n: int, dim: int) -> None:
     rng = np.random.default_rng(1)
-    vectors = rng.standard_normal((1000, 96)).astype(np.float32)
-    queries = rng.standard_normal((n_queries, 96)).astype(np.float32)
-    products, rows = largest_products(vectors, queries, 12)
-    for i in (0, n_queries // 2, n_queries - 1):
-        alone = largest_products(vectors, queries[i : i + 1], 12)
-        assert np.array_equal(alone[1][0], rows[i])
-        assert alone[0][0].tobytes() == products[i].tobytes()
+    vectors = rng.standard_normal((n, dim)).astype(np.float32)
+    queries = rng.standard_normal((n_queries, dim)).astype(np.float32)
+    some = np.flatnonzero(rng.random(n) < 0.7)
+    for only in (None, some):
+        together = LargestProducts(queries, 12)
+        together.add(vectors, only)
+        products, rows = together.result()
+        for i in (0, n_queries // 2, n_queries - 1):
+            alone = LargestProducts(queries[i : i + 1], 12)
+            alone.add(vectors, only)
+            alone_products, alone_rows = alone.result()
+            assert np.array_equal(alone_rows[0], rows[i])
+            assert alone_products[0].tobytes() == products[i].tobytes()
 
 
 def test_read_only_vectors_are_taken_as_they_are() -> None:
