@@ -36,6 +36,7 @@ _ALL = np.empty(0, np.int64)
 _MOST_IDS = (1 << 32) - 1
 # The key of minus infinity and no id.
 _NOTHING = np.int64(np.int32(0x807FFFFF - (1 << 32))) << np.int64(32)
+_NO_LIMITS = np.full(TOGETHER, -np.inf, np.float32)
 _MINUS_ZERO = np.int32(-(1 << 31))
 
 
@@ -52,10 +53,12 @@ class LargestProducts:
 
     def __init__(self, queries: Float32Matrix, k: int) -> None:
         n, self._dim = queries.shape
-        self._heaps = np.full((n, k), _NOTHING, np.int64)
+        # One query among 256 vectors takes 10 microseconds, and `np.full` takes 3.
+        self._heaps = np.empty((n, k), np.int64)
+        self._heaps.fill(_NOTHING)
         if n == 1:
             self._lanes = np.ascontiguousarray(queries, np.float32).reshape(-1)
-            self._limits = np.full(TOGETHER, -np.inf, np.float32)
+            self._limits = _NO_LIMITS.copy()
             return
         n_groups = -(-n // TOGETHER)
         padded = np.zeros((n_groups * TOGETHER, self._dim), np.float32)
