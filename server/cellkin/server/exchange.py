@@ -1,9 +1,9 @@
 """The transport of one request: reading and writing messages, and their timeouts."""
 
 import asyncio
+import random
 import re
 import time
-import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
@@ -122,7 +122,11 @@ class Exchange:
 def _request_id(metadata: Mapping[str, str | bytes]) -> str:
     """Return the id that the client gave a request, else a random one."""
     given = metadata.get(_ID)
-    return given if isinstance(given, str) and _IDS.fullmatch(given) else uuid.uuid4().hex
+    if isinstance(given, str) and _IDS.fullmatch(given):
+        return given
+    # It is no secret. The system's random numbers would give the interpreter's lock to another
+    # thread, and the event loop would wait for it.
+    return f"{random.getrandbits(128):032x}"
 
 
 class Timeouts:
