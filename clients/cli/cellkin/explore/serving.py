@@ -69,7 +69,7 @@ def serve(settings: Settings) -> None:
         web = web_server(shared, settings)
         web.start()
         for number in (signal.SIGTERM, signal.SIGINT):
-            web.io_loop.asyncio_loop.add_signal_handler(number, web.io_loop.stop)
+            signal.signal(number, lambda *_: web.io_loop.add_callback_from_signal(web.io_loop.stop))
         click.echo(f"exploring {address} at {address_of(settings.host, web.port)}")
         if not is_this_machine(settings.host):
             click.echo(
