@@ -1,5 +1,9 @@
 """Finding the largest products: what plain numpy finds, whatever the sizes and the company."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,6 +61,38 @@ def test_a_query_is_answered_the_same_whatever_the_others(n_queries: int, n: int
             alone_products, alone_rows = alone.result()
             assert np.array_equal(alone_rows[0], rows[i])
             assert alone_products[0].tobytes() == products[i].tobytes()
+
+
+_NARROW = """
+import sys
+import numpy as np
+from cellkin.space import vector_code
+vector_code.HAS_AVX512 = False
+from cellkin.space import products
+from cellkin.space.largest import largest_products
+assert products.LANES == 8
+given = np.load(sys.argv[1])
+for i, queries in enumerate((given["queries"], given["queries"][:1])):
+    found = largest_products(given["vectors"], queries, 9)
+    np.savez(f"{sys.argv[1]}.{i}.npz", products=found[0], rows=found[1])
+"""
+
+
+def test_registers_of_eight_floats_find_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    vectors = rng.standard_normal((300, 21)).astype(np.float32)
+    queries = rng.standard_normal((20, 21)).astype(np.float32)
+    saved = tmp_path / "saved.npz"
+    np.savez(saved, vectors=vectors, queries=queries)
+    subprocess.run(
+        [sys.executable, "-c", _NARROW, saved], check=True, timeout=300,
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "compiled")},
+    )  # fmt: skip
+    for i, asked in enumerate((queries, queries[:1])):
+        products, rows = largest_products(vectors, asked, 9)
+        found = np.load(f"{saved}.{i}.npz")
+        assert found["products"].tobytes() == products.tobytes()
+        assert np.array_equal(found["rows"], rows)
 
 
 def test_read_only_vectors_are_taken_as_they_are() -> None:
