@@ -57,7 +57,7 @@ class LargestProducts:
         self._heaps = np.empty((n, k), np.int64)
         self._heaps.fill(_NOTHING)
         if n == 1:
-            self._lanes = np.ascontiguousarray(queries, np.float32).reshape(-1)
+            self._lanes = np.array(queries, np.float32, order="C").reshape(-1)
             self._limits = _NO_LIMITS.copy()
             return
         n_groups = -(-n // TOGETHER)

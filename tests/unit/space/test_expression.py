@@ -148,7 +148,7 @@ def test_blocks_threads_and_types_of_counts_do_not_change_a_bit(
 
 @given(cases(), st.sampled_from([np.float32, np.float64, np.int32]), st.booleans())
 def test_cells_are_sorted_and_summed_by_gene(case: Case, dtype: type, turned: bool) -> None:
-    dense = case.counts.astype(dtype)
+    dense: npt.NDArray[Any] = case.counts.astype(dtype)
     cells = sp.csr_matrix(dense)
     if turned:  # the entries of each cell are stored in descending order
         at = [np.arange(a, b)[::-1] for a, b in itertools.pairwise(cells.indptr)]
