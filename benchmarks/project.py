@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.sparse as sp
 from numba import njit
+from project_expression import expression
 from report import (
     Figure,
     Timing,
@@ -343,6 +344,7 @@ def main() -> int:
         *bandwidths(world, arguments.rounds, int(arguments.read_gib * 2**30)),
         *all_genes(world, min(3, arguments.rounds)),
         check(world, TEXT_V1),
+        *expression(world.by_gene, world.cells, world.columns.rows, arguments.rounds),
         *first_calls(),
     ]
     per_cell = np.diff(world.cells.indptr)
