@@ -124,8 +124,8 @@ def _request_id(metadata: Mapping[str, str | bytes]) -> str:
     given = metadata.get(_ID)
     if isinstance(given, str) and _IDS.fullmatch(given):
         return given
-    # It is no secret. The system's random numbers would give the interpreter's lock to another
-    # thread, and the event loop would wait for it.
+    # Not `uuid4`: reading the system's random numbers releases the GIL, and the event loop would
+    # wait for it. Nobody need be unable to guess an id.
     return f"{random.getrandbits(128):032x}"
 
 

@@ -46,6 +46,11 @@ def rows_in(ascending: Int64Vector, wanted: Int64Vector) -> Int64Vector:
     return np.where(ascending[at] == wanted, at, -1).astype(np.int64)
 
 
+def canonical(cells: CsrMatrix) -> CsrMatrix:
+    """Return cells with sorted indices and no duplicate entries; unchanged if they are so."""
+    return cells if cells.has_canonical_format else without_duplicates(cells)
+
+
 def without_duplicates(cells: CsrMatrix) -> CsrMatrix:
     """Return a copy with sorted indices and the duplicate entries of a cell summed.
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cellkin.space.arrays import BoolVector, CsrMatrix, Int64Vector, frozen, without_duplicates
+from cellkin.space.arrays import BoolVector, CsrMatrix, Int64Vector, canonical, frozen
 from cellkin.space.classifier import Float64Matrix, LabelClassifier
 from cellkin.space.expression import ExpressionColumns, ExpressionSpace, by_gene
 from cellkin.space.kernels import count_positive
@@ -106,8 +106,7 @@ class Coverage:
 
 def detected(cells: CsrMatrix, counted: BoolVector | None = None) -> Int64Vector:
     """Return (n_cells,) int64, the number of counted columns in which each cell is above 0."""
-    if not cells.has_canonical_format:
-        cells = without_duplicates(cells)
+    cells = canonical(cells)
     counted = np.ones(cells.shape[1], bool) if counted is None else counted
     found = np.empty(cells.shape[0], np.int64)
     count_positive(

@@ -29,8 +29,8 @@ from cellkin.space.arrays import (
     Float32Vector,
     Int32Vector,
     Int64Vector,
+    canonical,
     rows_in,
-    without_duplicates,
 )
 from cellkin.space.classifier import Placed
 from cellkin.space.expression_kernel import sort_by_gene, weigh_genes
@@ -239,7 +239,7 @@ class ExpressionPlacer:
                 f"{self._columns.n_columns}"
             )
         columns, ordered = self._columns, self._columns.ordered
-        indptr, indices, values = _arrays(_without_repeats(cells) if ordered else cells)
+        indptr, indices, values = _arrays(canonical(cells) if ordered else cells)
         (plain, refined), offsets, center = self._maps, self._offsets, self._space.center
         z = np.zeros((cells.shape[0], self._space.dim), np.float32)
         second = np.zeros((cells.shape[0], len(refined.total)), np.float32)
@@ -375,7 +375,7 @@ def by_gene(cells: CsrMatrix, columns: ExpressionColumns) -> tuple[CsrMatrix, In
         (n_matched,) int64 distinct rows of the matched genes, ascending.
     """
     if columns.ordered:
-        return _without_repeats(cells), columns.genes
+        return canonical(cells), columns.genes
     bounds, genes, sums = _sorted_by_gene(*_arrays(cells), columns)
     ours = sp.csr_matrix((sums, genes, bounds), shape=(cells.shape[0], len(columns.genes)))
     ours.has_canonical_format = True
@@ -393,10 +393,6 @@ def _sorted_by_gene(
     genes, sums = np.empty(n + 1, np.int32), np.empty(n + 1, np.float64)
     sort_by_gene(indptr, indices, values, columns.places, len(columns.genes), bounds, genes, sums)
     return bounds, genes[: bounds[-1]], sums[: bounds[-1]]
-
-
-def _without_repeats(cells: CsrMatrix) -> CsrMatrix:
-    return cells if cells.has_canonical_format else without_duplicates(cells)
 
 
 def _arrays(cells: CsrMatrix) -> tuple[Int64Vector, Int32Vector, npt.NDArray[np.floating]]:

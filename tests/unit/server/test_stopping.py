@@ -29,7 +29,7 @@ CASES = {
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("case", CASES)
-def test_a_request_is_heard(case: str, number: signal.Signals) -> None:
+def test_a_request_ends_the_wait(case: str, number: signal.Signals) -> None:
     script = (
         "import os, signal, threading, time\n"
         "from cellkin.server.stopping import StopRequest\n"

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, without_duplicates
+from cellkin.space.arrays import BoolVector, CsrMatrix, Float32Matrix, canonical
 from cellkin.space.projection import CellSpace, GeneColumns
 from cellkin.wire.errors import InvalidArgumentError
 
@@ -80,7 +80,7 @@ class TorchProjector:
             raise InvalidArgumentError(
                 f"a block of {n_cells} cells; give at most {self._most_cells}"
             )
-        return cells if cells.has_canonical_format else without_duplicates(cells)
+        return canonical(cells)
 
     def _finish(self, upload: "_Upload", staged: "_Staged") -> tuple[Float32Matrix, BoolVector]:
         upload.wait(staged)
