@@ -1,11 +1,12 @@
 """Metrics, life and readiness over HTTP, and nothing else."""
 
+import random
 import socket
 import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -58,8 +59,18 @@ def test_pages() -> None:
             assert get(port, path) == (404, "not found\n"), path
 
 
+def two_free_ports() -> int:
+    """Return a port that is free, as is the next, below those that connections are given."""
+    for port in random.Random().sample(range(20_000, 32_000), 100):
+        with closing(socket.socket()) as one, closing(socket.socket()) as other, suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 1))
+            return port
+    raise AssertionError("no two ports in a row are free")
+
+
 def test_each_process_has_a_port_of_its_own_and_one_that_is_taken_is_refused() -> None:
-    port = free_port()
+    port = two_free_ports()
     with served(port, lambda: True), served(port, lambda: False, worker=1):
         assert (get(port, "/readyz")[0], get(port + 1, "/readyz")[0]) == (200, 503)
         with pytest.raises(AlreadyExistsError, match="--metrics"), served(port, lambda: True):
